@@ -1,0 +1,1 @@
+"""ModelMeter: what OCR with a vision-language model computes, moves and holds, from the size of a page."""

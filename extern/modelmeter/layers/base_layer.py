@@ -1,0 +1,372 @@
+"""`BaseLayer`: a module written on shapes. Its `forward` is all it states; every figure is derived here, once.
+
+A call of a layer keeps its arguments until it returns, as `torch.nn.Module.__call__` does, so a temporary that
+`forward` rebinds stays alive. Calls of the layers in a `LayerList` and of a model's parts are walked once for each
+geometry of their inputs and repeated from then on: what a call adds to the live set, and how far it peaks, does not
+depend on what was alive before it, because everything that it is given outlives it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypedDict
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers.execution import check_attention, execution_named
+from modelmeter.operators import Parameter
+from modelmeter.shape_tensor import Call, OperatorRecord, Shape, ShapeTensor, Storage, Tape, Walk, join_path
+from modelmeter.units import check_model_dtype
+
+#: walks kept by one layer; the least recently used is forgotten
+WALKS_KEPT: Final = 256
+
+
+class Common(TypedDict):
+    """The keywords that a layer hands to the layers inside it."""
+
+    execution: str
+    attention: str
+    dtype: str
+
+
+class InputSpec(NamedTuple):
+    """Geometry of a tensor that a layer is given. `strides` None means row-major."""
+
+    shape: Shape
+    dtype: str
+    strides: Shape | None = None
+
+
+class _Output(NamedTuple):
+    """Geometry of a tensor that a walk returned: a view of an argument, or of a storage that the walk made."""
+
+    argument: int | None
+    storage: int
+    storage_bytes: int
+    kind: str
+    shape: Shape
+    strides: Shape
+    dtype: str
+    offset: int
+
+
+class _Remembered(NamedTuple):
+    walk: Walk
+    outputs: tuple[_Output, ...]
+    returns_tuple: bool
+
+
+class BaseLayer:
+    """A module on shapes.
+
+    Subclasses give `forward`, the real module's forward pass with one operator a line, and the real submodules' names.
+    execution: the code that is modelled. attention: "flash" (fused) or "eager". dtype: of weights and activations.
+    """
+
+    def __init__(
+        self, *, execution: str = "transformers", attention: str = "flash", dtype: str = "bfloat16"
+    ) -> None:
+        who = type(self).__name__
+        self.execution = execution_named(who, execution)
+        check_attention(who, attention)
+        check_model_dtype(who, dtype)
+        self.attention = attention
+        self.dtype = dtype
+        self.common: Common = {"execution": execution, "attention": attention, "dtype": dtype}
+        self._names: dict[int, str] = {}
+        self._walks: OrderedDict[object, _Remembered] = OrderedDict()
+        self._bound: tuple[InputSpec, ...] = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if isinstance(value, BaseLayer):
+            value.name = name
+
+    name: str = ""
+
+    def parameter(self, *shape: int) -> Parameter:
+        """A weight of this layer, of its type."""
+        return Parameter(*shape, dtype=self.dtype)
+
+    def forward(self, *args: Any) -> Any:
+        """The forward pass: shape-tensors in, shape-tensors out."""
+        raise ModelMeterError(f"{type(self).__name__} states no forward pass.")
+
+    def __call__(self, *args: Any) -> Any:
+        """Run `forward` under this layer's name, the arguments held until it returns."""
+        tape = _tape_of(args)
+        outer = tape.path
+        tape.path = join_path(outer, self.name)
+        try:
+            return self.forward(*args)
+        finally:
+            tape.path = outer
+
+    # -- walking ----------------------------------------------------------------------------------------------------
+
+    def call_remembered(self, name: str, *args: Any) -> Any:
+        """Call this layer as the module `name`; a geometry of arguments seen before is repeated, not walked."""
+        tape = _tape_of(args)
+        key = _geometry(args)
+        remembered = self._walks.get(key)
+        if remembered is not None:
+            try:
+                self._walks.move_to_end(key)
+            except KeyError:  # forgotten meanwhile, by another thread
+                pass
+            return _repeat(tape, name, remembered, args)
+        outer = (
+            tape.entries,
+            tape.path,
+            tape.base_bytes,
+            tape.peak_bytes,
+            tape.resident_peak_bytes,
+            tape.peak_path,
+            tape.peak_operator,
+            tape.resident_base_bytes,
+        )
+        start_bytes = tape.live_bytes
+        start_resident_bytes = tape.live_bytes + tape.given_bytes
+        tape.entries = []
+        tape.path = ""
+        tape.base_bytes = start_bytes
+        tape.resident_base_bytes = start_resident_bytes
+        tape.peak_bytes = start_bytes
+        tape.resident_peak_bytes = start_resident_bytes
+        tape.peak_path = tape.peak_operator = ""
+        try:
+            result = self.forward(*args)
+            walk = _walk_of(tape)
+        finally:
+            (
+                tape.entries,
+                tape.path,
+                tape.base_bytes,
+                tape.peak_bytes,
+                tape.resident_peak_bytes,
+                tape.peak_path,
+                tape.peak_operator,
+                tape.resident_base_bytes,
+            ) = outer
+        self._walks[key] = _Remembered(walk, _describe(result, args), isinstance(result, tuple))
+        if len(self._walks) > WALKS_KEPT:
+            self._walks.popitem(last=False)
+        _note_call(tape, name, walk, start_bytes, start_resident_bytes)
+        return result
+
+    def bind(self, *inputs: InputSpec | Shape) -> BaseLayer:
+        """Set the inputs that the figures are for, where the layer's own arguments do not give them."""
+        self._bound = tuple(_spec(each, self.dtype) for each in inputs)
+        return self
+
+    def walk(self, *inputs: InputSpec | Shape) -> Walk:
+        """One forward pass of this layer alone, its inputs outside and uncounted."""
+        specs = tuple(_spec(each, self.dtype) for each in inputs) or self._bound
+        if not specs:
+            raise ModelMeterError(
+                f"{type(self).__name__}: no input shapes; give them to walk() or bind(), as in bind((1, 4, 8))."
+            )
+        tape = Tape()
+        args = tuple(tape.input(spec.shape, spec.dtype, spec.strides) for spec in specs)
+        self.call_remembered("", *args)
+        call = tape.entries[-1]
+        assert isinstance(call, Call)
+        return call.walk
+
+    def output_shapes(self, *inputs: InputSpec | Shape) -> tuple[Shape, ...]:
+        """Shapes of what `forward` returns."""
+        self.walk(*inputs)
+        return tuple(output.shape for output in next(reversed(self._walks.values())).outputs)
+
+    # -- the figures: each stated once, here -------------------------------------------------------------------------
+
+    def forward_tensor_core_flops(self) -> int:
+        """FLOPs of products and attention; a multiply-add is 2."""
+        return self.walk().tensor_core_flops
+
+    def forward_cuda_core_flops(self) -> int:
+        """FLOPs of everything else, by the convention of `FLOPS_PER_ELEMENT`."""
+        return self.walk().cuda_core_flops
+
+    def forward_cal_io(self) -> int:
+        """Traffic: bytes read and written by every operator."""
+        walk = self.walk()
+        return walk.bytes_read + walk.bytes_written
+
+    def forward_memory_weight(self) -> int:
+        """Bytes of all parameters, each once."""
+        return sum(parameter.nbytes for _, parameter in self.named_parameters())
+
+    def forward_memory_activation(self) -> int:
+        """Bytes of the live set at its peak, the layer's inputs not counted."""
+        return self.walk().peak_bytes
+
+    def forward_memory_kvcache(self) -> int:
+        """Bytes handed to the KV cache."""
+        return 0
+
+    def operators(self) -> list[OperatorRecord]:
+        """Every operator of the pass in order, with its module path; their sums are the figures above."""
+        return list(self.walk().records())
+
+    # -- the module tree ---------------------------------------------------------------------------------------------
+
+    def children(self) -> Iterator[tuple[str, BaseLayer]]:
+        """Direct submodules with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, BaseLayer):
+                yield name, value
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Every parameter with its dotted path; each position of a `LayerList` has parameters of its own."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield join_path(prefix, name), value
+        for name, child in self.children():
+            yield from child.named_parameters(join_path(prefix, name))
+
+    def parameter_count(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel for _, parameter in self.named_parameters())
+
+
+class LayerList(BaseLayer):
+    """Layers one after another, as `torch.nn.ModuleList`.
+
+    The same description may stand in several positions: each position has parameters of its own, but a geometry is
+    walked once for all of them.
+    """
+
+    def __init__(self, layers: Sequence[BaseLayer], **common: Any) -> None:
+        super().__init__(**common)
+        self.layers = tuple(layers)
+
+    def __iter__(self) -> Iterator[_Position]:
+        return (_Position(f"{self.name}.{index}", layer) for index, layer in enumerate(self.layers))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def children(self) -> Iterator[tuple[str, BaseLayer]]:
+        """The layers, named by their positions."""
+        return ((str(index), layer) for index, layer in enumerate(self.layers))
+
+
+class _Position:
+    """One place of a `LayerList`."""
+
+    __slots__ = ("layer", "name")
+
+    def __init__(self, name: str, layer: BaseLayer) -> None:
+        self.name = name
+        self.layer = layer
+
+    def __call__(self, *args: Any) -> Any:
+        return self.layer.call_remembered(self.name, *args)
+
+
+# -- helpers of a remembered call -----------------------------------------------------------------------------------
+
+
+def _flat(args: Sequence[Any]) -> Iterator[ShapeTensor]:
+    for arg in args:
+        if isinstance(arg, ShapeTensor):
+            yield arg
+        elif isinstance(arg, tuple):
+            yield from _flat(arg)
+
+
+def _tape_of(args: Sequence[Any]) -> Tape:
+    for tensor in _flat(args):
+        return tensor.storage.tape
+    raise ModelMeterError("a layer was called without a shape-tensor: make one with Tape().input(shape, dtype).")
+
+
+def _spec(value: InputSpec | Shape, dtype: str) -> InputSpec:
+    return value if isinstance(value, InputSpec) else InputSpec(tuple(value), dtype)
+
+
+def _geometry(args: Sequence[Any]) -> object:
+    """What a walk depends on: shapes, strides, types, which arguments share memory, and plain values."""
+    storages: dict[int, int] = {}
+    key: list[object] = []
+    for arg in args:
+        if isinstance(arg, ShapeTensor):
+            storage = storages.setdefault(id(arg.storage), len(storages))
+            key.append((arg.shape, arg.strides, arg.dtype, arg.storage.kind, storage, arg.offset))
+        elif isinstance(arg, tuple):
+            key.append(_geometry(arg))
+        else:
+            key.append(arg)
+    return tuple(key)
+
+
+def _walk_of(tape: Tape) -> Walk:
+    """Sum up what the tape noted since `base_bytes`."""
+    tensor = cuda = read = written = weight = kv = count = 0
+    for entry in tape.entries:
+        part = entry.walk if isinstance(entry, Call) else entry
+        tensor += part.tensor_core_flops
+        cuda += part.cuda_core_flops
+        read += part.bytes_read
+        written += part.bytes_written
+        weight += part.weight_bytes
+        kv += part.kv_bytes
+        count += part.operator_count if isinstance(part, Walk) else 1
+    return Walk(
+        tuple(tape.entries),
+        tensor,
+        cuda,
+        read,
+        written,
+        weight,
+        kv,
+        tape.peak_bytes - tape.base_bytes,
+        tape.resident_peak_bytes - tape.resident_base_bytes,
+        tape.peak_path,
+        tape.peak_operator,
+        count,
+    )
+
+
+def _describe(result: Any, args: Sequence[Any]) -> tuple[_Output, ...]:
+    arguments = list(_flat(args))
+    made: dict[int, int] = {}
+    outputs = []
+    for tensor in _flat(result if isinstance(result, tuple) else (result,)):
+        storage = tensor.storage
+        of = next((index for index, argument in enumerate(arguments) if argument.storage is storage), None)
+        number = made.setdefault(id(storage), len(made))
+        geometry = (tensor.shape, tensor.strides, tensor.dtype, tensor.offset)
+        outputs.append(_Output(of, number, storage.nbytes, storage.kind, *geometry))
+    return tuple(outputs)
+
+
+def _note_call(tape: Tape, name: str, walk: Walk, start_bytes: int, start_resident_bytes: int) -> None:
+    """Write a walk on the tape as one entry; its peak stands on what was live when it began."""
+    path = join_path(tape.path, name)
+    tape.entries.append(Call(path, walk, start_bytes - tape.base_bytes))
+    tape.reach(
+        start_bytes + walk.peak_bytes,
+        start_resident_bytes + walk.resident_peak_bytes,
+        join_path(path, walk.peak_path),
+        walk.peak_operator,
+    )
+
+
+def _repeat(tape: Tape, name: str, remembered: _Remembered, args: Sequence[Any]) -> Any:
+    """Take a remembered call as made: its entry, its peak, and fresh tensors for what it returned."""
+    _note_call(tape, name, remembered.walk, tape.live_bytes, tape.live_bytes + tape.given_bytes)
+    arguments = list(_flat(args))
+    storages: dict[int, Storage] = {}
+    results = []
+    for output in remembered.outputs:
+        if output.argument is not None:
+            storage = arguments[output.argument].storage
+        else:
+            if output.storage not in storages:
+                storages[output.storage] = Storage(tape, output.storage_bytes, output.kind)
+            storage = storages[output.storage]
+        results.append(ShapeTensor(storage, output.shape, output.strides, output.dtype, output.offset))
+    return tuple(results) if remembered.returns_tuple else results[0]

@@ -1,0 +1,61 @@
+"""The layers that every network is made of: Linear, Conv2d, LayerNorm. They are torch.nn's, on shapes."""
+
+from typing import Any
+
+from modelmeter.layers.base_layer import BaseLayer
+from modelmeter.operators import conv2d, layer_norm, linear
+from modelmeter.shape_tensor import ShapeTensor
+
+
+class Linear(BaseLayer):
+    """x [..., k] -> [..., n]: a product with the weight [n, k], and a bias [n] unless told otherwise.
+
+    Source: torch.nn.Linear.    Counted: the product.    Left out: the bias's sums (the product starts from it).
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, **common: Any) -> None:
+        super().__init__(**common)
+        self.weight = self.parameter(out_features, in_features)
+        self.bias = self.parameter(out_features) if bias else None
+
+    def forward(self, x: ShapeTensor) -> ShapeTensor:
+        return linear(x, self.weight, self.bias)  # [..., k] -> [..., n]
+
+
+class Conv2d(BaseLayer):
+    """x [B, c, H, W] -> [B, n, H', W'] with a square kernel.
+
+    Source: torch.nn.Conv2d.    Counted: the product.    Left out: the bias's sums.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.stride = stride
+        self.padding = padding
+        self.weight = self.parameter(out_channels, in_channels, kernel_size, kernel_size)
+        self.bias = self.parameter(out_channels) if bias else None
+
+    def forward(self, x: ShapeTensor) -> ShapeTensor:
+        return conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+
+class LayerNorm(BaseLayer):
+    """x [..., d] -> [..., d].    Source: torch.nn.LayerNorm, with weight and bias [d]."""
+
+    def __init__(self, width: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.weight = self.parameter(width)
+        self.bias = self.parameter(width)
+
+    def forward(self, x: ShapeTensor) -> ShapeTensor:
+        return layer_norm(x, self.weight, self.bias)

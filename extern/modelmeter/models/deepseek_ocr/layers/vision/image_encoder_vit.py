@@ -1,0 +1,325 @@
+"""The SAM encoder of DeepSeek-OCR, `ImageEncoderViT`, on shapes.
+
+Source of the walk: `UnlimitedOcrSamVisionEncoder` of transformers 5.23, which is the published network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear
+from modelmeter.operators import (
+    Parameter,
+    add,
+    arange,
+    bmm,
+    contiguous,
+    gather,
+    gelu,
+    matmul,
+    mul,
+    pad,
+    reshape,
+    scaled_dot_product_attention,
+    softmax,
+    sub,
+    to,
+    upsample_bicubic,
+    upsample_linear,
+)
+from modelmeter.shape_tensor import HOST, ShapeTensor, Tape
+from modelmeter.units import ceil_div
+
+GridSize = tuple[int, int]
+
+
+class MLPBlock(BaseLayer):
+    """lin2(gelu(lin1(x))), x [B, H, W, D] -> [B, H, W, D]."""
+
+    def __init__(self, embedding_dim: int, mlp_dim: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.lin1 = Linear(embedding_dim, mlp_dim, **self.common)
+        self.lin2 = Linear(mlp_dim, embedding_dim, **self.common)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        hidden_states = self.lin1(hidden_states)  # [B, H, W, D] -> [B, H, W, F]
+        hidden_states = gelu(hidden_states)
+        return self.lin2(hidden_states)  # type: ignore[no-any-return]
+
+
+def get_rel_pos(side: int, rel_pos: Parameter, tape: Tape) -> ShapeTensor:
+    """A relative position table [L, d] as [side, side, d]: resized to 2 * side - 1 rows, then one row a pair."""
+    length = 2 * side - 1
+    table = rel_pos.on(tape)
+    rel_pos_resized = upsample_linear(table.unsqueeze(0).transpose(1, 2), length)  # [1, d, length]
+    rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
+    # the module makes its coordinates without a device, so in host memory
+    q_coords = mul(arange(tape, side, HOST).unsqueeze(1), dtype="float32")
+    k_coords = mul(arange(tape, side, HOST).unsqueeze(0), dtype="float32")
+    relative_coords = add(sub(q_coords, k_coords))  # [side, side]
+    index = to(relative_coords, "int64")
+    return gather(rel_pos_resized, side, side, aten="aten.index.Tensor", index=index)
+
+
+def product_by_row(query: ShapeTensor, rel_pos: ShapeTensor) -> ShapeTensor:
+    """einsum "bhwc,hkc->bhwk" as PyTorch runs it: one product a row of the grid."""
+    batch, height, width, channels = query.shape
+    rows = reshape(query.permute(1, 0, 2, 3), height, batch * width, channels)
+    product = bmm(rows, rel_pos.transpose(1, 2))  # [h, b w, k]
+    return product.view(height, batch, width, -1).permute(1, 0, 2, 3)
+
+
+def product_by_column(query: ShapeTensor, rel_pos: ShapeTensor) -> ShapeTensor:
+    """einsum "bhwc,wkc->bhwk" as PyTorch runs it: one product a column of the grid."""
+    batch, height, width, channels = query.shape
+    columns = reshape(query.permute(2, 0, 1, 3), width, batch * height, channels)
+    product = bmm(columns, rel_pos.transpose(1, 2))  # [w, b h, k]
+    return product.view(width, batch, height, -1).permute(1, 2, 0, 3)
+
+
+class Attention(BaseLayer):
+    """Attention with decomposed relative positions, x [B, H, W, D] -> [B, H, W, D] and the weights, if eager.
+
+    The bias [B, heads, HW, HW] is in memory whatever the kernel: it is never "flash".
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, qkv_bias: bool, input_size: GridSize, **common: Any) -> None:
+        super().__init__(**common)
+        self.num_heads = num_heads
+        self.qkv = Linear(dim, dim * 3, bias=qkv_bias, **self.common)
+        self.proj = Linear(dim, dim, **self.common)
+        self.rel_pos_h = self.parameter(2 * input_size[0] - 1, dim // num_heads)
+        self.rel_pos_w = self.parameter(2 * input_size[1] - 1, dim // num_heads)
+
+    def decomposed_rel_pos(self, query: ShapeTensor, height: int, width: int) -> ShapeTensor:
+        """The bias [B heads, H, W, H, W] as the broadcast sum of a term a row and a term a column."""
+        relative_position_height = get_rel_pos(height, self.rel_pos_h, query.tape)
+        relative_position_width = get_rel_pos(width, self.rel_pos_w, query.tape)
+        reshaped_query = reshape(query, query.shape[0], height, width, -1)
+        rel_h = product_by_row(reshaped_query, relative_position_height)
+        rel_w = product_by_column(reshaped_query, relative_position_width)
+        return add(rel_h.unsqueeze(4), rel_w.unsqueeze(3))
+
+    def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
+        batch, height, width, _ = hidden_states.shape
+        qkv = self.qkv(hidden_states).view(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = reshape(qkv, 3, batch * self.num_heads, height * width, -1).unbind(0)
+        attend = self.attend_eager if self.attention == "eager" else self.attend_fused
+        return attend(query, key, value, (batch, height, width))
+
+    def attend_fused(
+        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, grid: tuple[int, int, int]
+    ) -> tuple[ShapeTensor, None]:
+        """One fused kernel, the relative positions as its bias."""
+        batch, height, width = grid
+        heads, positions = self.num_heads, height * width
+        attn_bias = self.decomposed_rel_pos(query, height, width)
+        attn_bias = reshape(attn_bias, batch, heads, positions, positions)
+        query = query.view(batch, heads, positions, -1)
+        key = key.view(batch, heads, positions, -1)
+        value = value.view(batch, heads, positions, -1)
+        attn_output = scaled_dot_product_attention(query, key, value, attn_bias)
+        attn_output = reshape(
+            attn_output.view(batch, heads, height, width, -1).permute(0, 2, 3, 1, 4), batch, height, width, -1
+        )
+        return self.proj(attn_output), None
+
+    def attend_eager(
+        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, grid: tuple[int, int, int]
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """Scores, bias, softmax in float32 and the weighted sum, one after another."""
+        batch, height, width = grid
+        attn_weights = matmul(mul(query), key.transpose(-2, -1))  # [B heads, HW, HW]
+        decomposed_rel_pos = self.decomposed_rel_pos(query, height, width)
+        decomposed_rel_pos = reshape(decomposed_rel_pos, *attn_weights.shape)
+        attn_weights = add(attn_weights, decomposed_rel_pos)
+        attn_weights = to(softmax(attn_weights, "float32"), query.dtype)
+        attn_output = matmul(attn_weights, value).view(batch, self.num_heads, height, width, -1)
+        attn_output = reshape(attn_output.permute(0, 2, 3, 1, 4), batch, height, width, -1)
+        return self.proj(attn_output), attn_weights
+
+
+def window_partition(hidden_states: ShapeTensor, window: int) -> tuple[ShapeTensor, GridSize]:
+    """[B, H, W, D] -> [B windows, window, window, D] and the padded (H, W); the grid is padded to whole windows."""
+    batch, height, width, channels = hidden_states.shape
+    rows, columns = ceil_div(height, window), ceil_div(width, window)
+    hidden_states = pad(hidden_states, 0, rows * window - height, columns * window - width, 0)
+    hidden_states = reshape(hidden_states, batch, rows, window, columns, window, channels)
+    windows = contiguous(hidden_states.permute(0, 1, 3, 2, 4, 5))
+    return windows.view(-1, window, window, channels), (rows * window, columns * window)
+
+
+def window_unpartition(windows: ShapeTensor, window: int, padded: GridSize, original: GridSize) -> ShapeTensor:
+    """[B windows, window, window, D] -> [B, H, W, D], the padding cut off."""
+    rows, columns = padded[0] // window, padded[1] // window
+    batch = windows.shape[0] // (rows * columns)
+    hidden_states = reshape(windows, batch, rows, columns, window, window, -1)
+    hidden_states = contiguous(hidden_states.permute(0, 1, 3, 2, 4, 5)).view(batch, *padded, -1)
+    return contiguous(hidden_states.narrow(1, 0, original[0]).narrow(2, 0, original[1]))
+
+
+class Block(BaseLayer):
+    """Transformer block over the whole grid (window 0) or over windows, x [B, H, W, D] -> [B, H, W, D]."""
+
+    def __init__(
+        self, dim: int, num_heads: int, mlp_dim: int, *, qkv_bias: bool, window: int, grid: GridSize, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.window = window
+        self.norm1 = LayerNorm(dim, **self.common)
+        input_size = (window, window) if window else grid
+        self.attn = Attention(dim, num_heads, qkv_bias=qkv_bias, input_size=input_size, **self.common)
+        self.norm2 = LayerNorm(dim, **self.common)
+        self.mlp = MLPBlock(dim, mlp_dim, **self.common)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        residual = hidden_states
+        hidden_states = self.norm1(hidden_states)
+        if self.window:
+            original = (hidden_states.shape[1], hidden_states.shape[2])
+            hidden_states, padded = window_partition(hidden_states, self.window)
+        # the eager weights are kept by name through the MLP, as the module keeps them
+        hidden_states, _attn_weights = self.attn(hidden_states)
+        if self.window:
+            hidden_states = window_unpartition(hidden_states, self.window, padded, original)
+        hidden_states = add(residual, hidden_states)
+        layernorm_output = self.norm2(hidden_states)
+        return add(hidden_states, self.mlp(layernorm_output))
+
+
+class PatchEmbed(BaseLayer):
+    """Pixels [B, 3, H, W] -> [B, H/patch, W/patch, D]: one convolution, its result seen channels last."""
+
+    def __init__(self, in_chans: int, embed_dim: int, patch_size: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.proj = Conv2d(in_chans, embed_dim, patch_size, stride=patch_size, **self.common)
+
+    def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
+        return self.proj(pixel_values).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+
+class LayerNorm2d(LayerNorm):
+    """LayerNorm over the channels of [B, D, H, W]."""
+
+    def forward(self, features: ShapeTensor) -> ShapeTensor:
+        features = features.permute(0, 2, 3, 1)
+        features = super().forward(features)
+        return features.permute(0, 3, 1, 2)
+
+
+class Neck(BaseLayer):
+    """[B, H, W, D] -> [B, out_chans, H, W]: two convolutions, each with a LayerNorm2d; named 0 to 3 as published."""
+
+    def __init__(self, dim: int, out_chans: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.steps = (
+            Conv2d(dim, out_chans, 1, bias=False, **self.common),
+            LayerNorm2d(out_chans, **self.common),
+            Conv2d(out_chans, out_chans, 3, padding=1, bias=False, **self.common),
+            LayerNorm2d(out_chans, **self.common),
+        )
+        for index, step in enumerate(self.steps):
+            step.name = str(index)
+
+    def children(self) -> Any:
+        return ((step.name, step) for step in self.steps)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        hidden_states = hidden_states.permute(0, 3, 1, 2)
+        for step in self.steps:
+            hidden_states = step(hidden_states)
+        return hidden_states
+
+
+class ImageEncoderViT(BaseLayer):
+    """SAM encoder: pixels [B, 3, H, W] -> map [B, 1024, H/64, W/64] (the strided convolutions round up).
+
+    batch_size: views. img_size: side of a view in pixels, or (height, width); a multiple of `patch_size`.
+    pretrain_img_size: the side that the position tables were trained for.
+    Source: FACTS of the published config. Counted: everything. Left out: a kernel's own scratch memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 1,
+        img_size: int | Sequence[int] = 1024,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_dim: int = 3072,
+        out_chans: int = 256,
+        qkv_bias: bool = True,
+        window_size: int = 14,
+        global_attn_indexes: Sequence[int] = (2, 5, 8, 11),
+        downsample_channels: Sequence[int] = (512, 1024),
+        pretrain_img_size: int = 1024,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        check_view_side("ImageEncoderViT", height, patch_size)
+        check_view_side("ImageEncoderViT", width, patch_size)
+        check_batch_size("ImageEncoderViT", batch_size)
+        if embed_dim % num_heads:
+            raise ModelMeterError(
+                f"ImageEncoderViT: embed_dim={embed_dim} does not divide by num_heads={num_heads}."
+            )
+        grid = (pretrain_img_size // patch_size, pretrain_img_size // patch_size)
+        self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size, **self.common)
+        self.pos_embed = self.parameter(1, *grid, embed_dim)
+        windowed, over_all = (
+            Block(embed_dim, num_heads, mlp_dim, qkv_bias=qkv_bias, window=window, grid=grid, **self.common)
+            for window in (window_size, 0)
+        )
+        self.blocks = LayerList(
+            [over_all if index in global_attn_indexes else windowed for index in range(depth)], **self.common
+        )
+        self.neck = Neck(embed_dim, out_chans, **self.common)
+        middle, last = downsample_channels
+        self.net_2 = Conv2d(out_chans, middle, 3, stride=2, padding=1, bias=False, **self.common)
+        self.net_3 = Conv2d(middle, last, 3, stride=2, padding=1, bias=False, **self.common)
+        self.bind((batch_size, in_chans, height, width))
+
+    def interpolate_pos_encoding(self, grid: GridSize, tape: Tape) -> ShapeTensor:
+        """The position table for a grid; resized in float32 where it was trained for another one."""
+        pos_embed = self.pos_embed.on(tape)
+        if pos_embed.shape[1:3] == grid:
+            return pos_embed
+        pos_embed = pos_embed.permute(0, 3, 1, 2)
+        pos_embed = to(upsample_bicubic(to(pos_embed, "float32"), *grid), self.dtype)
+        return pos_embed.permute(0, 2, 3, 1)
+
+    def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
+        hidden_states = self.patch_embed(pixel_values)  # [B, 3, H, W] -> [B, h, w, D]
+        hidden_states = add(
+            hidden_states, self.interpolate_pos_encoding(hidden_states.shape[1:3], hidden_states.tape)
+        )
+        for block in self.blocks:
+            hidden_states = block(hidden_states)
+        hidden_states = self.neck(hidden_states)  # -> [B, 256, h, w]
+        hidden_states = self.net_2(hidden_states)  # -> [B, 512, h/2, w/2]
+        return self.net_3(hidden_states)  # type: ignore[no-any-return]  # -> [B, 1024, h/4, w/4]
+
+
+def check_view_side(who: str, side: object, patch_size: int) -> None:
+    """Raise `ModelMeterError` unless a view's side is a positive multiple of the patch size."""
+    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+        raise ModelMeterError(f"{who}: img_size={side!r} is not a number of pixels; give a positive whole number.")
+    if side % patch_size:
+        below = side // patch_size * patch_size
+        nearest = [str(size) for size in (below, below + patch_size) if size]
+        raise ModelMeterError(
+            f"{who}: img_size={side} is no multiple of patch_size={patch_size}; the nearest sizes that work are "
+            f"{' and '.join(nearest)}."
+        )
+
+
+def check_batch_size(who: str, batch_size: object) -> None:
+    """Raise `ModelMeterError` unless a batch is a positive whole number."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ModelMeterError(f"{who}: batch_size={batch_size!r} is not a batch; give a positive whole number.")

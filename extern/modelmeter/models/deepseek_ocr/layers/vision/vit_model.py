@@ -1,0 +1,206 @@
+"""The CLIP tower of DeepSeek-OCR, `VitModel`, on shapes. It takes the SAM map as its patch embedding.
+
+Source of the walk: `UnlimitedOcrVisionEncoder` of transformers 5.23, which is the published network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear
+from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import check_batch_size, check_view_side
+from modelmeter.operators import (
+    add,
+    cat,
+    contiguous,
+    gather,
+    matmul,
+    mul,
+    reshape,
+    scaled_dot_product_attention,
+    sigmoid,
+    softmax,
+    to,
+    upsample_bicubic,
+)
+from modelmeter.shape_tensor import WEIGHT, ShapeTensor
+from modelmeter.units import ceil_div
+
+#: the CLIP patch convolution's kernel: 14 x 14 pixels of 3 channels. It never runs.
+CLIP_PATCH = 14
+
+
+class VisionEmbeddings(BaseLayer):
+    """SAM map [B, D, g, g] -> [B, g*g + 1, D]: a class token in front, positions added."""
+
+    def __init__(self, hidden_size: int, trained_grid: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.trained_grid = trained_grid
+        self.class_embedding = self.parameter(hidden_size)
+        self.position_embedding = self.parameter(trained_grid**2 + 1, hidden_size)
+
+    def interpolate_pos_encoding(self, embeddings: ShapeTensor, grid: int) -> ShapeTensor:
+        """Positions [1, g*g + 1, D]: looked up for the trained grid, else the patches' part resized in float32."""
+        tape = embeddings.tape
+        table = self.position_embedding.on(tape)
+        if grid == self.trained_grid:
+            position_ids = tape.input((1, table.shape[0]), "int64")
+            position_ids.storage.kind = WEIGHT  # a buffer of the module
+            return gather(table, 1, table.shape[0], aten="aten.embedding.default", index=position_ids)
+        position_embedding = table.unsqueeze(0)
+        class_pos_embed = position_embedding.narrow(1, 0, 1)
+        patch_pos_embed = position_embedding.narrow(1, 1, table.shape[0])
+        patch_pos_embed = reshape(patch_pos_embed, 1, self.trained_grid, self.trained_grid, -1).permute(0, 3, 1, 2)
+        patch_pos_embed = to(upsample_bicubic(to(patch_pos_embed, "float32"), grid, grid), self.dtype)
+        patch_pos_embed = patch_pos_embed.permute(0, 2, 3, 1).view(1, grid * grid, -1)
+        return cat((class_pos_embed, patch_pos_embed), 1)
+
+    def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:
+        batch, _, grid, grid_width = patch_embeds.shape
+        if grid != grid_width:
+            raise ModelMeterError(
+                f"VitModel: the SAM map is {grid} x {grid_width}; the model runs square views only, give img_size one side."
+            )
+        patch_embeds = patch_embeds.flatten(2).transpose(1, 2)
+        class_embeds = self.class_embedding.on(patch_embeds.tape).expand(batch, 1, -1)
+        embeddings = cat((class_embeds, patch_embeds), 1)  # [B, g*g + 1, D]
+        return add(embeddings, self.interpolate_pos_encoding(embeddings, grid))
+
+
+def eager_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+    """Attention in separate steps, [B, H, T, d] each -> [B, T, H, d] and the weights [B, H, T, T]."""
+    attn_weights = mul(matmul(query, key.transpose(-2, -1)))
+    attn_weights = to(softmax(attn_weights, "float32"), query.dtype)
+    attn_output = matmul(attn_weights, value)
+    attn_output = contiguous(attn_output.transpose(1, 2))
+    return attn_output, attn_weights
+
+
+def fused_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, None]:
+    """Attention in one kernel, [B, H, T, d] each -> [B, T, H, d]."""
+    attn_output = scaled_dot_product_attention(query, key, value)
+    return contiguous(attn_output.transpose(1, 2)), None
+
+
+class NoTPAttention(BaseLayer):
+    """Multi-head attention, x [B, T, D] -> [B, T, D] and the weights, if eager."""
+
+    def __init__(self, hidden_size: int, num_heads: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.num_heads = num_heads
+        self.k_proj = Linear(hidden_size, hidden_size, **self.common)
+        self.v_proj = Linear(hidden_size, hidden_size, **self.common)
+        self.q_proj = Linear(hidden_size, hidden_size, **self.common)
+        self.out_proj = Linear(hidden_size, hidden_size, **self.common)
+
+    def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
+        batch, positions, _ = hidden_states.shape
+        by_head = (batch, positions, self.num_heads, -1)
+        queries = self.q_proj(hidden_states)
+        keys = self.k_proj(hidden_states)
+        values = self.v_proj(hidden_states)
+        queries = queries.view(*by_head).transpose(1, 2)
+        keys = keys.view(*by_head).transpose(1, 2)
+        values = values.view(*by_head).transpose(1, 2)
+        attend = eager_attention if self.attention == "eager" else fused_attention
+        attn_output, attn_weights = attend(queries, keys, values)
+        attn_output = reshape(attn_output, batch, positions, -1)
+        attn_output = self.out_proj(attn_output)
+        return attn_output, attn_weights
+
+
+class NoTPFeedForward(BaseLayer):
+    """fc2(quick_gelu(fc1(x))), x [B, T, D] -> [B, T, D]; quick-GELU is x * sigmoid(1.702 x), written out."""
+
+    def __init__(self, hidden_size: int, ffn_hidden_size: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.fc1 = Linear(hidden_size, ffn_hidden_size, **self.common)
+        self.fc2 = Linear(ffn_hidden_size, hidden_size, **self.common)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        hidden_states = self.fc1(hidden_states)
+        hidden_states = mul(hidden_states, sigmoid(mul(hidden_states)))
+        return self.fc2(hidden_states)  # type: ignore[no-any-return]
+
+
+class NoTPTransformerBlock(BaseLayer):
+    """Pre-norm block, x [B, T, D] -> [B, T, D]."""
+
+    def __init__(self, hidden_size: int, num_heads: int, ffn_hidden_size: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.self_attn = NoTPAttention(hidden_size, num_heads, **self.common)
+        self.layer_norm1 = LayerNorm(hidden_size, **self.common)
+        self.mlp = NoTPFeedForward(hidden_size, ffn_hidden_size, **self.common)
+        self.layer_norm2 = LayerNorm(hidden_size, **self.common)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        residual = hidden_states
+        hidden_states = self.layer_norm1(hidden_states)
+        hidden_states, _ = self.self_attn(hidden_states)
+        hidden_states = add(residual, hidden_states)
+        residual = hidden_states
+        hidden_states = self.layer_norm2(hidden_states)
+        hidden_states = self.mlp(hidden_states)
+        return add(residual, hidden_states)
+
+
+class NoTPTransformer(BaseLayer):
+    """The blocks, one after another; their first input is held by name all along."""
+
+    def __init__(self, block: NoTPTransformerBlock, num_layers: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.layers = LayerList([block] * num_layers, **self.common)
+
+    def forward(self, inputs_embeds: ShapeTensor) -> ShapeTensor:
+        hidden_states = inputs_embeds
+        for layer in self.layers:
+            hidden_states = layer(hidden_states)
+        return hidden_states
+
+
+class VitModel(BaseLayer):
+    """CLIP tower: SAM map [B, D, g, g] -> [B, g*g + 1, D].
+
+    batch_size: views. img_size: side of a view in pixels, a multiple of 16; g = ceil(img_size / 64).
+    num_positions: rows of the position table, the class token's included.
+    Source: FACTS of the published config.    Left out: the patch convolution, which never runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 1,
+        img_size: int = 1024,
+        patch_size: int = 16,
+        downsample_ratio: int = 4,
+        hidden_size: int = 1024,
+        num_layers: int = 24,
+        num_attention_heads: int = 16,
+        ffn_hidden_size: int = 4096,
+        num_positions: int = 257,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        check_view_side("VitModel", img_size, patch_size)
+        check_batch_size("VitModel", batch_size)
+        if hidden_size % num_attention_heads:
+            raise ModelMeterError(
+                f"VitModel: hidden_size={hidden_size} does not divide by num_attention_heads={num_attention_heads}."
+            )
+        trained_grid = round((num_positions - 1) ** 0.5)
+        if trained_grid**2 + 1 != num_positions:
+            raise ModelMeterError(
+                f"VitModel: num_positions={num_positions} is not a square grid and a class token."
+            )
+        self.embeddings = VisionEmbeddings(hidden_size, trained_grid, **self.common)
+        self.pre_layrnorm = LayerNorm(hidden_size, **self.common)
+        block = NoTPTransformerBlock(hidden_size, num_attention_heads, ffn_hidden_size, **self.common)
+        self.transformer = NoTPTransformer(block, num_layers, **self.common)
+        grid = ceil_div(img_size // patch_size, downsample_ratio)
+        self.bind((batch_size, hidden_size, grid, grid))
+
+    def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:
+        hidden_states = self.embeddings(patch_embeds)  # [B, D, g, g] -> [B, g*g + 1, D]
+        hidden_states = self.pre_layrnorm(hidden_states)
+        return self.transformer(hidden_states)  # type: ignore[no-any-return]

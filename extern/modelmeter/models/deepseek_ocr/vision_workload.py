@@ -1,0 +1,277 @@
+"""What a page asks of DeepSeek-OCR's vision stage: its views, its crop grid, its tokens.
+
+Sizes are pixels, grids are counted in crops (columns x rows), tokens are positions of a sequence. Every
+number is an exact integer but one: the grid search compares Python floats, as the published code does.
+The rules are those of the published Hugging Face preprocessing (`dynamic_preprocess` and `infer` of
+DeepSeek-OCR); the tiles are `image_size` pixels wide, as in the published vLLM example.
+
+    >>> workload = workload_for_mode("gundam")
+    >>> layout = compute_view_layout(workload, 1275, 1650)
+    >>> layout
+    ViewLayout(num_views_total=7, w_crop=2, h_crop=3)
+    >>> compute_vision_tokens(workload, layout).total
+    903
+
+Left out: the pixels (resizing, padding and normalising run on the host before the model), and the prompt's
+tokens around the image. Another named mode is one more line in `MODES`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.page_sizes import MAX_SIDE, check_side
+
+NO_CROP_SIDE: Final = 640
+"""Pixels; an image with no side above this is never cropped, whatever `image_size` is.
+
+Source: `infer` of the published `modeling_deepseekocr.py`, which has the number written out.
+"""
+
+MAX_CROPS: Final = 10_000
+"""Largest `max_num` that is searched: far beyond the decoder's 8192 positions, and still a quick search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionWorkload:
+    """The published model's own knobs of the vision stage.
+
+    base_size: side of the global view in crop mode, pixels (without crop mode used for reporting only).
+    image_size: side of a crop in crop mode, of the only view without it, pixels.
+    crop_mode: whether a page larger than `NO_CROP_SIDE` is also cut into crops.
+    patch_size: side of a patch of the SAM encoder, pixels.
+    downsample_ratio: patches a side that become one token.
+    min_num, max_num: limits of the number of crops, both included.
+    """
+
+    base_size: int = 1024
+    image_size: int = 640
+    crop_mode: bool = True
+    patch_size: int = 16
+    downsample_ratio: int = 4
+    min_num: int = 2
+    max_num: int = 9
+
+    def __post_init__(self) -> None:
+        for name in ("base_size", "image_size", "patch_size", "downsample_ratio", "min_num", "max_num"):
+            _check_positive("VisionWorkload", name, getattr(self, name))
+        if not isinstance(self.crop_mode, bool):
+            raise ModelMeterError(
+                f"VisionWorkload: crop_mode={self.crop_mode!r} is a {type(self.crop_mode).__name__}; "
+                "give true or false."
+            )
+        for name in ("base_size", "image_size"):
+            _check_view_side(name, getattr(self, name), self.patch_size)
+        if self.min_num > self.max_num:
+            raise ModelMeterError(
+                f"VisionWorkload: min_num={self.min_num} exceeds max_num={self.max_num}; "
+                f"give a min_num of at most {self.max_num}, or a max_num of at least {self.min_num}."
+            )
+        if self.max_num > MAX_CROPS:
+            raise ModelMeterError(
+                f"VisionWorkload: max_num={self.max_num} exceeds {MAX_CROPS} crops; "
+                "the published code uses 9, the published vLLM example 6."
+            )
+
+
+def _check_positive(who: str, name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ModelMeterError(f"{who}: {name}={value!r} is a {type(value).__name__}; give a positive int.")
+    if value < 1:
+        raise ModelMeterError(f"{who}: {name}={value} is not positive; give 1 or more.")
+    if value > MAX_SIDE:
+        raise ModelMeterError(
+            f"{who}: {name} is more than {MAX_SIDE} (2**31 - 1); give a number that a page can have."
+        )
+
+
+def _check_view_side(name: str, side: int, patch_size: int) -> None:
+    if side % patch_size:
+        below = side - side % patch_size or patch_size  # a side below one patch: the first two that work
+        raise ModelMeterError(
+            f"VisionWorkload: {name}={side} is no multiple of patch_size={patch_size} "
+            f"(remainder {side % patch_size}); the nearest sizes that work are {below} and {below + patch_size}."
+        )
+
+
+MODES: Final[Mapping[str, VisionWorkload]] = MappingProxyType(
+    {
+        "tiny": VisionWorkload(base_size=512, image_size=512, crop_mode=False),
+        "small": VisionWorkload(base_size=640, image_size=640, crop_mode=False),
+        "base": VisionWorkload(base_size=1024, image_size=1024, crop_mode=False),
+        "large": VisionWorkload(base_size=1280, image_size=1280, crop_mode=False),
+        "gundam": VisionWorkload(base_size=1024, image_size=640, crop_mode=True),
+        "gundam_m": VisionWorkload(base_size=1280, image_size=1024, crop_mode=True),
+    }
+)
+"""The modes that the model's authors name (arXiv:2510.18234, section 3.2.2; gundam_m is their Gundam-M)."""
+
+
+def workload_for_mode(name: str) -> VisionWorkload:
+    """The workload of a named mode, a key of `MODES`."""
+    if isinstance(name, str) and name in MODES:
+        return MODES[name]
+    hint, modes = near(str(name), MODES), ", ".join(MODES)
+    if modes not in hint:
+        hint = f"{hint} The modes are {modes}."
+    raise ModelMeterError(f"VisionWorkload: mode {name!r} does not exist; {hint}")
+
+
+class ViewLayout(NamedTuple):
+    """How a page is cut: `w_crop` columns and `h_crop` rows of crops; a grid of 1 x 1 stands for no crops.
+
+    `num_views_total` counts the global view: 1 without crops, 1 + w_crop * h_crop with them.
+    """
+
+    num_views_total: int
+    w_crop: int
+    h_crop: int
+
+
+def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) -> ViewLayout:
+    """Views and crop grid of a page of `image_w` x `image_h` pixels, its EXIF orientation already applied.
+
+    Source: `dynamic_preprocess` and `find_closest_aspect_ratio` of the published `modeling_deepseekocr.py`.
+    """
+    check_side("compute_view_layout", "image_w", image_w)
+    check_side("compute_view_layout", "image_h", image_h)
+    if not workload.crop_mode or (image_w <= NO_CROP_SIDE and image_h <= NO_CROP_SIDE):
+        return ViewLayout(num_views_total=1, w_crop=1, h_crop=1)
+
+    page_ratio = image_w / image_h
+    page_area = image_w * image_h
+    half_crop_area = 0.5 * workload.image_size * workload.image_size
+    nearest, grid = math.inf, (1, 1)
+    for columns, rows, grid_ratio in _candidate_grids(workload.min_num, workload.max_num):
+        distance = abs(page_ratio - grid_ratio)
+        # Floats on purpose: with exact fractions other grids would tie, and win.
+        if distance < nearest or (distance == nearest and page_area > half_crop_area * columns * rows):
+            nearest, grid = distance, (columns, rows)
+
+    columns, rows = grid
+    crops = columns * rows if columns > 1 or rows > 1 else 0
+    return ViewLayout(num_views_total=1 + crops, w_crop=columns, h_crop=rows)
+
+
+@cache
+def _candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float], ...]:
+    """(columns, rows, columns / rows) of every grid of min_num to max_num crops, fewest crops first, then columns."""
+    grids = [
+        (columns, rows)
+        for columns in range(1, max_num + 1)
+        for rows in range(_ceil_div(min_num, columns), max_num // columns + 1)
+    ]
+    grids.sort(key=lambda grid: (grid[0] * grid[1], grid[0]))
+    return tuple((columns, rows, columns / rows) for columns, rows in grids)
+
+
+class VisionTokens(NamedTuple):
+    """Tokens of one page. The decoder sees newlines and the separator; the projector does not.
+
+    global_tokens: the global view's tokens, a newline after each of its rows, and the separator.
+    crop_tokens: the crops' tokens and the newlines after the rows that they form together; 0 without crops.
+    total: both, the image's positions in the decoder (the prompt's are not among them).
+    projector_tokens_global, projector_tokens_per_crop: what the projector makes of one view; 0 without crops.
+    """
+
+    global_tokens: int
+    crop_tokens: int
+    total: int
+    projector_tokens_global: int
+    projector_tokens_per_crop: int
+
+
+def compute_vision_tokens(workload: VisionWorkload, layout: ViewLayout) -> VisionTokens:
+    """Tokens of a page with this layout. Source: `infer` of the published `modeling_deepseekocr.py`."""
+    has_crops = _check_layout(workload, layout)
+    side = _tokens_per_side(workload, _global_size(workload))
+    global_tokens = (side + 1) * side + 1
+    crop_tokens, crop_side = 0, 0
+    if has_crops:
+        crop_side = _tokens_per_side(workload, workload.image_size)
+        crop_tokens = (crop_side * layout.w_crop + 1) * (crop_side * layout.h_crop)
+    return VisionTokens(
+        global_tokens=global_tokens,
+        crop_tokens=crop_tokens,
+        total=global_tokens + crop_tokens,
+        projector_tokens_global=side * side,
+        projector_tokens_per_crop=crop_side * crop_side,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchConfig:
+    """One batch of equal views through SAM, CLIP and the projector.
+
+    batch_size: views. img_size: side of a view, pixels. seq_len: CLIP's sequence a view, class token included.
+    num_tokens: tokens a view that the projector sees.
+    """
+
+    batch_size: int
+    img_size: int
+    seq_len: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig:
+    """Both branches of the vision stage; `crop_branch` is None for a page without crops."""
+
+    global_branch: BranchConfig
+    crop_branch: BranchConfig | None
+
+
+def build_vision_cfg_from_workload(
+    workload: VisionWorkload, layout: ViewLayout, num_pages: int = 1
+) -> VisionConfig:
+    """The batches that `num_pages` pages of this layout send through the vision stage."""
+    _check_positive("build_vision_cfg_from_workload", "num_pages", num_pages)
+    has_crops = _check_layout(workload, layout)
+    crops = layout.w_crop * layout.h_crop
+    return VisionConfig(
+        global_branch=_branch(workload, num_pages, _global_size(workload)),
+        crop_branch=_branch(workload, num_pages * crops, workload.image_size) if has_crops else None,
+    )
+
+
+def _branch(workload: VisionWorkload, views: int, img_size: int) -> BranchConfig:
+    side = _tokens_per_side(workload, img_size)
+    return BranchConfig(batch_size=views, img_size=img_size, seq_len=side * side + 1, num_tokens=side * side)
+
+
+def _global_size(workload: VisionWorkload) -> int:
+    """Side of the view that shows the whole page, pixels."""
+    return workload.base_size if workload.crop_mode else workload.image_size
+
+
+def _tokens_per_side(workload: VisionWorkload, img_size: int) -> int:
+    """Tokens along one side of a view; a remainder of the patch grid makes one more, as strides round up."""
+    return _ceil_div(img_size // workload.patch_size, workload.downsample_ratio)
+
+
+def _ceil_div(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
+def _check_layout(workload: VisionWorkload, layout: ViewLayout) -> bool:
+    """Whether the layout has crops; refuses one that no page of this workload can have."""
+    _check_positive("ViewLayout", "w_crop", layout.w_crop)
+    _check_positive("ViewLayout", "h_crop", layout.h_crop)
+    crops = layout.w_crop * layout.h_crop
+    views = 1 + crops if crops > 1 else 1
+    if layout.num_views_total != views:
+        raise ModelMeterError(
+            f"ViewLayout: num_views_total={layout.num_views_total} does not fit a grid of "
+            f"{layout.w_crop} x {layout.h_crop}, which has {views} (the global view counted); "
+            "take the layout from compute_view_layout."
+        )
+    if crops > 1 and not workload.crop_mode:
+        raise ModelMeterError(
+            f"ViewLayout: a grid of {layout.w_crop} x {layout.h_crop} needs crop_mode=true, and this workload "
+            "has false; take the layout from compute_view_layout with the same workload."
+        )
+    return crops > 1

@@ -1,0 +1,507 @@
+"""What one operator does: the shapes that come out, its FLOPs, and the bytes that it moves.
+
+Counting rules
+- A multiply-add is 2 FLOPs. Products (linear, conv2d, matmul, attention) are tensor-core FLOPs; a bias starts the
+  accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
+- Everything else is CUDA-core work: elements x `FLOPS_PER_ELEMENT`. The table is a convention, not a measurement.
+- Bytes: the distinct bytes that the inputs address (a broadcast dimension once, the same view once) and the bytes of
+  the outputs. A gather reads what it delivers. Views are no operators: they move nothing.
+- Each operator names the aten operator that it stands for; verification compares the two call by call.
+
+Sources: the semantics of torch 2.13 on the meta device; FLOP formulas of products from first principles.
+
+To add a pointwise operator: one line in `FLOPS_PER_ELEMENT` and one function that calls `_pointwise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from types import MappingProxyType
+from typing import Final
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.shape_tensor import (
+    ACTIVATION,
+    HOST,
+    KV,
+    WEIGHT,
+    OperatorRecord,
+    Shape,
+    ShapeTensor,
+    Storage,
+    Tape,
+    contiguous_strides,
+    view_strides,
+)
+from modelmeter.units import ITEMSIZE, ceil_div
+
+#: CUDA-core FLOPs of one element. Conventions, each with its reason; 0 means that data is only moved or converted.
+FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "arange": 1,  # one sum
+        "add": 1,  # one sum
+        "sub": 1,  # one difference
+        "mul": 1,  # one product
+        "gelu": 8,  # x/2 * (1 + erf(x/sqrt 2)): three products, a sum, erf taken as four
+        "sigmoid": 3,  # exponential, sum, reciprocal
+        "softmax": 5,  # maximum, difference, exponential, sum, division
+        "layer_norm": 8,  # mean 1, variance 3, normalise 2, scale and shift 2
+        "upsample_linear": 3,  # two products and a sum an output element
+        "upsample_bicubic": 31,  # 4 x 4 neighbours: 16 products, 15 sums an output element
+        "copy": 0,
+        "cast": 0,
+        "pad": 0,
+        "cat": 0,
+        "gather": 0,
+    }
+)
+
+
+class Parameter:
+    """A weight of a layer: shape and type. Its memory is resident, never part of the live set."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, *shape: int, dtype: str) -> None:
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def numel(self) -> int:
+        """Elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes."""
+        return prod(self.shape) * ITEMSIZE[self.dtype]
+
+    def on(self, tape: Tape) -> ShapeTensor:
+        """The weight as a tensor of a walk, for operators that take it as they take activations."""
+        storage = Storage(tape, 0, WEIGHT, external=True)
+        return ShapeTensor(storage, self.shape, contiguous_strides(self.shape), self.dtype)
+
+
+# -- recording ------------------------------------------------------------------------------------------------------
+
+
+def _read(inputs: Sequence[ShapeTensor]) -> tuple[int, int, int]:
+    """Distinct bytes that the inputs address: in all, of weights, of the KV cache."""
+    total = weight = kv = 0
+    seen: list[ShapeTensor] = []
+    for tensor in inputs:
+        storage = tensor.storage
+        if any(
+            other.storage is storage
+            and other.offset == tensor.offset
+            and other.shape == tensor.shape
+            and other.strides == tensor.strides
+            for other in seen
+        ):
+            continue
+        seen.append(tensor)
+        nbytes = tensor.addressed_bytes
+        total += nbytes
+        if storage.kind == WEIGHT:
+            weight += nbytes
+        elif storage.kind == KV:
+            kv += nbytes
+    return total, weight, kv
+
+
+def _record(
+    name: str,
+    aten: str,
+    kind: str,
+    inputs: Sequence[ShapeTensor],
+    outputs: Sequence[ShapeTensor],
+    *,
+    tensor_core_flops: int = 0,
+    elements: int = 0,
+    read: tuple[int, int, int] | None = None,
+    weights: Sequence[Parameter] = (),
+) -> None:
+    """Write one operator on the tape of its outputs and look at the peak."""
+    tape = outputs[0].storage.tape
+    read_bytes, weight_bytes, kv_bytes = _read(inputs) if read is None else read
+    for weight in weights:
+        read_bytes += weight.nbytes
+        weight_bytes += weight.nbytes
+    written = 0
+    for output in outputs:
+        written += output.nbytes
+        if output.storage.kind == KV:
+            kv_bytes += output.nbytes
+    live = tape.live_bytes
+    tape.entries.append(
+        OperatorRecord(
+            tape.path,
+            name,
+            aten,
+            kind,
+            tuple([tensor.shape for tensor in inputs] + [weight.shape for weight in weights]),
+            tuple([tensor.shape for tensor in outputs]),
+            tensor_core_flops,
+            elements * FLOPS_PER_ELEMENT[name] if elements else 0,
+            elements,
+            read_bytes,
+            written,
+            weight_bytes,
+            kv_bytes,
+            live - tape.base_bytes,
+        )
+    )
+    tape.reach(live, live + tape.given_bytes, tape.path, aten)
+
+
+# -- strides of a pointwise result ----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8192)
+def broadcast_shape(shapes: tuple[Shape, ...]) -> Shape:
+    """The common shape of several operands."""
+    result: list[int] = [1] * max(len(shape) for shape in shapes)
+    for shape in shapes:
+        lead = len(result) - len(shape)
+        for axis, size in enumerate(shape):
+            if size == result[lead + axis] or size == 1:
+                continue
+            if result[lead + axis] != 1:
+                raise ModelMeterError(f"shapes {[list(each) for each in shapes]} do not broadcast.")
+            result[lead + axis] = size
+    return tuple(result)
+
+
+def _dense(shape: Shape, strides: Shape) -> bool:
+    """Whether the elements fill a block of memory exactly once, in some order of the dimensions."""
+    expected = 1
+    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+@lru_cache(maxsize=8192)
+def pointwise_strides(operands: tuple[tuple[Shape, Shape], ...]) -> Shape:
+    """Strides that PyTorch gives the result of a pointwise operator over operands of these (shape, strides).
+
+    Operands that agree and are dense hand their strides on; otherwise dimensions are ordered by the operands' strides,
+    the first operand that tells two dimensions apart deciding, and the result is dense in that order.
+    Source: the behaviour of TensorIterator, torch 2.13.
+    """
+    first_shape, first_strides = operands[0]
+    if all(operand == operands[0] for operand in operands) and _dense(first_shape, first_strides):
+        return first_strides
+    shape = broadcast_shape(tuple(operand_shape for operand_shape, _ in operands))
+    rank = len(shape)
+    broadcast: list[list[int]] = []
+    for operand_shape, operand_strides in operands:
+        lead = rank - len(operand_shape)
+        strides = [0] * rank
+        for axis, size in enumerate(operand_shape):
+            strides[lead + axis] = operand_strides[axis] if size == shape[lead + axis] else 0
+        broadcast.append(strides)
+    order = list(range(rank - 1, -1, -1))  # innermost first
+
+    def compare(left: int, right: int) -> int:
+        for strides in broadcast:
+            if not strides[left] or not strides[right]:
+                continue
+            if strides[left] != strides[right]:
+                return 1 if strides[left] > strides[right] else -1
+            if shape[left] > shape[right]:
+                return 1
+        return 0
+
+    for start in range(1, rank):
+        moving = start
+        for position in range(start - 1, -1, -1):
+            verdict = compare(order[position], order[moving])
+            if verdict > 0:
+                order[position], order[moving] = order[moving], order[position]
+                moving = position
+            elif verdict < 0:
+                break
+    result = [0] * rank
+    stride = 1
+    for axis in order:
+        result[axis] = stride
+        stride *= shape[axis]
+    return tuple(result)
+
+
+def _pointwise(
+    name: str, aten: str, operands: Sequence[ShapeTensor], dtype: str, kind: str = "elementwise"
+) -> ShapeTensor:
+    """One operator over broadcast operands; a missing operand is a number and costs nothing to read."""
+    geometry = tuple([(tensor.shape, tensor.strides) for tensor in operands])
+    shape = broadcast_shape(tuple([tensor.shape for tensor in operands]))
+    storage = operands[0].storage
+    out = storage.tape.new(shape, dtype, pointwise_strides(geometry), HOST if storage.kind == HOST else ACTIVATION)
+    _record(name, aten, kind, operands, (out,), elements=out.numel)
+    return out
+
+
+# -- pointwise and normalisation ------------------------------------------------------------------------------------
+
+
+def add(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
+    """left + right, broadcast; without `right`, plus a number."""
+    return _pointwise("add", "aten.add.Tensor", (left,) if right is None else (left, right), left.dtype)
+
+
+def sub(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """left - right, broadcast."""
+    return _pointwise("sub", "aten.sub.Tensor", (left, right), left.dtype)
+
+
+def mul(left: ShapeTensor, right: ShapeTensor | None = None, dtype: str | None = None) -> ShapeTensor:
+    """left * right, broadcast; without `right`, times a number, which may make another type of it."""
+    operands = (left,) if right is None else (left, right)
+    return _pointwise("mul", "aten.mul.Tensor", operands, dtype or left.dtype)
+
+
+def arange(tape: Tape, size: int, kind: str = ACTIVATION) -> ShapeTensor:
+    """0, 1, ..., size - 1 as 64-bit integers."""
+    out = tape.new((size,), "int64", kind=kind)
+    _record("arange", "aten.arange.default", "elementwise", (), (out,), elements=size)
+    return out
+
+
+def gelu(x: ShapeTensor) -> ShapeTensor:
+    """GELU by the error function."""
+    return _pointwise("gelu", "aten.gelu.default", (x,), x.dtype)
+
+
+def sigmoid(x: ShapeTensor) -> ShapeTensor:
+    """1 / (1 + exp(-x))."""
+    return _pointwise("sigmoid", "aten.sigmoid.default", (x,), x.dtype)
+
+
+def to(x: ShapeTensor, dtype: str) -> ShapeTensor:
+    """x in another type: a copy in the same order of memory, or x itself."""
+    if x.dtype == dtype:
+        return x
+    return _pointwise("cast", "aten._to_copy.default", (x,), dtype, "copy")
+
+
+def softmax(x: ShapeTensor, dtype: str) -> ShapeTensor:
+    """Softmax over the last dimension in `dtype`, which x is converted to first."""
+    converted = to(x, dtype)
+    out = x.tape.new(converted.shape, dtype)
+    _record("softmax", "aten._softmax.default", "reduction", (converted,), (out,), elements=out.numel)
+    return out
+
+
+def layer_norm(x: ShapeTensor, weight: Parameter, bias: Parameter) -> ShapeTensor:
+    """LayerNorm over the last dimension; mean and reciprocal deviation are written too, in float32."""
+    tape = x.tape
+    out = tape.new(x.shape, x.dtype)
+    statistics = (*x.shape[:-1], 1)
+    mean = tape.new(statistics, "float32")
+    rstd = tape.new(statistics, "float32")
+    _record(
+        "layer_norm",
+        "aten.native_layer_norm.default",
+        "reduction",
+        (x,),
+        (out, mean, rstd),
+        elements=out.numel,
+        weights=(weight, bias),
+    )
+    return out
+
+
+# -- copies ---------------------------------------------------------------------------------------------------------
+
+
+def clone(x: ShapeTensor) -> ShapeTensor:
+    """A row-major copy."""
+    out = x.tape.new(x.shape, x.dtype)
+    _record("copy", "aten.clone.default", "copy", (x,), (out,), elements=out.numel)
+    return out
+
+
+def contiguous(x: ShapeTensor) -> ShapeTensor:
+    """x itself where it is row-major, else a copy."""
+    return x if x.is_contiguous else clone(x)
+
+
+def reshape(x: ShapeTensor, *sizes: int) -> ShapeTensor:
+    """A view where the strides allow it, else a row-major copy, viewed."""
+    shape = x.resolve(sizes)
+    strides = view_strides(x.shape, x.strides, shape)
+    if strides is not None:
+        return ShapeTensor(x.storage, shape, strides, x.dtype, x.offset)
+    return clone(x).view(*shape)
+
+
+def pad(x: ShapeTensor, *after: int) -> ShapeTensor:
+    """Zeros put behind each dimension; a copy even where nothing is added (`constant_pad_nd`)."""
+    shape = tuple([size + extra for size, extra in zip(x.shape, after, strict=True)])
+    out = x.tape.new(shape, x.dtype)
+    _record("pad", "aten.constant_pad_nd.default", "copy", (x,), (out,), elements=out.numel)
+    return out
+
+
+def cat(tensors: Sequence[ShapeTensor], axis: int, kind: str = ACTIVATION) -> ShapeTensor:
+    """Tensors behind one another along `axis`, row-major."""
+    first = tensors[0]
+    axis = axis % len(first.shape)
+    size = sum([tensor.shape[axis] for tensor in tensors])
+    out = first.tape.new((*first.shape[:axis], size, *first.shape[axis + 1 :]), first.dtype, kind=kind)
+    _record("cat", "aten.cat.default", "copy", tensors, (out,), elements=out.numel)
+    return out
+
+
+# -- gathers and resampling -----------------------------------------------------------------------------------------
+
+
+def gather(table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | None = None) -> ShapeTensor:
+    """Rows of `table` [rows, width] as [*shape, width]: reads what it delivers, and the index where it is in memory."""
+    out = table.tape.new((*shape, table.shape[-1]), table.dtype)
+    of_weight = out.nbytes if table.storage.kind == WEIGHT else 0
+    read = out.nbytes
+    if index is not None:
+        read += index.addressed_bytes
+        of_weight += index.addressed_bytes if index.storage.kind == WEIGHT else 0
+    inputs = (table,) if index is None else (table, index)
+    _record("gather", aten, "gather", inputs, (out,), elements=out.numel, read=(read, of_weight, 0))
+    return out
+
+
+def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
+    """[B, C, L] -> [B, C, size], linear."""
+    out = x.tape.new((*x.shape[:-1], size), x.dtype)
+    _record("upsample_linear", "aten.upsample_linear1d.default", "elementwise", (x,), (out,), elements=out.numel)
+    return out
+
+
+def upsample_bicubic(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing; the order of memory (channels last) is kept."""
+    batch, channels = x.shape[:2]
+    channels_last = x.strides[1] == 1
+    strides = (channels * height * width, 1, width * channels, channels) if channels_last else None
+    out = x.tape.new((batch, channels, height, width), x.dtype, strides)
+    _record(
+        "upsample_bicubic", "aten._upsample_bicubic2d_aa.default", "elementwise", (x,), (out,), elements=out.numel
+    )
+    return out
+
+
+def unfold(x: ShapeTensor, side: int) -> ShapeTensor:
+    """[B, C, H, W] -> [B, C * side**2, blocks]: each block of side x side neighbours becomes a column (im2col)."""
+    batch, channels, height, width = x.shape
+    out = x.tape.new((batch, channels * side**2, (height // side) * (width // side)), x.dtype)
+    _record("copy", "aten.im2col.default", "copy", (x,), (out,), elements=out.numel)
+    return out
+
+
+# -- products -------------------------------------------------------------------------------------------------------
+
+
+def linear(x: ShapeTensor, weight: Parameter, bias: Parameter | None = None) -> ShapeTensor:
+    """x [..., k] @ weight [n, k] transposed (+ bias [n]) -> [..., n]; one multiply-add is 2 FLOPs."""
+    features, depth = weight.shape
+    if x.shape[-1] != depth:
+        raise ModelMeterError(f"linear: {x!r} does not end in the weight's {depth} input features.")
+    rows = reshape(x, -1, depth)
+    out = x.tape.new((rows.shape[0], features), x.dtype)
+    _record(
+        "linear",
+        "aten.mm.default" if bias is None else "aten.addmm.default",
+        "matmul",
+        (rows,),
+        (out,),
+        tensor_core_flops=2 * rows.shape[0] * depth * features,
+        weights=(weight,) if bias is None else (weight, bias),
+    )
+    return out.view(*x.shape[:-1], features)
+
+
+def conv2d(
+    x: ShapeTensor, weight: Parameter, bias: Parameter | None = None, *, stride: int = 1, padding: int = 0
+) -> ShapeTensor:
+    """x [B, c, H, W] * weight [n, c, kh, kw] -> [B, n, H', W'], row-major as on the meta device."""
+    features, channels, kernel_h, kernel_w = weight.shape
+    height = (x.shape[2] + 2 * padding - kernel_h) // stride + 1
+    width = (x.shape[3] + 2 * padding - kernel_w) // stride + 1
+    out = x.tape.new((x.shape[0], features, height, width), x.dtype)
+    _record(
+        "conv2d",
+        "aten.convolution.default",
+        "matmul",
+        (x,),
+        (out,),
+        tensor_core_flops=2 * out.numel * channels * kernel_h * kernel_w,
+        weights=(weight,) if bias is None else (weight, bias),
+    )
+    return out
+
+
+def bmm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """[B, m, k] @ [B, k, n] -> [B, m, n]."""
+    batch, rows, depth = left.shape
+    columns = right.shape[2]
+    if right.shape != (batch, depth, columns):
+        raise ModelMeterError(f"bmm: {left!r} and {right!r} do not multiply.")
+    out = left.tape.new((batch, rows, columns), left.dtype)
+    _record(
+        "bmm",
+        "aten.bmm.default",
+        "matmul",
+        (left, right),
+        (out,),
+        tensor_core_flops=2 * batch * rows * depth * columns,
+    )
+    return out
+
+
+def matmul(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """[..., m, k] @ [..., k, n]: the leading dimensions folded into one, with a copy where the strides ask for it."""
+    lead = left.shape[:-2]
+    left_rows = reshape(left, -1, *left.shape[-2:])
+    right_rows = reshape(right, -1, *right.shape[-2:])
+    return bmm(left_rows, right_rows).view(*lead, left.shape[-2], right.shape[-1])
+
+
+# -- attention ------------------------------------------------------------------------------------------------------
+
+#: a GPU's memory-efficient kernel wants the rows of its bias at a multiple of this many elements
+BIAS_ALIGNMENT: Final = 8
+
+
+def scaled_dot_product_attention(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, bias: ShapeTensor | None = None
+) -> ShapeTensor:
+    """Fused attention: query [B, H, Q, d], key and value [B, H, K, d], bias [B, H, Q, K] -> [B, H, Q, d].
+
+    Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
+    a copy of a bias whose rows are not aligned. The result lies in memory as [B, Q, H, d].
+    """
+    tape = query.tape
+    batch, heads, queries, width = query.shape
+    keys = key.shape[2]
+    flash = bias is None and query.dtype != "float32"
+    if bias is not None and keys % BIAS_ALIGNMENT:
+        padded = pad(bias, 0, 0, 0, ceil_div(keys, BIAS_ALIGNMENT) * BIAS_ALIGNMENT - keys)
+        bias = padded.narrow(3, 0, keys)
+        del padded
+    strides = (queries * heads * width, width, heads * width, 1)
+    out = tape.new((batch, heads, queries, width), query.dtype, strides)
+    if flash:  # log-sum-exp, random state: written beside the result
+        extra = (tape.new((batch, heads, queries), "float32"), tape.new((2,), "uint64"), tape.new((), "uint64"))
+    else:  # no log-sum-exp without a backward pass
+        extra = (tape.new((batch, heads, 0), "float32"), tape.new((), "int64"), tape.new((), "int64"))
+    _record(
+        "attention",
+        f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default",
+        "attention",
+        (query, key, value) if bias is None else (query, key, value, bias),
+        (out, *extra),
+        tensor_core_flops=4 * batch * heads * queries * keys * width,
+    )
+    return out

@@ -1,0 +1,148 @@
+"""Where the size of a page comes from: an image file, or a text such as ``1275x1650``.
+
+One `PageSize` is what the cost of a page depends on: its width and height in pixels, after the image's
+EXIF orientation. Pixels are decoded only to be sure that a file is whole; their values are not used.
+
+    >>> parse_size("1275x1650")
+    PageSize(source='1275x1650', width=1275, height=1650)
+
+Pillow is imported when a file is read, not with this module.
+"""
+
+import os
+import re
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from modelmeter.errors import ModelMeterError
+
+MAX_SIDE: Final = 2**31 - 1
+"""Pixels; the longest side that is taken seriously (a signed 32-bit integer, as image formats store it)."""
+
+_EXIF_ORIENTATION: Final = 0x0112
+_EXIF_SIDES_SWAPPED: Final = (5, 6, 7, 8)
+"""EXIF orientations that turn the image by a quarter; the others flip it or turn it by a half."""
+
+_WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]+")
+_FRACTION: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
+
+
+def check_side(who: str, name: str, side: object) -> None:
+    """Refuse a page side that is no whole number of pixels from 1 to `MAX_SIDE` (2.0 and True are none)."""
+    if isinstance(side, bool) or not isinstance(side, int):
+        raise ModelMeterError(
+            f"{who}: {name}={side!r} is a {type(side).__name__}; give a whole number of pixels as an int."
+        )
+    if side <= 0:
+        raise ModelMeterError(f"{who}: {name}={_digits(side)} is not positive; a page has 1 pixel or more a side.")
+    if side > MAX_SIDE:
+        raise ModelMeterError(
+            f"{who}: {name} is {_digits(side)}, more than {MAX_SIDE} (2**31 - 1) pixels; no image has such a side."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageSize:
+    """A page as it is read by a person: width and height in pixels, and where they come from."""
+
+    source: str
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        check_side(f"page {self.source}", "width", self.width)
+        check_side(f"page {self.source}", "height", self.height)
+
+
+def parse_size(text: str) -> PageSize:
+    """Page size out of ``WIDTHxHEIGHT``, both in pixels."""
+    who = f"page size {_short(text)!r}"
+    parts = re.split("[xX]", text.strip())
+    if len(parts) != 2:
+        raise ModelMeterError(f"{who} is not WIDTHxHEIGHT; write it as in 1275x1650.")
+    width, height = (_parse_side(who, name, part) for name, part in zip(("width", "height"), parts, strict=True))
+    return PageSize(source=text.strip(), width=width, height=height)
+
+
+def _parse_side(who: str, name: str, text: str) -> int:
+    if _FRACTION.fullmatch(text):
+        raise ModelMeterError(f"{who}: {name} {_short(text)} is fractional; give a whole number of pixels.")
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise ModelMeterError(f"{who}: {name} {_short(text)!r} is no number; write the size as in 1275x1650.")
+    # Ten digits hold every allowed side; int() itself refuses thousands of them with a text of its own.
+    side = int(text) if len(text.lstrip("+-0")) <= 10 else (-1 if text.startswith("-") else MAX_SIDE + 1)
+    if side <= 0 or side > MAX_SIDE:
+        raise ModelMeterError(f"{who}: {name} {_short(text)} is out of range; a side has 1 to {MAX_SIDE} pixels.")
+    return side
+
+
+def read_page_size(path: str | os.PathLike[str]) -> PageSize:
+    """Size of the image in a file, in pixels, turned by its EXIF orientation; the first frame of several.
+
+    The file is decoded once, since nothing less tells a truncated file from a whole one. Pillow's limit
+    against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`) stays in force, and is an error, not a warning.
+    """
+    from PIL import Image, UnidentifiedImageError  # here: sizes given as numbers need no Pillow
+
+    file = Path(path)
+    _check_regular_file(file)
+    who = f"page {file}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with file.open("rb") as stream:
+                with Image.open(stream) as image:
+                    image.verify()  # checksums and end marks, which decoding may pass over
+                stream.seek(0)
+                with Image.open(stream) as image:
+                    image.load()
+                    width, height = image.size
+                    # After load(): some formats (TIFF) turn the image there and drop the orientation.
+                    turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_SIDES_SWAPPED
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ModelMeterError(
+                f"{who} is refused as a decompression bomb: it has more than "
+                f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS} pixels; give a smaller image, "
+                "or the page's width and height instead of the file."
+            ) from error
+        except UnidentifiedImageError as error:
+            raise ModelMeterError(
+                f"{who} is not an image that Pillow can read; give a PNG, JPEG, TIFF or WebP file."
+            ) from error
+        except Exception as error:  # decoders meet damaged data with errors of many kinds
+            raise ModelMeterError(
+                f"{who} is truncated or damaged ({type(error).__name__}: {error}); make or copy the file anew."
+            ) from error
+    if turned:
+        width, height = height, width
+    return PageSize(source=str(file), width=width, height=height)
+
+
+def _check_regular_file(file: Path) -> None:
+    who = f"page {file}"
+    try:
+        status = file.stat()
+        if stat.S_ISREG(status.st_mode):
+            file.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelMeterError(f"{who} does not exist; check the path (it is relative to {Path.cwd()}).") from error
+    except (OSError, ValueError) as error:
+        raise ModelMeterError(f"{who} cannot be opened ({error}); check the path and its permissions.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ModelMeterError(f"{who} is a directory; give an image file, for example one inside it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelMeterError(f"{who} is no regular file; give an image file.")
+    if status.st_size == 0:
+        raise ModelMeterError(f"{who} is empty (0 bytes); make or copy the file anew.")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _digits(number: int) -> str:
+    """A number for a message: written out while it is short, else its length in bits."""
+    return str(number) if number.bit_length() <= 128 else f"a number of {number.bit_length()} bits"

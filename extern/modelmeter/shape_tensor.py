@@ -1,0 +1,337 @@
+"""Tensors that have a shape and no data, and the tape that notes what is done to them.
+
+A `ShapeTensor` carries what decides the cost of an operator: shape, strides, type and storage. Several tensors
+(views) may share one `Storage`; a storage lives exactly as long as Python holds a tensor of it, as a real tensor's
+does, and the tape's live count follows by CPython's immediate reference counting. (On an interpreter without it the
+live set would be wrong; everything else would still hold.) So nothing here may enter a reference cycle.
+
+A tensor's storage knows its tape: there is no global state, and two walks may interleave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from math import prod
+from typing import Final, NamedTuple
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.units import ITEMSIZE
+
+Shape = tuple[int, ...]
+
+#: what a storage holds; traffic is told apart by it
+ACTIVATION: Final = "activation"
+WEIGHT: Final = "weight"
+KV: Final = "kv"
+HOST: Final = "host"  # index tensors that the code makes in host memory: traffic, but no memory of the device
+
+
+@lru_cache(maxsize=8192)
+def contiguous_strides(shape: Shape) -> Shape:
+    """Strides, in elements, of a row-major tensor (a dimension of size 0 counts as 1, as in PyTorch)."""
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * max(shape[axis + 1], 1)
+    return tuple(strides)
+
+
+@lru_cache(maxsize=8192)
+def is_contiguous(shape: Shape, strides: Shape) -> bool:
+    """Whether the elements lie in row-major order without gaps; the stride of a dimension of size 1 is free."""
+    expected = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size == 1:
+            continue
+        if stride != expected:
+            return size == 0
+        expected *= size
+    return True
+
+
+@lru_cache(maxsize=8192)
+def view_strides(shape: Shape, strides: Shape, new_shape: Shape) -> Shape | None:
+    """Strides with which `new_shape` is a view of the tensor, or None where PyTorch must copy.
+
+    Dimensions that lie behind one another in memory form a chunk; every chunk must be a product of new dimensions.
+    Source of the rule: the documentation of `torch.Tensor.view`.
+    """
+    if 0 in shape:
+        return contiguous_strides(new_shape)
+    result = [0] * len(new_shape)
+    axis = len(new_shape) - 1
+    chunk_stride = strides[-1] if strides else 1
+    chunk_elems = 1
+    filled = 1
+    for old in range(len(shape) - 1, -1, -1):
+        chunk_elems *= shape[old]
+        ends = old == 0 or (shape[old - 1] != 1 and strides[old - 1] != chunk_elems * chunk_stride)
+        if not ends:
+            continue
+        while axis >= 0 and (filled < chunk_elems or new_shape[axis] == 1):
+            result[axis] = filled * chunk_stride
+            filled *= new_shape[axis]
+            axis -= 1
+        if filled != chunk_elems:
+            return None
+        if old > 0:
+            chunk_stride = strides[old - 1]
+            chunk_elems = 1
+            filled = 1
+    if not shape:
+        return contiguous_strides(new_shape)
+    return tuple(result) if axis < 0 else None
+
+
+class Storage:
+    """Memory of some tensors. External storages (weights, inputs) are never counted as live."""
+
+    __slots__ = ("__weakref__", "external", "given", "kind", "nbytes", "tape")
+
+    def __init__(self, tape: Tape, nbytes: int, kind: str = ACTIVATION, *, external: bool = False) -> None:
+        self.tape = tape
+        self.nbytes = nbytes
+        self.kind = kind
+        self.external = external
+        self.given = False
+        if not external:
+            tape.live_bytes += nbytes
+
+    def __del__(self) -> None:
+        if self.given:
+            self.tape.given_bytes -= self.nbytes
+        elif not self.external:
+            self.tape.live_bytes -= self.nbytes
+
+
+class ShapeTensor:
+    """A tensor without data: shape and strides in elements, type, storage, and where in the storage it starts."""
+
+    __slots__ = ("dtype", "numel", "offset", "shape", "storage", "strides")
+
+    def __init__(self, storage: Storage, shape: Shape, strides: Shape, dtype: str, offset: int = 0) -> None:
+        self.storage = storage
+        self.shape = shape
+        self.strides = strides
+        self.dtype = dtype
+        self.offset = offset
+        self.numel = prod(shape)
+
+    def __repr__(self) -> str:
+        return f"ShapeTensor({list(self.shape)}, strides={list(self.strides)}, {self.dtype})"
+
+    @property
+    def tape(self) -> Tape:
+        """The tape of the walk that this tensor belongs to."""
+        return self.storage.tape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements; a broadcast dimension counts with its full size."""
+        return self.numel * ITEMSIZE[self.dtype]
+
+    @property
+    def addressed_bytes(self) -> int:
+        """Distinct bytes that the elements lie in: a dimension of stride 0 is one element."""
+        if 0 in self.strides:
+            return (
+                prod(size for size, stride in zip(self.shape, self.strides, strict=True) if stride or not size)
+                * ITEMSIZE[self.dtype]
+            )
+        return self.numel * ITEMSIZE[self.dtype]
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
+        return is_contiguous(self.shape, self.strides)
+
+    # -- views: the same storage, no FLOPs, no bytes --------------------------------------------------------------
+
+    def _view(self, shape: Shape, strides: Shape, offset: int | None = None) -> ShapeTensor:
+        return ShapeTensor(self.storage, shape, strides, self.dtype, self.offset if offset is None else offset)
+
+    def resolve(self, sizes: Shape) -> Shape:
+        """`sizes` with a single -1 replaced by what is left of the elements."""
+        if -1 not in sizes:
+            if prod(sizes) != self.numel:
+                raise ModelMeterError(
+                    f"{self!r} has {self.numel} elements and cannot take the shape {list(sizes)}."
+                )
+            return sizes
+        known = -prod(sizes)
+        if known <= 0 or self.numel % known:
+            raise ModelMeterError(f"{self!r} has {self.numel} elements and cannot take the shape {list(sizes)}.")
+        return tuple(self.numel // known if size == -1 else size for size in sizes)
+
+    def view(self, *sizes: int) -> ShapeTensor:
+        """The same elements in another shape; refused where that needs a copy, as in PyTorch."""
+        shape = self.resolve(sizes)
+        strides = view_strides(self.shape, self.strides, shape)
+        if strides is None:
+            raise ModelMeterError(f"{self!r} cannot be viewed as {list(shape)}: that needs a copy (reshape).")
+        return self._view(shape, strides)
+
+    def permute(self, *axes: int) -> ShapeTensor:
+        """Dimensions in another order."""
+        shape, strides = self.shape, self.strides
+        return self._view(tuple(shape[axis] for axis in axes), tuple(strides[axis] for axis in axes))
+
+    def transpose(self, first: int, second: int) -> ShapeTensor:
+        """Two dimensions exchanged."""
+        axes = list(range(len(self.shape)))
+        axes[first], axes[second] = axes[second], axes[first]
+        return self.permute(*axes)
+
+    def unsqueeze(self, axis: int) -> ShapeTensor:
+        """A dimension of size 1 put in at `axis`; it takes the stride PyTorch gives it."""
+        dims = len(self.shape)
+        axis = axis + dims + 1 if axis < 0 else axis
+        stride = 1 if axis >= dims else self.shape[axis] * self.strides[axis]
+        return self._view(
+            (*self.shape[:axis], 1, *self.shape[axis:]), (*self.strides[:axis], stride, *self.strides[axis:])
+        )
+
+    def expand(self, *sizes: int) -> ShapeTensor:
+        """Broadcast to `sizes` (-1: as it is): a repeated dimension has stride 0."""
+        lead = len(sizes) - len(self.shape)
+        shape = list(sizes)
+        strides = [0] * len(sizes)
+        for axis in range(len(self.shape)):
+            size, stride = self.shape[axis], self.strides[axis]
+            if shape[lead + axis] in (-1, size):
+                shape[lead + axis] = size
+                strides[lead + axis] = stride
+            elif size != 1:
+                raise ModelMeterError(f"{self!r} cannot be expanded to {list(sizes)}.")
+        return self._view(tuple(shape), tuple(strides))
+
+    def narrow(self, axis: int, start: int, stop: int) -> ShapeTensor:
+        """The slice start:stop of one dimension."""
+        axis = axis % len(self.shape)
+        shape = (*self.shape[:axis], stop - start, *self.shape[axis + 1 :])
+        return self._view(shape, self.strides, self.offset + start * self.strides[axis])
+
+    def select(self, axis: int, index: int) -> ShapeTensor:
+        """One index of a dimension, which disappears."""
+        shape = (*self.shape[:axis], *self.shape[axis + 1 :])
+        strides = (*self.strides[:axis], *self.strides[axis + 1 :])
+        return self._view(shape, strides, self.offset + index * self.strides[axis])
+
+    def unbind(self, axis: int = 0) -> tuple[ShapeTensor, ...]:
+        """One tensor for each index of a dimension."""
+        return tuple(self.select(axis, index) for index in range(self.shape[axis]))
+
+    def chunk(self, parts: int, axis: int) -> tuple[ShapeTensor, ...]:
+        """A dimension in equal parts."""
+        size = self.shape[axis] // parts
+        return tuple(self.narrow(axis, part * size, (part + 1) * size) for part in range(parts))
+
+    def flatten(self, start: int) -> ShapeTensor:
+        """All dimensions from `start` on as one, as a view."""
+        return self.view(*self.shape[:start], prod(self.shape[start:]))
+
+
+class OperatorRecord(NamedTuple):
+    """What one operator did. Counts are FLOPs, elements and bytes."""
+
+    path: str  # module path, relative to the walk that holds the record
+    name: str  # the operator of this library
+    aten: str  # the PyTorch operator that it stands for
+    kind: str  # matmul, elementwise, reduction, copy, gather, attention
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    tensor_core_flops: int
+    cuda_core_flops: int
+    elements: int  # elements that the operator computes; its FLOPs are this times the table's entry
+    bytes_read: int
+    bytes_written: int
+    weight_bytes: int  # of the bytes read
+    kv_bytes: int  # of the bytes read and written
+    live_bytes: int  # the live set after it, relative to the start of the walk
+
+
+class Walk(NamedTuple):
+    """One call of a layer, written down: what it did, and what it leaves behind."""
+
+    entries: tuple[OperatorRecord | Call, ...]
+    tensor_core_flops: int
+    cuda_core_flops: int
+    bytes_read: int
+    bytes_written: int
+    weight_bytes: int
+    kv_bytes: int
+    peak_bytes: int  # the live set's maximum, over what was live when the call began
+    resident_peak_bytes: int  # the same with the given cache counted while it is alive
+    peak_path: str
+    peak_operator: str
+    operator_count: int
+
+    def records(self, path: str = "", live_bytes: int = 0) -> Iterator[OperatorRecord]:
+        """Every operator in order, calls opened, with full paths and live bytes from the outermost start."""
+        for entry in self.entries:
+            if isinstance(entry, Call):
+                yield from entry.walk.records(join_path(path, entry.path), live_bytes + entry.live_bytes)
+            else:
+                yield entry._replace(path=join_path(path, entry.path), live_bytes=live_bytes + entry.live_bytes)
+
+
+class Call(NamedTuple):
+    """A walk within a walk: a layer's call that may have been walked before."""
+
+    path: str
+    walk: Walk
+    live_bytes: int  # the live set when it began, relative to the start of the outer walk
+
+
+def join_path(outer: str, inner: str) -> str:
+    """Two module paths, one inside the other."""
+    return f"{outer}.{inner}" if outer and inner else outer or inner
+
+
+class Tape:
+    """Notes of one walk: the records, and the live set with its peak."""
+
+    __slots__ = (
+        "base_bytes",
+        "entries",
+        "given_bytes",
+        "live_bytes",
+        "path",
+        "peak_bytes",
+        "peak_operator",
+        "peak_path",
+        "resident_base_bytes",
+        "resident_peak_bytes",
+    )
+
+    def __init__(self) -> None:
+        self.entries: list[OperatorRecord | Call] = []
+        self.path = ""
+        self.live_bytes = 0
+        self.given_bytes = 0
+        self.base_bytes = 0
+        self.resident_base_bytes = 0
+        self.peak_bytes = 0
+        self.resident_peak_bytes = 0
+        self.peak_path = ""
+        self.peak_operator = ""
+
+    def input(self, shape: Shape, dtype: str, strides: Shape | None = None) -> ShapeTensor:
+        """A tensor that the walk is given: its memory belongs to somebody else."""
+        tensor_strides = contiguous_strides(shape) if strides is None else strides
+        return ShapeTensor(Storage(self, 0, external=True), shape, tensor_strides, dtype)
+
+    def new(self, shape: Shape, dtype: str, strides: Shape | None = None, kind: str = ACTIVATION) -> ShapeTensor:
+        """A fresh dense tensor; the caller records the operator that makes it, and that looks at the peak."""
+        tensor_strides = contiguous_strides(shape) if strides is None else strides
+        storage = Storage(self, prod(shape) * ITEMSIZE[dtype], kind, external=kind == HOST)
+        return ShapeTensor(storage, shape, tensor_strides, dtype)
+
+    def reach(self, live_bytes: int, resident_bytes: int, path: str, operator: str) -> None:
+        """Note a live set; the first operator to reach the peak keeps its name."""
+        if live_bytes > self.peak_bytes:
+            self.peak_bytes = live_bytes
+            self.peak_path = path
+            self.peak_operator = operator
+        if resident_bytes > self.resident_peak_bytes:
+            self.resident_peak_bytes = resident_bytes
