@@ -386,9 +386,7 @@ def upsample_bicubic(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
     channels_last = x.strides[1] == 1
     strides = (channels * height * width, 1, width * channels, channels) if channels_last else None
     out = x.tape.new((batch, channels, height, width), x.dtype, strides)
-    _record(
-        "upsample_bicubic", "aten._upsample_bicubic2d_aa.default", "elementwise", (x,), (out,), elements=out.numel
-    )
+    _record("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", "elementwise", (x,), (out,), elements=out.numel)
     return out
 
 

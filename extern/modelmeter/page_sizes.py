@@ -72,8 +72,8 @@ def _parse_side(who: str, name: str, text: str) -> int:
         raise ModelMeterError(f"{who}: {name} {_short(text)} is fractional; give a whole number of pixels.")
     if not _WHOLE_NUMBER.fullmatch(text):
         raise ModelMeterError(f"{who}: {name} {_short(text)!r} is no number; write the size as in 1275x1650.")
-    # Ten digits hold every allowed side; int() itself refuses thousands of them with a text of its own.
-    side = int(text) if len(text.lstrip("+-0")) <= 10 else (-1 if text.startswith("-") else MAX_SIDE + 1)
+    # Ten digits hold every allowed side; int() would refuse thousands of them with a text of its own.
+    side = int(text) if len(text.lstrip("+-0")) <= 10 else 0
     if side <= 0 or side > MAX_SIDE:
         raise ModelMeterError(f"{who}: {name} {_short(text)} is out of range; a side has 1 to {MAX_SIDE} pixels.")
     return side

@@ -154,9 +154,7 @@ class ShapeTensor:
         """`sizes` with a single -1 replaced by what is left of the elements."""
         if -1 not in sizes:
             if prod(sizes) != self.numel:
-                raise ModelMeterError(
-                    f"{self!r} has {self.numel} elements and cannot take the shape {list(sizes)}."
-                )
+                raise ModelMeterError(f"{self!r} has {self.numel} elements and cannot take the shape {list(sizes)}.")
             return sizes
         known = -prod(sizes)
         if known <= 0 or self.numel % known:

@@ -84,9 +84,7 @@ def _check_positive(who: str, name: str, value: object) -> None:
     if value < 1:
         raise ModelMeterError(f"{who}: {name}={value} is not positive; give 1 or more.")
     if value > MAX_SIDE:
-        raise ModelMeterError(
-            f"{who}: {name} is more than {MAX_SIDE} (2**31 - 1); give a number that a page can have."
-        )
+        raise ModelMeterError(f"{who}: {name} is more than {MAX_SIDE} (2**31 - 1); give a number that a page can have.")
 
 
 def _check_view_side(name: str, side: int, patch_size: int) -> None:
@@ -225,9 +223,7 @@ class VisionConfig:
     crop_branch: BranchConfig | None
 
 
-def build_vision_cfg_from_workload(
-    workload: VisionWorkload, layout: ViewLayout, num_pages: int = 1
-) -> VisionConfig:
+def build_vision_cfg_from_workload(workload: VisionWorkload, layout: ViewLayout, num_pages: int = 1) -> VisionConfig:
     """The batches that `num_pages` pages of this layout send through the vision stage."""
     _check_positive("build_vision_cfg_from_workload", "num_pages", num_pages)
     has_crops = _check_layout(workload, layout)

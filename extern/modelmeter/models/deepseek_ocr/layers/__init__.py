@@ -1,1 +1,1 @@
-"""."""
+"""The layers of DeepSeek-OCR, by part."""

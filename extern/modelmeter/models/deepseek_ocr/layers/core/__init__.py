@@ -1,1 +1,1 @@
-"""."""
+"""The model as a whole."""

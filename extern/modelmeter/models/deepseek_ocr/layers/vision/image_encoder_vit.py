@@ -266,9 +266,7 @@ class ImageEncoderViT(BaseLayer):
         check_view_side("ImageEncoderViT", width, patch_size)
         check_batch_size("ImageEncoderViT", batch_size)
         if embed_dim % num_heads:
-            raise ModelMeterError(
-                f"ImageEncoderViT: embed_dim={embed_dim} does not divide by num_heads={num_heads}."
-            )
+            raise ModelMeterError(f"ImageEncoderViT: embed_dim={embed_dim} does not divide by num_heads={num_heads}.")
         grid = (pretrain_img_size // patch_size, pretrain_img_size // patch_size)
         self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size, **self.common)
         self.pos_embed = self.parameter(1, *grid, embed_dim)
@@ -296,9 +294,7 @@ class ImageEncoderViT(BaseLayer):
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
         hidden_states = self.patch_embed(pixel_values)  # [B, 3, H, W] -> [B, h, w, D]
-        hidden_states = add(
-            hidden_states, self.interpolate_pos_encoding(hidden_states.shape[1:3], hidden_states.tape)
-        )
+        hidden_states = add(hidden_states, self.interpolate_pos_encoding(hidden_states.shape[1:3], hidden_states.tape))
         for block in self.blocks:
             hidden_states = block(hidden_states)
         hidden_states = self.neck(hidden_states)  # -> [B, 256, h, w]

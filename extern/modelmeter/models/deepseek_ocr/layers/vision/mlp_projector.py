@@ -57,9 +57,7 @@ class MlpProjector(BaseLayer):
             )
         least = 2 if projector_type == "downsample_mlp_gelu" else 1
         if depth < least and projector_type in ("mlp_gelu", "downsample_mlp_gelu"):
-            raise ModelMeterError(
-                f"MlpProjector: depth={depth} is too small; {projector_type} has at least {least}."
-            )
+            raise ModelMeterError(f"MlpProjector: depth={depth} is too small; {projector_type} has at least {least}.")
         self.projector_type = projector_type
         self.downsample_ratio = downsample_ratio
         if projector_type == "linear":
@@ -85,9 +83,7 @@ class MlpProjector(BaseLayer):
         batch, positions, _ = x.shape
         side = round(positions**0.5)
         if side * side != positions:
-            raise ModelMeterError(
-                f"MlpProjector: num_tokens={positions} is no square grid, which a downsample needs."
-            )
+            raise ModelMeterError(f"MlpProjector: num_tokens={positions} is no square grid, which a downsample needs.")
         ratio = self.downsample_ratio
         missing = ceil_div(side, ratio) * ratio - side
         x = reshape(x, batch, side, side, -1)

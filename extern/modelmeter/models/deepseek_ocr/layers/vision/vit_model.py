@@ -190,9 +190,7 @@ class VitModel(BaseLayer):
             )
         trained_grid = round((num_positions - 1) ** 0.5)
         if trained_grid**2 + 1 != num_positions:
-            raise ModelMeterError(
-                f"VitModel: num_positions={num_positions} is not a square grid and a class token."
-            )
+            raise ModelMeterError(f"VitModel: num_positions={num_positions} is not a square grid and a class token.")
         self.embeddings = VisionEmbeddings(hidden_size, trained_grid, **self.common)
         self.pre_layrnorm = LayerNorm(hidden_size, **self.common)
         block = NoTPTransformerBlock(hidden_size, num_attention_heads, ffn_hidden_size, **self.common)

@@ -1,0 +1,158 @@
+"""`StageCost`: what one stage of a model computes, moves and holds, as exact integers and in handy units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.shape_tensor import Walk
+from modelmeter.units import BITS_PER_BYTE, GIGA, TERA
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """One stage. Integers are exact: FLOPs and bytes; the properties give powers of ten.
+
+    tensor_core_flops: products and attention, a multiply-add is 2. cuda_core_flops: everything else, by convention.
+    io_weight_bytes, io_activation_bytes, io_kv_bytes: traffic, read and written. weight_bytes: parameters resident.
+    activation_peak_bytes: the live set that the pass makes at its largest, its own KV cache included, the cache that
+    it was given excluded. resident_peak_bytes: the same with the given cache while it is alive; weights not included.
+    kv_bytes: cache held at the end. kv_added_bytes: cache that this stage added.
+    peak_path, peak_operator: the module and the operator that reach the activation peak first.
+    """
+
+    tensor_core_flops: int = 0
+    cuda_core_flops: int = 0
+    io_weight_bytes: int = 0
+    io_activation_bytes: int = 0
+    io_kv_bytes: int = 0
+    weight_bytes: int = 0
+    activation_peak_bytes: int = 0
+    resident_peak_bytes: int = 0
+    kv_bytes: int = 0
+    kv_added_bytes: int = 0
+    peak_path: str = ""
+    peak_operator: str = ""
+
+    @classmethod
+    def of_walk(cls, walk: Walk, *, weight_bytes: int, kv_bytes: int = 0, kv_added_bytes: int = 0) -> StageCost:
+        """The cost of one walk over a stage whose parameters take `weight_bytes`."""
+        return cls(
+            tensor_core_flops=walk.tensor_core_flops,
+            cuda_core_flops=walk.cuda_core_flops,
+            io_weight_bytes=walk.weight_bytes,
+            io_activation_bytes=walk.bytes_read + walk.bytes_written - walk.weight_bytes - walk.kv_bytes,
+            io_kv_bytes=walk.kv_bytes,
+            weight_bytes=weight_bytes,
+            activation_peak_bytes=walk.peak_bytes,
+            resident_peak_bytes=walk.resident_peak_bytes,
+            kv_bytes=kv_bytes,
+            kv_added_bytes=kv_added_bytes,
+            peak_path=walk.peak_path,
+            peak_operator=walk.peak_operator,
+        )
+
+    @property
+    def io_bytes(self) -> int:
+        """Traffic, bytes."""
+        return self.io_weight_bytes + self.io_activation_bytes + self.io_kv_bytes
+
+    @property
+    def flops_tflops(self) -> float:
+        """All FLOPs, 1e12."""
+        return (self.tensor_core_flops + self.cuda_core_flops) / TERA
+
+    @property
+    def flops_tensor_tflops(self) -> float:
+        """Tensor-core FLOPs, 1e12."""
+        return self.tensor_core_flops / TERA
+
+    @property
+    def flops_cuda_tflops(self) -> float:
+        """CUDA-core FLOPs, 1e12."""
+        return self.cuda_core_flops / TERA
+
+    @property
+    def io_tb(self) -> float:
+        """Traffic in terabits, 1e12 bits."""
+        return self.io_bytes * BITS_PER_BYTE / TERA
+
+    @property
+    def weights_gb(self) -> float:
+        """Resident parameters, 1e9 bytes."""
+        return self.weight_bytes / GIGA
+
+    @property
+    def activations_gb(self) -> float:
+        """Activation peak, 1e9 bytes."""
+        return self.activation_peak_bytes / GIGA
+
+    @property
+    def kv_gb(self) -> float:
+        """KV cache held at the end, 1e9 bytes."""
+        return self.kv_bytes / GIGA
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """FLOPs per byte of traffic; 0 for a stage that moves nothing."""
+        return (self.tensor_core_flops + self.cuda_core_flops) / self.io_bytes if self.io_bytes else 0.0
+
+    def __add__(self, later: StageCost) -> StageCost:
+        """This stage, then `later`: FLOPs and traffic add, peaks and resident weights take the larger, KV is the last."""
+        peak = self if self.activation_peak_bytes >= later.activation_peak_bytes else later
+        return StageCost(
+            tensor_core_flops=self.tensor_core_flops + later.tensor_core_flops,
+            cuda_core_flops=self.cuda_core_flops + later.cuda_core_flops,
+            io_weight_bytes=self.io_weight_bytes + later.io_weight_bytes,
+            io_activation_bytes=self.io_activation_bytes + later.io_activation_bytes,
+            io_kv_bytes=self.io_kv_bytes + later.io_kv_bytes,
+            weight_bytes=max(self.weight_bytes, later.weight_bytes),
+            activation_peak_bytes=peak.activation_peak_bytes,
+            resident_peak_bytes=max(self.resident_peak_bytes, later.resident_peak_bytes),
+            kv_bytes=later.kv_bytes,
+            kv_added_bytes=self.kv_added_bytes + later.kv_added_bytes,
+            peak_path=peak.peak_path,
+            peak_operator=peak.peak_operator,
+        )
+
+    def as_dict(self) -> dict[str, int | float | str]:
+        """The exact integers, and the derived figures after them."""
+        derived = (
+            "io_bytes",
+            "flops_tflops",
+            "flops_tensor_tflops",
+            "flops_cuda_tflops",
+            "io_tb",
+            "weights_gb",
+            "activations_gb",
+            "kv_gb",
+            "arithmetic_intensity",
+        )
+        return asdict(self) | {name: getattr(self, name) for name in derived}
+
+    def to_json(self) -> str:
+        """JSON of `as_dict`, integers beyond 2^53 as text, so that no reader loses digits."""
+        return json.dumps({name: json_number(value) for name, value in self.as_dict().items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> StageCost:
+        """The record that `to_json` wrote."""
+        values: Mapping[str, Any] = json.loads(text)
+        missing = [field.name for field in fields(cls) if field.name not in values]
+        if missing:
+            raise ModelMeterError(f"StageCost: the JSON lacks {', '.join(missing)}; it was not written by to_json().")
+        exact = {field.name: values[field.name] for field in fields(cls)}
+        names = ("peak_path", "peak_operator")
+        return cls(**{name: value if name in names else int(value) for name, value in exact.items()})
+
+
+#: integers up to here survive a reader that holds numbers as 64-bit floats
+EXACT_IN_FLOAT = 2**53
+
+
+def json_number(value: Any) -> Any:
+    """`value`, as text if it is an integer that a 64-bit float would round."""
+    return str(value) if isinstance(value, int) and abs(value) > EXACT_IN_FLOAT else value
