@@ -64,9 +64,7 @@ class BaseLayer:
     execution: the code that is modelled. attention: "flash" (fused) or "eager". dtype: of weights and activations.
     """
 
-    def __init__(
-        self, *, execution: str = "transformers", attention: str = "flash", dtype: str = "bfloat16"
-    ) -> None:
+    def __init__(self, *, execution: str = "transformers", attention: str = "flash", dtype: str = "bfloat16") -> None:
         who = type(self).__name__
         self.execution = execution_named(who, execution)
         check_attention(who, attention)

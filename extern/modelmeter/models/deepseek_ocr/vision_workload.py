@@ -84,7 +84,7 @@ def _check_positive(who: str, name: str, value: object) -> None:
     if value < 1:
         raise ModelMeterError(f"{who}: {name}={value} is not positive; give 1 or more.")
     if value > MAX_SIDE:
-        raise ModelMeterError(f"{who}: {name} is more than {MAX_SIDE} (2**31 - 1); give a number that a page can have.")
+        raise ModelMeterError(f"{who}: {name} is more than {MAX_SIDE} (2**31 - 1); give less.")
 
 
 def _check_view_side(name: str, side: int, patch_size: int) -> None:
@@ -157,7 +157,7 @@ def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) ->
 
 @cache
 def _candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float], ...]:
-    """(columns, rows, columns / rows) of every grid of min_num to max_num crops, fewest crops first, then columns."""
+    """(columns, rows, columns / rows) of each grid of min_num to max_num crops, by crops, then by columns."""
     grids = [
         (columns, rows)
         for columns in range(1, max_num + 1)

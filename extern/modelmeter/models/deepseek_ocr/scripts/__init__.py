@@ -1,0 +1,1 @@
+"""Programs around the cost model, each a Hydra program."""

@@ -1,0 +1,1 @@
+"""How results are shown and kept: tables, and files that are written whole or not at all."""
