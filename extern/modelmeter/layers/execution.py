@@ -17,27 +17,15 @@ NOT_BUILT: Final = ("published", "serving")
 class Execution:
     """What one code base does where code bases differ.
 
-    relative_tables_always_resized: SAM's relative position tables pass through the interpolation even at their size.
-    relative_bias_row_major: the two relative terms are laid out so that their sum is row-major, and no copy follows.
-    fused_qkv: CLIP projects query, key and value by one product.
-    clip_patch_convolution: CLIP's unused patch convolution exists, as parameters.
-    head_positions: positions that the head computes by default.
+    The traits by which executions differ come with the second execution; a trait that nothing reads would be a guess.
     """
 
     name: str
-    relative_tables_always_resized: bool
-    fused_qkv: bool
-    clip_patch_convolution: bool
 
 
 EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
     {
-        "transformers": Execution(
-            name="transformers",
-            relative_tables_always_resized=True,
-            fused_qkv=False,
-            clip_patch_convolution=False,
-        ),
+        "transformers": Execution(name="transformers"),
     }
 )
 

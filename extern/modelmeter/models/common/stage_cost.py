@@ -144,9 +144,11 @@ class StageCost:
         missing = [field.name for field in fields(cls) if field.name not in values]
         if missing:
             raise ModelMeterError(f"StageCost: the JSON lacks {', '.join(missing)}; it was not written by to_json().")
-        exact = {field.name: values[field.name] for field in fields(cls)}
         names = ("peak_path", "peak_operator")
-        return cls(**{name: value if name in names else int(value) for name, value in exact.items()})
+        exact: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        for name in exact.keys() - names:
+            exact[name] = int(exact[name])
+        return cls(**exact)
 
 
 #: integers up to here survive a reader that holds numbers as 64-bit floats

@@ -10,7 +10,11 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel, LayerCost
-from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT, check_batch_size
+from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
+    DOWNSAMPLE_RATIO,
+    ImageEncoderViT,
+    check_batch_size,
+)
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose
@@ -74,6 +78,11 @@ class CostModel:
                 f"config: workload.patch_size={self.workload.patch_size} differs from "
                 f"vision.sam.patch_size={vision.sam.patch_size}; set both to the same size."
             )
+        if self.workload.downsample_ratio != DOWNSAMPLE_RATIO:
+            raise ModelMeterError(
+                f"config: workload.downsample_ratio={self.workload.downsample_ratio}, but net_2 and net_3 of the SAM "
+                f"encoder make one token of {DOWNSAMPLE_RATIO} x {DOWNSAMPLE_RATIO} patches; leave it at that."
+            )
         self.architecture: dict[str, dict[str, Any]] = {
             name: asdict(getattr(vision, name)) for name in ("sam", "clip", "projector")
         }
@@ -102,7 +111,7 @@ class CostModel:
         """The layers of the vision stage, in order, and the operators between them."""
         return list(self.model._iter_layers("vision", self.vision_config(layout), (layout.w_crop, layout.h_crop)))
 
-    def part(self, name: str, **size: int) -> BaseLayer:
+    def part(self, name: str, **size: Any) -> BaseLayer:
         """A part of the model alone: image_encoder_vit, vit_model (batch_size, img_size) or mlp_projector."""
         parts: dict[str, tuple[type[BaseLayer], str]] = {
             "image_encoder_vit": (ImageEncoderViT, "sam"),

@@ -34,6 +34,9 @@ from modelmeter.units import ceil_div
 
 GridSize = tuple[int, int]
 
+#: patches a side that become one token: the strides of net_2 and net_3
+DOWNSAMPLE_RATIO = 4
+
 
 class MLPBlock(BaseLayer):
     """lin2(gelu(lin1(x))), x [B, H, W, D] -> [B, H, W, D]."""

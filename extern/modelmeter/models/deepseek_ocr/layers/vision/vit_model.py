@@ -9,7 +9,11 @@ from typing import Any
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear
-from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import check_batch_size, check_view_side
+from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
+    DOWNSAMPLE_RATIO,
+    check_batch_size,
+    check_view_side,
+)
 from modelmeter.operators import (
     add,
     cat,
@@ -26,9 +30,6 @@ from modelmeter.operators import (
 )
 from modelmeter.shape_tensor import WEIGHT, ShapeTensor
 from modelmeter.units import ceil_div
-
-#: the CLIP patch convolution's kernel: 14 x 14 pixels of 3 channels. It never runs.
-CLIP_PATCH = 14
 
 
 class VisionEmbeddings(BaseLayer):
@@ -173,7 +174,6 @@ class VitModel(BaseLayer):
         batch_size: int = 1,
         img_size: int = 1024,
         patch_size: int = 16,
-        downsample_ratio: int = 4,
         hidden_size: int = 1024,
         num_layers: int = 24,
         num_attention_heads: int = 16,
@@ -195,7 +195,7 @@ class VitModel(BaseLayer):
         self.pre_layrnorm = LayerNorm(hidden_size, **self.common)
         block = NoTPTransformerBlock(hidden_size, num_attention_heads, ffn_hidden_size, **self.common)
         self.transformer = NoTPTransformer(block, num_layers, **self.common)
-        grid = ceil_div(img_size // patch_size, downsample_ratio)
+        grid = ceil_div(img_size // patch_size, DOWNSAMPLE_RATIO)
         self.bind((batch_size, hidden_size, grid, grid))
 
     def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:

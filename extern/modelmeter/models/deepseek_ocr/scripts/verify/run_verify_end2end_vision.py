@@ -131,14 +131,14 @@ def verify(config: DictConfig) -> int:
             _print_page(out, size, page, rows, tolerance)
     result = {
         "pages": entries,
-        "bad_pages": [vars(page) for page in bad],
+        "bad_pages": [vars(each) for each in bad],
         "worst_difference": worst_difference(compared),
         "tolerance": float(tolerance),
     }
     path = output_folder() / "verify.json"
     write_whole(path, json.dumps(result, indent=2) + "\n")
-    for page in bad:
-        print(f"error: {page.error}", file=sys.stderr)
+    for refused in bad:
+        print(f"error: {refused.error}", file=sys.stderr)
     agrees = bool(compared) and all(row.agrees(tolerance) for row in compared)
     out.print(
         f"{len(entries)} of {len(pages)} pages verified, {len(compared)} figures, "

@@ -1,0 +1,239 @@
+"""SAM, CLIP and projector against transformers' modules on the meta device: FLOPs, peaks, traffic, operator by operator."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.deepseek_ocr import DeepseekOCRModel, ImageEncoderViT, MlpProjector, VitModel
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import block_flops
+from modelmeter.reference.branch import measure_branch
+from modelmeter.reference.flops import measure_flops
+from modelmeter.reference.fused_attention import FusedAttention
+from modelmeter.reference.memory import LiveSet
+from modelmeter.reference.modules import VisionReference
+from modelmeter.reference.traffic import TrafficMeter
+
+SIDES = (320, 448, 512, 640, 656, 720, 768, 896, 1024, 1280)
+
+
+@cache
+def reference(dtype: str = "bfloat16", attention: str = "flash") -> VisionReference:
+    return VisionReference(dtype=dtype, attention=attention)
+
+
+def parts(views: int, side: int, **common: Any) -> dict[str, Any]:
+    grid = -(-side // 64)
+    return {
+        "sam_model": ImageEncoderViT(batch_size=views, img_size=side, **common),
+        "vision_model": VitModel(batch_size=views, img_size=side, **common),
+        "projector": MlpProjector(batch_size=views, num_tokens=grid**2, **common),
+    }
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_flops_of_every_block_equal_the_reference(side: int) -> None:
+    for views in range(1, 10):
+        measured = measure_branch(reference(), views, side)
+        for name, part in parts(views, side).items():
+            assert part.forward_tensor_core_flops() == measured.flops_of(name) > 0
+            assert part.output_shapes() == (measured.shapes[name],)
+            blocks = block_flops(part.walk())
+            assert sum(blocks.values()) == part.forward_tensor_core_flops()
+            for path, flops in blocks.items():
+                assert flops == measured.flops_of(f"{name}.{path}"), path
+
+
+FLOPS = {  # published figures, multiply-add = 2
+    (1, 1024): (976_909_172_736, 161_715_683_328, 1_342_177_280),
+    (6, 640): (1_953_724_760_064, 372_028_538_880, 3_145_728_000),
+}
+
+
+@pytest.mark.parametrize("views, side", FLOPS)
+def test_published_flops(views: int, side: int) -> None:
+    flops = tuple(part.forward_tensor_core_flops() for part in parts(views, side).values())
+    assert flops == FLOPS[views, side]
+
+
+PEAKS = {  # part, views, side, attention: bytes, bfloat16
+    ("sam_model", 1, 1024, "flash"): 836_763_648,
+    ("sam_model", 1, 1024, "eager"): 2_447_376_384,
+    ("sam_model", 6, 640, "flash"): 855_244_800,
+    ("sam_model", 6, 640, "eager"): 2_329_804_800,
+    ("vision_model", 1, 1024, "flash"): 8_421_376,
+    ("vision_model", 1, 1024, "eager"): 13_725_856,
+}
+
+
+@pytest.mark.parametrize("name, views, side, attention", PEAKS)
+def test_published_peaks(name: str, views: int, side: int, attention: str) -> None:
+    part = parts(views, side, attention=attention)[name]
+    assert part.forward_memory_activation() == PEAKS[name, views, side, attention]
+
+
+def run(part: str, views: int, side: int, dtype: str, attention: str) -> tuple[nn.Module, Any]:
+    modules = reference(dtype, attention)
+    if part == "sam_model":
+        pixels = modules.pixels(views, side)
+        return modules.sam, lambda: modules.sam(pixels)
+    if part == "vision_model":
+        sam_map = modules.sam_map(views, side)
+        return modules.clip, lambda: modules.clip(sam_map)
+    features = torch.empty(views, (-(-side // 64)) ** 2, 2048, dtype=modules.dtype, device="meta")
+    return modules.projector, lambda: modules.projector(features)
+
+
+GRID = [
+    (views, side, dtype, attention)
+    for side, views in ((448, 1), (448, 3), (640, 2), (656, 1), (720, 2), (1024, 1), (1024, 2))
+    for dtype, attention in (("bfloat16", "flash"), ("bfloat16", "eager"), ("float32", "flash"), ("float32", "eager"))
+] + [(2, 640, "float16", "flash")]
+
+
+@pytest.mark.parametrize("name", ["sam_model", "vision_model", "projector"])
+@pytest.mark.parametrize("views, side, dtype, attention", GRID)
+def test_peak_and_traffic_equal_the_measured(name: str, views: int, side: int, dtype: str, attention: str) -> None:
+    module, call = run(name, views, side, dtype, attention)
+    walk = parts(views, side, dtype=dtype, attention=attention)[name].walk()
+    with torch.no_grad(), FusedAttention(), LiveSet(module) as live:
+        call()
+    assert (walk.peak_bytes, walk.peak_operator) == (live.peak_bytes, live.peak_operator)
+    with torch.no_grad(), FusedAttention(), TrafficMeter(module) as traffic:
+        call()
+    total = traffic.total
+    assert walk.bytes_read + walk.bytes_written == total.total_bytes > 0
+    assert walk.weight_bytes == total.weight_bytes > 0
+
+
+@pytest.mark.parametrize("name", ["sam_model", "vision_model"])
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+def test_the_walk_runs_the_operators_that_the_module_runs(name: str, attention: str) -> None:
+    module, call = run(name, 2, 640, "bfloat16", attention)
+    with torch.no_grad(), FusedAttention(), TrafficMeter(module) as traffic:
+        call()
+    walked = [
+        (record.aten, record.bytes_read, record.bytes_written)
+        for record in parts(2, 640, attention=attention)[name].operators()
+    ]
+    measured = [(each.operator, each.traffic.read_bytes, each.traffic.written_bytes) for each in traffic.operators]
+    assert walked == measured
+
+
+def test_a_view_with_two_sides() -> None:
+    modules = reference()
+    for height, width in ((320, 640), (704, 448)):
+        layer = ImageEncoderViT(img_size=(height, width))
+        pixels = modules.pixels(1, height, width)
+        assert layer.forward_tensor_core_flops() == measure_flops(modules.sam, lambda p=pixels: modules.sam(p)).total
+        with torch.no_grad(), FusedAttention(), LiveSet(modules.sam) as live:
+            modules.sam(pixels)
+        assert layer.forward_memory_activation() == live.peak_bytes
+
+
+def test_parameters_equal_the_modules() -> None:
+    def count(module: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    modules = reference()
+    assert ImageEncoderViT().parameter_count() == count(modules.sam) == 95_569_152
+    assert VitModel().parameter_count() == count(modules.clip) == 303_177_728 - 602_112
+    assert MlpProjector().parameter_count() == count(modules.projector) == 2_622_720
+    assert DeepseekOCRModel().parameter_count() == count(modules) + 2 * 1280
+
+
+class Downsample(nn.Module):
+    """The published class's downsampling, in plain PyTorch."""
+
+    def __init__(self, ratio: int, layers: nn.Module) -> None:
+        super().__init__()
+        self.ratio = ratio
+        self.layers = layers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, positions, width = x.shape
+        side = int(positions**0.5)
+        missing = -side % self.ratio
+        x = x.reshape(batch, side, side, width)
+        if missing:
+            x = nn.functional.pad(x, (0, 0, 0, missing, 0, missing))
+        x = nn.functional.unfold(x.permute(0, 3, 1, 2), kernel_size=self.ratio, stride=self.ratio)
+        return self.layers(x.permute(0, 2, 1))
+
+
+def projector_module(kind: str, depth: int, ratio: int, mlp_ratio: int) -> nn.Module:
+    if kind == "identity":
+        return nn.Identity()
+    if kind == "mlp_gelu":
+        widths = [24, *[20] * depth]
+    else:
+        widths = [24 * ratio**2, *[20 * mlp_ratio] * (depth - 1), 20]
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layers += [nn.GELU()] * bool(layers) + [nn.Linear(before, after)]
+    return nn.Sequential(*layers) if kind == "mlp_gelu" else Downsample(ratio, nn.Sequential(*layers))
+
+
+PROJECTORS = [
+    ("identity", 1, 2, 1, 36),
+    ("mlp_gelu", 1, 2, 1, 36),
+    ("mlp_gelu", 3, 2, 1, 36),
+    ("downsample_mlp_gelu", 2, 2, 1, 36),
+    ("downsample_mlp_gelu", 4, 2, 3, 49),
+    ("downsample_mlp_gelu", 3, 3, 2, 64),
+]
+
+
+@pytest.mark.parametrize("kind, depth, ratio, mlp_ratio, tokens", PROJECTORS)
+def test_projector_types_against_plain_modules(kind: str, depth: int, ratio: int, mlp_ratio: int, tokens: int) -> None:
+    with torch.device("meta"):
+        module = projector_module(kind, depth, ratio, mlp_ratio)
+        x = torch.empty(3, tokens, 24)
+    layer = MlpProjector(
+        batch_size=3,
+        num_tokens=tokens,
+        projector_type=kind,
+        input_dim=24,
+        n_embed=20,
+        depth=depth,
+        mlp_ratio=mlp_ratio,
+        downsample_ratio=ratio,
+        dtype="float32",
+    )
+    assert layer.output_shapes() == (tuple(module(x).shape),)
+    assert layer.parameter_count() == sum(parameter.numel() for parameter in module.parameters())
+    assert layer.forward_tensor_core_flops() == measure_flops(module, lambda: module(x)).total
+    with torch.no_grad(), LiveSet(module) as live:
+        module(x)
+    assert layer.forward_memory_activation() == live.peak_bytes
+    with torch.no_grad(), TrafficMeter(module) as traffic:
+        module(x)
+    assert layer.forward_cal_io() == traffic.total.total_bytes
+
+
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda: ImageEncoderViT(img_size=1000), "img_size=1000 is no multiple of patch_size=16; .* 992 and 1008"),
+        (lambda: ImageEncoderViT(img_size=(640, 5)), "img_size=5 is no multiple of patch_size=16; .* are 16"),
+        (lambda: ImageEncoderViT(img_size=0), "img_size=0 is not a number of pixels"),
+        (lambda: ImageEncoderViT(batch_size=0), "batch_size=0 is not a batch"),
+        (lambda: ImageEncoderViT(num_heads=7), "embed_dim=768 does not divide by num_heads=7"),
+        (lambda: VitModel(img_size=(640, 320)), "not a number of pixels"),
+        (lambda: VitModel(num_positions=200), "not a square grid"),
+        (lambda: VitModel(num_attention_heads=5), "hidden_size=1024 does not divide by num_attention_heads=5"),
+        (lambda: MlpProjector(projector_type="linaer"), 'did you mean "linear"'),
+        (lambda: MlpProjector(projector_type="downsample_mlp_gelu"), "depth=1 is too small"),
+        (lambda: MlpProjector(num_tokens=0), "num_tokens=0"),
+        (
+            lambda: MlpProjector(projector_type="downsample_mlp_gelu", depth=2, num_tokens=50).walk(),
+            "num_tokens=50 is no square grid",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(make: Any, text: str) -> None:
+    with pytest.raises(ModelMeterError, match=text):
+        make()

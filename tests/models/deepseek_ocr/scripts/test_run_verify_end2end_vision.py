@@ -1,0 +1,106 @@
+"""run_verify_end2end_vision as a user runs it: a process, its output, its exit status, its file."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Row
+from modelmeter.report.files import write_whole
+
+PROGRAM = "modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision"
+
+
+def verify(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", PROGRAM, f"hydra.run.dir={folder / 'run'}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+
+def test_pages_good_and_bad(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn: stored 1650 x 1275, read 1275 x 1650
+    Image.new("L", (1650, 1275)).save(tmp_path / "turned.jpg", exif=exif)
+    (tmp_path / "empty.png").touch()
+    done = verify(tmp_path, "images=[turned.jpg,empty.png,none.png]", "sizes=[[640,480],[0,4]]", "detail=blocks")
+    assert done.returncode == 1
+    assert "grid 2x3, 7 views, 903 image tokens" in done.stdout
+    assert "2 of 5 pages verified" in done.stdout
+    for bad in ("empty.png", "none.png", "width=0"):
+        assert bad in done.stderr
+    assert "Traceback" not in done.stderr
+    result = json.loads((tmp_path / "run" / "verify.json").read_text())
+    assert [(page["source"], page["width"], page["height"]) for page in result["pages"]] == [
+        ("turned.jpg", 1275, 1650),
+        ("640x480", 640, 480),
+    ]
+    page = result["pages"][0]
+    assert page["layout"] == {"num_views_total": 7, "w_crop": 2, "h_crop": 3}
+    assert page["tokens"]["total"] == 903
+    modules = {module["name"]: module for module in page["modules"]}
+    assert modules["crops.sam_model"]["analytic_flops"] == modules["crops.sam_model"]["measured_flops"] == 1953724760064
+    assert {"global.sam_model.blocks.11", "crops.vision_model.transformer.layers.23"} <= modules.keys()
+    assert page["stage_cost"]["tensor_core_flops"] == 3468866060288
+    assert (result["worst_difference"], result["tolerance"]) == (0, 0.0)
+    assert len(result["bad_pages"]) == 3
+
+
+def test_the_bundled_pages_agree(tmp_path: Path) -> None:
+    pages = sorted(
+        path
+        for path in (Path(__file__).parents[4] / "examples/pages").iterdir()
+        if path.suffix in (".png", ".jpg")
+    )
+    assert len(pages) >= 6
+    done = verify(tmp_path, f"images=[{','.join(map(str, pages))}]")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "verify.json").read_text())
+    grids = {(page["layout"]["w_crop"], page["layout"]["h_crop"]) for page in result["pages"]}
+    assert len(grids) == len(pages)
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        ((), "there is no page; give images="),
+        (("workload=gundem", "sizes=[[9,9]]"), 'did you mean "gundam"'),
+        (("detail=all", "sizes=[[9,9]]"), "detail=all is unknown"),
+        (("tolerance=-1", "sizes=[[9,9]]"), "tolerance=-1 is no share"),
+        (("toleranse=1", "sizes=[[9,9]]"), 'did you mean "tolerance"'),
+        (("reference=published", "sizes=[[9,9]]"), "no file models/deepseek-ocr/deepencoder.py"),
+        (("vision.clip.num_layers=3", "sizes=[[9,9]]"), "measures the published architecture only"),
+    ],
+)
+def test_nothing_to_verify(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
+    done = verify(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "verify.json").exists()
+
+
+def row(analytic: int, measured: int, shape: tuple[int, ...] = (1,)) -> Row:
+    return Row(name="x", analytic_flops=analytic, measured_flops=measured, analytic_shape=(1,), measured_shape=shape)
+
+
+def test_what_agrees() -> None:
+    assert row(100, 100).agrees(0)
+    assert not row(101, 100).agrees(0)
+    assert row(101, 100).agrees(0.01)
+    assert not row(102, 100).agrees(0.01)
+    assert not row(1, 0).agrees(1e9)  # nothing measured as zero passes
+    assert not row(100, 100, (2,)).agrees(1)
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "result.json"
+    write_whole(target, "one")
+    write_whole(target, "two")
+    assert target.read_text() == "two"
+    assert list(target.parent.iterdir()) == [target]
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelMeterError, match="cannot be written"):
+        write_whole(tmp_path / "file" / "result.json", "x")

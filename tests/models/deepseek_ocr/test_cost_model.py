@@ -1,0 +1,187 @@
+"""load_cost_model: configuration, pages, stages; and that none of it needs torch."""
+
+import inspect
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.common import StageCost
+from modelmeter.models.deepseek_ocr import ImageEncoderViT, MlpProjector, VitModel, load_cost_model
+from modelmeter.models.deepseek_ocr.schema import ModelSchema, VisionSchema, compose
+from modelmeter.models.deepseek_ocr.vision_workload import MODES
+from modelmeter.shape_tensor import Walk
+
+
+def test_a_page_needs_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys, modelmeter; from modelmeter.models.deepseek_ocr import load_cost_model;"
+        "load_cost_model().page(1275, 1650);"
+        "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_letter_page_in_gundam_mode() -> None:
+    page = load_cost_model().page(1275, 1650)
+    assert page.layout == (7, 2, 3)
+    assert page.tokens.total == 17 * 16 + 1 + (20 + 1) * 30
+    sam = 976_909_172_736 + 1_953_724_760_064
+    clip = 161_715_683_328 + 372_028_538_880
+    projector = 1_342_177_280 + 3_145_728_000
+    assert page.vision.tensor_core_flops == sam + clip + projector
+
+
+def test_flops_are_linear_in_the_crops() -> None:
+    model = load_cost_model()
+    one_pass = model.page(600, 600).vision
+    page = model.page(1275, 1650).vision
+    crop = sum(
+        model.part(name, batch_size=1, **size).forward_tensor_core_flops()
+        for name, size in (
+            ("image_encoder_vit", {"img_size": 640}),
+            ("vit_model", {"img_size": 640}),
+            ("mlp_projector", {"num_tokens": 100}),
+        )
+    )
+    assert page.tensor_core_flops == one_pass.tensor_core_flops + 6 * crop
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_named_modes(mode: str) -> None:
+    model = load_cost_model([f"workload={mode}"])
+    assert model.workload == MODES[mode]
+    assert model.page(1275, 1650).vision.tensor_core_flops > 0
+
+
+def test_without_crops_one_view_of_image_size() -> None:
+    page = load_cost_model(["workload=base", "workload.base_size=1024", "workload.image_size=640"]).page(1275, 1650)
+    assert (page.layout.num_views_total, page.tokens.total) == (1, 111)
+    branch = page.vision_config.global_branch
+    assert (branch.batch_size, branch.img_size, branch.seq_len, branch.num_tokens) == (1, 640, 101, 100)
+    assert page.vision_config.crop_branch is None
+
+
+def test_layers_and_the_operators_between_them_sum_to_the_stage() -> None:
+    model = load_cost_model()
+    page = model.page(1275, 1650)
+    layers = model.vision_layers(page.layout)
+    assert [cost.path for cost in layers if cost.layer] == [
+        f"{branch}.{part}" for branch in ("global", "crops") for part in ("sam_model", "vision_model", "projector")
+    ]
+    assert sum(cost.walk.tensor_core_flops for cost in layers) == page.vision.tensor_core_flops
+    assert sum(cost.walk.cuda_core_flops for cost in layers) == page.vision.cuda_core_flops
+    assert sum(cost.walk.bytes_read + cost.walk.bytes_written for cost in layers) == page.vision.io_bytes
+
+
+def test_a_batch_is_the_total_of_its_pages() -> None:
+    one = load_cost_model().page(1275, 1650).vision
+    four = load_cost_model(["runtime.batch_size=4"]).page(1275, 1650).vision
+    assert four.tensor_core_flops == 4 * one.tensor_core_flops
+    assert four.weight_bytes == one.weight_bytes
+
+
+def test_a_layout_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_cost_model()
+    first = model.page(1275, 1650)
+    monkeypatch.setattr(type(model.model), "vision_walk", None)
+    assert model.page(1200, 1600) == first
+
+
+def test_part_peaks() -> None:
+    model = load_cost_model()
+    assert model.part_peak("image_encoder_vit", batch_size=1, img_size=1024) == 836_763_648
+    assert model.part_peak("vit_model", batch_size=1, img_size=1024) == 8_421_376
+    # the projector makes its output and nothing else
+    assert model.part_peak("mlp_projector", batch_size=2, num_tokens=100) == 2 * 100 * 1280 * 2
+
+
+@pytest.mark.parametrize("stage", ["prefill", "decode", "total"])
+def test_text_stages_are_not_configured(stage: str) -> None:
+    page = load_cost_model().page(100, 100)
+    with pytest.raises(ModelMeterError, match=f"{stage} is not configured"):
+        getattr(page, stage)
+    model = load_cost_model()
+    if stage != "total":
+        with pytest.raises(ModelMeterError, match=f"stage {stage} is not configured"):
+            list(model.model._iter_layers(stage, page.vision_config, (1, 1)))
+
+
+def test_the_file_of_the_vision_group_holds_the_layers_defaults() -> None:
+    config = compose([]).vision
+    assert config == VisionSchema()
+    for layer, group in ((ImageEncoderViT, config.sam), (VitModel, config.clip), (MlpProjector, config.projector)):
+        parameters = inspect.signature(layer).parameters
+        for name, value in asdict(group).items():
+            default = parameters[name].default
+            assert (list(default) if isinstance(default, tuple) else default) == value, name
+
+
+def test_the_defaults_are_the_published_ones() -> None:
+    assert compose([]) == ModelSchema()
+
+
+BAD = [
+    ("model.vision_workload_multiplier=4", r"config key model\.vision_workload_multiplier does not exist"),
+    ("workload.base_szie=1024", 'did you mean "workload.base_size"'),
+    ("workload=gundem", 'there is no such workload; did you mean "gundam"'),
+    ("workload=zzz", "the options are tiny, small, base, large, gundam, gundam_m"),
+    ("execution=published", "execution=published is not built yet"),
+    ("execution=serving", "execution=serving is not built yet"),
+    ("workload.base_size=abc", r"config workload, key workload\.base_size: Value 'abc' .* could not be converted"),
+    ("workload.base_size=1000", r"base_size=1000 is no multiple of patch_size=16 .* 992 and 1008"),
+    ("workload.min_num=12", "min_num=12"),
+    ("runtime.dtype=int8", "dtype=int8 is not a type the model runs in"),
+    ("runtime.attention=flush", 'did you mean "flash"'),
+    ("runtime.batch_size=0", "batch_size=0 is not a batch"),
+    ("workload.patch_size=32", r"workload\.patch_size=32 differs from vision\.sam\.patch_size=16"),
+    ("workload.downsample_ratio=2", "one token of 4 x 4 patches"),
+    ("+workload.scale=3", "adds a key; the configuration is closed"),
+    ("gundam", "has no value"),
+]
+
+
+@pytest.mark.parametrize("override, text", BAD)
+def test_wrong_overrides_are_refused(override: str, text: str) -> None:
+    with pytest.raises(ModelMeterError, match=text):
+        load_cost_model([override])
+
+
+def test_unknown_parts_are_refused() -> None:
+    with pytest.raises(ModelMeterError, match='part vit_modle is unknown; did you mean "vit_model"'):
+        load_cost_model().part_peak("vit_modle", batch_size=1, img_size=640)
+
+
+def walk(**figures: int) -> Walk:
+    names = {name: 0 for name in Walk._fields} | {"entries": (), "peak_path": "a", "peak_operator": "b"}
+    return Walk(**(names | figures))  # type: ignore[arg-type]
+
+
+def test_stage_costs_add_and_peak() -> None:
+    early = StageCost.of_walk(walk(tensor_core_flops=5, bytes_read=7, bytes_written=2, peak_bytes=9), weight_bytes=40)
+    late = StageCost.of_walk(
+        walk(tensor_core_flops=1, bytes_read=8, weight_bytes=3, kv_bytes=1, peak_bytes=4, resident_peak_bytes=6),
+        weight_bytes=100,
+        kv_bytes=30,
+        kv_added_bytes=10,
+    )
+    both = early + late
+    assert (both.tensor_core_flops, both.io_bytes, both.io_weight_bytes, both.io_kv_bytes) == (6, 17, 3, 1)
+    assert (both.weight_bytes, both.activation_peak_bytes, both.resident_peak_bytes) == (100, 9, 6)
+    assert (both.kv_bytes, both.kv_added_bytes) == (30, 10)
+    assert both.io_tb == 17 * 8 / 1e12
+
+
+def test_json_keeps_every_digit() -> None:
+    cost = StageCost(tensor_core_flops=2**53 + 1, io_weight_bytes=12, peak_path="x.y")
+    text = cost.to_json()
+    values: dict[str, Any] = json.loads(text)
+    assert (values["tensor_core_flops"], values["io_weight_bytes"]) == (str(2**53 + 1), 12)
+    assert StageCost.from_json(text) == cost
+    with pytest.raises(ModelMeterError, match="lacks tensor_core_flops"):
+        StageCost.from_json("{}")
