@@ -1,0 +1,15 @@
+"""Measurements of the real PyTorch modules, without weights and without a GPU; only this part imports torch.
+
+What one value here means: what a real module was seen to do, operator by operator.
+
+| question | instrument |
+|---|---|
+| how many FLOPs, in which module | `flops.measure_flops` |
+| how many bytes are alive, when and whose | `memory.LiveSet` |
+| how many bytes move, through which operator | `traffic.TrafficMeter` |
+| what a GPU's attention kernel would allocate | `fused_attention.FusedAttention` |
+| which modules are measured | `modules` (transformers' own), `published` (a local copy of DeepSeek's) |
+
+Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports
+nothing, so that asking for one instrument does not load another's dependencies.
+"""

@@ -1,0 +1,35 @@
+"""The README: its examples run and print what it says, and its demo output is the program's."""
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_print_what_their_comments_say() -> None:
+    names: dict[str, object] = {}
+    checked = 0
+    for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
+        promised = [line.split("  # ")[1] for line in block.splitlines() if line.startswith("print(")]
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(block, names)
+        assert printed.getvalue().splitlines() == promised
+        checked += len(promised)
+    assert checked == 8
+
+
+def test_the_demo_output_is_the_programs(tmp_path: Path) -> None:
+    module = "modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision"
+    page = "examples/pages/letter_portrait.png"
+    command = [sys.executable, "-m", module, f"hydra.run.dir={tmp_path}", f"images=[{page}]"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [line.rstrip() for line in done.stdout.splitlines() if line.strip()]
+    assert len(lines) > 8
+    shown = README.split("```text\n")[1].split("```")[0].splitlines()
+    assert lines[:-1] == [line for line in shown if line][:-1]
