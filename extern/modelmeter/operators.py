@@ -402,21 +402,27 @@ def unfold(x: ShapeTensor, side: int) -> ShapeTensor:
 
 
 def linear(x: ShapeTensor, weight: Parameter, bias: Parameter | None = None) -> ShapeTensor:
-    """x [..., k] @ weight [n, k] transposed (+ bias [n]) -> [..., n]; one multiply-add is 2 FLOPs."""
+    """x [..., k] @ weight [n, k] transposed (+ bias [n]) -> [..., n]; one multiply-add is 2 FLOPs.
+
+    A bias starts the accumulation, but of an input that is neither a matrix nor row-major PyTorch adds it afterwards.
+    """
     features, depth = weight.shape
     if x.shape[-1] != depth:
         raise ModelMeterError(f"linear: {x!r} does not end in the weight's {depth} input features.")
+    fused = bias is not None and (x.is_contiguous or len(x.shape) == 2)
     rows = reshape(x, -1, depth)
     out = x.tape.new((rows.shape[0], features), x.dtype)
     _record(
         "linear",
-        "aten.mm.default" if bias is None else "aten.addmm.default",
+        "aten.addmm.default" if fused else "aten.mm.default",
         "matmul",
         (rows,),
         (out,),
         tensor_core_flops=2 * rows.shape[0] * depth * features,
-        weights=(weight,) if bias is None else (weight, bias),
+        weights=(weight, bias) if fused and bias is not None else (weight,),
     )
+    if bias is not None and not fused:
+        _record("add", "aten.add_.Tensor", "elementwise", (out,), (out,), elements=out.numel, weights=(bias,))
     return out.view(*x.shape[:-1], features)
 
 
