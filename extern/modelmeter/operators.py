@@ -46,6 +46,23 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "mul": 1,  # one product
         "gelu": 8,  # x/2 * (1 + erf(x/sqrt 2)): three products, a sum, erf taken as four
         "sigmoid": 3,  # exponential, sum, reciprocal
+        "silu": 4,  # sigmoid and a product
+        "neg": 1,  # a change of sign
+        "pow": 1,  # a square: one product
+        "rsqrt": 2,  # root and reciprocal
+        "cos": 4,  # taken as four, like any elementary function here
+        "sin": 4,  # likewise
+        "mean": 1,  # one sum an element read; the division is one a row
+        "sum": 1,  # one sum an element read
+        "compare": 1,  # one comparison, or one logical operation
+        "where": 1,  # one choice
+        "fill": 0,
+        "topk": 1,  # one comparison an element read, at least
+        "sort": 1,  # likewise
+        "histc": 1,  # one count an element read
+        "cumsum": 1,  # one sum
+        "floor_divide": 1,  # one division
+        "scatter": 0,
         "softmax": 5,  # maximum, difference, exponential, sum, division
         "layer_norm": 8,  # mean 1, variance 3, normalise 2, scale and shift 2
         "upsample_linear": 3,  # two products and a sum an output element
@@ -253,9 +270,9 @@ def add(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
     return _pointwise("add", "aten.add.Tensor", (left,) if right is None else (left, right), left.dtype)
 
 
-def sub(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """left - right, broadcast."""
-    return _pointwise("sub", "aten.sub.Tensor", (left, right), left.dtype)
+def sub(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
+    """left - right, broadcast; without `right`, minus a number."""
+    return _pointwise("sub", "aten.sub.Tensor", (left,) if right is None else (left, right), left.dtype)
 
 
 def mul(left: ShapeTensor, right: ShapeTensor | None = None, dtype: str | None = None) -> ShapeTensor:
@@ -315,6 +332,99 @@ def layer_norm(x: ShapeTensor, weight: Parameter, bias: Parameter) -> ShapeTenso
     return out
 
 
+def silu(x: ShapeTensor) -> ShapeTensor:
+    """x * sigmoid(x)."""
+    return _pointwise("silu", "aten.silu.default", (x,), x.dtype)
+
+
+def neg(x: ShapeTensor) -> ShapeTensor:
+    """-x."""
+    return _pointwise("neg", "aten.neg.default", (x,), x.dtype)
+
+
+def square(x: ShapeTensor) -> ShapeTensor:
+    """x to the power of 2."""
+    return _pointwise("pow", "aten.pow.Tensor_Scalar", (x,), x.dtype)
+
+
+def rsqrt(x: ShapeTensor) -> ShapeTensor:
+    """1 / sqrt(x)."""
+    return _pointwise("rsqrt", "aten.rsqrt.default", (x,), x.dtype)
+
+
+def cos(x: ShapeTensor) -> ShapeTensor:
+    """cos(x)."""
+    return _pointwise("cos", "aten.cos.default", (x,), x.dtype)
+
+
+def sin(x: ShapeTensor) -> ShapeTensor:
+    """sin(x)."""
+    return _pointwise("sin", "aten.sin.default", (x,), x.dtype)
+
+
+def compare(aten: str, *operands: ShapeTensor) -> ShapeTensor:
+    """A comparison or a logical operation: truth values."""
+    return _pointwise("compare", aten, operands, "bool")
+
+
+def fill(like: ShapeTensor, shape: Shape, dtype: str, aten: str) -> ShapeTensor:
+    """A tensor of one number. `new_zeros` and `new_ones` take `like` as their input, and are counted as reading it."""
+    out = like.tape.new(shape, dtype)
+    _record("fill", aten, "copy", (like,) if aten.startswith("aten.new_") else (), (out,), elements=out.numel)
+    return out
+
+
+def where(condition: ShapeTensor, this: ShapeTensor, other: ShapeTensor) -> ShapeTensor:
+    """`this` where the condition holds, else `other`."""
+    return _pointwise("where", "aten.where.self", (condition, this, other), this.dtype)
+
+
+def mean(x: ShapeTensor) -> ShapeTensor:
+    """Mean over the last dimension, which stays with size 1."""
+    out = x.tape.new((*x.shape[:-1], 1), x.dtype)
+    _record("mean", "aten.mean.dim", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
+def total(x: ShapeTensor, axis: int) -> ShapeTensor:
+    """Sum over one dimension, which disappears."""
+    out = x.tape.new((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype)
+    _record("sum", "aten.sum.dim_IntList", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
+def topk(x: ShapeTensor, k: int) -> tuple[ShapeTensor, ShapeTensor]:
+    """The k largest of the last dimension, and where they stand."""
+    shape = (*x.shape[:-1], k)
+    values, indices = x.tape.new(shape, x.dtype), x.tape.new(shape, "int64")
+    _record("topk", "aten.topk.default", "reduction", (x,), (values, indices), elements=x.numel)
+    return values, indices
+
+
+def sort(x: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+    """The elements in order, and where they stood."""
+    values, indices = x.tape.new(x.shape, x.dtype), x.tape.new(x.shape, "int64")
+    _record("sort", "aten.sort.default", "reduction", (x,), (values, indices), elements=x.numel)
+    return values, indices
+
+
+def floor_divide(x: ShapeTensor) -> ShapeTensor:
+    """x // a number."""
+    return _pointwise("floor_divide", "aten.floor_divide.default", (x,), x.dtype)
+
+
+def histc(x: ShapeTensor, bins: int) -> ShapeTensor:
+    """How many elements fall into each bin."""
+    out = x.tape.new((bins,), x.dtype)
+    _record("histc", "aten.histc.default", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
+def cumsum(x: ShapeTensor, dtype: str) -> ShapeTensor:
+    """Running sums of a vector."""
+    return _pointwise("cumsum", "aten.cumsum.default", (x,), dtype, "reduction")
+
+
 # -- copies ---------------------------------------------------------------------------------------------------------
 
 
@@ -361,8 +471,8 @@ def cat(tensors: Sequence[ShapeTensor], axis: int, kind: str = ACTIVATION) -> Sh
 
 
 def gather(table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | None = None) -> ShapeTensor:
-    """Rows of `table` [rows, width] as [*shape, width]: reads what it delivers, and the index where it is in memory."""
-    out = table.tape.new((*shape, table.shape[-1]), table.dtype)
+    """Rows of `table` [rows, ...] as [*shape, ...]: reads what it delivers, and the index where it is in memory."""
+    out = table.tape.new((*shape, *table.shape[1:]), table.dtype)
     of_weight = out.nbytes if table.storage.kind == WEIGHT else 0
     read = out.nbytes
     if index is not None:
@@ -371,6 +481,16 @@ def gather(table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | None
     inputs = (table,) if index is None else (table, index)
     _record("gather", aten, "gather", inputs, (out,), elements=out.numel, read=(read, of_weight, 0))
     return out
+
+
+def index_put(target: ShapeTensor, index: ShapeTensor, values: ShapeTensor) -> None:
+    """target[index] = values, in place: what is brought is read, and what it lands on written."""
+    _record("scatter", "aten.index_put_.default", "copy", (index, values), (target,), elements=values.numel)
+
+
+def empty_like(x: ShapeTensor) -> ShapeTensor:
+    """Memory of the same geometry; nothing moves."""
+    return x.tape.new(x.shape, x.dtype)
 
 
 def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
@@ -442,6 +562,36 @@ def conv2d(
         (out,),
         tensor_core_flops=2 * out.numel * channels * kernel_h * kernel_w,
         weights=(weight,) if bias is None else (weight, bias),
+    )
+    return out
+
+
+def mm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """[m, k] @ [k, n] -> [m, n]."""
+    rows, depth = left.shape
+    out = left.tape.new((rows, right.shape[1]), left.dtype)
+    flops = 2 * rows * depth * right.shape[1]
+    _record("linear", "aten.mm.default", "matmul", (left, right), (out,), tensor_core_flops=flops)
+    return out
+
+
+def grouped_mm(x: ShapeTensor, weight: Parameter, offsets: ShapeTensor, experts_hit_bytes: int) -> ShapeTensor:
+    """Rows x [R, k], sorted by expert, each @ its expert's weight [E, n, k] transposed -> [R, n].
+
+    experts_hit_bytes: bytes of the experts that have rows; only those are read.
+    """
+    rows, depth = x.shape
+    features = weight.shape[1]
+    out = x.tape.new((rows, features), x.dtype)
+    read = x.addressed_bytes + offsets.addressed_bytes + experts_hit_bytes
+    _record(
+        "grouped_mm",
+        "aten._grouped_mm.default",
+        "matmul",
+        (x, offsets),
+        (out,),
+        tensor_core_flops=2 * rows * depth * features,
+        read=(read, experts_hit_bytes, 0),
     )
     return out
 

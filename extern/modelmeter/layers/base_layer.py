@@ -38,6 +38,15 @@ class InputSpec(NamedTuple):
     strides: Shape | None = None
 
 
+class State:
+    """Tensors that calls replace and that outlive them, such as the keys and values of one decoder layer."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, *items: ShapeTensor) -> None:
+        self.items = list(items)
+
+
 class _Output(NamedTuple):
     """Geometry of a tensor that a walk returned: a view of an argument, or of a storage that the walk made."""
 
@@ -53,8 +62,10 @@ class _Output(NamedTuple):
 
 class _Remembered(NamedTuple):
     walk: Walk
-    outputs: tuple[_Output, ...]
+    outputs: tuple[_Output, ...]  # what it returned, then what it left in each state
+    returned: int
     returns_tuple: bool
+    state_items: tuple[int, ...]
 
 
 class BaseLayer:
@@ -124,6 +135,7 @@ class BaseLayer:
             tape.peak_operator,
             tape.resident_base_bytes,
         )
+        arguments = {id(tensor.storage): index for index, tensor in enumerate(_flat(args))}
         start_bytes = tape.live_bytes
         start_resident_bytes = tape.live_bytes + tape.given_bytes
         tape.entries = []
@@ -147,7 +159,17 @@ class BaseLayer:
                 tape.peak_operator,
                 tape.resident_base_bytes,
             ) = outer
-        self._walks[key] = _Remembered(walk, _describe(result, args), isinstance(result, tuple))
+        states = [arg for arg in args if isinstance(arg, State)]
+        returned = result if isinstance(result, tuple) else (result,)
+        left = [*_flat(returned), *_flat(states)]
+        self._walks[key] = _Remembered(
+            walk,
+            _describe(left, arguments),
+            len(left) - sum(len(state.items) for state in states),
+            isinstance(result, tuple),
+            tuple(len(state.items) for state in states),
+        )
+        del states, returned, left
         if len(self._walks) > WALKS_KEPT:
             self._walks.popitem(last=False)
         _note_call(tape, name, walk, start_bytes, start_resident_bytes)
@@ -271,6 +293,8 @@ def _flat(args: Sequence[Any]) -> Iterator[ShapeTensor]:
     for arg in args:
         if isinstance(arg, ShapeTensor):
             yield arg
+        elif isinstance(arg, State):
+            yield from arg.items
         elif isinstance(arg, tuple):
             yield from _flat(arg)
 
@@ -292,7 +316,9 @@ def _geometry(args: Sequence[Any]) -> object:
     for arg in args:
         if isinstance(arg, ShapeTensor):
             storage = storages.setdefault(id(arg.storage), len(storages))
-            key.append((arg.shape, arg.strides, arg.dtype, arg.storage.kind, storage, arg.offset))
+            key.append((arg.shape, arg.strides, arg.dtype, arg.storage.kind, arg.storage.given, storage, arg.offset))
+        elif isinstance(arg, State):
+            key.append(("state", _geometry(arg.items)))
         elif isinstance(arg, tuple):
             key.append(_geometry(arg))
         else:
@@ -328,16 +354,15 @@ def _walk_of(tape: Tape) -> Walk:
     )
 
 
-def _describe(result: Any, args: Sequence[Any]) -> tuple[_Output, ...]:
-    arguments = list(_flat(args))
+def _describe(tensors: Sequence[ShapeTensor], arguments: dict[int, int]) -> tuple[_Output, ...]:
+    """The geometry of what a walk left; `arguments` are its arguments' positions by their storages."""
     made: dict[int, int] = {}
     outputs = []
-    for tensor in _flat(result if isinstance(result, tuple) else (result,)):
+    for tensor in tensors:
         storage = tensor.storage
-        of = next((index for index, argument in enumerate(arguments) if argument.storage is storage), None)
         number = made.setdefault(id(storage), len(made))
         geometry = (tensor.shape, tensor.strides, tensor.dtype, tensor.offset)
-        outputs.append(_Output(of, number, storage.nbytes, storage.kind, *geometry))
+        outputs.append(_Output(arguments.get(id(storage)), number, storage.nbytes, storage.kind, *geometry))
     return tuple(outputs)
 
 
@@ -367,4 +392,8 @@ def _repeat(tape: Tape, name: str, remembered: _Remembered, args: Sequence[Any])
                 storages[output.storage] = Storage(tape, output.storage_bytes, output.kind)
             storage = storages[output.storage]
         results.append(ShapeTensor(storage, output.shape, output.strides, output.dtype, output.offset))
-    return tuple(results) if remembered.returns_tuple else results[0]
+    start = remembered.returned
+    for state, count in zip((arg for arg in args if isinstance(arg, State)), remembered.state_items, strict=True):
+        state.items = results[start : start + count]
+        start += count
+    return tuple(results[: remembered.returned]) if remembered.returns_tuple else results[0]

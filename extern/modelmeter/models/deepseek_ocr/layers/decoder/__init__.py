@@ -1,0 +1,1 @@
+"""The decoder: DeepSeek-V2's layers with plain multi-head attention."""

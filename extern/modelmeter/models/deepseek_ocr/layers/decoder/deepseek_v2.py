@@ -1,0 +1,200 @@
+"""DeepSeek-V2's decoder layer on shapes: RMSNorm, MLP, gate, mixture of experts, head.
+
+Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers import BaseLayer, Linear, State
+from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaAttention, LlamaFlashAttention2
+from modelmeter.operators import (
+    add,
+    arange,
+    cumsum,
+    empty_like,
+    floor_divide,
+    gather,
+    grouped_mm,
+    histc,
+    index_put,
+    mean,
+    mm,
+    mul,
+    reshape,
+    rsqrt,
+    silu,
+    softmax,
+    sort,
+    square,
+    to,
+    topk,
+    total,
+)
+from modelmeter.shape_tensor import ShapeTensor
+
+
+class DeepseekV2RMSNorm(BaseLayer):
+    """x [..., d] -> [..., d], normalised in float32."""
+
+    def __init__(self, hidden_size: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.weight = self.parameter(hidden_size)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        input_dtype = hidden_states.dtype
+        hidden_states = to(hidden_states, "float32")
+        variance = mean(square(hidden_states))
+        hidden_states = mul(hidden_states, rsqrt(add(variance)))
+        return mul(self.weight.on(hidden_states.tape), to(hidden_states, input_dtype))
+
+
+class DeepseekV2MLP(BaseLayer):
+    """down_proj(silu(gate_proj(x)) * up_proj(x)), x [..., D] -> [..., D]."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
+        self.up_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
+        self.down_proj = Linear(intermediate_size, hidden_size, bias=False, **self.common)
+
+    def forward(self, x: ShapeTensor) -> ShapeTensor:
+        return self.down_proj(mul(silu(self.gate_proj(x)), self.up_proj(x)))  # type: ignore[no-any-return]
+
+
+class MoEGate(BaseLayer):
+    """x [B, T, D] -> router logits [B T, E], weights and indices [B T, k] of the experts chosen; in float32."""
+
+    def __init__(self, hidden_size: int, num_experts: int, top_k: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.top_k = top_k
+        self.weight = self.parameter(num_experts, hidden_size)
+
+    def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor, ShapeTensor]:
+        hidden_states = reshape(hidden_states, -1, hidden_states.shape[-1])
+        router_logits = gate_product(to(hidden_states, "float32"), to(self.weight.on(hidden_states.tape), "float32"))
+        scores = softmax(router_logits, "float32")
+        topk_weights, topk_indices = topk(scores, self.top_k)
+        topk_weights = mul(topk_weights)
+        return router_logits, topk_weights, topk_indices
+
+
+def gate_product(x: ShapeTensor, weight: ShapeTensor) -> ShapeTensor:
+    """x [n, D] @ weight [E, D] transposed -> [n, E]; a function, so that both casts live until it returns."""
+    return mm(x, weight.transpose(0, 1))
+
+
+class Experts(BaseLayer):
+    """Routed experts: x [n, D] with indices and weights [n, k] -> [n, D]; rows are sorted by expert, then multiplied
+    group by group.
+
+    experts_hit: experts that have rows, whose weights are read; the rows decide, so it is declared.
+    """
+
+    def __init__(self, hidden_size: int, intermediate_size: int, num_experts: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.num_experts = num_experts
+        self.gate_up_proj = self.parameter(num_experts, 2 * intermediate_size, hidden_size)
+        self.down_proj = self.parameter(num_experts, hidden_size, intermediate_size)
+
+    def gate(self, projected: ShapeTensor) -> ShapeTensor:
+        """silu(gate) * up, [R, 2 F] -> [R, F]."""
+        gate, up = projected.chunk(2, -1)
+        return mul(silu(gate), up)
+
+    def forward(
+        self, hidden_states: ShapeTensor, top_k_index: ShapeTensor, top_k_weights: ShapeTensor, experts_hit: int
+    ) -> ShapeTensor:
+        tokens, top_k = top_k_index.shape
+        width = hidden_states.shape[-1]
+        rows = tokens * top_k
+        sample_weights = reshape(top_k_weights, -1)
+        expert_ids = reshape(top_k_index, -1)
+        expert_ids_g, perm = sort(expert_ids)
+        index = "aten.index.Tensor"
+        selected_hidden_states_g = gather(hidden_states, rows, aten=index, index=floor_divide(perm))
+        sample_weights_g = gather(sample_weights, rows, aten=index, index=perm)
+        histc_input = to(expert_ids_g, "int32")
+        tokens_per_expert = histc(histc_input, self.num_experts)
+        offsets = cumsum(tokens_per_expert, "int32")
+        hit = [experts_hit * (weight.nbytes // self.num_experts) for weight in (self.gate_up_proj, self.down_proj)]
+        proj_out = grouped_mm(selected_hidden_states_g, self.gate_up_proj, offsets, hit[0])
+        proj_out = self.gate(proj_out)
+        proj_out = grouped_mm(proj_out, self.down_proj, offsets, hit[1])
+        weighted_out = mul(proj_out, sample_weights_g.unsqueeze(1), "float32")
+        inv_perm = empty_like(perm)
+        index_put(inv_perm, perm, arange(perm.tape, rows))
+        weighted_out = gather(weighted_out, rows, aten=index, index=inv_perm)
+        final_hidden_states = total(weighted_out.view(tokens, top_k, width), 1)
+        return to(final_hidden_states, hidden_states.dtype)
+
+
+class DeepseekV2MoE(BaseLayer):
+    """Routed and shared experts, x [B, T, D] -> [B, T, D]."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        moe_intermediate_size: int,
+        n_routed_experts: int,
+        num_experts_per_tok: int,
+        n_shared_experts: int,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if num_experts_per_tok > n_routed_experts:
+            raise ModelMeterError(
+                f"DeepseekV2MoE: num_experts_per_tok={num_experts_per_tok} is more than "
+                f"n_routed_experts={n_routed_experts}; a token visits at most every expert."
+            )
+        self.experts = Experts(hidden_size, moe_intermediate_size, n_routed_experts, **self.common)
+        self.gate = MoEGate(hidden_size, n_routed_experts, num_experts_per_tok, **self.common)
+        self.shared_experts = DeepseekV2MLP(hidden_size, moe_intermediate_size * n_shared_experts, **self.common)
+
+    def forward(self, hidden_states: ShapeTensor, experts_hit: int) -> ShapeTensor:
+        residuals = hidden_states
+        batch, tokens, width = hidden_states.shape
+        _, topk_weights, topk_indices = self.gate(hidden_states)
+        hidden_states = reshape(hidden_states, -1, width)
+        hidden_states = self.experts(hidden_states, topk_indices, topk_weights, experts_hit).view(batch, tokens, width)
+        return add(hidden_states, self.shared_experts(residuals))
+
+
+class DeepseekV2DecoderLayer(BaseLayer):
+    """Pre-norm decoder layer, x [B, T, D] -> [B, T, D]; `moe` None makes it dense."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_attention_heads: int,
+        num_key_value_heads: int,
+        *,
+        mlp: DeepseekV2MLP | DeepseekV2MoE,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        attention = LlamaAttention if self.attention == "eager" else LlamaFlashAttention2
+        self.self_attn = attention(hidden_size, num_attention_heads, num_key_value_heads, **self.common)
+        self.mlp = mlp
+        self.input_layernorm = DeepseekV2RMSNorm(hidden_size, **self.common)
+        self.post_attention_layernorm = DeepseekV2RMSNorm(hidden_size, **self.common)
+
+    def forward(
+        self,
+        hidden_states: ShapeTensor,
+        position_embeddings: tuple[ShapeTensor, ShapeTensor],
+        attention_mask: ShapeTensor | None,
+        cache: State,
+        experts_hit: int,
+    ) -> ShapeTensor:
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        hidden_states, _ = self.self_attn(hidden_states, position_embeddings, attention_mask, cache)
+        hidden_states = add(residual, hidden_states)
+        residual = hidden_states
+        hidden_states = self.post_attention_layernorm(hidden_states)
+        arguments = (experts_hit,) if isinstance(self.mlp, DeepseekV2MoE) else ()
+        hidden_states = self.mlp(hidden_states, *arguments)
+        return add(residual, hidden_states)

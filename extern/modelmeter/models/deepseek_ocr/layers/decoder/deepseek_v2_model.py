@@ -1,0 +1,138 @@
+"""The decoder as a whole on shapes: masks, rotary tables, the layers, the final norm.
+
+Source of the walk: `UnlimitedOcrTextModel.forward` of transformers 5.23, its mask functions included: the mask of the
+sliding-window layers is built in every pass, whether a layer uses it or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from modelmeter.layers import BaseLayer, LayerList, State
+from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import (
+    DeepseekV2DecoderLayer,
+    DeepseekV2MLP,
+    DeepseekV2MoE,
+    DeepseekV2RMSNorm,
+)
+from modelmeter.models.deepseek_ocr.layers.llama.rotary_embedding import LlamaRotaryEmbedding
+from modelmeter.operators import add, arange, compare, fill, sub, where
+from modelmeter.shape_tensor import ShapeTensor, Tape
+
+
+def mask_indices(tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor, ...]:
+    """Indices of pages, heads, queries and keys that a mask is a function of."""
+    batch_arange = arange(tape, batch)
+    head_arange = arange(tape, 1)
+    q_arange = add(arange(tape, tokens))
+    kv_arange = add(arange(tape, context))
+    return batch_arange, head_arange, q_arange, kv_arange
+
+
+def both(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Logical and."""
+    return compare("aten.bitwise_and.Tensor", left, right)
+
+
+def either(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """Logical or."""
+    return compare("aten.bitwise_or.Tensor", left, right)
+
+
+def causal(queries: ShapeTensor, keys: ShapeTensor) -> ShapeTensor:
+    """Which keys are not after which queries, [T, context]."""
+    return compare("aten.le.Tensor", keys, queries.unsqueeze(1))
+
+
+def sliding(queries: ShapeTensor, keys: ShapeTensor) -> ShapeTensor:
+    """Causal, and within the window."""
+    seen = fill(queries, queries.shape, "bool", "aten.new_ones.default").unsqueeze(1)
+    seen = both(seen, compare("aten.gt.Tensor", keys, sub(queries).unsqueeze(1)))
+    return both(seen, causal(queries, keys))
+
+
+def prefilled(queries: ShapeTensor, keys: ShapeTensor) -> ShapeTensor:
+    """Causal, and among the tokens of the prompt."""
+    seen = fill(queries, queries.shape, "bool", "aten.new_ones.default").unsqueeze(1)
+    seen = both(seen, causal(queries, keys))
+    return both(seen, compare("aten.lt.Scalar", sub(keys)))
+
+
+
+
+def sliding_mask(tape: Tape, batch: int, tokens: int, context: int) -> ShapeTensor:
+    """Mask [B, 1, T, context] of a sliding window that keeps the prompt."""
+    _batches, _heads, queries, keys = mask_indices(tape, batch, tokens, context)
+    allowed = fill(queries, queries.shape, "bool", "aten.new_zeros.default").unsqueeze(1)
+    allowed = either(allowed, sliding(queries, keys))
+    allowed = either(allowed, prefilled(queries, keys))
+    return allowed.unsqueeze(0).unsqueeze(0).expand(batch, -1, -1, -1)
+
+
+def causal_mask(tape: Tape, batch: int, tokens: int, context: int) -> ShapeTensor:
+    """Mask [B, 1, T, context] of full attention."""
+    _batches, _heads, queries, keys = mask_indices(tape, batch, tokens, context)
+    return causal(queries, keys).unsqueeze(0).unsqueeze(0).expand(batch, -1, -1, -1)
+
+
+def additive(mask: ShapeTensor, dtype: str) -> ShapeTensor:
+    """A mask as numbers to add: 0 where allowed, the least number where not."""
+    zero = fill(mask, (), dtype, "aten.zeros.default")
+    return where(mask, zero, fill(mask, (), dtype, "aten.scalar_tensor.default"))
+
+
+class DeepseekV2Model(BaseLayer):
+    """Decoder without embedding and head: x [B, T, D] over the cache -> [B, T, D]."""
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int = 1280,
+        intermediate_size: int = 6848,
+        moe_intermediate_size: int = 896,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 10,
+        num_key_value_heads: int = 10,
+        n_routed_experts: int = 64,
+        num_experts_per_tok: int = 6,
+        n_shared_experts: int = 2,
+        first_k_dense_replace: int = 1,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        dense_mlp = DeepseekV2MLP(hidden_size, intermediate_size, **self.common)
+        moe = DeepseekV2MoE(
+            hidden_size, moe_intermediate_size, n_routed_experts, num_experts_per_tok, n_shared_experts, **self.common
+        )
+        dense, sparse = (
+            DeepseekV2DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=mlp, **self.common)
+            for mlp in (dense_mlp, moe)
+        )
+        self.layers = LayerList(
+            [dense if index < first_k_dense_replace else sparse for index in range(num_hidden_layers)], **self.common
+        )
+        self.norm = DeepseekV2RMSNorm(hidden_size, **self.common)
+        self.rotary_emb = LlamaRotaryEmbedding(hidden_size // num_attention_heads, **self.common)
+
+    def forward(self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int) -> ShapeTensor:
+        tape = inputs_embeds.tape
+        batch, tokens, _ = inputs_embeds.shape
+        past = caches[0].items[0].shape[2] if caches[0].items else 0
+        position_ids = add(arange(tape, tokens)).unsqueeze(0)
+        full, window = self.masks(tape, batch, tokens, past + tokens)
+        hidden_states = inputs_embeds
+        position_embeddings = self.rotary_emb(position_ids)
+        for layer, cache in zip(self.layers, caches, strict=True):
+            hidden_states = layer(hidden_states, position_embeddings, full, cache, experts_hit)
+        del window
+        return self.norm(hidden_states)  # type: ignore[no-any-return]
+
+    def masks(
+        self, tape: Tape, batch: int, tokens: int, context: int
+    ) -> tuple[ShapeTensor | None, ShapeTensor]:
+        """The mask of full attention, none for a fused kernel, and that of a sliding window."""
+        if self.attention == "flash":
+            return None, sliding_mask(tape, batch, tokens, context)
+        full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        return full, additive(sliding_mask(tape, batch, tokens, context), self.dtype)

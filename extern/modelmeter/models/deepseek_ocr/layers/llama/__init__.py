@@ -1,0 +1,1 @@
+"""Attention of the decoder and its rotary embedding, which are Llama's."""
