@@ -393,6 +393,13 @@ def total(x: ShapeTensor, axis: int) -> ShapeTensor:
     return out
 
 
+def count_true(x: ShapeTensor) -> ShapeTensor:
+    """How many truth values are true: one 64-bit integer."""
+    out = x.tape.new((), "int64")
+    _record("sum", "aten.sum.default", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
 def topk(x: ShapeTensor, k: int) -> tuple[ShapeTensor, ShapeTensor]:
     """The k largest of the last dimension, and where they stand."""
     shape = (*x.shape[:-1], k)
@@ -491,6 +498,13 @@ def index_put(target: ShapeTensor, index: ShapeTensor, values: ShapeTensor) -> N
 def empty_like(x: ShapeTensor) -> ShapeTensor:
     """Memory of the same geometry; nothing moves."""
     return x.tape.new(x.shape, x.dtype)
+
+
+def masked_scatter(x: ShapeTensor, mask: ShapeTensor, source: ShapeTensor) -> ShapeTensor:
+    """x with the elements under the mask replaced by those of `source`, in order."""
+    out = x.tape.new(x.shape, x.dtype)
+    _record("scatter", "aten.masked_scatter.default", "copy", (x, mask, source), (out,), elements=out.numel)
+    return out
 
 
 def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:

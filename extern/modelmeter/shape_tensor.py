@@ -319,6 +319,13 @@ class Tape:
         tensor_strides = contiguous_strides(shape) if strides is None else strides
         return ShapeTensor(Storage(self, 0, external=True), shape, tensor_strides, dtype)
 
+    def given(self, shape: Shape, dtype: str) -> ShapeTensor:
+        """A tensor of the KV cache that the walk is given: resident until its owner drops it."""
+        storage = Storage(self, prod(shape) * ITEMSIZE[dtype], KV, external=True)
+        storage.given = True
+        self.given_bytes += storage.nbytes
+        return ShapeTensor(storage, shape, contiguous_strides(shape), dtype)
+
     def new(self, shape: Shape, dtype: str, strides: Shape | None = None, kind: str = ACTIVATION) -> ShapeTensor:
         """A fresh dense tensor; the caller records the operator that makes it, and that looks at the peak."""
         tensor_strides = contiguous_strides(shape) if strides is None else strides

@@ -159,7 +159,7 @@ class BaseLayer:
                 tape.peak_operator,
                 tape.resident_base_bytes,
             ) = outer
-        states = [arg for arg in args if isinstance(arg, State)]
+        states = list(_states(args))
         returned = result if isinstance(result, tuple) else (result,)
         left = [*_flat(returned), *_flat(states)]
         self._walks[key] = _Remembered(
@@ -299,6 +299,14 @@ def _flat(args: Sequence[Any]) -> Iterator[ShapeTensor]:
             yield from _flat(arg)
 
 
+def _states(args: Sequence[Any]) -> Iterator[State]:
+    for arg in args:
+        if isinstance(arg, State):
+            yield arg
+        elif isinstance(arg, tuple):
+            yield from _states(arg)
+
+
 def _tape_of(args: Sequence[Any]) -> Tape:
     for tensor in _flat(args):
         return tensor.storage.tape
@@ -393,7 +401,7 @@ def _repeat(tape: Tape, name: str, remembered: _Remembered, args: Sequence[Any])
             storage = storages[output.storage]
         results.append(ShapeTensor(storage, output.shape, output.strides, output.dtype, output.offset))
     start = remembered.returned
-    for state, count in zip((arg for arg in args if isinstance(arg, State)), remembered.state_items, strict=True):
+    for state, count in zip(_states(args), remembered.state_items, strict=True):
         state.items = results[start : start + count]
         start += count
     return tuple(results[: remembered.returned]) if remembered.returns_tuple else results[0]

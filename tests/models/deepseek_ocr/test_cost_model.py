@@ -106,10 +106,6 @@ def test_text_stages_are_not_configured(stage: str) -> None:
     page = load_cost_model().page(100, 100)
     with pytest.raises(ModelMeterError, match=f"{stage} is not configured"):
         getattr(page, stage)
-    model = load_cost_model()
-    if stage != "total":
-        with pytest.raises(ModelMeterError, match=f"stage {stage} is not configured"):
-            list(model.model._iter_layers(stage, page.vision_config, (1, 1)))
 
 
 def test_the_file_of_the_vision_group_holds_the_layers_defaults() -> None:

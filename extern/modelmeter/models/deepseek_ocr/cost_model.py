@@ -83,7 +83,7 @@ class CostModel:
                 f"config: workload.downsample_ratio={self.workload.downsample_ratio}, but net_2 and net_3 of the SAM "
                 f"encoder make one token of {DOWNSAMPLE_RATIO} x {DOWNSAMPLE_RATIO} patches; leave it at that."
             )
-        self.architecture: dict[str, dict[str, Any]] = {
+        self.architecture: dict[str, Any] = {
             name: asdict(getattr(vision, name)) for name in ("sam", "clip", "projector")
         }
         self.model = DeepseekOCRModel(**self.architecture, **self.common)
@@ -109,7 +109,8 @@ class CostModel:
 
     def vision_layers(self, layout: ViewLayout) -> list[LayerCost]:
         """The layers of the vision stage, in order, and the operators between them."""
-        return list(self.model._iter_layers("vision", self.vision_config(layout), (layout.w_crop, layout.h_crop)))
+        walk = self.model.vision_walk(self.vision_config(layout), (layout.w_crop, layout.h_crop))
+        return list(self.model._iter_layers("vision", walk))
 
     def part(self, name: str, **size: Any) -> BaseLayer:
         """A part of the model alone: image_encoder_vit, vit_model (batch_size, img_size) or mlp_projector."""

@@ -16,8 +16,7 @@ from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.modules import TextReference, cache_tensors
 from modelmeter.reference.traffic import TrafficMeter
-from modelmeter.shape_tensor import KV, Call, OperatorRecord, ShapeTensor, Storage, Tape, contiguous_strides
-from modelmeter.units import ITEMSIZE
+from modelmeter.shape_tensor import Call, OperatorRecord, Tape
 
 
 class Figures(NamedTuple):
@@ -36,18 +35,11 @@ def reference(dtype: str = "bfloat16", attention: str = "flash", **architecture:
     return TextReference(dtype=dtype, attention=attention, **architecture)
 
 
-def given(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
-    storage = Storage(tape, torch.Size(shape).numel() * ITEMSIZE[dtype], KV, external=True)
-    storage.given = True
-    tape.given_bytes += storage.nbytes
-    return ShapeTensor(storage, shape, contiguous_strides(shape), dtype)
-
-
 def walked(model: DeepseekV2Model, batch: int, tokens: int, past: int, hit: int, width: int, kv: int) -> Figures:
     tape = Tape()
-    shape = (batch, kv, past, 2 * model.rotary_emb.buffers["inv_freq"].numel)
+    shape = (batch, kv, past, model.head_dim)
     states = [
-        State(given(tape, shape, model.dtype), given(tape, shape, model.dtype)) if past else State()
+        State(tape.given(shape, model.dtype), tape.given(shape, model.dtype)) if past else State()
         for _ in model.layers
     ]
     tape.resident_peak_bytes = tape.given_bytes

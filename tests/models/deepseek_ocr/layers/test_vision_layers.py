@@ -142,7 +142,9 @@ def test_parameters_equal_the_modules() -> None:
     assert ImageEncoderViT().parameter_count() == count(modules.sam) == 95_569_152
     assert VitModel().parameter_count() == count(modules.clip) == 303_177_728 - 602_112
     assert MlpProjector().parameter_count() == count(modules.projector) == 2_622_720
-    assert DeepseekOCRModel().parameter_count() == count(modules) + 2 * 1280
+    vision = count(modules) + 2 * 1280
+    assert DeepseekOCRModel().vision_weight_bytes() == 2 * vision
+    assert DeepseekOCRModel().parameter_count() == 3_335_504_128
 
 
 class Downsample(nn.Module):

@@ -1,24 +1,28 @@
 """`DeepseekOCRModel`: the parts of DeepSeek-OCR put together, by stage.
 
-Source of the vision stage's walk: `UnlimitedOcrModel.get_image_features` of transformers 5.23.
+Source of the walks: `UnlimitedOcrForConditionalGeneration.forward` of transformers 5.23, called as `generate` calls it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.layers import BaseLayer
+from modelmeter.layers import BaseLayer, State
 from modelmeter.models.common import StageCost
+from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import Embedding, LMHead
+from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
-from modelmeter.operators import cat, reshape
-from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape, Walk
+from modelmeter.operators import cat, compare, count_true, masked_scatter, mul, reshape
+from modelmeter.shape_tensor import KV, Call, OperatorRecord, ShapeTensor, Tape, Walk
 
 STAGES: Final = ("vision", "prefill", "decode")
+HEADS: Final = ("last", "all", "none")
 
 
 class LayerCost(NamedTuple):
@@ -44,52 +48,32 @@ class VisionTower(BaseLayer):
         return cat((hidden_states.narrow(1, 1, hidden_states.shape[1]), residual), -1)
 
 
-class DeepseekOCRModel(BaseLayer):
-    """DeepSeek-OCR. Stages are sums over the layers that run in them; no figure is scaled.
+class VisionStage(BaseLayer):
+    """Pages through vision: all global views as one batch, then all crops as one batch, then page by page.
 
-    sam, clip, projector: architectural arguments of `ImageEncoderViT`, `VitModel` and `MlpProjector`; the defaults
-    are the published model's.
+    global pixels [B, 3, s, s], crop pixels [B w h, 3, c, c] or None, and the grid (columns w, rows h) -> each page's
+    image tokens, then the tower's features of both branches, which the caller holds too.
     """
 
-    def __init__(
-        self,
-        *,
-        sam: Mapping[str, Any] | None = None,
-        clip: Mapping[str, Any] | None = None,
-        projector: Mapping[str, Any] | None = None,
-        **common: Any,
-    ) -> None:
+    def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
         super().__init__(**common)
-        self.sam_model = ImageEncoderViT(**dict(sam or {}), **self.common)
-        self.vision_model = VitModel(**dict(clip or {}), **self.common)
-        self.projector = MlpProjector(**dict(projector or {}), **self.common)
-        width = self.projector.output_shapes()[0][-1]
-        self.image_newline = self.parameter(width)
-        self.view_seperator = self.parameter(width)  # the published name, misspelt there
-        self.tower = VisionTower(self.sam_model, self.vision_model, **self.common)
-
-    def children(self) -> Iterator[tuple[str, BaseLayer]]:
-        """The parts with parameters; the tower only calls two of them."""
-        return (pair for pair in super().children() if pair[0] != "tower")
-
-    # -- the vision stage --------------------------------------------------------------------------------------------
+        self.projector = model.projector
+        self.newline = model.image_newline
+        self.separator = model.view_seperator
+        self.tower = VisionTower(model.sam_model, model.vision_model, **self.common)
 
     def forward(
         self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, grid: tuple[int, int]
     ) -> tuple[ShapeTensor, ...]:
-        """Pages through vision: all global views as one batch, then all crops as one batch, then page by page.
-
-        Returns what outlives the stage: each page's image tokens, and the tower's features of both branches.
-        """
-        global_hidden = self._tower("global", global_pixels)
-        global_features = self._projector("global", global_hidden)
+        global_hidden = self.tower.call_remembered("global", global_pixels)
+        global_features = self.projector.call_remembered("global.projector", global_hidden)
         crop_hidden = crop_features = None
         if crop_pixels is not None:
-            crop_hidden = self._tower("crops", crop_pixels)
-            crop_features = self._projector("crops", crop_hidden)
+            crop_hidden = self.tower.call_remembered("crops", crop_pixels)
+            crop_features = self.projector.call_remembered("crops.projector", crop_hidden)
         tape = global_pixels.tape
-        newline = self.image_newline.on(tape).unsqueeze(0).unsqueeze(0)
-        separator = self.view_seperator.on(tape).unsqueeze(0)
+        newline = self.newline.on(tape).unsqueeze(0).unsqueeze(0)
+        separator = self.separator.on(tape).unsqueeze(0)
         pages = global_pixels.shape[0]
         columns, rows = grid
         all_features = []
@@ -113,44 +97,190 @@ class DeepseekOCRModel(BaseLayer):
         held = (global_hidden,) if crop_hidden is None else (global_hidden, crop_hidden)
         return (*all_features, *held)
 
-    def _tower(self, branch: str, pixels: ShapeTensor) -> ShapeTensor:
-        return self.tower.call_remembered(branch, pixels)  # type: ignore[no-any-return]
 
-    def _projector(self, branch: str, features: ShapeTensor) -> ShapeTensor:
-        return self.projector.call_remembered(f"{branch}.projector", features)  # type: ignore[no-any-return]
+class TextStage(BaseLayer):
+    """Token ids [B, T] over the cache, with an image or without -> logits, and the image tokens, which outlive it."""
+
+    def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
+        super().__init__(**common)
+        self.embed_tokens = model.embed_tokens
+        self.vision = model.vision
+        self.decoder = model.decoder
+        self.lm_head = model.lm_head
+        for part, name in ((self.vision, "vision"), (self.decoder, ""), (self.lm_head, "lm_head")):
+            part.name = name
+
+    def forward(
+        self,
+        input_ids: ShapeTensor,
+        pixels: tuple[ShapeTensor | None, ...],
+        grid: tuple[int, int],
+        states: tuple[State, ...],
+        experts_hit: int | Fraction,
+        head: str,
+    ) -> tuple[ShapeTensor, ...]:
+        hidden_states, image_hidden_states = self.run(input_ids, pixels, grid, states, experts_hit)
+        if head == "none":
+            return (hidden_states, *image_hidden_states)
+        kept = hidden_states
+        if head == "last":
+            kept = hidden_states.narrow(1, hidden_states.shape[1] - 1, hidden_states.shape[1])
+        logits = self.lm_head.call_remembered("lm_head", kept)
+        return (logits, *image_hidden_states)
+
+    def run(
+        self,
+        input_ids: ShapeTensor,
+        pixels: tuple[ShapeTensor | None, ...],
+        grid: tuple[int, int],
+        states: tuple[State, ...],
+        experts_hit: int | Fraction,
+    ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
+        """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
+        inputs_embeds = self.embed_tokens(input_ids)
+        pooled: tuple[ShapeTensor, ...] = ()
+        if pixels:
+            outputs = self.vision.call_remembered("", *pixels, grid)
+            pooled = outputs[: input_ids.shape[0]]
+            image_features = cat(pooled, 0)
+            special_image_mask = placeholder_mask(input_ids)
+            # the image's features and the mask are held by name while the decoder runs
+            inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
+        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
+
+
+def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
+    """Which positions are image tokens [B, T, 1]; their number is held against that of the features."""
+    special_image_mask = compare("aten.eq.Scalar", input_ids)
+    n_image_tokens = count_true(special_image_mask)
+    special_image_mask = special_image_mask.unsqueeze(2)
+    compare("aten.eq.Scalar", mul(n_image_tokens))
+    return special_image_mask
+
+
+class DeepseekOCRModel(BaseLayer):
+    """DeepSeek-OCR. Stages are sums over the layers that run in them; no figure is scaled.
+
+    sam, clip, projector, decoder: architectural arguments of `ImageEncoderViT`, `VitModel`, `MlpProjector` and
+    `DeepseekV2Model`; the defaults are the published model's. vocab_size: rows of the embedding and of the head.
+    """
+
+    def __init__(
+        self,
+        *,
+        sam: Mapping[str, Any] | None = None,
+        clip: Mapping[str, Any] | None = None,
+        projector: Mapping[str, Any] | None = None,
+        decoder: Mapping[str, Any] | None = None,
+        vocab_size: int = 129280,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.sam_model = ImageEncoderViT(**dict(sam or {}), **self.common)
+        self.vision_model = VitModel(**dict(clip or {}), **self.common)
+        self.projector = MlpProjector(**dict(projector or {}), **self.common)
+        self.decoder = DeepseekV2Model(**dict(decoder or {}), **self.common)
+        width = self.decoder.norm.weight.shape[0]
+        if self.projector.output_shapes()[0][-1] != width:
+            raise ModelMeterError(
+                f"DeepseekOCRModel: the projector gives {self.projector.output_shapes()[0][-1]} features and the "
+                f"decoder takes {width}; set vision.projector.n_embed and decoder.hidden_size to the same width."
+            )
+        self.image_newline = self.parameter(width)
+        self.view_seperator = self.parameter(width)  # the published name, misspelt there
+        self.embed_tokens = Embedding(vocab_size, width, **self.common)
+        self.lm_head = LMHead(width, vocab_size, **self.common)
+        self.vision = VisionStage(self, **self.common)
+        self.text = TextStage(self, **self.common)
+
+    def children(self) -> Iterator[tuple[str, BaseLayer]]:
+        """The parts with parameters, the decoder's under their checkpoint names; stages only call them."""
+        for name, child in super().children():
+            if name == "decoder":
+                yield from child.children()
+            elif name not in ("vision", "text"):
+                yield name, child
+
+    def vision_weight_bytes(self) -> int:
+        """Bytes of the parameters that the vision stage needs."""
+        parts = (self.sam_model, self.vision_model, self.projector)
+        loose = self.image_newline.nbytes + self.view_seperator.nbytes
+        return loose + sum(part.forward_memory_weight() for part in parts)
+
+    # -- walks of the stages ------------------------------------------------------------------------------------------
 
     def vision_walk(self, vision: VisionConfig, grid: tuple[int, int]) -> Walk:
         """The vision stage of pages whose branches are `vision`, cut into `grid` (columns, rows)."""
         tape = Tape()
-        branches = [vision.global_branch] + ([] if vision.crop_branch is None else [vision.crop_branch])
-        pixels = [
-            tape.input((branch.batch_size, 3, branch.img_size, branch.img_size), self.dtype) for branch in branches
-        ]
-        self.call_remembered("", pixels[0], pixels[1] if len(pixels) > 1 else None, grid)
-        call = tape.entries[-1]
-        assert isinstance(call, Call)
-        return call.walk
+        self.vision.call_remembered("", *self._pixels(tape, vision), grid)
+        return _only_walk(tape)
+
+    def prefill_walk(
+        self,
+        batch: int,
+        seq_len: int,
+        vision: VisionConfig | None,
+        grid: tuple[int, int],
+        experts_hit: int | Fraction,
+        head: str,
+    ) -> tuple[Walk, int]:
+        """The prompt's pass, image included if there is one, and the bytes of the cache that it fills."""
+        tape = Tape()
+        pixels = () if vision is None else self._pixels(tape, vision)
+        states = tuple(State() for _ in self.decoder.layers)
+        input_ids = tape.input((batch, seq_len), "int64")
+        self.text.call_remembered("", input_ids, pixels, grid, states, experts_hit, head)
+        return _only_walk(tape), _held(states)
+
+    def decode_walk(self, batch: int, context: int, experts_hit: int | Fraction, head: str) -> tuple[Walk, int, int]:
+        """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
+        tape = Tape()
+        shape = (batch, self.decoder.kv_heads, context, self.decoder.head_dim)
+        states = tuple(
+            State(tape.given(shape, self.dtype), tape.given(shape, self.dtype)) for _ in self.decoder.layers
+        )
+        before = _held(states)
+        self.text.call_remembered("", tape.input((batch, 1), "int64"), (), (1, 1), states, experts_hit, head)
+        return _only_walk(tape), before, _held(states)
+
+    def _pixels(self, tape: Tape, vision: VisionConfig) -> tuple[ShapeTensor | None, ...]:
+        def views(batch: int, side: int) -> ShapeTensor:
+            return tape.input((batch, 3, side, side), self.dtype)
+
+        crops = vision.crop_branch
+        first = views(vision.global_branch.batch_size, vision.global_branch.img_size)
+        return (first, None if crops is None else views(crops.batch_size, crops.img_size))
 
     # -- stages as sums over layers ----------------------------------------------------------------------------------
 
-    def _iter_layers(self, stage: str, vision: VisionConfig, grid: tuple[int, int]) -> Iterator[LayerCost]:
-        """The layers that run in a stage, in order, and the operators between them; together they are the stage."""
+    def _iter_layers(self, stage: str, walk: Walk) -> Iterator[LayerCost]:
+        """The layers that ran in a stage's walk, in order, and the operators between them; together they are it."""
         if stage not in STAGES:
             raise ModelMeterError(f"DeepseekOCRModel: stage {stage} is unknown; {near(stage, STAGES)}")
-        if stage != "vision":
-            raise ModelMeterError(
-                f"DeepseekOCRModel: stage {stage} is not configured: no decoder is built; use the vision stage."
-            )
-        parts: Mapping[str, BaseLayer] = {
+        parts: dict[str, BaseLayer] = {
             "sam_model": self.sam_model,
             "vision_model": self.vision_model,
             "projector": self.projector,
+            "lm_head": self.lm_head,
         }
-        yield from _leaves(self.vision_walk(vision, grid), "", parts)
+        for name, layer in self.decoder.layers.children():
+            parts[f"layers.{name}"] = layer
+        yield from _leaves(walk, "", parts)
 
     def vision_cost(self, vision: VisionConfig, grid: tuple[int, int]) -> StageCost:
         """The vision stage's cost."""
-        return StageCost.of_walk(self.vision_walk(vision, grid), weight_bytes=self.forward_memory_weight())
+        return StageCost.of_walk(self.vision_walk(vision, grid), weight_bytes=self.vision_weight_bytes())
+
+
+def _only_walk(tape: Tape) -> Walk:
+    call = tape.entries[-1]
+    assert isinstance(call, Call)
+    return call.walk
+
+
+def _held(states: Sequence[State]) -> int:
+    """Bytes of the cache's storages."""
+    return sum(item.storage.nbytes for state in states for item in state.items if item.storage.kind == KV)
 
 
 def _leaves(walk: Walk, path: str, parts: Mapping[str, BaseLayer]) -> Iterator[LayerCost]:
@@ -160,7 +290,8 @@ def _leaves(walk: Walk, path: str, parts: Mapping[str, BaseLayer]) -> Iterator[L
         if isinstance(entry, OperatorRecord):
             yield LayerCost(full, None, entry)
             continue
-        part = parts.get(full.rpartition(".")[2])
+        names = full.split(".")
+        part = parts.get(full) or parts.get(names[-1])
         if part is None:
             yield from _leaves(entry.walk, full, parts)
         else:

@@ -5,6 +5,7 @@ Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as gro
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
@@ -20,6 +21,7 @@ from modelmeter.operators import (
     grouped_mm,
     histc,
     index_put,
+    linear,
     mean,
     mm,
     mul,
@@ -105,7 +107,7 @@ class Experts(BaseLayer):
         return mul(silu(gate), up)
 
     def forward(
-        self, hidden_states: ShapeTensor, top_k_index: ShapeTensor, top_k_weights: ShapeTensor, experts_hit: int
+        self, hidden_states: ShapeTensor, top_k_index: ShapeTensor, top_k_weights: ShapeTensor, experts_hit: int | Fraction
     ) -> ShapeTensor:
         tokens, top_k = top_k_index.shape
         width = hidden_states.shape[-1]
@@ -119,10 +121,13 @@ class Experts(BaseLayer):
         histc_input = to(expert_ids_g, "int32")
         tokens_per_expert = histc(histc_input, self.num_experts)
         offsets = cumsum(tokens_per_expert, "int32")
-        hit = [experts_hit * (weight.nbytes // self.num_experts) for weight in (self.gate_up_proj, self.down_proj)]
-        proj_out = grouped_mm(selected_hidden_states_g, self.gate_up_proj, offsets, hit[0])
+        # the bytes of all experts hit are rounded once; the first product takes its own share of them
+        all_bytes = self.gate_up_proj.nbytes + self.down_proj.nbytes
+        hit_bytes = round(experts_hit * all_bytes / self.num_experts)
+        up_bytes = round(experts_hit * self.gate_up_proj.nbytes / self.num_experts)
+        proj_out = grouped_mm(selected_hidden_states_g, self.gate_up_proj, offsets, up_bytes)
         proj_out = self.gate(proj_out)
-        proj_out = grouped_mm(proj_out, self.down_proj, offsets, hit[1])
+        proj_out = grouped_mm(proj_out, self.down_proj, offsets, hit_bytes - up_bytes)
         weighted_out = mul(proj_out, sample_weights_g.unsqueeze(1), "float32")
         inv_perm = empty_like(perm)
         index_put(inv_perm, perm, arange(perm.tape, rows))
@@ -153,7 +158,7 @@ class DeepseekV2MoE(BaseLayer):
         self.gate = MoEGate(hidden_size, n_routed_experts, num_experts_per_tok, **self.common)
         self.shared_experts = DeepseekV2MLP(hidden_size, moe_intermediate_size * n_shared_experts, **self.common)
 
-    def forward(self, hidden_states: ShapeTensor, experts_hit: int) -> ShapeTensor:
+    def forward(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
         residuals = hidden_states
         batch, tokens, width = hidden_states.shape
         _, topk_weights, topk_indices = self.gate(hidden_states)
@@ -187,7 +192,7 @@ class DeepseekV2DecoderLayer(BaseLayer):
         position_embeddings: tuple[ShapeTensor, ShapeTensor],
         attention_mask: ShapeTensor | None,
         cache: State,
-        experts_hit: int,
+        experts_hit: int | Fraction,
     ) -> ShapeTensor:
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
@@ -198,3 +203,26 @@ class DeepseekV2DecoderLayer(BaseLayer):
         arguments = (experts_hit,) if isinstance(self.mlp, DeepseekV2MoE) else ()
         hidden_states = self.mlp(hidden_states, *arguments)
         return add(residual, hidden_states)
+
+
+class Embedding(BaseLayer):
+    """Token ids [B, T] -> [B, T, D]: one row of the table a token."""
+
+    def __init__(self, vocab_size: int, hidden_size: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.weight = self.parameter(vocab_size, hidden_size)
+
+    def forward(self, input_ids: ShapeTensor) -> ShapeTensor:
+        table = self.weight.on(input_ids.tape)
+        return gather(table, *input_ids.shape, aten="aten.embedding.default", index=input_ids)
+
+
+class LMHead(BaseLayer):
+    """x [B, T, D] -> logits [B, 1 or T, V]: the last position, or all of them."""
+
+    def __init__(self, hidden_size: int, vocab_size: int, **common: Any) -> None:
+        super().__init__(**common)
+        self.weight = self.parameter(vocab_size, hidden_size)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        return linear(hidden_states, self.weight)

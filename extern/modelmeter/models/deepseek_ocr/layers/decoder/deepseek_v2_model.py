@@ -7,6 +7,7 @@ sliding-window layers is built in every pass, whether a layer uses it or not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from modelmeter.layers import BaseLayer, LayerList, State
@@ -112,10 +113,12 @@ class DeepseekV2Model(BaseLayer):
         self.layers = LayerList(
             [dense if index < first_k_dense_replace else sparse for index in range(num_hidden_layers)], **self.common
         )
+        self.kv_heads = num_key_value_heads
+        self.head_dim = hidden_size // num_attention_heads
         self.norm = DeepseekV2RMSNorm(hidden_size, **self.common)
-        self.rotary_emb = LlamaRotaryEmbedding(hidden_size // num_attention_heads, **self.common)
+        self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, **self.common)
 
-    def forward(self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int) -> ShapeTensor:
+    def forward(self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction) -> ShapeTensor:
         tape = inputs_embeds.tape
         batch, tokens, _ = inputs_embeds.shape
         past = caches[0].items[0].shape[2] if caches[0].items else 0
