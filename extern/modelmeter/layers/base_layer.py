@@ -8,6 +8,7 @@ depend on what was alive before it, because everything that it is given outlives
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypedDict
@@ -135,7 +136,8 @@ class BaseLayer:
             tape.peak_operator,
             tape.resident_base_bytes,
         )
-        arguments = {id(tensor.storage): index for index, tensor in enumerate(_flat(args))}
+        # weakly: what a state held may die during the call, and another storage take its address
+        arguments = [weakref.ref(tensor.storage) for tensor in _flat(args)]
         start_bytes = tape.live_bytes
         start_resident_bytes = tape.live_bytes + tape.given_bytes
         tape.entries = []
@@ -362,15 +364,16 @@ def _walk_of(tape: Tape) -> Walk:
     )
 
 
-def _describe(tensors: Sequence[ShapeTensor], arguments: dict[int, int]) -> tuple[_Output, ...]:
-    """The geometry of what a walk left; `arguments` are its arguments' positions by their storages."""
+def _describe(tensors: Sequence[ShapeTensor], arguments: Sequence[weakref.ref[Storage]]) -> tuple[_Output, ...]:
+    """The geometry of what a walk left; `arguments` are the storages of its arguments."""
     made: dict[int, int] = {}
     outputs = []
     for tensor in tensors:
         storage = tensor.storage
         number = made.setdefault(id(storage), len(made))
         geometry = (tensor.shape, tensor.strides, tensor.dtype, tensor.offset)
-        outputs.append(_Output(arguments.get(id(storage)), number, storage.nbytes, storage.kind, *geometry))
+        argument = next((index for index, each in enumerate(arguments) if each() is storage), None)
+        outputs.append(_Output(argument, number, storage.nbytes, storage.kind, *geometry))
     return tuple(outputs)
 
 

@@ -17,15 +17,19 @@ NOT_BUILT: Final = ("published", "serving")
 class Execution:
     """What one code base does where code bases differ.
 
+    head: the positions that the head computes unless told otherwise: last or all.
+
+
     The traits by which executions differ come with the second execution; a trait that nothing reads would be a guess.
     """
 
     name: str
+    head: str
 
 
 EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
     {
-        "transformers": Execution(name="transformers"),
+        "transformers": Execution(name="transformers", head="last"),
     }
 )
 

@@ -2,9 +2,12 @@
 
 import inspect
 import json
+import operator
 import subprocess
 import sys
 from dataclasses import asdict
+from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -89,7 +92,8 @@ def test_a_batch_is_the_total_of_its_pages() -> None:
 def test_a_layout_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_cost_model()
     first = model.page(1275, 1650)
-    monkeypatch.setattr(type(model.model), "vision_walk", None)
+    for walk in ("vision_walk", "prefill_walk", "decode_walk"):
+        monkeypatch.setattr(type(model.model), walk, None)
     assert model.page(1200, 1600) == first
 
 
@@ -98,14 +102,56 @@ def test_part_peaks() -> None:
     assert model.part_peak("image_encoder_vit", batch_size=1, img_size=1024) == 836_763_648
     assert model.part_peak("vit_model", batch_size=1, img_size=1024) == 8_421_376
     # the projector makes its output and nothing else
+    assert model.part_peak("decoder_prefill", seq_len=913) == 149_032_241
     assert model.part_peak("mlp_projector", batch_size=2, num_tokens=100) == 2 * 100 * 1280 * 2
 
 
-@pytest.mark.parametrize("stage", ["prefill", "decode", "total"])
-def test_text_stages_are_not_configured(stage: str) -> None:
-    page = load_cost_model().page(100, 100)
-    with pytest.raises(ModelMeterError, match=f"{stage} is not configured"):
-        getattr(page, stage)
+def test_decode_in_closed_form_is_the_sum_of_its_steps() -> None:
+    model = load_cost_model()
+    page = model.page(1275, 1650, output_tokens=50)
+    assert page.decode == reduce(operator.add, [model.step(913 + index) for index in range(50)])
+    assert page.decode.kv_added_bytes == 50 * 12 * 2 * 10 * 128 * 2
+    assert page.prefill.kv_bytes == page.prefill.kv_added_bytes == 913 * 12 * 2 * 10 * 128 * 2
+    assert page.total.kv_bytes == 963 * 12 * 2 * 10 * 128 * 2
+    assert page.prefill.weight_bytes == 2 * 3_335_504_128
+
+
+def test_prefill_is_vision_decoder_and_head() -> None:
+    page = load_cost_model().page(1275, 1650)
+    head = 2 * 1280 * 129_280
+    assert page.prefill.tensor_core_flops == page.vision.tensor_core_flops + 797_349_048_320 + head
+    everywhere = load_cost_model(["runtime.head=all"]).page(1275, 1650)
+    assert everywhere.prefill.tensor_core_flops - page.prefill.tensor_core_flops == 912 * head
+    assert load_cost_model().text(903).prefill.tensor_core_flops == 788_060_958_720 + head
+
+
+def test_a_page_without_output_holds_its_prefills_cache() -> None:
+    page = load_cost_model().page(1275, 1650)
+    assert page.decode.tensor_core_flops == 0
+    assert page.total.kv_bytes == page.prefill.kv_bytes
+
+
+def test_experts_hit() -> None:
+    for declared, hit in (("max", 64), ("9", 9)):
+        assert load_cost_model([f"runtime.experts_hit={declared}"]).experts_hit(100) == hit
+    uniform = load_cost_model(["runtime.experts_hit=uniform"])
+    assert uniform.experts_hit(1) == 6
+    assert uniform.experts_hit(2) == 64 * (1 - Fraction(58, 64) ** 2)
+
+
+@pytest.mark.parametrize(
+    "ask, text",
+    [
+        (lambda model: model.page(1275, 1650, output_tokens=-1), "output_tokens=-1 is no number of tokens"),
+        (lambda model: model.page(1275, 1650, output_tokens=7280), "output_tokens may be up to 7279"),
+        (lambda model: model.text(9000), "take a smaller mode or a shorter prompt"),
+        (lambda model: model.text(0), "nothing to prefill"),
+        (lambda model: model.part_peak("decoder_prefill", seq_len=-3), "seq_len=-3"),
+    ],
+)
+def test_impossible_lengths_are_refused(ask: Any, text: str) -> None:
+    with pytest.raises(ModelMeterError, match=text):
+        ask(load_cost_model())
 
 
 def test_the_file_of_the_vision_group_holds_the_layers_defaults() -> None:
@@ -137,6 +183,12 @@ BAD = [
     ("runtime.batch_size=0", "batch_size=0 is not a batch"),
     ("workload.patch_size=32", r"workload\.patch_size=32 differs from vision\.sam\.patch_size=16"),
     ("workload.downsample_ratio=2", "one token of 4 x 4 patches"),
+    ("runtime.experts_hit=3", "neither max nor uniform nor a number of experts from 6"),
+    ("runtime.prompt=hello", "a prompt needs a tokenizer"),
+    ("runtime.head=first", "head=first is unknown; the options are last, all, none"),
+    ("decoder.num_key_value_heads=3", "may be 1, 2, 5, 10"),
+    ("decoder.num_experts_per_tok=65", "num_experts_per_tok=65 is more than n_routed_experts=64"),
+    ("decoder.rope_theta=3", r"config key decoder\.rope_theta does not exist"),
     ("+workload.scale=3", "adds a key; the configuration is closed"),
     ("gundam", "has no value"),
 ]

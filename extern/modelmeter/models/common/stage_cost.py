@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
@@ -38,8 +38,10 @@ class StageCost:
     peak_operator: str = ""
 
     @classmethod
-    def of_walk(cls, walk: Walk, *, weight_bytes: int, kv_bytes: int = 0, kv_added_bytes: int = 0) -> StageCost:
-        """The cost of one walk over a stage whose parameters take `weight_bytes`."""
+    def of_walk(
+        cls, walk: Walk, *, weight_bytes: int, kv_bytes: int = 0, kv_added_bytes: int = 0, given_bytes: int = 0
+    ) -> StageCost:
+        """The cost of one walk over a stage whose parameters take `weight_bytes`, given a cache of `given_bytes`."""
         return cls(
             tensor_core_flops=walk.tensor_core_flops,
             cuda_core_flops=walk.cuda_core_flops,
@@ -48,7 +50,7 @@ class StageCost:
             io_kv_bytes=walk.kv_bytes,
             weight_bytes=weight_bytes,
             activation_peak_bytes=walk.peak_bytes,
-            resident_peak_bytes=walk.resident_peak_bytes,
+            resident_peak_bytes=given_bytes + walk.resident_peak_bytes,
             kv_bytes=kv_bytes,
             kv_added_bytes=kv_added_bytes,
             peak_path=walk.peak_path,
@@ -117,6 +119,17 @@ class StageCost:
             peak_path=peak.peak_path,
             peak_operator=peak.peak_operator,
         )
+
+    def summed(self, second: StageCost, last: StageCost, steps: int) -> StageCost:
+        """`steps` steps of which this is the first, their sums growing evenly from this to `second`; peaks are the last's."""
+
+        def total(name: str) -> int:
+            first = int(getattr(self, name))
+            return first * steps + (int(getattr(second, name)) - first) * (steps * (steps - 1) // 2)
+
+        sums = ("tensor_core_flops", "cuda_core_flops", "io_weight_bytes", "io_activation_bytes", "io_kv_bytes")
+        summed: dict[str, Any] = {name: total(name) for name in (*sums, "kv_added_bytes")}
+        return replace(last, **summed)
 
     def as_dict(self) -> dict[str, int | float | str]:
         """The exact integers, and the derived figures after them."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel, LayerCost
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
     ImageEncoderViT,
@@ -17,6 +19,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
 )
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
+from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
 from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
@@ -28,36 +31,36 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     compute_vision_tokens,
 )
 
-PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector")
+PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_prefill")
+
+#: decode steps remembered by one cost model
+STEPS_KEPT: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageCost:
-    """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together)."""
+class TextCost:
+    """The stages of a prompt without an image."""
+
+    prefill: StageCost
+    decode: StageCost
+
+    @property
+    def total(self) -> StageCost:
+        """Prefill, then decode."""
+        return self.prefill + self.decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageCost(TextCost):
+    """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together).
+
+    Prefill includes vision.
+    """
 
     layout: ViewLayout
     tokens: VisionTokens
     vision_config: VisionConfig
     vision: StageCost
-
-    @property
-    def prefill(self) -> StageCost:
-        """Not configured yet."""
-        raise _not_configured("prefill")
-
-    @property
-    def decode(self) -> StageCost:
-        """Not configured yet."""
-        raise _not_configured("decode")
-
-    @property
-    def total(self) -> StageCost:
-        """Not configured yet."""
-        raise _not_configured("total")
-
-
-def _not_configured(stage: str) -> ModelMeterError:
-    return ModelMeterError(f"PageCost: {stage} is not configured: no decoder is built; .vision is what there is.")
 
 
 class CostModel:
@@ -86,26 +89,131 @@ class CostModel:
         self.architecture: dict[str, Any] = {
             name: asdict(getattr(vision, name)) for name in ("sam", "clip", "projector")
         }
+        decoder = asdict(config.decoder)
+        self.max_position_embeddings: int = decoder.pop("max_position_embeddings")
+        self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
         self.model = DeepseekOCRModel(**self.architecture, **self.common)
-        self._stages: dict[ViewLayout, StageCost] = {}
+        self.head = self._head()
+        self.prompt_tokens = self._prompt_tokens()
+        self._weight_bytes = self.model.forward_memory_weight()
+        self._visions: dict[ViewLayout, StageCost] = {}
+        self._prefills: dict[tuple[int, ViewLayout | None], StageCost] = {}
+        self._steps: OrderedDict[int, StageCost] = OrderedDict()
+        self.experts_hit(1)
+
+    def _head(self) -> str:
+        head = self.config.runtime.head or self.model.execution.head
+        if head not in HEADS:
+            raise ModelMeterError(f"runtime: head={head} is unknown; {near(head, HEADS)}")
+        return head
+
+    def _prompt_tokens(self) -> int:
+        runtime = self.config.runtime
+        if runtime.prompt is not None:
+            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
+        check_count("runtime", "prompt_tokens", runtime.prompt_tokens)
+        return runtime.prompt_tokens
+
+    def experts_hit(self, tokens: int) -> int | Fraction:
+        """Distinct experts a layer whose weights a step over `tokens` tokens reads, as `runtime.experts_hit` declares."""
+        declared, decoder = self.config.runtime.experts_hit, self.config.decoder
+        experts, top_k = decoder.n_routed_experts, decoder.num_experts_per_tok
+        most = min(experts, top_k * tokens)
+        if declared == "max":
+            return most
+        if declared == "uniform":
+            return experts * (1 - (1 - Fraction(top_k, experts)) ** tokens)
+        if isinstance(declared, bool) or not isinstance(declared, int) or not top_k <= declared <= experts:
+            raise ModelMeterError(
+                f"runtime: experts_hit={declared} is neither max nor uniform nor a number of experts from "
+                f"{top_k} (one token's) to {experts} (all)."
+            )
+        return min(declared, most)
 
     def vision_config(self, layout: ViewLayout) -> VisionConfig:
         """Batch, img_size, seq_len and num_tokens of both branches."""
         return build_vision_cfg_from_workload(self.workload, layout, self.config.runtime.batch_size)
 
-    def page(self, width: int, height: int) -> PageCost:
-        """The cost of a page of `width` x `height` pixels."""
+    def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
+        """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill."""
         layout = compute_view_layout(self.workload, width, height)
-        vision_config = self.vision_config(layout)
-        stage = self._stages.get(layout)
-        if stage is None:
-            stage = self._stages[layout] = self.model.vision_cost(vision_config, (layout.w_crop, layout.h_crop))
+        tokens = compute_vision_tokens(self.workload, layout)
+        seq_len = tokens.total + self.prompt_tokens
+        self._check_context(seq_len, output_tokens)
+        vision = self._visions.get(layout)
+        if vision is None:
+            walk = self.model.vision_walk(self.vision_config(layout), (layout.w_crop, layout.h_crop))
+            vision = self._visions[layout] = StageCost.of_walk(walk, weight_bytes=self.model.vision_weight_bytes())
         return PageCost(
             layout=layout,
-            tokens=compute_vision_tokens(self.workload, layout),
-            vision_config=vision_config,
-            vision=stage,
+            tokens=tokens,
+            vision_config=self.vision_config(layout),
+            vision=vision,
+            prefill=self._prefill(seq_len, layout),
+            decode=self._decode(seq_len, output_tokens),
         )
+
+    def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
+        """The cost of a prompt without an image: `prompt_tokens` positions, then `output_tokens` decode steps."""
+        check_count("text", "prompt_tokens", prompt_tokens)
+        self._check_context(prompt_tokens, output_tokens)
+        if prompt_tokens == 0:
+            raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
+        return TextCost(prefill=self._prefill(prompt_tokens, None), decode=self._decode(prompt_tokens, output_tokens))
+
+    def _check_context(self, seq_len: int, output_tokens: int) -> None:
+        check_count("page", "output_tokens", output_tokens)
+        if seq_len + output_tokens > self.max_position_embeddings:
+            room = self.max_position_embeddings - seq_len
+            raise ModelMeterError(
+                f"context: {seq_len} tokens of prompt and image and output_tokens={output_tokens} exceed "
+                f"decoder.max_position_embeddings={self.max_position_embeddings}; "
+                + (f"output_tokens may be up to {room}." if room >= 0 else "take a smaller mode or a shorter prompt.")
+            )
+
+    def _prefill(self, seq_len: int, layout: ViewLayout | None) -> StageCost:
+        stage = self._prefills.get((seq_len, layout))
+        if stage is None:
+            batch = self.config.runtime.batch_size
+            vision = None if layout is None else self.vision_config(layout)
+            grid = (1, 1) if layout is None else (layout.w_crop, layout.h_crop)
+            hit = self.experts_hit(batch * seq_len)
+            walk, kv_bytes = self.model.prefill_walk(batch, seq_len, vision, grid, hit, self.head)
+            stage = self._prefills[seq_len, layout] = StageCost.of_walk(
+                walk, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
+            )
+        return stage
+
+    def step(self, context: int) -> StageCost:
+        """One decode step with `context` tokens before it."""
+        stage = self._steps.get(context)
+        if stage is None:
+            batch = self.config.runtime.batch_size
+            walk, given_bytes, kv_bytes = self.model.decode_walk(batch, context, self.experts_hit(batch), self.head)
+            stage = StageCost.of_walk(
+                walk,
+                weight_bytes=self._weight_bytes,
+                kv_bytes=kv_bytes,
+                kv_added_bytes=kv_bytes - given_bytes,
+                given_bytes=given_bytes,
+            )
+            self._steps[context] = stage
+            if len(self._steps) > STEPS_KEPT:
+                self._steps.popitem(last=False)
+        return stage
+
+    def _decode(self, seq_len: int, steps: int) -> StageCost:
+        """`steps` steps after `seq_len` tokens, in closed form: a step's sums are affine in its context."""
+        if not steps:
+            return StageCost(weight_bytes=self._weight_bytes, kv_bytes=self._kv_bytes(seq_len))
+        last = self.step(seq_len + steps - 1)
+        if steps == 1:
+            return last
+        return self.step(seq_len).summed(self.step(seq_len + 1), last, steps)
+
+    def _kv_bytes(self, context: int) -> int:
+        step = self.step(context)
+        return step.kv_bytes - step.kv_added_bytes
 
     def vision_layers(self, layout: ViewLayout) -> list[LayerCost]:
         """The layers of the vision stage, in order, and the operators between them."""
@@ -113,7 +221,7 @@ class CostModel:
         return list(self.model._iter_layers("vision", walk))
 
     def part(self, name: str, **size: Any) -> BaseLayer:
-        """A part of the model alone: image_encoder_vit, vit_model (batch_size, img_size) or mlp_projector."""
+        """A part of the vision stage alone: image_encoder_vit, vit_model (batch_size, img_size) or mlp_projector."""
         parts: dict[str, tuple[type[BaseLayer], str]] = {
             "image_encoder_vit": (ImageEncoderViT, "sam"),
             "vit_model": (VitModel, "clip"),
@@ -125,7 +233,12 @@ class CostModel:
         return layer(**self.architecture[architecture], **size, **self.common)
 
     def part_peak(self, name: str, **size: int) -> int:
-        """Activation peak of a part alone, bytes."""
+        """Activation peak of a part alone, bytes; decoder_prefill (seq_len) is the decoder without embedding and head."""
+        if name == "decoder_prefill":
+            seq_len = size.pop("seq_len")
+            check_count("part_peak", "seq_len", seq_len)
+            walk = self.model.decoder_walk(self.config.runtime.batch_size, seq_len, self.experts_hit(seq_len))
+            return walk.peak_bytes
         return self.part(name, **size).forward_memory_activation()
 
 
@@ -136,3 +249,9 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
     273
     """
     return CostModel(compose(overrides))
+
+
+def check_count(who: str, name: str, value: object) -> None:
+    """Raise `ModelMeterError` unless `value` is a whole number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ModelMeterError(f"{who}: {name}={value!r} is no number of tokens; give a whole number of 0 or more.")

@@ -74,6 +74,24 @@ class VisionSchema:
 
 
 @dataclass
+class DecoderSchema:
+    """The group `decoder`: the published config's names."""
+
+    vocab_size: int = 129280
+    hidden_size: int = 1280
+    intermediate_size: int = 6848
+    moe_intermediate_size: int = 896
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 10
+    num_key_value_heads: int = 10
+    n_routed_experts: int = 64
+    num_experts_per_tok: int = 6
+    n_shared_experts: int = 2
+    first_k_dense_replace: int = 1
+    max_position_embeddings: int = 8192
+
+
+@dataclass
 class WorkloadSchema:
     """The group `workload`: arguments of `VisionWorkload`."""
 
@@ -93,6 +111,11 @@ class RuntimeSchema:
     attention: str = "flash"
     dtype: str = "bfloat16"
     batch_size: int = 1
+    prompt_tokens: int = 10
+    prompt: str | None = None
+    tokenizer_path: str | None = None
+    head: str | None = None
+    experts_hit: Any = "max"
 
 
 @dataclass
@@ -107,6 +130,7 @@ class ModelSchema:
     """The whole configuration of a cost model."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
+    decoder: DecoderSchema = field(default_factory=DecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
@@ -149,7 +173,7 @@ def check_overrides(overrides: Sequence[str], extra: Mapping[str, object] | None
         if key == "execution" and value in ("published", "serving"):
             execution_named("config", value)
         if (
-            key in ("vision", "workload", "runtime", "execution")
+            key in ("vision", "decoder", "workload", "runtime", "execution")
             and value not in group_options(key)
             and "," not in value
         ):

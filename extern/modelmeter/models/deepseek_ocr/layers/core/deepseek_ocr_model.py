@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, State
-from modelmeter.models.common import StageCost
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import Embedding, LMHead
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
@@ -232,6 +231,14 @@ class DeepseekOCRModel(BaseLayer):
         self.text.call_remembered("", input_ids, pixels, grid, states, experts_hit, head)
         return _only_walk(tape), _held(states)
 
+    def decoder_walk(self, batch: int, seq_len: int, experts_hit: int | Fraction) -> Walk:
+        """The decoder alone over a prompt of embeddings."""
+        tape = Tape()
+        states = tuple(State() for _ in self.decoder.layers)
+        width = self.decoder.norm.weight.shape[0]
+        self.decoder.call_remembered("", tape.input((batch, seq_len, width), self.dtype), states, experts_hit)
+        return _only_walk(tape)
+
     def decode_walk(self, batch: int, context: int, experts_hit: int | Fraction, head: str) -> tuple[Walk, int, int]:
         """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
         tape = Tape()
@@ -266,10 +273,6 @@ class DeepseekOCRModel(BaseLayer):
         for name, layer in self.decoder.layers.children():
             parts[f"layers.{name}"] = layer
         yield from _leaves(walk, "", parts)
-
-    def vision_cost(self, vision: VisionConfig, grid: tuple[int, int]) -> StageCost:
-        """The vision stage's cost."""
-        return StageCost.of_walk(self.vision_walk(vision, grid), weight_bytes=self.vision_weight_bytes())
 
 
 def _only_walk(tape: Tape) -> Walk:
