@@ -50,6 +50,8 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "neg": 1,  # a change of sign
         "pow": 1,  # a square: one product
         "rsqrt": 2,  # root and reciprocal
+        "sqrt": 1,  # one root
+        "div": 1,  # one division
         "cos": 4,  # taken as four, like any elementary function here
         "sin": 4,  # likewise
         "mean": 1,  # one sum an element read; the division is one a row
@@ -251,13 +253,19 @@ def pointwise_strides(operands: tuple[tuple[Shape, Shape], ...]) -> Shape:
 
 
 def _pointwise(
-    name: str, aten: str, operands: Sequence[ShapeTensor], dtype: str, kind: str = "elementwise"
+    name: str,
+    aten: str,
+    operands: Sequence[ShapeTensor],
+    dtype: str,
+    kind: str = "elementwise",
+    *,
+    holds: str = ACTIVATION,
 ) -> ShapeTensor:
     """One operator over broadcast operands; a missing operand is a number and costs nothing to read."""
     geometry = tuple([(tensor.shape, tensor.strides) for tensor in operands])
     shape = broadcast_shape(tuple([tensor.shape for tensor in operands]))
     storage = operands[0].storage
-    out = storage.tape.new(shape, dtype, pointwise_strides(geometry), HOST if storage.kind == HOST else ACTIVATION)
+    out = storage.tape.new(shape, dtype, pointwise_strides(geometry), HOST if storage.kind == HOST else holds)
     _record(name, aten, kind, operands, (out,), elements=out.numel)
     return out
 
@@ -265,9 +273,9 @@ def _pointwise(
 # -- pointwise and normalisation ------------------------------------------------------------------------------------
 
 
-def add(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
-    """left + right, broadcast; without `right`, plus a number."""
-    return _pointwise("add", "aten.add.Tensor", (left,) if right is None else (left, right), left.dtype)
+def add(left: ShapeTensor, right: ShapeTensor | None = None, kind: str = ACTIVATION) -> ShapeTensor:
+    """left + right, broadcast; without `right`, plus a number. kind: what the sum is kept as."""
+    return _pointwise("add", "aten.add.Tensor", (left,) if right is None else (left, right), left.dtype, holds=kind)
 
 
 def sub(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
@@ -281,10 +289,26 @@ def mul(left: ShapeTensor, right: ShapeTensor | None = None, dtype: str | None =
     return _pointwise("mul", "aten.mul.Tensor", operands, dtype or left.dtype)
 
 
-def arange(tape: Tape, size: int, kind: str = ACTIVATION) -> ShapeTensor:
-    """0, 1, ..., size - 1 as 64-bit integers."""
+def mul_in_place(x: ShapeTensor, factor: ShapeTensor) -> ShapeTensor:
+    """x * factor, broadcast, written over x."""
+    _record("mul", "aten.mul_.Tensor", "elementwise", (x, factor), (x,), elements=x.numel)
+    return x
+
+
+def div(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
+    """left / right, broadcast; without `right`, by a number."""
+    return _pointwise("div", "aten.div.Tensor", (left,) if right is None else (left, right), left.dtype)
+
+
+def sqrt(x: ShapeTensor) -> ShapeTensor:
+    """Square root."""
+    return _pointwise("sqrt", "aten.sqrt.default", (x,), x.dtype)
+
+
+def arange(tape: Tape, size: int, kind: str = ACTIVATION, aten: str = "aten.arange.default") -> ShapeTensor:
+    """`size` consecutive 64-bit integers."""
     out = tape.new((size,), "int64", kind=kind)
-    _record("arange", "aten.arange.default", "elementwise", (), (out,), elements=size)
+    _record("arange", aten, "elementwise", (), (out,), elements=size)
     return out
 
 
@@ -379,9 +403,10 @@ def where(condition: ShapeTensor, this: ShapeTensor, other: ShapeTensor) -> Shap
     return _pointwise("where", "aten.where.self", (condition, this, other), this.dtype)
 
 
-def mean(x: ShapeTensor) -> ShapeTensor:
-    """Mean over the last dimension, which stays with size 1."""
-    out = x.tape.new((*x.shape[:-1], 1), x.dtype)
+def mean(x: ShapeTensor, axis: int = -1) -> ShapeTensor:
+    """Mean over one dimension, which stays with size 1."""
+    axis = axis % len(x.shape)
+    out = x.tape.new((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
     _record("mean", "aten.mean.dim", "reduction", (x,), (out,), elements=x.numel)
     return out
 
@@ -393,9 +418,9 @@ def total(x: ShapeTensor, axis: int) -> ShapeTensor:
     return out
 
 
-def count_true(x: ShapeTensor) -> ShapeTensor:
-    """How many truth values are true: one 64-bit integer."""
-    out = x.tape.new((), "int64")
+def sum_all(x: ShapeTensor) -> ShapeTensor:
+    """The sum of all elements, in their type; of truth values, how many are true, as a 64-bit integer."""
+    out = x.tape.new((), "int64" if x.dtype == "bool" else x.dtype)
     _record("sum", "aten.sum.default", "reduction", (x,), (out,), elements=x.numel)
     return out
 
@@ -495,6 +520,16 @@ def index_put(target: ShapeTensor, index: ShapeTensor, values: ShapeTensor) -> N
     _record("scatter", "aten.index_put_.default", "copy", (index, values), (target,), elements=values.numel)
 
 
+def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:
+    """A number put at `index` of the last dimension, in place: the target counts as written, not as read."""
+    _record("scatter", "aten.scatter_.value", "copy", (index,), (target,), elements=index.numel)
+
+
+def masked_fill(target: ShapeTensor, mask: ShapeTensor) -> None:
+    """A number put under the mask, in place."""
+    _record("where", "aten.masked_fill_.Scalar", "elementwise", (target, mask), (target,), elements=target.numel)
+
+
 def empty_like(x: ShapeTensor) -> ShapeTensor:
     """Memory of the same geometry; nothing moves."""
     return x.tape.new(x.shape, x.dtype)
@@ -505,6 +540,11 @@ def masked_scatter(x: ShapeTensor, mask: ShapeTensor, source: ShapeTensor) -> Sh
     out = x.tape.new(x.shape, x.dtype)
     _record("scatter", "aten.masked_scatter.default", "copy", (x, mask, source), (out,), elements=out.numel)
     return out
+
+
+def masked_scatter_in_place(target: ShapeTensor, mask: ShapeTensor, source: ShapeTensor) -> None:
+    """The elements of `source`, in order, put under the mask: the target counts as written, not as read."""
+    _record("scatter", "aten.masked_scatter_.default", "copy", (mask, source), (target,), elements=target.numel)
 
 
 def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
@@ -535,17 +575,27 @@ def unfold(x: ShapeTensor, side: int) -> ShapeTensor:
 # -- products -------------------------------------------------------------------------------------------------------
 
 
-def linear(x: ShapeTensor, weight: Parameter, bias: Parameter | None = None) -> ShapeTensor:
+def linear(
+    x: ShapeTensor,
+    weight: Parameter,
+    bias: Parameter | None = None,
+    *,
+    kind: str = ACTIVATION,
+    weight_bytes: int | None = None,
+) -> ShapeTensor:
     """x [..., k] @ weight [n, k] transposed (+ bias [n]) -> [..., n]; one multiply-add is 2 FLOPs.
 
     A bias starts the accumulation, but of an input that is neither a matrix nor row-major PyTorch adds it afterwards.
+    kind: what the product is kept as. weight_bytes: of the weight, the bytes read where that is not all (declared).
     """
     features, depth = weight.shape
     if x.shape[-1] != depth:
         raise ModelMeterError(f"linear: {x!r} does not end in the weight's {depth} input features.")
     fused = bias is not None and (x.is_contiguous or len(x.shape) == 2)
     rows = reshape(x, -1, depth)
-    out = x.tape.new((rows.shape[0], features), x.dtype)
+    out = x.tape.new((rows.shape[0], features), x.dtype, kind=kind)
+    declared = None if weight_bytes is None else (rows.addressed_bytes + weight_bytes, weight_bytes, 0)
+    weights = (weight, bias) if fused and bias is not None else (weight,)
     _record(
         "linear",
         "aten.addmm.default" if fused else "aten.mm.default",
@@ -553,7 +603,8 @@ def linear(x: ShapeTensor, weight: Parameter, bias: Parameter | None = None) -> 
         (rows,),
         (out,),
         tensor_core_flops=2 * rows.shape[0] * depth * features,
-        weights=(weight, bias) if fused and bias is not None else (weight,),
+        read=declared,
+        weights=weights if declared is None else (),
     )
     if bias is not None and not fused:
         _record("add", "aten.add_.Tensor", "elementwise", (out,), (out,), elements=out.numel, weights=(bias,))

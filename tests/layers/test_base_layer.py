@@ -134,7 +134,6 @@ def test_the_walk_leaves_its_outputs_alive_and_nothing_else() -> None:
     "make, text",
     [
         (lambda: GatedMLP(3, 11).forward_cal_io(), "GatedMLP: no input shapes"),
-        (lambda: GatedMLP(3, 11, execution="published"), "execution=published is not built yet"),
         (lambda: GatedMLP(3, 11, execution="serving"), "execution=serving is not built yet"),
         (lambda: GatedMLP(3, 11, execution="transformer"), 'did you mean "transformers"'),
         (lambda: GatedMLP(3, 11, attention="flush"), 'did you mean "flash"'),

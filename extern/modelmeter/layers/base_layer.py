@@ -58,7 +58,7 @@ class _Output(NamedTuple):
     shape: Shape
     strides: Shape
     dtype: str
-    offset: int
+    offset: int  # from the argument's, where it is a view of one
 
 
 class _Remembered(NamedTuple):
@@ -137,7 +137,7 @@ class BaseLayer:
             tape.resident_base_bytes,
         )
         # weakly: what a state held may die during the call, and another storage take its address
-        arguments = [weakref.ref(tensor.storage) for tensor in _flat(args)]
+        arguments = [(weakref.ref(tensor.storage), tensor.offset) for tensor in _flat(args)]
         start_bytes = tape.live_bytes
         start_resident_bytes = tape.live_bytes + tape.given_bytes
         tape.entries = []
@@ -321,12 +321,14 @@ def _spec(value: InputSpec | Shape, dtype: str) -> InputSpec:
 
 def _geometry(args: Sequence[Any]) -> object:
     """What a walk depends on: shapes, strides, types, which arguments share memory, and plain values."""
-    storages: dict[int, int] = {}
+    storages: dict[int, tuple[int, int]] = {}
     key: list[object] = []
     for arg in args:
         if isinstance(arg, ShapeTensor):
-            storage = storages.setdefault(id(arg.storage), len(storages))
-            key.append((arg.shape, arg.strides, arg.dtype, arg.storage.kind, arg.storage.given, storage, arg.offset))
+            # where in its storage the first argument of it starts is of no consequence
+            number, start = storages.setdefault(id(arg.storage), (len(storages), arg.offset))
+            held = arg.storage
+            key.append((arg.shape, arg.strides, arg.dtype, held.kind, held.given, number, arg.offset - start))
         elif isinstance(arg, State):
             key.append(("state", _geometry(arg.items)))
         elif isinstance(arg, tuple):
@@ -364,15 +366,19 @@ def _walk_of(tape: Tape) -> Walk:
     )
 
 
-def _describe(tensors: Sequence[ShapeTensor], arguments: Sequence[weakref.ref[Storage]]) -> tuple[_Output, ...]:
-    """The geometry of what a walk left; `arguments` are the storages of its arguments."""
+def _describe(
+    tensors: Sequence[ShapeTensor], arguments: Sequence[tuple[weakref.ref[Storage], int]]
+) -> tuple[_Output, ...]:
+    """The geometry of what a walk left; `arguments` are the storages of its arguments and where they start."""
     made: dict[int, int] = {}
     outputs = []
     for tensor in tensors:
         storage = tensor.storage
         number = made.setdefault(id(storage), len(made))
-        geometry = (tensor.shape, tensor.strides, tensor.dtype, tensor.offset)
-        argument = next((index for index, each in enumerate(arguments) if each() is storage), None)
+        argument, start = next(
+            ((index, offset) for index, (each, offset) in enumerate(arguments) if each() is storage), (None, 0)
+        )
+        geometry = (tensor.shape, tensor.strides, tensor.dtype, tensor.offset - start)
         outputs.append(_Output(argument, number, storage.nbytes, storage.kind, *geometry))
     return tuple(outputs)
 
@@ -402,7 +408,8 @@ def _repeat(tape: Tape, name: str, remembered: _Remembered, args: Sequence[Any])
             if output.storage not in storages:
                 storages[output.storage] = Storage(tape, output.storage_bytes, output.kind)
             storage = storages[output.storage]
-        results.append(ShapeTensor(storage, output.shape, output.strides, output.dtype, output.offset))
+        start = 0 if output.argument is None else arguments[output.argument].offset
+        results.append(ShapeTensor(storage, output.shape, output.strides, output.dtype, start + output.offset))
     start = remembered.returned
     for state, count in zip(_states(args), remembered.state_items, strict=True):
         state.items = results[start : start + count]

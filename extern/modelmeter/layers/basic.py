@@ -4,7 +4,7 @@ from typing import Any
 
 from modelmeter.layers.base_layer import BaseLayer
 from modelmeter.operators import conv2d, layer_norm, linear
-from modelmeter.shape_tensor import ShapeTensor
+from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
 class Linear(BaseLayer):
@@ -18,8 +18,9 @@ class Linear(BaseLayer):
         self.weight = self.parameter(out_features, in_features)
         self.bias = self.parameter(out_features) if bias else None
 
-    def forward(self, x: ShapeTensor) -> ShapeTensor:
-        return linear(x, self.weight, self.bias)  # [..., k] -> [..., n]
+    def forward(self, x: ShapeTensor, kind: str = ACTIVATION, weight_bytes: int | None = None) -> ShapeTensor:
+        """`kind` of memory that the product is kept as, and the bytes read of the weight where that is not all."""
+        return linear(x, self.weight, self.bias, kind=kind, weight_bytes=weight_bytes)  # [..., k] -> [..., n]
 
 
 class Conv2d(BaseLayer):

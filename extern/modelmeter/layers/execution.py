@@ -10,36 +10,120 @@ from modelmeter.errors import ModelMeterError, near
 ATTENTIONS: Final = ("flash", "eager")
 
 #: executions of the design that cannot be computed yet
-NOT_BUILT: Final = ("published", "serving")
+NOT_BUILT: Final = ("serving",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What one code base does where code bases differ.
-
-    head: the positions that the head computes unless told otherwise: last or all.
-
-
-    The traits by which executions differ come with the second execution; a trait that nothing reads would be a guess.
-    """
+    """What one code base does where code bases differ. Each field is one fact, read where a forward pass differs."""
 
     name: str
     head: str
+    """The positions that the head computes unless told otherwise: last or all."""
+    logits_to_float32: bool
+    """The logits are converted to float32 after the head."""
+    vision_takes_eager: bool
+    """`attention=eager` reaches the vision encoders too; otherwise they always call the fused function."""
+    rel_pos_always_resized: bool
+    """A table of relative positions is resized even where it has the wanted length; otherwise only where it has not,
+    and then in float32."""
+    rel_pos_index_on_host: bool
+    """The indices of relative positions are made in host memory."""
+    rel_pos_bias_copied: bool
+    """The two terms of relative position are summed over the grid and the sum copied; otherwise the terms are
+    flattened first, kept by name, and the sum is used as it is."""
+    windows_always_padded: bool
+    """A grid is padded to whole windows, which copies it, even where nothing is added."""
+    layer_norm_2d_fused: bool
+    """The LayerNorm over channels is one operator; otherwise it is written out."""
+    sam_map_cloned: bool
+    """The map is cloned between the two strided convolutions of the SAM encoder."""
+    clip_patch_convolution: bool
+    """The CLIP tower has the parameters of a patch convolution that never runs."""
+    clip_qkv_fused: bool
+    """Queries, keys and values of the CLIP tower are one product, and a block keeps its attention's output by name."""
+    clip_embeddings_kept: bool
+    """The CLIP tower keeps its embeddings by name while the blocks run."""
+    clip_positions_looked_up: bool
+    """The CLIP tower looks its position table up by index even where it is resized then."""
+    pages_looped: bool
+    """Pages go through vision one at a time, crops first; otherwise all global views, then all crops, as batches."""
+    rotary_per_layer: bool
+    """Each decoder layer builds its rotary tables anew, by a matrix product; otherwise once, by a multiplication."""
+    cache_takes_first_as_is: bool
+    """The KV cache keeps the first keys and values as they come; otherwise it copies them."""
+    eager_scores_multiplied: bool
+    """Eager attention of the decoder multiplies the scores by a number; otherwise it divides them."""
+    flash_half_precision_only: bool
+    """Fused attention of the decoder is the FlashAttention package, which refuses float32."""
+    eager_weights_handed_on: bool
+    """Eager attention of the decoder returns its weights, which its caller keeps; otherwise they die with it."""
+    experts_grouped: bool
+    """The routed experts are grouped products; otherwise one expert runs after another."""
+    causal_mask_only: bool
+    """The decoder makes one causal mask, and only for eager attention; otherwise a sliding window's mask too."""
 
+
+TRANSFORMERS: Final = Execution(
+    name="transformers",
+    head="last",
+    logits_to_float32=False,
+    vision_takes_eager=True,
+    rel_pos_always_resized=True,
+    rel_pos_index_on_host=True,
+    rel_pos_bias_copied=True,
+    windows_always_padded=True,
+    layer_norm_2d_fused=True,
+    sam_map_cloned=False,
+    clip_patch_convolution=False,
+    clip_qkv_fused=False,
+    clip_embeddings_kept=False,
+    clip_positions_looked_up=False,
+    pages_looped=False,
+    rotary_per_layer=False,
+    cache_takes_first_as_is=False,
+    eager_scores_multiplied=True,
+    flash_half_precision_only=False,
+    eager_weights_handed_on=True,
+    experts_grouped=True,
+    causal_mask_only=False,
+)
+
+#: DeepSeek's own code, without autocast
+PUBLISHED: Final = Execution(
+    name="published",
+    head="all",
+    logits_to_float32=True,
+    vision_takes_eager=False,
+    rel_pos_always_resized=False,
+    rel_pos_index_on_host=False,
+    rel_pos_bias_copied=False,
+    windows_always_padded=False,
+    layer_norm_2d_fused=False,
+    sam_map_cloned=True,
+    clip_patch_convolution=True,
+    clip_qkv_fused=True,
+    clip_embeddings_kept=True,
+    clip_positions_looked_up=True,
+    pages_looped=True,
+    rotary_per_layer=True,
+    cache_takes_first_as_is=True,
+    eager_scores_multiplied=False,
+    flash_half_precision_only=True,
+    eager_weights_handed_on=False,
+    experts_grouped=False,
+    causal_mask_only=True,
+)
 
 EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
-    {
-        "transformers": Execution(name="transformers", head="last"),
-    }
+    {execution.name: execution for execution in (TRANSFORMERS, PUBLISHED)}
 )
 
 
 def execution_named(who: str, name: str) -> Execution:
     """The record of an execution; raises `ModelMeterError` for one that is unknown or not built."""
     if name in NOT_BUILT:
-        raise ModelMeterError(
-            f"{who}: execution={name} is not built yet; use execution=transformers, the modules of that library."
-        )
+        raise ModelMeterError(f"{who}: execution={name} is not built yet; use one of {', '.join(EXECUTIONS)}.")
     if name not in EXECUTIONS:
         raise ModelMeterError(f"{who}: execution={name} is unknown; {near(name, (*EXECUTIONS, *NOT_BUILT))}")
     return EXECUTIONS[name]

@@ -6,7 +6,7 @@ For every operator that is not a view:
 - written: the bytes of its outputs; an in-place argument is written, and read too unless it is overwritten
   blindly;
 - a gather reads what it delivers (a row that it delivers twice, twice) and its indices, not its whole table;
-- a scatter writes what it brings, and reads nothing of what it writes to;
+- a scatter overwrites its target blindly: it counts as written, whole, and not as read;
 - a grouped product reads the weights of the experts that are hit: `experts_hit`, declared, all when not;
 - `empty` and its like move nothing.
 
@@ -21,12 +21,11 @@ that overlap without being the same view count twice.
     traffic.by_operator["aten.addmm.default"].read_bytes
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from modelmeter.errors import ModelMeterError
@@ -48,13 +47,8 @@ GATHERS = frozenset({"embedding", "gather", "index", "index_select"})
 OVERWRITES = frozenset({"copy_", "fill_", "normal_", "uniform_", "zero_"})
 """aten in-place operators that do not look at what they overwrite."""
 
-SCATTERS: Mapping[str, Callable[..., int]] = {
-    "index_copy_": lambda target, dim, index, source: source.numel(),
-    "index_put_": lambda target, indices, values, accumulate=False: _indexed_elems(target, indices),
-    "masked_scatter_": lambda target, mask, source: source.numel(),
-    "scatter_": lambda target, dim, index, *source, **kwargs: index.numel(),
-}
-"""aten operators that overwrite a part of their target: the elements they bring, from their arguments."""
+SCATTERS = frozenset({"index_copy_", "index_put_", "masked_scatter_", "scatter_"})
+"""aten operators that put what they bring into a part of their target; the target counts as written, whole."""
 
 GROUPED_PRODUCT = "_grouped_mm"
 
@@ -111,14 +105,6 @@ def addressed_bytes(tensor: Tensor) -> int:
     span = 1 + sum((size - 1) * stride for size, stride in dims)
     elems = min(prod(size for size, _ in dims), span) if tensor.numel() else 0
     return int(elems * tensor.element_size())
-
-
-def _indexed_elems(target: Tensor, indices: Sequence[Tensor | None]) -> int:
-    """Elements of `target[indices]`. Boolean indices cannot be told without their data, and are refused."""
-    if any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices):
-        raise ModelMeterError("TrafficMeter: index_put_ by a mask: what it writes depends on data.")
-    stand_ins = [None if i is None else torch.empty_like(i, device="meta") for i in indices]
-    return int(torch.ops.aten.index(torch.empty_like(target, device="meta"), stand_ins).numel())
 
 
 def _view_key(number: int, tensor: Tensor) -> tuple[object, ...]:
@@ -192,8 +178,7 @@ class TrafficMeter(Instrument):
     ) -> None:
         out_arguments = {id(kwargs[a.name]) for a in func._schema.arguments if a.is_out and a.name in kwargs}
         accumulates = name == "index_put_" and (args[3:] == (True,) or kwargs.get("accumulate", False))
-        scatters = name in SCATTERS and not accumulates
-        blind = scatters or name in OVERWRITES
+        blind = name in OVERWRITES or (name in SCATTERS and not accumulates)
         unread = {id(tensor) for tensor in written if blind or id(tensor) in out_arguments}
         read: list[tuple[int, int]] = []
         seen: set[object] = set()
@@ -209,13 +194,7 @@ class TrafficMeter(Instrument):
             elif name == GROUPED_PRODUCT and tensor is args[1]:
                 size_bytes = self._experts_bytes(tensor)
             read.append((number, size_bytes))
-        wrote = [(self._number(tensor), addressed_bytes(tensor)) for tensor in made]
-        for tensor in written:
-            if scatters:
-                size_bytes = SCATTERS[name](*args, **kwargs) * tensor.element_size()
-            else:
-                size_bytes = addressed_bytes(tensor)
-            wrote.append((self._number(tensor), size_bytes))
+        wrote = [(self._number(tensor), addressed_bytes(tensor)) for tensor in (*made, *written)]
         self._movements.append(
             _Movement(operator=operator_name(func), path=self.path, read=tuple(read), written=tuple(wrote))
         )

@@ -206,7 +206,7 @@ def test_unknown_parts_are_refused() -> None:
 
 
 def walk(**figures: int) -> Walk:
-    names = {name: 0 for name in Walk._fields} | {"entries": (), "peak_path": "a", "peak_operator": "b"}
+    names = dict.fromkeys(Walk._fields, 0) | {"entries": (), "peak_path": "a", "peak_operator": "b"}
     return Walk(**(names | figures))  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.vision_workload import (
     MODES,

@@ -103,7 +103,7 @@ class StageCost:
         return (self.tensor_core_flops + self.cuda_core_flops) / self.io_bytes if self.io_bytes else 0.0
 
     def __add__(self, later: StageCost) -> StageCost:
-        """This stage, then `later`: FLOPs and traffic add, peaks and resident weights take the larger, KV is the last."""
+        """This stage, then `later`: FLOPs and traffic add, peaks and weights take the larger, KV is the last."""
         peak = self if self.activation_peak_bytes >= later.activation_peak_bytes else later
         return StageCost(
             tensor_core_flops=self.tensor_core_flops + later.tensor_core_flops,
@@ -121,7 +121,7 @@ class StageCost:
         )
 
     def summed(self, second: StageCost, last: StageCost, steps: int) -> StageCost:
-        """`steps` steps of which this is the first, their sums growing evenly from this to `second`; peaks are the last's."""
+        """`steps` steps from this one on, their sums growing evenly from this to `second`; peaks are the last's."""
 
         def total(name: str) -> int:
             first = int(getattr(self, name))

@@ -115,7 +115,7 @@ class CostModel:
         return runtime.prompt_tokens
 
     def experts_hit(self, tokens: int) -> int | Fraction:
-        """Distinct experts a layer whose weights a step over `tokens` tokens reads, as `runtime.experts_hit` declares."""
+        """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares."""
         declared, decoder = self.config.runtime.experts_hit, self.config.decoder
         experts, top_k = decoder.n_routed_experts, decoder.num_experts_per_tok
         most = min(experts, top_k * tokens)
@@ -233,7 +233,7 @@ class CostModel:
         return layer(**self.architecture[architecture], **size, **self.common)
 
     def part_peak(self, name: str, **size: int) -> int:
-        """Activation peak of a part alone, bytes; decoder_prefill (seq_len) is the decoder without embedding and head."""
+        """Activation peak of a part alone, bytes; decoder_prefill (seq_len): the decoder, no embedding and no head."""
         if name == "decoder_prefill":
             seq_len = size.pop("seq_len")
             check_count("part_peak", "seq_len", seq_len)

@@ -39,8 +39,7 @@ def walked(model: DeepseekV2Model, batch: int, tokens: int, past: int, hit: int,
     tape = Tape()
     shape = (batch, kv, past, model.head_dim)
     states = [
-        State(tape.given(shape, model.dtype), tape.given(shape, model.dtype)) if past else State()
-        for _ in model.layers
+        State(tape.given(shape, model.dtype), tape.given(shape, model.dtype)) if past else State() for _ in model.layers
     ]
     tape.resident_peak_bytes = tape.given_bytes
     result = model(tape.input((batch, tokens, width), model.dtype), states, hit)
@@ -163,7 +162,7 @@ def test_parameters_equal_the_module() -> None:
     [
         (
             lambda: LlamaAttention(1280, 30, 8),
-            r"num_attention_heads=30 does not divide by num_key_value_heads=8 \(remainder 6\); .* 1, 2, 3, 5, 6, 10, 15",
+            r"num_attention_heads=30 does not divide by num_key_value_heads=8 \(remainder 6\); .* 1, 2, 3, 5, 6, 10",
         ),
         (lambda: LlamaAttention(1000, 30, 5), "hidden_size=1000 does not divide by num_attention_heads=30"),
         (lambda: DeepseekV2MoE(64, 32, 4, 6, 1), "num_experts_per_tok=6 is more than n_routed_experts=4"),

@@ -1,6 +1,7 @@
-"""SAM, CLIP and projector against transformers' modules on the meta device: FLOPs, peaks, traffic, operator by operator."""
+"""SAM, CLIP and projector against transformers' modules on meta: FLOPs, peaks, traffic, operator by operator."""
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -169,12 +170,10 @@ class Downsample(nn.Module):
 def projector_module(kind: str, depth: int, ratio: int, mlp_ratio: int) -> nn.Module:
     if kind == "identity":
         return nn.Identity()
-    if kind == "mlp_gelu":
-        widths = [24, *[20] * depth]
-    else:
-        widths = [24 * ratio**2, *[20 * mlp_ratio] * (depth - 1), 20]
+    downsampled = [24 * ratio**2, *[20 * mlp_ratio] * (depth - 1), 20]
+    widths = [24, *[20] * depth] if kind == "mlp_gelu" else downsampled
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.GELU()] * bool(layers) + [nn.Linear(before, after)]
     return nn.Sequential(*layers) if kind == "mlp_gelu" else Downsample(ratio, nn.Sequential(*layers))
 

@@ -50,9 +50,7 @@ def test_pages_good_and_bad(tmp_path: Path) -> None:
 
 def test_the_bundled_pages_agree(tmp_path: Path) -> None:
     pages = sorted(
-        path
-        for path in (Path(__file__).parents[4] / "examples/pages").iterdir()
-        if path.suffix in (".png", ".jpg")
+        path for path in (Path(__file__).parents[4] / "examples/pages").iterdir() if path.suffix in (".png", ".jpg")
     )
     assert len(pages) >= 6
     done = verify(tmp_path, f"images=[{','.join(map(str, pages))}]")

@@ -1,6 +1,7 @@
 """`DeepseekOCRModel`: the parts of DeepSeek-OCR put together, by stage.
 
-Source of the walks: `UnlimitedOcrForConditionalGeneration.forward` of transformers 5.23, called as `generate` calls it.
+Source of the walks: `UnlimitedOcrForConditionalGeneration.forward` of transformers 5.23, called as `generate` calls it,
+and for the published code the description of its forward pass.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import Image
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
-from modelmeter.operators import cat, compare, count_true, masked_scatter, mul, reshape
+from modelmeter.operators import cat, compare, masked_scatter, masked_scatter_in_place, mul, reshape, sum_all, to
 from modelmeter.shape_tensor import KV, Call, OperatorRecord, ShapeTensor, Tape, Walk
 
 STAGES: Final = ("vision", "prefill", "decode")
@@ -43,15 +44,16 @@ class VisionTower(BaseLayer):
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
         residual = self.sam_model.call_remembered("sam_model", pixel_values)
         hidden_states = self.vision_model.call_remembered("vision_model", residual)
-        residual = residual.flatten(2).transpose(1, 2)  # [B, 1024, g, g] -> [B, g*g, 1024]
-        return cat((hidden_states.narrow(1, 1, hidden_states.shape[1]), residual), -1)
+        return side_by_side(hidden_states, residual)
 
 
 class VisionStage(BaseLayer):
-    """Pages through vision: all global views as one batch, then all crops as one batch, then page by page.
+    """Pages through vision.
 
-    global pixels [B, 3, s, s], crop pixels [B w h, 3, c, c] or None, and the grid (columns w, rows h) -> each page's
-    image tokens, then the tower's features of both branches, which the caller holds too.
+    global pixels [B, 3, s, s], crop pixels [B w h, 3, c, c] or None, and the grid (columns w, rows h) -> what the
+    caller goes on holding: each page's image tokens first, where they are to be put into the prompt afterwards.
+    As batches: all global views, then all crops, then page by page. Looped: page after page, its crops first, and its
+    image tokens put into `inputs_embeds` [B, T, D] under the mask [B, T] at once, where those are given.
     """
 
     def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
@@ -62,8 +64,20 @@ class VisionStage(BaseLayer):
         self.tower = VisionTower(model.sam_model, model.vision_model, **self.common)
 
     def forward(
+        self,
+        global_pixels: ShapeTensor,
+        crop_pixels: ShapeTensor | None,
+        grid: tuple[int, int],
+        *prompt: ShapeTensor,
+    ) -> tuple[ShapeTensor, ...]:
+        if self.execution.pages_looped:
+            return self.forward_looped(global_pixels, crop_pixels, grid, *prompt)
+        return self.forward_batched(global_pixels, crop_pixels, grid)
+
+    def forward_batched(
         self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, grid: tuple[int, int]
     ) -> tuple[ShapeTensor, ...]:
+        """All pages' global views, then all their crops, then page by page."""
         global_hidden = self.tower.call_remembered("global", global_pixels)
         global_features = self.projector.call_remembered("global.projector", global_hidden)
         crop_hidden = crop_features = None
@@ -96,6 +110,69 @@ class VisionStage(BaseLayer):
         held = (global_hidden,) if crop_hidden is None else (global_hidden, crop_hidden)
         return (*all_features, *held)
 
+    def forward_looped(
+        self,
+        global_pixels: ShapeTensor,
+        crop_pixels: ShapeTensor | None,
+        grid: tuple[int, int],
+        inputs_embeds: ShapeTensor | None = None,
+        images_seq_mask: ShapeTensor | None = None,
+    ) -> tuple[ShapeTensor, ...]:
+        """Page after page; the names of one page's results live until the next page's take them over."""
+        columns, rows = grid
+        tape = global_pixels.tape
+        newline = self.newline.on(tape).unsqueeze(0).unsqueeze(0)
+        separator = self.separator.on(tape).unsqueeze(0)
+        local_features_1 = local_features_2 = local_features = images_in_this_batch = None
+        sum_all(global_pixels.narrow(0, 0, 1))  # is there an image at all?
+        for page in range(global_pixels.shape[0]):
+            del images_in_this_batch  # an empty list takes its place
+            patches = self.patches(global_pixels, crop_pixels, page, columns * rows)
+            image_ori = global_pixels.narrow(0, page, page + 1)
+            sum_all(patches)  # are there crops?
+            if crop_pixels is not None:
+                local_features_1 = self.tower.sam_model.call_remembered("crops.sam_model", patches)
+                local_features_2 = self.tower.vision_model.call_remembered("crops.vision_model", local_features_1)
+                local_features = side_by_side(local_features_2, local_features_1)
+                local_features = self.projector.call_remembered("crops.projector", local_features)
+            global_features_1 = self.tower.sam_model.call_remembered("global.sam_model", image_ori)
+            global_features_2 = self.tower.vision_model.call_remembered("global.vision_model", global_features_1)
+            global_features = side_by_side(global_features_2, global_features_1)
+            global_features = self.projector.call_remembered("global.projector", global_features)
+            side = round(global_features.shape[1] ** 0.5)
+            global_features = global_features.view(side, side, -1)
+            global_features = cat((global_features, newline.expand(side, 1, -1)), 1)
+            global_features = global_features.view(-1, global_features.shape[-1])
+            parts: tuple[ShapeTensor, ...] = (global_features, separator)
+            if local_features is not None:
+                side = round(local_features.shape[1] ** 0.5)
+                local_features = local_features.view(rows, columns, side, side, -1).permute(0, 2, 1, 3, 4)
+                local_features = reshape(local_features, rows * side, columns * side, -1)
+                local_features = cat((local_features, newline.expand(rows * side, 1, -1)), 1)
+                local_features = local_features.view(-1, local_features.shape[-1])
+                parts = (local_features, *parts)
+            global_local_features = cat(parts, 0)
+            images_in_this_batch = cat((global_local_features,), 0)
+            if inputs_embeds is not None and images_seq_mask is not None:
+                mask = images_seq_mask.select(0, page).unsqueeze(1)
+                masked_scatter_in_place(inputs_embeds.select(0, page), mask, images_in_this_batch)
+        held = (images_in_this_batch, global_local_features, global_features, global_features_1, global_features_2)
+        crops = (local_features, local_features_1, local_features_2)
+        return tuple(each for each in (*held, *crops) if each is not None)
+
+    def patches(
+        self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, page: int, crops: int
+    ) -> ShapeTensor:
+        """A page's crops; without any, the published preprocessing hands on one empty view."""
+        if crop_pixels is None:
+            return global_pixels.tape.input((1, *global_pixels.shape[1:]), self.dtype)
+        return crop_pixels.narrow(0, page * crops, (page + 1) * crops)
+
+
+def side_by_side(clip_tokens: ShapeTensor, sam_map: ShapeTensor) -> ShapeTensor:
+    """CLIP's tokens [B, g*g + 1, D] without the class token beside SAM's map [B, D, g, g] -> [B, g*g, 2 D]."""
+    return cat((clip_tokens.narrow(1, 1, clip_tokens.shape[1]), sam_map.flatten(2).transpose(1, 2)), -1)
+
 
 class TextStage(BaseLayer):
     """Token ids [B, T] over the cache, with an image or without -> logits, and the image tokens, which outlive it."""
@@ -125,6 +202,8 @@ class TextStage(BaseLayer):
         if head == "last":
             kept = hidden_states.narrow(1, hidden_states.shape[1] - 1, hidden_states.shape[1])
         logits = self.lm_head.call_remembered("lm_head", kept)
+        if self.execution.logits_to_float32:
+            logits = to(logits, "float32")
         return (logits, *image_hidden_states)
 
     def run(
@@ -138,7 +217,11 @@ class TextStage(BaseLayer):
         """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
         inputs_embeds = self.embed_tokens(input_ids)
         pooled: tuple[ShapeTensor, ...] = ()
-        if pixels:
+        if pixels and self.execution.pages_looped:
+            images_seq_mask = input_ids.tape.input(input_ids.shape, "bool")
+            # names of the same frame in the real code, held while the decoder runs
+            _held = self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)
+        elif pixels:
             outputs = self.vision.call_remembered("", *pixels, grid)
             pooled = outputs[: input_ids.shape[0]]
             image_features = cat(pooled, 0)
@@ -151,7 +234,7 @@ class TextStage(BaseLayer):
 def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
     """Which positions are image tokens [B, T, 1]; their number is held against that of the features."""
     special_image_mask = compare("aten.eq.Scalar", input_ids)
-    n_image_tokens = count_true(special_image_mask)
+    n_image_tokens = sum_all(special_image_mask)
     special_image_mask = special_image_mask.unsqueeze(2)
     compare("aten.eq.Scalar", mul(n_image_tokens))
     return special_image_mask
@@ -243,9 +326,7 @@ class DeepseekOCRModel(BaseLayer):
         """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
         tape = Tape()
         shape = (batch, self.decoder.kv_heads, context, self.decoder.head_dim)
-        states = tuple(
-            State(tape.given(shape, self.dtype), tape.given(shape, self.dtype)) for _ in self.decoder.layers
-        )
+        states = tuple(State(tape.given(shape, self.dtype), tape.given(shape, self.dtype)) for _ in self.decoder.layers)
         before = _held(states)
         self.text.call_remembered("", tape.input((batch, 1), "int64"), (), (1, 1), states, experts_hit, head)
         return _only_walk(tape), before, _held(states)

@@ -1,21 +1,26 @@
 """DeepSeek-V2's decoder layer on shapes: RMSNorm, MLP, gate, mixture of experts, head.
 
-Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products.
+Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products; and the published code,
+which runs one expert after another.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import islice
+from math import ceil
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, Linear, State
+from modelmeter.layers import BaseLayer, LayerList, Linear, State
 from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaAttention, LlamaFlashAttention2
 from modelmeter.operators import (
     add,
     arange,
+    cat,
     cumsum,
     empty_like,
+    fill,
     floor_divide,
     gather,
     grouped_mm,
@@ -25,8 +30,10 @@ from modelmeter.operators import (
     mean,
     mm,
     mul,
+    mul_in_place,
     reshape,
     rsqrt,
+    scatter_ones,
     silu,
     softmax,
     sort,
@@ -35,7 +42,7 @@ from modelmeter.operators import (
     topk,
     total,
 )
-from modelmeter.shape_tensor import ShapeTensor
+from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
 class DeepseekV2RMSNorm(BaseLayer):
@@ -62,8 +69,16 @@ class DeepseekV2MLP(BaseLayer):
         self.up_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
         self.down_proj = Linear(intermediate_size, hidden_size, bias=False, **self.common)
 
-    def forward(self, x: ShapeTensor) -> ShapeTensor:
-        return self.down_proj(mul(silu(self.gate_proj(x)), self.up_proj(x)))  # type: ignore[no-any-return]
+    def forward(self, x: ShapeTensor, share: Fraction | None = None) -> ShapeTensor:
+        """`share`: the part of the weights that counts as read, where an expert is hit on average only."""
+        gate_bytes = up_bytes = down_bytes = None
+        if share is not None:
+            gate_bytes = up_bytes = round(share * self.gate_proj.weight.nbytes)
+            down_bytes = round(share * self.forward_memory_weight()) - gate_bytes - up_bytes
+        gate = silu(self.gate_proj(x, ACTIVATION, gate_bytes))
+        return self.down_proj(  # type: ignore[no-any-return]
+            mul(gate, self.up_proj(x, ACTIVATION, up_bytes)), ACTIVATION, down_bytes
+        )
 
 
 class MoEGate(BaseLayer):
@@ -107,7 +122,11 @@ class Experts(BaseLayer):
         return mul(silu(gate), up)
 
     def forward(
-        self, hidden_states: ShapeTensor, top_k_index: ShapeTensor, top_k_weights: ShapeTensor, experts_hit: int | Fraction
+        self,
+        hidden_states: ShapeTensor,
+        top_k_index: ShapeTensor,
+        top_k_weights: ShapeTensor,
+        experts_hit: int | Fraction,
     ) -> ShapeTensor:
         tokens, top_k = top_k_index.shape
         width = hidden_states.shape[-1]
@@ -154,17 +173,61 @@ class DeepseekV2MoE(BaseLayer):
                 f"DeepseekV2MoE: num_experts_per_tok={num_experts_per_tok} is more than "
                 f"n_routed_experts={n_routed_experts}; a token visits at most every expert."
             )
-        self.experts = Experts(hidden_size, moe_intermediate_size, n_routed_experts, **self.common)
+        self.experts: Experts | LayerList
+        if self.execution.experts_grouped:
+            self.experts = Experts(hidden_size, moe_intermediate_size, n_routed_experts, **self.common)
+        else:
+            expert = DeepseekV2MLP(hidden_size, moe_intermediate_size, **self.common)
+            self.experts = LayerList([expert] * n_routed_experts, **self.common)
         self.gate = MoEGate(hidden_size, n_routed_experts, num_experts_per_tok, **self.common)
         self.shared_experts = DeepseekV2MLP(hidden_size, moe_intermediate_size * n_shared_experts, **self.common)
 
     def forward(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
+        """`experts_hit`: experts that have rows, whose weights are read; the rows decide, so it is declared."""
+        if isinstance(self.experts, LayerList):
+            return self.forward_one_by_one(hidden_states, experts_hit)
         residuals = hidden_states
         batch, tokens, width = hidden_states.shape
         _, topk_weights, topk_indices = self.gate(hidden_states)
         hidden_states = reshape(hidden_states, -1, width)
         hidden_states = self.experts(hidden_states, topk_indices, topk_weights, experts_hit).view(batch, tokens, width)
         return add(hidden_states, self.shared_experts(residuals))
+
+    def forward_one_by_one(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
+        """The same, one expert after another; the router's logits die with the gate."""
+        identity = hidden_states
+        topk_weight, topk_idx = self.gate(hidden_states)[1:]
+        hidden_states = hidden_states.view(-1, hidden_states.shape[-1])
+        y = self.moe_infer(hidden_states, topk_idx, topk_weight, experts_hit).view(*identity.shape)
+        return add(y, self.shared_experts(identity))
+
+    def moe_infer(
+        self, x: ShapeTensor, topk_ids: ShapeTensor, topk_weight: ShapeTensor, experts_hit: int | Fraction
+    ) -> ShapeTensor:
+        """x [n, D] with indices and weights [n, k] -> [n, D]; rows are sorted, and fall evenly to the experts hit."""
+        assert isinstance(self.experts, LayerList)
+        rows = topk_ids.numel
+        cnts = fill(topk_ids, (topk_ids.shape[0], len(self.experts)), "int64", "aten.new_zeros.default")
+        scatter_ones(cnts, topk_ids)
+        tokens_per_expert = total(cnts, 0)
+        idxs = sort(topk_ids.view(-1))[1]
+        sorted_tokens = gather(x, rows, aten="aten.index.Tensor", index=floor_divide(idxs))
+        del tokens_per_expert  # it goes to the host
+        visited = ceil(experts_hit)
+        outputs = []
+        start = 0
+        for index, expert in enumerate(islice(self.experts, visited)):
+            end = start + rows // visited + (index < rows % visited)
+            tokens_for_this_expert = sorted_tokens.narrow(0, start, end)
+            whole = index < int(experts_hit)
+            expert_out = expert(tokens_for_this_expert, None if whole else experts_hit - int(experts_hit))
+            outputs.append(expert_out)
+            start = end
+        outs = cat(outputs, 0)
+        new_x = empty_like(outs)
+        index_put(new_x, idxs, outs)
+        by_choice = new_x.view(*topk_ids.shape, -1)
+        return to(total(mul_in_place(to(by_choice, topk_weight.dtype), topk_weight.unsqueeze(2)), 1), new_x.dtype)
 
 
 class DeepseekV2DecoderLayer(BaseLayer):
@@ -189,14 +252,15 @@ class DeepseekV2DecoderLayer(BaseLayer):
     def forward(
         self,
         hidden_states: ShapeTensor,
-        position_embeddings: tuple[ShapeTensor, ShapeTensor],
+        positions: tuple[ShapeTensor, ...],
         attention_mask: ShapeTensor | None,
         cache: State,
         experts_hit: int | Fraction,
     ) -> ShapeTensor:
+        """`positions`: cos and sin, or position ids where each layer builds those itself."""
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.self_attn(hidden_states, position_embeddings, attention_mask, cache)
+        hidden_states, _ = self.self_attn(hidden_states, positions, attention_mask, cache)
         hidden_states = add(residual, hidden_states)
         residual = hidden_states
         hidden_states = self.post_attention_layernorm(hidden_states)
@@ -218,7 +282,7 @@ class Embedding(BaseLayer):
 
 
 class LMHead(BaseLayer):
-    """x [B, T, D] -> logits [B, 1 or T, V]: the last position, or all of them."""
+    """x [B, T, D] -> logits [B, T, V]."""
 
     def __init__(self, hidden_size: int, vocab_size: int, **common: Any) -> None:
         super().__init__(**common)

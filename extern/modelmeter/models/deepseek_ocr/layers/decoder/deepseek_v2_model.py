@@ -18,7 +18,7 @@ from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import (
     DeepseekV2RMSNorm,
 )
 from modelmeter.models.deepseek_ocr.layers.llama.rotary_embedding import LlamaRotaryEmbedding
-from modelmeter.operators import add, arange, compare, fill, sub, where
+from modelmeter.operators import add, arange, compare, fill, masked_fill, sub, to, where
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -60,8 +60,6 @@ def prefilled(queries: ShapeTensor, keys: ShapeTensor) -> ShapeTensor:
     return both(seen, compare("aten.lt.Scalar", sub(keys)))
 
 
-
-
 def sliding_mask(tape: Tape, batch: int, tokens: int, context: int) -> ShapeTensor:
     """Mask [B, 1, T, context] of a sliding window that keeps the prompt."""
     _batches, _heads, queries, keys = mask_indices(tape, batch, tokens, context)
@@ -81,6 +79,18 @@ def additive(mask: ShapeTensor, dtype: str) -> ShapeTensor:
     """A mask as numbers to add: 0 where allowed, the least number where not."""
     zero = fill(mask, (), dtype, "aten.zeros.default")
     return where(mask, zero, fill(mask, (), dtype, "aten.scalar_tensor.default"))
+
+
+def causal_only_mask(position_ids: ShapeTensor, batch: int, dtype: str) -> ShapeTensor | None:
+    """The published code's mask [B, 1, T, T] to add, filled in float32; a single token needs none."""
+    tokens = position_ids.shape[1]
+    if tokens == 1:
+        return None
+    mask = fill(position_ids, (tokens, tokens), "float32", "aten.full.default")
+    mask_cond = arange(position_ids.tape, tokens)
+    masked_fill(mask, compare("aten.lt.Tensor", mask_cond, add(mask_cond).view(tokens, 1)))
+    mask = to(mask, dtype)
+    return mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens)
 
 
 class DeepseekV2Model(BaseLayer):
@@ -116,24 +126,27 @@ class DeepseekV2Model(BaseLayer):
         self.kv_heads = num_key_value_heads
         self.head_dim = hidden_size // num_attention_heads
         self.norm = DeepseekV2RMSNorm(hidden_size, **self.common)
-        self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, **self.common)
+        if not self.execution.rotary_per_layer:
+            self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, **self.common)
 
     def forward(self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction) -> ShapeTensor:
         tape = inputs_embeds.tape
         batch, tokens, _ = inputs_embeds.shape
         past = caches[0].items[0].shape[2] if caches[0].items else 0
-        position_ids = add(arange(tape, tokens)).unsqueeze(0)
-        full, window = self.masks(tape, batch, tokens, past + tokens)
+        positions: tuple[ShapeTensor, ...]
+        if self.execution.causal_mask_only:
+            position_ids = arange(tape, tokens, aten="aten.arange.start").unsqueeze(0)
+            full = causal_only_mask(position_ids, batch, self.dtype) if self.attention == "eager" else None
+        else:
+            position_ids = add(arange(tape, tokens)).unsqueeze(0)
+            full, _window = self.masks(tape, batch, tokens, past + tokens)
         hidden_states = inputs_embeds
-        position_embeddings = self.rotary_emb(position_ids)
+        positions = (position_ids,) if self.execution.rotary_per_layer else self.rotary_emb(position_ids)
         for layer, cache in zip(self.layers, caches, strict=True):
-            hidden_states = layer(hidden_states, position_embeddings, full, cache, experts_hit)
-        del window
+            hidden_states = layer(hidden_states, positions, full, cache, experts_hit)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
-    def masks(
-        self, tape: Tape, batch: int, tokens: int, context: int
-    ) -> tuple[ShapeTensor | None, ShapeTensor]:
+    def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor]:
         """The mask of full attention, none for a fused kernel, and that of a sliding window."""
         if self.attention == "flash":
             return None, sliding_mask(tape, batch, tokens, context)

@@ -1,17 +1,21 @@
 """Rotary position embedding on shapes.
 
-Source of the walk: `UnlimitedOcrTextRotaryEmbedding` and `apply_rotary_pos_emb` of transformers 5.23.
+Source of the walk: `UnlimitedOcrTextRotaryEmbedding` and `apply_rotary_pos_emb` of transformers 5.23, and for the
+published code Llama's rotary embedding as it was when that code was written.
 """
 
 from typing import Any
 
 from modelmeter.layers import BaseLayer
-from modelmeter.operators import Parameter, add, cat, cos, mul, neg, sin, to
-from modelmeter.shape_tensor import ShapeTensor
+from modelmeter.operators import Parameter, add, cat, cos, matmul, mul, neg, sin, to
+from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
 class LlamaRotaryEmbedding(BaseLayer):
-    """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type."""
+    """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type.
+
+    The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs.
+    """
 
     def __init__(self, head_dim: int, **common: Any) -> None:
         super().__init__(**common)
@@ -20,10 +24,23 @@ class LlamaRotaryEmbedding(BaseLayer):
 
     def forward(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         inv_freq = self.buffers["inv_freq"].on(position_ids.tape)
+        if self.execution.rotary_per_layer:
+            return self.forward_by_product(inv_freq, position_ids)
         freqs = mul(to(position_ids.unsqueeze(2), "float32"), inv_freq)  # [1, T, d/2]
         emb = cat((freqs, freqs), -1)
         cosine = mul(cos(emb))
         sine = mul(sin(emb))
+        return to(cosine, self.dtype), to(sine, self.dtype)
+
+    def forward_by_product(self, inv_freq: ShapeTensor, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same tables, from a product of [1, d/2, 1] and [1, 1, T]."""
+        position_ids_expanded = to(position_ids.unsqueeze(1), "float32")
+        freqs = matmul(inv_freq.view(1, -1, 1), position_ids_expanded).transpose(1, 2)
+        emb = cat((freqs, freqs), -1)
+        cosine = cos(emb)
+        sine = sin(emb)
+        cosine = mul(cosine)
+        sine = mul(sine)
         return to(cosine, self.dtype), to(sine, self.dtype)
 
 
@@ -34,11 +51,13 @@ def rotate_half(x: ShapeTensor) -> ShapeTensor:
 
 
 def apply_rotary_pos_emb(
-    query: ShapeTensor, key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTensor
+    query: ShapeTensor, key: ShapeTensor, tables: tuple[ShapeTensor, ...], key_kind: str = ACTIVATION
 ) -> tuple[ShapeTensor, ShapeTensor]:
-    """Query and key [B, H, T, d] turned by their positions."""
-    cosine = cosine.unsqueeze(1)
-    sine = sine.unsqueeze(1)
+    """Query and key [B, H, T, d] turned by their positions.
+
+    tables: cos and sin. key_kind: what the turned keys are kept as.
+    """
+    cosine, sine = (table.unsqueeze(1) for table in tables)
     q_embed = add(mul(query, cosine), mul(rotate_half(query), sine))
-    k_embed = add(mul(key, cosine), mul(rotate_half(key), sine))
+    k_embed = add(mul(key, cosine), mul(rotate_half(key), sine), key_kind)
     return q_embed, k_embed

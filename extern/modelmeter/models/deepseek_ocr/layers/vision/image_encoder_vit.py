@@ -1,6 +1,7 @@
 """The SAM encoder of DeepSeek-OCR, `ImageEncoderViT`, on shapes.
 
-Source of the walk: `UnlimitedOcrSamVisionEncoder` of transformers 5.23, which is the published network.
+Source of the walk: `UnlimitedOcrSamVisionEncoder` of transformers 5.23; where the published code runs the same network
+differently, a trait of the execution says so.
 """
 
 from __future__ import annotations
@@ -10,26 +11,32 @@ from typing import Any
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear
+from modelmeter.layers.execution import Execution
 from modelmeter.operators import (
     Parameter,
     add,
     arange,
     bmm,
+    clone,
     contiguous,
+    div,
     gather,
     gelu,
     matmul,
+    mean,
     mul,
     pad,
     reshape,
     scaled_dot_product_attention,
     softmax,
+    sqrt,
+    square,
     sub,
     to,
     upsample_bicubic,
     upsample_linear,
 )
-from modelmeter.shape_tensor import HOST, ShapeTensor, Tape
+from modelmeter.shape_tensor import ACTIVATION, HOST, ShapeTensor, Tape
 from modelmeter.units import ceil_div
 
 GridSize = tuple[int, int]
@@ -52,17 +59,27 @@ class MLPBlock(BaseLayer):
         return self.lin2(hidden_states)  # type: ignore[no-any-return]
 
 
-def get_rel_pos(side: int, rel_pos: Parameter, tape: Tape) -> ShapeTensor:
+def relative_coords(side: int, tape: Tape, kind: str) -> ShapeTensor:
+    """The row of a relative position table for each pair of positions [side, side], in memory of `kind`."""
+    q_coords = mul(arange(tape, side, kind).unsqueeze(1), dtype="float32")
+    k_coords = mul(arange(tape, side, kind).unsqueeze(0), dtype="float32")
+    return add(sub(q_coords, k_coords))
+
+
+def get_rel_pos(side: int, rel_pos: Parameter, tape: Tape, execution: Execution) -> ShapeTensor:
     """A relative position table [L, d] as [side, side, d]: resized to 2 * side - 1 rows, then one row a pair."""
     length = 2 * side - 1
     table = rel_pos.on(tape)
-    rel_pos_resized = upsample_linear(table.unsqueeze(0).transpose(1, 2), length)  # [1, d, length]
-    rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
-    # the module makes its coordinates without a device, so in host memory
-    q_coords = mul(arange(tape, side, HOST).unsqueeze(1), dtype="float32")
-    k_coords = mul(arange(tape, side, HOST).unsqueeze(0), dtype="float32")
-    relative_coords = add(sub(q_coords, k_coords))  # [side, side]
-    index = to(relative_coords, "int64")
+    rel_pos_resized = table
+    if execution.rel_pos_always_resized:
+        rel_pos_resized = upsample_linear(table.unsqueeze(0).transpose(1, 2), length)  # [1, d, length]
+        rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
+    elif table.shape[0] != length:
+        table = to(table, "float32")
+        rel_pos_resized = to(upsample_linear(table.unsqueeze(0).transpose(1, 2), length), rel_pos.dtype)
+        rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
+    coords = relative_coords(side, tape, HOST if execution.rel_pos_index_on_host else ACTIVATION)
+    index = to(coords, "int64")
     return gather(rel_pos_resized, side, side, aten="aten.index.Tensor", index=index)
 
 
@@ -96,29 +113,44 @@ class Attention(BaseLayer):
         self.rel_pos_h = self.parameter(2 * input_size[0] - 1, dim // num_heads)
         self.rel_pos_w = self.parameter(2 * input_size[1] - 1, dim // num_heads)
 
-    def decomposed_rel_pos(self, query: ShapeTensor, height: int, width: int) -> ShapeTensor:
-        """The bias [B heads, H, W, H, W] as the broadcast sum of a term a row and a term a column."""
-        relative_position_height = get_rel_pos(height, self.rel_pos_h, query.tape)
-        relative_position_width = get_rel_pos(width, self.rel_pos_w, query.tape)
+    def relative_terms(self, query: ShapeTensor, height: int, width: int) -> tuple[ShapeTensor, ShapeTensor]:
+        """A term a row [B heads, H, W, H] and a term a column [B heads, H, W, W] of the bias."""
+        relative_position_height = get_rel_pos(height, self.rel_pos_h, query.tape, self.execution)
+        relative_position_width = get_rel_pos(width, self.rel_pos_w, query.tape, self.execution)
         reshaped_query = reshape(query, query.shape[0], height, width, -1)
         rel_h = product_by_row(reshaped_query, relative_position_height)
         rel_w = product_by_column(reshaped_query, relative_position_width)
-        return add(rel_h.unsqueeze(4), rel_w.unsqueeze(3))
+        if self.execution.rel_pos_bias_copied:
+            return rel_h.unsqueeze(4), rel_w.unsqueeze(3)
+        rel_h = reshape(rel_h, query.shape[0], height * width, height, 1)
+        rel_w = reshape(rel_w, query.shape[0], height * width, 1, width)
+        return rel_h, rel_w
+
+    def decomposed_rel_pos(self, query: ShapeTensor, height: int, width: int) -> ShapeTensor:
+        """The bias [B heads, H, W, H, W] as the broadcast sum of both terms."""
+        rel_h, rel_w = self.relative_terms(query, height, width)
+        return add(rel_h, rel_w)
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         batch, height, width, _ = hidden_states.shape
-        qkv = self.qkv(hidden_states).view(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = reshape(self.qkv(hidden_states), batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = reshape(qkv, 3, batch * self.num_heads, height * width, -1).unbind(0)
-        attend = self.attend_eager if self.attention == "eager" else self.attend_fused
+        attend = self.attend_fused
+        if self.attention == "eager" and self.execution.vision_takes_eager:
+            attend = self.attend_eager
         return attend(query, key, value, (batch, height, width))
 
     def attend_fused(
         self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, grid: tuple[int, int, int]
-    ) -> tuple[ShapeTensor, None]:
+    ) -> tuple[ShapeTensor, ShapeTensor | None]:
         """One fused kernel, the relative positions as its bias."""
         batch, height, width = grid
         heads, positions = self.num_heads, height * width
-        attn_bias = self.decomposed_rel_pos(query, height, width)
+        if self.execution.rel_pos_bias_copied:
+            attn_bias = self.decomposed_rel_pos(query, height, width)
+        else:  # both terms are kept by name
+            rel_h, rel_w = self.relative_terms(query, height, width)
+            attn_bias = add(rel_h, rel_w)
         attn_bias = reshape(attn_bias, batch, heads, positions, positions)
         query = query.view(batch, heads, positions, -1)
         key = key.view(batch, heads, positions, -1)
@@ -144,11 +176,12 @@ class Attention(BaseLayer):
         return self.proj(attn_output), attn_weights
 
 
-def window_partition(hidden_states: ShapeTensor, window: int) -> tuple[ShapeTensor, GridSize]:
+def window_partition(hidden_states: ShapeTensor, window: int, always_padded: bool) -> tuple[ShapeTensor, GridSize]:
     """[B, H, W, D] -> [B windows, window, window, D] and the padded (H, W); the grid is padded to whole windows."""
     batch, height, width, channels = hidden_states.shape
     rows, columns = ceil_div(height, window), ceil_div(width, window)
-    hidden_states = pad(hidden_states, 0, rows * window - height, columns * window - width, 0)
+    if always_padded or height % window or width % window:
+        hidden_states = pad(hidden_states, 0, rows * window - height, columns * window - width, 0)
     hidden_states = reshape(hidden_states, batch, rows, window, columns, window, channels)
     windows = contiguous(hidden_states.permute(0, 1, 3, 2, 4, 5))
     return windows.view(-1, window, window, channels), (rows * window, columns * window)
@@ -182,7 +215,7 @@ class Block(BaseLayer):
         hidden_states = self.norm1(hidden_states)
         if self.window:
             original = (hidden_states.shape[1], hidden_states.shape[2])
-            hidden_states, padded = window_partition(hidden_states, self.window)
+            hidden_states, padded = window_partition(hidden_states, self.window, self.execution.windows_always_padded)
         # the eager weights are kept by name through the MLP, as the module keeps them
         hidden_states, _attn_weights = self.attn(hidden_states)
         if self.window:
@@ -207,9 +240,20 @@ class LayerNorm2d(LayerNorm):
     """LayerNorm over the channels of [B, D, H, W]."""
 
     def forward(self, features: ShapeTensor) -> ShapeTensor:
+        if not self.execution.layer_norm_2d_fused:
+            return self.forward_written_out(features)
         features = features.permute(0, 2, 3, 1)
         features = super().forward(features)
         return features.permute(0, 3, 1, 2)
+
+    def forward_written_out(self, x: ShapeTensor) -> ShapeTensor:
+        """Mean, deviation, variance, scale and shift, one after another."""
+        u = mean(x, 1)
+        s = mean(square(sub(x, u)), 1)
+        x = div(sub(x, u), sqrt(add(s)))
+        by_channel = (-1, 1, 1)
+        weight, bias = self.weight.on(x.tape).view(*by_channel), self.bias.on(x.tape).view(*by_channel)
+        return add(mul(weight, x), bias)
 
 
 class Neck(BaseLayer):
@@ -300,9 +344,18 @@ class ImageEncoderViT(BaseLayer):
         hidden_states = add(hidden_states, self.interpolate_pos_encoding(hidden_states.shape[1:3], hidden_states.tape))
         for block in self.blocks:
             hidden_states = block(hidden_states)
+        if self.execution.sam_map_cloned:
+            return self.downsample_cloned(hidden_states)
         hidden_states = self.neck(hidden_states)  # -> [B, 256, h, w]
         hidden_states = self.net_2(hidden_states)  # -> [B, 512, h/2, w/2]
         return self.net_3(hidden_states)  # type: ignore[no-any-return]  # -> [B, 1024, h/4, w/4]
+
+    def downsample_cloned(self, x: ShapeTensor) -> ShapeTensor:
+        """Neck and strided convolutions with every map kept by name, and one of them cloned."""
+        neck_output = self.neck(x)
+        conv2_output = self.net_2(neck_output)
+        conv3_output = self.net_3(clone(conv2_output))
+        return conv3_output  # type: ignore[no-any-return]
 
 
 def check_view_side(who: str, side: object, patch_size: int) -> None:

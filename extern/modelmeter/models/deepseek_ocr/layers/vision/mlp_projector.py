@@ -6,6 +6,7 @@ they are verified against plain PyTorch modules.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, near
@@ -72,7 +73,7 @@ class MlpProjector(BaseLayer):
         else:
             widths = [input_dim * self.downsample_ratio**2, *[n_embed * mlp_ratio] * (depth - 1), n_embed]
         layers: list[BaseLayer] = []
-        for width, next_width in zip(widths, widths[1:], strict=False):
+        for width, next_width in pairwise(widths):
             if layers:
                 layers.append(Gelu(**self.common))
             layers.append(Linear(width, next_width, **self.common))

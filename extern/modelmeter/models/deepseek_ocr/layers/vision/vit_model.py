@@ -1,6 +1,7 @@
 """The CLIP tower of DeepSeek-OCR, `VitModel`, on shapes. It takes the SAM map as its patch embedding.
 
-Source of the walk: `UnlimitedOcrVisionEncoder` of transformers 5.23, which is the published network.
+Source of the walk: `UnlimitedOcrVisionEncoder` of transformers 5.23; where the published code runs the same network
+differently, a trait of the execution says so.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from modelmeter.operators import (
 from modelmeter.shape_tensor import WEIGHT, ShapeTensor
 from modelmeter.units import ceil_div
 
+#: input channels and kernel of CLIP's own patch convolution, which never runs here
+PATCH_CONVOLUTION = (3, 14, 14)
+
 
 class VisionEmbeddings(BaseLayer):
     """SAM map [B, D, g, g] -> [B, g*g + 1, D]: a class token in front, positions added."""
@@ -39,16 +43,17 @@ class VisionEmbeddings(BaseLayer):
         super().__init__(**common)
         self.trained_grid = trained_grid
         self.class_embedding = self.parameter(hidden_size)
+        if self.execution.clip_patch_convolution:
+            self.patch_embedding = self.parameter(hidden_size, *PATCH_CONVOLUTION)
         self.position_embedding = self.parameter(trained_grid**2 + 1, hidden_size)
 
     def interpolate_pos_encoding(self, embeddings: ShapeTensor, grid: int) -> ShapeTensor:
         """Positions [1, g*g + 1, D]: looked up for the trained grid, else the patches' part resized in float32."""
-        tape = embeddings.tape
-        table = self.position_embedding.on(tape)
+        table = self.position_embedding.on(embeddings.tape)
+        if self.execution.clip_positions_looked_up:
+            return self.resized(self.looked_up(table), grid)
         if grid == self.trained_grid:
-            position_ids = tape.input((1, table.shape[0]), "int64")
-            position_ids.storage.kind = WEIGHT  # a buffer of the module
-            return gather(table, 1, table.shape[0], aten="aten.embedding.default", index=position_ids)
+            return self.looked_up(table)
         position_embedding = table.unsqueeze(0)
         class_pos_embed = position_embedding.narrow(1, 0, 1)
         patch_pos_embed = position_embedding.narrow(1, 1, table.shape[0])
@@ -57,11 +62,33 @@ class VisionEmbeddings(BaseLayer):
         patch_pos_embed = patch_pos_embed.permute(0, 2, 3, 1).view(1, grid * grid, -1)
         return cat((class_pos_embed, patch_pos_embed), 1)
 
+    def looked_up(self, table: ShapeTensor) -> ShapeTensor:
+        """The table [L, D] as [1, L, D], read row by row."""
+        position_ids = table.tape.input((1, table.shape[0]), "int64")
+        position_ids.storage.kind = WEIGHT  # a buffer of the module
+        return gather(table, 1, table.shape[0], aten="aten.embedding.default", index=position_ids)
+
+    def resized(self, abs_pos: ShapeTensor, grid: int) -> ShapeTensor:
+        """Positions [1, L, D] that were looked up, for another grid where that is needed."""
+        if grid == self.trained_grid:
+            return abs_pos
+        rows, width = abs_pos.shape[1:]
+        abs_pos_new = abs_pos.view(rows, width)
+        cls_token, old_pos_embed = abs_pos_new.narrow(0, 0, 1), abs_pos_new.narrow(0, 1, rows)
+        old_pos_embed = contiguous(
+            old_pos_embed.view(1, self.trained_grid, self.trained_grid, width).permute(0, 3, 1, 2)
+        )
+        old_pos_embed = to(old_pos_embed, "float32")
+        new_pos_embed = to(upsample_bicubic(old_pos_embed, grid, grid), self.dtype)
+        new_pos_embed = new_pos_embed.permute(0, 2, 3, 1).view(grid * grid, width)
+        return cat((cls_token, new_pos_embed), 0).view(1, grid * grid + 1, width)
+
     def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:
         batch, _, grid, grid_width = patch_embeds.shape
         if grid != grid_width:
             raise ModelMeterError(
-                f"VitModel: the SAM map is {grid} x {grid_width}; the model runs square views only, give img_size one side."
+                f"VitModel: the SAM map is {grid} x {grid_width}; the model runs square views only, "
+                "give img_size one side."
             )
         patch_embeds = patch_embeds.flatten(2).transpose(1, 2)
         class_embeds = self.class_embedding.on(patch_embeds.tape).expand(batch, 1, -1)
@@ -90,12 +117,35 @@ class NoTPAttention(BaseLayer):
     def __init__(self, hidden_size: int, num_heads: int, **common: Any) -> None:
         super().__init__(**common)
         self.num_heads = num_heads
-        self.k_proj = Linear(hidden_size, hidden_size, **self.common)
-        self.v_proj = Linear(hidden_size, hidden_size, **self.common)
-        self.q_proj = Linear(hidden_size, hidden_size, **self.common)
+        if self.execution.clip_qkv_fused:
+            self.qkv_proj = Linear(hidden_size, 3 * hidden_size, **self.common)
+        else:
+            self.k_proj = Linear(hidden_size, hidden_size, **self.common)
+            self.v_proj = Linear(hidden_size, hidden_size, **self.common)
+            self.q_proj = Linear(hidden_size, hidden_size, **self.common)
         self.out_proj = Linear(hidden_size, hidden_size, **self.common)
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
+        if self.execution.clip_qkv_fused:
+            return self.forward_qkv_fused(hidden_states), None
+        return self.forward_qkv_apart(hidden_states)
+
+    def forward_qkv_fused(self, x: ShapeTensor) -> ShapeTensor:
+        """Queries, keys and values as views of one product, which is kept by name."""
+        batch, positions, _ = x.shape
+        xqkv = self.qkv_proj(x).view(batch, positions, 3, self.num_heads, -1)
+        query, key, value = (each.permute(0, 2, 1, 3) for each in xqkv.unbind(2))
+        attend = eager_attention if self.takes_eager else fused_attention
+        output, _ = attend(query, key, value)
+        return self.out_proj(reshape(output, batch, positions, -1))  # type: ignore[no-any-return]
+
+    @property
+    def takes_eager(self) -> bool:
+        """Whether attention runs in separate steps here."""
+        return self.attention == "eager" and self.execution.vision_takes_eager
+
+    def forward_qkv_apart(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
+        """Three products; the weights of eager attention are handed on."""
         batch, positions, _ = hidden_states.shape
         by_head = (batch, positions, self.num_heads, -1)
         queries = self.q_proj(hidden_states)
@@ -104,7 +154,7 @@ class NoTPAttention(BaseLayer):
         queries = queries.view(*by_head).transpose(1, 2)
         keys = keys.view(*by_head).transpose(1, 2)
         values = values.view(*by_head).transpose(1, 2)
-        attend = eager_attention if self.attention == "eager" else fused_attention
+        attend = eager_attention if self.takes_eager else fused_attention
         attn_output, attn_weights = attend(queries, keys, values)
         attn_output = reshape(attn_output, batch, positions, -1)
         attn_output = self.out_proj(attn_output)
@@ -136,6 +186,8 @@ class NoTPTransformerBlock(BaseLayer):
         self.layer_norm2 = LayerNorm(hidden_size, **self.common)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        if self.execution.clip_qkv_fused:
+            return self.forward_residual_kept(hidden_states)
         residual = hidden_states
         hidden_states = self.layer_norm1(hidden_states)
         hidden_states, _ = self.self_attn(hidden_states)
@@ -144,6 +196,12 @@ class NoTPTransformerBlock(BaseLayer):
         hidden_states = self.layer_norm2(hidden_states)
         hidden_states = self.mlp(hidden_states)
         return add(residual, hidden_states)
+
+    def forward_residual_kept(self, x: ShapeTensor) -> ShapeTensor:
+        """The same, with the attention's output kept by name to the end."""
+        residual, _ = self.self_attn(self.layer_norm1(x))
+        h = add(x, residual)
+        return add(h, self.mlp(self.layer_norm2(h)))
 
 
 class NoTPTransformer(BaseLayer):
@@ -165,7 +223,7 @@ class VitModel(BaseLayer):
 
     batch_size: views. img_size: side of a view in pixels, a multiple of 16; g = ceil(img_size / 64).
     num_positions: rows of the position table, the class token's included.
-    Source: FACTS of the published config.    Left out: the patch convolution, which never runs.
+    Source: the published config. The patch convolution never runs; where the code has its parameters, they are weights.
     """
 
     def __init__(
@@ -199,6 +257,8 @@ class VitModel(BaseLayer):
         self.bind((batch_size, hidden_size, grid, grid))
 
     def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:
-        hidden_states = self.embeddings(patch_embeds)  # [B, D, g, g] -> [B, g*g + 1, D]
-        hidden_states = self.pre_layrnorm(hidden_states)
+        x = self.embeddings(patch_embeds)  # [B, D, g, g] -> [B, g*g + 1, D]
+        hidden_states = self.pre_layrnorm(x)
+        if not self.execution.clip_embeddings_kept:
+            del x
         return self.transformer(hidden_states)  # type: ignore[no-any-return]

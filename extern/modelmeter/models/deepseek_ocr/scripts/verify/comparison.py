@@ -38,7 +38,11 @@ class Row:
 
 
 def branch_rows(
-    branch: str, layers: Iterable[LayerCost], measured: BranchMeasurement, shapes: dict[str, tuple[int, ...]], detail: str
+    branch: str,
+    layers: Iterable[LayerCost],
+    measured: BranchMeasurement,
+    shapes: dict[str, tuple[int, ...]],
+    detail: str,
 ) -> Iterator[Row]:
     """A row for SAM, CLIP and projector of one branch and, on detail=blocks, for every block below them."""
     for cost in layers:
