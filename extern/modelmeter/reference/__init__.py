@@ -8,7 +8,9 @@ What one value here means: what a real module was seen to do, operator by operat
 | how many bytes are alive, when and whose | `memory.LiveSet` |
 | how many bytes move, through which operator | `traffic.TrafficMeter` |
 | what a GPU's attention kernel would allocate | `fused_attention.FusedAttention` |
+| which modules ran, on tensors of which shapes | `module_calls.ModuleCalls` |
 | which modules are measured | `modules` (transformers' own), `published` (a local copy of DeepSeek's) |
+| which modules are measured as one model | `whole_model` (transformers' own) |
 
 Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports
 nothing, so that asking for one instrument does not load another's dependencies.
