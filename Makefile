@@ -1,4 +1,5 @@
 # make demo: the vision verification on the bundled pages.  make test: format, lint, types, tests.
+# make snapshot: writes reports/20211117-dsorc-op-analysis anew.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 
-.PHONY: setup demo test format lint types tests clean
+.PHONY: setup demo snapshot test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -20,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
+
+snapshot: $(STAMP)
+	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot
 
 test: lint types tests
 

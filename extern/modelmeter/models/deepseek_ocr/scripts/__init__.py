@@ -1,1 +1,1 @@
-"""Programs around the cost model, each a Hydra program."""
+"""Programs around the cost model; those with a configuration are Hydra programs."""
