@@ -154,6 +154,9 @@ def _record(
         if output.storage.kind == KV:
             kv_bytes += output.nbytes
     live = tape.live_bytes
+    if tape.alive is not None:
+        for output in outputs:
+            tape.made(output, aten)
     tape.entries.append(
         OperatorRecord(
             tape.path,
@@ -532,7 +535,9 @@ def masked_fill(target: ShapeTensor, mask: ShapeTensor) -> None:
 
 def empty_like(x: ShapeTensor) -> ShapeTensor:
     """Memory of the same geometry; nothing moves."""
-    return x.tape.new(x.shape, x.dtype)
+    out = x.tape.new(x.shape, x.dtype)
+    x.tape.made(out, "aten.empty_like.default")
+    return out
 
 
 def masked_scatter(x: ShapeTensor, mask: ShapeTensor, source: ShapeTensor) -> ShapeTensor:

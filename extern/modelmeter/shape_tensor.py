@@ -83,6 +83,17 @@ def view_strides(shape: Shape, strides: Shape, new_shape: Shape) -> Shape | None
     return tuple(result) if axis < 0 else None
 
 
+class Holding(NamedTuple):
+    """One storage that was alive: its bytes, the tensor that it was made as, and the operator that made it."""
+
+    nbytes: int
+    shape: Shape
+    dtype: str
+    kind: str
+    operator: str  # "given": the walk was given it
+    path: str
+
+
 class Storage:
     """Memory of some tensors. External storages (weights, inputs) are never counted as live."""
 
@@ -102,6 +113,8 @@ class Storage:
             self.tape.given_bytes -= self.nbytes
         elif not self.external:
             self.tape.live_bytes -= self.nbytes
+        if self.tape.alive is not None:
+            self.tape.alive.pop(id(self), None)
 
 
 class ShapeTensor:
@@ -287,9 +300,14 @@ def join_path(outer: str, inner: str) -> str:
 
 
 class Tape:
-    """Notes of one walk: the records, and the live set with its peak."""
+    """Notes of one walk: the records, and the live set with its peak.
+
+    tracing: also who is alive at the resident peak (`at_peak`); every call is walked then, none is repeated.
+    """
 
     __slots__ = (
+        "alive",
+        "at_peak",
         "base_bytes",
         "entries",
         "given_bytes",
@@ -302,7 +320,9 @@ class Tape:
         "resident_peak_bytes",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, tracing: bool = False) -> None:
+        self.alive: dict[int, Holding] | None = {} if tracing else None
+        self.at_peak: tuple[Holding, ...] = ()
         self.entries: list[OperatorRecord | Call] = []
         self.path = ""
         self.live_bytes = 0
@@ -324,7 +344,16 @@ class Tape:
         storage = Storage(self, prod(shape) * ITEMSIZE[dtype], KV, external=True)
         storage.given = True
         self.given_bytes += storage.nbytes
-        return ShapeTensor(storage, shape, contiguous_strides(shape), dtype)
+        tensor = ShapeTensor(storage, shape, contiguous_strides(shape), dtype)
+        self.made(tensor, "given")
+        return tensor
+
+    def made(self, tensor: ShapeTensor, operator: str) -> None:
+        """Note who made a storage, where that is asked for; the first to say so did."""
+        storage = tensor.storage
+        if self.alive is None or id(storage) in self.alive or (storage.external and not storage.given):
+            return
+        self.alive[id(storage)] = Holding(storage.nbytes, tensor.shape, tensor.dtype, storage.kind, operator, self.path)
 
     def new(self, shape: Shape, dtype: str, strides: Shape | None = None, kind: str = ACTIVATION) -> ShapeTensor:
         """A fresh dense tensor; the caller records the operator that makes it, and that looks at the peak."""
@@ -340,3 +369,5 @@ class Tape:
             self.peak_operator = operator
         if resident_bytes > self.resident_peak_bytes:
             self.resident_peak_bytes = resident_bytes
+            if self.alive is not None:
+                self.at_peak = tuple(self.alive.values())

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypedDict
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.execution import check_attention, execution_named
 from modelmeter.operators import Parameter
-from modelmeter.shape_tensor import Call, OperatorRecord, Shape, ShapeTensor, Storage, Tape, Walk, join_path
+from modelmeter.shape_tensor import KV, Call, OperatorRecord, Shape, ShapeTensor, Storage, Tape, Walk, join_path
 from modelmeter.units import check_model_dtype
 
 #: walks kept by one layer; the least recently used is forgotten
@@ -46,6 +46,22 @@ class State:
 
     def __init__(self, *items: ShapeTensor) -> None:
         self.items = list(items)
+
+
+class CacheSpec(NamedTuple):
+    """A KV cache of one decoder layer that a layer is given: keys and values of `shape` each, or none yet."""
+
+    shape: Shape | None = None
+    dtype: str = ""
+
+
+#: what a layer may be walked with; Any: a tuple of these, or a value that is no tensor
+Given = InputSpec | CacheSpec | Shape | Any
+
+
+def kv_bytes(state: State) -> int:
+    """Bytes of the KV cache that a state holds."""
+    return sum(item.storage.nbytes for item in state.items if item.storage.kind == KV)
 
 
 class _Output(NamedTuple):
@@ -86,7 +102,7 @@ class BaseLayer:
         self.common: Common = {"execution": execution, "attention": attention, "dtype": dtype}
         self._names: dict[int, str] = {}
         self._walks: OrderedDict[object, _Remembered] = OrderedDict()
-        self._bound: tuple[InputSpec, ...] = ()
+        self._bound: tuple[Given, ...] = ()
 
     def __setattr__(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -105,9 +121,11 @@ class BaseLayer:
 
     def __call__(self, *args: Any) -> Any:
         """Run `forward` under this layer's name, the arguments held until it returns."""
-        tape = _tape_of(args)
+        return self._call_as(_tape_of(args), self.name, *args)
+
+    def _call_as(self, tape: Tape, name: str, *args: Any) -> Any:
         outer = tape.path
-        tape.path = join_path(outer, self.name)
+        tape.path = join_path(outer, name)
         try:
             return self.forward(*args)
         finally:
@@ -118,6 +136,8 @@ class BaseLayer:
     def call_remembered(self, name: str, *args: Any) -> Any:
         """Call this layer as the module `name`; a geometry of arguments seen before is repeated, not walked."""
         tape = _tape_of(args)
+        if tape.alive is not None:
+            return self._call_as(tape, name, *args)
         key = _geometry(args)
         remembered = self._walks.get(key)
         if remembered is not None:
@@ -177,26 +197,33 @@ class BaseLayer:
         _note_call(tape, name, walk, start_bytes, start_resident_bytes)
         return result
 
-    def bind(self, *inputs: InputSpec | Shape) -> BaseLayer:
+    def bind(self, *inputs: Given) -> BaseLayer:
         """Set the inputs that the figures are for, where the layer's own arguments do not give them."""
-        self._bound = tuple(_spec(each, self.dtype) for each in inputs)
+        self._bound = inputs
         return self
 
-    def walk(self, *inputs: InputSpec | Shape) -> Walk:
-        """One forward pass of this layer alone, its inputs outside and uncounted."""
-        specs = tuple(_spec(each, self.dtype) for each in inputs) or self._bound
-        if not specs:
+    def walk(self, *inputs: Given) -> Walk:
+        """One forward pass of this layer alone, its inputs outside and uncounted.
+
+        An input is a shape, an `InputSpec`, a `CacheSpec`, a tuple of inputs, or a plain value handed on as it is.
+        """
+        return self._run(inputs)[0]
+
+    def _run(self, inputs: tuple[Given, ...]) -> tuple[Walk, tuple[State, ...]]:
+        """A walk, and the states that it was given, as it left them."""
+        given = inputs or self._bound
+        if not given:
             raise ModelMeterError(
                 f"{type(self).__name__}: no input shapes; give them to walk() or bind(), as in bind((1, 4, 8))."
             )
         tape = Tape()
-        args = tuple(tape.input(spec.shape, spec.dtype, spec.strides) for spec in specs)
+        args = tuple(_input(tape, each, self.dtype) for each in given)
         self.call_remembered("", *args)
         call = tape.entries[-1]
         assert isinstance(call, Call)
-        return call.walk
+        return call.walk, tuple(_states(args))
 
-    def output_shapes(self, *inputs: InputSpec | Shape) -> tuple[Shape, ...]:
+    def output_shapes(self, *inputs: Given) -> tuple[Shape, ...]:
         """Shapes of what `forward` returns."""
         self.walk(*inputs)
         return tuple(output.shape for output in next(reversed(self._walks.values())).outputs)
@@ -225,8 +252,8 @@ class BaseLayer:
         return self.walk().peak_bytes
 
     def forward_memory_kvcache(self) -> int:
-        """Bytes handed to the KV cache."""
-        return 0
+        """Bytes of the KV cache after the pass: of the storages that it handed to the states it was given."""
+        return sum(kv_bytes(state) for state in self._run(())[1])
 
     def operators(self) -> list[OperatorRecord]:
         """Every operator of the pass in order, with its module path; their sums are the figures above."""
@@ -315,8 +342,18 @@ def _tape_of(args: Sequence[Any]) -> Tape:
     raise ModelMeterError("a layer was called without a shape-tensor: make one with Tape().input(shape, dtype).")
 
 
-def _spec(value: InputSpec | Shape, dtype: str) -> InputSpec:
-    return value if isinstance(value, InputSpec) else InputSpec(tuple(value), dtype)
+def _input(tape: Tape, value: Given, dtype: str) -> Any:
+    """What stands on a tape for an input."""
+    if isinstance(value, InputSpec):
+        return tape.input(*value)
+    if isinstance(value, CacheSpec):
+        shape, kept = value.shape, value.dtype or dtype
+        return State() if shape is None else State(tape.given(shape, kept), tape.given(shape, kept))
+    if isinstance(value, tuple) and value and all(isinstance(each, int) for each in value):
+        return tape.input(value, dtype)
+    if isinstance(value, tuple):
+        return tuple(_input(tape, each, dtype) for each in value)
+    return value
 
 
 def _geometry(args: Sequence[Any]) -> object:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, DeepseekOCRModel, LayerCost
+from modelmeter.models.common.vram import Vram, largest
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
     ImageEncoderViT,
@@ -30,6 +32,7 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     compute_view_layout,
     compute_vision_tokens,
 )
+from modelmeter.shape_tensor import Holding, Tape
 
 PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_prefill")
 
@@ -215,10 +218,70 @@ class CostModel:
         step = self.step(context)
         return step.kv_bytes - step.kv_added_bytes
 
+    def batched(self, pages: int) -> CostModel:
+        """This model with `runtime.batch_size=pages`; the layers, and the walks that they remember, are shared."""
+        check_batch_size("batched", pages)
+        other = copy(self)
+        other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
+        other._visions, other._prefills, other._steps = {}, {}, OrderedDict()
+        return other
+
     def vision_layers(self, layout: ViewLayout) -> list[LayerCost]:
         """The layers of the vision stage, in order, and the operators between them."""
         walk = self.model.vision_walk(self.vision_config(layout), (layout.w_crop, layout.h_crop))
         return list(self.model._iter_layers("vision", walk))
+
+    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> list[Holding]:
+        """Who is alive at the resident peak of a page's stage, the largest first; together they are that peak.
+
+        decode: the last of `output_tokens` steps, at least one.
+        """
+        if stage not in STAGES:
+            raise ModelMeterError(f"peak_holders: stage {stage} is unknown; {near(stage, STAGES)}")
+        layout = compute_view_layout(self.workload, width, height)
+        grid = (layout.w_crop, layout.h_crop)
+        seq_len = compute_vision_tokens(self.workload, layout).total + self.prompt_tokens
+        batch, vision = self.config.runtime.batch_size, self.vision_config(layout)
+        tape = Tape(tracing=True)
+        if stage == "vision":
+            self.model.run_vision(tape, vision, grid)
+        elif stage == "prefill":
+            self.model.run_prefill(tape, batch, seq_len, vision, grid, self.experts_hit(batch * seq_len), self.head)
+        else:
+            self._check_context(seq_len, output_tokens)
+            if not output_tokens:
+                raise ModelMeterError("peak_holders: decode has no step with output_tokens=0; give 1 or more.")
+            states = self.model.given_cache(tape, batch, seq_len + output_tokens - 1)
+            self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
+        return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
+
+    def vram(self, width: int, height: int, output_tokens: int = 0) -> Vram:
+        """The memory that a page and its output need (or `runtime.batch_size` pages together)."""
+        page = self.page(width, height, output_tokens)
+        return Vram.of_stages(
+            {"prefill": page.prefill, "decode": page.decode}, reserve_bytes=self.config.runtime.reserve_bytes
+        )
+
+    def largest_batch(self, memory_bytes: int, width: int, height: int, output_tokens: int = 0) -> int:
+        """The most pages of this size that fit `memory_bytes` together, 0 if none does."""
+        check_count("largest_batch", "memory_bytes", memory_bytes)
+        return largest(lambda pages: self.batched(pages).vram(width, height, output_tokens).fits(memory_bytes))
+
+    def longest_output(self, memory_bytes: int, width: int, height: int) -> int:
+        """The most output tokens that fit `memory_bytes`, up to the model's limit.
+
+        Raises `ModelMeterError` if the page does not fit without any.
+        """
+        check_count("longest_output", "memory_bytes", memory_bytes)
+        need = self.vram(width, height)
+        if not need.fits(memory_bytes):
+            raise ModelMeterError(
+                f"longest_output: the page alone needs {need.describe()}; {memory_bytes:,} bytes are given, "
+                f"{need.total_bytes - memory_bytes:,} too few; take a smaller mode or a larger device."
+            )
+        layout = compute_view_layout(self.workload, width, height)
+        room = self.max_position_embeddings - compute_vision_tokens(self.workload, layout).total - self.prompt_tokens
+        return largest(lambda tokens: self.vram(width, height, tokens).fits(memory_bytes), room)
 
     def part(self, name: str, **size: Any) -> BaseLayer:
         """A part of the vision stage alone: image_encoder_vit, vit_model (batch_size, img_size) or mlp_projector."""

@@ -116,6 +116,7 @@ class RuntimeSchema:
     tokenizer_path: str | None = None
     head: str | None = None
     experts_hit: Any = "max"
+    reserve_bytes: int = 2**30
 
 
 @dataclass

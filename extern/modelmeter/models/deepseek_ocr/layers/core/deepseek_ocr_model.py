@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.layers import BaseLayer, State
+from modelmeter.layers import BaseLayer, State, kv_bytes
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import Embedding, LMHead
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
@@ -19,7 +19,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjec
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
 from modelmeter.operators import cat, compare, masked_scatter, masked_scatter_in_place, mul, reshape, sum_all, to
-from modelmeter.shape_tensor import KV, Call, OperatorRecord, ShapeTensor, Tape, Walk
+from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape, Walk
 
 STAGES: Final = ("vision", "prefill", "decode")
 HEADS: Final = ("last", "all", "none")
@@ -294,8 +294,12 @@ class DeepseekOCRModel(BaseLayer):
     def vision_walk(self, vision: VisionConfig, grid: tuple[int, int]) -> Walk:
         """The vision stage of pages whose branches are `vision`, cut into `grid` (columns, rows)."""
         tape = Tape()
-        self.vision.call_remembered("", *self._pixels(tape, vision), grid)
+        self.run_vision(tape, vision, grid)
         return _only_walk(tape)
+
+    def run_vision(self, tape: Tape, vision: VisionConfig, grid: tuple[int, int]) -> None:
+        """The vision stage on a tape."""
+        self.vision.call_remembered("", *self._pixels(tape, vision), grid)
 
     def prefill_walk(
         self,
@@ -308,11 +312,25 @@ class DeepseekOCRModel(BaseLayer):
     ) -> tuple[Walk, int]:
         """The prompt's pass, image included if there is one, and the bytes of the cache that it fills."""
         tape = Tape()
+        states = self.run_prefill(tape, batch, seq_len, vision, grid, experts_hit, head)
+        return _only_walk(tape), _held(states)
+
+    def run_prefill(
+        self,
+        tape: Tape,
+        batch: int,
+        seq_len: int,
+        vision: VisionConfig | None,
+        grid: tuple[int, int],
+        experts_hit: int | Fraction,
+        head: str,
+    ) -> tuple[State, ...]:
+        """The prompt's pass on a tape: the cache that it fills."""
         pixels = () if vision is None else self._pixels(tape, vision)
         states = tuple(State() for _ in self.decoder.layers)
         input_ids = tape.input((batch, seq_len), "int64")
         self.text.call_remembered("", input_ids, pixels, grid, states, experts_hit, head)
-        return _only_walk(tape), _held(states)
+        return states
 
     def decoder_walk(self, batch: int, seq_len: int, experts_hit: int | Fraction) -> Walk:
         """The decoder alone over a prompt of embeddings."""
@@ -325,11 +343,21 @@ class DeepseekOCRModel(BaseLayer):
     def decode_walk(self, batch: int, context: int, experts_hit: int | Fraction, head: str) -> tuple[Walk, int, int]:
         """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
         tape = Tape()
-        shape = (batch, self.decoder.kv_heads, context, self.decoder.head_dim)
-        states = tuple(State(tape.given(shape, self.dtype), tape.given(shape, self.dtype)) for _ in self.decoder.layers)
+        states = self.given_cache(tape, batch, context)
         before = _held(states)
-        self.text.call_remembered("", tape.input((batch, 1), "int64"), (), (1, 1), states, experts_hit, head)
+        self.run_decode(tape, states, batch, experts_hit, head)
         return _only_walk(tape), before, _held(states)
+
+    def given_cache(self, tape: Tape, batch: int, context: int) -> tuple[State, ...]:
+        """A cache of `context` positions, by layer."""
+        shape = (batch, self.decoder.kv_heads, context, self.decoder.head_dim)
+        return tuple(State(tape.given(shape, self.dtype), tape.given(shape, self.dtype)) for _ in self.decoder.layers)
+
+    def run_decode(
+        self, tape: Tape, states: tuple[State, ...], batch: int, experts_hit: int | Fraction, head: str
+    ) -> None:
+        """One step on a tape, over the cache `states`."""
+        self.text.call_remembered("", tape.input((batch, 1), "int64"), (), (1, 1), states, experts_hit, head)
 
     def _pixels(self, tape: Tape, vision: VisionConfig) -> tuple[ShapeTensor | None, ...]:
         def views(batch: int, side: int) -> ShapeTensor:
@@ -363,8 +391,8 @@ def _only_walk(tape: Tape) -> Walk:
 
 
 def _held(states: Sequence[State]) -> int:
-    """Bytes of the cache's storages."""
-    return sum(item.storage.nbytes for state in states for item in state.items if item.storage.kind == KV)
+    """Bytes of the cache."""
+    return sum(kv_bytes(state) for state in states)
 
 
 def _leaves(walk: Walk, path: str, parts: Mapping[str, BaseLayer]) -> Iterator[LayerCost]:

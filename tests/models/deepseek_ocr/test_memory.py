@@ -1,0 +1,134 @@
+"""Who holds the peak, the KV cache, and what fits a device."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers import CacheSpec, InputSpec
+from modelmeter.models.common.vram import Vram, largest
+from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
+from modelmeter.reference.fused_attention import FusedAttention
+from modelmeter.reference.memory import LiveSet
+from modelmeter.reference.modules import VisionReference
+from modelmeter.shape_tensor import Tape
+
+PAGE = (1275, 1650)
+
+
+@pytest.fixture(scope="module", params=["transformers", "published"])
+def cost_model(request: pytest.FixtureRequest) -> CostModel:
+    return load_cost_model([f"execution={request.param}"])
+
+
+def test_holders_are_the_peak(cost_model: CostModel) -> None:
+    page = cost_model.page(*PAGE, output_tokens=7)
+    for stage, cost in (("vision", page.vision), ("prefill", page.prefill), ("decode", page.decode)):
+        holders = cost_model.peak_holders(stage, *PAGE, output_tokens=7)
+        assert sum(holder.nbytes for holder in holders) == cost.resident_peak_bytes
+        assert [holder.nbytes for holder in holders] == sorted((holder.nbytes for holder in holders), reverse=True)
+
+
+def test_holders_are_those_of_the_reference() -> None:
+    """The same storages, by bytes and by the operator that made them, at the peak of SAM over two views."""
+    reference = VisionReference()
+    pixels = reference.pixels(2, 640)
+    with torch.no_grad(), FusedAttention(), LiveSet(reference.sam) as live:
+        reference.sam(pixels)
+    measured = Counter((each.size_bytes, each.shape, each.dtype, each.operator) for each in live.alive_at_peak)
+    tape = Tape(tracing=True)
+    load_cost_model().model.sam_model.call_remembered("", tape.input((2, 3, 640, 640), "bfloat16"))
+    assert Counter((each.nbytes, each.shape, each.dtype, each.operator) for each in tape.at_peak) == measured
+
+
+def test_in_the_published_code_the_logits_exceed_sam_from_three_crops_on() -> None:
+    model = load_cost_model(["execution=published"])
+    for width, height, operator in (
+        (600, 600, "aten.addmm.default"),
+        (1000, 500, "aten.addmm.default"),
+        (1500, 500, "aten._to_copy.default"),
+        (1275, 1650, "aten._to_copy.default"),
+    ):
+        assert model.page(width, height).prefill.peak_operator == operator, (width, height)
+    logits, half = model.peak_holders("prefill", *PAGE)[:2]
+    assert (logits.shape, logits.dtype) == ((1, 913, 129280), "float32")
+    assert (half.shape, half.dtype) == ((913, 129280), "bfloat16")
+
+
+def test_wrong_questions_are_refused(cost_model: CostModel) -> None:
+    with pytest.raises(ModelMeterError, match='stage prefil is unknown; did you mean "prefill"'):
+        cost_model.peak_holders("prefil", *PAGE)
+    with pytest.raises(ModelMeterError, match="decode has no step with output_tokens=0"):
+        cost_model.peak_holders("decode", *PAGE)
+    with pytest.raises(ModelMeterError, match=r"memory_bytes=-1 is no number"):
+        cost_model.largest_batch(-1, *PAGE)
+    with pytest.raises(ModelMeterError, match=r"the page alone needs .* 7,000,000,000 bytes are given, .* too few"):
+        cost_model.longest_output(7_000_000_000, *PAGE)
+
+
+def test_kv_cache_of_a_layer() -> None:
+    """Two tensors of KV heads x positions x head width, by hand."""
+    layer = next(iter(load_cost_model().model.decoder.layers.layers))
+    tables = (InputSpec((1, 3, 128), "bfloat16"), InputSpec((1, 3, 128), "bfloat16"))
+    layer.bind((2, 3, 1280), tables, None, CacheSpec(), 64)
+    assert layer.forward_memory_kvcache() == 2 * 2 * 10 * 3 * 128 * 2
+    one = (InputSpec((1, 1, 128), "bfloat16"), InputSpec((1, 1, 128), "bfloat16"))
+    layer.bind((2, 1, 1280), one, None, CacheSpec((2, 10, 3, 128)), 12)
+    assert layer.forward_memory_kvcache() == 2 * 2 * 10 * 4 * 128 * 2
+    assert load_cost_model().model.projector.forward_memory_kvcache() == 0
+
+
+def test_vram_is_weights_and_the_largest_resident_peak(cost_model: CostModel) -> None:
+    page = cost_model.page(*PAGE, output_tokens=1000)
+    need = cost_model.vram(*PAGE, output_tokens=1000)
+    assert need.weight_bytes == cost_model.model.forward_memory_weight()
+    assert need.resident_peak_bytes == max(page.prefill.resident_peak_bytes, page.decode.resident_peak_bytes)
+    assert need.reserve_bytes == 2**30
+    assert need.total_bytes == need.weight_bytes + need.resident_peak_bytes + need.reserve_bytes
+    other = load_cost_model(["runtime.reserve_bytes=0", f"execution={cost_model.config.execution.name}"])
+    assert other.vram(*PAGE, output_tokens=1000).total_bytes == need.total_bytes - 2**30
+
+
+def test_more_pages_and_more_tokens_need_more() -> None:
+    model = load_cost_model(["workload=tiny"])
+    needs = [model.batched(pages).vram(*PAGE, output_tokens=100).total_bytes for pages in (1, 2, 3, 5, 9)]
+    assert needs == sorted(needs) and len(set(needs)) == len(needs)
+    outputs = [model.vram(*PAGE, output_tokens=tokens).total_bytes for tokens in (0, 1, 10, 1000, 8000)]
+    assert outputs == sorted(outputs)
+
+
+def test_the_largest_batch_fits_and_one_more_does_not() -> None:
+    model = load_cost_model(["workload=small"])
+    memory = 12 * 10**9
+    pages = model.largest_batch(memory, *PAGE, output_tokens=500)
+    assert pages > 1
+    assert model.batched(pages).vram(*PAGE, output_tokens=500).fits(memory)
+    assert not model.batched(pages + 1).vram(*PAGE, output_tokens=500).fits(memory)
+    assert model.batched(pages).page(*PAGE) == load_cost_model(["workload=small", f"runtime.batch_size={pages}"]).page(
+        *PAGE
+    )
+    assert model.largest_batch(10**9, *PAGE) == 0
+
+
+def test_the_longest_output_fits_and_one_more_does_not() -> None:
+    model = load_cost_model(["workload=tiny", "runtime.reserve_bytes=0"])
+    memory = model.vram(*PAGE, output_tokens=3000).total_bytes
+    tokens = model.longest_output(memory, *PAGE)
+    assert model.vram(*PAGE, output_tokens=tokens).fits(memory)
+    assert not model.vram(*PAGE, output_tokens=tokens + 1).fits(memory)
+    assert model.longest_output(10**12, *PAGE) == 8192 - 73 - 10  # to the limit of the model
+
+
+@pytest.mark.parametrize("limit", [None, 100])
+@pytest.mark.parametrize("threshold", [0, 1, 2, 3, 7, 8, 64, 99, 100])
+def test_search(threshold: int, limit: int | None) -> None:
+    assert largest(lambda value: value <= threshold, limit) == threshold
+
+
+def test_vram_of_stages_is_said_in_words() -> None:
+    need = Vram(weight_bytes=3 * 2**30, resident_peak_bytes=2**30, reserve_bytes=2**29, stage="prefill")
+    assert need.describe() == (
+        "4,831,838,208 bytes (4.50 GiB): weights 3,221,225,472, peak of prefill 1,073,741,824, "
+        "reserve 536,870,912 (assumed)"
+    )
