@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -32,7 +32,7 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     compute_view_layout,
     compute_vision_tokens,
 )
-from modelmeter.shape_tensor import Holding, Tape
+from modelmeter.shape_tensor import Holding, Tape, Walk
 
 PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_prefill")
 
@@ -93,6 +93,7 @@ class CostModel:
             name: asdict(getattr(vision, name)) for name in ("sam", "clip", "projector")
         }
         decoder = asdict(config.decoder)
+        check_decoder(decoder)
         self.max_position_embeddings: int = decoder.pop("max_position_embeddings")
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
         self.model = DeepseekOCRModel(**self.architecture, **self.common)
@@ -137,11 +138,15 @@ class CostModel:
         """Batch, img_size, seq_len and num_tokens of both branches."""
         return build_vision_cfg_from_workload(self.workload, layout, self.config.runtime.batch_size)
 
+    def seq_len(self, layout: ViewLayout) -> int:
+        """Positions of a page's prompt: its image tokens, and those around them."""
+        return compute_vision_tokens(self.workload, layout).total + self.prompt_tokens
+
     def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill."""
         layout = compute_view_layout(self.workload, width, height)
         tokens = compute_vision_tokens(self.workload, layout)
-        seq_len = tokens.total + self.prompt_tokens
+        seq_len = self.seq_len(layout)
         self._check_context(seq_len, output_tokens)
         vision = self._visions.get(layout)
         if vision is None:
@@ -177,22 +182,27 @@ class CostModel:
     def _prefill(self, seq_len: int, layout: ViewLayout | None) -> StageCost:
         stage = self._prefills.get((seq_len, layout))
         if stage is None:
-            batch = self.config.runtime.batch_size
-            vision = None if layout is None else self.vision_config(layout)
-            grid = (1, 1) if layout is None else (layout.w_crop, layout.h_crop)
-            hit = self.experts_hit(batch * seq_len)
-            walk, kv_bytes = self.model.prefill_walk(batch, seq_len, vision, grid, hit, self.head)
+            walk, kv_bytes = self._prefill_walk(seq_len, layout)
             stage = self._prefills[seq_len, layout] = StageCost.of_walk(
                 walk, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
             )
         return stage
 
+    def _prefill_walk(self, seq_len: int, layout: ViewLayout | None) -> tuple[Walk, int]:
+        batch = self.config.runtime.batch_size
+        vision = None if layout is None else self.vision_config(layout)
+        grid = (1, 1) if layout is None else (layout.w_crop, layout.h_crop)
+        return self.model.prefill_walk(batch, seq_len, vision, grid, self.experts_hit(batch * seq_len), self.head)
+
+    def _step_walk(self, context: int) -> tuple[Walk, int, int]:
+        batch = self.config.runtime.batch_size
+        return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head)
+
     def step(self, context: int) -> StageCost:
         """One decode step with `context` tokens before it."""
         stage = self._steps.get(context)
         if stage is None:
-            batch = self.config.runtime.batch_size
-            walk, given_bytes, kv_bytes = self.model.decode_walk(batch, context, self.experts_hit(batch), self.head)
+            walk, given_bytes, kv_bytes = self._step_walk(context)
             stage = StageCost.of_walk(
                 walk,
                 weight_bytes=self._weight_bytes,
@@ -240,7 +250,7 @@ class CostModel:
             raise ModelMeterError(f"peak_holders: stage {stage} is unknown; {near(stage, STAGES)}")
         layout = compute_view_layout(self.workload, width, height)
         grid = (layout.w_crop, layout.h_crop)
-        seq_len = compute_vision_tokens(self.workload, layout).total + self.prompt_tokens
+        seq_len = self.seq_len(layout)
         batch, vision = self.config.runtime.batch_size, self.vision_config(layout)
         tape = Tape(tracing=True)
         if stage == "vision":
@@ -279,9 +289,18 @@ class CostModel:
                 f"longest_output: the page alone needs {need.describe()}; {memory_bytes:,} bytes are given, "
                 f"{need.total_bytes - memory_bytes:,} too few; take a smaller mode or a larger device."
             )
-        layout = compute_view_layout(self.workload, width, height)
-        room = self.max_position_embeddings - compute_vision_tokens(self.workload, layout).total - self.prompt_tokens
+        room = self.max_position_embeddings - self.seq_len(compute_view_layout(self.workload, width, height))
         return largest(lambda tokens: self.vram(width, height, tokens).fits(memory_bytes), room)
+
+    def prefill_layers(self, layout: ViewLayout) -> list[LayerCost]:
+        """The layers of a page's prefill, in order, vision's first, and the operators between them."""
+        walk, _ = self._prefill_walk(self.seq_len(layout), layout)
+        return list(self.model._iter_layers("prefill", walk))
+
+    def step_layers(self, context: int) -> list[LayerCost]:
+        """The layers of one decode step with `context` tokens before it, and the operators between them."""
+        walk, _, _ = self._step_walk(context)
+        return list(self.model._iter_layers("decode", walk))
 
     def part(self, name: str, **size: Any) -> BaseLayer:
         """A part of the vision stage alone: image_encoder_vit, vit_model (batch_size, img_size) or mlp_projector."""
@@ -312,6 +331,20 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
     273
     """
     return CostModel(compose(overrides))
+
+
+def check_decoder(sizes: Mapping[str, int]) -> None:
+    """Raise `ModelMeterError` unless every size of a decoder is at least the least that makes sense, and heads divide."""
+    for name, size in sizes.items():
+        least = 0 if name == "first_k_dense_replace" else 1
+        if size < least:
+            raise ModelMeterError(f"config: decoder.{name}={size} is too small; give {least} or more.")
+    head_dim, left = divmod(sizes["hidden_size"], sizes["num_attention_heads"])
+    if not left and head_dim % 2:
+        raise ModelMeterError(
+            f"config: decoder.hidden_size={sizes['hidden_size']} in num_attention_heads={sizes['num_attention_heads']} "
+            f"makes heads of {head_dim} elements; the rotary embedding takes even ones."
+        )
 
 
 def check_count(who: str, name: str, value: object) -> None:
