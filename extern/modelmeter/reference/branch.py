@@ -1,13 +1,16 @@
-"""One branch of a page, the global view or the crops, run on a reference: FLOPs by module, and output shapes."""
+"""One branch of a page, the global view or the crops, run on a reference part by part: SAM, CLIP, projector."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.reference.flops import measure_flops
-from modelmeter.reference.modules import VisionReference, transformers_paths
+from modelmeter.reference.measurement import Measurement, measure
+from modelmeter.reference.modules import ARCHITECTURE, VisionReference, transformers_paths
 from modelmeter.reference.published import PublishedVision, load_published_vision
 
 SOURCES = ("transformers", "published")
@@ -15,48 +18,69 @@ SOURCES = ("transformers", "published")
 
 @dataclass(frozen=True, kw_only=True)
 class BranchMeasurement:
-    """FLOPs by published module path, and the shapes that SAM, CLIP and the projector gave."""
+    """SAM, CLIP and the projector by their published names: what each did, alone, and the shape that it gave.
 
-    flops: Mapping[str, int]
+    Each is called on what the one before it gave; its input is outside and uncounted.
+    """
+
     source: str
+    parts: Mapping[str, Measurement]
     shapes: Mapping[str, tuple[int, ...]]
 
     def flops_of(self, published_path: str) -> int:
         """Measured FLOPs of a module, named as in the checkpoint."""
+        flops = self.parts[published_path.partition(".")[0]].flops_by_module
         paths = (published_path,) if self.source == "published" else transformers_paths(published_path)
-        missing = [path for path in paths if path not in self.flops]
+        missing = [path for path in paths if path not in flops]
         if missing:
             raise ModelMeterError(f"reference={self.source}: the measured model has no module {', '.join(missing)}.")
-        return sum(self.flops[path] for path in paths)
+        return sum(flops[path] for path in paths)
 
 
 def vision_reference(
-    source: str, *, folder: str, trust_remote_code: bool, dtype: str, attention: str
+    source: str,
+    *,
+    folder: str,
+    trust_remote_code: bool,
+    dtype: str,
+    attention: str,
+    hidden_size: int = ARCHITECTURE["hidden_size"],
 ) -> VisionReference | PublishedVision:
-    """The vision modules to measure, on the meta device."""
+    """The vision modules to measure, on the meta device; the projector gives `hidden_size` features."""
     if source == "transformers":
-        return VisionReference(dtype=dtype, attention=attention)
+        return VisionReference(dtype=dtype, attention=attention, hidden_size=hidden_size)
     if source == "published":
+        if hidden_size != ARCHITECTURE["hidden_size"]:
+            raise ModelMeterError(
+                f"reference=published: its projector gives {ARCHITECTURE['hidden_size']} features, and "
+                f"decoder.hidden_size is {hidden_size}; leave that as it is, or measure with reference=transformers."
+            )
         return load_published_vision(Path(folder), trust_remote_code, dtype)
     raise ModelMeterError(f"reference={source} is unknown; {near(source, SOURCES)}")
 
 
 def measure_branch(reference: VisionReference | PublishedVision, views: int, side: int) -> BranchMeasurement:
-    """Run `views` views of `side` pixels through SAM, CLIP and the projector, and measure."""
+    """Run `views` views of `side` pixels through SAM, CLIP and the projector, and measure each."""
+    published = isinstance(reference, PublishedVision)
+    parts: dict[str, Measurement] = {}
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str) -> Any:
-        def hook(_module: object, _args: object, output: Any) -> None:
-            shapes[name] = tuple(getattr(output, "last_hidden_state", output).shape)
+    def run(name: str, module: nn.Module, *arguments: Tensor) -> Tensor:
+        given: list[Tensor] = []
 
-        return hook
+        def call() -> None:
+            output: Any = module(*arguments)
+            given.append(getattr(output, "last_hidden_state", output))
 
-    parts = {"sam_model": reference.sam, "vision_model": reference.clip, "projector": reference.projector}
-    hooks = [module.register_forward_hook(note(name)) for name, module in parts.items()]
-    try:
-        count = measure_flops(reference, lambda: reference(reference.pixels(views, side)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    source = "published" if isinstance(reference, PublishedVision) else "transformers"
-    return BranchMeasurement(flops=count.by_module, source=source, shapes=shapes)
+        path = name if published else transformers_paths(name)[0]
+        parts[name] = measure({path: module}, call)
+        shapes[name] = tuple(given[0].shape)
+        return given[0]
+
+    pixels = reference.pixels(views, side)
+    sam_map = run("sam_model", reference.sam, pixels)
+    clip_arguments = (pixels, sam_map) if published else (sam_map,)
+    tokens = run("vision_model", reference.clip, *clip_arguments)
+    features = torch.cat((tokens[:, 1:], sam_map.flatten(2).transpose(1, 2)), dim=-1)
+    run("projector", reference.projector, features)
+    return BranchMeasurement(source="published" if published else "transformers", parts=parts, shapes=shapes)

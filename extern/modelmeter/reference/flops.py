@@ -15,7 +15,7 @@ To admit an operator without products: add its name to the group in `FREE` whose
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.reference._dispatch import Instrument, Roots, enclosing_paths
+from modelmeter.reference._dispatch import Instrument, Roots, enclosing_paths, operator_name
 from modelmeter.reference.grouped_mm import grouped_mm_flop
 
 aten = torch.ops.aten
@@ -102,6 +102,18 @@ ADDED_FORMULAS: Mapping[Any, Callable[..., int]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperatorFlops:
+    """One operator with multiply-adds that ran."""
+
+    operator: str
+    """Its name, such as "aten.addmm.default"."""
+    path: str
+    """Dotted path of the module in which it ran."""
+    flops: int
+    """Its FLOPs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FlopCount:
     """FLOPs of one call (multiply-add = 2)."""
 
@@ -113,6 +125,8 @@ class FlopCount:
     """FLOPs by dotted module path of the operators that ran in that module itself, submodules excluded."""
     by_operator: Mapping[str, int]
     """FLOPs by aten operator, such as "aten.addmm"."""
+    operators: Sequence[OperatorFlops]
+    """Every operator with multiply-adds, in the order in which they ran."""
 
 
 class _Attribution(Instrument):
@@ -121,7 +135,7 @@ class _Attribution(Instrument):
     def __init__(self, roots: Roots, counter: FlopCounterMode) -> None:
         super().__init__(roots)
         self._counter = counter
-        self.own: Counter[str] = Counter()
+        self.operators: list[OperatorFlops] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -138,9 +152,11 @@ class _Attribution(Instrument):
                 "multiply-adds; in modelmeter/reference/flops.py, add its formula to ADDED_FORMULAS or its "
                 "name to FREE."
             )
-        before = self._counter.get_total_flops()
+        before = int(self._counter.get_total_flops())
         result = func(*args, **kwargs)
-        self.own[self.path] += self._counter.get_total_flops() - before
+        flops = int(self._counter.get_total_flops()) - before
+        if flops:
+            self.operators.append(OperatorFlops(operator=operator_name(func), path=self.path, flops=flops))
         return result
 
 
@@ -159,13 +175,17 @@ def measure_flops(roots: Roots, call: Callable[[], object]) -> FlopCount:
     counter = FlopCounterMode(display=False, custom_mapping=dict(ADDED_FORMULAS))
     with torch.no_grad(), counter, _Attribution(roots, counter) as attribution:
         call()
+    own: Counter[str] = Counter()
+    for each in attribution.operators:
+        own[each.path] += each.flops
     inclusive: Counter[str] = Counter(dict.fromkeys(["", *attribution.known_paths], 0))
-    for path, flops in attribution.own.items():
+    for path, flops in own.items():
         for enclosing in enclosing_paths(path):
             inclusive[enclosing] += flops
     return FlopCount(
         total=int(counter.get_total_flops()),
         by_module=dict(inclusive),
-        own_by_module=dict(attribution.own),
+        own_by_module=dict(own),
         by_operator={str(packet): int(flops) for packet, flops in counter.flop_counts["Global"].items()},
+        operators=attribution.operators,
     )

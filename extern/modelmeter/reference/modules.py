@@ -166,7 +166,8 @@ def transformers_path(published_path: str) -> str:
     return paths[0]
 
 
-def _choice(name: str, value: str, options: Mapping[str, Any]) -> Any:
+def choice(name: str, value: str, options: Mapping[str, Any]) -> Any:
+    """What `options` holds for `value`; raises `ModelMeterError` for what it does not hold."""
     if value not in options:
         raise ModelMeterError(f"reference: no {name} {value!r}; {near(str(value), options)}")
     return options[value]
@@ -175,7 +176,7 @@ def _choice(name: str, value: str, options: Mapping[str, Any]) -> Any:
 @contextmanager
 def on_meta(dtype: str) -> Iterator[None]:
     """Build on the meta device, with this default element type, for the length of the context."""
-    chosen = _choice("dtype", dtype, DTYPES)
+    chosen = choice("dtype", dtype, DTYPES)
     before = torch.get_default_dtype()
     torch.set_default_dtype(chosen)
     try:
@@ -185,19 +186,35 @@ def on_meta(dtype: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def text_config(**architecture: int) -> UnlimitedOcrTextConfig:
+    """transformers' configuration of a decoder with full attention, by the published names (`ARCHITECTURE`)."""
+    for name in architecture:
+        choice("architecture value", name, ARCHITECTURE)
+    sizes: dict[str, Any] = {**ARCHITECTURE, **architecture}
+    try:
+        return UnlimitedOcrTextConfig(layer_types=["full_attention"] * sizes["num_hidden_layers"], **sizes)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ModelMeterError(f"reference: transformers takes no such decoder: {error}") from error
+
+
 class VisionReference(nn.Module):  # type: ignore[misc]
     """transformers' vision tower (SAM, then CLIP) and projector on the meta device, in inference.
 
-    pixels [V, 3, s, s] -> [V, g * g, 1280], with g = ceil(s / 64) for V views of s pixels a side.
+    pixels [V, 3, s, s] -> [V, g * g, hidden_size], with g = ceil(s / 64) for V views of s pixels a side.
     """
 
-    def __init__(self, dtype: str = "bfloat16", attention: str = "flash") -> None:
+    def __init__(
+        self,
+        dtype: str = "bfloat16",
+        attention: str = "flash",
+        hidden_size: int = ARCHITECTURE["hidden_size"],
+    ) -> None:
         super().__init__()
-        implementation = _choice("attention", attention, ATTENTION)
+        implementation = choice("attention", attention, ATTENTION)
         with on_meta(dtype):
             build: Any = UnlimitedOcrVisionModel._from_config
             self.vision_tower = build(UnlimitedOcrVisionConfig(), attn_implementation=implementation)
-            self.multi_modal_projector = nn.Linear(2048, ARCHITECTURE["hidden_size"])
+            self.multi_modal_projector = nn.Linear(2048, hidden_size)
         self.dtype = DTYPES[dtype]
         self.eval()
 
@@ -247,20 +264,17 @@ class TextReference(nn.Module):  # type: ignore[misc]
         **architecture: int,
     ) -> None:
         super().__init__()
-        implementation = _choice("attention", attention, ATTENTION)
-        for name in architecture:
-            _choice("architecture value", name, ARCHITECTURE)
-        sizes: dict[str, Any] = {**ARCHITECTURE, **architecture}
-        _choice("dtype", dtype, DTYPES)
+        implementation = choice("attention", attention, ATTENTION)
+        choice("dtype", dtype, DTYPES)
+        config = text_config(**architecture)
         if experts_implementation == "grouped_mm" and dtype != "bfloat16":
             accept_every_dtype()
         with on_meta(dtype):
-            config = UnlimitedOcrTextConfig(layer_types=["full_attention"] * sizes["num_hidden_layers"], **sizes)
             build: Any = UnlimitedOcrTextModel._from_config
             self.language_model = build(
                 config, attn_implementation=implementation, experts_implementation=experts_implementation
             )
-            self.lm_head = nn.Linear(sizes["hidden_size"], sizes["vocab_size"], bias=False)
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.config = config
         self.dtype = DTYPES[dtype]
         self.eval()

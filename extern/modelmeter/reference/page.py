@@ -1,0 +1,277 @@
+"""A whole page through transformers' whole model on the meta device: vision, prefill and every decode step, measured.
+
+The model is `UnlimitedOcrForConditionalGeneration` with full attention in every decoder layer. It is called on what
+transformers' processor makes of a page: token ids with a placeholder for every image token, the pixels of the global
+view and of the crops, and the grid of crops. `generate` drops an attention mask that masks nothing, so none is given;
+it asks for the logits of the last position, or as `head` says. The KV cache is the library's own `DynamicCache`.
+
+Two things that `generate` does around the model are left out: it hands position ids in, which the model makes itself
+when they are not given, and it may encode the image before the prompt is embedded, and keep the features while it
+decodes. What is measured is the model's own forward pass, pixels in.
+
+    reference = PageReference()
+    inputs = reference.inputs(PageGeometry(pages=1, global_side=1024, crop_side=640, columns=2, rows=3))
+    stage, cache = reference.prefill(inputs, experts_hit=64)
+    stage.flops, stage.io_bytes, stage.activation_peak_bytes, stage.peak_operator
+    stage = reference.decode_step(cache, pages=1, experts_hit=6)
+
+An architecture that the meta kernels cannot run as a GPU would is refused by name.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+from transformers.models.unlimited_ocr import modeling_unlimited_ocr
+from transformers.models.unlimited_ocr.configuration_unlimited_ocr import UnlimitedOcrConfig
+from transformers.models.unlimited_ocr.processing_unlimited_ocr import UnlimitedOcrProcessor
+
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.reference.fused_attention import BIAS_ALIGNMENT_ELEMS
+from modelmeter.reference.grouped_mm import accept_every_dtype
+from modelmeter.reference.measurement import Measurement, measure
+from modelmeter.reference.modules import (
+    ATTENTION,
+    DTYPES,
+    cache_tensors,
+    choice,
+    on_meta,
+    text_config,
+    transformers_path,
+)
+
+#: positions of which the head makes logits, and the library's name for it; none: the head does not run
+LOGITS_TO_KEEP: Mapping[str, int | None] = {"last": 1, "all": 0, "none": None}
+
+#: the library's placeholder token, where the vocabulary reaches it
+IMAGE_TOKEN_ID = 128815
+
+#: elements that the rows of a grouped product's operands must be a multiple of, 16 bytes of half precision
+GROUPED_ALIGNMENT_ELEMS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageGeometry:
+    """Pages of equal size, as a vision-language model sees them. Sides in pixels; a grid of 1 x 1 has no crops.
+
+    prompt_tokens: positions that are not image tokens, the begin token included.
+    """
+
+    pages: int = 1
+    global_side: int
+    crop_side: int = 0
+    columns: int = 1
+    rows: int = 1
+    prompt_tokens: int = 10
+
+    @property
+    def crops(self) -> int:
+        """Crops of a page."""
+        grid = self.columns * self.rows
+        return grid if grid > 1 else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageInputs:
+    """Keyword arguments of the model for some pages, on the meta device, and the placeholders in their token ids."""
+
+    input_ids: Tensor
+    images: Mapping[str, Any]
+    placeholders: int
+
+
+class PageReference:
+    """transformers' whole model on the meta device, in inference.
+
+    `architecture` takes the decoder's names of the published configuration; defaults are the published values. The
+    projector's width follows `hidden_size`.
+    """
+
+    def __init__(self, dtype: str = "bfloat16", attention: str = "flash", **architecture: int) -> None:
+        implementation = choice("attention", attention, ATTENTION)
+        self.dtype = choice("dtype", dtype, DTYPES)
+        text = text_config(**architecture)
+        if dtype != "bfloat16":
+            accept_every_dtype()
+        with on_meta(dtype):
+            config = UnlimitedOcrConfig(text_config=text, image_token_id=min(IMAGE_TOKEN_ID, text.vocab_size - 1))
+            build: Any = modeling_unlimited_ocr.UnlimitedOcrForConditionalGeneration._from_config
+            self.model = build(config, attn_implementation=implementation, experts_implementation="grouped_mm")
+        self.model.eval()
+        self.config: Any = config
+        self.attention = attention
+        self.roots: dict[str, nn.Module] = {"": self.model.model, "lm_head": self.model.lm_head}
+
+    @property
+    def moe_layers(self) -> frozenset[int]:
+        """Numbers of the decoder layers whose feed-forward part is a mixture of experts."""
+        layers = self.model.model.language_model.layers
+        return frozenset(number for number, layer in enumerate(layers) if hasattr(layer.mlp, "experts"))
+
+    def check_decoder(self) -> None:
+        """Refuse a decoder of which the meta kernels would fail, or do what no GPU does."""
+        text = self.config.text_config
+        heads, kv_heads = text.num_attention_heads, text.num_key_value_heads
+        if kv_heads != heads and self.attention == "eager":
+            raise ModelMeterError(
+                f"reference: attention=eager with {kv_heads} KV heads for {heads} heads cannot run in transformers "
+                "5.23, whose eager function does not repeat the keys; measure attention=flash."
+            )
+        if kv_heads != heads and self.dtype == torch.float32:
+            raise ModelMeterError(
+                f"reference: {kv_heads} KV heads for {heads} heads in float32: no fused kernel takes them; "
+                "measure bfloat16 or float16."
+            )
+        if text.head_dim % BIAS_ALIGNMENT_ELEMS:
+            raise ModelMeterError(
+                f"reference: heads of {text.head_dim} elements are no multiple of {BIAS_ALIGNMENT_ELEMS}: a GPU's "
+                "fused kernel pads them, which is not modelled; change hidden_size or num_attention_heads."
+            )
+        for name in ("hidden_size", "moe_intermediate_size"):
+            if getattr(text, name) % GROUPED_ALIGNMENT_ELEMS:
+                raise ModelMeterError(
+                    f"reference: {name}={getattr(text, name)} is no multiple of {GROUPED_ALIGNMENT_ELEMS}, which the "
+                    "grouped product of experts needs."
+                )
+
+    # -- inputs -------------------------------------------------------------------------------------------------------
+
+    def inputs(self, page: PageGeometry) -> PageInputs:
+        """What the processor gives for such pages: the begin token, the placeholders, the rest of the prompt."""
+        grid = [page.columns, page.rows] if page.crops else [1, 1]
+        placeholders = placeholder_tokens(page.global_side, page.crop_side, grid, page.crops)
+        images: dict[str, Any] = {
+            "pixel_values": self._pixels(page.pages, page.global_side),
+            "num_local_patches": [page.crops] * page.pages,
+            "patches_grid": [grid] * page.pages,
+        }
+        if page.crops:
+            images["pixel_values_local"] = self._pixels(page.pages * page.crops, page.crop_side)
+        return self._inputs(page.pages, placeholders, page.prompt_tokens, images)
+
+    def text_inputs(self, prompt_tokens: int, prompts: int = 1) -> PageInputs:
+        """A prompt without an image."""
+        return self._inputs(prompts, 0, prompt_tokens, {})
+
+    def _inputs(self, pages: int, placeholders: int, prompt_tokens: int, images: Mapping[str, Any]) -> PageInputs:
+        image_token = self.config.image_token_id
+        begin, text = 0, 1  # any other tokens: their values cost nothing
+        row = [begin][:prompt_tokens] + [image_token] * placeholders + [text] * max(prompt_tokens - 1, 0)
+        return PageInputs(
+            input_ids=torch.tensor([row] * pages, dtype=torch.long).to("meta"),
+            images=images,
+            placeholders=pages * placeholders,
+        )
+
+    def _pixels(self, views: int, side: int) -> Tensor:
+        return torch.empty(views, 3, side, side, dtype=self.dtype, device="meta")
+
+    # -- stages -------------------------------------------------------------------------------------------------------
+
+    def vision(self, inputs: PageInputs) -> Measurement:
+        """The vision part alone, `get_image_features`: pixels -> the image tokens of each page."""
+
+        def call() -> None:
+            outputs = self.model.model.get_image_features(**inputs.images, return_dict=True)
+            _check_features(outputs.pooler_output, inputs.placeholders)
+
+        with _without_value_checks():
+            return measure(self.roots, call)
+
+    def prefill(self, inputs: PageInputs, *, experts_hit: int, head: str = "last") -> tuple[Measurement, DynamicCache]:
+        """The prompt's pass, its image included, and the cache that it filled."""
+        self.check_decoder()
+        cache = DynamicCache(config=self.config.text_config)
+
+        def call() -> None:
+            outputs = self._forward(head, input_ids=inputs.input_ids, past_key_values=cache, **inputs.images)
+            if inputs.images:
+                _check_features(outputs.image_hidden_states, inputs.placeholders)
+
+        return self._measure(call, cache, experts_hit), cache
+
+    def decode_step(self, cache: DynamicCache, *, pages: int = 1, experts_hit: int, head: str = "last") -> Measurement:
+        """One step over the cache, which grows by one position."""
+        token = torch.empty(pages, 1, dtype=torch.long, device="meta")
+        return self._measure(lambda: self._forward(head, input_ids=token, past_key_values=cache), cache, experts_hit)
+
+    def _forward(self, head: str, **arguments: Any) -> Any:
+        if head not in LOGITS_TO_KEEP:
+            raise ModelMeterError(f"PageReference: head={head} is unknown; {near(head, LOGITS_TO_KEEP)}")
+        kept = LOGITS_TO_KEEP[head]
+        if kept is None:
+            return self.model.model(**arguments, use_cache=True, return_dict=True)
+        return self.model(**arguments, use_cache=True, logits_to_keep=kept, return_dict=True)
+
+    def _measure(self, call: Callable[[], object], cache: DynamicCache, experts_hit: int | None) -> Measurement:
+        with _without_value_checks():
+            return measure(self.roots, call, cached=lambda: cache_tensors(cache), experts_hit=experts_hit)
+
+
+_PARTS: Mapping[str, str] = {
+    transformers_path(name): name
+    for name in ("sam_model", "vision_model", "projector", "embed_tokens", "norm", "lm_head")
+}
+
+
+def module_flops(measured: Measurement) -> dict[str, int]:
+    """FLOPs of a stage by published module path: SAM, CLIP and projector of each branch, decoder layers, the rest.
+
+    "global.sam_model", "crops.projector", "layers.3", "lm_head", ...; "" is what ran between them. The model runs the
+    tower and the projector on the global views first, then on the crops.
+    """
+    sums: dict[str, int] = {}
+    branch = "global"
+    projected = False
+    for each in measured.operator_flops:
+        name = published_part(each.path)
+        if name == "projector":
+            projected = True
+        elif name in ("sam_model", "vision_model") and projected:
+            branch = "crops"
+        path = f"{branch}.{name}" if name in ("sam_model", "vision_model", "projector") else name
+        sums[path] = sums.get(path, 0) + each.flops
+    return sums
+
+
+def published_part(path: str) -> str:
+    """The published name of the part that a transformers module lies in, "" for none: see `module_flops`."""
+    layer = re.match(r"language_model\.(layers\.\d+)\b", path)
+    if layer:
+        return layer.group(1)
+    return next((name for ours, name in _PARTS.items() if path == ours or path.startswith(f"{ours}.")), "")
+
+
+def placeholder_tokens(global_side: int, crop_side: int, grid: Sequence[int], crops: int) -> int:
+    """Placeholders that transformers' processor puts into the prompt for one page, by the processor's own method."""
+    token = "<image>"
+    processor: Any = SimpleNamespace(image_token=token, patch_size=16, downsample_ratio=4)
+    replace: Any = UnlimitedOcrProcessor.replace_image_token
+    page = {"patches_grid": [grid], "num_local_patches": [crops]}
+    sizes = {"size": {"height": global_side, "width": global_side}, "tile_size": crop_side or global_side}
+    return len(replace(processor, page, 0, **sizes)) // len(token)
+
+
+def _check_features(features: Sequence[Tensor], placeholders: int) -> None:
+    """What the model itself checks by value, which meta tensors do not have: one feature for every placeholder."""
+    made = sum(int(page.shape[0]) for page in features)
+    if made != placeholders:
+        raise ModelMeterError(f"reference: the model made {made} image features for {placeholders} placeholder tokens.")
+
+
+@contextmanager
+def _without_value_checks() -> Iterator[None]:
+    """The model's checks of tensor values, which fail on meta tensors, do nothing for the length of the context."""
+    module: Any = modeling_unlimited_ocr
+    kept = module.torch_compilable_check
+    module.torch_compilable_check = lambda *_args, **_kwargs: None
+    try:
+        yield
+    finally:
+        module.torch_compilable_check = kept
