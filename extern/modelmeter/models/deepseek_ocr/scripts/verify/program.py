@@ -1,25 +1,50 @@
-"""What the verification programs share: their pages, their tables, and how they end."""
+"""What the verification programs share: their pages, their tables, verify.json, and how they end."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr.schema import check_overrides, register_workloads
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Row
+from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
+from modelmeter.models.deepseek_ocr.schema import VisionSchema, check_overrides, register_workloads
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, worst_difference
 from modelmeter.page_sizes import PageSize, read_page_size
+from modelmeter.report.files import write_whole
 
 #: exit statuses: all agrees; a difference or a bad page; nothing could be verified
 AGREES: Final = 0
 DISAGREES: Final = 1
 UNUSABLE: Final = 2
+
+#: of verify.json
+SCHEMA_VERSION: Final = 1
+
+#: the keys of configs/verify_pages.yaml
+PAGE_KEYS: Final[Mapping[str, object]] = {"images": [], "sizes": [], "tolerance": 0}
+
+
+#: how the figures of a stage are called in tables
+LABELS: Final[Mapping[str, str]] = {
+    "tensor_core_flops": "tensor-core FLOPs",
+    "io_weight_bytes": "bytes moved, weights",
+    "io_activation_bytes": "bytes moved, activations",
+    "io_kv_bytes": "bytes moved, KV cache",
+    "io_bytes": "bytes moved",
+    "activation_peak_bytes": "activation peak, bytes",
+    "resident_peak_bytes": "resident peak, bytes",
+    "kv_bytes": "KV cache held, bytes",
+    "seq_len": "sequence length",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,18 @@ class BadPage:
 
     source: str
     error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageResult:
+    """One verified page: its entry in verify.json, what was compared, and what is printed."""
+
+    entry: dict[str, Any]
+    compared: Sequence[Row | StageRow]
+    printed: Sequence[str | Table]
+
+
+# -- pages ----------------------------------------------------------------------------------------------------------
 
 
 def read_pages(images: Sequence[Any], sizes: Sequence[Any]) -> list[PageSize | BadPage]:
@@ -52,23 +89,152 @@ def read_pages(images: Sequence[Any], sizes: Sequence[Any]) -> list[PageSize | B
     return pages
 
 
+def check_vision(cost_model: CostModel) -> None:
+    """Refuse a vision tower that is not the published one, which is all that the reference modules are."""
+    config = cost_model.config
+    published = VisionSchema()
+    published.projector = replace(published.projector, n_embed=config.decoder.hidden_size)
+    if config.vision != published:
+        raise ModelMeterError(
+            "verify: the configuration changes vision.*; the reference measures the published architecture only, "
+            "so leave vision.* as it is (but vision.projector.n_embed follows decoder.hidden_size)."
+        )
+
+
+def page_entry(size: PageSize, page: PageCost) -> dict[str, Any]:
+    """What every program writes about a page."""
+    return {
+        "source": size.source,
+        "width": size.width,
+        "height": size.height,
+        "layout": page.layout._asdict(),
+        "tokens": page.tokens._asdict(),
+    }
+
+
+def page_line(size: PageSize, page: PageCost) -> str:
+    """What every program prints above a page's tables."""
+    layout, tokens = page.layout, page.tokens
+    return (
+        f"\n{size.source}: {size.width} x {size.height} pixels, grid {layout.w_crop}x{layout.h_crop}, "
+        f"{layout.num_views_total} views, {tokens.total} image tokens "
+        f"(global {tokens.global_tokens}, crops {tokens.crop_tokens})"
+    )
+
+
+def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], notes: Sequence[str] = ()) -> int:
+    """`verify` every page of a composed configuration, print the tables, write verify.json; the exit status.
+
+    notes: said once, and written down.
+    """
+    tolerance = config.tolerance
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
+        raise ModelMeterError(f"verify: tolerance={tolerance} is no share of the measured value; give 0 or more.")
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    pages = read_pages(plain["images"], plain["sizes"])
+    out = console()
+    entries: list[dict[str, Any]] = []
+    bad: list[BadPage] = []
+    compared: list[Row | StageRow] = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for size in progress.track(pages, description="pages"):
+            if isinstance(size, BadPage):
+                bad.append(size)
+                continue
+            try:
+                result = verify(size)
+            except ModelMeterError as error:
+                bad.append(BadPage(size.source, str(error)))
+                continue
+            compared.extend(result.compared)
+            entries.append(result.entry)
+            for each in result.printed:
+                out.print(each, soft_wrap=isinstance(each, str), highlight=False)
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "pages": entries,
+        "bad_pages": [vars(each) for each in bad],
+        "worst_difference": worst_difference(compared),
+        "tolerance": float(tolerance),
+        "notes": list(notes),
+    }
+    path = output_folder() / "verify.json"
+    write_whole(path, json.dumps(summary, indent=2) + "\n")
+    for refused in bad:
+        print(f"error: {refused.error}", file=sys.stderr)
+    for note in notes:
+        out.print(f"note: {note}", soft_wrap=True, highlight=False)
+    figures = sum(len(row.figures()) for row in compared)
+    out.print(
+        f"{len(entries)} of {len(pages)} pages verified, {figures} figures, "
+        f"worst difference {summary['worst_difference']} (tolerance {tolerance}) -> {path}",
+        soft_wrap=True,
+    )
+    if not entries:
+        return UNUSABLE
+    return AGREES if not bad and all(row.agrees(tolerance) for row in compared) else DISAGREES
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+def figure_table(title: str, text_columns: Sequence[str], groups: Sequence[str], after: Sequence[str] = ()) -> Table:
+    """An empty table: texts, then analytic, measured and difference for every group, further texts, and the verdict."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in text_columns:
+        table.add_column(column, no_wrap=True)
+    for group in groups:
+        for column in (f"analytic {group}", f"measured {group}", "difference"):
+            table.add_column(column.strip(), justify="right", no_wrap=True)
+    for column in (*after, ""):
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def cells(compared: Compared) -> tuple[str, str, str]:
+    """A figure's three cells."""
+    return f"{compared.analytic:,}", f"{compared.measured:,}", f"{compared.difference:,}"
+
+
+def verdict(agrees: bool) -> str:
+    """The last cell of a row."""
+    return "ok" if agrees else "[bold red]differs[/]"
+
+
 def comparison_table(title: str, rows: Sequence[Row], tolerance: float) -> Table:
     """Analytic and measured FLOPs and output shapes, a row a module."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in ("module", "analytic FLOPs", "measured FLOPs", "difference", "output", ""):
-        table.add_column(column, justify="left" if column in ("module", "output") else "right", no_wrap=True)
+    table = figure_table(title, ("module",), ("FLOPs",), ("output",))
     for row in rows:
         shape = "" if row.analytic_shape is None else "x".join(map(str, row.analytic_shape))
         if row.analytic_shape != row.measured_shape:
             shape += f" (measured {row.measured_shape})"
-        table.add_row(
-            row.name,
-            f"{row.analytic_flops:,}",
-            f"{row.measured_flops:,}",
-            f"{row.difference:,}",
-            shape,
-            "ok" if row.agrees(tolerance) else "[bold red]differs[/]",
-        )
+        flops = Compared(row.analytic_flops, row.measured_flops)
+        agrees = flops.agrees(tolerance) and row.analytic_shape == row.measured_shape
+        table.add_row(row.name, *cells(flops), shape, verdict(agrees))
+    return table
+
+
+def memory_table(title: str, rows: Sequence[Row], tolerance: float) -> Table:
+    """Analytic and measured bytes, a row a module: what it moves, and what it holds at its peak."""
+    table = figure_table(title, ("module", "bytes"), ("",))
+    for row in rows:
+        for name, compared in (("moved", row.io), ("peak", row.peak)):
+            if compared is not None:
+                table.add_row(row.name, name, *cells(compared), verdict(compared.agrees(tolerance)))
+    return table
+
+
+def stage_table(title: str, rows: Sequence[StageRow], tolerance: float) -> Table:
+    """Analytic and measured figures of stages, and the operator at the peak; without what is 0 on both sides."""
+    table = figure_table(title, ("stage", "figure"), ("",))
+    for row in rows:
+        for name, compared in row.compared.items():
+            if compared.analytic or compared.measured:
+                table.add_row(row.name, LABELS[name], *cells(compared), verdict(compared.agrees(tolerance)))
+        analytic, measured = row.peak_operator
+        operators = (analytic.removeprefix("aten."), measured.removeprefix("aten."))
+        agrees = analytic == measured or tolerance > 0
+        table.add_row(row.name, "operator at the peak", *operators, "", verdict(agrees), end_section=True)
     return table
 
 
@@ -77,12 +243,15 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
+# -- running --------------------------------------------------------------------------------------------------------
+
+
 def run(main: Callable[[], Any], own_keys: Mapping[str, object]) -> None:
-    """Check the command line, then run a Hydra program."""
+    """Check the command line, then run a Hydra program whose configuration has `own_keys` beside the pages'."""
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
 
     def checked() -> int:
-        check_overrides(overrides, own_keys)
+        check_overrides(overrides, {**PAGE_KEYS, **own_keys})
         register_workloads()
         main()
         return AGREES

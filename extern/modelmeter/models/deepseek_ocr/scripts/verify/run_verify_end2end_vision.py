@@ -4,47 +4,45 @@
         'images=[page.png,scan.jpg]' workload=gundam detail=blocks
 
 Each page's size goes through `compute_view_layout`; SAM, CLIP and the projector of the global view and of the crops
-are measured on the meta device and compared module by module. `verify.json` lands in the run directory.
+are measured on the meta device and compared module by module, and so is the stage as a whole. `verify.json` lands in
+the run directory. Traffic and peaks are compared where the reference is the code that `execution` names.
 Exit status 0: every difference is within `tolerance`; 1: one is not, or a page was bad; 2: nothing could be verified.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import Progress
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, VisionSchema, resolve
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import DETAILS, Row, vision_rows, worst_difference
+from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, resolve
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import DETAILS, Row, StageRow, stage_row, vision_rows
+from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry, page_reference
 from modelmeter.models.deepseek_ocr.scripts.verify.program import (
-    AGREES,
-    DISAGREES,
-    BadPage,
+    PageResult,
+    check_vision,
     comparison_table,
-    console,
     ended,
-    output_folder,
-    read_pages,
+    memory_table,
+    page_entry,
+    page_line,
     run,
+    stage_table,
+    verify_pages,
 )
 from modelmeter.page_sizes import PageSize
 from modelmeter.reference.branch import BranchMeasurement, measure_branch, vision_reference
-from modelmeter.report.files import write_whole
+from modelmeter.reference.measurement import Measurement
+from modelmeter.reference.page import PageGeometry, PageReference
 
-#: the keys of this program beside the cost model's
+#: the keys of this program beside the pages' and the cost model's
 OWN_KEYS = {
-    "images": [],
-    "sizes": [],
     "detail": "",
-    "tolerance": 0,
     "reference": {"name": "", "folder": "", "trust_remote_code": False},
 }
 
@@ -53,123 +51,90 @@ class VisionVerifier:
     """A cost model and a reference of the same configuration; branches of equal geometry are measured once."""
 
     def __init__(self, cost_model: CostModel, reference: dict[str, Any]) -> None:
-        if cost_model.config.vision != VisionSchema():
-            raise ModelMeterError(
-                "verify: the configuration changes vision.*; the reference measures the published architecture only, "
-                "so leave vision.* as it is."
-            )
+        check_vision(cost_model)
         self.cost_model = cost_model
-        runtime = cost_model.config.runtime
+        config = cost_model.config
         modules = vision_reference(
             reference["name"],
             folder=reference["folder"],
             trust_remote_code=reference["trust_remote_code"],
-            dtype=runtime.dtype,
-            attention=runtime.attention,
+            dtype=config.runtime.dtype,
+            attention=config.runtime.attention,
+            hidden_size=config.decoder.hidden_size,
         )
-        self._measure = cache(lambda views, side: measure_branch(modules, views, side))
+        #: whether the reference is the code whose traffic and peaks the cost model states
+        self.same_code = reference["name"] == config.execution.name
+        self._branch = cache(lambda views, side: measure_branch(modules, views, side))
+        self._stage = cache(self._measure_stage)
 
     def rows(self, page: PageCost, detail: str) -> list[Row]:
-        """The comparison of one page."""
+        """The comparison of one page by module."""
         branches = {"global": page.vision_config.global_branch, "crops": page.vision_config.crop_branch}
         measurements: dict[str, BranchMeasurement] = {
-            name: self._measure(branch.batch_size, branch.img_size)
+            name: self._branch(branch.batch_size, branch.img_size)
             for name, branch in branches.items()
             if branch is not None
         }
-        return vision_rows(self.cost_model, page.layout, measurements, detail)
+        return vision_rows(self.cost_model, page.layout, measurements, detail, with_memory=self.same_code)
 
+    def stages(self, page: PageCost) -> list[StageRow]:
+        """The comparison of the stage as a whole; none where the reference has no whole model of the same code."""
+        if not self.same_code or self.cost_model.config.execution.name != "transformers":
+            return []
+        return [stage_row("vision", page.vision, [self._stage(page_geometry(self.cost_model, page))])]
 
-def page_entry(size: PageSize, page: PageCost, rows: list[Row]) -> dict[str, Any]:
-    """One page of verify.json."""
-    return {
-        "source": size.source,
-        "width": size.width,
-        "height": size.height,
-        "layout": page.layout._asdict(),
-        "tokens": page.tokens._asdict(),
-        "modules": [
-            {
-                "name": row.name,
-                "analytic_flops": json_number(row.analytic_flops),
-                "measured_flops": json_number(row.measured_flops),
-                "difference": json_number(row.difference),
-            }
-            for row in rows
-        ],
-        "stage_cost": {name: json_number(value) for name, value in page.vision.as_dict().items()},
-    }
+    @cached_property
+    def _whole(self) -> PageReference:
+        return page_reference(self.cost_model)
+
+    def _measure_stage(self, geometry: PageGeometry) -> Measurement:
+        return self._whole.vision(self._whole.inputs(geometry))
+
+    def result(self, size: PageSize, detail: str, tolerance: float) -> PageResult:
+        """Verify one page."""
+        page = self.cost_model.page(size.width, size.height)
+        rows, stages = self.rows(page, detail), self.stages(page)
+        cost = page.vision
+        line = (
+            f"vision stage: {cost.flops_tensor_tflops:.6f} tensor-core TFLOPs, {cost.flops_cuda_tflops:.6f} CUDA-core "
+            f"TFLOPs (by convention), {cost.io_bytes:,} bytes moved, {cost.weight_bytes:,} bytes of weights, "
+            f"peak {cost.activation_peak_bytes:,} bytes at {cost.peak_path} ({cost.peak_operator})"
+        )
+        return PageResult(
+            entry={
+                **page_entry(size, page),
+                "modules": [row.entry() for row in rows],
+                "stages": {stage.name: stage.entry() for stage in stages},
+                "stage_cost": {name: json_number(value) for name, value in cost.as_dict().items()},
+            },
+            compared=[*rows, *stages],
+            printed=[
+                page_line(size, page),
+                comparison_table("vision", rows, tolerance),
+                *([memory_table("vision, bytes, each module alone", rows, tolerance)] if self.same_code else []),
+                *([stage_table("vision stage", stages, tolerance)] if stages else []),
+                line,
+            ],
+        )
+
+    def notes(self) -> list[str]:
+        """What is left out."""
+        if self.same_code:
+            return []
+        return [
+            f"traffic and peaks are not compared: the reference is other code than "
+            f"execution={self.cost_model.config.execution.name}."
+        ]
 
 
 def verify(config: DictConfig) -> int:
     """Verify every page of a composed configuration, print the tables, write verify.json; the exit status."""
     if config.detail not in DETAILS:
         raise ModelMeterError(f"verify: detail={config.detail} is unknown; {near(str(config.detail), DETAILS)}")
-    tolerance = config.tolerance
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
-        raise ModelMeterError(f"verify: tolerance={tolerance} is no share of the measured value; give 0 or more.")
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    pages = read_pages(plain["images"], plain["sizes"])
-    verifier = VisionVerifier(CostModel(resolve(config)), plain["reference"])
-    out = console()
-    entries: list[dict[str, Any]] = []
-    bad: list[BadPage] = []
-    compared: list[Row] = []
-    with Progress(console=_errors(), transient=True) as progress:
-        for size in progress.track(pages, description="pages"):
-            if isinstance(size, BadPage):
-                bad.append(size)
-                continue
-            try:
-                page = verifier.cost_model.page(size.width, size.height)
-                rows = verifier.rows(page, config.detail)
-            except ModelMeterError as error:
-                bad.append(BadPage(size.source, str(error)))
-                continue
-            compared.extend(rows)
-            entries.append(page_entry(size, page, rows))
-            _print_page(out, size, page, rows, tolerance)
-    result = {
-        "pages": entries,
-        "bad_pages": [vars(each) for each in bad],
-        "worst_difference": worst_difference(compared),
-        "tolerance": float(tolerance),
-    }
-    path = output_folder() / "verify.json"
-    write_whole(path, json.dumps(result, indent=2) + "\n")
-    for refused in bad:
-        print(f"error: {refused.error}", file=sys.stderr)
-    agrees = bool(compared) and all(row.agrees(tolerance) for row in compared)
-    out.print(
-        f"{len(entries)} of {len(pages)} pages verified, {len(compared)} figures, "
-        f"worst difference {result['worst_difference']} FLOPs (tolerance {tolerance}) -> {path}",
-        soft_wrap=True,
-    )
-    return AGREES if agrees and not bad else DISAGREES
-
-
-def _errors() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-def _print_page(out: Any, size: PageSize, page: PageCost, rows: list[Row], tolerance: float) -> None:
-    layout, tokens, cost = page.layout, page.tokens, page.vision
-    out.print(
-        f"\n{size.source}: {size.width} x {size.height} pixels, grid {layout.w_crop}x{layout.h_crop}, "
-        f"{layout.num_views_total} views, {tokens.total} image tokens "
-        f"(global {tokens.global_tokens}, crops {tokens.crop_tokens})",
-        soft_wrap=True,
-        highlight=False,
-    )
-    out.print(comparison_table("vision", rows, tolerance))
-    out.print(
-        f"vision stage: {cost.flops_tensor_tflops:.6f} tensor-core TFLOPs, {cost.flops_cuda_tflops:.6f} CUDA-core "
-        f"TFLOPs (by convention), {cost.io_bytes:,} bytes moved, {cost.weight_bytes:,} bytes of weights, "
-        f"peak {cost.activation_peak_bytes:,} bytes at {cost.peak_path} ({cost.peak_operator})",
-        soft_wrap=True,
-        highlight=False,
+    reference: Any = OmegaConf.to_container(config.reference)
+    verifier = VisionVerifier(CostModel(resolve(config)), reference)
+    return verify_pages(
+        config, lambda size: verifier.result(size, config.detail, config.tolerance), notes=verifier.notes()
     )
 
 
