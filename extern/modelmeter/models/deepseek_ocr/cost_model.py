@@ -334,7 +334,7 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
 
 
 def check_decoder(sizes: Mapping[str, int]) -> None:
-    """Raise `ModelMeterError` unless every size of a decoder is at least the least that makes sense, and heads divide."""
+    """Raise `ModelMeterError` unless every size of a decoder makes sense, and heads divide."""
     for name, size in sizes.items():
         least = 0 if name == "first_k_dense_replace" else 1
         if size < least:
