@@ -32,6 +32,10 @@ class Execution:
     rel_pos_bias_copied: bool
     """The two terms of relative position are summed over the grid and the sum copied; otherwise the terms are
     flattened first, kept by name, and the sum is used as it is."""
+    sam_norm_kept: bool
+    """A SAM block keeps the result of its second norm by name to its end."""
+    resized_table_kept: bool
+    """The float32 copy of the SAM encoder's position table is kept by name while it is resized and cast."""
     windows_always_padded: bool
     """A grid is padded to whole windows, which copies it, even where nothing is added."""
     layer_norm_2d_fused: bool
@@ -72,6 +76,8 @@ TRANSFORMERS: Final = Execution(
     rel_pos_always_resized=True,
     rel_pos_index_on_host=True,
     rel_pos_bias_copied=True,
+    sam_norm_kept=True,
+    resized_table_kept=False,
     windows_always_padded=True,
     layer_norm_2d_fused=True,
     sam_map_cloned=False,
@@ -98,6 +104,8 @@ PUBLISHED: Final = Execution(
     rel_pos_always_resized=False,
     rel_pos_index_on_host=False,
     rel_pos_bias_copied=False,
+    sam_norm_kept=False,
+    resized_table_kept=True,
     windows_always_padded=False,
     layer_norm_2d_fused=False,
     sam_map_cloned=True,

@@ -391,8 +391,8 @@ class Rotary(nn.Module):  # type: ignore[misc]
         buffer: Any = self.inv_freq
         frequencies = buffer[None, :, None].expand(position_ids.shape[0], -1, 1)
         positions = position_ids[:, None, :].float()
-        angles = (frequencies @ positions).transpose(1, 2)
-        angles = torch.cat((angles, angles), dim=-1)
+        half = (frequencies @ positions).transpose(1, 2)
+        angles = torch.cat((half, half), dim=-1)
         cos = angles.cos()
         sin = angles.sin()
         cos = cos * 1.0

@@ -173,7 +173,6 @@ BAD = [
     ("workload.base_szie=1024", 'did you mean "workload.base_size"'),
     ("workload=gundem", 'there is no such workload; did you mean "gundam"'),
     ("workload=zzz", "the options are tiny, small, base, large, gundam, gundam_m"),
-    ("execution=published", "execution=published is not built yet"),
     ("execution=serving", "execution=serving is not built yet"),
     ("workload.base_size=abc", r"config workload, key workload\.base_size: Value 'abc' .* could not be converted"),
     ("workload.base_size=1000", r"base_size=1000 is no multiple of patch_size=16 .* 992 and 1008"),

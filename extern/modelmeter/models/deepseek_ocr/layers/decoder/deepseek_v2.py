@@ -75,9 +75,10 @@ class DeepseekV2MLP(BaseLayer):
         if share is not None:
             gate_bytes = up_bytes = round(share * self.gate_proj.weight.nbytes)
             down_bytes = round(share * self.forward_memory_weight()) - gate_bytes - up_bytes
-        gate = silu(self.gate_proj(x, ACTIVATION, gate_bytes))
         return self.down_proj(  # type: ignore[no-any-return]
-            mul(gate, self.up_proj(x, ACTIVATION, up_bytes)), ACTIVATION, down_bytes
+            mul(silu(self.gate_proj(x, ACTIVATION, gate_bytes)), self.up_proj(x, ACTIVATION, up_bytes)),
+            ACTIVATION,
+            down_bytes,
         )
 
 

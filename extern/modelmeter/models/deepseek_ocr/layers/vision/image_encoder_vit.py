@@ -59,13 +59,6 @@ class MLPBlock(BaseLayer):
         return self.lin2(hidden_states)  # type: ignore[no-any-return]
 
 
-def relative_coords(side: int, tape: Tape, kind: str) -> ShapeTensor:
-    """The row of a relative position table for each pair of positions [side, side], in memory of `kind`."""
-    q_coords = mul(arange(tape, side, kind).unsqueeze(1), dtype="float32")
-    k_coords = mul(arange(tape, side, kind).unsqueeze(0), dtype="float32")
-    return add(sub(q_coords, k_coords))
-
-
 def get_rel_pos(side: int, rel_pos: Parameter, tape: Tape, execution: Execution) -> ShapeTensor:
     """A relative position table [L, d] as [side, side, d]: resized to 2 * side - 1 rows, then one row a pair."""
     length = 2 * side - 1
@@ -78,9 +71,11 @@ def get_rel_pos(side: int, rel_pos: Parameter, tape: Tape, execution: Execution)
         table = to(table, "float32")
         rel_pos_resized = to(upsample_linear(table.unsqueeze(0).transpose(1, 2), length), rel_pos.dtype)
         rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
-    coords = relative_coords(side, tape, HOST if execution.rel_pos_index_on_host else ACTIVATION)
-    index = to(coords, "int64")
-    return gather(rel_pos_resized, side, side, aten="aten.index.Tensor", index=index)
+    kind = HOST if execution.rel_pos_index_on_host else ACTIVATION
+    q_coords = mul(arange(tape, side, kind).unsqueeze(1), dtype="float32")
+    k_coords = mul(arange(tape, side, kind).unsqueeze(0), dtype="float32")
+    relative_coords = add(sub(q_coords, k_coords))  # [side, side]
+    return gather(rel_pos_resized, side, side, aten="aten.index.Tensor", index=to(relative_coords, "int64"))
 
 
 def product_by_row(query: ShapeTensor, rel_pos: ShapeTensor) -> ShapeTensor:
@@ -113,23 +108,18 @@ class Attention(BaseLayer):
         self.rel_pos_h = self.parameter(2 * input_size[0] - 1, dim // num_heads)
         self.rel_pos_w = self.parameter(2 * input_size[1] - 1, dim // num_heads)
 
-    def relative_terms(self, query: ShapeTensor, height: int, width: int) -> tuple[ShapeTensor, ShapeTensor]:
-        """A term a row [B heads, H, W, H] and a term a column [B heads, H, W, W] of the bias."""
+    def decomposed_rel_pos(self, query: ShapeTensor, height: int, width: int) -> tuple[ShapeTensor, ...]:
+        """The bias: the sum [B heads, H, W, H, W] of a term a row and a term a column, or both terms, flattened."""
         relative_position_height = get_rel_pos(height, self.rel_pos_h, query.tape, self.execution)
         relative_position_width = get_rel_pos(width, self.rel_pos_w, query.tape, self.execution)
         reshaped_query = reshape(query, query.shape[0], height, width, -1)
         rel_h = product_by_row(reshaped_query, relative_position_height)
         rel_w = product_by_column(reshaped_query, relative_position_width)
         if self.execution.rel_pos_bias_copied:
-            return rel_h.unsqueeze(4), rel_w.unsqueeze(3)
+            return (add(rel_h.unsqueeze(4), rel_w.unsqueeze(3)),)
         rel_h = reshape(rel_h, query.shape[0], height * width, height, 1)
         rel_w = reshape(rel_w, query.shape[0], height * width, 1, width)
         return rel_h, rel_w
-
-    def decomposed_rel_pos(self, query: ShapeTensor, height: int, width: int) -> ShapeTensor:
-        """The bias [B heads, H, W, H, W] as the broadcast sum of both terms."""
-        rel_h, rel_w = self.relative_terms(query, height, width)
-        return add(rel_h, rel_w)
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         batch, height, width, _ = hidden_states.shape
@@ -147,9 +137,9 @@ class Attention(BaseLayer):
         batch, height, width = grid
         heads, positions = self.num_heads, height * width
         if self.execution.rel_pos_bias_copied:
-            attn_bias = self.decomposed_rel_pos(query, height, width)
+            (attn_bias,) = self.decomposed_rel_pos(query, height, width)
         else:  # both terms are kept by name
-            rel_h, rel_w = self.relative_terms(query, height, width)
+            rel_h, rel_w = self.decomposed_rel_pos(query, height, width)
             attn_bias = add(rel_h, rel_w)
         attn_bias = reshape(attn_bias, batch, heads, positions, positions)
         query = query.view(batch, heads, positions, -1)
@@ -167,7 +157,7 @@ class Attention(BaseLayer):
         """Scores, bias, softmax in float32 and the weighted sum, one after another."""
         batch, height, width = grid
         attn_weights = matmul(mul(query), key.transpose(-2, -1))  # [B heads, HW, HW]
-        decomposed_rel_pos = self.decomposed_rel_pos(query, height, width)
+        (decomposed_rel_pos,) = self.decomposed_rel_pos(query, height, width)
         decomposed_rel_pos = reshape(decomposed_rel_pos, *attn_weights.shape)
         attn_weights = add(attn_weights, decomposed_rel_pos)
         attn_weights = to(softmax(attn_weights, "float32"), query.dtype)
@@ -221,8 +211,10 @@ class Block(BaseLayer):
         if self.window:
             hidden_states = window_unpartition(hidden_states, self.window, padded, original)
         hidden_states = add(residual, hidden_states)
-        layernorm_output = self.norm2(hidden_states)
-        return add(hidden_states, self.mlp(layernorm_output))
+        if self.execution.sam_norm_kept:
+            layernorm_output = self.norm2(hidden_states)
+            return add(hidden_states, self.mlp(layernorm_output))
+        return add(hidden_states, self.mlp(self.norm2(hidden_states)))
 
 
 class PatchEmbed(BaseLayer):
@@ -278,6 +270,17 @@ class Neck(BaseLayer):
         for step in self.steps:
             hidden_states = step(hidden_states)
         return hidden_states
+
+
+def resize(table: ShapeTensor, grid: GridSize, dtype: str, *, table_kept: bool) -> ShapeTensor:
+    """A position table [1, D, h, w] for another grid, in float32, then in `dtype`.
+
+    table_kept: the float32 copy of the table is kept by name to the end.
+    """
+    if table_kept:
+        table = to(table, "float32")
+        return to(upsample_bicubic(table, *grid), dtype)
+    return to(upsample_bicubic(to(table, "float32"), *grid), dtype)
 
 
 class ImageEncoderViT(BaseLayer):
@@ -336,26 +339,25 @@ class ImageEncoderViT(BaseLayer):
         if pos_embed.shape[1:3] == grid:
             return pos_embed
         pos_embed = pos_embed.permute(0, 3, 1, 2)
-        pos_embed = to(upsample_bicubic(to(pos_embed, "float32"), *grid), self.dtype)
-        return pos_embed.permute(0, 2, 3, 1)
+        resized = resize(pos_embed, grid, self.dtype, table_kept=self.execution.resized_table_kept)
+        return resized.permute(0, 2, 3, 1)
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
         hidden_states = self.patch_embed(pixel_values)  # [B, 3, H, W] -> [B, h, w, D]
         hidden_states = add(hidden_states, self.interpolate_pos_encoding(hidden_states.shape[1:3], hidden_states.tape))
         for block in self.blocks:
             hidden_states = block(hidden_states)
-        if self.execution.sam_map_cloned:
-            return self.downsample_cloned(hidden_states)
+        if self.execution.sam_map_cloned:  # the blocks' result is kept by name
+            return self.downsample(self.neck(hidden_states))
         hidden_states = self.neck(hidden_states)  # -> [B, 256, h, w]
-        hidden_states = self.net_2(hidden_states)  # -> [B, 512, h/2, w/2]
-        return self.net_3(hidden_states)  # type: ignore[no-any-return]  # -> [B, 1024, h/4, w/4]
+        return self.downsample(hidden_states)
 
-    def downsample_cloned(self, x: ShapeTensor) -> ShapeTensor:
-        """Neck and strided convolutions with every map kept by name, and one of them cloned."""
-        neck_output = self.neck(x)
+    def downsample(self, neck_output: ShapeTensor) -> ShapeTensor:
+        """Two strided convolutions, [B, 256, h, w] -> [B, 1024, h/4, w/4]."""
         conv2_output = self.net_2(neck_output)
-        conv3_output = self.net_3(clone(conv2_output))
-        return conv3_output  # type: ignore[no-any-return]
+        if self.execution.sam_map_cloned:
+            return self.net_3(clone(conv2_output))  # type: ignore[no-any-return]
+        return self.net_3(conv2_output)  # type: ignore[no-any-return]
 
 
 def check_view_side(who: str, side: object, patch_size: int) -> None:
