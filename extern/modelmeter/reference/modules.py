@@ -193,8 +193,9 @@ def text_config(**architecture: int) -> UnlimitedOcrTextConfig:
     sizes: dict[str, Any] = {**ARCHITECTURE, **architecture}
     try:
         return UnlimitedOcrTextConfig(layer_types=["full_attention"] * sizes["num_hidden_layers"], **sizes)
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise ModelMeterError(f"reference: transformers takes no such decoder: {error}") from error
+    except Exception as error:  # the library's own validation errors have no common type
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+        raise ModelMeterError(f"reference: transformers takes no such decoder: {reason}") from error
 
 
 class VisionReference(nn.Module):  # type: ignore[misc]

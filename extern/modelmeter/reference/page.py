@@ -49,9 +49,6 @@ from modelmeter.reference.modules import (
 #: positions of which the head makes logits, and the library's name for it; none: the head does not run
 LOGITS_TO_KEEP: Mapping[str, int | None] = {"last": 1, "all": 0, "none": None}
 
-#: the library's placeholder token, where the vocabulary reaches it
-IMAGE_TOKEN_ID = 128815
-
 #: elements that the rows of a grouped product's operands must be a multiple of, 16 bytes of half precision
 GROUPED_ALIGNMENT_ELEMS = 8
 
@@ -79,11 +76,10 @@ class PageGeometry:
 
 @dataclass(frozen=True, kw_only=True)
 class PageInputs:
-    """Keyword arguments of the model for some pages, on the meta device, and the placeholders in their token ids."""
+    """What the processor gives for some pages: token ids [B, T], with their values, and the image arguments on meta."""
 
-    input_ids: Tensor
+    token_ids: Tensor
     images: Mapping[str, Any]
-    placeholders: int
 
 
 class PageReference:
@@ -100,7 +96,7 @@ class PageReference:
         if dtype != "bfloat16":
             accept_every_dtype()
         with on_meta(dtype):
-            config = UnlimitedOcrConfig(text_config=text, image_token_id=min(IMAGE_TOKEN_ID, text.vocab_size - 1))
+            config = UnlimitedOcrConfig(text_config=text)
             build: Any = modeling_unlimited_ocr.UnlimitedOcrForConditionalGeneration._from_config
             self.model = build(config, attn_implementation=implementation, experts_implementation="grouped_mm")
         self.model.eval()
@@ -128,7 +124,7 @@ class PageReference:
                 f"reference: {kv_heads} KV heads for {heads} heads in float32: no fused kernel takes them; "
                 "measure bfloat16 or float16."
             )
-        if text.head_dim % BIAS_ALIGNMENT_ELEMS:
+        if self.attention == "flash" and text.head_dim % BIAS_ALIGNMENT_ELEMS:
             raise ModelMeterError(
                 f"reference: heads of {text.head_dim} elements are no multiple of {BIAS_ALIGNMENT_ELEMS}: a GPU's "
                 "fused kernel pads them, which is not modelled; change hidden_size or num_attention_heads."
@@ -160,14 +156,8 @@ class PageReference:
         return self._inputs(prompts, 0, prompt_tokens, {})
 
     def _inputs(self, pages: int, placeholders: int, prompt_tokens: int, images: Mapping[str, Any]) -> PageInputs:
-        image_token = self.config.image_token_id
-        begin, text = 0, 1  # any other tokens: their values cost nothing
-        row = [begin][:prompt_tokens] + [image_token] * placeholders + [text] * max(prompt_tokens - 1, 0)
-        return PageInputs(
-            input_ids=torch.tensor([row] * pages, dtype=torch.long).to("meta"),
-            images=images,
-            placeholders=pages * placeholders,
-        )
+        row = token_row(placeholders, prompt_tokens, self.config.image_token_id)
+        return PageInputs(token_ids=torch.tensor([row] * pages, dtype=torch.long), images=images)
 
     def _pixels(self, views: int, side: int) -> Tensor:
         return torch.empty(views, 3, side, side, dtype=self.dtype, device="meta")
@@ -176,25 +166,30 @@ class PageReference:
 
     def vision(self, inputs: PageInputs) -> Measurement:
         """The vision part alone, `get_image_features`: pixels -> the image tokens of each page."""
+        made: list[int] = []
 
         def call() -> None:
             outputs = self.model.model.get_image_features(**inputs.images, return_dict=True)
-            _check_features(outputs.pooler_output, inputs.placeholders)
+            made.extend(features.shape[0] for features in outputs.pooler_output)
 
-        with _without_value_checks():
-            return measure(self.roots, call)
+        measured = measure(self.roots, call)
+        self._check_features(inputs, sum(made))
+        return measured
 
     def prefill(self, inputs: PageInputs, *, experts_hit: int, head: str = "last") -> tuple[Measurement, DynamicCache]:
         """The prompt's pass, its image included, and the cache that it filled."""
         self.check_decoder()
         cache = DynamicCache(config=self.config.text_config)
+        input_ids = inputs.token_ids.to("meta")
+        made: list[int] = []
 
         def call() -> None:
-            outputs = self._forward(head, input_ids=inputs.input_ids, past_key_values=cache, **inputs.images)
-            if inputs.images:
-                _check_features(outputs.image_hidden_states, inputs.placeholders)
+            outputs = self._forward(head, input_ids=input_ids, past_key_values=cache, **inputs.images)
+            made.extend(features.shape[0] for features in outputs.image_hidden_states or ())
 
-        return self._measure(call, cache, experts_hit), cache
+        measured = self._measure(call, cache, experts_hit)
+        self._check_features(inputs, sum(made))
+        return measured, cache
 
     def decode_step(self, cache: DynamicCache, *, pages: int = 1, experts_hit: int, head: str = "last") -> Measurement:
         """One step over the cache, which grows by one position."""
@@ -208,6 +203,16 @@ class PageReference:
         if kept is None:
             return self.model.model(**arguments, use_cache=True, return_dict=True)
         return self.model(**arguments, use_cache=True, logits_to_keep=kept, return_dict=True)
+
+    def _check_features(self, inputs: PageInputs, made: int) -> None:
+        """The model's own check, made up for on real token ids: one image feature for every placeholder."""
+        width = self.config.text_config.hidden_size
+        anything = torch.empty(1)  # of features and embeddings, the check looks at the sizes only
+        embeddings = anything.expand(*inputs.token_ids.shape, width)
+        try:
+            self.model.model.get_placeholder_mask(inputs.token_ids, embeddings, anything.expand(made, width))
+        except ValueError as error:
+            raise ModelMeterError(f"reference: transformers' model refuses the page: {error}") from error
 
     def _measure(self, call: Callable[[], object], cache: DynamicCache, experts_hit: int | None) -> Measurement:
         with _without_value_checks():
@@ -248,6 +253,12 @@ def published_part(path: str) -> str:
     return next((name for ours, name in _PARTS.items() if path == ours or path.startswith(f"{ours}.")), "")
 
 
+def token_row(placeholders: int, prompt_tokens: int, image_token: int) -> list[int]:
+    """Token ids of one page: the begin token, the placeholders, the text. Other values than these cost the same."""
+    begin, text = 0, 1
+    return [begin][:prompt_tokens] + [image_token] * placeholders + [text] * max(prompt_tokens - 1, 0)
+
+
 def placeholder_tokens(global_side: int, crop_side: int, grid: Sequence[int], crops: int) -> int:
     """Placeholders that transformers' processor puts into the prompt for one page, by the processor's own method."""
     token = "<image>"
@@ -256,13 +267,6 @@ def placeholder_tokens(global_side: int, crop_side: int, grid: Sequence[int], cr
     page = {"patches_grid": [grid], "num_local_patches": [crops]}
     sizes = {"size": {"height": global_side, "width": global_side}, "tile_size": crop_side or global_side}
     return len(replace(processor, page, 0, **sizes)) // len(token)
-
-
-def _check_features(features: Sequence[Tensor], placeholders: int) -> None:
-    """What the model itself checks by value, which meta tensors do not have: one feature for every placeholder."""
-    made = sum(int(page.shape[0]) for page in features)
-    if made != placeholders:
-        raise ModelMeterError(f"reference: the model made {made} image features for {placeholders} placeholder tokens.")
 
 
 @contextmanager

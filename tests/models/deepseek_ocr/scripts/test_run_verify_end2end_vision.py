@@ -3,16 +3,25 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Row
+from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import VisionTower
+from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end_vision
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row
+from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
+from modelmeter.operators import clone
 from modelmeter.report.files import write_whole
 
-PROGRAM = "modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision"
+REFERENCE = {"name": "transformers", "folder": "", "trust_remote_code": False}
+PROGRAM = run_verify_end2end_vision.__name__
 
 
 def verify(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +52,14 @@ def test_pages_good_and_bad(tmp_path: Path) -> None:
     modules = {module["name"]: module for module in page["modules"]}
     assert modules["crops.sam_model"]["analytic_flops"] == modules["crops.sam_model"]["measured_flops"] == 1953724760064
     assert {"global.sam_model.blocks.11", "crops.vision_model.transformer.layers.23"} <= modules.keys()
+    peak = {"analytic": 855_244_800, "measured": 855_244_800, "difference": 0}  # MEASURING, section 7
+    assert modules["crops.sam_model"]["activation_peak_bytes"] == peak
+    one_view = ("global.sam_model", "global.vision_model", "global.projector")
+    joined = 2 * 256 * 2048 * 2  # the two towers' features, read and written side by side
+    assert sum(modules[name]["io_bytes"]["measured"] for name in one_view) + joined == 13_513_631_888
+    stage = page["stages"]["vision"]
+    assert stage["io_bytes"]["difference"] == stage["activation_peak_bytes"]["difference"] == 0
+    assert stage["peak_operator"] == {"analytic": "aten.clone.default", "measured": "aten.clone.default"}
     assert page["stage_cost"]["tensor_core_flops"] == 3468866060288
     assert (result["worst_difference"], result["tolerance"]) == (0, 0.0)
     assert len(result["bad_pages"]) == 3
@@ -72,12 +89,13 @@ def test_the_bundled_pages_agree(tmp_path: Path) -> None:
         (("vision.clip.num_layers=3", "sizes=[[9,9]]"), "measures the published architecture only"),
     ],
 )
-def test_nothing_to_verify(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
-    done = verify(tmp_path, *arguments)
-    assert done.returncode == 2
-    assert text in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run" / "verify.json").exists()
+def test_nothing_to_verify(
+    arguments: tuple[str, ...], text: str, program: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(run_verify_end2end_vision, *arguments) == (2, None)
+    errors = capsys.readouterr().err
+    assert text in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
 def row(analytic: int, measured: int, shape: tuple[int, ...] = (1,)) -> Row:
@@ -91,6 +109,36 @@ def test_what_agrees() -> None:
     assert not row(102, 100).agrees(0.01)
     assert not row(1, 0).agrees(1e9)  # nothing measured as zero passes
     assert not row(100, 100, (2,)).agrees(1)
+
+
+def test_rows_hold_traffic_and_peak_too() -> None:
+    agreeing, differing = Compared(5, 5), Compared(5, 6)
+    for name in ("io", "peak"):
+        assert replace(row(1, 1), **{name: agreeing}).agrees(0)
+        assert not replace(row(1, 1), **{name: differing}).agrees(0)
+
+
+def test_other_code_is_compared_by_its_flops_only(tmp_path: Path) -> None:
+    builders = "from torch import nn\ndef build_sam_vit_b(): return nn.Identity()\nbuild_clip_l = build_sam_vit_b\n"
+    (tmp_path / "deepencoder.py").write_text(builders + "def MlpProjector(cfg): return nn.Identity()\n")
+    reference = {"name": "published", "folder": str(tmp_path), "trust_remote_code": True}
+    verifier = VisionVerifier(load_cost_model(), reference)
+    assert not verifier.same_code
+    assert verifier.notes() == [
+        "traffic and peaks are not compared: the reference is other code than execution=transformers."
+    ]
+    assert verifier.stages(verifier.cost_model.page(9, 9)) == []
+
+
+def test_a_wrong_peak_of_the_stage_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = VisionTower.forward
+    monkeypatch.setattr(VisionTower, "forward", lambda self, pixels: plain(self, clone(pixels)))
+    verifier = VisionVerifier(load_cost_model(["workload=tiny"]), REFERENCE)
+    page = verifier.cost_model.page(9, 9)
+    stage = verifier.stages(page)[0]
+    assert not stage.agrees(0)
+    assert stage.compared["activation_peak_bytes"].difference == 3 * 512 * 512 * 2
+    assert all(each.agrees(0) for each in verifier.rows(page, "modules"))  # each part alone is as it was
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:

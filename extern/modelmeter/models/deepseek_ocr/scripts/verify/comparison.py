@@ -99,13 +99,13 @@ class StageRow:
         """Everything that is compared, but for the operator at the peak."""
         return list(self.compared.values())
 
-    def agrees(self, tolerance: float) -> bool:
-        """Whether every difference is within `tolerance` of the measured value, and the peak at the same operator.
+    def same_operator(self, tolerance: float) -> bool:
+        """Whether both reach the peak at the same operator; a tolerance lets it differ, as it lets the peaks."""
+        return self.peak_operator[0] == self.peak_operator[1] or tolerance > 0
 
-        The operator may differ where the tolerance lets the peaks differ.
-        """
-        same_operator = self.peak_operator[0] == self.peak_operator[1] or tolerance > 0
-        return same_operator and all(each.agrees(tolerance) for each in self.figures())
+    def agrees(self, tolerance: float) -> bool:
+        """Whether every difference is within `tolerance` of the measured value, and the peak at the same operator."""
+        return self.same_operator(tolerance) and all(each.agrees(tolerance) for each in self.figures())
 
     def entry(self) -> dict[str, Any]:
         """The stage in verify.json."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -116,7 +117,7 @@ def page_line(size: PageSize, page: PageCost) -> str:
     """What every program prints above a page's tables."""
     layout, tokens = page.layout, page.tokens
     return (
-        f"\n{size.source}: {size.width} x {size.height} pixels, grid {layout.w_crop}x{layout.h_crop}, "
+        f"\n{escape(size.source)}: {size.width} x {size.height} pixels, grid {layout.w_crop}x{layout.h_crop}, "
         f"{layout.num_views_total} views, {tokens.total} image tokens "
         f"(global {tokens.global_tokens}, crops {tokens.crop_tokens})"
     )
@@ -167,7 +168,7 @@ def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], n
     figures = sum(len(row.figures()) for row in compared)
     out.print(
         f"{len(entries)} of {len(pages)} pages verified, {figures} figures, "
-        f"worst difference {summary['worst_difference']} (tolerance {tolerance}) -> {path}",
+        f"worst difference {summary['worst_difference']} (tolerance {tolerance}) -> {escape(str(path))}",
         soft_wrap=True,
     )
     if not entries:
@@ -225,17 +226,21 @@ def memory_table(title: str, rows: Sequence[Row], tolerance: float) -> Table:
 
 
 def stage_table(title: str, rows: Sequence[StageRow], tolerance: float) -> Table:
-    """Analytic and measured figures of stages, and the operator at the peak; without what is 0 on both sides."""
+    """Analytic and measured figures of stages; without what is 0 on both sides."""
     table = figure_table(title, ("stage", "figure"), ("",))
     for row in rows:
         for name, compared in row.compared.items():
             if compared.analytic or compared.measured:
                 table.add_row(row.name, LABELS[name], *cells(compared), verdict(compared.agrees(tolerance)))
-        analytic, measured = row.peak_operator
-        operators = (analytic.removeprefix("aten."), measured.removeprefix("aten."))
-        agrees = analytic == measured or tolerance > 0
-        table.add_row(row.name, "operator at the peak", *operators, "", verdict(agrees), end_section=True)
+        table.add_section()
     return table
+
+
+def peak_line(row: StageRow, tolerance: float) -> str:
+    """Where a stage reaches its activation peak, by the cost model and as measured."""
+    (analytic, measured), (path, measured_path) = row.peak_operator, row.peak_path
+    same = verdict(row.same_operator(tolerance))
+    return f"{row.name}: peak at {path} ({analytic}), measured at {measured_path} ({measured}): {same}"
 
 
 def console() -> Console:

@@ -37,6 +37,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     figure_table,
     page_entry,
     page_line,
+    peak_line,
     run,
     stage_table,
     verdict,
@@ -100,7 +101,7 @@ class PageVerifier:
         pages, head = geometry.pages, cost_model.head
         inputs = reference.inputs(geometry)
         vision = reference.vision(inputs)
-        tokens = inputs.input_ids.numel()
+        tokens = inputs.token_ids.numel()
         prefill, kv_cache = reference.prefill(inputs, experts_hit=self._experts_hit(tokens), head=head)
         seq_lens = [kv_cache.get_seq_length()]
         steps = []
@@ -187,7 +188,9 @@ class PageVerifier:
                 page_line(size, page),
                 module_table(modules, tolerance),
                 stage_table("stages", stages, tolerance),
-                f"decode, step by step: {agreeing} of {len(steps)} steps agree ({seq_len} positions before the first)",
+                *(peak_line(stage, tolerance) for stage in stages),
+                f"decode, step by step: {agreeing} of {len(steps)} steps agree "
+                f"({seq_len} positions before the first)",
                 *([stage_table("decode steps that differ", wrong, tolerance)] if wrong else []),
             ],
         )

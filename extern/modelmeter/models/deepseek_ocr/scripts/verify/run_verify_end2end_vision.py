@@ -31,6 +31,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     memory_table,
     page_entry,
     page_line,
+    peak_line,
     run,
     stage_table,
     verify_pages,
@@ -113,6 +114,7 @@ class VisionVerifier:
                 comparison_table("vision", rows, tolerance),
                 *([memory_table("vision, bytes, each module alone", rows, tolerance)] if self.same_code else []),
                 *([stage_table("vision stage", stages, tolerance)] if stages else []),
+                *(peak_line(stage, tolerance) for stage in stages),
                 line,
             ],
         )

@@ -1,0 +1,297 @@
+"""run_verify_end2end: whole pages against transformers' whole model, and the program as a user runs it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.models.deepseek_ocr.layers.core import deepseek_ocr_model
+from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import LMHead
+from modelmeter.models.deepseek_ocr.layers.llama import attention as llama_attention
+from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end, run_verify_end2end_vision
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, StageRow
+from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import PageVerifier
+from modelmeter.operators import add, clone
+from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
+
+LETTER = (1275, 1650)
+#: one dense and one MoE layer: where the architecture is not the point
+SMALL = ("decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+#: a page of one small view
+TINY = (*SMALL, "workload=tiny", "workload.image_size=320")
+
+
+def verified(size: tuple[int, int], *overrides: str, output_tokens: int = 10) -> PageVerifier:
+    """Hold every figure of a page against the real model: differences of 0, and the same operators in order."""
+    verifier = PageVerifier(load_cost_model(overrides), output_tokens)
+    page = verifier.cost_model.page(*size, output_tokens)
+    modules = [row for rows in verifier.modules(page).values() for row in rows]
+    stages, steps = verifier.stages(page), verifier.steps(page)
+    assert len(steps) == output_tokens
+    for row in (*modules, *stages, *steps):
+        assert row.agrees(0), row
+    for stage, row in zip((page.vision, page.prefill, page.decode), stages, strict=True):
+        listed = [each for name, rows in verifier.modules(page).items() if name == row.name for each in rows]
+        assert sum(each.analytic_flops for each in listed) == stage.tensor_core_flops
+        assert sum(each.measured_flops for each in listed) == row.compared["tensor_core_flops"].measured
+    return verifier
+
+
+@pytest.mark.parametrize("mode", ["tiny", "small", "base", "large", "gundam", "gundam_m"])
+def test_modes(mode: str) -> None:
+    verified(LETTER, *SMALL, f"workload={mode}")
+
+
+GRIDS = {(1, 2): (600, 1200), (3, 2): (1650, 1100), (3, 3): (1500, 1500), (1, 9): (500, 4500)}
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_grids(grid: tuple[int, int]) -> None:
+    verifier = verified(GRIDS[grid], *SMALL, output_tokens=2)
+    assert verifier.cost_model.page(*GRIDS[grid]).layout[1:] == grid
+
+
+ARCHITECTURES = [
+    ("num_hidden_layers=1", "first_k_dense_replace=0"),
+    ("num_hidden_layers=3", "first_k_dense_replace=2", "intermediate_size=1000"),
+    ("first_k_dense_replace=2",),
+    ("num_attention_heads=20", "num_key_value_heads=20", "moe_intermediate_size=96"),
+    ("num_key_value_heads=2", "vocab_size=77"),
+    ("num_key_value_heads=1", "n_routed_experts=5", "num_experts_per_tok=5"),
+    ("n_routed_experts=16", "num_experts_per_tok=1", "n_shared_experts=1"),
+    ("hidden_size=512", "num_attention_heads=8", "num_key_value_heads=4", "n_shared_experts=3"),
+]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=" ".join)
+def test_architectures(architecture: tuple[str, ...]) -> None:
+    overrides = [f"decoder.{each}" for each in architecture]
+    if architecture[0] == "hidden_size=512":
+        overrides.append("vision.projector.n_embed=512")
+    verified(LETTER, *TINY, *overrides, output_tokens=2)
+
+
+RUNTIMES = [
+    ("runtime.head=all", "runtime.batch_size=2"),
+    ("runtime.head=none",),
+    ("runtime.attention=eager", "runtime.batch_size=3"),
+    ("runtime.attention=eager", "runtime.dtype=float16"),
+    ("runtime.dtype=float32",),
+    ("runtime.dtype=float16", "runtime.experts_hit=9"),
+    ("runtime.prompt_tokens=3000",),  # the decoder's part is the peak of the prefill
+    ("runtime.prompt_tokens=0",),
+]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=" ".join)
+def test_runtimes(runtime: tuple[str, ...]) -> None:
+    verified(LETTER, *TINY, *runtime, output_tokens=2)
+
+
+def test_a_batch_of_pages_with_crops() -> None:
+    verified((600, 1200), *SMALL, "workload.image_size=320", "runtime.batch_size=2", output_tokens=1)
+
+
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+def test_every_operator_in_order(attention: str) -> None:
+    """FLOPs may agree by chance; here each operator's name and bytes stand beside the real one's."""
+    overrides = (*SMALL, "workload.base_size=512", "workload.image_size=320", f"runtime.attention={attention}")
+    verifier = PageVerifier(load_cost_model(overrides), 1)
+    page = verifier.cost_model.page(*LETTER, 1)
+    measured = verifier.measured(page)
+    seq_len = verifier.cost_model.seq_len(page.layout)
+    walks = {
+        "prefill": (verifier.cost_model._prefill_walk(seq_len, page.layout)[0], measured.prefill),
+        "decode": (verifier.cost_model._step_walk(seq_len)[0], measured.steps[0]),
+    }
+    for walk, real in walks.values():
+        analytic = [(each.aten, each.bytes_read, each.bytes_written) for each in walk.records()]
+        assert analytic == [
+            (each.operator, each.traffic.read_bytes, each.traffic.written_bytes) for each in real.operator_traffic
+        ]
+
+
+def test_no_output_is_a_page_without_steps() -> None:
+    verifier = verified(LETTER, *TINY, output_tokens=0)
+    page = verifier.cost_model.page(*LETTER)
+    decode = verifier.stages(page)[2]
+    assert decode.compared["kv_bytes"].measured == page.prefill.kv_bytes > 0
+
+
+def test_equal_layouts_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = verified(LETTER, *TINY, output_tokens=1)
+    monkeypatch.setattr(type(verifier.reference), "prefill", None)
+    assert all(row.agrees(0) for row in verifier.stages(verifier.cost_model.page(640, 480, 1)))
+
+
+# -- the program ----------------------------------------------------------------------------------------------------
+
+
+def test_the_published_model_as_a_user_runs_it(tmp_path: Path) -> None:
+    module = run_verify_end2end.__name__
+    command = [sys.executable, "-m", module, f"hydra.run.dir={tmp_path / 'run'}", "sizes=[[1275,1650]]"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "grid 2x3, 7 views, 903 image tokens" in done.stdout
+    assert "10 of 10 steps agree (913 positions before the first)" in done.stdout
+    assert "differs" not in done.stdout
+    result = json.loads((tmp_path / "run" / "verify.json").read_text())
+    assert (result["schema_version"], result["worst_difference"], result["bad_pages"]) == (1, 0, [])
+    page = result["pages"][0]
+    assert (page["seq_len"], page["output_tokens"]) == (913, 10)
+    modules = {(module["stage"], module["name"]): module for module in page["modules"]}
+    prefill = [modules["prefill", name]["measured_flops"] for name in ("layers (dense)", "layers (MoE)")]
+    assert sum(prefill) == 797_349_048_320  # FACTS: a prefill of 913 without head
+    assert modules["prefill", "lm_head"]["measured_flops"] == 2 * 1280 * 129_280
+    assert modules["vision", "crops.sam_model"]["analytic_flops"] == 1_953_724_760_064
+    position_bytes = 12 * 2 * 10 * 128 * 2
+    for stage, seq_len in (("prefill", 913), ("decode", 923)):
+        kv_bytes = seq_len * position_bytes
+        figures = page["stages"][stage]
+        assert figures["kv_bytes"] == {"analytic": kv_bytes, "measured": kv_bytes, "difference": 0}
+        assert figures["seq_len"] == {"analytic": seq_len, "measured": seq_len, "difference": 0}
+        assert figures["peak_operator"]["analytic"] == figures["peak_operator"]["measured"]
+    steps = page["steps"]
+    assert [step["context"] for step in steps] == list(range(913, 923))
+    after_903, more = 872_775_680, 12 * 4 * 1280  # FACTS: a step after 903; each position more
+    assert [step["tensor_core_flops"]["measured"] for step in steps] == [
+        after_903 + more * (10 + index) + 2 * 1280 * 129_280 for index in range(10)
+    ]
+    assert page["stage_cost"]["total"]["kv_bytes"] == 923 * position_bytes
+
+
+def test_pages_good_and_bad(tmp_path: Path, program: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    status, result = program(run_verify_end2end, *TINY, "sizes=[[9,9],[0,9]]", f"images=[{broken}]", "output_tokens=1")
+    assert status == 1
+    assert [page["source"] for page in result["pages"]] == ["9x9"]
+    assert len(result["bad_pages"]) == 2
+    errors = capsys.readouterr().err
+    assert "broken.png" in errors
+    assert "Traceback" not in errors
+
+
+def test_only_bad_pages_verify_nothing(tmp_path: Path, program: Callable[..., Any]) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for module in (run_verify_end2end, run_verify_end2end_vision):
+        status, result = program(module, f"images=[{tmp_path / 'broken.png'}]")
+        assert status == 2
+        assert result["pages"] == []
+        assert "broken.png" in result["bad_pages"][0]["error"]
+
+
+def test_a_context_beyond_the_limit_is_a_bad_page(program: Callable[..., Any]) -> None:
+    status, result = program(run_verify_end2end, *TINY, "sizes=[[9,9]]", "decoder.max_position_embeddings=50", "output_tokens=10")
+    assert status == 2
+    assert "output_tokens may be up to 9" in result["bad_pages"][0]["error"]
+
+
+UNUSABLE = [
+    ("output_tokens=-1", "output_tokens=-1 is no number of tokens"),
+    ("output_tokens=ten", "output_tokens='ten' is no number of tokens"),
+    ("tolerance=-1", "tolerance=-1 is no share"),
+    ("output_token=1", 'did you mean "output_tokens"'),
+    ("decoder.num_attention_heads=30", "num_attention_heads=30"),
+    ("decoder.num_experts_per_tok=65", "num_experts_per_tok=65 is more than n_routed_experts=64"),
+    ("decoder.num_key_value_heads=5 runtime.attention=eager", "eager with 5 KV heads for 10 heads cannot run"),
+    ("decoder.moe_intermediate_size=900", "moe_intermediate_size=900 is no multiple of 8"),
+    ("runtime.experts_hit=uniform", "experts_hit=uniform is an assumption"),
+    ("runtime.head=first", "head=first is unknown"),
+    ("vision.clip.num_layers=3", "measures the published architecture only"),
+    ("sizes=[]", "there is no page; give images="),
+]
+
+
+@pytest.mark.parametrize("overrides, text", UNUSABLE, ids=[each[0] for each in UNUSABLE])
+def test_unusable_input(
+    overrides: str, text: str, program: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, result = program(run_verify_end2end, "sizes=[[9,9]]", *overrides.split())
+    assert (status, result) == (2, None)
+    errors = capsys.readouterr().err
+    assert text in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def more_flops(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = LMHead.forward
+
+    def twice(self: LMHead, hidden_states: ShapeTensor) -> ShapeTensor:
+        plain(self, hidden_states)
+        return plain(self, hidden_states)
+
+    monkeypatch.setattr(LMHead, "forward", twice)
+
+
+def more_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = deepseek_ocr_model.placeholder_mask
+    monkeypatch.setattr(deepseek_ocr_model, "placeholder_mask", lambda ids: plain(add(ids)))
+
+
+def higher_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = deepseek_ocr_model.placeholder_mask
+    held: list[ShapeTensor] = []
+
+    def holding(ids: ShapeTensor) -> ShapeTensor:
+        held.append(add(ids))  # lives on through the whole stage
+        return plain(ids)
+
+    monkeypatch.setattr(deepseek_ocr_model, "placeholder_mask", holding)
+
+
+def smaller_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama_attention, "KV", ACTIVATION)
+
+
+def another_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = LMHead.forward
+    monkeypatch.setattr(LMHead, "forward", lambda self, x: plain(self, clone(x)))
+
+
+MUTATIONS = [more_flops, more_traffic, higher_peak, smaller_cache, another_operator]
+
+
+@pytest.mark.parametrize("mutate", MUTATIONS)
+def test_a_wrong_model_is_found(
+    mutate: Callable[[pytest.MonkeyPatch], None],
+    program: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mutate(monkeypatch)
+    status, result = program(run_verify_end2end, *TINY, "sizes=[[9,9]]", "output_tokens=1", "runtime.prompt_tokens=900")
+    assert status == 1
+    assert "differs" in capsys.readouterr().out
+    assert result["worst_difference"] > 0
+
+
+def test_a_tolerance_lets_small_differences_pass(program: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    more_traffic(monkeypatch)
+    status, result = program(run_verify_end2end, *TINY, "sizes=[[9,9]]", "output_tokens=0", "tolerance=1e-3")
+    assert status == 0
+    assert result["worst_difference"] > 0
+
+
+def test_a_note_says_what_a_gpu_does_otherwise(program: Callable[..., Any]) -> None:
+    overrides = ("runtime.dtype=float16", "runtime.attention=eager", "output_tokens=0")
+    status, result = program(run_verify_end2end, *TINY, "sizes=[[9,9]]", *overrides)
+    assert status == 0
+    assert result["notes"][0].startswith("float16 with attention=eager")
+
+
+def test_what_agrees() -> None:
+    assert Compared(101, 100).agrees(0.01)
+    assert not Compared(102, 100).agrees(0.01)
+    assert not Compared(1, 0).agrees(1e9)
+
+    def stage(operator: str) -> StageRow:
+        return StageRow(name="x", compared={}, peak_operator=("aten.mm", operator), peak_path=("", ""))
+
+    assert stage("aten.mm").agrees(0)
+    assert not stage("aten.add").agrees(0)

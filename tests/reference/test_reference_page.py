@@ -1,0 +1,183 @@
+"""transformers' whole model on a page: its inputs, its parts, what is refused, and instruments that do not disturb."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from transformers.models.unlimited_ocr import modeling_unlimited_ocr
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.reference.flops import measure_flops
+from modelmeter.reference.fused_attention import FusedAttention
+from modelmeter.reference.measurement import measure
+from modelmeter.reference.memory import LiveSet
+from modelmeter.reference.modules import cache_tensors
+from modelmeter.reference.page import (
+    PageGeometry,
+    PageReference,
+    module_flops,
+    placeholder_tokens,
+    published_part,
+    token_row,
+)
+from modelmeter.reference.traffic import TrafficMeter
+
+TINY: dict[str, int] = {"num_hidden_layers": 2, "vocab_size": 500, "n_routed_experts": 8, "num_experts_per_tok": 2}
+reference = cache(PageReference)
+
+#: global side, crop side, columns, rows: placeholders by hand (rows of tokens with a newline each, and a separator)
+PLACEHOLDERS = {
+    (1024, 640, 2, 3): 17 * 16 + 1 + (2 * 10 + 1) * 30,
+    (1280, 1024, 3, 1): 21 * 20 + 1 + (3 * 16 + 1) * 16,
+    (512, 0, 1, 1): 9 * 8 + 1,
+    (656, 400, 1, 2): 12 * 11 + 1 + (7 + 1) * 14,  # a remainder of the patch grid makes one more token a side
+}
+
+
+@pytest.mark.parametrize("size", PLACEHOLDERS, ids=str)
+def test_inputs_are_what_the_processor_makes(size: tuple[int, int, int, int]) -> None:
+    global_side, crop_side, columns, rows = size
+    crops = columns * rows if columns * rows > 1 else 0
+    assert placeholder_tokens(global_side, crop_side, [columns, rows], crops) == PLACEHOLDERS[size]
+    page = PageGeometry(pages=2, global_side=global_side, crop_side=crop_side, columns=columns, rows=rows)
+    inputs = reference(**TINY).inputs(page)
+    assert inputs.token_ids.shape == (2, PLACEHOLDERS[size] + 10)
+    assert inputs.images["pixel_values"].shape == (2, 3, global_side, global_side)
+    assert inputs.images["patches_grid"] == [[columns, rows]] * 2
+    assert inputs.images["num_local_patches"] == [crops] * 2
+    if crops:
+        assert inputs.images["pixel_values_local"].shape == (2 * crops, 3, crop_side, crop_side)
+    else:
+        assert "pixel_values_local" not in inputs.images
+
+
+def test_the_image_stands_behind_the_begin_token() -> None:
+    assert token_row(3, 4, 9) == [0, 9, 9, 9, 1, 1, 1]
+    assert token_row(2, 1, 9) == [0, 9, 9]
+    assert token_row(1, 0, 9) == [9]
+
+
+@pytest.mark.parametrize("stage", ["vision", "prefill"])
+def test_one_placeholder_less_is_refused_by_the_models_own_check(stage: str) -> None:
+    whole = reference(**TINY)
+    inputs = whole.inputs(PageGeometry(global_side=320))  # 5 * 6 + 1 image tokens
+    short = replace(inputs, token_ids=inputs.token_ids[:, :31])  # the begin token and 30 of them
+    with pytest.raises(ModelMeterError, match="do not match, tokens: 30, features: 31"):
+        whole.vision(short) if stage == "vision" else whole.prefill(short, experts_hit=8)
+
+
+def test_the_models_own_check_is_back_after_a_measurement() -> None:
+    before: Any = vars(modeling_unlimited_ocr)["torch_compilable_check"]
+    whole = reference(**TINY)
+    whole.prefill(whole.text_inputs(3), experts_hit=6)
+    with pytest.raises(ModelMeterError, match="cannot run this on the meta device"):
+        whole.prefill(replace(whole.text_inputs(3), token_ids=torch.zeros(1, 3, 3, dtype=torch.long)), experts_hit=6)
+    assert vars(modeling_unlimited_ocr)["torch_compilable_check"] is before
+
+
+def test_parts_of_a_page_by_branch() -> None:
+    whole = reference(**TINY)
+    inputs = whole.inputs(PageGeometry(global_side=1024, crop_side=640, columns=2, rows=3))
+    measured = whole.vision(inputs)
+    assert module_flops(measured) == {
+        "global.sam_model": 976_909_172_736,
+        "global.vision_model": 161_715_683_328,
+        "global.projector": 1_342_177_280,
+        "crops.sam_model": 1_953_724_760_064,
+        "crops.vision_model": 372_028_538_880,
+        "crops.projector": 3_145_728_000,
+    }
+    assert sum(module_flops(measured).values()) == measured.flops
+
+
+def test_names_of_parts() -> None:
+    assert published_part("language_model.layers.11.mlp.experts") == "layers.11"
+    assert published_part("language_model.norm") == "norm"
+    assert published_part("vision_tower.sam_encoder.neck.conv1") == "sam_model"
+    assert published_part("language_model.normal") == published_part("") == published_part("vision_tower") == ""
+
+
+def test_a_prompt_and_its_steps() -> None:
+    """Published figures of the decoder, head left out; the cache that the library really holds."""
+    whole = reference()
+    prefill, kv_cache = whole.prefill(whole.text_inputs(903), experts_hit=64, head="none")
+    position_bytes = 12 * 2 * 10 * 128 * 2
+    assert prefill.flops == 788_060_958_720
+    assert (prefill.kv_bytes, kv_cache.get_seq_length()) == (903 * position_bytes, 903)
+    step = whole.decode_step(kv_cache, experts_hit=6, head="none")
+    assert step.flops == 872_775_680
+    assert (step.kv_bytes, kv_cache.get_seq_length()) == (904 * position_bytes, 904)
+    # the given cache is read while it is copied to one position more, and that is written, then read
+    assert step.traffic.kv_bytes == (903 + 2 * 904) * position_bytes
+    assert whole.decode_step(kv_cache, experts_hit=6).flops == 872_775_680 + 12 * 4 * 1280 + 2 * 1280 * 129_280
+
+
+def test_heads() -> None:
+    whole = reference(**TINY)
+    none, last, all_positions = (
+        whole.prefill(whole.text_inputs(7), experts_hit=8, head=head)[0].flops for head in ("none", "last", "all")
+    )
+    position = 2 * 1280 * 500
+    assert (last - none, all_positions - none) == (position, 7 * position)
+    with pytest.raises(ModelMeterError, match='head=lost is unknown; did you mean "last"'):
+        whole.prefill(whole.text_inputs(7), experts_hit=8, head="lost")
+
+
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+def test_instruments_at_once_show_what_each_shows_alone(attention: str) -> None:
+    whole = reference(attention=attention, **TINY)
+    inner, roots = whole.model.model, whole.roots
+    ids = torch.zeros(2, 40, dtype=torch.long, device="meta")
+    past = whole.prefill(whole.text_inputs(9, prompts=2), experts_hit=8)[1]
+    kept = [tuple(tensor.shape) for tensor in cache_tensors(past)]
+
+    def fresh() -> Any:
+        past.crop(9 - past.get_seq_length())
+        for layer in past.layers:  # a view of the grown cache would keep it alive
+            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
+        assert [tuple(tensor.shape) for tensor in cache_tensors(past)] == kept
+        return past
+
+    def call() -> None:
+        inner(input_ids=ids, past_key_values=past, use_cache=True)
+
+    fresh()
+    together = measure(roots, call, cached=lambda: cache_tensors(past), experts_hit=5)
+    fresh()
+    assert together.flops == measure_flops(roots, call).total
+    fresh()
+    with torch.no_grad(), FusedAttention(), LiveSet(roots) as live:
+        call()
+    assert (together.activation_peak_bytes, together.peak_operator) == (live.peak_bytes, live.peak_operator)
+    fresh()
+    with torch.no_grad(), FusedAttention(), LiveSet(roots, given=cache_tensors(past)) as resident:
+        call()
+    assert together.resident_peak_bytes == resident.peak_bytes
+    fresh()
+    with torch.no_grad(), FusedAttention(), TrafficMeter(roots, kv=cache_tensors(past), experts_hit=5) as traffic:
+        call()
+    traffic.mark_kv(cache_tensors(past))
+    assert together.traffic == traffic.total
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"attention": "eager", "num_key_value_heads": 5}, r"eager with 5 KV heads for 10 heads cannot run"),
+    ({"dtype": "float32", "num_key_value_heads": 5}, r"no fused kernel takes them"),
+    ({"hidden_size": 1240}, r"heads of 124 elements are no multiple of 8"),
+    ({"moe_intermediate_size": 900}, r"moe_intermediate_size=900 is no multiple of 8"),
+    ({"hidden_size": 1100, "num_attention_heads": 11, "num_key_value_heads": 11, "attention": "eager"}, r"hidden_size"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", REFUSED, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_measured_is_refused(arguments: dict[str, Any], message: str) -> None:
+    whole = PageReference(**{**TINY, **arguments})
+    with pytest.raises(ModelMeterError, match=message):
+        whole.prefill(whole.text_inputs(3), experts_hit=8)
+
+
+def test_a_decoder_that_transformers_does_not_take() -> None:
+    with pytest.raises(ModelMeterError, match="transformers takes no such decoder"):
+        PageReference(hidden_size=1000, num_attention_heads=30)
