@@ -1,7 +1,6 @@
 """The one error that a user is meant to read, and the hint it gives for a misspelt name."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class ModelMeterError(ValueError):
@@ -16,6 +15,8 @@ def near(name: str, options: Iterable[str]) -> str:
     >>> near("xyz", ["base", "gundam"])
     'the options are base, gundam.'
     """
+    from difflib import get_close_matches  # here: only an error needs it
+
     names = list(options)
     if not names:
         return "there are no options."

@@ -1,1 +1,31 @@
-"""The models, a folder each, and what they share."""
+"""The models, a folder each, and what they share; `model_package` finds one by its name.
+
+A further model is one more line in `MODELS`: its name and the package that keeps `ModelPackage`'s promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, cast
+
+from modelmeter.errors import ModelMeterError, near
+
+if TYPE_CHECKING:
+    from modelmeter.models import deepseek_ocr
+    from modelmeter.models.common.contract import ModelPackage
+
+    _KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
+
+#: the package of each model, by the name that users give it
+MODELS: Final[Mapping[str, str]] = MappingProxyType({"deepseek_ocr": "modelmeter.models.deepseek_ocr"})
+
+DEFAULT_MODEL: Final = "deepseek_ocr"
+
+
+def model_package(name: str = DEFAULT_MODEL) -> ModelPackage:
+    """The package of a model, imported now; raises `ModelMeterError` for a name that is not in `MODELS`."""
+    if name not in MODELS:
+        raise ModelMeterError(f"model {name} does not exist; {near(name, MODELS)}")
+    return cast("ModelPackage", import_module(MODELS[name]))

@@ -5,6 +5,7 @@ from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import Deepse
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
+from modelmeter.models.deepseek_ocr.schema import CONFIG_GROUPS
 from modelmeter.models.deepseek_ocr.vision_workload import (
     MODES,
     ViewLayout,
@@ -16,6 +17,7 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
 )
 
 __all__ = [
+    "CONFIG_GROUPS",
     "MODES",
     "CostModel",
     "DeepseekOCRModel",

@@ -12,6 +12,7 @@ from typing import Any, Final
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
+from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.vram import Vram, largest
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
@@ -39,6 +40,20 @@ PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_pref
 #: decode steps remembered by one cost model
 STEPS_KEPT: Final = 4096
 
+#: side of the published Hugging Face code's tiles, pixels
+PUBLISHED_TILE: Final = 640
+
+WITHOUT_AUTOCAST: Final = Assumption(
+    figure="execution",
+    label="without autocast",
+    text="the published infer() runs under CUDA autocast, which changes traffic and peaks and is not modelled",
+)
+TILES_OF_IMAGE_SIZE: Final = Assumption(
+    figure="layout",
+    label="tiles of image_size",
+    text=f"as in the published vLLM example; the other published code always cuts {PUBLISHED_TILE} and fails here",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextCost:
@@ -57,11 +72,12 @@ class TextCost:
 class PageCost(TextCost):
     """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together).
 
-    Prefill includes vision.
+    Prefill includes vision. seq_len: positions of one page's prefill, image tokens and prompt.
     """
 
     layout: ViewLayout
     tokens: VisionTokens
+    seq_len: int
     vision_config: VisionConfig
     vision: StageCost
 
@@ -134,6 +150,51 @@ class CostModel:
             )
         return min(declared, most)
 
+    def settings(self) -> dict[str, object]:
+        """What the figures depend on beside workload and page size, by the name that an override gives it."""
+        runtime = self.config.runtime
+        return {
+            "execution": self.config.execution.name,
+            "runtime.attention": runtime.attention,
+            "runtime.dtype": runtime.dtype,
+            "runtime.batch_size": runtime.batch_size,
+            "runtime.head": self.head,
+            "runtime.experts_hit": runtime.experts_hit,
+        }
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """The figures of a page that are declared, assumed or conventional."""
+        runtime = self.config.runtime
+        hit = runtime.experts_hit
+        texts = {
+            "max": "weights of min(E, k T) experts a layer are read in a step of T tokens: the most that it can hit",
+            "uniform": "assumes uniform routing: weights of E (1 - (1 - k/E)^T) experts a layer in a step of T tokens",
+        }
+        counted = runtime.prompt is not None
+        published, tiles = self.config.execution.name == "published", self.workload.crop_mode
+        return (
+            Assumption(
+                figure="prompt_tokens",
+                label="counted" if counted else "declared",
+                text="counted by the tokenizer in runtime.tokenizer_path"
+                if counted
+                else f"runtime.prompt_tokens={self.prompt_tokens}",
+            ),
+            Assumption(
+                figure="io_weight_bytes",
+                label=f"experts_hit={hit}",
+                text=texts.get(
+                    hit, f"declared: weights of {hit} experts a layer are read in a step that can hit so many"
+                ),
+            ),
+            Assumption(
+                figure="reserve_bytes", label="reserve assumed", text=f"runtime.reserve_bytes={runtime.reserve_bytes}"
+            ),
+            *((WITHOUT_AUTOCAST,) if published else ()),
+            *((TILES_OF_IMAGE_SIZE,) if published and tiles and self.workload.image_size != PUBLISHED_TILE else ()),
+            *CONVENTIONS,
+        )
+
     def vision_config(self, layout: ViewLayout) -> VisionConfig:
         """Batch, img_size, seq_len and num_tokens of both branches."""
         return build_vision_cfg_from_workload(self.workload, layout, self.config.runtime.batch_size)
@@ -155,6 +216,7 @@ class CostModel:
         return PageCost(
             layout=layout,
             tokens=tokens,
+            seq_len=seq_len,
             vision_config=self.vision_config(layout),
             vision=vision,
             prefill=self._prefill(seq_len, layout),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,6 +137,10 @@ class ModelSchema:
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
 
 
+#: the configuration's groups: what an override's key begins with
+CONFIG_GROUPS: Final = tuple(group.name for group in fields(ModelSchema))
+
+
 def register_workloads() -> None:
     """Put the named modes into Hydra's store as the group `workload`."""
     from hydra.core.config_store import ConfigStore
@@ -173,11 +177,7 @@ def check_overrides(overrides: Sequence[str], extra: Mapping[str, object] | None
         _check_key(key, tree)
         if key == "execution" and value in NOT_BUILT:
             execution_named("config", value)
-        if (
-            key in ("vision", "decoder", "workload", "runtime", "execution")
-            and value not in group_options(key)
-            and "," not in value
-        ):
+        if key in CONFIG_GROUPS and value not in group_options(key) and "," not in value:
             raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, group_options(key))}")
 
 

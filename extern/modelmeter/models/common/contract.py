@@ -1,0 +1,153 @@
+"""What a model's package promises to the commands and reports, which know no model by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.stage_cost import StageCost
+from modelmeter.models.common.vram import Vram
+
+
+class Layout(Protocol):
+    """How a page is cut: views in all, and the columns and rows of its crops (1 x 1: no crops)."""
+
+    @property
+    def num_views_total(self) -> int:
+        """Views, the global one counted."""
+
+    @property
+    def w_crop(self) -> int:
+        """Columns of crops."""
+
+    @property
+    def h_crop(self) -> int:
+        """Rows of crops."""
+
+    def _asdict(self) -> dict[str, Any]:
+        """All fields."""
+
+
+class Tokens(Protocol):
+    """Image tokens of a page, as the decoder sees them."""
+
+    @property
+    def global_tokens(self) -> int:
+        """Of the global view."""
+
+    @property
+    def crop_tokens(self) -> int:
+        """Of all crops."""
+
+    @property
+    def total(self) -> int:
+        """Of both."""
+
+    def _asdict(self) -> dict[str, Any]:
+        """All fields."""
+
+
+class Branch(Protocol):
+    """One batch of equal views."""
+
+    @property
+    def batch_size(self) -> int:
+        """Views."""
+
+    @property
+    def img_size(self) -> int:
+        """Side of a view, pixels."""
+
+
+class Branches(Protocol):
+    """Both batches of a page; no crop branch where there are no crops."""
+
+    @property
+    def global_branch(self) -> Branch:
+        """The view of the whole page."""
+
+    @property
+    def crop_branch(self) -> Branch | None:
+        """The crops."""
+
+
+class PageCost(Protocol):
+    """What one page, or a batch of equal pages, costs by stage."""
+
+    @property
+    def layout(self) -> Layout:
+        """Views and grid."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """Image tokens of one page."""
+
+    @property
+    def vision_config(self) -> Branches:
+        """The batches of views that run."""
+
+    @property
+    def seq_len(self) -> int:
+        """Positions of a page's prefill: image tokens and prompt."""
+
+    @property
+    def vision(self) -> StageCost:
+        """From pixels to image tokens."""
+
+    @property
+    def prefill(self) -> StageCost:
+        """Vision, then the decoder over the prompt."""
+
+    @property
+    def decode(self) -> StageCost:
+        """The output tokens' steps."""
+
+    @property
+    def total(self) -> StageCost:
+        """Prefill, then decode."""
+
+
+class CostModel(Protocol):
+    """The cost of pages under one configuration."""
+
+    @property
+    def config(self) -> Any:
+        """The resolved configuration, a dataclass of dataclasses."""
+
+    @property
+    def workload(self) -> Any:
+        """The workload's knobs, a dataclass."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Positions of the prefill that are not image tokens."""
+
+    def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
+        """The cost of a page of `width` x `height` pixels."""
+
+    def vram(self, width: int, height: int, output_tokens: int = 0) -> Vram:
+        """The memory that a page and its output need."""
+
+    def settings(self) -> Mapping[str, object]:
+        """What the figures depend on beside workload and page size, by the name that an override gives it."""
+
+    def assumptions(self) -> Sequence[Assumption]:
+        """The figures that are declared, assumed or conventional."""
+
+
+class ModelPackage(Protocol):
+    """A package under `modelmeter.models`."""
+
+    __name__: str
+
+    @property
+    def MODES(self) -> Mapping[str, Any]:
+        """The named workloads."""
+
+    @property
+    def CONFIG_GROUPS(self) -> Sequence[str]:
+        """What an override's key may begin with."""
+
+    def load_cost_model(self, overrides: Sequence[str] = ()) -> CostModel:
+        """Compose the configuration with overrides, and build the model."""
