@@ -88,7 +88,7 @@ def read_page_size(path: str | os.PathLike[str]) -> PageSize:
     from PIL import Image, UnidentifiedImageError  # here: sizes given as numbers need no Pillow
 
     file = Path(path)
-    _check_regular_file(file)
+    check_regular_file(file)
     who = f"page {file}"
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -121,7 +121,8 @@ def read_page_size(path: str | os.PathLike[str]) -> PageSize:
     return PageSize(source=str(file), width=width, height=height)
 
 
-def _check_regular_file(file: Path) -> None:
+def check_regular_file(file: Path) -> None:
+    """Refuse a path that is no readable, regular file with something in it."""
     who = f"page {file}"
     try:
         status = file.stat()

@@ -1,0 +1,46 @@
+"""What several tests make their inputs with."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+WritePdf = Callable[..., Path]
+
+
+def pdf_bytes(pages: Sequence[str], *, inherited: str = "", trailer: str = "") -> bytes:
+    """A PDF written by hand: an entry of `pages` is what stands in that page's dictionary, beside its parent.
+
+    inherited: what stands in the page tree's root. trailer: what stands in the trailer, beside the root.
+    """
+    kids = " ".join(f"{number} 0 R" for number in range(3, 3 + len(pages)))
+    bodies = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} {inherited} >>",
+        *(f"<< /Type /Page /Parent 2 0 R {page} >>" for page in pages),
+    ]
+    file, offsets = b"%PDF-1.7\n", []
+    for number, body in enumerate(bodies, start=1):
+        offsets.append(len(file))
+        file += f"{number} 0 obj\n{body}\nendobj\n".encode()
+    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
+    size = len(bodies) + 1
+    return (
+        file
+        + (
+            f"xref\n0 {size}\n0000000000 65535 f \n{table}"
+            f"trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{len(file)}\n%%EOF\n"
+        ).encode()
+    )
+
+
+@pytest.fixture
+def write_pdf(tmp_path: Path) -> WritePdf:
+    """write_pdf(*pages, name="page.pdf", inherited="", trailer="") -> the path of a PDF with these pages."""
+
+    def write(*pages: str, name: str = "page.pdf", inherited: str = "", trailer: str = "") -> Path:
+        path = tmp_path / name
+        path.write_bytes(pdf_bytes(pages, inherited=inherited, trailer=trailer))
+        return path
+
+    return write
