@@ -1,0 +1,51 @@
+"""Results as JSON: a schema version, and no integer that a reader could round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from modelmeter.models.common.contract import CostModel, PageCost
+from modelmeter.models.common.stage_cost import json_number
+from modelmeter.models.common.vram import Vram
+
+#: raised when a key is renamed, removed or changes its meaning; new keys leave it
+SCHEMA_VERSION: Final = 1
+
+
+def json_text(command: str, content: Mapping[str, Any]) -> str:
+    """A JSON document of a command: schema version, command, then `content`; integers beyond 2^53 as text."""
+    document = {"schema_version": SCHEMA_VERSION, "command": command} | _exact(content)
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _exact(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(each) for each in value]
+    return json_number(value)
+
+
+def model_content(name: str, model: CostModel) -> dict[str, Any]:
+    """What a result rests on: the model's name, its whole configuration, and what is assumed."""
+    return {
+        "model": name,
+        "configuration": asdict(model.config),
+        "settings": dict(model.settings()),
+        "assumptions": [asdict(assumption) for assumption in model.assumptions()],
+    }
+
+
+def cost_content(page: PageCost, vram: Vram) -> dict[str, Any]:
+    """Layout, tokens, stages and memory need of a page."""
+    stages = {name: getattr(page, name).as_dict() for name in ("vision", "prefill", "decode", "total")}
+    return {
+        "layout": page.layout._asdict(),
+        "tokens": page.tokens._asdict(),
+        "prefill_tokens": page.seq_len,
+        "stages": stages,
+        "vram": asdict(vram) | {"total_bytes": vram.total_bytes},
+    }

@@ -1,0 +1,203 @@
+"""A page's cost by stage, and the costs of several modes side by side, as rich tables and the lines around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from rich import box
+from rich.table import Table
+
+from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.contract import CostModel, PageCost
+from modelmeter.models.common.stage_cost import StageCost
+from modelmeter.models.common.vram import Vram
+from modelmeter.report.quantities import exact, readable
+
+STAGES: Final = ("vision", "prefill", "decode", "total")
+
+#: rows of a table: figure of `StageCost`, words for it, unit of its readable form
+FIGURES: Final = (
+    ("tensor_core_flops", "tensor-core FLOPs", ""),
+    ("cuda_core_flops", "CUDA-core FLOPs", ""),
+    ("io_bytes", "traffic", "B"),
+    ("io_weight_bytes", "  weights", "B"),
+    ("io_activation_bytes", "  activations", "B"),
+    ("io_kv_bytes", "  KV cache", "B"),
+    ("weight_bytes", "resident weights", "B"),
+    ("activation_peak_bytes", "activation peak", "B"),
+    ("resident_peak_bytes", "  given KV cache included", "B"),
+    ("kv_bytes", "KV cache at the end", "B"),
+)
+
+#: rows of the comparison of modes: figure of `StageCost`, stages
+COMPARED: Final = (
+    ("tensor_core_flops", STAGES),
+    ("cuda_core_flops", STAGES),
+    ("io_bytes", STAGES),
+    ("activation_peak_bytes", ("vision", "prefill", "decode")),
+    ("kv_bytes", ("prefill", "total")),
+    ("weight_bytes", ("total",)),
+)
+
+Show = Callable[[int, str], str]
+"""An integer and its unit as text."""
+
+
+def exact_figure(value: int, unit: str) -> str:
+    """All digits, and the unit.
+
+    >>> exact_figure(56094720, "B")
+    '56,094,720 B'
+    """
+    return f"{exact(value)} {unit}".rstrip()
+
+
+def readable_figure(value: int, unit: str) -> str:
+    """Four digits, the prefix of a power of ten, and the unit.
+
+    >>> readable_figure(56094720, "B"), readable_figure(0, "B"), readable_figure(4266546065408, "")
+    ('56.09 MB', '0 B', '4.267 T')
+    """
+    return f"{readable(value)}{unit if abs(value) >= 1000 else f' {unit}'}".rstrip()
+
+
+def page_lines(
+    model: CostModel, modes: Mapping[str, object], overrides: Sequence[str], page: PageCost, output_tokens: int | None
+) -> Table:
+    """What a page becomes before it costs anything: workload, views, tokens; and the settings.
+
+    modes: the named workloads of the model. output_tokens: None where they were not given.
+    """
+    tokens = page.tokens
+    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
+    return _lines(
+        ("workload", _workload(model, modes)),
+        ("views", _views(page)),
+        ("tokens", f"{tokens.total} image (global {tokens.global_tokens}, crops {tokens.crop_tokens})"),
+        ("", f"+ {model.prompt_tokens} prompt ({labels['prompt_tokens']}) = {page.seq_len} in prefill"),
+        ("", f"output {_output(output_tokens)}"),
+        *_settings(model, overrides),
+    )
+
+
+def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
+    """The workload's knobs, after the name of the mode that they make."""
+    name = next((name for name, workload in modes.items() if workload == model.workload), "of your own")
+    return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in vars(model.workload).items())}"
+
+
+def _views(page: PageCost) -> str:
+    """Number, sides and grid of the views."""
+    layout, whole, crops = page.layout, page.vision_config.global_branch, page.vision_config.crop_branch
+    text = f"{layout.num_views_total}: the page as {whole.img_size} x {whole.img_size}"
+    if crops is None:
+        return f"{text}, no crops"
+    grid = f"a grid of {layout.w_crop} x {layout.h_crop} (columns x rows)"
+    return f"{text}, {layout.w_crop * layout.h_crop} crops of {crops.img_size} x {crops.img_size} in {grid}"
+
+
+def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    labels = {assumption.figure: f" ({assumption.label})" for assumption in model.assumptions()}
+    settings = model.settings().items()
+    yield "settings", " ".join(f"{key}={_plain(value)}{labels.get(key, '')}" for key, value in settings)
+    if overrides:
+        yield "overrides", " ".join(overrides)
+
+
+def stage_table(page: PageCost, assumptions: Sequence[Assumption], show: Show) -> Table:
+    """A row a figure, a column a stage."""
+    labels = {assumption.figure: assumption.label for assumption in assumptions}
+    table = _table("", "vision", "prefill\nwith vision", "decode", "total")
+    for figure, words, unit in FIGURES:
+        row = f"{words} ({labels[figure]})" if figure in labels else words
+        table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in STAGES))
+    return table
+
+
+def memory_lines(page: PageCost, vram: Vram) -> Table:
+    """The module and the operator that reach each stage's activation peak first, and what a device must hold."""
+    stages: dict[str, StageCost] = {stage: getattr(page, stage) for stage in STAGES[:-1]}
+    return _lines(
+        ("activation peak at", ""),
+        *(
+            (f"  {stage}", f"{cost.peak_path or 'between the layers'} ({cost.peak_operator})")
+            for stage, cost in stages.items()
+            if cost.activation_peak_bytes
+        ),
+        ("device memory", vram.describe()),
+    )
+
+
+def modes_lines(model: CostModel, overrides: Sequence[str], output_tokens: int | None) -> Table:
+    """What all modes have in common."""
+    return _lines(("output", _output(output_tokens)), *_settings(model, overrides))
+
+
+def modes_table(
+    pages: Mapping[str, tuple[PageCost, Vram] | None], assumptions: Sequence[Assumption], show: Show
+) -> Table:
+    """A column a mode, cost and memory need of the same page below; None: the page does not fit that mode."""
+    labels = {assumption.figure: assumption.label for assumption in assumptions}
+    labels["io_bytes"] += f", {labels['io_weight_bytes']}"  # the row of the weights alone is not shown here
+    words = {figure: (words.strip(), unit) for figure, words, unit in FIGURES}
+    table = _table("", *pages)
+
+    def add(name: str, cell: Callable[[PageCost], str], end_section: bool = False) -> None:
+        cells = ("-" if page is None else cell(page[0]) for page in pages.values())
+        table.add_row(name, *cells, end_section=end_section)
+
+    add("views", lambda page: str(page.layout.num_views_total))
+    add("crops, columns x rows", _grid)
+    add("image tokens", lambda page: str(page.tokens.total))
+    add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
+    for figure, stages in COMPARED:
+        name, unit = words[figure]
+        if figure in labels:
+            name = f"{name} ({labels[figure]})"
+        if len(stages) > 1:
+            table.add_row(name)
+        for stage in stages:
+            row = f"  {stage}" if len(stages) > 1 else name
+
+            def cell(page: PageCost, stage: str = stage, figure: str = figure, unit: str = unit) -> str:
+                return show(getattr(getattr(page, stage), figure), unit)
+
+            add(row, cell, end_section=stage == stages[-1])
+    memory = ("-" if page is None else show(page[1].total_bytes, "B") for page in pages.values())
+    table.add_row(f"device memory ({labels['reserve_bytes']})", *memory)
+    return table
+
+
+def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
+    """What stands behind the labels."""
+    return _lines(*((each.label, f"{each.figure}: {each.text}") for each in assumptions))
+
+
+def _grid(page: PageCost) -> str:
+    return "none" if page.vision_config.crop_branch is None else f"{page.layout.w_crop} x {page.layout.h_crop}"
+
+
+def _output(output_tokens: int | None) -> str:
+    return "0 (default; --output-tokens N adds decode)" if output_tokens is None else str(output_tokens)
+
+
+def _lines(*lines: tuple[str, str]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row(*line)
+    return grid
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
