@@ -1,0 +1,1 @@
+"""The command `modelmeter`: a file a subcommand, registered in `main.COMMANDS`."""

@@ -1,0 +1,187 @@
+"""What the subcommands share of a command line: pages, overrides, options.
+
+An argument is an override if it has the form ``key=value`` and no file has that name; every other argument is a page.
+An argument that is both, the name of a file and an override of a configuration's group, is refused: ``./key=value`` is
+the file. A page is a size if it has the form of one, ``1275x1650``, even where a file has that name (``./1275x1650`` is
+the file); else it is a file, a PDF if its first bytes or its name say so, an image otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.models import DEFAULT_MODEL
+from modelmeter.page_sizes import PageSize, parse_size, read_page_size
+from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, is_pdf, read_pdf_page_sizes
+
+_SIZE: Final = re.compile(r"[+-]?[0-9.]+[xX][+-]?[0-9.]+")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass
+class Invocation:
+    """One run of the command. debug: errors come with their traceback."""
+
+    debug: bool = False
+
+
+class BadArguments(ModelMeterError):
+    """Several things are wrong with the arguments, a line each."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = list(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One page argument. pages: one, or those of a PDF. dpi: the resolution of a PDF's pages, else None."""
+
+    name: str
+    pages: tuple[PageSize, ...]
+    dpi: int | None = None
+
+
+def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(pages, overrides) of a command line; `groups` are the configuration's, with which every override begins."""
+    pages: list[str] = []
+    overrides: list[str] = []
+    bad: list[str] = []
+    for argument in arguments:
+        key, equals, _ = argument.partition("=")
+        group = key.split(".")[0]
+        if not equals or "/" in key:
+            pages.append(argument)
+        elif not _exists(argument):
+            overrides.append(argument)
+            if group not in groups:
+                bad.append(f"{argument} is no file and no override: there is no {group}; {near(group, groups)}")
+        elif group in groups:
+            bad.append(f"{argument} is an override and also the name of a file; write ./{argument} for the file.")
+        else:
+            pages.append(argument)
+    if bad:
+        raise BadArguments(bad)
+    return pages, overrides
+
+
+def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI) -> list[Input]:
+    """The pages of all page arguments; raises `BadArguments` with a line for each that is bad."""
+    inputs: list[Input] = []
+    bad: list[str] = []
+    for argument in arguments:
+        try:
+            inputs.append(_read_input(argument, dpi))
+        except ModelMeterError as error:
+            bad.append(str(error))
+    if bad:
+        raise BadArguments(bad)
+    if not inputs:
+        raise ModelMeterError("there is no page; give an image file, a PDF or WIDTHxHEIGHT, as in 1275x1650.")
+    return inputs
+
+
+def same_sizes(inputs: Sequence[Input]) -> list[tuple[str, PageSize]]:
+    """(title, one page) for every argument, and within a PDF for every size that its pages have."""
+    titled: list[tuple[str, PageSize]] = []
+    for each in inputs:
+        numbers: dict[tuple[int, int], list[int]] = {}
+        for number, page in enumerate(each.pages, start=1):
+            numbers.setdefault((page.width, page.height), []).append(number)
+        for (width, height), same in numbers.items():
+            pages = "" if each.dpi is None else f", page{'s' * (len(same) > 1)} {_ranges(same)}"
+            resolution = "" if each.dpi is None else f" at {each.dpi} dpi"
+            titled.append((f"{each.name}{pages}: {width} x {height} pixels{resolution}", each.pages[same[0] - 1]))
+    return titled
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers with their runs drawn together: 1-3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _read_input(argument: str, dpi: int) -> Input:
+    if _SIZE.fullmatch(argument):
+        return Input(name=argument, pages=(parse_size(argument),))
+    if is_pdf(argument):
+        return Input(name=argument, pages=tuple(read_pdf_page_sizes(argument, dpi)), dpi=dpi)
+    return Input(name=argument, pages=(read_page_size(argument),))
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    invocation = context.find_object(Invocation)
+    if invocation is not None:
+        invocation.debug = value
+
+
+def debug_option(function: Function) -> Function:
+    """--debug: errors come with their traceback."""
+    return click.option(
+        "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_set_debug, help="Show tracebacks."
+    )(function)
+
+
+def json_option(function: Function) -> Function:
+    """--json: the full result, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the full result as JSON, and nothing else.")(
+        function
+    )
+
+
+def model_option(function: Function) -> Function:
+    """--model: a name of `modelmeter.models.MODELS`."""
+    return click.option(
+        "--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME", help="The model whose cost it is."
+    )(function)
+
+
+def page_options(function: Function) -> Function:
+    """Arguments and options of a command about pages: `arguments`, `model`, `output_tokens`, `dpi`, `exact`, `as_json`.
+
+    `output_tokens` is None where it was not given.
+    """
+    for decorate in (
+        debug_option,
+        json_option,
+        click.option("--exact", is_flag=True, help="Print every integer with all its digits."),
+        click.option(
+            "--dpi",
+            type=click.IntRange(1, MAX_DPI),
+            default=DEFAULT_DPI,
+            show_default=True,
+            metavar="N",
+            help="Resolution at which the pages of a PDF are rendered.",
+        ),
+        click.option(
+            "--output-tokens",
+            type=click.IntRange(0),
+            default=None,
+            metavar="N",
+            help="Decode steps after the prefill.  [default: 0]",
+        ),
+        model_option,
+        click.argument("arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUE]..."),
+    ):
+        function = decorate(function)
+    return function

@@ -1,0 +1,71 @@
+"""`modelmeter page`: the cost of pages by stage."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from modelmeter.cli.arguments import page_options, read_inputs, same_sizes, split_arguments
+from modelmeter.cli.output import rendered, write
+from modelmeter.errors import ModelMeterError
+from modelmeter.models import model_package
+from modelmeter.page_sizes import PageSize
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from modelmeter.models.common.contract import CostModel, PageCost
+    from modelmeter.models.common.vram import Vram
+
+
+@click.command(short_help="Tokens, FLOPs, traffic and memory of pages, by stage.")
+@page_options
+def command(
+    arguments: tuple[str, ...], model: str, output_tokens: int | None, dpi: int, exact: bool, as_json: bool
+) -> None:
+    """What pages cost, by stage.
+
+    INPUT is an image file, a PDF, or a size such as 1275x1650. KEY=VALUE overrides the configuration, as in
+    workload=gundam. Every page is read and computed before anything is printed.
+    """
+    package = model_package(model)
+    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    inputs = read_inputs(names, dpi)
+    cost_model = package.load_cost_model(overrides)
+    costs = {size: _cost(cost_model, size, output_tokens or 0) for each in inputs for size in each.pages}
+    if as_json:
+        from modelmeter.report.json_document import cost_content, json_text, model_content
+
+        pages = [
+            asdict(size) | {"dpi": each.dpi} | cost_content(*costs[size]) for each in inputs for size in each.pages
+        ]
+        content = model_content(model, cost_model) | {"output_tokens": output_tokens or 0, "pages": pages}
+        write(json_text("page", content))
+        return
+
+    from modelmeter.report import page_tables
+
+    show = page_tables.exact_figure if exact else page_tables.readable_figure
+    parts: list[RenderableType] = []
+    for title, size in same_sizes(inputs):
+        page, vram = costs[size]
+        parts += [
+            title,
+            page_tables.page_lines(cost_model, package.MODES, overrides, page, output_tokens),
+            "",
+            page_tables.stage_table(page, cost_model.assumptions(), show),
+            "",
+            page_tables.memory_lines(page, vram),
+            "",
+        ]
+    write(rendered(*parts, page_tables.assumption_lines(cost_model.assumptions())))
+
+
+def _cost(cost_model: CostModel, size: PageSize, output_tokens: int) -> tuple[PageCost, Vram]:
+    try:
+        page = cost_model.page(size.width, size.height, output_tokens)
+        return page, cost_model.vram(size.width, size.height, output_tokens)
+    except ModelMeterError as error:
+        raise ModelMeterError(f"page {size.source}: {error}") from error

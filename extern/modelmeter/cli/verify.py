@@ -1,0 +1,97 @@
+"""`modelmeter verify`: the programs that hold the cost model against the real modules."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import click
+
+from modelmeter.cli.arguments import debug_option, json_option, model_option
+from modelmeter.cli.output import write
+from modelmeter.errors import ModelMeterError
+from modelmeter.models import model_package
+
+#: module under scripts/verify of a model's package, and the result that it leaves in its run directory
+PROGRAMS: Final = {
+    "vision": ("run_verify_end2end_vision", "verify.json"),
+    "end2end": ("run_verify_end2end", "verify.json"),
+    "layers": ("run_verify_layers", "verify_layers.json"),
+}
+#: what the reference measurements import
+NEEDED: Final = ("torch", "transformers")
+
+_RUN_DIR: Final = "hydra.run.dir="
+
+
+@click.command(
+    short_help="The cost model against the real modules.",
+    context_settings={"ignore_unknown_options": True},
+)
+@model_option
+@json_option
+@debug_option
+@click.argument("program", type=click.Choice(list(PROGRAMS)))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[KEY=VALUE]...")
+def command(program: str, arguments: tuple[str, ...], model: str, as_json: bool) -> int:
+    """Run a verification program with its own arguments.
+
+    They are KEY=VALUE, as in sizes=[[1275,1650]] or images=[a.png] or workload=base, and Hydra's own options. Exit
+    status 1: a difference beyond the tolerance, or a bad page; 2: nothing could be verified.
+    """
+    package = model_package(model)
+    name, result_name = PROGRAMS[program]
+    module = f"{package.__name__}.scripts.verify.{name}"
+    missing = [each for each in NEEDED if find_spec(each) is None]
+    if missing:
+        raise ModelMeterError(
+            f"verify runs the real modules and needs {' and '.join(missing)}; pip install 'modelmeter[verify]'."
+        )
+    if find_spec(module) is None:
+        raise ModelMeterError(f"verify: model {model} has no program {name}; choose another one.")
+    if not as_json:
+        return _run(module, arguments)
+
+    from modelmeter.report.json_document import json_text
+
+    given = [argument.removeprefix(_RUN_DIR) for argument in arguments if argument.startswith(_RUN_DIR)]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(given[-1] if given else temporary)
+        result = folder / result_name
+        before = _stamp(result)
+        with contextlib.redirect_stdout(sys.stderr):
+            status = _run(module, arguments if given else (*arguments, f"{_RUN_DIR}{folder}"))
+        if status not in (0, 1) or _stamp(result) == before:  # there is none, or it is an earlier run's
+            return status or 1
+        content = {"model": model, "program": program, "exit_status": status, "result": json.loads(result.read_text())}
+    write(json_text("verify", content))
+    return status
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew; None for no file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _run(module: str, arguments: Sequence[str]) -> int:
+    """Exit status of a program that reads `sys.argv`."""
+    own = sys.argv
+    sys.argv = [module, *arguments]
+    try:
+        import_module(module).main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        sys.argv = own
+    return 0

@@ -1,0 +1,314 @@
+"""`modelmeter page`: its inputs, its table, its JSON."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from modelmeter.cli.main import main
+from modelmeter.models.deepseek_ocr import load_cost_model
+
+Capture = pytest.CaptureFixture[str]
+STAGES = ("vision", "prefill", "decode", "total")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def image(path: str, width: int, height: int, orientation: int = 1) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("L", (width, height)).save(path, exif=exif)
+
+
+def printed(capsys: Capture, *arguments: str) -> str:
+    status = main(["page", *arguments])
+    captured = capsys.readouterr()
+    assert (status, captured.err) == (0, "")
+    return captured.out
+
+
+def parsed(capsys: Capture, *arguments: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(printed(capsys, *arguments, "--json"))
+    return document
+
+
+def refused(capsys: Capture, *arguments: str) -> list[str]:
+    assert main(["page", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()
+
+
+def row(out: str, name: str) -> list[str]:
+    """The cells of the table's row, with exact integers."""
+    (line,) = (line for line in out.splitlines() if line.strip().startswith(name))
+    return line.strip().removeprefix(name).removesuffix(" B").replace(" B ", " ").split()
+
+
+def test_the_table_says_what_the_cost_model_computes(capsys: Capture) -> None:
+    out = printed(capsys, "1275x1650", "--exact", "--output-tokens", "100", "runtime.dtype=float32", "workload=base")
+    page = load_cost_model(["workload=base", "runtime.dtype=float32"]).page(1275, 1650, output_tokens=100)
+    stages = [getattr(page, stage) for stage in STAGES]
+    figures = {
+        "tensor-core FLOPs": "tensor_core_flops",
+        "CUDA-core FLOPs (by convention)": "cuda_core_flops",
+        "traffic (no cache)": "io_bytes",
+        "weights (experts_hit=max)": "io_weight_bytes",
+        "activations": "io_activation_bytes",
+        "KV cache  ": "io_kv_bytes",
+        "resident weights": "weight_bytes",
+        "activation peak (tensors only)": "activation_peak_bytes",
+        "given KV cache included": "resident_peak_bytes",
+        "KV cache at the end": "kv_bytes",
+    }
+    for name, figure in figures.items():
+        assert row(out, name) == [f"{getattr(stage, figure):,}" for stage in stages], name
+    # SAM, CLIP and projector of one view of 1024, as PyTorch's counter has them
+    assert stages[0].tensor_core_flops == 976_909_172_736 + 161_715_683_328 + 1_342_177_280
+    for stage, cost in zip(STAGES[:-1], stages, strict=False):
+        assert f"  {stage:<16}  {cost.peak_path} ({cost.peak_operator})" in out
+    vram = load_cost_model(["workload=base", "runtime.dtype=float32"]).vram(1275, 1650, 100)
+    assert f"device memory {vram.describe()}" in " ".join(out.split())
+
+
+def test_layout_views_and_tokens(capsys: Capture) -> None:
+    lines = " ".join(printed(capsys, "1275x1650").split())
+    assert "gundam: base_size=1024 image_size=640 crop_mode=true patch_size=16 downsample_ratio=4 min_num=2" in lines
+    assert "views 7: the page as 1024 x 1024, 6 crops of 640 x 640 in a grid of 2 x 3 (columns x rows)" in lines
+    assert "tokens 903 image (global 273, crops 630) + 10 prompt (declared) = 913 in prefill" in lines
+    lines = " ".join(printed(capsys, "640x480", "workload.image_size=512", "runtime.batch_size=3").split())
+    assert "workload of your own: base_size=1024 image_size=512" in lines
+    assert "views 1: the page as 1024 x 1024, no crops" in lines
+    assert "runtime.batch_size=3" in lines
+    assert "overrides workload.image_size=512 runtime.batch_size=3" in lines
+
+
+def test_what_is_declared_or_assumed_is_said(capsys: Capture) -> None:
+    out = printed(capsys, "640x480")
+    assert "output 0 (default; --output-tokens N adds decode)" in out
+    assert "reserve 1,073,741,824 (assumed)" in " ".join(out.split())
+    for label in ("declared", "experts_hit=max", "by convention", "no cache", "tensors only"):
+        assert f"\n{label:<15}  " in out
+        assert f"({label})" in out
+    out = printed(capsys, "640x480", "--output-tokens", "0", "runtime.experts_hit=uniform", "runtime.prompt_tokens=5")
+    assert "output 0\n" in out
+    assert "+ 5 prompt (declared) = 278 in prefill" in out
+    assert "weights (experts_hit=uniform)" in out
+    assert "assumes uniform routing" in out
+    assert "declared: weights of 9 experts" in printed(capsys, "640x480", "runtime.experts_hit=9")
+
+
+def test_the_published_code_is_told_apart(capsys: Capture) -> None:
+    out = printed(capsys, "1275x1650", "execution=published")
+    assert "execution=published (without autocast)" in out
+    assert "\nwithout autocast  execution: the published infer() runs under CUDA autocast" in out
+    assert "tiles of image_size" not in out
+    assert "\ntiles of image_size  layout: " in printed(
+        capsys, "1275x1650", "execution=published", "workload.image_size=512"
+    )
+
+
+def test_readable_figures(capsys: Capture) -> None:
+    lines = printed(capsys, "640x480", "workload=base").splitlines()
+    # 1,139,967,033,344 FLOPs of vision; a KV cache of 283 tokens x 12 layers x 2 x 1280 elements x 2 bytes = 17,387,520
+    assert next(line for line in lines if "tensor-core" in line).split()[2:4] == ["1.140", "T"]
+    assert next(line for line in lines if "at the end" in line).split("end")[1].split() == [
+        *("0", "B"),
+        *("17.39", "MB") * 3,
+    ]
+
+
+def test_json_is_the_full_result(capsys: Capture) -> None:
+    document = parsed(capsys, "1275x1650", "640x480", "--output-tokens", "100", "runtime.attention=eager")
+    assert list(document) == [
+        "schema_version",
+        "command",
+        "model",
+        "configuration",
+        "settings",
+        "assumptions",
+        "output_tokens",
+        "pages",
+    ]
+    assert (document["schema_version"], document["command"], document["model"]) == (1, "page", "deepseek_ocr")
+    assert document["configuration"]["runtime"]["attention"] == "eager"
+    assert document["configuration"]["decoder"]["hidden_size"] == 1280
+    assert document["settings"]["runtime.head"] == "last"
+    assert {each["figure"] for each in document["assumptions"]} == {
+        "prompt_tokens",
+        "io_weight_bytes",
+        "reserve_bytes",
+        "cuda_core_flops",
+        "io_bytes",
+        "activation_peak_bytes",
+    }
+    assert document["output_tokens"] == 100
+    model = load_cost_model(["runtime.attention=eager"])
+    for entry, (width, height) in zip(document["pages"], [(1275, 1650), (640, 480)], strict=True):
+        page = model.page(width, height, output_tokens=100)
+        assert (entry["source"], entry["width"], entry["height"]) == (f"{width}x{height}", width, height)
+        assert entry["layout"] == page.layout._asdict()
+        assert entry["tokens"] == page.tokens._asdict()
+        assert entry["prefill_tokens"] == page.tokens.total + 10
+        assert entry["dpi"] is None
+        vram = model.vram(width, height, 100)
+        assert entry["vram"] == vars(vram) | {"total_bytes": vram.total_bytes}
+        assert entry["stages"] == {stage: getattr(page, stage).as_dict() for stage in STAGES}
+
+
+def test_json_loses_no_digit(capsys: Capture) -> None:
+    one = parsed(capsys, "1275x1650")["pages"][0]["stages"]["vision"]
+    many = parsed(capsys, "1275x1650", "runtime.batch_size=3000")["pages"][0]["stages"]["vision"]
+    assert isinstance(one["tensor_core_flops"], int)
+    assert many["tensor_core_flops"] == str(3000 * one["tensor_core_flops"])
+
+
+def test_images(capsys: Capture) -> None:
+    image("page.png", 1275, 1650)
+    image("turned.jpg", 1650, 1275, orientation=6)
+    pages = parsed(capsys, "page.png", "turned.jpg")["pages"]
+    assert [(page["source"], page["width"], page["height"]) for page in pages] == [
+        ("page.png", 1275, 1650),
+        ("turned.jpg", 1275, 1650),
+    ]
+
+
+def test_pdf_pages(capsys: Capture, write_pdf: Callable[..., Path]) -> None:
+    letter = "/MediaBox [0 0 612 792]"
+    write_pdf(letter, f"{letter} /Rotate 90", letter, letter, "/MediaBox [0 0 100.25 99]", letter)
+    pages = parsed(capsys, "page.pdf")["pages"]
+    assert [page["source"] for page in pages] == [f"page.pdf#page={number}" for number in range(1, 7)]
+    assert [(page["width"], page["height"]) for page in pages] == [
+        (1224, 1584),
+        (1584, 1224),
+        (1224, 1584),
+        (1224, 1584),
+        (201, 198),
+        (1224, 1584),
+    ]
+    assert {page["dpi"] for page in pages} == {144}
+    titles = [line for line in printed(capsys, "page.pdf", "--dpi", "72").splitlines() if line.startswith("page.pdf")]
+    assert titles == [
+        "page.pdf, pages 1, 3-4, 6: 612 x 792 pixels at 72 dpi",
+        "page.pdf, page 2: 792 x 612 pixels at 72 dpi",
+        "page.pdf, page 5: 101 x 99 pixels at 72 dpi",
+    ]
+
+
+# Arguments with "=" and files of that name.
+
+
+def test_a_file_with_an_equals_sign_is_a_page(capsys: Capture) -> None:
+    image("scan=1.png", 30, 20)
+    Image.new("L", (40, 20)).save("workload=base", format="PNG")
+    document = parsed(capsys, "scan=1.png", "./workload=base", "workload=tiny")
+    assert [page["width"] for page in document["pages"]] == [30, 40]
+    assert document["configuration"]["workload"]["base_size"] == 512
+
+
+def test_a_file_that_is_also_an_override_is_refused(capsys: Capture) -> None:
+    Path("workload=base").touch()
+    assert refused(capsys, "5x5", "workload=base") == [
+        "error: workload=base is an override and also the name of a file; write ./workload=base for the file."
+    ]
+
+
+def test_an_equals_sign_in_a_folder_is_no_override(capsys: Capture) -> None:
+    Path("a=b").mkdir()
+    image("a=b/page.png", 30, 20)
+    Path("folder").mkdir()
+    assert parsed(capsys, "a=b/page.png")["pages"][0]["width"] == 30
+    assert "folder/x=1.png does not exist" in refused(capsys, "folder/x=1.png")[0]
+
+
+def test_a_size_is_a_size_even_where_a_file_has_its_name(capsys: Capture) -> None:
+    Image.new("L", (30, 20)).save("640x480", format="PNG")
+    pages = parsed(capsys, "640x480", "./640x480")["pages"]
+    assert [(page["width"], page["height"]) for page in pages] == [(640, 480), (30, 20)]
+
+
+BAD_ARGUMENTS = {
+    "no_page": (("workload=base",), "there is no page; give an image file, a PDF or WIDTHxHEIGHT, as in 1275x1650."),
+    "missing_file": (("none.png",), "page none.png does not exist; check the path"),
+    "directory": (("folder",), "page folder is a directory; give an image file"),
+    "not_an_image": (("text.txt",), "page text.txt is not an image that Pillow can read; give a PNG"),
+    "not_a_pdf": (("text.pdf",), "page text.pdf is no PDF, is damaged or has no page; make or copy the file anew."),
+    "no_width": (("0x5",), "page size '0x5': width 0 is out of range; a side has 1 to 2147483647 pixels."),
+    "huge": (("2147483648x1",), "page size '2147483648x1': width 2147483648 is out of range"),
+    "fraction": (("640.5x480",), "page size '640.5x480': width 640.5 is fractional; give a whole number of pixels."),
+    "bomb": (("bomb.png",), "page bomb.png is refused as a decompression bomb"),
+    "misspelt_key": (("5x5", "runtime.dtyp=float32"), "config key runtime.dtyp does not exist"),
+    "misspelt_group": (
+        ("5x5", "workloda=base"),
+        'workloda=base is no file and no override: there is no workloda; did you mean "workload"?',
+    ),
+    "misspelt_choice": (
+        ("5x5", "workload=gundem"),
+        'workload=gundem: there is no such workload; did you mean "gundam"',
+    ),
+    "missing_file_with_equals_sign": (
+        ("scan=2.png",),
+        "scan=2.png is no file and no override: there is no scan; the options are vision",
+    ),
+    "added_key": (("5x5", "+scale=2"), "+scale=2 is no file and no override"),
+    "wrong_type": (("5x5", "runtime.batch_size=x"), "config runtime, key runtime.batch_size: Value 'x'"),
+    "impossible": (("5x5", "runtime.batch_size=0"), "runtime: batch_size=0 is not a batch"),
+    "not_hydras_grammar": (("5x5", "runtime.dtype=[a"), "config: "),
+    "context": (
+        ("5x5", "--output-tokens", "9000"),
+        "page 5x5: context: 283 tokens of prompt and image and output_tokens=9000",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, text", BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
+def test_bad_arguments(
+    arguments: tuple[str, ...], text: str, options: tuple[str, ...], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Path("folder").mkdir()
+    for name in ("text.txt", "text.pdf"):
+        Path(name).write_text("a text, not a page")
+    Image.new("L", (11, 10)).save("bomb.png")
+    (line,) = refused(capsys, *arguments, *options)
+    assert line.startswith(f"error: {text}")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
+def test_one_bad_page_and_nothing_is_printed(options: tuple[str, ...], capsys: Capture) -> None:
+    image("good.png", 30, 20)
+    lines = refused(capsys, "good.png", "none.png", "640x480", "0x5", *options)
+    assert [line.split(";")[0] for line in lines] == [
+        "error: page none.png does not exist",
+        "error: page size '0x5': width 0 is out of range",
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of bytes")
+def test_odd_file_names(capsys: Capture) -> None:
+    for name in ("[red]page.png", "a b.png", "-dash.png", os.fsdecode(b"\xff.png")):
+        image(name, 30, 20)
+    out = printed(capsys, "[red]page.png", "a b.png", os.fsdecode(b"\xff.png"), "--", "-dash.png")
+    for shown in ("[red]page.png", "a b.png", "\\udcff.png", "-dash.png"):
+        assert f"{shown}: 30 x 20 pixels" in out
+    (line,) = refused(capsys, "two\nlines.png")
+    assert line.startswith("error: page two lines.png does not exist")
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "300"])
+def test_no_digit_is_cut_off(columns: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    out = printed(capsys, "1275x1650", "--exact", "--output-tokens", "100")
+    assert "…" not in out
+    page = load_cost_model().page(1275, 1650, output_tokens=100)
+    assert f"{page.total.io_bytes:,} B" in out
+    assert "runtime.dtype=bfloat16" in "".join(out.split())
