@@ -163,6 +163,7 @@ def _record(
             name,
             aten,
             kind,
+            (inputs or outputs)[0].dtype,
             tuple([tensor.shape for tensor in inputs] + [weight.shape for weight in weights]),
             tuple([tensor.shape for tensor in outputs]),
             tensor_core_flops,

@@ -249,6 +249,7 @@ class OperatorRecord(NamedTuple):
     name: str  # the operator of this library
     aten: str  # the PyTorch operator that it stands for
     kind: str  # matmul, elementwise, reduction, copy, gather, attention
+    dtype: str  # type of its first input, in which a product runs; of its output where it has no input
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
     tensor_core_flops: int

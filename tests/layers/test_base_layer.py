@@ -7,8 +7,8 @@ import pytest
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, InputSpec, LayerList, Linear
-from modelmeter.operators import FLOPS_PER_ELEMENT, add, mul, sigmoid
-from modelmeter.shape_tensor import Call, ShapeTensor, Tape
+from modelmeter.operators import FLOPS_PER_ELEMENT, add, arange, mm, mul, sigmoid, to
+from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape
 
 
 class GatedMLP(BaseLayer):
@@ -70,6 +70,18 @@ def test_figures_of_a_gated_mlp_by_hand(dtype: str) -> None:
     assert layer.forward_memory_activation() == 4 * wide * size
     assert layer.walk().peak_operator == "aten.mul.Tensor"
     assert layer.forward_memory_kvcache() == 0
+
+
+def test_an_operator_names_the_type_it_runs_in() -> None:
+    tape = Tape()
+    x = to(tape.input((2, 3), "bfloat16"), "float32")
+    mm(x, x.transpose(0, 1))
+    arange(tape, 3)
+    assert [entry.dtype for entry in tape.entries if isinstance(entry, OperatorRecord)] == [
+        "bfloat16",  # a cast reads the old type
+        "float32",
+        "int64",
+    ]
 
 
 def test_operators_sum_to_the_totals() -> None:
