@@ -131,6 +131,52 @@ def test_a_page_without_output_holds_its_prefills_cache() -> None:
     assert page.total.kv_bytes == page.prefill.kv_bytes
 
 
+def test_a_stages_walk_holds_its_figures() -> None:
+    model = load_cost_model(["workload=small"])
+    page = model.page(1275, 1650, 3)
+    text = model.text(5, 3)
+    for walk, stage in (
+        (model.stage_walk("vision", page=page), page.vision),
+        (model.stage_walk("prefill", page=page), page.prefill),
+        (model.stage_walk("prefill", page=text), text.prefill),
+        (model.stage_walk("decode", context=7), model.step(7)),
+    ):
+        assert walk.tensor_core_flops == stage.tensor_core_flops
+        assert walk.bytes_read + walk.bytes_written == stage.io_bytes
+
+
+def test_a_model_of_more_pages_shares_the_layers_and_nothing_else() -> None:
+    one = load_cost_model(["workload=small"])
+    three = one.batched(3)
+    assert (one.batch_size, three.batch_size, three.model is one.model) == (1, 3, True)
+    assert three.page(1275, 1650, 2) == load_cost_model(["workload=small", "runtime.batch_size=3"]).page(1275, 1650, 2)
+    assert one.step(9) == load_cost_model().step(9)
+    # the walk of three pages from the cost of one
+    page = one.page(1275, 1650)
+    assert three.stage_walk("prefill", page=page).tensor_core_flops == 3 * page.prefill.tensor_core_flops
+
+
+def test_a_prefill_hits_the_experts_of_all_its_pages() -> None:
+    eight = load_cost_model(["runtime.batch_size=8"])
+    declared = load_cost_model(["runtime.batch_size=8", f"runtime.experts_hit={8 * 6}"])
+    assert eight.text(1).prefill == declared.text(1).prefill
+    assert eight.text(2).prefill != declared.text(2).prefill
+
+
+@pytest.mark.parametrize(
+    "ask, text",
+    [
+        (lambda model: model.stage_walk("decoed"), 'stage decoed is unknown; did you mean "decode"'),
+        (lambda model: model.stage_walk("prefill"), "the prefill stage is that of a page"),
+        (lambda model: model.stage_walk("vision", page=model.text(5)), "the vision stage is that of a page"),
+        (lambda model: model.batched(0), "batch_size=0"),
+    ],
+)
+def test_walks_that_do_not_exist_are_refused(ask: Any, text: str) -> None:
+    with pytest.raises(ModelMeterError, match=text):
+        ask(load_cost_model())
+
+
 def test_experts_hit() -> None:
     for declared, hit in (("max", 64), ("9", 9)):
         assert load_cost_model([f"runtime.experts_hit={declared}"]).experts_hit(100) == hit

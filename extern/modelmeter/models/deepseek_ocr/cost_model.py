@@ -57,8 +57,9 @@ TILES_OF_IMAGE_SIZE: Final = Assumption(
 
 @dataclass(frozen=True, kw_only=True)
 class TextCost:
-    """The stages of a prompt without an image."""
+    """The stages of a prompt without an image of `seq_len` positions."""
 
+    seq_len: int
     prefill: StageCost
     decode: StageCost
 
@@ -72,12 +73,11 @@ class TextCost:
 class PageCost(TextCost):
     """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together).
 
-    Prefill includes vision. seq_len: positions of one page's prefill, image tokens and prompt.
+    Prefill includes vision; `seq_len` counts the image's tokens and the prompt's.
     """
 
     layout: ViewLayout
     tokens: VisionTokens
-    seq_len: int
     vision_config: VisionConfig
     vision: StageCost
 
@@ -211,12 +211,13 @@ class CostModel:
         self._check_context(seq_len, output_tokens)
         vision = self._visions.get(layout)
         if vision is None:
-            walk = self.model.vision_walk(self.vision_config(layout), (layout.w_crop, layout.h_crop))
-            vision = self._visions[layout] = StageCost.of_walk(walk, weight_bytes=self.model.vision_weight_bytes())
+            vision = self._visions[layout] = StageCost.of_walk(
+                self._vision_walk(layout), weight_bytes=self.model.vision_weight_bytes()
+            )
         return PageCost(
+            seq_len=seq_len,
             layout=layout,
             tokens=tokens,
-            seq_len=seq_len,
             vision_config=self.vision_config(layout),
             vision=vision,
             prefill=self._prefill(seq_len, layout),
@@ -229,7 +230,11 @@ class CostModel:
         self._check_context(prompt_tokens, output_tokens)
         if prompt_tokens == 0:
             raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
-        return TextCost(prefill=self._prefill(prompt_tokens, None), decode=self._decode(prompt_tokens, output_tokens))
+        return TextCost(
+            seq_len=prompt_tokens,
+            prefill=self._prefill(prompt_tokens, None),
+            decode=self._decode(prompt_tokens, output_tokens),
+        )
 
     def _check_context(self, seq_len: int, output_tokens: int) -> None:
         check_count("page", "output_tokens", output_tokens)
@@ -249,6 +254,9 @@ class CostModel:
                 walk, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
             )
         return stage
+
+    def _vision_walk(self, layout: ViewLayout) -> Walk:
+        return self.model.vision_walk(self.vision_config(layout), (layout.w_crop, layout.h_crop))
 
     def _prefill_walk(self, seq_len: int, layout: ViewLayout | None) -> tuple[Walk, int]:
         batch = self.config.runtime.batch_size
@@ -290,6 +298,16 @@ class CostModel:
         step = self.step(context)
         return step.kv_bytes - step.kv_added_bytes
 
+    @property
+    def batch_size(self) -> int:
+        """Pages of equal size that one `PageCost` is for."""
+        return self.config.runtime.batch_size
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Device memory that is left free: what no shape tells, so it is assumed."""
+        return self.config.runtime.reserve_bytes
+
     def batched(self, pages: int) -> CostModel:
         """This model with `runtime.batch_size=pages`; the layers, and the walks that they remember, are shared."""
         check_batch_size("batched", pages)
@@ -298,10 +316,26 @@ class CostModel:
         other._visions, other._prefills, other._steps = {}, {}, OrderedDict()
         return other
 
+    def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0) -> Walk:
+        """The operators of "vision" or "prefill" of a page (or text), or of one "decode" step after `context` tokens.
+
+        The walk is for `batch_size` pages like `page`, whatever batch `page` itself was asked for.
+        """
+        layout = page.layout if isinstance(page, PageCost) else None
+        if stage == "decode":
+            check_count("stage_walk", "context", context)
+            return self._step_walk(context)[0]
+        if stage not in STAGES:
+            raise ModelMeterError(f"stage_walk: stage {stage} is unknown; {near(stage, STAGES)}")
+        if page is None or (stage == "vision" and layout is None):
+            raise ModelMeterError(f"stage_walk: the {stage} stage is that of a page; give page=cost_model.page(...).")
+        if stage == "vision" and layout is not None:
+            return self._vision_walk(layout)
+        return self._prefill_walk(page.seq_len, layout)[0]
+
     def vision_layers(self, layout: ViewLayout) -> list[LayerCost]:
         """The layers of the vision stage, in order, and the operators between them."""
-        walk = self.model.vision_walk(self.vision_config(layout), (layout.w_crop, layout.h_crop))
-        return list(self.model._iter_layers("vision", walk))
+        return list(self.model._iter_layers("vision", self._vision_walk(layout)))
 
     def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> list[Holding]:
         """Who is alive at the resident peak of a page's stage, the largest first; together they are that peak.

@@ -189,8 +189,7 @@ class PageVerifier:
                 module_table(modules, tolerance),
                 stage_table("stages", stages, tolerance),
                 *(peak_line(stage, tolerance) for stage in stages),
-                f"decode, step by step: {agreeing} of {len(steps)} steps agree "
-                f"({seq_len} positions before the first)",
+                f"decode, step by step: {agreeing} of {len(steps)} steps agree ({seq_len} positions before the first)",
                 *([stage_table("decode steps that differ", wrong, tolerance)] if wrong else []),
             ],
         )
