@@ -1,0 +1,38 @@
+"""Devices: what they offer, how long operators take on them, and what follows: pages a day, latency, cost."""
+
+from modelmeter.devices.device import Derating, Device, Source, bundled_devices, device_names, load_device
+from modelmeter.devices.roofline import BOUNDS, OperatorTime, Roofline, StageTime, StepTimes
+from modelmeter.devices.throughput import (
+    NOT_MODELLED,
+    DoesNotFit,
+    Figure,
+    KindTime,
+    MemoryNeed,
+    PageKind,
+    Throughput,
+    compute_throughput,
+    smallest_device,
+)
+
+__all__ = [
+    "BOUNDS",
+    "NOT_MODELLED",
+    "Derating",
+    "Device",
+    "DoesNotFit",
+    "Figure",
+    "KindTime",
+    "MemoryNeed",
+    "OperatorTime",
+    "PageKind",
+    "Roofline",
+    "Source",
+    "StageTime",
+    "StepTimes",
+    "Throughput",
+    "bundled_devices",
+    "compute_throughput",
+    "device_names",
+    "load_device",
+    "smallest_device",
+]

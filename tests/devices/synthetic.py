@@ -1,0 +1,97 @@
+"""A device, walks and a model whose times can be worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelmeter.devices import Device, load_device
+from modelmeter.shape_tensor import Call, OperatorRecord, Walk
+
+SOURCE = {
+    "figures": ["matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory_bytes"],
+    "document": "made up",
+    "where": "here",
+}
+CONTENT: dict[str, Any] = {
+    "name": "Slow",
+    "title": "A slow device",
+    "matmul_flops_per_s": {"bf16": 1000.0, "fp32": 100.0, "tf32": 400},
+    "vector_flops_per_s": 50.0,
+    "memory_bandwidth_bytes_per_s": 20.0,
+    "memory_bytes": 1000,
+    "sources": [SOURCE],
+}
+
+
+def write_device(folder: Path, **changes: Any) -> Path:
+    """The synthetic device's file with some keys changed; None takes a key away."""
+    content = {key: value for key, value in (CONTENT | changes).items() if value is not None}
+    path = folder / "slow.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def slow_device(folder: Path, **changes: Any) -> Device:
+    return load_device(write_device(folder, **changes))
+
+
+def operator(
+    name: str, *, matmul: int = 0, vector: int = 0, nbytes: int = 0, dtype: str = "bfloat16"
+) -> OperatorRecord:
+    """An operator of these FLOPs and bytes, half of them read."""
+    read = nbytes // 2
+    return OperatorRecord(
+        name, name, f"aten.{name}", "", dtype, (), (), matmul, vector, 0, read, nbytes - read, 0, 0, 0
+    )
+
+
+def walk(*entries: OperatorRecord | Walk) -> Walk:
+    """A walk of operators and of walks within it."""
+    calls = tuple(Call(f"call{n}", each, 0) if isinstance(each, Walk) else each for n, each in enumerate(entries))
+    count = sum(each.operator_count if isinstance(each, Walk) else 1 for each in entries)
+    return Walk(calls, 0, 0, 0, 0, 0, 0, 0, 0, "", "", count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    weight_bytes: int = 100
+    resident_peak_bytes: int = 0
+    kv_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page of `seq_len` positions; a token of cache takes 2 bytes, a prefill 50 more."""
+
+    seq_len: int
+    prefill: Stage = field(init=False)
+
+    def __post_init__(self) -> None:
+        prefill = Stage(resident_peak_bytes=2 * self.seq_len + 50, kv_bytes=2 * self.seq_len)
+        object.__setattr__(self, "prefill", prefill)
+
+
+class TinyModel:
+    """Prefill moves 20 bytes a position; a step moves 100 bytes of weights, and 2 bytes of cache a page and token."""
+
+    max_position_embeddings = 20
+
+    def __init__(self, batch_size: int = 1) -> None:
+        self.batch_size = batch_size
+
+    def batched(self, pages: int) -> TinyModel:
+        return TinyModel(pages)
+
+    def step(self, context: int) -> Stage:
+        kv_bytes = self.batch_size * 2 * (context + 1)
+        return Stage(resident_peak_bytes=kv_bytes + 10 * self.batch_size, kv_bytes=kv_bytes)
+
+    def stage_walk(self, stage: str, *, page: Page | None = None, context: int = 0) -> Walk:
+        if stage == "decode":
+            return walk(operator("weights", nbytes=100), operator("cache", nbytes=self.batch_size * 2 * context))
+        assert page is not None
+        return walk(operator("prefill", nbytes=20 * page.seq_len))

@@ -1,0 +1,145 @@
+"""Device files: the bundled ones hold what a device needs; wrong ones are refused by their field."""
+
+import re
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import modelmeter.devices
+from modelmeter.devices import Device, bundled_devices, device_names, load_device
+from modelmeter.errors import ModelMeterError
+from tests.devices.synthetic import SOURCE, slow_device, write_device
+
+NAMES = [
+    *("A10", "A100-40G", "A100-80G", "CPU-Xeon-8480", "H100-PCIe", "H100-SXM", "H200", "L4", "L40S", "MI300X"),
+    *("RTX-3090", "RTX-4090", "RTX-5090", "RTX-PRO-6000", "T4"),
+]
+
+
+def test_the_bundled_devices() -> None:
+    assert device_names() == NAMES
+
+
+@pytest.mark.parametrize("device", bundled_devices(), ids=lambda device: device.name)
+def test_a_bundled_device_is_whole(device: Device) -> None:
+    assert load_device(device.name.lower()) == device
+    assert device.file == f"{device.name.lower().replace('-', '_')}.yaml"
+    assert {"bf16", "fp16"} & device.matmul_flops_per_s.keys()
+    assert "fp32" in device.matmul_flops_per_s
+    assert all(source.url.startswith("https://") for source in device.sources)
+    # nothing here is measured, and no price is ours to set
+    assert {(derating.factor, derating.origin) for derating in device.derating.values()} == {(1, "assumed")}
+    assert (device.kernel_launch_s, device.price_per_hour) == (None, None)
+    # a slip of a prefix shows: floating-point peaks are ordered by width, and lie within what chips of the day reach
+    peaks = device.matmul_flops_per_s
+    widths = [peaks[peak] for peak in ("fp32", "tf32", "fp16", "fp8") if peak in peaks]
+    assert widths == sorted(widths)
+    assert 10**12 <= device.vector_flops_per_s <= peaks["fp32"] <= 10**15
+    assert 10**11 <= device.memory_bandwidth_bytes_per_s <= 10**13
+    assert 10**10 <= device.memory_bytes <= 10**12
+
+
+def test_dense_peaks_of_cards_that_are_often_misquoted() -> None:
+    bf16 = {name: load_device(name).matmul_flops_per_s["bf16"] for name in ("H100-SXM", "L4", "RTX-4090", "RTX-5090")}
+    # half of the 1979 and 242 that the product pages give with sparsity; GeForce: with fp32 accumulation
+    tera = 10**12
+    expected = {
+        "H100-SXM": Fraction(1979, 2) * tera,
+        "L4": Fraction(242, 2) * tera,
+        "RTX-4090": Fraction("165.2") * tera,
+        "RTX-5090": Fraction("209.5") * tera,
+    }
+    assert bf16 == expected
+
+
+def test_a_file_of_the_users_own(tmp_path: Path) -> None:
+    device = slow_device(
+        tmp_path,
+        derating={"matmul": {"factor": 0.87, "origin": "measured"}},
+        kernel_launch={"seconds": 5.0e-6, "origin": "measured"},
+        price_per_hour=1.2,
+    )
+    assert device.matmul_rate("bf16") == Fraction(870)  # 0.87 as it is written, not the float beside it
+    assert (device.vector_rate, device.bandwidth) == (50, 20)
+    assert device.kernel_launch_s == Fraction(5, 10**6)
+    assert device.price_per_hour == Fraction(12, 10)
+    assert device.assumptions() == ("share of the published peaks that is reached: vector 1, bandwidth 1",)
+    assert "kernel launch overhead: not known for this device, counted as 0" in slow_device(tmp_path).assumptions()
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"memory_bytes": None}, "slow.yaml: memory_bytes is missing; add it with its source (no figure is guessed)"),
+        ({"memory_bandwidth_bytes_per_s": -3.0}, "memory_bandwidth_bytes_per_s=-3.0 is negative"),
+        ({"vector_flops_per_s": 0}, "vector_flops_per_s=0 is zero"),
+        ({"vector_flops_per_s": "fast"}, "vector_flops_per_s='fast' is no number"),
+        ({"vector_flops_per_s": True}, "vector_flops_per_s=True is no number"),
+        ({"vector_flops_per_s": float("inf")}, "vector_flops_per_s=inf is no number"),
+        ({"memory_bytes": 10.5}, "memory_bytes=10.5 is no whole number"),
+        ({"matmul_flops_per_s": {}}, "matmul_flops_per_s is empty"),
+        (
+            {"matmul_flops_per_s": {"bf61": 1}},
+            'matmul_flops_per_s.bf61 is no key of a device file; did you mean "bf16"',
+        ),
+        ({"matmul_flops_per_s": {"bf16": None}}, "matmul_flops_per_s.bf16 is missing"),
+        ({"memory_byte": 3}, 'memory_byte is no key of a device file; did you mean "memory_bytes"'),
+        ({"derating": {"bandwith": 1}}, 'derating.bandwith is no key of a device file; did you mean "bandwidth"'),
+        ({"derating": {"matmul": {"factor": 85, "origin": "measured"}}}, "derating.matmul.factor=85 is above 1"),
+        ({"derating": {"matmul": {"factor": 0.5}}}, "derating.matmul.origin is missing"),
+        ({"derating": {"matmul": {"factor": 0.5, "origin": "felt"}}}, "felt is neither assumed nor measured"),
+        ({"kernel_launch": {"seconds": 1.0e-6}}, "kernel_launch.origin is missing"),
+        ({"price_per_hour": -1}, "price_per_hour=-1 is negative"),
+        ({"sources": None}, "sources is missing"),
+        ({"sources": [SOURCE | {"figures": ["memory_bytes"]}]}, "matmul_flops_per_s.bf16 has no source"),
+        ({"sources": [SOURCE | {"figures": [*SOURCE["figures"], "memory"]}]}, "figures: memory is no key"),
+        ({"sources": [{"figures": SOURCE["figures"], "document": "d"}]}, "sources[0].where is missing"),
+        ({"name": 3}, "name=3 is no text"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ModelMeterError, match=re.escape(text)):
+        load_device(write_device(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        ("name: [", "is no YAML file that can be read"),
+        ("- a\n", "a device is a mapping"),
+        ("a: 1\na: 2\n", "duplicate"),
+    ],
+)
+def test_files_that_are_no_device_are_refused(tmp_path: Path, content: str, text: str) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ModelMeterError, match=text):
+        load_device(path)
+
+
+def test_unknown_devices_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelMeterError, match=r'device A100 is unknown; did you mean .*"A100-40G".*path of its YAML'):
+        load_device("A100")
+    with pytest.raises(ModelMeterError, match=r"nowhere\.yaml does not exist"):
+        load_device(tmp_path / "nowhere.yaml")
+    with pytest.raises(ModelMeterError, match=r"T4 lists no matmul peak for bf16 \(it has fp16, fp32, int8\)"):
+        load_device("T4").matmul_rate("bf16")
+
+
+def test_devices_know_no_model() -> None:
+    code = (
+        "import sys, modelmeter.devices; modelmeter.devices.bundled_devices();"
+        "print([name for name in sys.modules if name.startswith('modelmeter.models') or name in ('torch', 'numpy')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_index_names_what_exists() -> None:
+    names = modelmeter.devices.__all__
+    assert all(hasattr(modelmeter.devices, name) for name in names)
+    assert sorted(set(names)) == sorted(names)
