@@ -1,5 +1,5 @@
 # make demo: the vision verification on the bundled pages.  make test: format, lint, types, tests.
-# make snapshot: writes reports/20211117-dsorc-op-analysis anew.
+# make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 
-.PHONY: setup demo snapshot test format lint types tests clean
+.PHONY: setup demo snapshot published test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,9 @@ demo: $(STAMP)
 
 snapshot: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot
+
+published: $(STAMP)
+	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.published.write_published
 
 test: lint types tests
 

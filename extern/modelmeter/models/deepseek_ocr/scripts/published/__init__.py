@@ -1,0 +1,1 @@
+"""Published measurements of DeepSeek-OCR, and what the roofline predicts for them."""
