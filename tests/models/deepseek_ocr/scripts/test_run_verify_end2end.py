@@ -187,7 +187,9 @@ def test_only_bad_pages_verify_nothing(tmp_path: Path, program: Callable[..., An
 
 
 def test_a_context_beyond_the_limit_is_a_bad_page(program: Callable[..., Any]) -> None:
-    status, result = program(run_verify_end2end, *TINY, "sizes=[[9,9]]", "decoder.max_position_embeddings=50", "output_tokens=10")
+    status, result = program(
+        run_verify_end2end, *TINY, "sizes=[[9,9]]", "decoder.max_position_embeddings=50", "output_tokens=10"
+    )
     assert status == 2
     assert "output_tokens may be up to 9" in result["bad_pages"][0]["error"]
 
