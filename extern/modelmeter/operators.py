@@ -109,18 +109,13 @@ class Parameter:
 def _read(inputs: Sequence[ShapeTensor]) -> tuple[int, int, int]:
     """Distinct bytes that the inputs address: in all, of weights, of the KV cache."""
     total = weight = kv = 0
-    seen: list[ShapeTensor] = []
+    seen: set[tuple[int, int, Shape, Shape]] = set()
     for tensor in inputs:
         storage = tensor.storage
-        if any(
-            other.storage is storage
-            and other.offset == tensor.offset
-            and other.shape == tensor.shape
-            and other.strides == tensor.strides
-            for other in seen
-        ):
+        view = (id(storage), tensor.offset, tensor.shape, tensor.strides)
+        if view in seen:
             continue
-        seen.append(tensor)
+        seen.add(view)
         nbytes = tensor.addressed_bytes
         total += nbytes
         if storage.kind == WEIGHT:

@@ -12,8 +12,9 @@ BEGIN_TOKENS: Final = 1
 
 
 def count_prompt_tokens(prompt: str, tokenizer_path: str | None) -> int:
-    """Tokens of the text around `<image>`, the begin token included, by a tokenizer from a local folder.
+    r"""Tokens of the text around `<image>`, the begin token included, by a tokenizer from a local folder.
 
+    `\n` written as two signs is a newline: a command line has no other way to write one.
     Source: the published preprocessing: text is split at `<image>` and each piece is encoded without special tokens.
     """
     if tokenizer_path is None:
@@ -41,5 +42,5 @@ def count_prompt_tokens(prompt: str, tokenizer_path: str | None) -> int:
             f"runtime: {tokenizer_path} holds no tokenizer that transformers can load ({type(error).__name__}); "
             "put tokenizer.json there, or give the number yourself with runtime.prompt_tokens."
         ) from error
-    pieces = (tokenizer.encode(piece, add_special_tokens=False) for piece in prompt.split(IMAGE))
+    pieces = (tokenizer.encode(piece, add_special_tokens=False) for piece in prompt.replace("\\n", "\n").split(IMAGE))
     return BEGIN_TOKENS + sum(len(piece) for piece in pieces)

@@ -1,0 +1,58 @@
+"""A prompt's tokens, by a real tokenizer that the test makes."""
+
+from pathlib import Path
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tokenizer of one token a word or newline, which would put a begin token in front if it were asked to."""
+    words = ["<unk>", "<begin>", "\n", "Free", "OCR", ".", "read", "this"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Punctuation()]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<begin> $A", special_tokens=[("<begin>", 1)])
+    tokenizer.add_special_tokens([AddedToken("<|grounding|>", special=True)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>").save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "prompt, tokens",
+    [
+        ("<image>\nFree OCR.", 1 + 1 + 3),
+        ("<image>\n<|grounding|>read this.", 1 + 1 + 1 + 3),
+        ("read <image> this", 1 + 1 + 1),  # pieces on both sides of the image
+        ("<image>", 1),
+        ("read this", 1 + 2),
+    ],
+)
+def test_the_begin_token_and_the_text_around_the_image(folder: Path, prompt: str, tokens: int) -> None:
+    assert count_prompt_tokens(prompt, str(folder)) == tokens
+
+
+def test_the_cost_model_counts_by_it(folder: Path) -> None:
+    counted = load_cost_model([f"runtime.tokenizer_path={folder}", 'runtime.prompt="<image>\\nFree OCR."'])
+    declared = load_cost_model(["runtime.prompt_tokens=5"])
+    assert counted.prompt_tokens == 5
+    assert counted.page(1275, 1650, 3).total == declared.page(1275, 1650, 3).total
+
+
+def test_without_a_tokenizer_both_ways_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelMeterError, match=r"set runtime.tokenizer_path .* or give .* runtime.prompt_tokens"):
+        count_prompt_tokens("read this", None)
+    with pytest.raises(ModelMeterError, match=r"nowhere is no folder; .* runtime.prompt_tokens"):
+        count_prompt_tokens("read this", str(tmp_path / "nowhere"))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        ModelMeterError, match=r"holds no tokenizer that transformers can load .* runtime.prompt_tokens"
+    ):
+        count_prompt_tokens("read this", str(tmp_path))
