@@ -1,0 +1,124 @@
+"""A whole page through the replica of the published code: vision, prefill and every decode step, measured.
+
+The same questions as `page.PageReference` answers for transformers, with the same inputs: what the published
+preprocessing makes of a page. The image tokens that vision makes are held against the places kept for them, which is
+what `masked_scatter_` would check by value.
+
+    reference = ReplicaPageReference()
+    inputs = reference.inputs(PageGeometry(pages=1, global_side=1024, crop_side=640, columns=2, rows=3))
+    stage, cache = reference.prefill(inputs, experts_hit=64, head="all")
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.reference.measurement import Measurement, measure
+from modelmeter.reference.modules import ARCHITECTURE, ATTENTION, DTYPES, choice, on_meta
+from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens
+from modelmeter.reference.replica import CausalModel, ReplicaCache
+
+PARTS = ("sam_model", "vision_model", "projector")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaInputs:
+    """What the replica is called with for some pages, on the meta device, and the places kept for image tokens."""
+
+    input_ids: Tensor
+    images: Sequence[tuple[Tensor, Tensor]]
+    image_mask: Tensor | None
+    grids: Sequence[tuple[int, int]]
+    placeholders: int
+
+
+class ReplicaPageReference:
+    """The replica's whole model on the meta device, in inference, without autocast."""
+
+    def __init__(self, dtype: str = "bfloat16", attention: str = "flash", **architecture: int) -> None:
+        choice("attention", attention, ATTENTION)
+        self.dtype = choice("dtype", dtype, DTYPES)
+        sizes = {**ARCHITECTURE, **architecture}
+        with on_meta(dtype):
+            self.model = CausalModel(sizes, eager=attention == "eager")
+        self.model.eval()
+        self.attention = attention
+        self.moe_layers = frozenset(range(sizes["first_k_dense_replace"], sizes["num_hidden_layers"]))
+        self.roots: dict[str, nn.Module] = {"": self.model.model, "lm_head": self.model.lm_head}
+
+    def check_decoder(self) -> None:
+        """Refuse what the published code refuses."""
+        if self.attention == "flash" and self.dtype == torch.float32:
+            raise ModelMeterError(
+                "reference: FlashAttention 2 takes half precision only; set runtime.attention=eager or another dtype."
+            )
+
+    def inputs(self, page: PageGeometry) -> ReplicaInputs:
+        """Token ids, pixels, the mask of image tokens and the grid of crops of such pages."""
+        grid = (page.columns, page.rows) if page.crops else (1, 1)
+        places = placeholder_tokens(page.global_side, page.crop_side, grid, page.crops)
+        positions = places + page.prompt_tokens
+        crops = self._pixels(page.crops, page.crop_side) if page.crops else self._pixels(1, page.global_side)
+        return ReplicaInputs(
+            input_ids=torch.empty(page.pages, positions, dtype=torch.long, device="meta"),
+            images=[(crops, self._pixels(1, page.global_side))] * page.pages,
+            image_mask=torch.empty(page.pages, positions, dtype=torch.bool, device="meta"),
+            grids=[grid] * page.pages,
+            placeholders=places,
+        )
+
+    def _pixels(self, views: int, side: int) -> Tensor:
+        return torch.empty(views, 3, side, side, dtype=self.dtype, device="meta")
+
+    def vision(self, inputs: ReplicaInputs) -> Measurement:
+        """The vision part alone, page after page."""
+
+        def call() -> None:
+            held = self.model.model(None, inputs.images, None, inputs.grids, None)
+            made = int(held[0].shape[0])
+            if made != inputs.placeholders:
+                raise ModelMeterError(
+                    f"reference: the replica made {made} image tokens for {inputs.placeholders} places in the prompt."
+                )
+
+        return measure(self.roots, call)
+
+    def prefill(
+        self, inputs: ReplicaInputs, *, experts_hit: int, head: str = "all"
+    ) -> tuple[Measurement, ReplicaCache]:
+        """The prompt's pass, its image included, and the cache that it filled."""
+        cache = ReplicaCache()
+        self.model.model.decoder.declare_experts_hit(experts_hit)
+        arguments = (inputs.input_ids, inputs.images, inputs.image_mask, inputs.grids, cache, self._head(head))
+        return measure(self.roots, lambda: self.model(*arguments), cached=lambda: cache.tensors), cache
+
+    def decode_step(self, cache: ReplicaCache, *, pages: int = 1, experts_hit: int, head: str = "all") -> Measurement:
+        """One step over the cache, which grows by one position."""
+        self.model.model.decoder.declare_experts_hit(experts_hit)
+        token = torch.empty(pages, 1, dtype=torch.long, device="meta")
+        arguments = (token, (), None, (), cache, self._head(head))
+        return measure(self.roots, lambda: self.model(*arguments), cached=lambda: cache.tensors)
+
+    def _head(self, head: str) -> str:
+        if head not in LOGITS_TO_KEEP:
+            raise ModelMeterError(f"reference: head={head} is unknown; {near(head, LOGITS_TO_KEEP)}")
+        return head
+
+    def module_flops(self, measured: Measurement, crops: bool) -> dict[str, int]:
+        """FLOPs of a stage by published module path, as `PageReference.module_flops`; a page's crops run first."""
+        sums: dict[str, int] = {}
+        branch = "crops" if crops else "global"
+        after_projector = False
+        for each in measured.operator_flops:
+            path = each.path.removeprefix("decoder.")
+            name = ".".join(path.split(".")[: 2 if path.startswith("layers.") else 1])
+            if name in PARTS:
+                if after_projector and crops and name != "projector":
+                    branch = "global" if branch == "crops" else "crops"
+                after_projector = name == "projector"
+                name = f"{branch}.{name}"
+            sums[name] = sums.get(name, 0) + each.flops
+        return sums
