@@ -19,8 +19,7 @@ An architecture that the meta kernels cannot run as a GPU would is refused by na
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +44,7 @@ from modelmeter.reference.modules import (
     text_config,
     transformers_path,
 )
+from modelmeter.reference.whole_model import values_unchecked
 
 #: positions of which the head makes logits, and the library's name for it; none: the head does not run
 LOGITS_TO_KEEP: Mapping[str, int | None] = {"last": 1, "all": 0, "none": None}
@@ -215,7 +215,7 @@ class PageReference:
             raise ModelMeterError(f"reference: transformers' model refuses the page: {error}") from error
 
     def _measure(self, call: Callable[[], object], cache: DynamicCache, experts_hit: int | None) -> Measurement:
-        with _without_value_checks():
+        with values_unchecked():
             return measure(self.roots, call, cached=lambda: cache_tensors(cache), experts_hit=experts_hit)
 
 
@@ -267,15 +267,3 @@ def placeholder_tokens(global_side: int, crop_side: int, grid: Sequence[int], cr
     page = {"patches_grid": [grid], "num_local_patches": [crops]}
     sizes = {"size": {"height": global_side, "width": global_side}, "tile_size": crop_side or global_side}
     return len(replace(processor, page, 0, **sizes)) // len(token)
-
-
-@contextmanager
-def _without_value_checks() -> Iterator[None]:
-    """The model's checks of tensor values, which fail on meta tensors, do nothing for the length of the context."""
-    module: Any = modeling_unlimited_ocr
-    kept = module.torch_compilable_check
-    module.torch_compilable_check = lambda *_args, **_kwargs: None
-    try:
-        yield
-    finally:
-        module.torch_compilable_check = kept

@@ -118,16 +118,58 @@ def test_rows_hold_traffic_and_peak_too() -> None:
         assert not replace(row(1, 1), **{name: differing}).agrees(0)
 
 
-def test_other_code_is_compared_by_its_flops_only(tmp_path: Path) -> None:
-    builders = "from torch import nn\ndef build_sam_vit_b(): return nn.Identity()\nbuild_clip_l = build_sam_vit_b\n"
-    (tmp_path / "deepencoder.py").write_text(builders + "def MlpProjector(cfg): return nn.Identity()\n")
-    reference = {"name": "published", "folder": str(tmp_path), "trust_remote_code": True}
-    verifier = VisionVerifier(load_cost_model(), reference)
-    assert not verifier.same_code
-    assert verifier.notes() == [
-        "traffic and peaks are not compared: the reference is other code than execution=transformers."
+STAND_IN = """
+from torch import nn
+from modelmeter.reference.replica import Clip, Sam
+
+class CalledAsPublished(Clip):
+    def forward(self, pixels, sam_map):
+        return super().forward(sam_map)
+
+class MlpProjector(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        self.layers = nn.Linear(cfg.input_dim, cfg.n_embed)
+    def forward(self, x):
+        return self.layers(x)
+
+build_sam_vit_b, build_clip_l = Sam, CalledAsPublished
+"""
+
+
+def published(folder: Path, *overrides: str) -> VisionVerifier:
+    """The way of the published files, with the replica's modules in their place."""
+    (folder / "deepencoder.py").write_text(STAND_IN)
+    reference = {"name": "published", "folder": str(folder), "trust_remote_code": True}
+    return VisionVerifier(load_cost_model(overrides), reference)
+
+
+def test_published_code_page_after_page(tmp_path: Path) -> None:
+    verifier = published(tmp_path, "execution=published", "runtime.batch_size=2")
+    assert (verifier.same_code, verifier.notes()) == (True, [])
+    page = verifier.cost_model.page(600, 1200)
+    blocks = {row.name: row for row in verifier.rows(page, "blocks")}
+    assert blocks["crops.sam_model.blocks.0"].agrees(0)
+    rows = verifier.rows(page, "modules")
+    assert [row.name for row in rows][:4] == [
+        *(f"global.{part}" for part in ("sam_model", "vision_model", "projector")),
+        "crops.sam_model",
     ]
-    assert verifier.stages(verifier.cost_model.page(9, 9)) == []
+    for row in rows:
+        assert row.agrees(0), row
+    assert rows[0].analytic_flops == 2 * 976_909_172_736
+    assert rows[0].peak == Compared(459_276_288, 459_276_288)  # of one page
+    assert verifier.stages(page) == []  # the published files hold no whole model
+
+
+def test_other_code_is_compared_by_its_flops_only(tmp_path: Path) -> None:
+    verifier = published(tmp_path, "workload=tiny")
+    note = "traffic and peaks are not compared: the reference is other code than execution=transformers."
+    assert (verifier.same_code, verifier.notes()) == (False, [note])
+    page = verifier.cost_model.page(9, 9)
+    rows = verifier.rows(page, "modules")
+    assert all(row.agrees(0) and row.io is row.peak is None for row in rows)
+    assert verifier.stages(page) == []
 
 
 def test_a_wrong_peak_of_the_stage_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

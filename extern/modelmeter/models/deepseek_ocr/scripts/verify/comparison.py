@@ -9,7 +9,6 @@ from typing import Any, Final
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import LayerCost
 from modelmeter.models.deepseek_ocr.vision_workload import BranchConfig, ViewLayout
 from modelmeter.reference.branch import BranchMeasurement
 from modelmeter.reference.measurement import Measurement
@@ -158,9 +157,14 @@ def worst_difference(rows: Iterable[Row | StageRow]) -> int:
 # -- the vision stage, by branch and module -------------------------------------------------------------------------
 
 
+def vision_calls(cost_model: CostModel) -> int:
+    """How often each branch runs: once for all pages, or page after page."""
+    return cost_model.config.runtime.batch_size if cost_model.model.execution.pages_looped else 1
+
+
 def branch_rows(
     branch: str,
-    layers: Iterable[LayerCost],
+    walks: Mapping[str, Sequence[Walk]],
     measured: BranchMeasurement,
     alone: Mapping[str, Walk],
     shapes: Mapping[str, tuple[int, ...]],
@@ -168,26 +172,31 @@ def branch_rows(
 ) -> Iterator[Row]:
     """A row for SAM, CLIP and projector of one branch and, on detail=blocks, for every block below them.
 
-    alone: the parts' own walks, whose traffic and peak are compared (none where the reference is other code).
+    walks: by path, a part's walks in the stage. measured, shapes: one call of each part. alone: the parts' own walks,
+    whose traffic and peak are compared (none where the reference is other code).
     """
-    for cost in layers:
-        owner, _, part = cost.path.partition(".")
-        if cost.layer is None or owner != branch or not isinstance(cost.walk, Walk):
+    for path, calls in walks.items():
+        owner, _, part = path.partition(".")
+        if owner != branch:
             continue
         walk, found = alone.get(part), measured.parts[part]
         yield Row(
-            name=cost.path,
-            analytic_flops=cost.walk.tensor_core_flops,
-            measured_flops=measured.flops_of(part),
+            name=path,
+            analytic_flops=sum(call.tensor_core_flops for call in calls),
+            measured_flops=len(calls) * measured.flops_of(part),
             analytic_shape=shapes[part],
             measured_shape=measured.shapes[part],
             io=None if walk is None else Compared(walk.bytes_read + walk.bytes_written, found.io_bytes),
             peak=None if walk is None else Compared(walk.peak_bytes, found.activation_peak_bytes),
         )
         if detail == "blocks":
-            for path, flops in block_flops(cost.walk).items():
-                below = f"{part}.{path}"
-                yield Row(name=f"{branch}.{below}", analytic_flops=flops, measured_flops=measured.flops_of(below))
+            blocks = [block_flops(call) for call in calls]
+            for below in blocks[0]:
+                yield Row(
+                    name=f"{path}.{below}",
+                    analytic_flops=sum(flops[below] for flops in blocks),
+                    measured_flops=len(calls) * measured.flops_of(f"{part}.{below}"),
+                )
 
 
 def block_flops(walk: Walk) -> dict[str, int]:
@@ -212,9 +221,12 @@ def vision_rows(
     *,
     with_memory: bool,
 ) -> list[Row]:
-    """All rows of a page's vision stage; `measurements` by branch, "global" and "crops"."""
+    """All rows of a page's vision stage; `measurements` of one call by branch, "global" and "crops"."""
     vision = cost_model.vision_config(layout)
-    layers = cost_model.vision_layers(layout)
+    walks: dict[str, list[Walk]] = {}
+    for cost in cost_model.vision_layers(layout):
+        if cost.layer is not None and isinstance(cost.walk, Walk):
+            walks.setdefault(cost.path, []).append(cost.walk)
     rows: list[Row] = []
     for name, branch in (("global", vision.global_branch), ("crops", vision.crop_branch)):
         if branch is None:
@@ -222,13 +234,13 @@ def vision_rows(
         parts = branch_parts(cost_model, branch)
         shapes = {part: layer.output_shapes()[0] for part, layer in parts.items()}
         alone = {part: layer.walk() for part, layer in parts.items()} if with_memory else {}
-        rows.extend(branch_rows(name, layers, measurements[name], alone, shapes, detail))
+        rows.extend(branch_rows(name, walks, measurements[name], alone, shapes, detail))
     return rows
 
 
 def branch_parts(cost_model: CostModel, branch: BranchConfig) -> dict[str, Any]:
-    """SAM, CLIP and projector alone, for one branch."""
-    views = {"batch_size": branch.batch_size}
+    """SAM, CLIP and projector alone, for one call of one branch."""
+    views = {"batch_size": branch.batch_size // vision_calls(cost_model)}
     return {
         "sam_model": cost_model.part("image_encoder_vit", **views, img_size=branch.img_size),
         "vision_model": cost_model.part("vit_model", **views, img_size=branch.img_size),

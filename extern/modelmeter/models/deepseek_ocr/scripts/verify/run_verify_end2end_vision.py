@@ -21,7 +21,14 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
 from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, resolve
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import DETAILS, Row, StageRow, stage_row, vision_rows
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
+    DETAILS,
+    Row,
+    StageRow,
+    stage_row,
+    vision_calls,
+    vision_rows,
+)
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry, page_reference
 from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     PageResult,
@@ -72,7 +79,7 @@ class VisionVerifier:
         """The comparison of one page by module."""
         branches = {"global": page.vision_config.global_branch, "crops": page.vision_config.crop_branch}
         measurements: dict[str, BranchMeasurement] = {
-            name: self._branch(branch.batch_size, branch.img_size)
+            name: self._branch(branch.batch_size // vision_calls(self.cost_model), branch.img_size)
             for name, branch in branches.items()
             if branch is not None
         }
