@@ -104,6 +104,10 @@ class PageReference:
         self.attention = attention
         self.roots: dict[str, nn.Module] = {"": self.model.model, "lm_head": self.model.lm_head}
 
+    def module_flops(self, measured: Measurement, *, crops: bool) -> dict[str, int]:
+        """FLOPs of a stage by published module path."""
+        return module_flops(measured, branches=("global", "crops") if crops else ("global",))
+
     @property
     def moe_layers(self) -> frozenset[int]:
         """Numbers of the decoder layers whose feed-forward part is a mixture of experts."""
@@ -225,23 +229,30 @@ _PARTS: Mapping[str, str] = {
 }
 
 
-def module_flops(measured: Measurement) -> dict[str, int]:
+TOWER = ("sam_model", "vision_model", "projector")
+"""The parts that run once for each branch of a page, the global view and the crops."""
+
+
+def module_flops(
+    measured: Measurement, part: Callable[[str], str] | None = None, branches: Sequence[str] = ("global", "crops")
+) -> dict[str, int]:
     """FLOPs of a stage by published module path: SAM, CLIP and projector of each branch, decoder layers, the rest.
 
-    "global.sam_model", "crops.projector", "layers.3", "lm_head", ...; "" is what ran between them. The model runs the
-    tower and the projector on the global views first, then on the crops.
+    "global.sam_model", "crops.projector", "layers.3", "lm_head", ...; "" is what ran between them.
+    part: the published name of the part that a module's path lies in, transformers' by default.
+    branches: in the order in which the model runs them, again and again; the projector ends each of them.
     """
+    part = part or published_part
     sums: dict[str, int] = {}
-    branch = "global"
+    finished = 0
     projected = False
     for each in measured.operator_flops:
-        name = published_part(each.path)
-        if name == "projector":
-            projected = True
-        elif name in ("sam_model", "vision_model") and projected:
-            branch = "crops"
-        path = f"{branch}.{name}" if name in ("sam_model", "vision_model", "projector") else name
-        sums[path] = sums.get(path, 0) + each.flops
+        name = part(each.path)
+        if name in TOWER:
+            finished += projected and name != "projector"
+            projected = name == "projector"
+            name = f"{branches[finished % len(branches)]}.{name}"
+        sums[name] = sums.get(name, 0) + each.flops
     return sums
 
 

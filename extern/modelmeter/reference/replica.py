@@ -363,8 +363,7 @@ class ReplicaCache:
         """All that it holds."""
         return [*self.keys, *self.values]
 
-    @property
-    def length(self) -> int:
+    def get_seq_length(self) -> int:
         """Positions held."""
         return int(self.keys[0].shape[-2]) if self.keys else 0
 
@@ -611,7 +610,7 @@ class Decoder(nn.Module):  # type: ignore[misc]
     def forward(self, inputs_embeds: Tensor, cache: ReplicaCache) -> Tensor:
         """inputs_embeds [B, T, D] -> [B, T, D]; the cache grows by T positions."""
         batch, tokens = inputs_embeds.shape[:2]
-        past = cache.length
+        past = cache.get_seq_length()
         position_ids = torch.arange(past, past + tokens, dtype=torch.long, device=inputs_embeds.device)
         position_ids = position_ids.unsqueeze(0)
         mask = causal_mask(batch, tokens, inputs_embeds) if self.eager else None

@@ -18,17 +18,15 @@ from torch import Tensor, nn
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.reference.measurement import Measurement, measure
 from modelmeter.reference.modules import ARCHITECTURE, ATTENTION, DTYPES, choice, on_meta
-from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens
+from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, module_flops, placeholder_tokens
 from modelmeter.reference.replica import CausalModel, ReplicaCache
-
-PARTS = ("sam_model", "vision_model", "projector")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaInputs:
     """What the replica is called with for some pages, on the meta device, and the places kept for image tokens."""
 
-    input_ids: Tensor
+    token_ids: Tensor
     images: Sequence[tuple[Tensor, Tensor]]
     image_mask: Tensor | None
     grids: Sequence[tuple[int, int]]
@@ -63,7 +61,7 @@ class ReplicaPageReference:
         positions = places + page.prompt_tokens
         crops = self._pixels(page.crops, page.crop_side) if page.crops else self._pixels(1, page.global_side)
         return ReplicaInputs(
-            input_ids=torch.empty(page.pages, positions, dtype=torch.long, device="meta"),
+            token_ids=torch.empty(page.pages, positions, dtype=torch.long, device="meta"),
             images=[(crops, self._pixels(1, page.global_side))] * page.pages,
             image_mask=torch.empty(page.pages, positions, dtype=torch.bool, device="meta"),
             grids=[grid] * page.pages,
@@ -92,7 +90,7 @@ class ReplicaPageReference:
         """The prompt's pass, its image included, and the cache that it filled."""
         cache = ReplicaCache()
         self.model.model.decoder.declare_experts_hit(experts_hit)
-        arguments = (inputs.input_ids, inputs.images, inputs.image_mask, inputs.grids, cache, self._head(head))
+        arguments = (inputs.token_ids, inputs.images, inputs.image_mask, inputs.grids, cache, self._head(head))
         return measure(self.roots, lambda: self.model(*arguments), cached=lambda: cache.tensors), cache
 
     def decode_step(self, cache: ReplicaCache, *, pages: int = 1, experts_hit: int, head: str = "all") -> Measurement:
@@ -107,18 +105,12 @@ class ReplicaPageReference:
             raise ModelMeterError(f"reference: head={head} is unknown; {near(head, LOGITS_TO_KEEP)}")
         return head
 
-    def module_flops(self, measured: Measurement, crops: bool) -> dict[str, int]:
-        """FLOPs of a stage by published module path, as `PageReference.module_flops`; a page's crops run first."""
-        sums: dict[str, int] = {}
-        branch = "crops" if crops else "global"
-        after_projector = False
-        for each in measured.operator_flops:
-            path = each.path.removeprefix("decoder.")
-            name = ".".join(path.split(".")[: 2 if path.startswith("layers.") else 1])
-            if name in PARTS:
-                if after_projector and crops and name != "projector":
-                    branch = "global" if branch == "crops" else "crops"
-                after_projector = name == "projector"
-                name = f"{branch}.{name}"
-            sums[name] = sums.get(name, 0) + each.flops
-        return sums
+    def module_flops(self, measured: Measurement, *, crops: bool) -> dict[str, int]:
+        """FLOPs of a stage by published module path; a page's crops run before its global view."""
+        return module_flops(measured, replica_part, ("crops", "global") if crops else ("global",))
+
+
+def replica_part(path: str) -> str:
+    """The published name of the part that a module of the replica lies in: a decoder layer, or the first name."""
+    path = path.removeprefix("decoder.")
+    return ".".join(path.split(".")[: 2 if path.startswith("layers.") else 1])

@@ -116,6 +116,13 @@ def test_every_operator_in_order(attention: str) -> None:
         ]
 
 
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+def test_the_published_code_by_its_replica(attention: str) -> None:
+    overrides = ("execution=published", f"runtime.attention={attention}", "runtime.head=last")
+    verified(LETTER, *SMALL, *overrides, output_tokens=2)
+    verified((300, 200), *TINY, *overrides, "runtime.batch_size=2", output_tokens=3)
+
+
 def test_no_output_is_a_page_without_steps() -> None:
     verifier = verified(LETTER, *TINY, output_tokens=0)
     page = verifier.cost_model.page(*LETTER)

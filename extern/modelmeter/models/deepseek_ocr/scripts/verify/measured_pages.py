@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
 from modelmeter.reference.page import PageGeometry, PageReference
+from modelmeter.reference.replica_page import ReplicaPageReference
+
+#: by execution, the whole model that shows what it costs
+WHOLE_MODELS: Final[Mapping[str, type[PageReference] | type[ReplicaPageReference]]] = {
+    "transformers": PageReference,
+    "published": ReplicaPageReference,
+}
 
 
-def page_reference(cost_model: CostModel) -> PageReference:
-    """The whole model that the cost model's configuration describes, on the meta device."""
-    runtime = cost_model.config.runtime
-    return PageReference(runtime.dtype, runtime.attention, **vars(cost_model.config.decoder))
+def page_reference(cost_model: CostModel) -> Any:
+    """The whole model that the cost model's configuration describes, on the meta device; all answer alike."""
+    config = cost_model.config
+    if config.execution.name not in WHOLE_MODELS:
+        raise ModelMeterError(
+            f"verify: no code that is here runs as execution={config.execution.name}; verify one of "
+            f"{', '.join(WHOLE_MODELS)}."
+        )
+    whole = WHOLE_MODELS[config.execution.name]
+    return whole(config.runtime.dtype, config.runtime.attention, **vars(config.decoder))
 
 
 def page_geometry(cost_model: CostModel, page: PageCost) -> PageGeometry:

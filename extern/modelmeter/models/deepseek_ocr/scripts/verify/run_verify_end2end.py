@@ -3,9 +3,10 @@
     python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end \
         'images=[page.png,scan.jpg]' workload=gundam output_tokens=10
 
-Each page's size goes through `compute_view_layout`; transformers' whole model runs on the meta device, on the inputs
-that its processor would make of such a page, and is compared by stage (FLOPs, traffic, both peaks and the operator at
-the peak, KV cache, sequence length) and by module (FLOPs). Every decode step is compared for itself, and their sum.
+Each page's size goes through `compute_view_layout`; transformers' whole model (for `execution=published` the replica of
+that code) runs on the meta device, on the inputs that preprocessing makes of such a page, and is compared by stage
+(FLOPs, traffic, both peaks and the operator at the peak, KV cache, sequence length) and by module (FLOPs). Every decode
+step is compared for itself, and their sum.
 `verify.json` lands in the run directory.
 Exit status 0: every difference is within `tolerance`; 1: one is not, or a page was bad; 2: nothing could be verified.
 """
@@ -45,7 +46,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
 )
 from modelmeter.page_sizes import PageSize
 from modelmeter.reference.measurement import Measurement
-from modelmeter.reference.page import PageGeometry, module_flops
+from modelmeter.reference.page import PageGeometry
 
 #: the keys of this program beside the pages' and the cost model's
 OWN_KEYS: Final = {"output_tokens": 0}
@@ -79,11 +80,6 @@ class PageVerifier:
     def __init__(self, cost_model: CostModel, output_tokens: int) -> None:
         check_count("verify", "output_tokens", output_tokens)
         config = cost_model.config
-        if config.execution.name != "transformers":
-            raise ModelMeterError(
-                f"verify: the whole model that is measured is transformers' own; execution={config.execution.name} is "
-                "other code, so verify execution=transformers."
-            )
         if config.runtime.experts_hit == "uniform":
             raise ModelMeterError(
                 "verify: runtime.experts_hit=uniform is an assumption, a mean over routings that no run can show; "
@@ -152,18 +148,20 @@ class PageVerifier:
             "decode": [cost_model.step_layers(context) for context in contexts],
         }
         calls = {"vision": [measured.vision], "prefill": [measured.prefill], "decode": measured.steps}
+        crops = page.vision_config.crop_branch is not None
         return {
             stage: module_rows(
                 stage,
                 grouped(stage, (each for walk in analytic[stage] for each in analytic_flops(walk))),
-                grouped(stage, (each for call in calls[stage] for each in self._measured_flops(call))),
+                grouped(stage, (each for call in calls[stage] for each in self._measured_flops(call, crops))),
             )
             for stage in MODULES
         }
 
-    def _measured_flops(self, call: Measurement) -> Iterable[tuple[str, bool, int]]:
+    def _measured_flops(self, call: Measurement, crops: bool) -> Iterable[tuple[str, bool, int]]:
         moe = {f"layers.{number}" for number in self.reference.moe_layers}
-        return ((path, path in moe, flops) for path, flops in module_flops(call).items())
+        flops_by_path = self.reference.module_flops(call, crops=crops)
+        return ((path, path in moe, flops) for path, flops in flops_by_path.items())
 
     def result(self, size: PageSize, tolerance: float) -> PageResult:
         """Verify one page."""
@@ -198,6 +196,11 @@ class PageVerifier:
         """What a reader of the figures must know."""
         runtime = self.cost_model.config.runtime
         notes = []
+        if self.cost_model.config.execution.name == "published":
+            notes.append(
+                "execution=published: measured on the replica of that code (modelmeter/reference/replica.py), which "
+                "gives every figure that was measured on the published files; without autocast."
+            )
         if runtime.attention == "eager" and runtime.dtype == "float16":
             notes.append(
                 "float16 with attention=eager: the meta device converts before a softmax in float32; on CUDA that is "

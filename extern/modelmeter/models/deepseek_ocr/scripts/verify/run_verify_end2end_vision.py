@@ -29,7 +29,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
     vision_calls,
     vision_rows,
 )
-from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry, page_reference
+from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import WHOLE_MODELS, page_geometry, page_reference
 from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     PageResult,
     check_vision,
@@ -46,7 +46,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
 from modelmeter.page_sizes import PageSize
 from modelmeter.reference.branch import BranchMeasurement, measure_branch, vision_reference
 from modelmeter.reference.measurement import Measurement
-from modelmeter.reference.page import PageGeometry, PageReference
+from modelmeter.reference.page import PageGeometry
 
 #: the keys of this program beside the pages' and the cost model's
 OWN_KEYS = {
@@ -87,16 +87,17 @@ class VisionVerifier:
 
     def stages(self, page: PageCost) -> list[StageRow]:
         """The comparison of the stage as a whole; none where the reference has no whole model of the same code."""
-        if not self.same_code or self.cost_model.config.execution.name != "transformers":
+        if not self.same_code or self.cost_model.config.execution.name not in WHOLE_MODELS:
             return []
         return [stage_row("vision", page.vision, [self._stage(page_geometry(self.cost_model, page))])]
 
     @cached_property
-    def _whole(self) -> PageReference:
+    def _whole(self) -> Any:
         return page_reference(self.cost_model)
 
     def _measure_stage(self, geometry: PageGeometry) -> Measurement:
-        return self._whole.vision(self._whole.inputs(geometry))
+        measured: Measurement = self._whole.vision(self._whole.inputs(geometry))
+        return measured
 
     def result(self, size: PageSize, detail: str, tolerance: float) -> PageResult:
         """Verify one page."""
