@@ -105,13 +105,13 @@ TYPES = [("bfloat16", "flash"), ("bfloat16", "eager"), ("float32", "flash"), ("f
 
 
 @pytest.mark.parametrize("dtype, attention", TYPES)
-@pytest.mark.parametrize("tokens", [1, 100, 273, 913, 2000, 4000])
+@pytest.mark.parametrize("tokens", [1, 100, 913])
 def test_prefill(tokens: int, dtype: str, attention: str) -> None:
     compare(1, tokens, 0, dtype, attention)
 
 
 @pytest.mark.parametrize("dtype, attention", TYPES)
-@pytest.mark.parametrize("past", [100, 273, 913, 2000, 4000])
+@pytest.mark.parametrize("past", [100, 913])
 def test_decode_step(past: int, dtype: str, attention: str) -> None:
     compare(1, 1, past, dtype, attention)
 

@@ -81,8 +81,7 @@ def causal_model(dtype: str, attention: str, **architecture: int) -> CausalModel
         return CausalModel(ARCHITECTURE | architecture, eager=attention == "eager").eval()
 
 
-@pytest.mark.parametrize("views", [1, 2, 6, 9])
-@pytest.mark.parametrize("side", [448, 512, 640, 656, 768, 1024, 1280])
+@pytest.mark.parametrize("side, views", [(448, 1), (448, 2), (640, 2), (656, 1), (1024, 1)])
 def test_vision_parts(side: int, views: int) -> None:
     check_vision_parts("bfloat16", "flash", side, views)
 
@@ -134,13 +133,13 @@ def check_decoder(dtype: str, attention: str, tokens: int, batch: int = 1, name:
     assert kv_bytes == given_bytes // tokens * (tokens + 1)
 
 
-@pytest.mark.parametrize("tokens", [1, 100, 273, 913, 2000, 4000])
+@pytest.mark.parametrize("tokens", [1, 100])
 @pytest.mark.parametrize("attention", ["flash", "eager"])
 def test_decoder_bfloat16(attention: str, tokens: int) -> None:
     check_decoder("bfloat16", attention, tokens)
 
 
-@pytest.mark.parametrize("dtype, attention, tokens", [("float32", "eager", 913), ("float16", "flash", 913)])
+@pytest.mark.parametrize("dtype, attention, tokens", [("float32", "eager", 100), ("float16", "flash", 100)])
 def test_decoder_of_other_types(dtype: str, attention: str, tokens: int) -> None:
     check_decoder(dtype, attention, tokens)
 

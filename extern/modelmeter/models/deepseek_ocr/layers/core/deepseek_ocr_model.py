@@ -340,6 +340,15 @@ class DeepseekOCRModel(BaseLayer):
         self.decoder.call_remembered("", tape.input((batch, seq_len, width), self.dtype), states, experts_hit)
         return _only_walk(tape)
 
+    def decoder_step_walk(self, batch: int, context: int, experts_hit: int | Fraction) -> tuple[Walk, int]:
+        """The decoder alone over one embedding with `context` tokens before it; the bytes of the cache it was given."""
+        tape = Tape()
+        states = self.given_cache(tape, batch, context)
+        before = _held(states)
+        width = self.decoder.norm.weight.shape[0]
+        self.decoder.call_remembered("", tape.input((batch, 1, width), self.dtype), states, experts_hit)
+        return _only_walk(tape), before
+
     def decode_walk(self, batch: int, context: int, experts_hit: int | Fraction, head: str) -> tuple[Walk, int, int]:
         """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
         tape = Tape()

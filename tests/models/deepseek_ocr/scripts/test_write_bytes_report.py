@@ -1,0 +1,63 @@
+"""Traffic and peaks over the whole grid of sizes, types and kernels: every row of reports/verification/bytes.md."""
+
+from pathlib import Path
+
+import pytest
+
+from modelmeter.models.deepseek_ocr.scripts.verify import byte_rows, write_bytes_report
+from modelmeter.models.deepseek_ocr.scripts.verify.byte_rows import Group, groups, rows
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
+
+REPORT = Path(__file__).parents[4] / write_bytes_report.REPORT
+
+
+@pytest.mark.parametrize("group", groups(), ids=lambda group: "-".join(group))
+def test_every_row_agrees_and_stands_in_the_report(group: Group) -> None:
+    lines = REPORT.read_text().splitlines()
+    found = list(rows(group))
+    assert len(found) == (28 * 3 if group.stage == "vision" else 5 * 3)
+    for row in found:
+        assert row.agrees, row
+        assert row.io.measured > 0 and row.peak.measured > 0 and row.operators[1]
+        assert row.line() in lines
+
+
+def test_the_report_holds_every_group_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line for line in REPORT.read_text().splitlines() if line.startswith("| ")][1:]
+    expected = sum(84 if group.stage == "vision" else 15 for group in groups())
+    assert len(lines) == len(set(lines)) == expected
+    assert f"{expected} rows, 0 with a difference." in REPORT.read_text()
+
+
+def test_a_difference_is_shown_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = Group("transformers", "bfloat16", "flash", "text")
+    monkeypatch.setattr(byte_rows, "PROMPTS", (100,))
+    right = list(rows(group))
+    wrong = byte_rows.ByteRow(
+        group=group,
+        part="decoder_prefill",
+        size="100",
+        io=right[0].io,
+        peak=Compared(right[0].peak.analytic + 1, right[0].peak.measured),
+        resident=right[0].resident,
+        operators=("aten.add.Tensor", "aten.mm.default"),
+    )
+    monkeypatch.setattr(write_bytes_report, "groups", lambda: [group])
+    monkeypatch.setattr(write_bytes_report, "rows", lambda _group: [*right, wrong])
+    target = tmp_path / "bytes.md"
+    assert write_bytes_report.main([str(target)]) == 1
+    assert "4 rows, 1 with a difference." in target.read_text()
+    assert wrong.line() in target.read_text()
+    assert "| aten.add.Tensor / aten.mm.default |" in capsys.readouterr().err
+
+
+def test_an_analytic_model_that_is_wrong_makes_rows_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelmeter.models.deepseek_ocr.layers.decoder import deepseek_v2
+    from modelmeter.operators import clone, silu
+
+    monkeypatch.setattr(byte_rows, "PROMPTS", (100,))
+    monkeypatch.setattr(deepseek_v2, "silu", lambda x: clone(silu(x)))
+    differing = [row.part for row in rows(Group("transformers", "bfloat16", "flash", "text")) if not row.agrees]
+    assert differing == ["decoder_prefill", "decode_step"]
