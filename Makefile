@@ -1,5 +1,6 @@
 # make demo: the vision verification on the bundled pages.  make test: format, lint, types, tests.
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
+# make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 
-.PHONY: setup demo snapshot published test format lint types tests clean
+.PHONY: setup demo snapshot published flops test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -27,6 +28,9 @@ snapshot: $(STAMP)
 
 published: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.published.write_published
+
+flops: $(STAMP)
+	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_flops_report $(PAGE_LIST)
 
 test: lint types tests
 
