@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.cache_utils import DynamicCache
 from transformers.models.unlimited_ocr import modeling_unlimited_ocr
 
 from modelmeter.errors import ModelMeterError
@@ -23,6 +24,7 @@ from modelmeter.reference.page import (
     token_row,
 )
 from modelmeter.reference.traffic import TrafficMeter
+from modelmeter.reference.whole_model import values_unchecked
 
 TINY: dict[str, int] = {"num_hidden_layers": 2, "vocab_size": 500, "n_routed_experts": 8, "num_experts_per_tok": 2}
 reference = cache(PageReference)
@@ -123,6 +125,34 @@ def test_heads() -> None:
     assert (last - none, all_positions - none) == (position, 7 * position)
     with pytest.raises(ModelMeterError, match='head=lost is unknown; did you mean "last"'):
         whole.prefill(whole.text_inputs(7), experts_hit=8, head="lost")
+
+
+def test_what_generate_does_around_the_model() -> None:
+    """The figures of docs/verify.md on what is left out: the image encoded first and kept, position ids handed in."""
+    whole = reference(**TINY)
+    inputs = whole.inputs(PageGeometry(global_side=1024, crop_side=640, columns=2, rows=3))
+    positions = inputs.token_ids.shape[1]
+    input_ids = inputs.token_ids.to("meta")
+    position_ids = torch.arange(positions).unsqueeze(0).to("meta")
+    kept: dict[str, Any] = {}
+
+    def as_generate() -> None:
+        kept["image"] = whole.model.model.get_image_features(**inputs.images, return_dict=True)
+        whole.model(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            mm_encoder_outputs=kept,
+            past_key_values=DynamicCache(config=whole.config.text_config),
+            logits_to_keep=1,
+        )
+
+    with values_unchecked(), LiveSet(whole.roots) as live:
+        generated = measure(whole.roots, as_generate, experts_hit=8)
+    plain, _ = whole.prefill(inputs, experts_hit=8)
+    assert plain.io_bytes - generated.io_bytes == 24 * positions
+    assert (generated.activation_peak_bytes, plain.activation_peak_bytes) == (856_948_736, 859_286_016)
+    towers, tokens = (256 + 6 * 100) * 2048, 903 * 1280
+    assert live.live_bytes == 2 * (towers + tokens) == 5_817_856
 
 
 @pytest.mark.parametrize("attention", ["flash", "eager"])

@@ -6,7 +6,7 @@ view and of the crops, and the grid of crops. `generate` drops an attention mask
 it asks for the logits of the last position, or as `head` says. The KV cache is the library's own `DynamicCache`.
 
 Two things that `generate` does around the model are left out: it hands position ids in, which the model makes itself
-when they are not given, and it may encode the image before the prompt is embedded, and keep the features while it
+when they are not given, and it encodes the image before the prompt is embedded, and keeps the features while it
 decodes. What is measured is the model's own forward pass, pixels in.
 
     reference = PageReference()

@@ -19,6 +19,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import Pag
 from modelmeter.operators import add, clone
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
+DOCUMENT = (Path(__file__).parents[4] / "docs" / "verify.md").read_text(encoding="utf-8")
 LETTER = (1275, 1650)
 #: one dense and one MoE layer: where the architecture is not the point
 SMALL = ("decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
@@ -147,6 +148,9 @@ def test_the_published_model_as_a_user_runs_it(tmp_path: Path) -> None:
     assert "grid 2x3, 7 views, 903 image tokens" in done.stdout
     assert "10 of 10 steps agree (913 positions before the first)" in done.stdout
     assert "differs" not in done.stdout
+    shown, printed = DOCUMENT.split("```text\n")[1].split("```")[0], iter(done.stdout.splitlines())
+    for line in shown.splitlines():  # in this order, with nothing left out but where a line in brackets says so
+        assert line.startswith("[...") or any(each.rstrip().startswith(line) for each in printed), line
     result = json.loads((tmp_path / "run" / "verify.json").read_text())
     assert (result["schema_version"], result["worst_difference"], result["bad_pages"]) == (1, 0, [])
     page = result["pages"][0]
@@ -285,6 +289,25 @@ def test_a_tolerance_lets_small_differences_pass(program: Callable[..., Any], mo
     status, result = program(run_verify_end2end, *TINY, "sizes=[[9,9]]", "output_tokens=0", "tolerance=1e-3")
     assert status == 0
     assert result["worst_difference"] > 0
+
+
+def test_the_documented_output_of_the_vision_program(
+    program: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(run_verify_end2end_vision, "sizes=[[640,480]]")[0] == 0
+    shown = DOCUMENT.split("```text\n")[2].split("```")[0].splitlines()
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert printed[:-1] == shown[:-1]
+    assert printed[-1].startswith(shown[-1])
+
+
+def test_every_key_that_is_documented_is_written(program: Callable[..., Any]) -> None:
+    _, result = program(run_verify_end2end, *TINY, "sizes=[[9,9]]", "output_tokens=1")
+    table = DOCUMENT.split("## verify.json")[1]
+    page = result["pages"][0]
+    for holder in (result, page, page["stages"]["decode"], page["modules"][0]):
+        for key in holder:
+            assert f"`{key}`" in table or f".{key}" in table or f"`{key}[]`" in table, key
 
 
 def test_a_note_says_what_a_gpu_does_otherwise(program: Callable[..., Any]) -> None:
