@@ -7,11 +7,12 @@ import torch
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import CacheSpec, InputSpec
-from modelmeter.models.common.vram import Vram, largest
+from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.modules import VisionReference
+from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 
 PAGE = (1275, 1650)

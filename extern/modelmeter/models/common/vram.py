@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelmeter.models.common.stage_cost import StageCost
@@ -50,19 +50,3 @@ class Vram:
             f"{self.total_bytes:,} bytes ({self.total_bytes / GIB:.2f} GiB): weights {self.weight_bytes:,}, peak of "
             f"{self.stage} {self.resident_peak_bytes:,}, reserve {self.reserve_bytes:,} (assumed)"
         )
-
-
-def largest(fits: Callable[[int], bool], limit: int | None = None) -> int:
-    """The largest whole number up to `limit` that fits, 0 if 1 does not; what is larger must not fit the sooner."""
-    low, high = 0, 1
-    while (limit is None or high <= limit) and fits(high):
-        low, high = high, 2 * high
-    if limit is not None:
-        high = min(high, limit + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle
-    return low

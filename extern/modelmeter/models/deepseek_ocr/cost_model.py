@@ -13,7 +13,7 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.vram import Vram, largest
+from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
@@ -33,6 +33,7 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     compute_view_layout,
     compute_vision_tokens,
 )
+from modelmeter.search import largest
 from modelmeter.shape_tensor import Holding, Tape, Walk
 
 PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_prefill")
