@@ -80,11 +80,12 @@ class TinyModel:
 
     max_position_embeddings = 20
 
-    def __init__(self, batch_size: int = 1) -> None:
+    def __init__(self, batch_size: int = 1, reserve_bytes: int = 100) -> None:
         self.batch_size = batch_size
+        self.reserve_bytes = reserve_bytes
 
     def batched(self, pages: int) -> TinyModel:
-        return TinyModel(pages)
+        return TinyModel(pages, self.reserve_bytes)
 
     def step(self, context: int) -> Stage:
         kv_bytes = self.batch_size * 2 * (context + 1)

@@ -26,6 +26,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 from modelmeter.devices.device import ASSUMED, MEASURED, Device, bundled_devices
 from modelmeter.devices.roofline import BOUNDS, Roofline, StageTime, StepTimes
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.search import largest
 from modelmeter.shape_tensor import Walk
 
 ANALYTIC: Final = "analytic"
@@ -36,10 +37,6 @@ ORIGINS: Final = (ANALYTIC, MEASURED, ASSUMED, GIVEN)
 
 SECONDS_A_DAY: Final = 86_400
 SECONDS_AN_HOUR: Final = 3_600
-
-#: share of the device's memory that is left free unless told otherwise: the runtime's own memory, the kernels' scratch
-#: memory, rounding and fragmentation of the allocator
-RESERVE: Final = Fraction(1, 10)
 
 #: which cache every page of a batch is given room for: that of the longest page at its end, or that of the average
 #: page at its average moment
@@ -103,11 +100,19 @@ PageOut = TypeVar("PageOut", bound=PageFigures, covariant=True)
 class CostModel(Protocol[PageIn]):
     """A model whose stages can be walked, for any number of pages at once."""
 
-    max_position_embeddings: int
+    @property
+    def max_position_embeddings(self) -> int:
+        """Positions that a page and its output tokens may take together."""
+        ...
 
     @property
     def batch_size(self) -> int:
         """Pages at once."""
+        ...
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Device memory that is left free: assumed."""
         ...
 
     def batched(self, pages: int) -> Self:
@@ -135,7 +140,7 @@ class PageKind(Generic[PageOut]):
     """
 
     page: PageOut
-    output_tokens: int | Mapping[int, float]
+    output_tokens: int | Mapping[int, float | Fraction]
     count: int = 1
     label: str = ""
 
@@ -234,16 +239,17 @@ def _prepared(
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryNeed:
-    """Bytes that a batch needs at its largest: weights, the cache of every page, and what a pass holds besides."""
+    """Bytes that a batch needs: weights, the cache of every page, what a pass holds besides at its peak, a reserve."""
 
     weight_bytes: int
     cache_bytes: int
     activation_bytes: int
+    reserve_bytes: int
 
     @property
     def total_bytes(self) -> int:
-        """All three."""
-        return self.weight_bytes + self.cache_bytes + self.activation_bytes
+        """All four."""
+        return self.weight_bytes + self.cache_bytes + self.activation_bytes + self.reserve_bytes
 
 
 class _Memory(Generic[Page]):
@@ -293,29 +299,13 @@ class _Memory(Generic[Page]):
             weight_bytes=self.weight_bytes,
             cache_bytes=cache_bytes,
             activation_bytes=max(*peaks, cache_bytes) - cache_bytes,
+            reserve_bytes=self.model.reserve_bytes,
         )
 
-    def largest_batch(self, usable_bytes: int) -> int:
-        """The largest batch that fits into `usable_bytes`, 0 if not even one page does; 1 for pages without steps."""
-
-        def fits(batch_size: int) -> bool:
-            return self.need(batch_size).total_bytes <= usable_bytes
-
-        if not fits(1):
-            return 0
-        if self.context is None:
-            return 1
-        fitting, failing = 1, 2
-        while fits(failing):
-            fitting, failing = failing, 2 * failing
-        while failing - fitting > 1:
-            middle = (fitting + failing) // 2
-            fitting, failing = (middle, failing) if fits(middle) else (fitting, middle)
-        return fitting
-
-
-def _usable_bytes(device: Device, reserve: Fraction) -> int:
-    return int(device.memory_bytes * (1 - reserve))
+    def largest_batch(self, device: Device) -> int:
+        """The most pages at once that fit, 0 if not even one does; 1 for pages without steps."""
+        limit = 1 if self.context is None else None
+        return largest(lambda batch_size: self.need(batch_size).total_bytes <= device.memory_bytes, limit)
 
 
 # -- the result -----------------------------------------------------------------------------------------------------
@@ -361,8 +351,6 @@ class Throughput:
     batch_given: bool
     cache: str
     memory: MemoryNeed
-    reserve: Fraction
-    reserve_given: bool
     pages: int
     output_tokens: Fraction
     prefill_s: Fraction
@@ -454,7 +442,7 @@ class Throughput:
         if self.pages > 1:
             rows.append(Figure("corpus_s", float(self.corpus_s), "s", ANALYTIC))
         if self.cost_per_1000_pages is not None:
-            rows.append(Figure("cost_per_1000_pages", float(self.cost_per_1000_pages), "of the price", ANALYTIC))
+            rows.append(Figure("cost_per_1000_pages", float(self.cost_per_1000_pages), "currency", ANALYTIC))
         for stage in ("prefill", "decode"):
             rows += [Figure(f"{stage}_share_{bound}", self.share(stage, bound), "", ANALYTIC) for bound in BOUNDS]
         rows += [
@@ -463,7 +451,7 @@ class Throughput:
             Figure("cache_bytes", memory.cache_bytes, "bytes", ANALYTIC),
             Figure("activation_bytes", memory.activation_bytes, "bytes", ANALYTIC),
             Figure("memory_bytes", device.memory_bytes, "bytes", GIVEN),
-            Figure("reserve", float(self.reserve), "of memory", GIVEN if self.reserve_given else ASSUMED),
+            Figure("reserve_bytes", memory.reserve_bytes, "bytes", ASSUMED),
             Figure("pages", self.pages, "pages", GIVEN),
             Figure("output_tokens", float(self.output_tokens), "tokens/page", GIVEN),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
@@ -478,7 +466,7 @@ class Throughput:
         launch_s = 0.0 if device.kernel_launch_s is None else float(device.kernel_launch_s)
         rows.append(Figure("kernel_launch_s", launch_s, "s", device.kernel_launch_origin))
         if self.price_per_hour is not None:
-            rows.append(Figure("price_per_hour", float(self.price_per_hour), "", GIVEN))
+            rows.append(Figure("price_per_hour", float(self.price_per_hour), "currency/hour", GIVEN))
         return tuple(rows)
 
     def assumptions(self) -> tuple[str, ...]:
@@ -487,8 +475,12 @@ class Throughput:
             LONGEST: "every page of a batch has room for the longest page's cache, so nothing is ever preempted",
             MEAN: "a paged cache holds the average page at its average moment; no page is preempted",
         }
-        reserved = [] if self.reserve_given else [f"{float(self.reserve):.0%} of the memory is left free"]
-        return (*self.device.assumptions(), *reserved, cache[self.cache], "pages are prefilled one at a time")
+        return (
+            *self.device.assumptions(),
+            f"{_gb(self.memory.reserve_bytes)} of the memory are left free for what no shape tells",
+            cache[self.cache],
+            "pages are prefilled one at a time",
+        )
 
 
 # -- computing it ---------------------------------------------------------------------------------------------------
@@ -500,7 +492,6 @@ def compute_throughput(
     kinds: Iterable[PageKind[Page]],
     *,
     batch_size: int | None = None,
-    reserve: float | Fraction | None = None,
     runaway_share: float | Fraction = 0,
     price_per_hour: float | Fraction | None = None,
     float32: str = "fp32",
@@ -508,22 +499,20 @@ def compute_throughput(
 ) -> Throughput:
     """What `device` makes of pages of these kinds under `model`, the cost model of one page at a time.
 
-    batch_size: pages that decode together; None: the most that fit. reserve: share of the memory left free (0.1).
-    runaway_share: share of pages that repeat until the model's positions are used up. price_per_hour: of the device;
-    else its file's. float32: the peak of float32 products, "fp32" or "tf32". cache: room for each page's cache,
-    "longest" or "mean".
+    batch_size: pages that decode together; None: the most that fit. runaway_share: share of pages that repeat until the
+    model's positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32
+    products, "fp32" or "tf32". cache: room for each page's cache, "longest" or "mean".
     Raises `DoesNotFit`, and `ModelMeterError` for what cannot be answered.
     """
     given = tuple(kinds)
     runaway = _share("runaway_share", runaway_share)
     prepared = _prepared(given, model, runaway)
-    left_free = RESERVE if reserve is None else _share("reserve", reserve)
     price = device.price_per_hour if price_per_hour is None else _exact("price_per_hour", price_per_hour)
     if price is not None and price < 0:
         raise ModelMeterError(f"throughput: price_per_hour={float(price):g} is negative.")
     roofline = Roofline(device, float32=float32)
     memory = _Memory(model, prepared, cache)
-    batch = _checked_batch(memory, device, left_free, batch_size)
+    batch = _checked_batch(memory, device, batch_size)
 
     steps = _step_times(roofline, model.batched(batch), prepared)
     prefill = _Sum(roofline.ticks_per_s)
@@ -553,8 +542,6 @@ def compute_throughput(
         batch_given=batch_size is not None,
         cache=cache,
         memory=memory.need(batch),
-        reserve=left_free,
-        reserve_given=reserve is not None,
         pages=sum(kind.count for kind in given),
         output_tokens=sum((share * tokens for each in prepared for tokens, share in each.outputs), Fraction(0)),
         prefill_s=prefill.seconds,
@@ -569,7 +556,6 @@ def compute_throughput(
             device,
             given,
             batch_size=batch_size,
-            reserve=reserve,
             price_per_hour=price_per_hour,
             float32=float32,
             cache=cache,
@@ -612,39 +598,38 @@ def _step_times(roofline: Roofline, model: CostModel[Page], kinds: Sequence[_Kin
     return roofline.steps(walks[0], walks[1], walks[2], first, far)
 
 
-def _checked_batch(memory: _Memory[Any], device: Device, reserve: Fraction, batch_size: int | None) -> int:
+def _checked_batch(memory: _Memory[Any], device: Device, batch_size: int | None) -> int:
     """The batch that was asked for, if it fits, or the largest that does."""
-    usable = _usable_bytes(device, reserve)
     if batch_size is None:
-        largest = memory.largest_batch(usable)
-        if largest:
-            return largest
+        batch = memory.largest_batch(device)
+        if batch:
+            return batch
     elif isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ModelMeterError(f"throughput: batch_size={batch_size!r} is no number of pages; give 1 or more.")
-    elif memory.need(batch_size).total_bytes <= usable:
+    elif memory.need(batch_size).total_bytes <= device.memory_bytes:
         return batch_size
-    raise DoesNotFit(_does_not_fit(memory, device, reserve, batch_size or 1))
+    raise DoesNotFit(_does_not_fit(memory, device, batch_size or 1))
 
 
-def _does_not_fit(memory: _Memory[Any], device: Device, reserve: Fraction, batch_size: int) -> str:
+def _does_not_fit(memory: _Memory[Any], device: Device, batch_size: int) -> str:
     """By how much a batch is too large for a device, and what would fit."""
-    need, usable = memory.need(batch_size), _usable_bytes(device, reserve)
-    smaller = memory.largest_batch(usable) if batch_size > 1 else 0
-    larger = [
-        other
-        for other in sorted(bundled_devices(), key=lambda each: (each.memory_bytes, each.name))
-        if _usable_bytes(other, reserve) >= need.total_bytes
-    ]
+    need = memory.need(batch_size)
+    smaller = memory.largest_batch(device) if batch_size > 1 else 0
+    larger = [other.name for other in _by_memory(bundled_devices()) if other.memory_bytes >= need.total_bytes]
     ways = [f"a batch of up to {smaller} fits"] if smaller else []
     if larger:
-        ways.append(f"the smallest bundled device with that much memory is {larger[0].name}")
+        ways.append(f"the smallest bundled device with that much memory is {larger[0]}")
     ways.append("fewer output tokens, a mode with fewer tokens or a smaller reserve need less")
     return (
         f"device {device.name}: {batch_size} page{'s' if batch_size > 1 else ''} at once need "
         f"{_gb(need.total_bytes)} (weights {_gb(need.weight_bytes)}, cache {_gb(need.cache_bytes)}, activations "
-        f"{_gb(need.activation_bytes)}), {_gb(need.total_bytes - usable)} more than the {_gb(usable)} that are usable "
-        f"of {_gb(device.memory_bytes)} ({float(reserve):.0%} left free); {'; '.join(ways)}."
+        f"{_gb(need.activation_bytes)}, reserve {_gb(need.reserve_bytes)}), "
+        f"{_gb(need.total_bytes - device.memory_bytes)} more than its {_gb(device.memory_bytes)}; {'; '.join(ways)}."
     )
+
+
+def _by_memory(devices: Iterable[Device]) -> list[Device]:
+    return sorted(devices, key=lambda device: (device.memory_bytes, device.name))
 
 
 def _gb(nbytes: int) -> str:
@@ -657,7 +642,6 @@ def smallest_device(
     *,
     devices: Iterable[Device] | None = None,
     batch_size: int = 1,
-    reserve: float | Fraction | None = None,
     runaway_share: float | Fraction = 0,
     float32: str = "fp32",
     cache: str = LONGEST,
@@ -667,15 +651,12 @@ def smallest_device(
     A device without a peak for a type that the model computes in does not run it.
     """
     prepared = _prepared(tuple(kinds), model, _share("runaway_share", runaway_share))
-    left_free = RESERVE if reserve is None else _share("reserve", reserve)
     need = _Memory(model, prepared, cache).need(batch_size)
     walks = [model.stage_walk("prefill", page=each.kind.page) for each in prepared]
     refused = []
-    candidates = bundled_devices() if devices is None else list(devices)
-    for device in sorted(candidates, key=lambda each: (each.memory_bytes, each.name)):
-        usable = _usable_bytes(device, left_free)
-        if need.total_bytes > usable:
-            refused.append(f"{device.name} lacks {_gb(need.total_bytes - usable)}")
+    for device in _by_memory(bundled_devices() if devices is None else devices):
+        if need.total_bytes > device.memory_bytes:
+            refused.append(f"{device.name} lacks {_gb(need.total_bytes - device.memory_bytes)}")
             continue
         roofline = Roofline(device, float32=float32)
         try:
