@@ -156,6 +156,23 @@ def model_option(function: Function) -> Function:
     )(function)
 
 
+def dpi_option(function: Function) -> Function:
+    """--dpi: of a PDF's pages."""
+    return click.option(
+        "--dpi",
+        type=click.IntRange(1, MAX_DPI),
+        default=DEFAULT_DPI,
+        show_default=True,
+        metavar="N",
+        help="Resolution at which the pages of a PDF are rendered.",
+    )(function)
+
+
+def inputs_argument(function: Function) -> Function:
+    """The pages and overrides of a command about pages, as `arguments`."""
+    return click.argument("arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUE]...")(function)
+
+
 def page_options(function: Function) -> Function:
     """Arguments and options of a command about pages: `arguments`, `model`, `output_tokens`, `dpi`, `exact`, `as_json`.
 
@@ -165,14 +182,7 @@ def page_options(function: Function) -> Function:
         debug_option,
         json_option,
         click.option("--exact", is_flag=True, help="Print every integer with all its digits."),
-        click.option(
-            "--dpi",
-            type=click.IntRange(1, MAX_DPI),
-            default=DEFAULT_DPI,
-            show_default=True,
-            metavar="N",
-            help="Resolution at which the pages of a PDF are rendered.",
-        ),
+        dpi_option,
         click.option(
             "--output-tokens",
             type=click.IntRange(0),
@@ -181,7 +191,7 @@ def page_options(function: Function) -> Function:
             help="Decode steps after the prefill.  [default: 0]",
         ),
         model_option,
-        click.argument("arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUE]..."),
+        inputs_argument,
     ):
         function = decorate(function)
     return function

@@ -25,6 +25,8 @@ from modelmeter.errors import ModelMeterError, near
 COMMANDS: Final[Mapping[str, str]] = {
     "page": "modelmeter.cli.page",
     "modes": "modelmeter.cli.modes",
+    "devices": "modelmeter.cli.devices",
+    "throughput": "modelmeter.cli.throughput",
     "verify": "modelmeter.cli.verify",
 }
 

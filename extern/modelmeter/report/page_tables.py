@@ -71,7 +71,7 @@ def page_lines(
     """
     tokens = page.tokens
     labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
-    return _lines(
+    return label_lines(
         ("workload", _workload(model, modes)),
         ("views", _views(page)),
         ("tokens", f"{tokens.total} image (global {tokens.global_tokens}, crops {tokens.crop_tokens})"),
@@ -79,6 +79,11 @@ def page_lines(
         ("", f"output {_output(output_tokens)}"),
         *_settings(model, overrides),
     )
+
+
+def model_lines(model: CostModel, modes: Mapping[str, object], overrides: Sequence[str]) -> Table:
+    """What all pages have in common: workload and settings."""
+    return label_lines(("workload", _workload(model, modes)), *_settings(model, overrides))
 
 
 def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
@@ -108,7 +113,7 @@ def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str,
 def stage_table(page: PageCost, assumptions: Sequence[Assumption], show: Show) -> Table:
     """A row a figure, a column a stage."""
     labels = {assumption.figure: assumption.label for assumption in assumptions}
-    table = _table("", "vision", "prefill\nwith vision", "decode", "total")
+    table = figures_table("", "vision", "prefill\nwith vision", "decode", "total")
     for figure, words, unit in FIGURES:
         row = f"{words} ({labels[figure]})" if figure in labels else words
         table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in STAGES))
@@ -118,7 +123,7 @@ def stage_table(page: PageCost, assumptions: Sequence[Assumption], show: Show) -
 def memory_lines(page: PageCost, vram: Vram) -> Table:
     """The module and the operator that reach each stage's activation peak first, and what a device must hold."""
     stages: dict[str, StageCost] = {stage: getattr(page, stage) for stage in STAGES[:-1]}
-    return _lines(
+    return label_lines(
         ("activation peak at", ""),
         *(
             (f"  {stage}", f"{cost.peak_path or 'between the layers'} ({cost.peak_operator})")
@@ -131,7 +136,7 @@ def memory_lines(page: PageCost, vram: Vram) -> Table:
 
 def modes_lines(model: CostModel, overrides: Sequence[str], output_tokens: int | None) -> Table:
     """What all modes have in common."""
-    return _lines(("output", _output(output_tokens)), *_settings(model, overrides))
+    return label_lines(("output", _output(output_tokens)), *_settings(model, overrides))
 
 
 def modes_table(
@@ -141,7 +146,7 @@ def modes_table(
     labels = {assumption.figure: assumption.label for assumption in assumptions}
     labels["io_bytes"] += f", {labels['io_weight_bytes']}"  # the row of the weights alone is not shown here
     words = {figure: (words.strip(), unit) for figure, words, unit in FIGURES}
-    table = _table("", *pages)
+    table = figures_table("", *pages)
 
     def add(name: str, cell: Callable[[PageCost], str], end_section: bool = False) -> None:
         cells = ("-" if page is None else cell(page[0]) for page in pages.values())
@@ -171,7 +176,7 @@ def modes_table(
 
 def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
     """What stands behind the labels."""
-    return _lines(*((each.label, f"{each.figure}: {each.text}") for each in assumptions))
+    return label_lines(*((each.label, f"{each.figure}: {each.text}") for each in assumptions))
 
 
 def _grid(page: PageCost) -> str:
@@ -182,7 +187,8 @@ def _output(output_tokens: int | None) -> str:
     return "0 (default; --output-tokens N adds decode)" if output_tokens is None else str(output_tokens)
 
 
-def _lines(*lines: tuple[str, str]) -> Table:
+def label_lines(*lines: tuple[str, str]) -> Table:
+    """A label and a text a line."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -195,7 +201,8 @@ def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _table(first: str, *columns: str) -> Table:
+def figures_table(first: str, *columns: str) -> Table:
+    """An empty table: names in its first column, figures in the others."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for column in columns:

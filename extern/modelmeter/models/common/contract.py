@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
+from modelmeter.shape_tensor import Walk
 
 
 class Layout(Protocol):
@@ -123,8 +124,29 @@ class CostModel(Protocol):
     def prompt_tokens(self) -> int:
         """Positions of the prefill that are not image tokens."""
 
+    @property
+    def max_position_embeddings(self) -> int:
+        """Positions that prefill and output may take together."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pages of equal size that one `PageCost` is for."""
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Device memory that is left free: assumed."""
+
     def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels."""
+
+    def batched(self, pages: int) -> Self:
+        """The same model for `pages` pages at once."""
+
+    def step(self, context: int) -> StageCost:
+        """One decode step with `context` tokens before it."""
+
+    def stage_walk(self, stage: str, *, page: Any = None, context: int = 0) -> Walk:
+        """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step after `context` tokens."""
 
     def vram(self, width: int, height: int, output_tokens: int = 0) -> Vram:
         """The memory that a page and its output need."""

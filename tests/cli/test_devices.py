@@ -1,0 +1,84 @@
+"""`modelmeter devices`: the list, one device with its sources, a device of one's own, JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmeter.cli.main import main
+from modelmeter.devices import bundled_devices, load_device
+from tests.devices.synthetic import write_device
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def printed(capsys: Capture, *arguments: str) -> str:
+    status = main(["devices", *arguments])
+    captured = capsys.readouterr()
+    assert (status, captured.err) == (0, "")
+    return captured.out
+
+
+def test_the_list_has_every_device(capsys: Capture) -> None:
+    out = printed(capsys)
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
+    assert {device.name for device in bundled_devices()} <= set(rows)
+    # memory in GB, TB/s, then bf16, fp16, tf32, fp32, fp8, int8 and vector; no figure is a line
+    assert rows["A100-40G"] == ["40", "1.555", "312", "312", "156", "19.5", "-", "624", "19.5"]
+    assert rows["T4"] == ["16", "0.3", "-", "65", "-", "8.1", "-", "130", "8.1"]
+
+
+def test_one_device_with_its_sources(capsys: Capture) -> None:
+    lines = " ".join(printed(capsys, "l40s", "T4").split())
+    assert "L40S NVIDIA L40S memory 48,000,000,000 bytes bandwidth 864,000,000,000 bytes/s" in lines
+    assert "derating matmul 1 (assumed)" in lines
+    assert "kernel launch not known, counted as 0 price an hour not given source " in lines
+    for device in (load_device("L40S"), load_device("T4")):
+        for source in device.sources:
+            assert f"source {', '.join(source.figures)}: {source.document}, {source.where}" in lines
+
+
+def test_a_device_of_ones_own(capsys: Capture, tmp_path: Path) -> None:
+    write_device(
+        tmp_path,
+        price_per_hour=2.5,
+        kernel_launch={"seconds": 4e-6, "origin": "measured"},
+        derating={"matmul": {"factor": 0.5, "origin": "measured"}},
+    )
+    lines = " ".join(printed(capsys, "slow.yaml").split())
+    for words in ("Slow A slow device", "derating matmul 0.5 (measured)", "4e-06 s (measured)", "price an hour 2.5"):
+        assert words in lines
+    (device,) = json.loads(printed(capsys, "slow.yaml", "--json"))["devices"]
+    assert device["derating"]["matmul"] == {"factor": 0.5, "origin": "measured"}
+    assert (device["kernel_launch"], device["price_per_hour"]) == ({"seconds": 4e-6, "origin": "measured"}, 2.5)
+
+
+def test_json_has_every_figure_and_source(capsys: Capture) -> None:
+    document: dict[str, Any] = json.loads(printed(capsys, "--json"))
+    assert (document["schema_version"], document["command"]) == (1, "devices")
+    shown = {device["name"]: device for device in document["devices"]}
+    assert list(shown) == [device.name for device in bundled_devices()]
+    assert shown["H100-SXM"]["memory_bytes"] == 80 * 10**9
+    assert shown["H100-SXM"]["matmul_flops_per_s"]["bf16"] == 989.5e12
+    assert shown["H100-SXM"]["kernel_launch"] == {"seconds": None, "origin": "assumed"}
+    assert all(source["document"] and source["figures"] for each in shown.values() for source in each["sources"])
+
+
+def test_what_is_no_device_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    write_device(tmp_path, memory_bytes=-1)
+    for name, words in (
+        ("A1000", 'device A1000 is unknown; did you mean "A100'),
+        ("none.yaml", "device file none.yaml does not exist"),
+        ("slow.yaml", "memory_bytes=-1 is negative"),
+    ):
+        assert main(["devices", "T4", name]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert words in captured.err

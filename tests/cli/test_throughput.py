@@ -1,0 +1,232 @@
+"""`modelmeter throughput`: its inputs, its tables, its JSON."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmeter.cli.main import main
+from modelmeter.devices import PageKind, bundled_devices, compute_throughput, load_device
+from modelmeter.devices.throughput import ORIGINS
+from modelmeter.models.deepseek_ocr import load_cost_model
+from tests.devices.synthetic import write_device
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def printed(capsys: Capture, *arguments: str) -> str:
+    status = main(["throughput", *arguments])
+    captured = capsys.readouterr()
+    assert (status, captured.err) == (0, "")
+    return captured.out
+
+
+def parsed(capsys: Capture, *arguments: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(printed(capsys, *arguments, "--json"))
+    return document
+
+
+def refused(capsys: Capture, *arguments: str) -> str:
+    assert main(["throughput", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(line.startswith("error: ") for line in captured.err.splitlines())
+    return captured.err
+
+
+def row(out: str, name: str) -> list[str]:
+    (cells,) = (line.split() for line in out.splitlines() if line.split()[:1] == [name])
+    return cells[1:]
+
+
+def test_one_device_says_what_is_computed_and_where_it_comes_from(capsys: Capture) -> None:
+    out = printed(capsys, "1275x1650", "--device", "a100-40g", "--output-tokens", "1000", "--price", "1.5")
+    model = load_cost_model()
+    kind = PageKind(page=model.page(1275, 1650), output_tokens=1000, label="1275x1650")
+    result = compute_throughput(model, load_device("A100-40G"), [kind], price_per_hour=1.5)
+    for figure in result.figures():
+        (line,) = (line for line in out.splitlines() if line.endswith(ORIGINS) and line.split()[0] == figure.name)
+        value, *unit_and_origin = line.split()[1:]
+        assert float(value.replace(",", "")) == pytest.approx(figure.value, rel=5e-4)
+        assert " ".join(unit_and_origin) == f"{figure.unit} {figure.origin}".strip()
+    seconds = [float(cell) for cell in row(out, "1275x1650")[3:]]
+    assert row(out, "1275x1650")[:3] == ["1", "913", "1,000"]
+    figures = (result.prefill_s, result.decode_s, result.pages_per_s)
+    assert seconds == pytest.approx([*map(float, figures)], rel=5e-4)
+    lines = " ".join(out.split())
+    assert out.startswith("A100-40G: NVIDIA A100 40GB\nworkload  gundam: ")
+    assert "settings execution=transformers runtime.attention=flash" in lines
+    assert "smallest bundled device that runs one such page at a time: A10 " in lines
+    for words in (*result.assumptions(), "queueing and the arrival of requests", "by convention cuda_core_flops"):
+        assert words in lines
+
+
+def test_overrides_reach_the_model(capsys: Capture) -> None:
+    arguments = ("1275x1650", "--device", "T4", "--output-tokens", "500", "--float32", "fp32", "--batch", "4")
+    (half,) = parsed(capsys, *arguments, "runtime.dtype=float16", "workload=base")["results"]
+    model = load_cost_model(["runtime.dtype=float16", "workload=base"])
+    kind = PageKind(page=model.page(1275, 1650), output_tokens=500)
+    result = compute_throughput(model, load_device("T4"), [kind], batch_size=4)
+    assert half["figures"]["pages_per_s"] == {
+        "value": float(result.pages_per_s),
+        "unit": "pages/s",
+        "origin": "analytic",
+    }
+    assert half["figures"]["batch_size"] == {"value": 4, "unit": "pages", "origin": "given"}
+    assert "overrides runtime.dtype=float16 workload=base" in " ".join(
+        printed(capsys, *arguments, "runtime.dtype=float16", "workload=base").split()
+    )
+
+
+def test_devices_side_by_side(capsys: Capture) -> None:
+    out = printed(capsys, "1275x1650", "--output-tokens", "800:0.7,1500:0.3")
+    assert out.startswith("1 page, 1,010 output tokens a page\n")
+    model = load_cost_model()
+    kinds = [PageKind(page=model.page(1275, 1650), output_tokens={800: 7, 1500: 3})]
+    for device in bundled_devices():
+        if device.name == "T4":
+            assert "T4 -" in " ".join(out.split())
+            continue
+        result = compute_throughput(model, device, kinds)
+        assert result.tpot_s is not None
+        batch, *cells, bound = row(out, device.name)
+        figures = (result.pages_per_day, result.output_tokens_per_s, result.ttft_s * 1000, result.tpot_s * 1000)
+        assert [float(cell.replace(",", "")) for cell in cells] == pytest.approx([*map(float, figures)], rel=5e-4)
+        assert (batch, bound) == (str(result.batch_size), "memory")
+    assert "T4 device T4 lists no matmul peak for bf16 (it has fp16, fp32, int8); run the model" in " ".join(
+        out.split()
+    )
+    assert "cost of" not in out
+
+
+def test_prices(capsys: Capture) -> None:
+    devices = ("--device", "A10", "--device", "L4")
+    page = ("1275x1650", "--output-tokens", "100")
+    out = printed(capsys, *page, *devices, "--price", "l4=0.5")
+    assert "cost of" in out
+    assert row(out, "A10")[-1] == "-"
+    (cheap,) = (
+        each for each in parsed(capsys, *page, *devices, "--price", "L4=0.5")["results"] if each["device"] == "L4"
+    )
+    figures = cheap["figures"]
+    assert figures["price_per_hour"] == {"value": 0.5, "unit": "currency/hour", "origin": "given"}
+    cost = 0.5 * 1000 * figures["page_s"]["value"] / 3600
+    assert figures["cost_per_1000_pages"]["value"] == pytest.approx(cost)
+    assert row(out, "L4")[-1] == f"{cost:.4g}"
+    assert "is for one device; with several write DEVICE=2" in refused(capsys, *page, *devices, "--price", "2")
+    assert 'L40S is not asked for; did you mean "L4"' in refused(capsys, *page, *devices, "--price", "L40S=2")
+    assert "--price L4=two is no number" in refused(capsys, *page, *devices, "--price", "L4=two")
+    assert "is a second price of A10" in refused(capsys, *page, *devices, "--price", "A10=2", "--price", "a10=2")
+    assert "price_per_hour=-1 is negative" in refused(capsys, *page, "--device", "A10", "--price", "-1")
+
+
+def test_a_corpus_of_several_inputs(capsys: Capture, write_pdf: Callable[..., Path]) -> None:
+    letter = "/MediaBox [0 0 612 792]"
+    write_pdf(letter, letter, "/MediaBox [0 0 300 300]")
+    document = parsed(
+        capsys,
+        "page.pdf",
+        "640x480",
+        "--dpi",
+        "150",
+        "--device",
+        "H200",
+        *("--output-tokens", "900"),
+        *("--output-tokens", "20"),
+    )
+    (result,) = document["results"]
+    kinds = {kind["label"]: (kind["count"], kind["output_tokens"]) for kind in result["kinds"]}
+    assert kinds == {"page.pdf, 1275x1650": (2, 900), "page.pdf, 625x625": (1, 900), "640x480": (1, 20)}
+    assert result["figures"]["pages"]["value"] == 4
+    assert result["figures"]["output_tokens"]["value"] == (3 * 900 + 20) / 4
+    assert [(page["source"], page["dpi"]) for page in document["pages"]] == [
+        *((f"page.pdf#page={n}", 150) for n in (1, 2, 3)),
+        ("640x480", None),
+    ]
+    out = printed(capsys, "page.pdf", "--device", "H200", "--output-tokens", "9", "--dpi", "150", "workload=base")
+    assert "page.pdf, 1275x1650       2       283        9" in out
+    once = parsed(capsys, "page.pdf", "640x480", "--device", "H200", "--output-tokens", "7")["results"][0]
+    assert {kind["output_tokens"] for kind in once["kinds"]} == {7}
+
+
+def test_runaway_pages(capsys: Capture) -> None:
+    arguments = ("1275x1650", "--device", "H200", "--output-tokens", "500")
+    without = parsed(capsys, *arguments)["results"][0]
+    (result,) = parsed(capsys, *arguments, "--runaway-share", "0.05")["results"]
+    assert without["without_runaway"] is None
+    assert result["without_runaway"]["figures"]["pages_per_s"] == without["figures"]["pages_per_s"]
+    assert result["figures"]["output_tokens"]["value"] == pytest.approx(0.95 * 500 + 0.05 * (8192 - 913))
+    assert result["figures"]["runaway_cost"]["value"] > 0.5
+    assert "runaway_cost" in printed(capsys, *arguments, "--runaway-share", "0.05")
+
+
+def test_json_says_all_that_the_result_rests_on(capsys: Capture, tmp_path: Path) -> None:
+    write_device(tmp_path, name="Vast", memory_bytes=10**19)
+    page = ("1275x1650", "--output-tokens", "10")
+    document = parsed(capsys, *page, "--device", "slow.yaml", "--device", "T4", "--batch", "2", "--cache", "mean")
+    assert (document["schema_version"], document["command"], document["model"]) == (1, "throughput", "deepseek_ocr")
+    assert document["configuration"]["decoder"]["hidden_size"] == 1280
+    assert (document["batch_size"], document["runaway_share"]) == (2, 0)
+    assert (document["float32"], document["cache"], document["smallest_device"]) == ("fp32", "mean", "A10")
+    assert {each["figure"] for each in document["assumptions"]} >= {"prompt_tokens", "io_weight_bytes"}
+    assert any(sentence.startswith("queueing") for sentence in document["not_modelled"])
+    vast, other = document["results"]
+    assert vast["device"] == "Vast"
+    assert vast["figures"]["memory_bytes"] == {"value": str(10**19), "unit": "bytes", "origin": "given"}
+    assert other["device"] == "T4"
+    assert "lists no matmul peak for bf16" in other["error"]
+
+
+def test_a_page_that_no_bundled_device_holds(capsys: Capture, tmp_path: Path) -> None:
+    write_device(tmp_path, memory_bytes=10**15)
+    reserve = "runtime.reserve_bytes=1000000000000"
+    page = ("1275x1650", "--output-tokens", "10", reserve)
+    assert parsed(capsys, *page, "--device", "slow.yaml")["smallest_device"] is None
+    assert "one such page at a time: none" in " ".join(printed(capsys, *page, "--device", "slow.yaml").split())
+    # a line for each device, and one for what is the same for all
+    assert len(refused(capsys, *page).splitlines()) == len(bundled_devices())
+    assert len(refused(capsys, *page, "--batch", "0").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "there is no page"),
+        (["1275x1650"], "what do the pages say? give --output-tokens 1000"),
+        (["none.png", "0x5", "--output-tokens", "1"], "none.png does not exist"),
+        (["1x1", "2x2", "3x3", *["--output-tokens", "1"] * 2], "was given 2 times for 3 inputs"),
+        (["1275x1650", "--output-tokens", "few"], "few is neither a whole number nor numbers with weights"),
+        (["1275x1650", "--output-tokens", "8:1,9"], "8:1,9 is neither"),
+        (["1275x1650", "--output-tokens", "8:1/0"], "8:1/0 is neither"),
+        (["1275x1650", "--output-tokens", "8:nan"], "8:nan is neither"),
+        (["1275x1650", "--output-tokens", "8:1,8:2"], "gives one number several weights"),
+        (["1275x1650", "--output-tokens", "8:-1"], "weights are positive"),
+        (["1275x1650", "--output-tokens", "-1"], "give a whole number from 0 on"),
+        (["1275x1650", "--output-tokens", "9000"], "no room for 9000 output tokens"),
+        (["1275x1650", "--output-tokens", "1", "--device", "A1000"], 'did you mean "A100'),
+        (["1275x1650", "--output-tokens", "1", "--device", "T4"], "lists no matmul peak for bf16"),
+        (["1275x1650", "--output-tokens", "1", "--device", "T4", "--device", "t4"], "there are 2 devices T4"),
+        (["1275x1650", "--output-tokens", "999", "--device", "A10", "--batch", "999"], "a batch of up to "),
+        (["1275x1650", "--output-tokens", "1", "--batch", "0"], "batch_size=0 is no number of pages"),
+        (["1275x1650", "--output-tokens", "1", "--runaway-share", "1"], "runaway_share=1 is no share"),
+        (["1275x1650", "--output-tokens", "1", "--cache", "mein"], 'did you mean "mean"'),
+        (["1275x1650", "--output-tokens", "1", "--float32", "bf16"], "the options are fp32, tf32"),
+        (["1275x1650", "--output-tokens", "1", "runtime.batch_size=3"], "are --batch 3"),
+        (["1275x1650", "--output-tokens", "1", "workload=gundem"], 'did you mean "gundam"'),
+        (
+            ["1275x1650", "--output-tokens", "1", "workload=base", "decoder.max_position_embeddings=200"],
+            "page 1275x1650: ",
+        ),
+        (["1275x1650", "--output-tokens", "1", "--model", "deepseek"], "deepseek_ocr"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(capsys: Capture, arguments: list[str], words: str) -> None:
+    assert words in refused(capsys, *arguments)
