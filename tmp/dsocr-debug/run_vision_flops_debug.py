@@ -6,7 +6,8 @@ python tmp/dsocr-debug/run_vision_flops_debug.py
 import sys
 
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.models.deepseek_ocr.scripts.verify.program import AGREES, DISAGREES, comparison_table, console
+from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console
+from modelmeter.models.deepseek_ocr.scripts.verify.program import comparison_table
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
 
 REFERENCE = {"name": "transformers", "folder": "", "trust_remote_code": False}

@@ -1,4 +1,4 @@
-"""What the verification programs share: their pages, their tables, verify.json, and how they end."""
+"""What the verification programs share: their pages, their tables and verify.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,15 +16,11 @@ from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.schema import VisionSchema, check_overrides, register_workloads
+from modelmeter.models.deepseek_ocr.schema import VisionSchema
+from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, UNUSABLE, console, output_folder
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, worst_difference
 from modelmeter.page_sizes import PageSize, read_page_size
 from modelmeter.report.files import write_whole
-
-#: exit statuses: all agrees; a difference or a bad page; nothing could be verified
-AGREES: Final = 0
-DISAGREES: Final = 1
-UNUSABLE: Final = 2
 
 #: of verify.json
 SCHEMA_VERSION: Final = 1
@@ -241,42 +236,3 @@ def peak_line(row: StageRow, tolerance: float) -> str:
     (analytic, measured), (path, measured_path) = row.peak_operator, row.peak_path
     same = verdict(row.same_operator(tolerance))
     return f"{row.name}: peak at {path} ({analytic}), measured at {measured_path} ({measured}): {same}"
-
-
-def console() -> Console:
-    """Standard output; as wide as the tables need where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 120)
-
-
-# -- running --------------------------------------------------------------------------------------------------------
-
-
-def run(main: Callable[[], Any], own_keys: Mapping[str, object]) -> None:
-    """Check the command line, then run a Hydra program whose configuration has `own_keys` beside the pages'."""
-    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-
-    def checked() -> int:
-        check_overrides(overrides, {**PAGE_KEYS, **own_keys})
-        register_workloads()
-        main()
-        return AGREES
-
-    status = ended(checked)
-    if status:
-        raise SystemExit(status)
-
-
-def ended(work: Callable[[], int]) -> int:
-    """The status of `work`; an error that a user is meant to read is one line on standard error and `UNUSABLE`."""
-    try:
-        return work()
-    except ModelMeterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UNUSABLE
-
-
-def output_folder() -> Path:
-    """The run directory that Hydra made."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return Path(HydraConfig.get().runtime.output_dir)

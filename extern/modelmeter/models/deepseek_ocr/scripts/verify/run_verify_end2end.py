@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-import hydra
 from omegaconf import DictConfig
 
 from modelmeter.errors import ModelMeterError
@@ -27,19 +26,19 @@ from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, check_count
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import LayerCost
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2MoE
-from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, resolve
+from modelmeter.models.deepseek_ocr.schema import resolve
+from modelmeter.models.deepseek_ocr.scripts.program import run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, stage_row
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry, page_reference
 from modelmeter.models.deepseek_ocr.scripts.verify.program import (
+    PAGE_KEYS,
     PageResult,
     cells,
     check_vision,
-    ended,
     figure_table,
     page_entry,
     page_line,
     peak_line,
-    run,
     stage_table,
     verdict,
     verify_pages,
@@ -269,14 +268,9 @@ def verify(config: DictConfig) -> int:
     return verify_pages(config, lambda size: verifier.result(size, config.tolerance), notes=verifier.notes())
 
 
-@hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="verify_end2end")
-def _program(config: DictConfig) -> None:
-    raise SystemExit(ended(lambda: verify(config)))
-
-
 def main() -> None:
     """The program."""
-    run(_program, OWN_KEYS)
+    run("verify_end2end", {**PAGE_KEYS, **OWN_KEYS}, verify)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from __future__ import annotations
 from functools import cache, cached_property
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, resolve
+from modelmeter.models.deepseek_ocr.schema import resolve
+from modelmeter.models.deepseek_ocr.scripts.program import run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
     DETAILS,
     Row,
@@ -31,15 +31,14 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
 )
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import WHOLE_MODELS, page_geometry, page_reference
 from modelmeter.models.deepseek_ocr.scripts.verify.program import (
+    PAGE_KEYS,
     PageResult,
     check_vision,
     comparison_table,
-    ended,
     memory_table,
     page_entry,
     page_line,
     peak_line,
-    run,
     stage_table,
     verify_pages,
 )
@@ -148,14 +147,9 @@ def verify(config: DictConfig) -> int:
     )
 
 
-@hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="verify_end2end_vision")
-def _program(config: DictConfig) -> None:
-    raise SystemExit(ended(lambda: verify(config)))
-
-
 def main() -> None:
     """The program."""
-    run(_program, OWN_KEYS)
+    run("verify_end2end_vision", {**PAGE_KEYS, **OWN_KEYS}, verify)
 
 
 if __name__ == "__main__":

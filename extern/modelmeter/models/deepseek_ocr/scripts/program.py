@@ -1,0 +1,69 @@
+"""What the Hydra programs share: how they start, where they write, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, check_overrides, register_workloads
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+#: exit statuses: all is well; a difference or a bad page; nothing could be done
+AGREES: Final = 0
+DISAGREES: Final = 1
+UNUSABLE: Final = 2
+
+
+def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictConfig], int]) -> None:
+    """Check the command line, then run `work` as a Hydra program; the worst status of its jobs is the process's.
+
+    own_keys: the program's top-level keys beside the cost model's. Under --multirun a job that fails does not keep
+    the others from running.
+    """
+    import hydra
+
+    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    statuses: list[int] = []
+
+    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=config_name)
+    def job(config: DictConfig) -> None:
+        statuses.append(ended(lambda: work(config)))
+
+    def checked() -> int:
+        check_overrides(overrides, own_keys)
+        register_workloads()
+        job()
+        return max(statuses, default=AGREES)
+
+    status = ended(checked)
+    if status:
+        raise SystemExit(status)
+
+
+def ended(work: Callable[[], int]) -> int:
+    """The status of `work`; an error that a user is meant to read is one line on standard error and `UNUSABLE`."""
+    try:
+        return work()
+    except ModelMeterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNUSABLE
+
+
+def output_folder() -> Path:
+    """The run directory that Hydra made."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def console() -> Console:
+    """Standard output; as wide as the tables need where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120)
