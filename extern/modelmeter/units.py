@@ -9,6 +9,7 @@ from typing import Final
 
 from modelmeter.errors import ModelMeterError, near
 
+MEGA: Final = 10**6
 GIGA: Final = 10**9
 TERA: Final = 10**12
 BITS_PER_BYTE: Final = 8

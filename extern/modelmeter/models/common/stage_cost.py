@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.shape_tensor import Walk
+from modelmeter.shape_tensor import OperatorRecord, Walk
 from modelmeter.units import BITS_PER_BYTE, GIGA, TERA
 
 
@@ -42,12 +42,8 @@ class StageCost:
         cls, walk: Walk, *, weight_bytes: int, kv_bytes: int = 0, kv_added_bytes: int = 0, given_bytes: int = 0
     ) -> StageCost:
         """The cost of one walk over a stage whose parameters take `weight_bytes`, given a cache of `given_bytes`."""
-        return cls(
-            tensor_core_flops=walk.tensor_core_flops,
-            cuda_core_flops=walk.cuda_core_flops,
-            io_weight_bytes=walk.weight_bytes,
-            io_activation_bytes=walk.bytes_read + walk.bytes_written - walk.weight_bytes - walk.kv_bytes,
-            io_kv_bytes=walk.kv_bytes,
+        return replace(
+            cls.of_entry(walk),
             weight_bytes=weight_bytes,
             activation_peak_bytes=walk.peak_bytes,
             resident_peak_bytes=given_bytes + walk.resident_peak_bytes,
@@ -55,6 +51,17 @@ class StageCost:
             kv_added_bytes=kv_added_bytes,
             peak_path=walk.peak_path,
             peak_operator=walk.peak_operator,
+        )
+
+    @classmethod
+    def of_entry(cls, entry: Walk | OperatorRecord) -> StageCost:
+        """What a part of a walk computes and moves; what it holds depends on its surroundings and stays 0."""
+        return cls(
+            tensor_core_flops=entry.tensor_core_flops,
+            cuda_core_flops=entry.cuda_core_flops,
+            io_weight_bytes=entry.weight_bytes,
+            io_activation_bytes=entry.bytes_read + entry.bytes_written - entry.weight_bytes - entry.kv_bytes,
+            io_kv_bytes=entry.kv_bytes,
         )
 
     @property

@@ -198,6 +198,11 @@ def _check_key(key: str, tree: Mapping[str, object]) -> None:
 def compose(overrides: Sequence[str]) -> ModelSchema:
     """The configuration that Hydra composes from the defaults and `overrides`."""
     check_overrides(overrides)
+    return resolve(compose_config(CONFIG_NAME, overrides))
+
+
+def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
@@ -207,12 +212,11 @@ def compose(overrides: Sequence[str]) -> ModelSchema:
     outer = GlobalHydra.instance().hydra  # a Hydra program around us keeps its own
     try:
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            config = hydra_compose(CONFIG_NAME, list(overrides))
+            return hydra_compose(config_name, list(overrides))
     except HydraException as error:
         raise ModelMeterError(f"config: {error}") from error
     finally:
         GlobalHydra.instance().hydra = outer
-    return resolve(config)
 
 
 def resolve(config: DictConfig) -> ModelSchema:

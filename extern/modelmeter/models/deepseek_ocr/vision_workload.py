@@ -144,7 +144,7 @@ def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) ->
     page_area = image_w * image_h
     half_crop_area = 0.5 * workload.image_size * workload.image_size
     nearest, grid = math.inf, (1, 1)
-    for columns, rows, grid_ratio in _candidate_grids(workload.min_num, workload.max_num):
+    for columns, rows, grid_ratio in candidate_grids(workload.min_num, workload.max_num):
         distance = abs(page_ratio - grid_ratio)
         # Floats on purpose: with exact fractions other grids would tie, and win.
         if distance < nearest or (distance == nearest and page_area > half_crop_area * columns * rows):
@@ -156,7 +156,7 @@ def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) ->
 
 
 @cache
-def _candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float], ...]:
+def candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float], ...]:
     """(columns, rows, columns / rows) of each grid of min_num to max_num crops, by crops, then by columns."""
     grids = [
         (columns, rows)
