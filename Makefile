@@ -1,6 +1,8 @@
 # make demo: the vision verification on the bundled pages.  make test: format, lint, types, tests.
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
+# make bytes: writes reports/verification/bytes.md anew.
+# make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,13 +12,15 @@ COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 
-.PHONY: setup demo snapshot published flops test format lint types tests clean
+SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
+
+.PHONY: setup demo snapshot published flops bytes sweeps check-sweeps test format lint types tests clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,pdf,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,pdf,plot,dev]'
 	touch $@
 
 demo: $(STAMP)
@@ -31,6 +35,18 @@ published: $(STAMP)
 
 flops: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_flops_report $(PAGE_LIST)
+
+bytes: $(STAMP)
+	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report
+
+sweeps: $(STAMP)
+	$(BIN)/python -m $(SWEEPS).write_sweep_reports reports/sweep
+	$(BIN)/python -m $(SWEEPS).write_mode_table
+
+check-sweeps: $(STAMP)
+	rm -rf outputs/check-sweeps
+	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
+	diff -r outputs/check-sweeps reports/sweep
 
 test: lint types tests
 

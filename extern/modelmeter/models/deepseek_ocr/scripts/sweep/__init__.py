@@ -1,0 +1,1 @@
+"""Programs that vary one thing and keep the rest: crop grids, modes, lengths, batch sizes, attention kernels."""
