@@ -20,8 +20,8 @@ from typing import Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model
+from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Row, StageRow, worst_difference
-from modelmeter.models.deepseek_ocr.scripts.verify.program import AGREES, DISAGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import PageVerifier
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
 from modelmeter.models.deepseek_ocr.vision_workload import MODES, NO_CROP_SIDE, compute_view_layout
