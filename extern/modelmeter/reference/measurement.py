@@ -56,13 +56,15 @@ def measure(
     *,
     cached: Callable[[], list[Tensor]] = no_cache,
     experts_hit: int | None = None,
+    device: str = "meta",
 ) -> Measurement:
     """Run `call` once, without gradients and with a GPU's fused attention, and measure it.
 
     cached: gives the tensors of the KV cache, before the call and after it. experts_hit: see `TrafficMeter`.
+    device: whose memory the peaks are of.
     """
     traffic = TrafficMeter(roots, kv=cached(), experts_hit=experts_hit)
-    live, resident = LiveSet(roots), LiveSet(roots, given=cached())
+    live, resident = LiveSet(roots, device=device), LiveSet(roots, given=cached(), device=device)
     try:
         with FusedAttention(), traffic, live, resident:
             count = measure_flops(roots, call)

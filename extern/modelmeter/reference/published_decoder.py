@@ -1,0 +1,149 @@
+"""The published decoder, from a local copy that the user put there and agreed to run.
+
+`modeling_deepseekv2.py` must define `DeepseekV2Model`, and `configuration_deepseek_v2.py` `DeepseekV2Config`; both are
+imported as a package of their own, from that folder alone. Its routing reads values, so it runs on real tensors on
+the CPU, with random weights: eager attention, since the FlashAttention package needs a GPU. The file was written for
+an older transformers; where it cannot be imported with the one at hand, the error names the one in its config.json.
+
+    decoder = load_published_decoder(Path("models/deepseek-ocr"), trust_remote_code=True)
+    measured, cache = decoder.run(tokens=913)
+    measured, cache = decoder.run(tokens=1, cache=cache)
+"""
+
+import importlib
+import importlib.machinery
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.reference.measurement import Measurement, measure
+from modelmeter.reference.modules import DTYPES, cache_tensors, choice
+
+PACKAGE = "modelmeter_published"
+FILES = ("config.json", "configuration_deepseek_v2.py", "modeling_deepseekv2.py")
+
+#: standard deviation of the random weights: small enough that nothing overflows on the way through the layers
+WEIGHT_SPREAD = 0.02
+
+
+class PublishedDecoder:
+    """The published decoder on the CPU, in inference, without embedding and head, with random weights."""
+
+    def __init__(self, model: Any, dtype: torch.dtype) -> None:
+        self.model = model
+        self.dtype = dtype
+
+    def run(self, tokens: int, cache: Any = None) -> tuple[Measurement, Any]:
+        """One pass over `tokens` random embeddings and a cache, a new one when not given; and the cache after it."""
+        held = DynamicCache() if cache is None else cache
+        width = self.model.config.hidden_size
+        embeddings = torch.randn(1, tokens, width).to(self.dtype)
+
+        def call() -> None:
+            self.model(inputs_embeds=embeddings, past_key_values=held, use_cache=True)
+
+        return measure(self.model, call, cached=lambda: _held(held), device="cpu"), held
+
+
+def _held(cache: Any) -> list[Tensor]:
+    if hasattr(cache, "key_cache"):  # transformers before 4.54
+        return [*cache.key_cache, *cache.value_cache]
+    return cache_tensors(cache)
+
+
+def load_published_decoder(
+    folder: Path, trust_remote_code: bool, dtype: str = "bfloat16", **architecture: int
+) -> PublishedDecoder:
+    """Build `DeepseekV2Model` from `folder`, with consent; `architecture` replaces values of its configuration.
+
+    Without `trust_remote_code` nothing in the folder is executed, and ModelMeterError says what to do.
+    """
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ModelMeterError(
+            f"reference=published: {folder} lacks {', '.join(missing)}; put them there from the published model's "
+            "repository, or measure with the replica (run_verify_end2end execution=published)."
+        )
+    if trust_remote_code is not True:
+        raise ModelMeterError(
+            f"reference=published runs the code in {folder}, which is not part of this library; read it, and if you "
+            "trust it say reference.trust_remote_code=true."
+        )
+    values = _config_values(folder)
+    configuration, modeling = (_import(folder, name, values) for name in FILES[1:])
+    try:
+        language = values.get("language_config", values)
+        config = configuration.DeepseekV2Config(**{**language, **architecture}, attn_implementation="eager")
+        config._attn_implementation = "eager"
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(choice("dtype", dtype, DTYPES))
+        try:
+            with torch.device("meta"):
+                model = modeling.DeepseekV2Model(config)
+            model = model.to_empty(device="cpu").eval()
+        finally:
+            torch.set_default_dtype(before)
+        _fill(model)
+    except Exception as error:
+        raise ModelMeterError(
+            f"reference=published: building DeepseekV2Model from {folder} failed with {type(error).__name__}: {error}; "
+            f"{_written_for(values)}"
+        ) from error
+    return PublishedDecoder(model, DTYPES[dtype])
+
+
+def _fill(model: nn.Module) -> None:
+    """Random weights, norms of one, and rotary frequencies, which the meta device did not keep."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, WEIGHT_SPREAD)
+            else:
+                parameter.fill_(1.0)
+        for name, buffer in model.named_buffers():
+            if name.endswith("inv_freq"):
+                places = torch.arange(buffer.numel(), dtype=torch.float32) / buffer.numel()
+                buffer.copy_(10_000.0**-places)
+
+
+def _config_values(folder: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelMeterError(f"reference=published: {folder / 'config.json'} cannot be read: {error}") from error
+    return values
+
+
+def _written_for(values: dict[str, Any]) -> str:
+    import transformers
+
+    wanted = values.get("transformers_version", "an older version, which config.json does not name")
+    return (
+        f"that file was written for transformers {wanted}, and {transformers.__version__} is installed: use an "
+        f"environment with that version, or the replica (run_verify_end2end execution=published)."
+    )
+
+
+def _import(folder: Path, file: str, values: dict[str, Any]) -> ModuleType:
+    """One file of the folder as a module of a package that holds nothing else."""
+    if PACKAGE not in sys.modules or list(sys.modules[PACKAGE].__path__) != [str(folder)]:
+        for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
+            del sys.modules[name]
+        package = ModuleType(PACKAGE)
+        package.__path__ = [str(folder)]
+        package.__spec__ = importlib.machinery.ModuleSpec(PACKAGE, None, is_package=True)
+        sys.modules[PACKAGE] = package
+    try:
+        return importlib.import_module(f"{PACKAGE}.{Path(file).stem}")
+    except Exception as error:
+        raise ModelMeterError(
+            f"reference=published: importing {folder / file} failed with {type(error).__name__}: {error}; "
+            f"{_written_for(values)}"
+        ) from error
