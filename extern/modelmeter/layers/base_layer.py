@@ -11,7 +11,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Any, ClassVar, Final, NamedTuple, TypedDict
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.execution import check_attention, execution_named
@@ -80,7 +80,7 @@ class _Output(NamedTuple):
 class _Remembered(NamedTuple):
     walk: Walk
     outputs: tuple[_Output, ...]  # what it returned, then what it left in each state
-    returned: int
+    returned: tuple[bool, ...]  # of each value returned, whether it is a tensor; else it is None
     returns_tuple: bool
     state_items: tuple[int, ...]
 
@@ -111,6 +111,9 @@ class BaseLayer:
 
     name: str = ""
 
+    #: whether every call is remembered, not those in a `LayerList` alone: worth it where a geometry comes again
+    remembered: ClassVar[bool] = False
+
     def parameter(self, *shape: int) -> Parameter:
         """A weight of this layer, of its type."""
         return Parameter(*shape, dtype=self.dtype)
@@ -121,7 +124,13 @@ class BaseLayer:
 
     def __call__(self, *args: Any) -> Any:
         """Run `forward` under this layer's name, the arguments held until it returns."""
+        if self.remembered:
+            return self.call_remembered(self.name, *args)
         return self._call_as(_tape_of(args), self.name, *args)
+
+    def remember_with(self, other: BaseLayer) -> None:
+        """Share the walks of a layer that is described alike: what one of them has seen, both repeat."""
+        self._walks = other._walks
 
     def _call_as(self, tape: Tape, name: str, *args: Any) -> Any:
         outer = tape.path
@@ -187,7 +196,7 @@ class BaseLayer:
         self._walks[key] = _Remembered(
             walk,
             _describe(left, arguments),
-            len(left) - sum(len(state.items) for state in states),
+            tuple([value is not None for value in returned]),
             isinstance(result, tuple),
             tuple(len(state.items) for state in states),
         )
@@ -447,8 +456,11 @@ def _repeat(tape: Tape, name: str, remembered: _Remembered, args: Sequence[Any])
             storage = storages[output.storage]
         start = 0 if output.argument is None else arguments[output.argument].offset
         results.append(ShapeTensor(storage, output.shape, output.strides, output.dtype, start + output.offset))
-    start = remembered.returned
+    start = sum(remembered.returned)
     for state, count in zip(_states(args), remembered.state_items, strict=True):
         state.items = results[start : start + count]
         start += count
-    return tuple(results[: remembered.returned]) if remembered.returns_tuple else results[0]
+    if not remembered.returns_tuple:
+        return results[0]
+    tensors = iter(results)
+    return tuple([next(tensors) if present else None for present in remembered.returned])

@@ -11,6 +11,16 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.shape_tensor import OperatorRecord, Walk
 from modelmeter.units import BITS_PER_BYTE, GIGA, TERA
 
+#: the fields that add up
+SUMS = (
+    "tensor_core_flops",
+    "cuda_core_flops",
+    "io_weight_bytes",
+    "io_activation_bytes",
+    "io_kv_bytes",
+    "kv_added_bytes",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
@@ -134,9 +144,17 @@ class StageCost:
             first = int(getattr(self, name))
             return first * steps + (int(getattr(second, name)) - first) * (steps * (steps - 1) // 2)
 
-        sums = ("tensor_core_flops", "cuda_core_flops", "io_weight_bytes", "io_activation_bytes", "io_kv_bytes")
-        summed: dict[str, Any] = {name: total(name) for name in (*sums, "kv_added_bytes")}
+        summed: dict[str, Any] = {name: total(name) for name in SUMS}
         return replace(last, **summed)
+
+    def growth(self, second: StageCost) -> dict[str, int]:
+        """What the step after this one, `second`, has more of everything that adds up."""
+        return {name: getattr(second, name) - getattr(self, name) for name in SUMS}
+
+    def moved(self, growth: Mapping[str, int], steps: int) -> StageCost:
+        """The sums of the step that comes `steps` later, each step `growth` more than the one before; its own peaks."""
+        sums: dict[str, Any] = {name: getattr(self, name) + steps * growth[name] for name in SUMS}
+        return replace(self, **sums)
 
     def as_dict(self) -> dict[str, int | float | str]:
         """The exact integers, and the derived figures after them."""

@@ -38,6 +38,9 @@ from modelmeter.shape_tensor import Holding, Tape, Walk
 
 PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_prefill")
 
+#: pages, by layout and output tokens, remembered by one cost model
+PAGES_KEPT: Final = 4096
+
 #: decode steps remembered by one cost model
 STEPS_KEPT: Final = 4096
 
@@ -117,9 +120,12 @@ class CostModel:
         self.head = self._head()
         self.prompt_tokens = self._prompt_tokens()
         self._weight_bytes = self.model.forward_memory_weight()
+        self._vision_weight_bytes = self.model.vision_weight_bytes()
         self._visions: dict[ViewLayout, StageCost] = {}
         self._prefills: dict[tuple[int, ViewLayout | None], StageCost] = {}
         self._steps: OrderedDict[int, StageCost] = OrderedDict()
+        self._pages: dict[tuple[ViewLayout, int], PageCost] = {}
+        self._line: tuple[int, StageCost, dict[str, int]] | None = None
         self.experts_hit(1)
 
     def _head(self) -> str:
@@ -207,22 +213,31 @@ class CostModel:
     def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill."""
         layout = compute_view_layout(self.workload, width, height)
+        page = self._pages.get((layout, output_tokens))
+        if page is None or type(output_tokens) is not int:
+            page = self._pages[layout, output_tokens] = self._page(layout, output_tokens)
+            if len(self._pages) > PAGES_KEPT:
+                self._pages.pop(next(iter(self._pages)), None)
+        return page
+
+    def _page(self, layout: ViewLayout, output_tokens: int) -> PageCost:
         tokens = compute_vision_tokens(self.workload, layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, output_tokens)
         vision = self._visions.get(layout)
         if vision is None:
             vision = self._visions[layout] = StageCost.of_walk(
-                self._vision_walk(layout), weight_bytes=self.model.vision_weight_bytes()
+                self._vision_walk(layout), weight_bytes=self._vision_weight_bytes
             )
+        prefill = self._prefill(seq_len, layout)
         return PageCost(
             seq_len=seq_len,
             layout=layout,
             tokens=tokens,
             vision_config=self.vision_config(layout),
             vision=vision,
-            prefill=self._prefill(seq_len, layout),
-            decode=self._decode(seq_len, output_tokens),
+            prefill=prefill,
+            decode=self._decode(prefill, seq_len, output_tokens),
         )
 
     def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
@@ -231,10 +246,9 @@ class CostModel:
         self._check_context(prompt_tokens, output_tokens)
         if prompt_tokens == 0:
             raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
+        prefill = self._prefill(prompt_tokens, None)
         return TextCost(
-            seq_len=prompt_tokens,
-            prefill=self._prefill(prompt_tokens, None),
-            decode=self._decode(prompt_tokens, output_tokens),
+            seq_len=prompt_tokens, prefill=prefill, decode=self._decode(prefill, prompt_tokens, output_tokens)
         )
 
     def _check_context(self, seq_len: int, output_tokens: int) -> None:
@@ -286,18 +300,27 @@ class CostModel:
                 self._steps.popitem(last=False)
         return stage
 
-    def _decode(self, seq_len: int, steps: int) -> StageCost:
-        """`steps` steps after `seq_len` tokens, in closed form: a step's sums are affine in its context."""
+    def _decode(self, prefill: StageCost, seq_len: int, steps: int) -> StageCost:
+        """`steps` steps after a prefill of `seq_len` tokens, in closed form: sums are affine in the context."""
         if not steps:
-            return StageCost(weight_bytes=self._weight_bytes, kv_bytes=self._kv_bytes(seq_len))
+            return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
         last = self.step(seq_len + steps - 1)
         if steps == 1:
             return last
-        return self.step(seq_len).summed(self.step(seq_len + 1), last, steps)
+        growth = self._growth(seq_len, last, steps)
+        first = last.moved(growth, 1 - steps)
+        return first.summed(first.moved(growth, 1), last, steps)
 
-    def _kv_bytes(self, context: int) -> int:
-        step = self.step(context)
-        return step.kv_bytes - step.kv_added_bytes
+    def _growth(self, seq_len: int, last: StageCost, steps: int) -> dict[str, int]:
+        """How the sums of a step grow with its context, from two steps walked before, if `last` lies on their line."""
+        if self._line is not None:
+            context, cost, growth = self._line
+            if cost.growth(last) == {name: growth[name] * (seq_len + steps - 1 - context) for name in growth}:
+                return growth
+        cost = self.step(seq_len)
+        growth = cost.growth(self.step(seq_len + 1))
+        self._line = (seq_len, cost, growth)
+        return growth
 
     @property
     def batch_size(self) -> int:
@@ -314,7 +337,8 @@ class CostModel:
         check_batch_size("batched", pages)
         other = copy(self)
         other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
-        other._visions, other._prefills, other._steps = {}, {}, OrderedDict()
+        other._visions, other._prefills, other._steps, other._line = {}, {}, OrderedDict(), None
+        other._pages = {}
         return other
 
     def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0) -> Walk:

@@ -48,6 +48,8 @@ from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 class DeepseekV2RMSNorm(BaseLayer):
     """x [..., d] -> [..., d], normalised in float32."""
 
+    remembered = True
+
     def __init__(self, hidden_size: int, **common: Any) -> None:
         super().__init__(**common)
         self.weight = self.parameter(hidden_size)
@@ -62,6 +64,8 @@ class DeepseekV2RMSNorm(BaseLayer):
 
 class DeepseekV2MLP(BaseLayer):
     """down_proj(silu(gate_proj(x)) * up_proj(x)), x [..., D] -> [..., D]."""
+
+    remembered = True
 
     def __init__(self, hidden_size: int, intermediate_size: int, **common: Any) -> None:
         super().__init__(**common)
@@ -159,6 +163,8 @@ class Experts(BaseLayer):
 class DeepseekV2MoE(BaseLayer):
     """Routed and shared experts, x [B, T, D] -> [B, T, D]."""
 
+    remembered = True
+
     def __init__(
         self,
         hidden_size: int,
@@ -249,6 +255,7 @@ class DeepseekV2DecoderLayer(BaseLayer):
         self.mlp = mlp
         self.input_layernorm = DeepseekV2RMSNorm(hidden_size, **self.common)
         self.post_attention_layernorm = DeepseekV2RMSNorm(hidden_size, **self.common)
+        self.post_attention_layernorm.remember_with(self.input_layernorm)
 
     def forward(
         self,

@@ -120,12 +120,16 @@ class DeepseekV2Model(BaseLayer):
             DeepseekV2DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=mlp, **self.common)
             for mlp in (dense_mlp, moe)
         )
+        sparse.self_attn.remember_with(dense.self_attn)
+        for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
+            norm.remember_with(dense.input_layernorm)
         self.layers = LayerList(
             [dense if index < first_k_dense_replace else sparse for index in range(num_hidden_layers)], **self.common
         )
         self.kv_heads = num_key_value_heads
         self.head_dim = hidden_size // num_attention_heads
         self.norm = DeepseekV2RMSNorm(hidden_size, **self.common)
+        self.norm.remember_with(dense.input_layernorm)
         if not self.execution.rotary_per_layer:
             self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, **self.common)
 

@@ -32,6 +32,8 @@ class LlamaAttention(BaseLayer):
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it.
     """
 
+    remembered = True
+
     def __init__(self, hidden_size: int, num_heads: int, num_key_value_heads: int, **common: Any) -> None:
         super().__init__(**common)
         if num_heads % num_key_value_heads:

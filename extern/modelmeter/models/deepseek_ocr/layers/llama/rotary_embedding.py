@@ -17,6 +17,8 @@ class LlamaRotaryEmbedding(BaseLayer):
     The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs.
     """
 
+    remembered = True
+
     def __init__(self, head_dim: int, **common: Any) -> None:
         super().__init__(**common)
         # a buffer, not a parameter: it is read, but no checkpoint holds it

@@ -48,6 +48,8 @@ DOWNSAMPLE_RATIO = 4
 class MLPBlock(BaseLayer):
     """lin2(gelu(lin1(x))), x [B, H, W, D] -> [B, H, W, D]."""
 
+    remembered = True
+
     def __init__(self, embedding_dim: int, mlp_dim: int, **common: Any) -> None:
         super().__init__(**common)
         self.lin1 = Linear(embedding_dim, mlp_dim, **self.common)
@@ -324,6 +326,7 @@ class ImageEncoderViT(BaseLayer):
             Block(embed_dim, num_heads, mlp_dim, qkv_bias=qkv_bias, window=window, grid=grid, **self.common)
             for window in (window_size, 0)
         )
+        over_all.mlp.remember_with(windowed.mlp)
         self.blocks = LayerList(
             [over_all if index in global_attn_indexes else windowed for index in range(depth)], **self.common
         )
