@@ -608,6 +608,7 @@ def linear(
         weights=weights if declared is None else (),
     )
     if bias is not None and not fused:
+        del rows  # a copy of the input is the product's own
         _record("add", "aten.add_.Tensor", "elementwise", (out,), (out,), elements=out.numel, weights=(bias,))
     return out.view(*x.shape[:-1], features)
 

@@ -152,6 +152,7 @@ class VisionStage(BaseLayer):
                 local_features = local_features.view(-1, local_features.shape[-1])
                 parts = (local_features, *parts)
             global_local_features = cat(parts, 0)
+            del parts  # the real code has no name for it
             images_in_this_batch = cat((global_local_features,), 0)
             if inputs_embeds is not None and images_seq_mask is not None:
                 mask = images_seq_mask.select(0, page).unsqueeze(1)

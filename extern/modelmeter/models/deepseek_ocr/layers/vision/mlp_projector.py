@@ -100,6 +100,7 @@ class MlpProjector(BaseLayer):
         if self.projector_type == "downsample_mlp_gelu":
             x = self.downsample(x)
         assert isinstance(self.layers, LayerList)
+        hidden_states = x  # x is held by name through all layers
         for layer in self.layers:
-            x = layer(x)
-        return x
+            hidden_states = layer(hidden_states)
+        return hidden_states
