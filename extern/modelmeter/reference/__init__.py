@@ -7,10 +7,14 @@ What one value here means: what a real module was seen to do, operator by operat
 | how many FLOPs, in which module | `flops.measure_flops` |
 | how many bytes are alive, when and whose | `memory.LiveSet` |
 | how many bytes move, through which operator | `traffic.TrafficMeter` |
+| how many elements operators work through outside products | `elements.ElementCount` |
+| all of one module's figures | `layer.measure_layer` |
 | what a GPU's attention kernel would allocate | `fused_attention.FusedAttention` |
+| how a device adds a bias that it cannot fuse | `in_place_bias.InPlaceBias` |
 | which modules ran, on tensors of which shapes | `module_calls.ModuleCalls` |
 | which modules are measured | `modules` (transformers' own), `published` (a local copy of DeepSeek's) |
 | which modules are measured as one model | `whole_model` (transformers' own) |
+| what plain modules stand for a type that neither has | `plain` |
 
 Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports
 nothing, so that asking for one instrument does not load another's dependencies.

@@ -30,7 +30,8 @@ class Measurement:
 
     activation_peak_bytes: what the call made, its KV cache included and the given one excluded; resident_peak_bytes:
     the given cache counted until its owner drops it. peak_operator, peak_path: the first to reach the activation peak.
-    kv_bytes: held by the cache after the call.
+    kv_bytes: held by the cache after the call. live_series: every operator, views included, and the bytes alive after
+    it, as activation_peak_bytes counts them.
     """
 
     flops: int
@@ -43,6 +44,7 @@ class Measurement:
     peak_operator: str
     peak_path: str
     kv_bytes: int
+    live_series: Sequence[tuple[str, int]]
 
     @property
     def io_bytes(self) -> int:
@@ -85,4 +87,5 @@ def measure(
         peak_operator=live.peak_operator,
         peak_path=live.peak_path,
         kv_bytes=sum(tensor.untyped_storage().nbytes() for tensor in cached()),
+        live_series=live.series,
     )

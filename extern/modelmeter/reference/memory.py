@@ -62,6 +62,8 @@ class LiveSet(Instrument):
         """The operator after which the peak was first reached, such as "aten.add.Tensor"."""
         self.peak_path = ""
         """Dotted path of the module in which that operator ran."""
+        self.series: list[tuple[str, int]] = []
+        """Every operator, views included, in order, and the bytes alive after it."""
         self._at_peak: tuple[Holding, ...] = ()
         self.given_bytes = 0
         """Bytes of the storages that were given as resident."""
@@ -119,4 +121,5 @@ class LiveSet(Instrument):
         for tensor in self.on_device(result):
             self._made(tensor, operator_name(func))
         self._note_peak(operator_name(func))
+        self.series.append((operator_name(func), self.live_bytes))
         return result

@@ -291,16 +291,21 @@ class TextReference(nn.Module):  # type: ignore[misc]
 
     def cache(self, batch_size: int, seq_len: int) -> DynamicCache:
         """A KV cache that holds `seq_len` positions (none for 0), on the meta device."""
-        cache = DynamicCache(config=self.config)
-        shape: Any = (batch_size, self.config.num_key_value_heads, seq_len, self.config.head_dim)
-        for layer in range(self.config.num_hidden_layers if seq_len else 0):
-            keys, values = (torch.empty(shape, dtype=self.dtype, device="meta") for _ in range(2))
-            cache.update(keys, values, layer)
-        return cache
+        return filled_cache(self.config, self.dtype, batch_size, seq_len)
 
     def forward(self, inputs_embeds: Tensor, past_key_values: DynamicCache | None = None) -> Any:
         """The decoder without head, as `generate` calls it: with a cache, made when not given."""
         return self.language_model(inputs_embeds=inputs_embeds, past_key_values=past_key_values, use_cache=True)
+
+
+def filled_cache(config: Any, dtype: torch.dtype, batch_size: int, seq_len: int) -> DynamicCache:
+    """A KV cache of a decoder that holds `seq_len` positions (none for 0), on the meta device."""
+    cache = DynamicCache(config=config)
+    shape = (batch_size, config.num_key_value_heads, seq_len, config.head_dim)
+    for layer in range(config.num_hidden_layers if seq_len else 0):
+        keys, values = (torch.empty(shape, dtype=dtype, device="meta") for _ in range(2))
+        cache.update(keys, values, layer)
+    return cache
 
 
 def cache_tensors(cache: DynamicCache) -> list[Tensor]:

@@ -14,20 +14,8 @@ from modelmeter.reference.replica import Clip, Decoder, ReplicaCache, Sam
 from modelmeter.shape_tensor import Walk
 
 
-class LiveSeries(LiveSet):
-    """The live set after every operator."""
-
-    def __init__(self, roots: nn.Module) -> None:
-        self.series: list[tuple[str, int]] = []
-        super().__init__(roots)
-
-    def _note_peak(self, operator: str) -> None:
-        super()._note_peak(operator)
-        self.series.append((operator, self.live_bytes))
-
-
 def check(walk: Walk, module: nn.Module, *args: Any) -> None:
-    with torch.no_grad(), FusedAttention(), LiveSeries(module) as live:
+    with torch.no_grad(), FusedAttention(), LiveSet(module) as live:
         module(*args)
     analytic = [(record.aten, record.live_bytes) for record in walk.records()]
     operators = {operator for operator, _ in analytic}  # the others are views

@@ -1,7 +1,6 @@
 """SAM, CLIP and projector against transformers' modules on meta: FLOPs, peaks, traffic, operator by operator."""
 
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from modelmeter.reference.flops import measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.modules import VisionReference
+from modelmeter.reference.plain import PlainProjector
 from modelmeter.reference.traffic import TrafficMeter
 
 SIDES = (320, 448, 512, 640, 656, 720, 768, 896, 1024, 1280)
@@ -126,36 +126,6 @@ def test_parameters_equal_the_modules() -> None:
     assert DeepseekOCRModel().parameter_count() == 3_335_504_128
 
 
-class Downsample(nn.Module):
-    """The published class's downsampling, in plain PyTorch."""
-
-    def __init__(self, ratio: int, layers: nn.Module) -> None:
-        super().__init__()
-        self.ratio = ratio
-        self.layers = layers
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, positions, width = x.shape
-        side = int(positions**0.5)
-        missing = -side % self.ratio
-        x = x.reshape(batch, side, side, width)
-        if missing:
-            x = nn.functional.pad(x, (0, 0, 0, missing, 0, missing))
-        x = nn.functional.unfold(x.permute(0, 3, 1, 2), kernel_size=self.ratio, stride=self.ratio)
-        return self.layers(x.permute(0, 2, 1))
-
-
-def projector_module(kind: str, depth: int, ratio: int, mlp_ratio: int) -> nn.Module:
-    if kind == "identity":
-        return nn.Identity()
-    downsampled = [24 * ratio**2, *[20 * mlp_ratio] * (depth - 1), 20]
-    widths = [24, *[20] * depth] if kind == "mlp_gelu" else downsampled
-    layers: list[nn.Module] = []
-    for before, after in pairwise(widths):
-        layers += [nn.GELU()] * bool(layers) + [nn.Linear(before, after)]
-    return nn.Sequential(*layers) if kind == "mlp_gelu" else Downsample(ratio, nn.Sequential(*layers))
-
-
 PROJECTORS = [
     ("identity", 1, 2, 1, 36),
     ("mlp_gelu", 1, 2, 1, 36),
@@ -169,7 +139,8 @@ PROJECTORS = [
 @pytest.mark.parametrize("kind, depth, ratio, mlp_ratio, tokens", PROJECTORS)
 def test_projector_types_against_plain_modules(kind: str, depth: int, ratio: int, mlp_ratio: int, tokens: int) -> None:
     with torch.device("meta"):
-        module = projector_module(kind, depth, ratio, mlp_ratio)
+        sizes = {"depth": depth, "mlp_ratio": mlp_ratio, "downsample_ratio": ratio}
+        module = PlainProjector(kind, input_dim=24, n_embed=20, **sizes)
         x = torch.empty(3, tokens, 24)
     layer = MlpProjector(
         batch_size=3,
@@ -177,10 +148,8 @@ def test_projector_types_against_plain_modules(kind: str, depth: int, ratio: int
         projector_type=kind,
         input_dim=24,
         n_embed=20,
-        depth=depth,
-        mlp_ratio=mlp_ratio,
-        downsample_ratio=ratio,
         dtype="float32",
+        **sizes,
     )
     assert layer.output_shapes() == (tuple(module(x).shape),)
     assert layer.parameter_count() == sum(parameter.numel() for parameter in module.parameters())
