@@ -22,7 +22,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, R
 from modelmeter.page_sizes import PageSize, read_page_size
 from modelmeter.report.files import write_whole
 
-#: of verify.json
+#: of verify.json and verify_layers.json
 SCHEMA_VERSION: Final = 1
 
 #: the keys of configs/verify_pages.yaml
@@ -124,8 +124,7 @@ def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], n
     notes: said once, and written down.
     """
     tolerance = config.tolerance
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
-        raise ModelMeterError(f"verify: tolerance={tolerance} is no share of the measured value; give 0 or more.")
+    check_tolerance(tolerance)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     pages = read_pages(plain["images"], plain["sizes"])
     out = console()
@@ -169,6 +168,12 @@ def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], n
     if not entries:
         return UNUSABLE
     return AGREES if not bad and all(row.agrees(tolerance) for row in compared) else DISAGREES
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Raise `ModelMeterError` unless `tolerance` is a share of the measured value."""
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
+        raise ModelMeterError(f"verify: tolerance={tolerance} is no share of the measured value; give 0 or more.")
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
