@@ -22,9 +22,9 @@ from modelmeter.reference.page import (
     placeholder_tokens,
     published_part,
     token_row,
+    values_unchecked,
 )
 from modelmeter.reference.traffic import TrafficMeter
-from modelmeter.reference.whole_model import values_unchecked
 
 TINY: dict[str, int] = {"num_hidden_layers": 2, "vocab_size": 500, "n_routed_experts": 8, "num_experts_per_tok": 2}
 reference = cache(PageReference)
@@ -211,3 +211,18 @@ def test_what_cannot_be_measured_is_refused(arguments: dict[str, Any], message: 
 def test_a_decoder_that_transformers_does_not_take() -> None:
     with pytest.raises(ModelMeterError, match="transformers takes no such decoder"):
         PageReference(hidden_size=1000, num_attention_heads=30)
+
+
+def test_parameters() -> None:
+    parameters = dict(PageReference().model.named_parameters())
+    assert sum(parameter.numel() for parameter in parameters.values()) == 3_335_504_128
+    assert PageReference().unused_patch_convolution() == 3 * 14 * 14 * 1024
+    assert {parameter.device.type for parameter in parameters.values()} == {"meta"}
+
+
+def test_the_check_of_values_comes_back() -> None:
+    check = modeling_unlimited_ocr.torch_compilable_check
+    with pytest.raises(RuntimeError), values_unchecked():
+        assert modeling_unlimited_ocr.torch_compilable_check is not check
+        raise RuntimeError
+    assert modeling_unlimited_ocr.torch_compilable_check is check

@@ -13,7 +13,7 @@ What one value here means: what a real module was seen to do, operator by operat
 | how a device adds a bias that it cannot fuse | `in_place_bias.InPlaceBias` |
 | which modules ran, on tensors of which shapes | `module_calls.ModuleCalls` |
 | which modules are measured | `modules` (transformers' own), `published` (a local copy of DeepSeek's) |
-| which modules are measured as one model | `whole_model` (transformers' own) |
+| which modules are measured as one model | `page` (transformers' own) |
 | what plain modules stand for a type that neither has | `plain` |
 
 Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports

@@ -19,7 +19,8 @@ An architecture that the meta kernels cannot run as a GPU would is refused by na
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -44,7 +45,6 @@ from modelmeter.reference.modules import (
     text_config,
     transformers_path,
 )
-from modelmeter.reference.whole_model import values_unchecked
 
 #: positions of which the head makes logits, and the library's name for it; none: the head does not run
 LOGITS_TO_KEEP: Mapping[str, int | None] = {"last": 1, "all": 0, "none": None}
@@ -82,6 +82,22 @@ class PageInputs:
     images: Mapping[str, Any]
 
 
+@contextmanager
+def values_unchecked() -> Iterator[None]:
+    """Run without `torch_compilable_check`, which reads a value and so fails on the meta device.
+
+    The model asks it whether the placeholders are as many as the image's features: whoever turns it off compares the
+    features' shape with the number of placeholders that `PageReference.inputs` made.
+    """
+    module: Any = modeling_unlimited_ocr
+    check = module.torch_compilable_check
+    module.torch_compilable_check = lambda *_args, **_kwargs: None
+    try:
+        yield
+    finally:
+        module.torch_compilable_check = check
+
+
 class PageReference:
     """transformers' whole model on the meta device, in inference.
 
@@ -103,6 +119,11 @@ class PageReference:
         self.config: Any = config
         self.attention = attention
         self.roots: dict[str, nn.Module] = {"": self.model.model, "lm_head": self.model.lm_head}
+
+    def unused_patch_convolution(self) -> int:
+        """Parameters of the published CLIP tower's patch convolution, which never runs and does not exist here."""
+        clip = self.config.vision_config.encoder_config
+        return int(clip.num_channels * clip.patch_size**2 * clip.hidden_size)
 
     def module_flops(self, measured: Measurement, *, crops: bool) -> dict[str, int]:
         """FLOPs of a stage by published module path."""

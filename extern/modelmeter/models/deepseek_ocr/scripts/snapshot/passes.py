@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torchinfo
 from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.schema import RuntimeSchema
@@ -28,7 +29,7 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
 from modelmeter.reference.flops import FlopCount, measure_flops
 from modelmeter.reference.module_calls import ModuleCalls, Shape
 from modelmeter.reference.modules import TRANSFORMERS_NAMES
-from modelmeter.reference.whole_model import WholeReference, values_unchecked
+from modelmeter.reference.page import PageGeometry, PageReference, values_unchecked
 
 MODE: Final = "gundam"
 WIDTH: Final = 1275
@@ -79,7 +80,7 @@ class ModuleEntry:
 class Recording:
     """The page's pass and the decode step: every module, and both instruments' own results."""
 
-    whole: WholeReference
+    whole: PageReference
     layout: ViewLayout
     tokens: VisionTokens
     modules: tuple[ModuleEntry, ...]
@@ -119,15 +120,18 @@ def record() -> Recording:
     tokens = compute_vision_tokens(workload, layout)
     views = build_vision_cfg_from_workload(workload, layout)
     assert views.crop_branch is not None  # this page has crops
-    whole = WholeReference()
-    inputs = whole.page_inputs(
-        tokens.total,
-        PROMPT_TOKENS,
-        views.global_branch.img_size,
-        views.crop_branch.img_size,
-        (layout.w_crop, layout.h_crop),
+    whole = PageReference()
+    page = whole.inputs(
+        PageGeometry(
+            global_side=views.global_branch.img_size,
+            crop_side=views.crop_branch.img_size,
+            columns=layout.w_crop,
+            rows=layout.h_crop,
+            prompt_tokens=PROMPT_TOKENS,
+        )
     )
-    cache = whole.empty_cache()
+    inputs = {"input_ids": page.token_ids.to("meta"), **page.images}
+    cache = DynamicCache(config=whole.config.text_config)
     page_summary, page_runs, page_count = _run(whole.model, "prefill", inputs, cache)
     features = page_runs[""][0].outputs[-1]
     if features[0] != tokens.total:
@@ -135,7 +139,7 @@ def record() -> Recording:
             f"snapshot: the reference made {features[0]} image features for {tokens.total} placeholders; "
             "compute_vision_tokens and transformers' get_image_features differ."
         )
-    _, step_runs, step_count = _run(whole.model, "decode", whole.step_inputs(), cache)
+    _, step_runs, step_count = _run(whole.model, "decode", {"input_ids": page.token_ids[:, :1].to("meta")}, cache)
     published = published_paths()
     modules = tuple(
         _entry(path, module, published.get(_LAYER.sub("N", path), ()), (*page_runs[path], *step_runs[path]))

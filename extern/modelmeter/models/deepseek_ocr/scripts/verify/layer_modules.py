@@ -15,10 +15,9 @@ from typing import Any, ClassVar, Final
 
 from modelmeter.reference.layer import meta_tensor
 from modelmeter.reference.modules import ARCHITECTURE, DTYPES, filled_cache, transformers_path
-from modelmeter.reference.page import LOGITS_TO_KEEP, PageReference
+from modelmeter.reference.page import LOGITS_TO_KEEP, PageReference, values_unchecked
 from modelmeter.reference.replica import ReplicaCache
 from modelmeter.reference.replica_page import ReplicaPageReference
-from modelmeter.reference.whole_model import values_unchecked
 
 #: the published decoder
 HEADS: Final = ARCHITECTURE["num_attention_heads"]
