@@ -146,7 +146,7 @@ def published(folder: Path, *overrides: str) -> VisionVerifier:
 
 def test_published_code_page_after_page(tmp_path: Path) -> None:
     verifier = published(tmp_path, "execution=published", "runtime.batch_size=2")
-    assert (verifier.same_code, verifier.notes()) == (True, [])
+    assert verifier.same_code and "replica" in verifier.notes()[0]
     page = verifier.cost_model.page(600, 1200)
     blocks = {row.name: row for row in verifier.rows(page, "blocks")}
     assert blocks["crops.sam_model.blocks.0"].agrees(0)
@@ -159,7 +159,8 @@ def test_published_code_page_after_page(tmp_path: Path) -> None:
         assert row.agrees(0), row
     assert rows[0].analytic_flops == 2 * 976_909_172_736
     assert rows[0].peak == Compared(459_276_288, 459_276_288)  # of one page
-    assert verifier.stages(page) == []  # the published files hold no whole model
+    (stage,) = verifier.stages(page)  # the published files hold no whole model: by the replica
+    assert stage.agrees(0) and stage.compared["activation_peak_bytes"].measured > 459_276_288
 
 
 def test_other_code_is_compared_by_its_flops_only(tmp_path: Path) -> None:

@@ -10,6 +10,12 @@ from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
 from modelmeter.reference.page import PageGeometry, PageReference
 from modelmeter.reference.replica_page import ReplicaPageReference
 
+REPLICA_NOTE: Final = (
+    "execution=published: whole pages and stages are measured on the replica of that code "
+    "(modelmeter/reference/replica.py), which gives every figure that was measured on the published files; without "
+    "autocast."
+)
+
 #: by execution, the whole model that shows what it costs
 WHOLE_MODELS: Final[Mapping[str, type[PageReference] | type[ReplicaPageReference]]] = {
     "transformers": PageReference,

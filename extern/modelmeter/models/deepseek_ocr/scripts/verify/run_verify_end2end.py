@@ -29,7 +29,7 @@ from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2
 from modelmeter.models.deepseek_ocr.schema import resolve
 from modelmeter.models.deepseek_ocr.scripts.program import run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, stage_row
-from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry, page_reference
+from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import REPLICA_NOTE, page_geometry, page_reference
 from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     PAGE_KEYS,
     PageResult,
@@ -196,10 +196,7 @@ class PageVerifier:
         runtime = self.cost_model.config.runtime
         notes = []
         if self.cost_model.config.execution.name == "published":
-            notes.append(
-                "execution=published: measured on the replica of that code (modelmeter/reference/replica.py), which "
-                "gives every figure that was measured on the published files; without autocast."
-            )
+            notes.append(REPLICA_NOTE)
         if runtime.attention == "eager" and runtime.dtype == "float16":
             notes.append(
                 "float16 with attention=eager: the meta device converts before a softmax in float32; on CUDA that is "

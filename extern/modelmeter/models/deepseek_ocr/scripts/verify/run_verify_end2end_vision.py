@@ -29,7 +29,12 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
     vision_calls,
     vision_rows,
 )
-from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import WHOLE_MODELS, page_geometry, page_reference
+from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import (
+    REPLICA_NOTE,
+    WHOLE_MODELS,
+    page_geometry,
+    page_reference,
+)
 from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     PAGE_KEYS,
     PageResult,
@@ -129,7 +134,7 @@ class VisionVerifier:
     def notes(self) -> list[str]:
         """What is left out."""
         if self.same_code:
-            return []
+            return [REPLICA_NOTE] if self.cost_model.config.execution.name == "published" else []
         return [
             f"traffic and peaks are not compared: the reference is other code than "
             f"execution={self.cost_model.config.execution.name}."
