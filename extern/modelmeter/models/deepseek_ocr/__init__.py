@@ -9,10 +9,12 @@ from modelmeter.models.deepseek_ocr.schema import CONFIG_GROUPS
 from modelmeter.models.deepseek_ocr.vision_workload import (
     MODES,
     ViewLayout,
+    ViewLayouts,
     VisionTokens,
     VisionWorkload,
     build_vision_cfg_from_workload,
     compute_view_layout,
+    compute_view_layouts,
     compute_vision_tokens,
 )
 
@@ -25,11 +27,13 @@ __all__ = [
     "MlpProjector",
     "PageCost",
     "ViewLayout",
+    "ViewLayouts",
     "VisionTokens",
     "VisionWorkload",
     "VitModel",
     "build_vision_cfg_from_workload",
     "compute_view_layout",
+    "compute_view_layouts",
     "compute_vision_tokens",
     "load_cost_model",
 ]

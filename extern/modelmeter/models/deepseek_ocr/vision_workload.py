@@ -16,15 +16,21 @@ Left out: the pixels (resizing, padding and normalising run on the host before t
 tokens around the image. Another named mode is one more line in `MODES`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.page_sizes import MAX_SIDE, check_side
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 NO_CROP_SIDE: Final = 640
 """Pixels; an image with no side above this is never cropped, whatever `image_size` is.
@@ -34,6 +40,9 @@ Source: `infer` of the published `modeling_deepseekocr.py`, which has the number
 
 MAX_CROPS: Final = 10_000
 """Largest `max_num` that is searched: far beyond the decoder's 8192 positions, and still a quick search."""
+
+_PAGES_AT_ONCE: Final = 1 << 15
+"""Pages that one vectorised search holds against all grids: its arrays stay in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +162,72 @@ def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) ->
     columns, rows = grid
     crops = columns * rows if columns > 1 or rows > 1 else 0
     return ViewLayout(num_views_total=1 + crops, w_crop=columns, h_crop=rows)
+
+
+class ViewLayouts(NamedTuple):
+    """The layouts of many pages: page i has `layouts[indices[i]]`. None stands there twice; some may be no page's."""
+
+    indices: NDArray[np.int64]
+    layouts: tuple[ViewLayout, ...]
+
+
+def compute_view_layouts(workload: VisionWorkload, widths: ArrayLike, heights: ArrayLike) -> ViewLayouts:
+    """`compute_view_layout` of many pages at once: sides [pages] in pixels, both of an integer type.
+
+    The same comparisons of the same floats, a grid at a time for all pages, so that every tie falls the same way.
+    Needs numpy, which `compute_view_layout` does not.
+    """
+    import numpy as np
+
+    all_w, all_h = _sides("widths", widths), _sides("heights", heights)
+    if all_w.shape != all_h.shape:
+        raise ModelMeterError(
+            f"compute_view_layouts: {all_w.size} widths and {all_h.size} heights; give one of each for every page."
+        )
+    uncut = ViewLayout(num_views_total=1, w_crop=1, h_crop=1)
+    indices = np.zeros(all_w.shape, np.int64)
+    if not workload.crop_mode:
+        return ViewLayouts(indices, (uncut,))
+
+    grids = candidate_grids(workload.min_num, workload.max_num)
+    cut = (ViewLayout(1 + columns * rows, columns, rows) for columns, rows, _ in grids if columns * rows > 1)
+    layouts = (uncut, *cut)
+    numbers = {(layout.w_crop, layout.h_crop): number for number, layout in enumerate(layouts)}
+    half_crop_area = 0.5 * workload.image_size * workload.image_size
+    searched = np.flatnonzero((all_w > NO_CROP_SIDE) | (all_h > NO_CROP_SIDE))
+    for start in range(0, searched.size, _PAGES_AT_ONCE):
+        pages = searched[start : start + _PAGES_AT_ONCE]
+        image_w, image_h = all_w[pages], all_h[pages]
+        page_ratio = image_w / image_h  # sides are below 2**53: the float that Python's own division gives
+        page_area = image_w * image_h  # below 2**62
+        nearest = np.full(pages.size, math.inf)
+        grid = np.zeros(pages.size, np.int64)
+        for columns, rows, grid_ratio in grids:
+            distance = np.abs(page_ratio - grid_ratio)
+            wins = distance < nearest
+            # numpy would round the areas to compare them with a float; an integer is above it if it is above its floor
+            least_area = min(math.floor(half_crop_area * columns * rows), MAX_SIDE**2)
+            wins |= (distance == nearest) & (page_area > least_area)
+            np.copyto(grid, numbers[columns, rows], where=wins)
+            np.minimum(nearest, distance, out=nearest)
+        indices[pages] = grid
+    return ViewLayouts(indices, layouts)
+
+
+def _sides(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """One-dimensional int64 sides, each from 1 to `MAX_SIDE`."""
+    import numpy as np
+
+    sides: NDArray[Any] = np.asarray(values)
+    if sides.ndim != 1 or (sides.size and not np.issubdtype(sides.dtype, np.integer)):
+        raise ModelMeterError(
+            f"compute_view_layouts: {name} is an array of {sides.dtype} with {sides.ndim} dimensions; "
+            "give one dimension of whole numbers of pixels."
+        )
+    wrong = np.flatnonzero((sides < 1) | (sides > MAX_SIDE))
+    if wrong.size:
+        check_side("compute_view_layouts", f"{name}[{wrong[0]}]", int(sides[wrong[0]]))
+    return sides.astype(np.int64)
 
 
 @cache
