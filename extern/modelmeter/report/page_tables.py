@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from modelmeter.models.common.assumption import Assumption
-from modelmeter.models.common.contract import CostModel, PageCost
+from modelmeter.models.common.contract import CostModel, PageCost, Stages
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.report.quantities import exact, readable
@@ -110,7 +110,7 @@ def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str,
         yield "overrides", " ".join(overrides)
 
 
-def stage_table(page: PageCost, assumptions: Sequence[Assumption], show: Show) -> Table:
+def stage_table(page: Stages, assumptions: Sequence[Assumption], show: Show) -> Table:
     """A row a figure, a column a stage."""
     labels = {assumption.figure: assumption.label for assumption in assumptions}
     table = figures_table("", "vision", "prefill\nwith vision", "decode", "total")

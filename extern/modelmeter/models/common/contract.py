@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.shape_tensor import Walk
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Layout(Protocol):
@@ -73,24 +77,8 @@ class Branches(Protocol):
         """The crops."""
 
 
-class PageCost(Protocol):
-    """What one page, or a batch of equal pages, costs by stage."""
-
-    @property
-    def layout(self) -> Layout:
-        """Views and grid."""
-
-    @property
-    def tokens(self) -> Tokens:
-        """Image tokens of one page."""
-
-    @property
-    def vision_config(self) -> Branches:
-        """The batches of views that run."""
-
-    @property
-    def seq_len(self) -> int:
-        """Positions of a page's prefill: image tokens and prompt."""
+class Stages(Protocol):
+    """What something costs by stage."""
 
     @property
     def vision(self) -> StageCost:
@@ -109,12 +97,52 @@ class PageCost(Protocol):
         """Prefill, then decode."""
 
 
-class CostModel(Protocol):
-    """The cost of pages under one configuration."""
+class PageCost(Stages, Protocol):
+    """What one page, or a batch of equal pages, costs."""
+
+    @property
+    def layout(self) -> Layout:
+        """Views and grid."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """Image tokens of one page."""
+
+    @property
+    def vision_config(self) -> Branches:
+        """The batches of views that run."""
+
+    @property
+    def seq_len(self) -> int:
+        """Positions of a page's prefill: image tokens and prompt."""
+
+
+#: the fields of a layout: views in all, columns and rows of its crops; a page's cost depends on nothing else
+LayoutFields = tuple[int, int, int]
+
+
+class CorpusModel(Protocol):
+    """What corpora need: the cost of pages by their layouts."""
 
     @property
     def config(self) -> Any:
         """The resolved configuration, a dataclass of dataclasses."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pages of equal size that one `PageCost` is for."""
+
+    def view_layouts(
+        self, widths: NDArray[np.int64], heights: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], Sequence[LayoutFields]]:
+        """Sides of many pages in pixels -> each page's index into the layouts that follow; none occurs twice."""
+
+    def layout_cost(self, layout: LayoutFields, output_tokens: int = 0) -> PageCost:
+        """The cost of a page of this layout; raises `ModelMeterError` where the model cannot run it."""
+
+
+class CostModel(CorpusModel, Protocol):
+    """The cost of pages under one configuration."""
 
     @property
     def workload(self) -> Any:
@@ -127,10 +155,6 @@ class CostModel(Protocol):
     @property
     def max_position_embeddings(self) -> int:
         """Positions that prefill and output may take together."""
-
-    @property
-    def batch_size(self) -> int:
-        """Pages of equal size that one `PageCost` is for."""
 
     @property
     def reserve_bytes(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
@@ -26,23 +26,28 @@ from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
 from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
+    ViewLayouts,
     VisionConfig,
     VisionTokens,
     VisionWorkload,
     build_vision_cfg_from_workload,
     compute_view_layout,
+    compute_view_layouts,
     compute_vision_tokens,
 )
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Holding, Tape, Walk
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_prefill")
 
 #: pages, by layout and output tokens, remembered by one cost model
 PAGES_KEPT: Final = 4096
 
-#: decode steps remembered by one cost model
-STEPS_KEPT: Final = 4096
+#: decode steps remembered by one cost model: more than the published decoder has positions
+STEPS_KEPT: Final = 10_000
 
 #: side of the published Hugging Face code's tiles, pixels
 PUBLISHED_TILE: Final = 640
@@ -124,7 +129,7 @@ class CostModel:
         self._visions: dict[ViewLayout, StageCost] = {}
         self._prefills: dict[tuple[int, ViewLayout | None], StageCost] = {}
         self._steps: OrderedDict[int, StageCost] = OrderedDict()
-        self._pages: dict[tuple[ViewLayout, int], PageCost] = {}
+        self._pages: dict[tuple[tuple[int, int, int], int], PageCost] = {}
         self._line: tuple[int, StageCost, dict[str, int]] | None = None
         self.experts_hit(1)
 
@@ -212,10 +217,13 @@ class CostModel:
 
     def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill."""
-        layout = compute_view_layout(self.workload, width, height)
+        return self.layout_cost(compute_view_layout(self.workload, width, height), output_tokens)
+
+    def layout_cost(self, layout: tuple[int, int, int], output_tokens: int = 0) -> PageCost:
+        """The cost of any page that is cut into `layout`, a `ViewLayout` or its fields: nothing else of it matters."""
         page = self._pages.get((layout, output_tokens))
         if page is None or type(output_tokens) is not int:
-            page = self._pages[layout, output_tokens] = self._page(layout, output_tokens)
+            page = self._pages[layout, output_tokens] = self._page(ViewLayout(*layout), output_tokens)
             if len(self._pages) > PAGES_KEPT:
                 self._pages.pop(next(iter(self._pages)), None)
         return page
@@ -250,6 +258,10 @@ class CostModel:
         return TextCost(
             seq_len=prompt_tokens, prefill=prefill, decode=self._decode(prefill, prompt_tokens, output_tokens)
         )
+
+    def view_layouts(self, widths: ArrayLike, heights: ArrayLike) -> ViewLayouts:
+        """The layouts of many pages, from integer arrays of their widths and heights in pixels."""
+        return compute_view_layouts(self.workload, widths, heights)
 
     def _check_context(self, seq_len: int, output_tokens: int) -> None:
         check_count("page", "output_tokens", output_tokens)
