@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 import warnings
+import zlib
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.page_sizes import PageSize, parse_size, read_page_size
@@ -27,14 +28,19 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.frombytes("RGB", (width, height), bytes(values))
 
 
+whole_and_header = pytest.mark.parametrize("decode", [True, False], ids=["decoded", "header"])
+
+
+@whole_and_header
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_size_of_a_file(tmp_path: Path, suffix: str) -> None:
+def test_size_of_a_file(tmp_path: Path, suffix: str, decode: bool) -> None:
     path = tmp_path / f"page.{suffix}"
     noise(37, 23).save(path)
-    assert read_page_size(path) == PageSize(source=str(path), width=37, height=23)
-    assert read_page_size(str(path)) == read_page_size(path)
+    assert read_page_size(path, decode=decode) == PageSize(source=str(path), width=37, height=23)
+    assert read_page_size(str(path), decode=decode) == read_page_size(path, decode=decode)
 
 
+@whole_and_header
 @pytest.mark.parametrize("suffix", EXIF_FORMATS)
 @pytest.mark.parametrize(
     "orientation, size",
@@ -43,12 +49,14 @@ def test_size_of_a_file(tmp_path: Path, suffix: str) -> None:
         *((turned, (23, 37)) for turned in (5, 6, 7, 8)),
     ],
 )
-def test_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int, size: tuple[int, int]) -> None:
+def test_orientation_is_applied(
+    tmp_path: Path, suffix: str, orientation: int, size: tuple[int, int], decode: bool
+) -> None:
     path = tmp_path / f"page.{suffix}"
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = orientation
     noise(37, 23).save(path, exif=exif)
-    page = read_page_size(path)
+    page = read_page_size(path, decode=decode)
     assert (page.width, page.height) == size
     with Image.open(path) as image:
         assert ImageOps.exif_transpose(image).size == size
@@ -61,6 +69,67 @@ def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, orient
     exif[ORIENTATION_TAG] = orientation
     noise(37, 23).save(path, exif=exif)
     assert read_page_size(path) == PageSize(source=str(path), width=37, height=23)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+@whole_and_header
+def test_a_png_may_carry_its_orientation_behind_its_pixels(tmp_path: Path, decode: bool) -> None:
+    path, exif = tmp_path / "page.png", Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    noise(37, 23).save(path)
+    data = path.read_bytes()
+    end = data.index(b"IEND") - 4
+    path.write_bytes(data[:end] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + data[end:])
+    assert read_page_size(path, decode=decode) == PageSize(source=str(path), width=23, height=37)
+
+
+@pytest.mark.parametrize("suffix, turned", [*((each, False) for each in FORMATS), *((e, True) for e in EXIF_FORMATS)])
+def test_of_a_header_alone_no_pixel_is_decoded(
+    tmp_path: Path, suffix: str, turned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, exif = tmp_path / f"page.{suffix}", Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    noise(37, 23).save(path, **({"exif": exif} if turned else {}))
+
+    def load(self: Image.Image) -> None:
+        raise AssertionError("decoded")
+
+    for kind in (Image.Image, ImageFile.ImageFile, type(Image.open(path))):
+        monkeypatch.setattr(kind, "load", load)
+    assert read_page_size(path, decode=False).width == (23 if turned else 37)
+    with pytest.raises(ModelMeterError, match="decoded"):
+        read_page_size(path)
+
+
+def test_a_file_cut_off_behind_its_header_passes_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "page.jpg"
+    noise(64, 48).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert read_page_size(path, decode=False) == PageSize(source=str(path), width=64, height=48)
+    with pytest.raises(ModelMeterError, match="truncated"):
+        read_page_size(path)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_cut_header_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"page.{suffix}"
+    noise(64, 48).save(path)
+    data = path.read_bytes()
+    for kept in range(16):
+        path.write_bytes(data[:kept])
+        with pytest.raises(ModelMeterError, match=r"page\.\w+ is (truncated|not an image|empty)"):
+            read_page_size(path, decode=False)
+
+
+def test_a_png_without_its_end_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "page.png"
+    noise(64, 48).save(path)
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(ModelMeterError, match=r"truncated or damaged .*ends before its end mark"):
+        read_page_size(path, decode=False)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -154,15 +223,16 @@ def test_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> N
 
 
 # Pillow warns above its limit and raises above twice the limit: 21 x 10 = 210 pixels.
+@whole_and_header
 @pytest.mark.parametrize("limit", [209, 105, 104, 10], ids=["warns", "still_warns", "raises", "raises_far"])
-def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, decode: bool) -> None:
     path = tmp_path / "page.png"
     noise(21, 10).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     message = rf"page\.png is refused as a decompression bomb: .*MAX_IMAGE_PIXELS = {limit} pixels"
     with warnings.catch_warnings(record=True) as seen, pytest.raises(ModelMeterError, match=message):
         warnings.simplefilter("always")
-        read_page_size(path)
+        read_page_size(path, decode=decode)
     assert not seen
 
 

@@ -1,7 +1,8 @@
 """Where the size of a page comes from: an image file, or a text such as ``1275x1650``.
 
 One `PageSize` is what the cost of a page depends on: its width and height in pixels, after the image's
-EXIF orientation. Pixels are decoded only to be sure that a file is whole; their values are not used.
+EXIF orientation. Pixels are decoded only to be sure that a file is whole; their values are not used, and
+`read_page_size(path, decode=False)` does without.
 
     >>> parse_size("1275x1650")
     PageSize(source='1275x1650', width=1275, height=1650)
@@ -9,15 +10,20 @@ EXIF orientation. Pixels are decoded only to be sure that a file is whole; their
 Pillow is imported when a file is read, not with this module.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from modelmeter.errors import ModelMeterError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_SIDE: Final = 2**31 - 1
 """Pixels; the longest side that is taken seriously (a signed 32-bit integer, as image formats store it)."""
@@ -25,6 +31,9 @@ MAX_SIDE: Final = 2**31 - 1
 _EXIF_ORIENTATION: Final = 0x0112
 _EXIF_SIDES_SWAPPED: Final = (5, 6, 7, 8)
 """EXIF orientations that turn the image by a quarter; the others flip it or turn it by a half."""
+
+_TIFF_SIDES: Final = (256, 257)
+"""TIFF's tags ImageWidth and ImageLength."""
 
 _WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]+")
 _FRACTION: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
@@ -79,11 +88,12 @@ def _parse_side(who: str, name: str, text: str) -> int:
     return side
 
 
-def read_page_size(path: str | os.PathLike[str]) -> PageSize:
+def read_page_size(path: str | os.PathLike[str], *, decode: bool = True) -> PageSize:
     """Size of the image in a file, in pixels, turned by its EXIF orientation; the first frame of several.
 
-    The file is decoded once, since nothing less tells a truncated file from a whole one. Pillow's limit
-    against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`) stays in force, and is an error, not a warning.
+    The file is decoded once, since nothing less tells a truncated file from a whole one. With decode=False its
+    header is believed: for many files, where one cut off behind its header may pass. Pillow's limit against
+    decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`) stays in force, and is an error, not a warning.
     """
     from PIL import Image, UnidentifiedImageError  # here: sizes given as numbers need no Pillow
 
@@ -91,17 +101,22 @@ def read_page_size(path: str | os.PathLike[str]) -> PageSize:
     check_regular_file(file)
     who = f"page {file}"
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of damage, and then fails on it or reads on
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with file.open("rb") as stream:
+                if decode:
+                    with Image.open(stream) as image:
+                        image.verify()  # checksums and end marks, which decoding may pass over
+                    stream.seek(0)
                 with Image.open(stream) as image:
-                    image.verify()  # checksums and end marks, which decoding may pass over
-                stream.seek(0)
-                with Image.open(stream) as image:
-                    image.load()
-                    width, height = image.size
-                    # After load(): some formats (TIFF) turn the image there and drop the orientation.
-                    turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_SIDES_SWAPPED
+                    if decode:
+                        image.load()
+                        width, height = image.size
+                        # After load(): some formats (TIFF) turn the image there and drop the orientation.
+                        turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_SIDES_SWAPPED
+                    else:
+                        width, height, turned = _read_header(image, stream)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ModelMeterError(
                 f"{who} is refused as a decompression bomb: it has more than "
@@ -119,6 +134,34 @@ def read_page_size(path: str | os.PathLike[str]) -> PageSize:
     if turned:
         width, height = height, width
     return PageSize(source=str(file), width=width, height=height)
+
+
+def _read_header(image: Image.Image, stream: BinaryIO) -> tuple[int, int, bool]:
+    """Width and height as stored, and whether the orientation swaps them; no pixel is decoded."""
+    from PIL.Image import Image as AnyImage
+
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow has turned the size, and not yet dropped the orientation
+        width, height = (image.tag_v2[tag] for tag in _TIFF_SIDES)  # type: ignore[attr-defined]
+    if image.format == "PNG" and "exif" not in image.info:
+        late = _png_exif(stream)
+        if late is not None:
+            image.info["exif"] = late
+    # The method of the base class: a PNG's own decodes the pixels to reach what stands behind them.
+    return width, height, AnyImage.getexif(image).get(_EXIF_ORIENTATION) in _EXIF_SIDES_SWAPPED
+
+
+def _png_exif(stream: BinaryIO) -> bytes | None:
+    """The contents of a PNG's eXIf chunk, which may stand behind its pixels; other chunks are passed over."""
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind == b"eXIf":
+            return stream.read(length)
+        if kind == b"IEND":
+            return None
+        stream.seek(length + 4, os.SEEK_CUR)
+    raise EOFError("it ends before its end mark")
 
 
 def check_regular_file(file: Path) -> None:
