@@ -1,0 +1,296 @@
+"""`run_corpus`: from sources of pages to the cost of them all, in bounded memory, on one machine or on Ray."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modelmeter.corpus.checkpoint import UNFINISHED, Checkpoint, keep_part
+from modelmeter.corpus.page_costs import COST_SCHEMA, ModelLoader, PageCosts, SizeColumns
+from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, ReadOptions, list_items, read_item
+from modelmeter.corpus.tally import Tally, summarise
+from modelmeter.corpus.totals import CorpusCost, corpus_cost
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.models.common.contract import CorpusModel
+from modelmeter.report.files import replacing, writing
+
+ENGINES: Final = ("local", "ray")
+
+#: tasks that a corpus is cut into at most on Ray
+_RAY_BLOCKS: Final = 10_000
+
+ROW_SCHEMA: Final = pa.schema(
+    [("source", pa.string()), ("page_number", pa.int64()), ("group", pa.string()), *COST_SCHEMA]
+)
+"""A page's row in the file of rows; `group` is null unless pages are grouped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """What is asked of a corpus.
+
+    columns: names and units of a table's sizes; the dpi is for PDFs too. group: the column to group by, or "folder".
+    max_pixels: images with more are reported, not read (None: Pillow's own limit). strict: the first page left out is
+    an error. rows: Parquet file for a row a page. resume: folder that remembers how far a run came. engine: local or
+    ray. batch_pages: pages at a time. checkpoint_seconds: between two saves into `resume`.
+    """
+
+    columns: SizeColumns = field(default_factory=SizeColumns)
+    group: str | None = None
+    max_pixels: int | None = None
+    strict: bool = False
+    rows: Path | None = None
+    resume: Path | None = None
+    engine: str = "local"
+    batch_pages: int = BATCH_PAGES
+    checkpoint_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ModelMeterError(f"corpus: engine={self.engine} is unknown; {near(self.engine, ENGINES)}")
+        if self.engine != "local" and self.resume is not None:
+            raise ModelMeterError(f"corpus: engine={self.engine} cannot resume (Ray retries its own tasks); drop one.")
+        for name, value in (("max_pixels", self.max_pixels), ("batch_pages", self.batch_pages)):
+            if value is not None and value < 1:
+                raise ModelMeterError(f"corpus: {name}={value} is not positive; give 1 or more.")
+
+
+class CorpusTask:
+    """From an item to the costs of its pages; it can be sent to other processes."""
+
+    def __init__(self, load_model: Callable[[], CorpusModel], options: CorpusOptions) -> None:
+        columns = options.columns
+        tokens = columns.output_tokens
+        self.read_options = ReadOptions(
+            width=columns.width,
+            height=columns.height,
+            output_tokens=tokens if isinstance(tokens, str) else None,
+            group=options.group,
+            dpi=columns.dpi,
+            max_pixels=options.max_pixels,
+            batch_pages=options.batch_pages,
+        )
+        own = "output_tokens" if isinstance(tokens, str) else tokens
+        points = SizeColumns(unit=columns.unit, dpi=columns.dpi, output_tokens=own)
+        figures = options.rows is not None
+        self.load_model = load_model if isinstance(load_model, ModelLoader) else ModelLoader(load_model)
+        self.of_tables = PageCosts(self.load_model, points, figures=figures)
+        self.of_files = PageCosts(self.load_model, SizeColumns(output_tokens=own), figures=figures)
+
+    def __call__(self, item: Item, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """The costs of an item's pages, without its first `skip` batches."""
+        # Sizes of images and PDFs are in pixels, whatever the unit of the tables is.
+        costs = self.of_files if item.kind in ("images", "pdf") else self.of_tables
+        raw = ("width", "height", "output_tokens")
+        for batch in islice(read_item(item, self.read_options), skip, None):
+            counted = costs(batch)
+            yield counted.select([name for name in counted.schema.names if name not in raw])
+
+
+#: what a tally takes in of some pages, and their rows if they are asked for
+Result = tuple[pa.Table, pa.RecordBatch | None]
+
+
+def run_corpus(
+    sources: Sequence[str],
+    load_model: Callable[[], CorpusModel],
+    options: CorpusOptions | None = None,
+    progress: Callable[[Tally], None] = lambda _: None,
+) -> CorpusCost:
+    """The cost of the pages of `sources` by the model that `load_model` makes.
+
+    sources: image files, PDFs, folders of both, tables (.csv, .tsv, .jsonl, .parquet), globs, or "-".
+    progress: called now and then with the tally so far. Raises `ModelMeterError`; then no file of rows is left.
+    """
+    options = options or CorpusOptions()
+    task = CorpusTask(load_model, options)
+    items = list_items(sources)
+    if options.resume is not None:
+        return _run_with_checkpoint(sources, items, task, options, progress)
+    results = _on_ray(items, task, options) if options.engine == "ray" else _local(items, task)
+    tally = Tally()
+    with _row_file(options.rows) as write:
+        for summary, rows in results:
+            _take_in(tally, summary, options)
+            write(rows)
+            progress(tally)
+        return corpus_cost(tally, task.load_model())
+
+
+def _take_in(tally: Tally, summary: pa.Table, options: CorpusOptions) -> None:
+    tally.add(summary)
+    if options.strict and tally.left_out:
+        raise ModelMeterError(f"corpus: {tally.listed[0]} (strict: no page may be left out)")
+
+
+def _local(items: Iterable[Item], task: CorpusTask) -> Iterator[Result]:
+    for item in items:
+        for costs in task(item):
+            yield summarise(costs), costs
+
+
+def _on_ray(items: Iterable[Item], task: CorpusTask, options: CorpusOptions) -> Iterator[Result]:
+    """The same task on Ray Data, an item at a time; results come in the order of the items."""
+    listed = list(items)
+    if any(item.kind == "stdin" for item in listed):
+        raise ModelMeterError("corpus: standard input (-) cannot be read on Ray; write it to a file.")
+    try:
+        import ray
+    except ImportError as error:
+        raise ModelMeterError("corpus: engine=ray needs Ray; pip install 'modelmeter[ray]', or use local.") from error
+    with_rows = options.rows is not None
+
+    def run(batch: dict[str, Any]) -> Iterator[pa.Table]:
+        for item in batch["item"]:
+            for costs in task(pickle.loads(item)):
+                yield pa.Table.from_batches([_as_rows(costs)]) if with_rows else summarise(costs)
+
+    context = ray.data.DataContext.get_current()
+    before = context.execution_options.preserve_order
+    context.execution_options.preserve_order = True
+    try:
+        pickled = [{"item": pickle.dumps(item)} for item in listed]
+        blocks = min(len(pickled), _RAY_BLOCKS)
+        dataset = ray.data.from_items(pickled, override_num_blocks=blocks).map_batches(run, batch_size=1)
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            if with_rows:
+                for costs in table.to_batches():
+                    yield summarise(costs), costs
+            else:
+                yield table, None
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ModelMeterError):  # a worker's; Ray has put advice of its own after our line
+            raise ModelMeterError(str(error.cause).splitlines()[0]) from error
+        raise
+    finally:
+        context.execution_options.preserve_order = before
+
+
+def _run_with_checkpoint(
+    sources: Sequence[str],
+    items: Iterable[Item],
+    task: CorpusTask,
+    options: CorpusOptions,
+    progress: Callable[[Tally], None],
+) -> CorpusCost:
+    """Item by item from where the checkpoint is; the rows are kept in parts and put together at the end."""
+    assert options.resume is not None
+    if STDIN in sources:
+        raise ModelMeterError("corpus: standard input (-) cannot be resumed; write it to a file.")
+    checkpoint = Checkpoint(options.resume, _identity(sources, task, options))
+    with checkpoint.locked():
+        state, fingerprint = checkpoint.load()
+        first, skip = state.items, state.batches
+        remembered = first + (skip > 0)
+        parts = _Parts(checkpoint, options.rows is not None)
+        seen = 0
+        saved = time.monotonic()
+        for item in items:
+            checkpoint.passed(item)
+            seen += 1
+            if seen == remembered:
+                checkpoint.check(fingerprint)
+            if seen <= first:
+                continue
+            for costs in task(item, skip):
+                _take_in(state.tally, summarise(costs), options)
+                parts.write(costs)
+                state.batches += 1
+                if time.monotonic() - saved >= options.checkpoint_seconds:
+                    parts.save(state)
+                    saved = time.monotonic()
+                progress(state.tally)
+            state.items, state.batches, skip = seen, 0, 0
+        if seen < remembered:
+            checkpoint.check("")
+        parts.save(state)
+        with _row_file(options.rows, UNFINISHED) as write:
+            for number in range(state.rows_parts):
+                with pq.ParquetFile(checkpoint.part(number)) as part:
+                    for batch in part.iter_batches(options.batch_pages):
+                        write(batch)
+            return corpus_cost(state.tally, task.load_model())
+
+
+def _identity(sources: Sequence[str], task: CorpusTask, options: CorpusOptions) -> dict[str, Any]:
+    """What a run's results depend on, and the size of its batches, by which its place is counted."""
+    identity = {"sources": list(sources), "rows": options.rows is not None, "max_pixels": options.max_pixels}
+    identity |= {"group": options.group, "batch_pages": options.batch_pages} | asdict(options.columns)
+    return identity | dict(_flat(asdict(task.load_model().config)))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _as_rows(costs: pa.RecordBatch) -> pa.RecordBatch:
+    """In the order of `ROW_SCHEMA`."""
+    columns = {name: costs.column(name) for name in costs.schema.names}
+    columns.setdefault("group", pa.nulls(costs.num_rows, pa.string()))
+    return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
+
+
+@contextmanager
+def _row_file(path: Path | None, suffix: str | None = None) -> Iterator[Callable[[pa.RecordBatch | None], None]]:
+    """A function that writes batches into a Parquet file, which is in place only if all went well."""
+    if path is None:
+        yield lambda _: None
+        return
+    with replacing(path, suffix=suffix) as temporary:
+        with writing(path):
+            writer = pq.ParquetWriter(temporary, ROW_SCHEMA)
+
+        def write(batch: pa.RecordBatch | None) -> None:
+            assert batch is not None
+            with writing(path):
+                writer.write_batch(_as_rows(batch))
+
+        try:
+            yield write
+        finally:
+            with writing(path):
+                writer.close()
+
+
+class _Parts:
+    """The rows of a run with a checkpoint: a part for each save."""
+
+    def __init__(self, checkpoint: Checkpoint, wanted: bool) -> None:
+        self.checkpoint = checkpoint
+        self.wanted = wanted
+        self.temporary = checkpoint.folder / f".rows.parquet.{UNFINISHED}"
+        self.writer: pq.ParquetWriter | None = None
+
+    def write(self, costs: pa.RecordBatch) -> None:
+        if not self.wanted:
+            return
+        with writing(self.temporary):
+            if self.writer is None:
+                self.writer = pq.ParquetWriter(self.temporary, ROW_SCHEMA)
+            self.writer.write_batch(_as_rows(costs))
+
+    def save(self, state: Any) -> None:
+        """Close the part, then the state that counts it."""
+        if self.writer is not None:
+            with writing(self.temporary):
+                self.writer.close()
+            self.writer = None
+            keep_part(self.temporary, self.checkpoint.part(state.rows_parts))
+            state.rows_parts += 1
+        self.checkpoint.save(state)
