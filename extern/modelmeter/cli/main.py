@@ -25,6 +25,7 @@ from modelmeter.errors import ModelMeterError, near
 COMMANDS: Final[Mapping[str, str]] = {
     "page": "modelmeter.cli.page",
     "modes": "modelmeter.cli.modes",
+    "corpus": "modelmeter.cli.corpus",
     "devices": "modelmeter.cli.devices",
     "throughput": "modelmeter.cli.throughput",
     "verify": "modelmeter.cli.verify",

@@ -1,0 +1,148 @@
+"""`modelmeter corpus`: the cost of many pages together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelmeter.cli.arguments import debug_option, json_option, model_option, split_arguments
+from modelmeter.cli.output import rendered, write
+from modelmeter.errors import ModelMeterError
+from modelmeter.models import model_package
+from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI
+
+if TYPE_CHECKING:
+    from modelmeter.corpus.tally import Tally
+
+
+@click.command(short_help="Many pages together: folders, PDFs, tables of sizes.")
+@click.argument("arguments", nargs=-1, type=click.Path(), metavar="SOURCE... [KEY=VALUE]...")
+@model_option
+@click.option("--by", metavar="COLUMN", help='Group pages by a column of the tables, or files by their "folder".')
+@click.option("--width", default="width", show_default=True, metavar="COLUMN", help="The tables' column of widths.")
+@click.option("--height", default="height", show_default=True, metavar="COLUMN", help="The tables' column of heights.")
+@click.option("--unit", default="pixels", show_default=True, help="Of the tables' sizes: pixels or points.")
+@click.option(
+    "--dpi",
+    type=click.IntRange(1, MAX_DPI),
+    default=DEFAULT_DPI,
+    show_default=True,
+    help="Resolution at which points and the pages of PDFs become pixels.",
+)
+@click.option(
+    "--output-tokens",
+    metavar="N|COLUMN",
+    default="0",
+    show_default=True,
+    help="Decode steps after each prefill, or the tables' column that has them.",
+)
+@click.option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="Write a row a page into a Parquet file.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Remember in a folder how far the run came; the same command goes on there.",
+)
+@click.option("--max-pixels", type=click.IntRange(1), metavar="N", help="Leave larger images out.")
+@click.option("--strict", is_flag=True, help="Stop at the first page that cannot be counted.")
+@click.option("--engine", default="local", show_default=True, help="Where it runs: local or ray.")
+@click.option("--exact", is_flag=True, help="Print every integer with all its digits.")
+@json_option
+@debug_option
+def command(
+    arguments: tuple[str, ...],
+    model: str,
+    by: str | None,
+    width: str,
+    height: str,
+    unit: str,
+    dpi: int,
+    output_tokens: str,
+    rows: Path | None,
+    resume: Path | None,
+    max_pixels: int | None,
+    strict: bool,
+    engine: str,
+    exact: bool,
+    as_json: bool,
+) -> None:
+    """What many pages cost together, by layout and by group.
+
+    SOURCE is an image, a PDF, a folder of both, a table of sizes (.csv, .tsv, .jsonl, .parquet), a quoted glob, or -
+    for a table on standard input. KEY=VALUE overrides the configuration. Of images only the headers are read. Pages
+    that cannot be counted are left out, counted and listed on standard error.
+    """
+    try:
+        from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
+    except ImportError as error:
+        raise ModelMeterError(f"corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
+
+    package = model_package(model)
+    sources, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    number = output_tokens.lstrip("+-").isdecimal()
+    columns = SizeColumns(
+        width=width, height=height, unit=unit, dpi=dpi, output_tokens=int(output_tokens) if number else output_tokens
+    )
+    options = CorpusOptions(
+        columns=columns, group=by, max_pixels=max_pixels, strict=strict, rows=rows, resume=resume, engine=engine
+    )
+    load_model = ModelLoader(partial(package.load_cost_model, overrides))
+    with _progress() as progress:
+        cost = run_corpus(sources, load_model, options, progress)
+    cost_model = load_model()
+
+    from modelmeter.report import corpus_tables, page_tables
+
+    if as_json:
+        from modelmeter.report.json_document import json_text, model_content
+
+        asked = {"sources": sources, "columns": vars(columns), "by": by}
+        content = model_content(model, cost_model) | asked | corpus_tables.corpus_content(cost, by)
+        write(json_text("corpus", content))
+    else:
+        show = page_tables.exact_figure if exact else page_tables.readable_figure
+        assumptions = [each for each in cost_model.assumptions() if each.figure not in corpus_tables.NOT_SHOWN]
+        write(
+            rendered(
+                corpus_tables.pages_line(cost, sources),
+                page_tables.model_lines(cost_model, package.MODES, overrides),
+                "",
+                page_tables.stage_table(cost.everything.totals, assumptions, show),
+                "",
+                corpus_tables.MEANING,
+                "",
+                *corpus_tables.corpus_tables(cost, by, show),
+                "",
+                page_tables.assumption_lines(assumptions),
+            )
+        )
+    for line in corpus_tables.left_out_lines(cost):
+        print(line, file=sys.stderr)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Tally], None]]:
+    """A function that shows on standard error how many pages are done and how fast; silent where it is no terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
+    from rich.text import Text
+
+    class Pages(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            rate = f", {task.speed:,.0f} a second" if task.speed else ""
+            left_out = f", {task.fields['left_out']:,} left out" if task.fields["left_out"] else ""
+            return Text(f"{int(task.completed):,} pages{rate}{left_out}")
+
+    bar = Progress(SpinnerColumn(), Pages(), TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    with bar:
+        task = bar.add_task("", total=None, left_out=0)
+        yield lambda tally: bar.update(task, completed=tally.counted, left_out=tally.left_out)

@@ -1,0 +1,149 @@
+"""The cost of a corpus as rich tables and the lines around them, and as what JSON carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.table import Table
+
+from modelmeter.corpus.totals import PERCENTILES, STAGES, CorpusCost, Group
+from modelmeter.report.page_tables import Show, figures_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from modelmeter.models.common.contract import LayoutFields
+
+MEANING: Final = (
+    "Sums over the pages, each run alone. The peaks and the KV cache at the end are the largest page's,\n"
+    "and the resident weights, which all pages share, are there once. Prefill includes vision."
+)
+
+#: rows of the distributions: measure, words for it, unit
+MEASURES: Final = (
+    ("views", "views", ""),
+    ("image_tokens", "image tokens", ""),
+    ("output_tokens", "output tokens", ""),
+    ("tensor_core_flops", "tensor-core FLOPs", ""),
+    ("io_bytes", "traffic", "B"),
+    ("kv_bytes", "KV cache at the end", "B"),
+    ("activation_peak_bytes", "activation peak", "B"),
+)
+
+#: figures of an assumption that these tables do not show
+NOT_SHOWN: Final = ("reserve_bytes",)
+
+#: lines about pages left out; the others are counted
+MAX_LINES: Final = 20
+
+
+def pages_line(cost: CorpusCost, sources: Sequence[str]) -> str:
+    """How many pages there are, and where they come from."""
+    pages = cost.everything.totals.pages
+    counted = f"{pages:,} page{'s' * (pages != 1)} from {', '.join(sources)}"
+    return f"{counted}; {cost.left_out:,} left out" if cost.left_out else counted
+
+
+def distribution_table(group: Group, show: Show) -> Table:
+    """What a page costs, over the pages: a row a measure."""
+    table = figures_table("a page", "smallest", *(f"{percent} %" for percent in PERCENTILES), "largest", "mean")
+    for name, words, unit in MEASURES:
+        measure = group.distribution(name)
+        values = (measure.smallest, *measure.percentiles.values(), measure.largest)
+        table.add_row(
+            words, *(show(value, unit) for value in values), _mean(measure.total, group.totals.pages, unit, show)
+        )
+    return table
+
+
+def _mean(total: int, pages: int, unit: str, show: Show) -> str:
+    mean = Fraction(total, pages)
+    return f"{float(mean):.1f} {unit}".rstrip() if mean < 1000 else show(round(mean), unit)
+
+
+def parts_table(first: str, parts: Mapping[str, Group], show: Show) -> Table:
+    """Groups of pages one below the other. KV cache: of the largest page."""
+    everything = sum(group.totals.pages for group in parts.values())
+    table = figures_table(
+        first,
+        "pages",
+        "share",
+        "views",
+        "image\ntokens",
+        "vision\nFLOPs",
+        "prefill\nFLOPs",
+        "decode\nFLOPs",
+        "traffic",
+        "KV cache\nat the end",
+    )
+    for name, group in parts.items():
+        totals = group.totals
+        table.add_row(
+            name,
+            f"{totals.pages:,}",
+            f"{100 * totals.pages / everything:.2f} %",
+            show(totals.views, ""),
+            show(totals.image_tokens, ""),
+            *(show(stage.tensor_core_flops, "") for stage in (totals.vision, totals.prefill, totals.decode)),
+            show(totals.total.io_bytes, "B"),
+            show(totals.total.kv_bytes, "B"),
+        )
+    return table
+
+
+def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[RenderableType]:
+    """The distributions, the layouts, and the groups if pages are grouped by `group`."""
+    yield distribution_table(cost.everything, show)
+    yield ""
+    yield parts_table("crops", {_crops(layout): part for layout, part in cost.layouts.items()}, show)
+    if group is not None:
+        yield ""
+        yield parts_table(group, {_group_name(group, name): part for name, part in cost.groups.items()}, show)
+    yield ""
+    yield "FLOPs in these tables are those of the tensor cores."
+
+
+def left_out_lines(cost: CorpusCost) -> Iterator[str]:
+    """The first pages left out, and how many more there are."""
+    for each in cost.listed[:MAX_LINES]:
+        yield f"left out: {each}"
+    more = cost.left_out - min(len(cost.listed), MAX_LINES)
+    if more:
+        yield f"left out: {more:,} more"
+
+
+def corpus_content(cost: CorpusCost, group: str | None) -> dict[str, Any]:
+    """For JSON: everything, by layout, by group, and what was left out."""
+    content: dict[str, Any] = {"left_out": {"pages": cost.left_out, "listed": [each._asdict() for each in cost.listed]}}
+    content |= _group_content(cost.everything)
+    content["layouts"] = [
+        {"layout": dict(zip(("views", "crop_columns", "crop_rows"), layout, strict=True)), **_group_content(part)}
+        for layout, part in cost.layouts.items()
+    ]
+    if group is not None:
+        content["groups"] = [{"group": name, **_group_content(part)} for name, part in cost.groups.items()]
+    return content
+
+
+def _group_content(group: Group) -> dict[str, Any]:
+    totals = group.totals
+    return {
+        "pages": totals.pages,
+        "views": totals.views,
+        "image_tokens": totals.image_tokens,
+        "output_tokens": totals.output_tokens,
+        "stages": {stage: getattr(totals, stage).as_dict() for stage in STAGES},
+        "distributions": {name: asdict(group.distribution(name)) for name in group.pages_by_value},
+    }
+
+
+def _crops(layout: LayoutFields) -> str:
+    views, columns, rows = layout
+    return "none" if views == 1 else f"{columns} x {rows}"
+
+
+def _group_name(group: str, name: str | None) -> str:
+    return f"(no {group})" if name is None else name
