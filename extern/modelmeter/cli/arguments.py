@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -20,6 +20,10 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.models import DEFAULT_MODEL
 from modelmeter.page_sizes import PageSize, parse_size, read_page_size
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, is_pdf, read_pdf_page_sizes
+from modelmeter.report.quantities import ranges
+
+if TYPE_CHECKING:
+    from modelmeter.devices import Device
 
 _SIZE: Final = re.compile(r"[+-]?[0-9.]+[xX][+-]?[0-9.]+")
 
@@ -97,21 +101,30 @@ def same_sizes(inputs: Sequence[Input]) -> list[tuple[str, PageSize]]:
         for number, page in enumerate(each.pages, start=1):
             numbers.setdefault((page.width, page.height), []).append(number)
         for (width, height), same in numbers.items():
-            pages = "" if each.dpi is None else f", page{'s' * (len(same) > 1)} {_ranges(same)}"
+            pages = "" if each.dpi is None else f", page{'s' * (len(same) > 1)} {ranges(same)}"
             resolution = "" if each.dpi is None else f" at {each.dpi} dpi"
             titled.append((f"{each.name}{pages}: {width} x {height} pixels{resolution}", each.pages[same[0] - 1]))
     return titled
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers with their runs drawn together: 1-3, 7."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+def parse_prices(who: str, given: Sequence[str], devices: Sequence[Device]) -> dict[str, float]:
+    """Price of an hour by the device's name, from PRICE (of one device) or DEVICE=PRICE arguments."""
+    prices = {}
+    names = {device.name.lower(): device.name for device in devices}
+    for text in given:
+        name, equals, price = text.rpartition("=")
+        if not equals and len(devices) > 1:
+            raise ModelMeterError(f"{who}: --price {text} is for one device; with several write DEVICE={text}.")
+        if equals and name.lower() not in names:
+            raise ModelMeterError(f"{who}: --price {text}: {name} is not asked for; {near(name, names.values())}")
+        device = names[name.lower()] if equals else devices[0].name
+        if device in prices:
+            raise ModelMeterError(f"{who}: --price {text} is a second price of {device}; give it one.")
+        try:
+            prices[device] = float(price)
+        except ValueError as error:
+            raise ModelMeterError(f"{who}: --price {text} is no number.") from error
+    return prices
 
 
 def _read_input(argument: str, dpi: int) -> Input:

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "corpus": "modelmeter.cli.corpus",
     "devices": "modelmeter.cli.devices",
     "throughput": "modelmeter.cli.throughput",
+    "report": "modelmeter.cli.report",
     "verify": "modelmeter.cli.verify",
 }
 

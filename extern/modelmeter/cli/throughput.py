@@ -18,6 +18,7 @@ from modelmeter.cli.arguments import (
     inputs_argument,
     json_option,
     model_option,
+    parse_prices,
     read_inputs,
     split_arguments,
 )
@@ -101,7 +102,7 @@ def command(
     inputs = read_inputs(files, dpi)
     tokens = _output_tokens(output_tokens, len(inputs))
     devices = _devices(names)
-    priced = _prices(prices, devices)
+    priced = parse_prices("throughput", prices, devices)
     cost_model = package.load_cost_model(overrides)
     if cost_model.batch_size > 1:
         raise ModelMeterError(
@@ -213,28 +214,6 @@ def _numbers(text: str) -> OutputTokens:
     if len(weights) < len(pairs):
         raise ModelMeterError(f"throughput: --output-tokens {text} gives one number several weights; give it one.")
     return weights
-
-
-def _prices(given: Sequence[str], devices: Sequence[Device]) -> dict[str, float]:
-    """Price of an hour by the device's name."""
-    from modelmeter.errors import near
-
-    prices = {}
-    names = {device.name.lower(): device.name for device in devices}
-    for text in given:
-        name, equals, price = text.rpartition("=")
-        if not equals and len(devices) > 1:
-            raise ModelMeterError(f"throughput: --price {text} is for one device; with several write DEVICE={text}.")
-        if equals and name.lower() not in names:
-            raise ModelMeterError(f"throughput: --price {text}: {name} is not asked for; {near(name, names.values())}")
-        device = names[name.lower()] if equals else devices[0].name
-        if device in prices:
-            raise ModelMeterError(f"throughput: --price {text} is a second price of {device}; give it one.")
-        try:
-            prices[device] = float(price)
-        except ValueError as error:
-            raise ModelMeterError(f"throughput: --price {text} is no number.") from error
-    return prices
 
 
 def _kinds(cost_model: CostModel, given: Input, said: OutputTokens) -> list[PageKind[PageCost]]:

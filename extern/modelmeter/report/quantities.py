@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 #: 10^0, 10^3, 10^6, …
 PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
+
+#: seconds below one: unit and its size
+_SECONDS: Final = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
 def exact(value: int) -> str:
@@ -30,3 +34,41 @@ def readable(value: int) -> str:
     if thousands >= len(PREFIXES):
         return f"{value:.3e}"
     return f"{float(mantissa) * 10**shift:.{3 - shift}f} {PREFIXES[thousands]}"
+
+
+def readable_seconds(seconds: float) -> str:
+    """Four digits, in the largest of s, ms, µs and ns that makes 1 or more of it.
+
+    >>> readable_seconds(0.0356412), readable_seconds(58.15), readable_seconds(2.5e-07), readable_seconds(0)
+    ('35.64 ms', '58.15 s', '250 ns', '0 s')
+    """
+    unit, size = next((each for each in _SECONDS if seconds >= each[1]), _SECONDS[-1]) if seconds else _SECONDS[0]
+    return f"{number(seconds / size)} {unit}"
+
+
+def number(value: float | str) -> str:
+    """A figure in at most four digits after the first, integers with separators.
+
+    >>> number(388522.12), number(0.0446316), number(28090798080), number(1.0)
+    ('388,522', '0.04463', '28,090,798,080', '1')
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers with their runs drawn together.
+
+    >>> ranges([1, 2, 3, 7])
+    '1-3, 7'
+    """
+    runs: list[list[int]] = []
+    for each in numbers:
+        if runs and each == runs[-1][-1] + 1:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

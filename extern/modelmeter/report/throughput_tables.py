@@ -9,25 +9,13 @@ from rich.table import Table
 
 from modelmeter.devices import BOUNDS, NOT_MODELLED, Device, Throughput
 from modelmeter.report.page_tables import figures_table, label_lines
+from modelmeter.report.quantities import number
 
 #: the first figure of each group of a result's figures
 _GROUPS: Final = ("prefill_share_compute", "batch_size", "pages", "derating_matmul")
 
 _GB: Final = 10**9
 _TERA: Final = 10**12
-
-
-def number(value: float | str) -> str:
-    """A figure in at most four digits after the first, integers with separators.
-
-    >>> number(388522.12), number(0.0446316), number(28090798080), number(1.0)
-    ('388,522', '0.04463', '28,090,798,080', '1')
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def devices_table(devices: Sequence[Device]) -> Table:

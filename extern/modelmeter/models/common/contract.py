@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
-from modelmeter.shape_tensor import Walk
+from modelmeter.shape_tensor import Holding, Walk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,6 +171,9 @@ class CostModel(CorpusModel, Protocol):
 
     def stage_walk(self, stage: str, *, page: Any = None, context: int = 0) -> Walk:
         """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step after `context` tokens."""
+
+    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Holding]:
+        """What is alive at the resident peak of a page's "vision", "prefill" or last "decode" step, largest first."""
 
     def vram(self, width: int, height: int, output_tokens: int = 0) -> Vram:
         """The memory that a page and its output need."""

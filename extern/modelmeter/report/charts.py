@@ -1,0 +1,331 @@
+"""Charts as SVG: plain text, drawn with the colours and fonts of the page that holds them (classes of `report.css`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from math import atan, ceil, degrees, floor, log10, sqrt
+from typing import Final, NamedTuple
+
+from modelmeter.report.document import Quantity
+
+WIDTH: Final = 640
+
+#: width of a letter, about, at the size of a chart's labels
+_LETTER: Final = 6.4
+
+#: crops that are numbered in a drawing, and rows or columns that are drawn singly
+_NUMBERED_CROPS: Final = 40
+_DRAWN_LINES: Final = 60
+
+
+def _svg(height: float, title: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}" '
+        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
+    )
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", kind: str = "label", turn: float = 0) -> str:
+    turned = f' transform="rotate({turn:.1f} {x:.1f} {y:.1f})"' if turn else ""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{escape(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
+    inner = f"<title>{escape(title)}</title>" if title else ""
+    return (
+        f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" '
+        f'height="{max(height, 0.5):.1f}">{inner}</rect>'
+    )
+
+
+def _legend(y: float, items: Sequence[tuple[str, str]]) -> list[str]:
+    """Swatches and words in a row."""
+    parts, x = [], 60.0
+    for kind, words in items:
+        parts += [_box(x, y - 9, 10, 10, kind), _text(x + 15, y, words)]
+        x += 15 + _LETTER * len(words) + 22
+    return parts
+
+
+# -- a page and its views -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A page and its views: sides in pixels, grid (1 x 1: no crops), tokens. crop_side: None where there are none."""
+
+    width: int
+    height: int
+    columns: int
+    rows: int
+    global_side: int
+    crop_side: int | None
+    global_tokens: int
+    crop_tokens: int
+
+
+def page_chart(drawing: Drawing) -> str:
+    """The page under its crop grid, and beside it the views to a scale of their own."""
+    title = f"page of {drawing.width} x {drawing.height} pixels and its views"
+    scale = min(220 / drawing.width, 230 / drawing.height)
+    width, height = drawing.width * scale, drawing.height * scale
+    left, top = 20 + (220 - width) / 2, 44.0
+    parts = [
+        _text(20, 16, f"page: {drawing.width} x {drawing.height} pixels"),
+        _box(left, top, width, height, "paper"),
+    ]
+    if drawing.crop_side is not None:
+        parts.append(_text(20, 32, f"cut into {drawing.columns} x {drawing.rows} (columns x rows)"))
+        parts += _grid(left, top, width, height, drawing, numbers=True)
+    views_left, room = 290.0, 335.0
+    parts += [
+        _box(views_left, 8, 10, 10, "c1"),
+        _text(
+            views_left + 15,
+            17,
+            f"global view {drawing.global_side} x {drawing.global_side}: {drawing.global_tokens:,} tokens",
+        ),
+    ]
+    crop = drawing.crop_side or 0
+    gap = 0.12 * drawing.global_side if crop else 0
+    scale = min(
+        room / (drawing.global_side + gap + drawing.columns * crop),
+        220 / max(drawing.global_side, drawing.rows * crop),
+    )
+    side = drawing.global_side * scale
+    parts.append(_box(views_left, 54, side, side, "view c1"))
+    if crop:
+        crops_left = views_left + side + gap * scale
+        crops = drawing.columns * drawing.rows
+        parts += [
+            _box(views_left, 24, 10, 10, "c2"),
+            _text(views_left + 15, 33, f"{crops:,} crops of {crop} x {crop}: {drawing.crop_tokens:,} tokens"),
+            _box(crops_left, 54, drawing.columns * crop * scale, drawing.rows * crop * scale, "view c2"),
+            *_grid(crops_left, 54, drawing.columns * crop * scale, drawing.rows * crop * scale, drawing),
+        ]
+    return _svg(290, title, parts)
+
+
+def _grid(
+    left: float, top: float, width: float, height: float, drawing: Drawing, *, numbers: bool = False
+) -> list[str]:
+    """The lines between crops, which cut a page into equal parts, and the numbers of the crops if there is room."""
+    columns, rows = drawing.columns, drawing.rows
+    parts = []
+    if max(columns, rows) <= _DRAWN_LINES:
+        parts += [
+            _line(left + width * each / columns, top, left + width * each / columns, top + height, "cut")
+            for each in range(1, columns)
+        ]
+        parts += [
+            _line(left, top + height * each / rows, left + width, top + height * each / rows, "cut")
+            for each in range(1, rows)
+        ]
+    if numbers and columns * rows <= _NUMBERED_CROPS and min(width / columns, height / rows) >= 16:
+        for index in range(columns * rows):
+            row, column = divmod(index, columns)
+            x, y = left + width * (column + 0.5) / columns, top + height * (row + 0.5) / rows
+            parts.append(_text(x, y + 4, str(index + 1), anchor="middle"))
+    return parts
+
+
+# -- what bounds the stages -----------------------------------------------------------------------------------------
+
+BOUND_KINDS: Final[Mapping[str, str]] = {"compute": "c1", "memory": "c2", "launch": "c3"}
+
+
+def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
+    """A bar a stage: (seconds, share of its time by bound)."""
+    parts = _legend(14, [(kind, f"bound by {bound}") for bound, kind in BOUND_KINDS.items()])
+    left, width = 60.0, 470.0
+    y = 30.0
+    for stage, (seconds, shares) in stages.items():
+        parts += [
+            _text(left - 8, y + 16, stage, anchor="end"),
+            _text(left + width + 8, y + 16, Quantity(seconds, "s").text),
+        ]
+        x = left
+        for bound, kind in BOUND_KINDS.items():
+            share = shares.get(bound, 0.0)
+            if not share:
+                continue
+            words = f"{100 * share:.0f} %"
+            parts.append(_box(x, y, width * share, 24, kind, f"{stage}, {bound}: {words}"))
+            if width * share > _LETTER * len(words) + 8:
+                parts.append(_text(x + width * share / 2, y + 16, words, anchor="middle", kind="inside"))
+            x += width * share
+        y += 32
+    return _svg(y, "what bounds the stages", parts)
+
+
+# -- the roofline ---------------------------------------------------------------------------------------------------
+
+
+class Point(NamedTuple):
+    """Operators alike: how many, FLOPs per byte, FLOPs a second, their share of the stage's time."""
+
+    stage: str
+    operator: str
+    group: str
+    bound: str
+    times: int
+    flops_per_byte: float
+    flops_per_s: float
+    share: float
+
+
+#: classes of the operators' groups
+POINT_KINDS: Final[Mapping[str, str]] = {"products": "c1", "attention": "c2", "others": "c3"}
+
+
+def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_per_s: float) -> str:
+    """Operators under the roofs of a device. roofs: FLOPs a second by what reaches them."""
+    left, right, top, bottom = 62.0, WIDTH - 14.0, 40.0, 372.0
+    highest = max(roofs.values())
+    first_x = floor(log10(min(min(point.flops_per_byte for point in points), highest / bytes_per_s / 100)))
+    last_x = ceil(log10(max(max(point.flops_per_byte for point in points), highest / bytes_per_s * 3)))
+    first_y = floor(log10(min(min(point.flops_per_s for point in points), bytes_per_s * 10.0**first_x)))
+    last_y = ceil(log10(highest * 1.5))
+
+    def across(value: float) -> float:
+        return left + (right - left) * (log10(value) - first_x) / (last_x - first_x)
+
+    def up(value: float) -> float:
+        return bottom - (bottom - top) * (log10(value) - first_y) / (last_y - first_y)
+
+    parts = _legend(14, [*((kind, words) for words, kind in POINT_KINDS.items())])
+    parts += [
+        '<circle class="point c1" cx="352" cy="9.5" r="5"/>',
+        _text(362, 14, "prefill"),
+        '<circle class="point hollow c1" cx="428" cy="9.5" r="5"/>',
+        _text(438, 14, "decode step"),
+        _text(left - 52, 32, "FLOPs a second"),
+    ]
+    for exponent in range(first_x, last_x + 1):
+        x = across(10.0**exponent)
+        parts += [_line(x, top, x, bottom, "grid"), _text(x, bottom + 17, _power(exponent), anchor="middle")]
+    for exponent in range(first_y, last_y + 1):
+        y = up(10.0**exponent)
+        parts += [_line(left, y, right, y, "grid"), _text(left - 6, y + 4, _power(exponent), anchor="end")]
+    parts.append(_text((left + right) / 2, bottom + 36, "FLOPs per byte of traffic", anchor="middle"))
+    ridge = highest / bytes_per_s
+    start = max(10.0**first_x, 10.0**first_y / bytes_per_s)
+    parts.append(_line(across(start), up(start * bytes_per_s), across(ridge), up(highest), "roof"))
+    for words, rate in roofs.items():
+        parts += [
+            _line(across(rate / bytes_per_s), up(rate), right, up(rate), "roof"),
+            _text(right - 4, up(rate) - 6, f"{words} {Quantity(rate, 'FLOPs/s').text}", anchor="end", kind="roofname"),
+        ]
+    slope = (up(highest) - up(start * bytes_per_s)) / (across(ridge) - across(start))
+    middle = (across(start) + across(ridge)) / 2
+    angle = degrees(atan(slope))
+    y = up(start * bytes_per_s) + slope * (middle - across(start)) - 8
+    words = f"memory {Quantity(bytes_per_s, 'B/s').text}"
+    parts.append(_text(middle, y, words, anchor="middle", kind="roofname", turn=angle))
+    for point in sorted(points, key=lambda point: -point.share):
+        hollow = " hollow" if point.stage == "decode step" else ""
+        radius = 2.5 + 14 * sqrt(point.share)
+        words = (
+            f"{point.operator}, {point.times} in {point.stage}: {point.flops_per_byte:.3g} FLOPs a byte, "
+            f"{Quantity(point.flops_per_s, 'FLOPs/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
+        )
+        parts.append(
+            f'<circle class="point{hollow} {POINT_KINDS[point.group]}" cx="{across(point.flops_per_byte):.1f}" '
+            f'cy="{up(point.flops_per_s):.1f}" r="{radius:.1f}"><title>{escape(words)}</title></circle>'
+        )
+    return _svg(bottom + 46, "roofline", parts)
+
+
+def _power(exponent: int) -> str:
+    """10^exponent, with the prefix of a power of ten from 1000 on."""
+    if exponent < 0:
+        return f"{10.0**exponent:g}"
+    prefixes = ("", "k", "M", "G", "T", "P", "E", "Z")
+    thousands, shift = divmod(exponent, 3)
+    return f"{10**shift}{prefixes[thousands]}" if thousands < len(prefixes) else f"1e{exponent}"
+
+
+# -- the live set over a pass ---------------------------------------------------------------------------------------
+
+
+def memory_chart(live_bytes: Sequence[int], paths: Sequence[str], peak: str) -> str:
+    """The live set after each operator, the modules that run them above it, the peak with its name."""
+    left, right, top, bottom = 62.0, WIDTH - 14.0, 62.0, 300.0
+    highest = max(live_bytes)
+    step = _nice(highest / 4)
+    ceiling = highest * 1.12 or 1.0
+
+    def across(index: float) -> float:
+        return left + (right - left) * index / len(live_bytes)
+
+    def up(value: float) -> float:
+        return bottom - (bottom - top) * value / ceiling
+
+    parts = []
+    for number in range(int(ceiling // step) + 1):
+        y = up(number * step)
+        label = Quantity(number * step, "B").text.replace(".000", "")
+        parts += [_line(left, y, right, y, "grid"), _text(left - 6, y + 4, label, anchor="end")]
+    for depth, y in ((1, 14.0), (2, 30.0)):
+        parts += _spans(paths, depth, y, across, bottom)
+    path = [f"M{left:.1f} {bottom:.1f}"]
+    for index, value in enumerate(live_bytes):
+        path.append(f"V{up(value):.1f}H{across(index + 1):.1f}")
+    parts.append(f'<path class="area" d="{"".join(path)}V{bottom:.1f}Z"/>')
+    at = live_bytes.index(highest)
+    x = across(at + 0.5)
+    anchor = "start" if x < left + 180 else "end" if x > right - 180 else "middle"
+    parts += [
+        f'<circle class="peak" cx="{x:.1f}" cy="{up(highest):.1f}" r="4"/>',
+        _text(x, up(highest) - 9, f"{Quantity(highest, 'B').text}: {peak}", anchor=anchor, kind="strong"),
+        _text((left + right) / 2, bottom + 20, f"{len(live_bytes):,} operators, in their order", anchor="middle"),
+    ]
+    return _svg(bottom + 30, "live set over the pass", parts)
+
+
+def _spans(paths: Sequence[str], depth: int, y: float, across: Callable[[float], float], bottom: float) -> list[str]:
+    """Names of the modules at a depth over the operators that they run, where there is room for them."""
+    parts = []
+    start = 0
+    for name, run in groupby(paths, key=lambda path: ".".join(path.split(".")[:depth])):
+        length = len(list(run))
+        x1, x2 = across(start), across(start + length)
+        start += length
+        words = name.split(".")[-1] if name.count(".") == depth - 1 else ""
+        if words and not words.isdecimal() and x2 - x1 > _LETTER * len(words) + 4:
+            parts += [_line(x1, y + 4, x1, bottom, "grid"), _line(x1, y + 4, x2, y + 4, f"span c{depth}")]
+            parts.append(_text((x1 + x2) / 2, y, words, anchor="middle"))
+    return parts
+
+
+def _nice(value: float) -> float:
+    """1, 2 or 5 times a power of ten, nearest above."""
+    power = 10.0 ** floor(log10(value)) if value > 0 else 1.0
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value)
+
+
+def merged_roofs(roofs: Mapping[str, float]) -> dict[str, float]:
+    """Roofs by name, equal ones under one name."""
+    names: dict[float, list[str]] = {}
+    for name, rate in roofs.items():
+        names.setdefault(rate, []).append(name)
+    return {", ".join(each): rate for rate, each in names.items()}
+
+
+def count_points(points: Sequence[Point]) -> list[Point]:
+    """Points that fall on one another as one."""
+    counts: Counter[Point] = Counter()
+    shares: dict[Point, float] = {}
+    for point in points:
+        key = point._replace(times=0, share=0.0)
+        counts[key] += point.times
+        shares[key] = shares.get(key, 0.0) + point.share
+    return [key._replace(times=counts[key], share=shares[key]) for key in counts]

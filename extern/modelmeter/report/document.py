@@ -1,0 +1,144 @@
+"""A report as blocks that no format is part of: texts, tables, trees of modules, charts. HTML, Markdown and JSON are
+three ways to write the same blocks; a figure becomes text in one place, `Quantity.text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from modelmeter.report.page_tables import readable_figure
+from modelmeter.report.quantities import exact, number, readable_seconds
+
+SHARE: Final = "%"
+"""Unit of a share: its value is from 0 to 1, its text in percent."""
+
+#: units that are written with the prefix of a power of ten
+_PREFIXED: Final = ("B", "FLOPs", "B/s", "FLOPs/s")
+
+
+class Quantity(NamedTuple):
+    """A figure and its unit; the value is exact."""
+
+    value: int | float
+    unit: str = ""
+
+    @property
+    def text(self) -> str:
+        """Four digits and a prefix for bytes, FLOPs and seconds; counts with all digits."""
+        if self.unit == SHARE:
+            return f"{100 * self.value:.3g} %"
+        if self.unit == "s":
+            return readable_seconds(self.value)
+        if self.unit in _PREFIXED:
+            return readable_figure(round(self.value), self.unit)
+        return f"{number(self.value)} {self.unit}".rstrip()
+
+    @property
+    def digits(self) -> str:
+        """All digits, and the unit."""
+        value = exact(self.value) if isinstance(self.value, int) else repr(self.value)
+        return f"{value} {'of 1' if self.unit == SHARE else self.unit}".rstrip()
+
+
+#: what stands in a table: a figure, words, or nothing
+Cell = Quantity | str | None
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell in words."""
+    return "-" if cell is None else cell if isinstance(cell, str) else cell.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column: its key in JSON, its title, where its figures come from, and whether it holds code (paths, names)."""
+
+    key: str
+    title: str
+    origin: str = ""
+    code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Labels, and what stands beside each. tiles: large figures, as at the top of the report."""
+
+    key: str
+    items: Sequence[tuple[str, Cell]]
+    title: str = ""
+    tiles: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells. A table may be sorted by any of its columns unless its rows are parts of one another."""
+
+    key: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+    sortable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A module: its cells, the operators that it runs itself, its submodules. Submodules and operators sum to it."""
+
+    name: str
+    cells: Sequence[Cell]
+    operators: Sequence[Sequence[Cell]]
+    children: Sequence[Node]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """Modules within modules; the first column is the module's name."""
+
+    key: str
+    title: str
+    columns: Sequence[Column]
+    operator_columns: Sequence[Column]
+    nodes: Sequence[Node]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A picture as SVG, what it shows in words, and the figures that were drawn."""
+
+    key: str
+    title: str
+    svg: str
+    caption: str
+    data: Mapping[str, Any]
+
+
+Block = Text | Pairs | Table | Tree | Chart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of a report under one heading."""
+
+    key: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Title, a line on what the report is of, and its sections."""
+
+    title: str
+    subject: str
+    sections: Sequence[Section] = field(default_factory=tuple)

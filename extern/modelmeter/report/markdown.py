@@ -1,0 +1,66 @@
+"""A report as Markdown: the same blocks; a chart is its caption, a tree a table of its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from modelmeter.report.document import Block, Cell, Chart, Column, Node, Pairs, Quantity, Report, Table, Text, cell_text
+
+
+def report_markdown(report: Report) -> str:
+    """The Markdown text of a report."""
+    parts = [f"# {report.title}", _escaped(report.subject)]
+    for section in report.sections:
+        parts.append(f"## {section.title}")
+        for block in section.blocks:
+            parts += _block(block)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _block(block: Block) -> list[str]:
+    if isinstance(block, Text):
+        return [_escaped(block.text)]
+    title = f"### {_escaped(block.title)}" if block.title else ""
+    if isinstance(block, Chart):
+        return [title, _escaped(block.caption)]
+    if isinstance(block, Pairs):
+        return [title, "\n".join(f"- {_escaped(label)}: {_escaped(cell_text(cell))}" for label, cell in block.items)]
+    if isinstance(block, Table):
+        return [title, _table(block.columns, block.rows), _escaped(block.note)]
+    note = f"{block.note} The operators within the modules are in the HTML and the JSON report.".strip()
+    return [title, _table(block.columns, list(_nodes(block.nodes))), note]
+
+
+def _nodes(nodes: Sequence[Node], prefix: str = "") -> Iterator[Sequence[Cell]]:
+    """A row a module, under its whole path."""
+    for node in nodes:
+        path = f"{prefix}.{node.name}" if prefix else node.name
+        yield (path, *node.cells)
+        yield from _nodes(node.children, path)
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
+    figures = [any(isinstance(row[index], Quantity) for row in rows) for index in range(len(columns))]
+    lines = [
+        [_escaped(f"{column.title} ({column.origin})" if column.origin else column.title) for column in columns],
+        ["---:" if each else "---" for each in figures],
+    ]
+    lines += [[_cell(column, cell) for column, cell in zip(columns, row, strict=True)] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(column: Column, cell: Cell) -> str:
+    if isinstance(cell, str):
+        words = cell.strip()
+        if column.code and "`" not in words and words:
+            return f"`{words}`".replace("|", "\\|")
+        indent = "&nbsp;" * (len(cell) - len(cell.lstrip()))
+        return indent + _escaped(words)
+    return cell_text(cell)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    for sign in "\\`*_<|#[]":
+        text = text.replace(sign, f"\\{sign}")
+    return text
