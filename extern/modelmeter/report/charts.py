@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 
 from modelmeter.report.document import Quantity
 
+#: of a chart that a phone shows small or scrolls, and of one that fits it
 WIDTH: Final = 640
+NARROW: Final = 470
 
 #: width of a letter, about, at the size of a chart's labels
 _LETTER: Final = 6.4
@@ -22,9 +24,10 @@ _NUMBERED_CROPS: Final = 40
 _DRAWN_LINES: Final = 60
 
 
-def _svg(height: float, title: str, parts: Sequence[str]) -> str:
+def _svg(height: float, title: str, parts: Sequence[str], width: int = WIDTH) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}" '
+        f'<svg class="{"narrow" if width < WIDTH else "broad"}" viewBox="0 0 {width} {height:.0f}" role="img" '
+        f'aria-label="{escape(title)}" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
 
@@ -75,43 +78,29 @@ class Drawing:
 def page_chart(drawing: Drawing) -> str:
     """The page under its crop grid, and beside it the views to a scale of their own."""
     title = f"page of {drawing.width} x {drawing.height} pixels and its views"
-    scale = min(220 / drawing.width, 230 / drawing.height)
+    left, top = 4.0, 48.0
+    scale = min(170 / drawing.width, 200 / drawing.height)
     width, height = drawing.width * scale, drawing.height * scale
-    left, top = 20 + (220 - width) / 2, 44.0
-    parts = [
-        _text(20, 16, f"page: {drawing.width} x {drawing.height} pixels"),
-        _box(left, top, width, height, "paper"),
-    ]
+    parts = [_text(left, 17, f"page: {drawing.width} x {drawing.height}"), _box(left, top, width, height, "paper")]
     if drawing.crop_side is not None:
-        parts.append(_text(20, 32, f"cut into {drawing.columns} x {drawing.rows} (columns x rows)"))
+        parts.append(_text(left, 33, f"crops: {drawing.columns} x {drawing.rows}"))
         parts += _grid(left, top, width, height, drawing, numbers=True)
-    views_left, room = 290.0, 335.0
-    parts += [
-        _box(views_left, 8, 10, 10, "c1"),
-        _text(
-            views_left + 15,
-            17,
-            f"global view {drawing.global_side} x {drawing.global_side}: {drawing.global_tokens:,} tokens",
-        ),
-    ]
     crop = drawing.crop_side or 0
-    gap = 0.12 * drawing.global_side if crop else 0
-    scale = min(
-        room / (drawing.global_side + gap + drawing.columns * crop),
-        220 / max(drawing.global_side, drawing.rows * crop),
-    )
-    side = drawing.global_side * scale
-    parts.append(_box(views_left, 54, side, side, "view c1"))
+    side, columns, rows = drawing.global_side, drawing.columns * crop, drawing.rows * crop
+    gap = 0.12 * side if crop else 0
+    views_left = 200.0
+    scale = min((NARROW - 4 - views_left) / (side + gap + columns), 200 / max(side, rows))
+    words = f"global view {side} x {side}: {drawing.global_tokens:,} tokens"
+    parts += [_box(views_left, 8, 10, 10, "c1"), _text(views_left + 15, 17, words)]
+    parts.append(_box(views_left, top, side * scale, side * scale, "view c1"))
     if crop:
-        crops_left = views_left + side + gap * scale
-        crops = drawing.columns * drawing.rows
-        parts += [
-            _box(views_left, 24, 10, 10, "c2"),
-            _text(views_left + 15, 33, f"{crops:,} crops of {crop} x {crop}: {drawing.crop_tokens:,} tokens"),
-            _box(crops_left, 54, drawing.columns * crop * scale, drawing.rows * crop * scale, "view c2"),
-            *_grid(crops_left, 54, drawing.columns * crop * scale, drawing.rows * crop * scale, drawing),
-        ]
-    return _svg(290, title, parts)
+        crops_left = views_left + (side + gap) * scale
+        words = f"{drawing.columns * drawing.rows:,} crops of {crop} x {crop}: {drawing.crop_tokens:,} tokens"
+        parts += [_box(views_left, 24, 10, 10, "c2"), _text(views_left + 15, 33, words)]
+        parts.append(_box(crops_left, top, columns * scale, rows * scale, "view c2"))
+        parts += _grid(crops_left, top, columns * scale, rows * scale, drawing)
+    bottom = top + max(height, scale * max(side, rows))
+    return _svg(bottom + 6, title, parts, NARROW)
 
 
 def _grid(
@@ -144,8 +133,8 @@ BOUND_KINDS: Final[Mapping[str, str]] = {"compute": "c1", "memory": "c2", "launc
 
 def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
     """A bar a stage: (seconds, share of its time by bound)."""
-    parts = _legend(14, [(kind, f"bound by {bound}") for bound, kind in BOUND_KINDS.items()])
-    left, width = 60.0, 470.0
+    parts = _legend(14, [(kind, bound) for bound, kind in BOUND_KINDS.items()])
+    left, width = 60.0, 330.0
     y = 30.0
     for stage, (seconds, shares) in stages.items():
         parts += [
@@ -163,7 +152,7 @@ def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
                 parts.append(_text(x + width * share / 2, y + 16, words, anchor="middle", kind="inside"))
             x += width * share
         y += 32
-    return _svg(y, "what bounds the stages", parts)
+    return _svg(y, "what bounds the stages", parts, NARROW)
 
 
 # -- the roofline ---------------------------------------------------------------------------------------------------
@@ -260,7 +249,7 @@ def memory_chart(live_bytes: Sequence[int], paths: Sequence[str], peak: str) -> 
     """The live set after each operator, the modules that run them above it, the peak with its name."""
     left, right, top, bottom = 62.0, WIDTH - 14.0, 62.0, 300.0
     highest = max(live_bytes)
-    step = _nice(highest / 4)
+    step = _nice(highest / 5)
     ceiling = highest * 1.12 or 1.0
 
     def across(index: float) -> float:
@@ -272,9 +261,10 @@ def memory_chart(live_bytes: Sequence[int], paths: Sequence[str], peak: str) -> 
     parts = []
     for number in range(int(ceiling // step) + 1):
         y = up(number * step)
-        label = Quantity(number * step, "B").text.replace(".000", "")
+        digits, unit = Quantity(number * step, "B").text.split()
+        label = f"{float(digits):g} {unit}"
         parts += [_line(left, y, right, y, "grid"), _text(left - 6, y + 4, label, anchor="end")]
-    for depth, y in ((1, 14.0), (2, 30.0)):
+    for depth, y in ((1, 12.0), (2, 32.0)):
         parts += _spans(paths, depth, y, across, bottom)
     path = [f"M{left:.1f} {bottom:.1f}"]
     for index, value in enumerate(live_bytes):
@@ -307,9 +297,9 @@ def _spans(paths: Sequence[str], depth: int, y: float, across: Callable[[float],
 
 
 def _nice(value: float) -> float:
-    """1, 2 or 5 times a power of ten, nearest above."""
+    """1, 2, 2.5 or 5 times a power of ten, nearest above."""
     power = 10.0 ** floor(log10(value)) if value > 0 else 1.0
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value)
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= value)
 
 
 def merged_roofs(roofs: Mapping[str, float]) -> dict[str, float]:

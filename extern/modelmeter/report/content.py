@@ -335,7 +335,7 @@ class _Builder:
             key=f"page_{number}",
             title=f"{kind.first.source}{same}",
             svg=charts.page_chart(drawing),
-            caption=f"{cost.layout.num_views_total} views, {cost.tokens.total:,} image tokens; with the prompt "
+            caption=f"{views_text(cost)}, {cost.tokens.total:,} image tokens; with the prompt "
             f"{cost.seq_len:,} tokens in prefill. The views are drawn to a scale of their own.",
             data=asdict(drawing),
         )
@@ -530,7 +530,7 @@ class _Builder:
                     f"peak of {vram.stage}, KV cache included (analytic; {self.labels['activation_peak_bytes']})",
                     Quantity(vram.resident_peak_bytes, "B"),
                 ),
-                (f"reserve ({self.labels['reserve_bytes']})", Quantity(vram.reserve_bytes, "B")),
+                ("reserve (assumed)", Quantity(vram.reserve_bytes, "B")),
                 ("together", Quantity(vram.total_bytes, "B")),
             ],
         )
@@ -838,6 +838,12 @@ def repeated(time: StageTime, count: int) -> StageTime:
 def grid_text(cost: PageCost) -> str:
     """Columns x rows of the crops."""
     return "none" if cost.vision_config.crop_branch is None else f"{cost.layout.w_crop} x {cost.layout.h_crop}"
+
+
+def views_text(cost: PageCost) -> str:
+    """How many views."""
+    views = cost.layout.num_views_total
+    return "1 view" if views == 1 else f"{views:,} views"
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -28,7 +28,7 @@ class Quantity(NamedTuple):
     def text(self) -> str:
         """Four digits and a prefix for bytes, FLOPs and seconds; counts with all digits."""
         if self.unit == SHARE:
-            return f"{100 * self.value:.3g} %"
+            return share_text(self.value)
         if self.unit == "s":
             return readable_seconds(self.value)
         if self.unit in _PREFIXED:
@@ -44,6 +44,24 @@ class Quantity(NamedTuple):
 
 #: what stands in a table: a figure, words, or nothing
 Cell = Quantity | str | None
+
+
+def share_text(share: float) -> str:
+    """A share of 1 in percent.
+
+    >>> share_text(0.20819), share_text(0.0049), share_text(0.00001), share_text(0.0), share_text(1.0)
+    ('20.8 %', '0.49 %', '< 0.01 %', '0 %', '100 %')
+    """
+    if not share:
+        return "0 %"
+    if share < 0.0001:
+        return "< 0.01 %"
+    return f"{100 * share:.2f} %" if share < 0.01 else f"{100 * share:.3g} %"
+
+
+def holds_figures(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[bool]:
+    """For each column whether figures stand in it."""
+    return [any(isinstance(row[index], Quantity) for row in rows) for index in range(len(columns))]
 
 
 def cell_text(cell: Cell) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import resources
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.report.document import Chart, Pairs, Quantity, Report, Table, Text, Tree, cell_text
+from modelmeter.report.document import Chart, Pairs, Quantity, Report, Table, Text, Tree, cell_text, holds_figures
 
 
 def report_html(report: Report) -> str:
@@ -28,6 +28,7 @@ def report_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["words"] = cell_text
+    environment.globals["holds_figures"] = holds_figures
     kinds = {"text": Text, "pairs": Pairs, "table": Table, "tree": Tree, "chart": Chart}
     environment.tests |= {
         name: lambda block, kind=kind: isinstance(block, kind) for name, kind in (kinds | {"figure": Quantity}).items()

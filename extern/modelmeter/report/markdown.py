@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from modelmeter.report.document import Block, Cell, Chart, Column, Node, Pairs, Quantity, Report, Table, Text, cell_text
+from modelmeter.report.document import (
+    Block,
+    Cell,
+    Chart,
+    Column,
+    Node,
+    Pairs,
+    Report,
+    Table,
+    Text,
+    cell_text,
+    holds_figures,
+)
 
 
 def report_markdown(report: Report) -> str:
@@ -40,10 +52,9 @@ def _nodes(nodes: Sequence[Node], prefix: str = "") -> Iterator[Sequence[Cell]]:
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
-    figures = [any(isinstance(row[index], Quantity) for row in rows) for index in range(len(columns))]
     lines = [
         [_escaped(f"{column.title} ({column.origin})" if column.origin else column.title) for column in columns],
-        ["---:" if each else "---" for each in figures],
+        ["---:" if each else "---" for each in holds_figures(columns, rows)],
     ]
     lines += [[_cell(column, cell) for column, cell in zip(columns, row, strict=True)] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

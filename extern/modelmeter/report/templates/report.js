@@ -2,7 +2,7 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, index) => {
-    head.querySelector("button").addEventListener("click", () => {
+    head.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") !== "descending";
       for (const each of heads) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");

@@ -1,0 +1,88 @@
+"""`modelmeter report`: where it writes, in which format, and that an error leaves nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modelmeter.cli.main import main
+from tests.conftest import WritePdf
+from tests.devices.synthetic import write_device
+
+Capture = pytest.CaptureFixture[str]
+SMALL = "600x220"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def files(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+def test_the_suffix_says_the_format(capsys: Capture, tmp_path: Path) -> None:
+    for name in ("report.html", "own.md", "own.json"):
+        arguments = ["report", SMALL, *([] if name == "report.html" else ["-o", name])]
+        assert main(arguments) == 0
+        size = (tmp_path / name).stat().st_size
+        assert capsys.readouterr().out == f"{name}: a page of 600 x 220 pixels, {size:,} bytes\n"
+    assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "own.md").read_text().startswith("# ModelMeter report\n")
+    assert json.loads((tmp_path / "own.json").read_text())["command"] == "report"
+    assert files(tmp_path) == {"report.html", "own.md", "own.json"}
+
+
+def test_standard_output_and_a_format_of_its_own(capsys: Capture, tmp_path: Path) -> None:
+    assert main(["report", SMALL, "-o", "-", "--format", "json", "--output-tokens", "3", "workload=tiny"]) == 0
+    asked = json.loads(capsys.readouterr().out)["sections"]["configuration"]["asked"]["items"]
+    values = {item["label"]: item["value"] for item in asked}
+    assert (values["output tokens"], values["overrides"]) == (3, "workload=tiny")
+    assert main(["report", SMALL, "-o", "page.txt", "--format", "markdown"]) == 0
+    assert files(tmp_path) == {"page.txt"}
+
+
+def test_a_pdf_and_a_device_of_ones_own(capsys: Capture, tmp_path: Path, write_pdf: WritePdf) -> None:
+    write_pdf("/MediaBox [0 0 612 792]", "/MediaBox [0 0 612 792]", "/MediaBox [0 0 300 110]", name="two.pdf")
+    write_device(tmp_path, matmul_flops_per_s={"bf16": 1e12, "fp32": 1e12})
+    assert main(["report", "two.pdf", "--device", "slow.yaml", "-o", "-", "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["subject"] == "3 pages: two.pdf"
+    layouts = document["sections"]["pages"]["layouts"]["rows"]
+    assert [(row["pages"], row["first"]) for row in layouts] == [(2, "two.pdf#page=1"), (1, "two.pdf#page=3")]
+    assert document["sections"]["devices"]["devices"]["rows"][0]["device"] == "Slow (this report)"
+    assert "as asked" in document["sections"]["overview"]["texts"][0]
+
+
+BAD = {
+    "a page": (["none.png"], "page none.png does not exist"),
+    "the second page": ([SMALL, "0x5"], "page size '0x5'"),
+    "a suffix": ([SMALL, "-o", "report.pdf"], "the name report.pdf does not say the format"),
+    "a device": ([SMALL, "--device", "H10"], "device H10 is unknown"),
+    "a device without the peak": ([SMALL, "--device", "T4"], "device T4 lists no matmul peak for bf16"),
+    "a price": ([SMALL, "--price", "2"], "report: --price 2 is for one device"),
+    "an override": ([SMALL, "workload=huge"], "there is no such workload"),
+    "a folder": ([SMALL, "-o", "folder.html"], "folder.html is a directory"),
+    "too many tokens": ([SMALL, "--output-tokens", "9000"], "exceed decoder.max_position_embeddings"),
+}
+
+
+@pytest.mark.parametrize("arguments, words", BAD.values(), ids=BAD)
+def test_an_error_leaves_nothing(arguments: list[str], words: str, capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "report.html").write_text("an older report")
+    assert main(["report", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+    assert files(tmp_path) == {"folder.html", "report.html"}
+    assert (tmp_path / "report.html").read_text() == "an older report"
+
+
+def test_a_page_is_never_written_over(capsys: Capture, tmp_path: Path, write_pdf: WritePdf) -> None:
+    page = write_pdf("/MediaBox [0 0 300 110]", name="page.pdf")
+    before = page.read_bytes()
+    assert main(["report", "page.pdf", "-o", "./page.pdf", "--format", "html"]) == 2
+    assert "page.pdf is one of the pages" in capsys.readouterr().err
+    assert page.read_bytes() == before

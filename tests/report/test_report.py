@@ -1,0 +1,391 @@
+"""The report: its figures are the cost model's, its three formats agree, and the HTML loads nothing."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import modelmeter.report
+from modelmeter.devices import PageKind, Roofline, bundled_devices, compute_throughput, load_device
+from modelmeter.errors import ModelMeterError
+from modelmeter.models import DEFAULT_MODEL, MODELS, model_package
+from modelmeter.models.deepseek_ocr import MODES, load_cost_model
+from modelmeter.page_sizes import PageSize, parse_size
+from modelmeter.report.content import Request, build_report
+from modelmeter.report.document import Quantity, Report, Table, Tree, cell_text
+from modelmeter.report.html import report_html
+from modelmeter.report.markdown import report_markdown
+from modelmeter.report.page_tables import FIGURES, STAGES
+from modelmeter.report.report_json import report_json
+
+STEPS = 5
+PAGE = (1275, 1650)
+SIZES = ("1275x1650", "600x220", "1200x1500", "1800x3200")  # the first and the third are cut alike
+EVIL = "<img src=https://example.org/x onerror=alert(1)>|`*_.png"
+
+
+def request(pages: Sequence[PageSize], **changes: Any) -> Request:
+    devices = [device for device in bundled_devices() if device.name in ("H100-SXM", "T4", "A10")]
+    asked: dict[str, Any] = {
+        "model": DEFAULT_MODEL,
+        "package": model_package(),
+        "overrides": [],
+        "subject": "a test",
+        "pages": pages,
+        "output_tokens": STEPS,
+        "device": load_device("H100-SXM"),
+        "chosen": False,
+        "devices": devices,
+        "prices": {"H100-SXM": 2.5},
+    }
+    return Request(**(asked | changes))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report and what was written of it."""
+
+    report: Report
+    html: str
+    markdown: str
+    sections: Mapping[str, Any]
+
+
+def written(report: Report) -> Written:
+    document = json.loads(report_json(report))
+    assert (document["schema_version"], document["command"]) == (1, "report")
+    return Written(report, report_html(report), report_markdown(report), document["sections"])
+
+
+@pytest.fixture(scope="module")
+def one() -> Written:
+    return written(build_report(request([PageSize(source=EVIL, width=PAGE[0], height=PAGE[1])])))
+
+
+@pytest.fixture(scope="module")
+def several() -> Written:
+    return written(build_report(request([parse_size(size) for size in SIZES], overrides=["workload.max_num=6"])))
+
+
+def exact(value: Any) -> Any:
+    """Integers that JSON wrote as text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def by(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, Mapping[str, Any]]:
+    return {row[key]: row for row in rows}
+
+
+# -- the figures ----------------------------------------------------------------------------------------------------
+
+
+def test_the_stages_are_the_cost_models(one: Written) -> None:
+    page = load_cost_model().page(*PAGE, STEPS)
+    rows = by(one.sections["stages"]["page"]["rows"], "figure")
+    for figure, words, _ in FIGURES:
+        shown = {stage: exact(rows[words.strip()][stage]) for stage in STAGES}
+        assert shown == {stage: getattr(getattr(page, stage), figure) for stage in STAGES}
+    assert all(row["origin"].startswith("analytic") for row in rows.values())
+    assert rows["CUDA-core FLOPs"]["origin"] == "analytic; by convention"
+
+
+def test_the_times_are_those_of_every_operator(one: Written) -> None:
+    model, roofline = load_cost_model(), Roofline(load_device("H100-SXM"))
+    page = model.page(*PAGE)
+
+    def seconds(*walks: Any) -> Fraction:
+        ticks = sum(each.ticks for walk in walks for each in roofline.operators(walk))
+        return Fraction(ticks, roofline.ticks_per_s)
+
+    prefill = seconds(model.stage_walk("prefill", page=page))
+    decode = seconds(*(model.stage_walk("decode", context=page.seq_len + step) for step in range(STEPS)))
+    rows = by(one.sections["stages"]["page"]["rows"], "figure")
+    time = rows["time on H100-SXM"]
+    assert time["vision"] == float(seconds(model.stage_walk("vision", page=page)))
+    assert (time["prefill"], time["decode"]) == (float(prefill), float(decode))
+    assert time["total"] == float(prefill + decode)
+    for stage in STAGES:
+        assert sum(rows[f"bound by {bound}"][stage] for bound in ("compute", "memory", "launch")) == pytest.approx(1)
+
+
+def test_all_pages_are_the_sum_of_the_pages(several: Written) -> None:
+    model = load_cost_model(["workload.max_num=6"])
+    pages = [model.page(*(int(side) for side in size.split("x")), STEPS) for size in SIZES]
+    rows = by(several.sections["stages"]["all_pages"]["rows"], "figure")
+    for figure, words, _ in FIGURES[:6]:
+        for stage in STAGES:
+            assert exact(rows[words.strip()][stage]) == sum(getattr(getattr(page, stage), figure) for page in pages)
+    for figure, words, _ in FIGURES[6:9]:
+        assert rows[words.strip()]["total"] == max(getattr(page.total, figure) for page in pages)
+    assert "KV cache at the end" not in rows
+    layouts = by(several.sections["pages"]["layouts"]["rows"], "crops")
+    assert {crops: row["pages"] for crops, row in layouts.items()} == {"2 x 3": 2, "none": 1, "1 x 2": 1}
+    assert several.sections["overview"]["figures"]["items"][1]["value"] == sum(page.tokens.total for page in pages)
+
+
+def test_a_document_goes_into_the_page_that_needs_most(several: Written) -> None:
+    model = load_cost_model(["workload.max_num=6"])
+    needs = {size: model.vram(*(int(side) for side in size.split("x")), STEPS).total_bytes for size in SIZES}
+    largest = max(needs, key=lambda size: needs[size])
+    assert several.sections["stages"]["page"]["title"] == f"One page: {largest}"
+    needed = {item["label"]: item["value"] for item in several.sections["memory"]["device_memory"]["items"]}
+    assert needed["together"] == needs[largest]
+
+
+def modules(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for node in nodes:
+        yield node
+        yield from modules(node["modules"])
+
+
+@pytest.mark.parametrize("stage", ["prefill", "decode_step"])
+def test_the_modules_sum_to_the_stage(one: Written, stage: str) -> None:
+    model = load_cost_model()
+    page = model.page(*PAGE, STEPS)
+    cost = page.prefill if stage == "prefill" else model.step(page.seq_len + STEPS - 1)
+    tree = one.sections["modules"][stage]["modules"]
+    figures = ("tensor_core_flops", "cuda_core_flops", "io_bytes", "io_weight_bytes")
+    for figure in figures:
+        assert sum(exact(node[figure]) for node in tree) == getattr(cost, figure)
+    for node in modules(tree):
+        for figure in figures[:3]:
+            parts = [*node["modules"], *node["run_here"]]
+            assert sum(exact(part[figure]) for part in parts) == exact(node[figure]), node["module"]
+    assert sum(node["share"] for node in tree) == pytest.approx(1)
+
+
+def test_modules_alike_are_folded(one: Written) -> None:
+    names = {node["module"]: node for node in modules(one.sections["modules"]["prefill"]["modules"])}
+    assert "0-1, 3-4, 6-7, 9-10 (8 ×)" in names
+    assert "1-11 (11 ×)" in names
+    assert names["1-11 (11 ×)"]["operators"] % 11 == 0
+
+
+def test_the_operators_by_kind_sum_to_the_stages(one: Written) -> None:
+    model = load_cost_model()
+    page = model.page(*PAGE, STEPS)
+    rows = one.sections["modules"]["operators"]["rows"]
+    for stage, cost in (("prefill", page.prefill), ("decode step", model.step(page.seq_len + STEPS - 1))):
+        for figure in ("tensor_core_flops", "cuda_core_flops", "io_bytes"):
+            assert sum(exact(row[figure]) for row in rows if row["stage"] == stage) == getattr(cost, figure)
+
+
+def test_the_roofline_has_every_operator_that_computes(one: Written) -> None:
+    device, model = load_device("H100-SXM"), load_cost_model()
+    data = one.sections["roofline"]["roofline"]["data"]
+    records = list(model.stage_walk("prefill", page=model.page(*PAGE)).records())
+    computing = [record for record in records if record.tensor_core_flops + record.cuda_core_flops]
+    points = [point for point in data["points"] if point["stage"] == "prefill"]
+    assert sum(point["times"] for point in points) == len(computing)
+    assert data["bytes_per_s"] == float(device.bandwidth)
+    assert data["roofs_flops_per_s"] == {"bf16": 989.5e12, "fp32, vector": 67e12}
+    for point in points:
+        roof = min(max(data["roofs_flops_per_s"].values()), point["flops_per_byte"] * data["bytes_per_s"])
+        assert point["flops_per_s"] <= roof * (1 + 1e-9)
+
+
+def test_the_live_set_reaches_the_peak_and_its_holders_are_it(one: Written) -> None:
+    page = load_cost_model().page(*PAGE, STEPS)
+    data = one.sections["memory"]["live_set_prefill"]["data"]
+    assert max(data["live_bytes"]) == data["peak_bytes"] == page.prefill.activation_peak_bytes
+    assert (data["peak_path"], data["peak_operator"]) == (page.prefill.peak_path, page.prefill.peak_operator)
+    step = one.sections["memory"]["live_set_decode_step"]["data"]
+    assert max(step["live_bytes"]) == step["peak_bytes"] == page.decode.activation_peak_bytes
+    holders = one.sections["memory"]["holders"]
+    assert sum(row["bytes"] for row in holders["rows"]) == page.prefill.resident_peak_bytes
+    assert f"together {page.prefill.resident_peak_bytes:,} B" in holders["note"]
+
+
+def test_every_mode_is_its_own_cost_model(one: Written) -> None:
+    rows = {row["mode"].split()[0]: row for row in one.sections["modes"]["modes"]["rows"]}
+    assert list(rows) == list(MODES)
+    for mode, row in rows.items():
+        model = load_cost_model([f"workload={mode}"])
+        page = model.page(*PAGE, STEPS)
+        assert row["image_tokens"] == page.tokens.total
+        assert row["prefill_flops"] == page.prefill.tensor_core_flops
+        assert row["io_bytes"] == page.total.io_bytes
+        assert row["activation_peak_bytes"] == page.total.activation_peak_bytes
+        assert row["device_memory_bytes"] == model.vram(*PAGE, STEPS).total_bytes
+    assert [row["mode"] for row in rows.values() if "this report" in row["mode"]] == ["gundam (this report)"]
+
+
+def test_a_workload_of_ones_own_stands_before_the_modes(several: Written) -> None:
+    names = [row["mode"] for row in several.sections["modes"]["modes"]["rows"]]
+    assert names == ["as configured (this report)", *MODES]
+
+
+def test_every_device_is_its_throughput(one: Written) -> None:
+    model = load_cost_model()
+    kinds = [PageKind(page=model.page(*PAGE, STEPS), output_tokens=STEPS)]
+    rows = by(one.sections["devices"]["devices"]["rows"], "device")
+    assert set(rows) == {"H100-SXM (this report)", "T4", "A10"}
+    result = compute_throughput(model, load_device("H100-SXM"), kinds, price_per_hour=2.5)
+    row = rows["H100-SXM (this report)"]
+    assert (row["fits"], row["batch_size"]) == ("yes", result.batch_size)
+    assert row["pages_per_day"] == float(result.pages_per_day)
+    assert result.cost_per_1000_pages is not None
+    assert row["cost_per_1000_pages"] == float(result.cost_per_1000_pages)
+    assert rows["A10"]["cost_per_1000_pages"] is None
+    assert rows["T4"]["batch_size"] is None
+    (reason,) = one.sections["devices"]["devices_without"]["items"]
+    assert reason["label"] == "T4" and "no matmul peak for bf16" in reason["value"]
+
+
+def test_every_assumption_and_the_whole_configuration_are_listed(one: Written) -> None:
+    model, device = load_cost_model(), load_device("H100-SXM")
+    texts = {row["text"] for row in one.sections["assumptions"]["assumptions"]["rows"]}
+    assert texts >= {each.text for each in model.assumptions()} | set(device.assumptions())
+    configuration = {row["key"]: row["value"] for row in one.sections["configuration"]["configuration"]["rows"]}
+    assert configuration["workload.base_size"] == "1024"
+    assert configuration["workload.crop_mode"] == "true"
+    assert configuration["decoder.hidden_size"] == str(model.config.decoder.hidden_size)
+    assert {item["label"] for item in one.sections["configuration"]["versions"]["items"]} > {"Python", "modelmeter"}
+
+
+def test_without_decode_steps_there_is_no_decode(one: Written) -> None:
+    report = build_report(request([parse_size("600x220")], output_tokens=0, devices=[], prices={}))
+    sections = written(report).sections
+    assert "decode_step" not in sections["modules"] and "live_set_decode_step" not in sections["memory"]
+    assert "prefill only" in sections["overview"]["texts"][0]
+    assert by(sections["stages"]["page"]["rows"], "figure")["time on H100-SXM"]["decode"] == 0
+    assert "no cost" in sections["devices"]["devices"]["note"]
+
+
+def test_a_batch_of_pages_is_refused() -> None:
+    with pytest.raises(ModelMeterError, match="batch_size=2 makes one pass of several pages"):
+        build_report(request([parse_size("600x220")], overrides=["runtime.batch_size=2"]))
+
+
+# -- the formats ----------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What an HTML page would load, and the cells of its tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.rows: list[list[str]] = []
+        self.scripts = 0
+        self._cell: list[str] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "srcset", "href", "data", "poster", "action", "background", "xlink:href"):
+                self.loads.append(value or "")
+            assert not name.startswith("on"), (tag, name)
+        self.scripts += tag == "script"
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self._cell = []
+
+    def handle_data(self, data: str) -> None:
+        if self._cell is not None:
+            self._cell.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "td" and self._cell is not None:
+            self.rows[-1].append("".join(self._cell).strip())
+            self._cell = None
+
+
+@pytest.mark.parametrize("which", ["one", "several"])
+def test_the_html_loads_nothing_and_is_small(which: str, request: pytest.FixtureRequest) -> None:
+    text = request.getfixturevalue(which).html
+    page = Page(text)
+    assert page.scripts == 1
+    assert page.loads and all(load.startswith("#") or load == "data:," for load in page.loads)
+    assert "@import" not in text and "url(" not in text
+    script = text[text.index("<script>") :]
+    assert not re.search(r"fetch|XMLHttpRequest|import\(|WebSocket", script)
+    assert len(text.encode()) < 3_000_000
+
+
+def test_a_name_is_never_markup(one: Written) -> None:
+    assert EVIL not in one.html
+    assert html.escape(EVIL) in one.html.replace("&#34;", "&quot;")
+    assert r"\<img src=https" in one.markdown
+
+
+def tables(report: Report) -> Iterator[Table]:
+    for section in report.sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                yield block
+
+
+@pytest.mark.parametrize("which", ["one", "several"])
+def test_html_and_markdown_show_the_same_cells(which: str, request: pytest.FixtureRequest) -> None:
+    shown: Written = request.getfixturevalue(which)
+    in_html = {tuple(row) for row in Page(shown.html).rows}
+    unescaped = re.sub(r"\\([\\`*_<|#\[\]])", r"\1", shown.markdown.replace("&nbsp;", ""))
+    plain = unescaped.replace("`", "")
+    checked = 0
+    for table in tables(shown.report):
+        for row in table.rows:
+            cells = [cell_text(cell).strip() for cell in row]
+            assert tuple(cells) in in_html, (table.key, cells)
+            assert f"| {' | '.join(cells)} |".replace("`", "") in plain, (table.key, cells)
+            checked += 1
+    assert checked > 100
+
+
+def test_json_has_the_values_behind_every_cell(one: Written) -> None:
+    for section in one.report.sections:
+        for block in section.blocks:
+            if not isinstance(block, Table):
+                continue
+            rows = one.sections[section.key][block.key]["rows"]
+            assert len(rows) == len(block.rows)
+            for shown, row in zip(rows, block.rows, strict=True):
+                for column, cell in zip(block.columns, row, strict=True):
+                    if isinstance(cell, Quantity):
+                        assert exact(shown[column.key]) == cell.value
+                        assert shown.get(f"{column.key}_unit", "") == cell.unit
+                    else:
+                        assert shown[column.key] == (cell.strip() if cell else cell)
+
+
+def test_every_title_is_in_every_format(one: Written) -> None:
+    plain = one.markdown.replace("\\", "")
+    for section in one.report.sections:
+        assert f"## {section.title}\n" in plain
+        assert f"<h2>{section.title}</h2>" in one.html
+        assert one.sections[section.key]["title"] == section.title
+        for block in section.blocks:
+            if isinstance(block, Tree | Table):
+                assert f"### {block.title}".replace("\\", "") in plain
+                assert f"<h3>{html.escape(block.title)}</h3>" in one.html.replace("&#34;", "&quot;")
+
+
+def test_quantities_in_words() -> None:
+    words = {
+        Quantity(56_094_720, "B"): "56.09 MB",
+        Quantity(0, "FLOPs"): "0 FLOPs",
+        Quantity(2005): "2,005",
+        Quantity(0.0156, "s"): "15.6 ms",
+        Quantity(0.2082, "%"): "20.8 %",
+        Quantity(0.00001, "%"): "< 0.01 %",
+        Quantity(989.5e12, "FLOPs/s"): "989.5 TFLOPs/s",
+    }
+    assert {quantity.text: quantity for quantity in words} == {text: quantity for quantity, text in words.items()}
+    assert Quantity(56_094_720, "B").digits == "56,094,720 B"
+
+
+def test_no_model_is_named() -> None:
+    folder = Path(modelmeter.report.__file__).parent
+    sources = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file() and path.suffix)
+    assert not any(name in sources for name in MODELS)
+    assert "deepseek" not in sources.lower()

@@ -1,0 +1,163 @@
+"""The HTML report in a real browser: no console message, the tree opens, the sort sorts, nothing is cut off.
+
+Needs selenium (the extra `browser`) and a Chromium or Chrome with its driver; without them these tests do not run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmeter.cli.main import main
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (the extra browser)")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900")
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    service = shutil.which("chromedriver")
+    if browser is None or service is None:
+        pytest.skip("no Chromium with its chromedriver was found (apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file: Path = tmp_path_factory.mktemp("report") / "report.html"
+    assert main(["report", "1275x1650", "600x220", "--output-tokens", "10", "-o", str(file)]) == 0
+    return file.as_uri()
+
+
+@pytest.fixture
+def page(driver: Any, report: str) -> Any:
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    driver.get(report)
+    return driver
+
+
+def test_it_loads_one_file_and_says_nothing_on_the_console(page: Any, report: str) -> None:
+    assert page.get_log("browser") == []
+    assert page.execute_script("return performance.getEntriesByType('resource').map(each => each.name)") == []
+    requests = [entry["message"] for entry in page.get_log("performance") if "Network.requestWillBeSent" in str(entry)]
+    assert all(report in message or '"url":"data:,"' in message for message in requests)
+    assert len(page.find_elements("css selector", "main > section")) == 10
+
+
+def test_the_tree_opens(page: Any) -> None:
+    tree = page.find_element("css selector", "#modules-prefill")
+    top = tree.find_element("xpath", ".//div[@class='modules']/details[summary//code='layers']")
+    inner = top.find_element("css selector", "details")
+    assert not inner.is_displayed()
+    top.find_element("css selector", "summary").click()
+    assert inner.is_displayed() and "(" in inner.text
+    buttons = tree.find_elements("css selector", "button[data-fold]")
+    for button, opened in zip(buttons, (True, False), strict=True):
+        button.click()
+        states = {each.get_property("open") for each in tree.find_elements("css selector", "details")}
+        assert states == {opened}
+
+
+@pytest.mark.parametrize("by", ["button", "keyboard"])
+def test_the_sort_sorts(page: Any, by: str) -> None:
+    table = page.find_element("css selector", "#devices-devices table")
+    head = table.find_elements("css selector", "th")[4]
+    assert head.text.startswith("pages a day")
+
+    def column() -> list[float]:
+        cells = page.execute_script(
+            "return [...arguments[0].tBodies[0].rows].map(row => row.cells[4].dataset.value ?? null)", table
+        )
+        assert cells[-1] is None  # a device without a result stays at the end
+        return [float(cell) for cell in cells if cell is not None]
+
+    before = column()
+    button = head.find_element("css selector", "button")
+
+    def press() -> None:
+        if by == "button":
+            button.click()
+        else:
+            button.send_keys("\ue007")
+
+    press()
+    assert column() == sorted(before, reverse=True) != before
+    assert head.get_attribute("aria-sort") == "descending"
+    press()
+    assert column() == sorted(before)
+    names = table.find_elements("css selector", "th")[0]
+    names.click()
+    assert head.get_attribute("aria-sort") is None
+    shown = [row.text for row in table.find_elements("css selector", "tbody td:first-child")]
+    assert shown == sorted(shown, reverse=True)
+
+
+@pytest.mark.parametrize("width", [390, 768, 1200])
+def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    # what is wider than its place scrolls inside it
+    wide = page.execute_script(
+        "return [...document.querySelectorAll('section *')].filter(each => !each.closest('.wide') && "
+        "each.getBoundingClientRect().right > innerWidth + 1).map(each => each.outerHTML.slice(0, 80))"
+    )
+    assert wide == []
+
+
+def test_labels_of_a_chart_do_not_overlap(page: Any) -> None:
+    overlapping = page.execute_script(
+        """
+        const bad = [];
+        for (const svg of document.querySelectorAll("svg")) {
+          const texts = [...svg.querySelectorAll("text:not([transform])")].map(each => [each.textContent,
+            each.getBoundingClientRect()]);
+          const frame = svg.getBoundingClientRect();
+          texts.forEach(([one, a], index) => {
+            if (a.left < frame.left - 1 || a.right > frame.right + 1) bad.push([one, "cut off"]);
+            for (const [two, b] of texts.slice(index + 1))
+              if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3)
+                bad.push([one, two]);
+          });
+        }
+        return bad;
+        """
+    )
+    assert overlapping == []
+
+
+def test_it_is_dark_where_the_reader_wants_that(page: Any) -> None:
+    colours = {}
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        style = "const style = getComputedStyle(document.querySelector('section')); "
+        rgb = page.execute_script(style + "return [style.backgroundColor, style.color].map(c => c.match(/\\d+/g)[1])")
+        colours[scheme] = [int(each) for each in rgb]
+    assert colours["light"][0] > 200 > 100 > colours["light"][1]
+    assert colours["dark"][0] < 100 < 200 < colours["dark"][1]
+
+
+def test_it_prints_on_paper(page: Any) -> None:
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = page.execute_script(
+        "return [...document.querySelectorAll('nav, .buttons')].map(each => getComputedStyle(each).display)"
+    )
+    assert set(shown) == {"none"}
+    pdf = page.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    assert len(pdf["data"]) > 50_000
