@@ -29,7 +29,10 @@ COMMANDS: Final[Mapping[str, str]] = {
     "devices": "modelmeter.cli.devices",
     "throughput": "modelmeter.cli.throughput",
     "report": "modelmeter.cli.report",
+    "diff": "modelmeter.cli.diff",
     "verify": "modelmeter.cli.verify",
+    "calibrate": "modelmeter.cli.calibrate",
+    "validate": "modelmeter.cli.validate",
 }
 
 BAD_INPUT: Final = 2

@@ -1,4 +1,5 @@
-"""Measurements of the real PyTorch modules, without weights and without a GPU; only this part imports torch.
+"""Measurements of the real PyTorch modules, without weights and, but for times, without a GPU; only this part imports
+torch.
 
 What one value here means: what a real module was seen to do, operator by operator.
 
@@ -15,6 +16,7 @@ What one value here means: what a real module was seen to do, operator by operat
 | which modules are measured | `modules` (transformers' own), `published` (a local copy of DeepSeek's) |
 | which modules are measured as one model | `page` (transformers' own) |
 | what plain modules stand for a type that neither has | `plain` |
+| how long the same code takes on a machine, with real tensors | `timing`, `kernels`, `real_page` |
 
 Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports
 nothing, so that asking for one instrument does not load another's dependencies.

@@ -174,16 +174,23 @@ def choice(name: str, value: str, options: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def on_meta(dtype: str) -> Iterator[None]:
-    """Build on the meta device, with this default element type, for the length of the context."""
+def built_on(device: str, dtype: str) -> Iterator[None]:
+    """Build on a device, with this default element type, for the length of the context."""
     chosen = choice("dtype", dtype, DTYPES)
     before = torch.get_default_dtype()
     torch.set_default_dtype(chosen)
     try:
-        with torch.device("meta"):
+        with torch.device(device):
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def on_meta(dtype: str) -> Iterator[None]:
+    """Build on the meta device, with this default element type, for the length of the context."""
+    with built_on("meta", dtype):
+        yield
 
 
 def text_config(**architecture: int) -> UnlimitedOcrTextConfig:

@@ -1,0 +1,11 @@
+"""From times on a machine to a device description, and predicted beside measured times; free of torch.
+
+| question | module |
+|---|---|
+| which products does a page need, and how often | `products` |
+| which device do these times show | `fit` |
+| how is that device written down | `device_file` |
+| what did the roofline predict, and what was measured | `validation` |
+
+What takes the times is in `modelmeter.reference` (timing, kernels, real_page).
+"""

@@ -1,0 +1,73 @@
+"""The distinct products of a page, from the walks of its stages: what a calibration runs, and how often a page does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.contract import CostModel
+from modelmeter.shape_tensor import OperatorRecord, Shape
+from modelmeter.units import ITEMSIZE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """A matmul-like operator. flops, nbytes: of one call; bytes are read and written, as the roofline counts them.
+
+    inputs, output: shapes, as in `OperatorRecord`. experts_hit: experts that have rows in a grouped product, else 0.
+    """
+
+    aten: str
+    dtype: str
+    inputs: tuple[Shape, ...]
+    output: Shape
+    flops: int
+    nbytes: int
+    experts_hit: int
+
+    @property
+    def name(self) -> str:
+        """The operator and its sizes in words.
+
+        >>> Product(aten="aten.mm.default", dtype="bfloat16", inputs=((83, 1280), (64, 1280)), output=(83, 64),
+        ...         flops=0, nbytes=0, experts_hit=0).name
+        'mm 83x1280 64x1280 -> 83x64'
+        """
+        sizes = " ".join("x".join(map(str, shape)) for shape in self.inputs)
+        return f"{self.aten.split('.')[1].lstrip('_')} {sizes} -> {'x'.join(map(str, self.output))}"
+
+
+def page_products(model: CostModel, page: Any, output_tokens: int) -> Counter[Product]:
+    """The products of a page's prefill, its vision included, and of `output_tokens` steps like the first one.
+
+    The count is how often a page runs it. Raises `ModelMeterError` for a page without products.
+    """
+    counts: Counter[Product] = Counter()
+    walks = [(model.stage_walk("prefill", page=page), 1)]
+    if output_tokens:
+        walks.append((model.stage_walk("decode", context=page.seq_len), output_tokens))
+    for walk, times in walks:
+        for record in walk.records():
+            if record.tensor_core_flops:
+                counts[_product(record)] += times
+    if not counts:
+        raise ModelMeterError("calibrate: this page runs no product; choose another configuration.")
+    return counts
+
+
+def _product(record: OperatorRecord) -> Product:
+    hit = 0
+    if record.name == "grouped_mm":
+        expert_bytes = record.inputs[0][1] * record.outputs[0][1] * ITEMSIZE[record.dtype]
+        hit = max(1, record.weight_bytes // expert_bytes)
+    return Product(
+        aten=record.aten,
+        dtype=record.dtype,
+        inputs=record.inputs,
+        output=record.outputs[0],
+        flops=record.tensor_core_flops,
+        nbytes=record.bytes_read + record.bytes_written,
+        experts_hit=hit,
+    )

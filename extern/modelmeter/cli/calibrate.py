@@ -1,0 +1,188 @@
+"""`modelmeter calibrate`: the machine at hand as a device file."""
+
+from __future__ import annotations
+
+from datetime import date
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, split_arguments
+from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
+from modelmeter.cli.output import write
+from modelmeter.models import model_package
+
+if TYPE_CHECKING:
+    from modelmeter.calibration.fit import Fit, TimedCopy, TimedProduct
+    from modelmeter.models.common.contract import CostModel
+    from modelmeter.reference.timing import Machine
+
+#: bytes that a copy reads: next to nothing, for the overhead; far beyond the caches, for the bandwidth
+COPIES: Final = (256, 1024, 4096, 2**27, 2**28)
+#: side of the square products that probe the peaks of the type and of float32
+PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
+
+
+@click.command(short_help="The machine at hand as a device file, measured.")
+@inputs_argument
+@device_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The device file to write.  [default: print it]")
+@click.option("--name", help="The device's name.  [default: the machine's own]")
+@click.option(
+    "--peaks",
+    "known",
+    metavar="DEVICE",
+    help="A bundled device, or a file, whose peaks are the machine's; the deratings are shares of them.  "
+    "[default: the best rates that were measured]",
+)
+@click.option(
+    "--output-tokens", type=click.IntRange(0), default=0, metavar="N", help="Decode steps of the page.  [default: 0]"
+)
+@repeats_option
+@threads_option
+@model_option
+@json_option
+@debug_option
+def command(
+    arguments: tuple[str, ...],
+    device: str,
+    output: Path | None,
+    name: str | None,
+    known: str | None,
+    output_tokens: int,
+    repeats: int,
+    threads: int | None,
+    model: str,
+    as_json: bool,
+) -> None:
+    """Measure what this machine reaches, and write it as a device file.
+
+    Every distinct product of a page of INPUT's size (1275x1650 by default) is run for itself, and so are copies and
+    operators too small to compute anything; docs/calibration.md says how the rates are fitted. KEY=VALUE overrides the
+    configuration.
+    """
+    check_installed("calibrate")
+    package = model_package(model)
+    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    size = one_page("calibrate", names)
+    cost_model = package.load_cost_model(overrides)
+    page = cost_model.page(size.width, size.height, output_tokens)
+
+    from modelmeter.calibration.device_file import device_content, device_text, peaks_of
+    from modelmeter.calibration.fit import fit_device
+    from modelmeter.devices import load_device
+    from modelmeter.reference.timing import machine, use_threads
+
+    described = None if known is None else load_device(known)
+    use_threads(threads)
+    here = machine(device)
+    products = _time_products(cost_model, page, output_tokens, device, repeats)
+    copies = _time_copies(device, repeats)
+    fit = fit_device(products, copies, None if described is None else peaks_of(described))
+    today = date.today().isoformat()
+    versions = ", ".join(f"{package_name} {version}" for package_name, version in here.versions.items())
+    where = f"{device}, {today}; {versions}; {here.threads} host thread{'s' * (here.threads > 1)}"
+    notes = [
+        f"Measured by modelmeter calibrate on {where}.",
+        f"Products of a page of {size.width} x {size.height} pixels, {page.seq_len} positions, {output_tokens} decode "
+        f"steps; {' '.join(overrides) or 'no overrides'}; medians of {repeats}.",
+    ]
+    content = device_content(fit, name=name or here.name, memory_bytes=here.memory_bytes, where=where, known=described)
+    text = device_text(content, fit, notes)
+    if output is not None:
+        from modelmeter.report.files import write_whole
+
+        write_whole(output, text)
+    if as_json:
+        from modelmeter.report.json_document import json_text
+
+        write(json_text("calibrate", _content(content, fit, copies, here, notes)))
+    elif output is None:
+        write(text)
+    else:
+        write("\n".join([*_summary(fit), f"written to {output}"]) + "\n")
+
+
+def _time_products(
+    cost_model: CostModel, page: Any, output_tokens: int, device: str, repeats: int
+) -> list[TimedProduct]:
+    """The page's products, and square ones of its type and of float32."""
+    from modelmeter.calibration.fit import TimedProduct
+    from modelmeter.calibration.products import page_products
+    from modelmeter.devices.device import PEAK_OF_DTYPE
+    from modelmeter.reference.kernels import product_call, square_product
+    from modelmeter.reference.timing import time_call
+
+    counts = page_products(cost_model, page, output_tokens)
+    side = PROBE_SIDE[device]
+    for dtype in sorted({product.dtype for product in counts} | {"float32"}):
+        counts[square_product(side, dtype)] += 0
+    return [
+        TimedProduct(
+            name=product.name,
+            peak=PEAK_OF_DTYPE[product.dtype],
+            flops=product.flops,
+            nbytes=product.nbytes,
+            count=count,
+            seconds=Fraction(time_call(product_call(product, device), device, repeats=repeats).median_s),
+        )
+        for product, count in counts.items()
+    ]
+
+
+def _time_copies(device: str, repeats: int) -> list[TimedCopy]:
+    from modelmeter.calibration.fit import TimedCopy
+    from modelmeter.reference.kernels import copy_call
+    from modelmeter.reference.timing import time_call
+
+    return [
+        TimedCopy(
+            nbytes=2 * nbytes,  # read and written
+            seconds=Fraction(time_call(copy_call(nbytes, device), device, repeats=repeats).median_s),
+        )
+        for nbytes in COPIES
+    ]
+
+
+def _summary(fit: Fit) -> list[str]:
+    from modelmeter.report.throughput_tables import number
+
+    rates = {peak: float(rate * fit.matmul) for peak, rate in fit.peaks.matmul.items()}
+    return [
+        *(f"matmul {peak}: {number(rate / 1e9)} GFLOPs/s of a page's products" for peak, rate in rates.items()),
+        f"bandwidth: {number(float(fit.bandwidth * fit.peaks.bandwidth) / 1e9)} GB/s",
+        f"overhead: {number(float(fit.launch_s) * 1e6)} us an operator",
+        f"products: median error {float(fit.median_error):.1%}, all of a page's together {float(fit.total_error):+.1%}",
+    ]
+
+
+def _content(
+    content: dict[str, Any], fit: Fit, copies: list[TimedCopy], here: Machine, notes: list[str]
+) -> dict[str, Any]:
+    return {
+        "device": content,
+        "machine": vars(here),
+        "notes": notes,
+        "fit": {
+            "median_error": float(fit.median_error),
+            "total_error": float(fit.total_error),
+            "compute_bound": fit.compute_bound,
+        },
+        "copies": [{"bytes": copy.nbytes, "seconds": float(copy.seconds)} for copy in copies],
+        "products": [
+            {
+                "name": each.product.name,
+                "type": each.product.peak,
+                "count": each.product.count,
+                "flops": each.product.flops,
+                "bytes": each.product.nbytes,
+                "bound": each.bound,
+                "measured_s": float(each.product.seconds),
+                "fitted_s": float(each.predicted_s),
+                "error": float(each.error),
+            }
+            for each in fit.residuals
+        ],
+    }

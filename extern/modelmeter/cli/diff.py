@@ -1,0 +1,302 @@
+"""`modelmeter diff`: two configurations, or two results, side by side, and the operators that make the difference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from modelmeter.cli.arguments import debug_option, json_option, model_option, read_inputs, split_arguments
+from modelmeter.cli.output import rendered, write
+from modelmeter.errors import ModelMeterError
+from modelmeter.models import model_package
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from modelmeter.comparison import Change
+    from modelmeter.devices import Roofline, StageTime
+    from modelmeter.models.common.contract import CostModel
+    from modelmeter.report.page_tables import Show
+
+#: what --by sorts operators by
+ORDERS: Final = {"flops": "tensor_core_flops", "traffic": "io_bytes", "time": "seconds"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two. pages: as in the JSON of `modelmeter page`. cost_model: None where it cannot be made again."""
+
+    label: str
+    configuration: Mapping[str, Any]
+    output_tokens: int
+    pages: Sequence[Mapping[str, Any]]
+    cost_model: CostModel | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagePair:
+    """One page in both: its content, and, where both models are here, its operators and predicted times."""
+
+    a: Mapping[str, Any]
+    b: Mapping[str, Any]
+    changes: Sequence[Change] | None
+    times: tuple[Mapping[str, StageTime], Mapping[str, StageTime]] | None
+
+
+@click.command(short_help="Two configurations or results side by side, and why they differ.")
+@click.argument("arguments", nargs=-1, type=click.Path(), metavar="A.json B.json | INPUT [KEY=VALUE]...")
+@click.option("--a", "of_a", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the first configuration.")
+@click.option("--b", "of_b", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the second one.")
+@click.option("--output-tokens", type=click.IntRange(0), default=None, metavar="N", help="Decode steps.  [default: 0]")
+@click.option("--device", metavar="DEVICE", help="Predict times, too: a bundled device, or a YAML file of your own.")
+@click.option(
+    "--by",
+    type=click.Choice(list(ORDERS)),
+    default=None,
+    help="What the operators are sorted by.  [default: flops; with --device time]",
+)
+@click.option(
+    "--top", type=click.IntRange(1), default=12, show_default=True, metavar="N", help="Operators that are listed."
+)
+@click.option("--exact", is_flag=True, help="Print every integer with all its digits.")
+@model_option
+@json_option
+@debug_option
+def command(
+    arguments: tuple[str, ...],
+    of_a: tuple[str, ...],
+    of_b: tuple[str, ...],
+    output_tokens: int | None,
+    device: str | None,
+    by: str | None,
+    top: int,
+    exact: bool,
+    model: str,
+    as_json: bool,
+) -> None:
+    """What changes between two configurations of a page, or two results, and which operators account for it.
+
+    Either two files that `modelmeter page --json` wrote; or one INPUT and the overrides of each side, as in
+    1275x1650 --a workload=base --b workload=gundam, with those that both share as KEY=VALUE beside INPUT.
+    """
+    if of_a or of_b:
+        a, b = _configured(model, arguments, (of_a, of_b), output_tokens or 0)
+    else:
+        if output_tokens is not None:
+            raise ModelMeterError(
+                "diff: two results have their own output tokens; --output-tokens goes with --a and --b."
+            )
+        a, b = _results(arguments)
+    if len(a.pages) != len(b.pages):
+        raise ModelMeterError(
+            f"diff: {a.label} has {len(a.pages)} pages and {b.label} has {len(b.pages)}; compare as many."
+        )
+    if by == "time" and device is None:
+        raise ModelMeterError("diff: --by time needs the time; give a --device.")
+    roofline = _roofline(device, a, b)
+    order = ORDERS[by or ("time" if roofline else "flops")]
+    pairs = [_pair(a, b, index, roofline, order) for index in range(len(a.pages))]
+    if as_json:
+        write(_json(a, b, pairs, device))
+        return
+
+    from modelmeter.comparison import differing
+    from modelmeter.report import diff_tables, page_tables
+
+    show: Show = page_tables.exact_figure if exact else page_tables.readable_figure
+    parts: list[RenderableType] = [
+        page_tables.label_lines(("A", a.label), ("B", b.label)),
+        diff_tables.configuration_lines(differing(_asked(a), _asked(b))),
+    ]
+    for pair in pairs:
+        parts += ["", *_parts(pair, top, show)]
+    write(rendered(*parts))
+
+
+def _asked(side: Side) -> dict[str, Any]:
+    return dict(side.configuration) | {"output_tokens": side.output_tokens}
+
+
+def _parts(pair: PagePair, top: int, show: Show) -> list[RenderableType]:
+    from modelmeter.report import diff_tables
+
+    parts: list[RenderableType] = [_title(pair), diff_tables.tokens_table(pair.a, pair.b), ""]
+    parts += [diff_tables.stages_table(pair.a, pair.b, show), "", diff_tables.peak_lines(pair.a, pair.b), ""]
+    if pair.times is not None:
+        parts += [diff_tables.times_table(*pair.times), ""]
+    if pair.changes is None:
+        parts.append("the operators are not known: a result is not what this version computes of its configuration")
+    elif pair.changes:
+        parts.append("operators that differ, B - A; prefill includes vision")
+        parts.append(diff_tables.operators_table(pair.changes, top, show, timed=pair.times is not None))
+    else:
+        parts.append("no operator differs")
+    return parts
+
+
+def _title(pair: PagePair) -> str:
+    one, other = (f"{page['width']} x {page['height']} pixels" for page in (pair.a, pair.b))
+    return f"page: {one}" if one == other else f"pages: {one} -> {other}"
+
+
+# -- the two sides ----------------------------------------------------------------------------------------------------
+
+
+def _configured(
+    model: str, arguments: Sequence[str], sides: tuple[Sequence[str], Sequence[str]], output_tokens: int
+) -> tuple[Side, Side]:
+    """One page under two configurations."""
+    package = model_package(model)
+    names, shared = split_arguments(arguments, package.CONFIG_GROUPS)
+    pages = [page for each in read_inputs(names) for page in each.pages]
+    if len(pages) > 1:
+        raise ModelMeterError(f"diff: {len(pages)} pages are given; with --a and --b, give one.")
+    size = pages[0]
+
+    def side(given: Sequence[str]) -> Side:
+        own = split_overrides(given)
+        cost_model = package.load_cost_model([*shared, *own])
+        content = asdict(size) | _content(cost_model, size.width, size.height, output_tokens)
+        return Side(
+            label=" ".join([*shared, *own]) or "no overrides",
+            configuration=asdict(cost_model.config),
+            output_tokens=output_tokens,
+            pages=[content],
+            cost_model=cost_model,
+        )
+
+    return side(sides[0]), side(sides[1])
+
+
+def split_overrides(given: Sequence[str]) -> list[str]:
+    """The overrides of `--a` or `--b`: a comma parts two of them where a further key follows.
+
+    >>> split_overrides(["workload=base,runtime.attention=eager", "vision.sam.global_attn_indexes=[2,5]"])
+    ['workload=base', 'runtime.attention=eager', 'vision.sam.global_attn_indexes=[2,5]']
+    """
+    return [each for text in given for each in re.split(r",(?=[\w./]+=)", text) if each]
+
+
+def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
+    """Two result files."""
+    if len(arguments) != 2:
+        raise ModelMeterError(
+            f"diff: {len(arguments)} results are given; give two that `modelmeter page --json` printed, or one INPUT "
+            "with --a and --b."
+        )
+    from modelmeter.report.results import read_result
+
+    one, other = (read_result(Path(argument)) for argument in arguments)
+    if one["model"] != other["model"]:
+        raise ModelMeterError(f"diff: the results are of two models, {one['model']} and {other['model']}.")
+    return _of_result(arguments[0], one), _of_result(arguments[1], other)
+
+
+def _of_result(label: str, document: Mapping[str, Any]) -> Side:
+    """A result, and the model that made it if this version makes the same figures of its configuration."""
+    from modelmeter.report.diff_tables import stage_rows
+    from modelmeter.report.results import overrides_of
+
+    output_tokens = int(document["output_tokens"])
+    cost_model: CostModel | None = None
+    try:
+        cost_model = model_package(document["model"]).load_cost_model(overrides_of(document["configuration"]))
+        for page in document["pages"]:
+            again = _content(cost_model, int(page["width"]), int(page["height"]), output_tokens)
+            if any(written != made for *_, written, made in stage_rows(page, again)):
+                cost_model = None
+                break
+    except ModelMeterError:  # a model, a key or a file that is no more: the figures still stand
+        cost_model = None
+    return Side(
+        label=label,
+        configuration=document["configuration"],
+        output_tokens=output_tokens,
+        pages=document["pages"],
+        cost_model=cost_model,
+    )
+
+
+def _content(cost_model: CostModel, width: int, height: int, output_tokens: int) -> dict[str, Any]:
+    from modelmeter.report.json_document import cost_content
+
+    return cost_content(cost_model.page(width, height, output_tokens), cost_model.vram(width, height, output_tokens))
+
+
+# -- what differs -----------------------------------------------------------------------------------------------------
+
+
+def _roofline(device: str | None, a: Side, b: Side) -> Roofline | None:
+    if device is None:
+        return None
+    for side in (a, b):
+        if side.cost_model is None:
+            raise ModelMeterError(
+                f"diff: {side.label} is not what this version computes of its configuration, so its time cannot be "
+                "predicted; leave --device out, or make the result again."
+            )
+    from modelmeter.devices import Roofline, load_device
+
+    return Roofline(load_device(device))
+
+
+def _pair(a: Side, b: Side, index: int, roofline: Roofline | None, order: str) -> PagePair:
+    from modelmeter.comparison import compare_operators, operator_sums, stage_times
+
+    contents = (a.pages[index], b.pages[index])
+    if a.cost_model is None or b.cost_model is None:
+        return PagePair(a=contents[0], b=contents[1], changes=None, times=None)
+    sums, times = [], []
+    for side, content in zip((a, b), contents, strict=True):
+        assert side.cost_model is not None
+        page = side.cost_model.page(int(content["width"]), int(content["height"]), side.output_tokens)
+        sums.append(operator_sums(side.cost_model, page, side.output_tokens, roofline))
+        if roofline is not None:
+            times.append(stage_times(side.cost_model, page, side.output_tokens, roofline))
+    return PagePair(
+        a=contents[0],
+        b=contents[1],
+        changes=compare_operators(sums[0], sums[1], order),
+        times=(times[0], times[1]) if times else None,
+    )
+
+
+def _json(a: Side, b: Side, pairs: Sequence[PagePair], device: str | None) -> str:
+    from modelmeter.comparison import differing
+    from modelmeter.report.diff_tables import change_content, stage_rows, token_rows
+    from modelmeter.report.json_document import json_text
+
+    pages = []
+    for pair in pairs:
+        page: dict[str, Any] = {
+            side: {key: content[key] for key in ("width", "height")} for side, content in (("a", pair.a), ("b", pair.b))
+        }
+        page["tokens"] = [
+            {"name": name, "a": one, "b": other, "delta": other - one}
+            for name, one, other in token_rows(pair.a, pair.b)
+        ]
+        page["stages"] = [
+            {"figure": figure, "stage": stage, "a": one, "b": other, "delta": other - one}
+            for figure, stage, one, other in stage_rows(pair.a, pair.b)
+        ]
+        if pair.times is not None:
+            page["predicted_s"] = {
+                stage: {"a": one.seconds, "b": pair.times[1][stage].seconds} for stage, one in pair.times[0].items()
+            }
+        if pair.changes is not None:
+            timed = pair.times is not None
+            page["operators"] = [change_content(change, timed=timed) for change in pair.changes]
+        pages.append(page)
+    content = {
+        "a": a.label,
+        "b": b.label,
+        "device": device,
+        "configuration": [{"key": key, "a": one, "b": other} for key, one, other in differing(_asked(a), _asked(b))],
+        "pages": pages,
+    }
+    return json_text("diff", content)

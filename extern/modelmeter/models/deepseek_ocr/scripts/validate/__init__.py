@@ -1,0 +1,1 @@
+"""Timing the real model: what `modelmeter validate` runs."""
