@@ -71,8 +71,8 @@ class Residual:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The device that the times show. compute_bound: whether any product was bound by compute; else `matmul` is what
-    was reached, and more may be there.
+    """The device that the times show. compute_bound: whether compute bounds any product of the page; else `matmul`
+    is the best share that any product or probe shows.
     """
 
     peaks: Peaks
@@ -170,19 +170,14 @@ def _matmul_share(
     products: Sequence[TimedProduct], peaks: Mapping[str, Fraction], bandwidth: Fraction, launch_s: Fraction
 ) -> tuple[Fraction, bool]:
     """The share of the peaks, and whether compute bounds any product at it."""
-    timed = [
-        product
-        for product in products
-        if product.count and product.seconds - launch_s >= max(product.nbytes / bandwidth, launch_s)
-    ]
-    if not timed:
-        raise ModelMeterError(
-            "fit: no product of the page took as long as its bytes and an operator's overhead; calibrate on a larger "
-            "configuration."
-        )
+    timed = [product for product in products if product.seconds - launch_s >= max(product.nbytes / bandwidth, launch_s)]
     at_peak = {product: product.flops / peaks[product.peak] for product in timed}
     best = max(at_peak[product] / (product.seconds - launch_s) for product in timed)
-    bound = [product for product in timed if at_peak[product] / best >= max(product.nbytes / bandwidth, launch_s)]
+    bound = [
+        product
+        for product in timed
+        if product.count and at_peak[product] / best >= max(product.nbytes / bandwidth, launch_s)
+    ]
     if not bound:
         return best, False
     least = sum((at_peak[product] * product.count for product in bound), Fraction(0))

@@ -1,0 +1,119 @@
+"""`modelmeter calibrate` and `validate`: that they run, what they write, and in which units. No time is asserted."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelmeter.calibration.fit import TimedCopy, TimedProduct
+from modelmeter.cli import calibrate
+from modelmeter.cli.main import main
+from modelmeter.devices import Roofline, load_device
+from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.reference import timing
+from tests.calibration.synthetic import BANDWIDTH, COPIES, LAUNCH_S, RATES, SMALL, seconds, shrink_vision
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is run once, and then said to have taken what a synthetic device takes."""
+    time_products = calibrate._time_products
+
+    def products(*arguments: Any) -> list[TimedProduct]:
+        timed = time_products(*arguments)
+        # sizes as they are but for the probes, which stand for what is bound by compute
+        return [
+            replace(each, seconds=seconds(each.peak, each.flops, each.nbytes))
+            if each.count
+            else replace(each, flops=10**11, nbytes=1, count=1, seconds=seconds(each.peak, 10**11, 1))
+            for each in timed
+        ]
+
+    def once(call: Any, device: str, **_: Any) -> timing.Times:
+        call()
+        return timing.Times(seconds=(0.002, 0.004, 0.003), calls=1)
+
+    def copies(*_: Any) -> list[TimedCopy]:
+        return COPIES
+
+    monkeypatch.setattr(timing, "time_call", once)
+    monkeypatch.setattr(calibrate, "_time_products", products)
+    monkeypatch.setattr(calibrate, "_time_copies", copies)
+    monkeypatch.setattr(calibrate, "PROBE_SIDE", {"cpu": 16})
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_it_writes_the_device_that_was_measured(synthetic: None, capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "here.yaml"
+    arguments = ["--device", "cpu", "600x800", *SMALL, "--output-tokens", "1", "--repeats", "1"]
+    assert main(["calibrate", *arguments, "-o", str(path), "--name", "Here"]) == 0
+    out = capsys.readouterr().out
+    assert "matmul bf16: 428.6 GFLOPs/s" in out  # 3e12 / 7
+    assert "overhead: 5.263 us an operator" in out  # 1 / 190,001 s
+    device = load_device(path)
+    assert float(device.matmul_rate("bf16")) == pytest.approx(float(RATES["bf16"]), rel=1e-5)
+    assert float(device.bandwidth) == pytest.approx(float(BANDWIDTH), rel=1e-5)
+    assert float(device.kernel_launch_s or 0) == pytest.approx(float(LAUNCH_S), rel=1e-5)
+    text = path.read_text()
+    for words in ("torch ", "python ", "13 positions, 1 decode steps; workload=tiny", "median size 0.0%"):
+        assert words in text
+    assert main(["calibrate", *arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["fit"] == {"median_error": 0.0, "total_error": 0.0, "compute_bound": True}
+    model = load_cost_model(SMALL)
+    flops = sum(each["flops"] * each["count"] for each in document["products"] if each["flops"] != 10**11)
+    assert flops == model.page(600, 800, 1).total.tensor_core_flops
+
+
+def test_copies_are_read_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "COPIES", (64, 4096))
+    copies = calibrate._time_copies("cpu", 1)
+    assert [copy.nbytes for copy in copies] == [128, 8192]
+    assert all(copy.seconds > 0 for copy in copies)
+
+
+def test_predicted_beside_measured(
+    synthetic: None, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_vision(monkeypatch)
+    arguments = ["validate", "--device", "cpu", "600x800", *SMALL, "--against", "A100-40G", "--mode", "eager"]
+    assert main([*arguments, "--mode", "graph", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["stage"]: row for row in document["stages"]}
+    assert list(rows) == ["vision", "prefill", "decode"]
+    model = load_cost_model(SMALL)
+    page, roofline = model.page(600, 800), Roofline(load_device("A100-40G"))
+    decode = roofline.stage(model.stage_walk("decode", context=13))
+    for stage, time in (
+        ("vision", roofline.stage(model.stage_walk("vision", page=page))),
+        ("prefill", roofline.stage(model.stage_walk("prefill", page=page))),
+        ("decode", decode),
+    ):
+        row = rows[stage]
+        assert row["predicted_s"] == time.seconds
+        assert row["measured_s"] == 0.003
+        assert row["measured_over_predicted"] == 0.003 / time.seconds
+        assert row["spread"] == pytest.approx(2 / 3)
+    assert len(document["refused"]) == 3 and "CUDA graphs need" in document["refused"][0]
+    assert document["page"]["prefill_tokens"] == 13
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["calibrate"], "Missing option '--device'"),
+        (["calibrate", "--device", "cpu", "600x800", "100x100"], "calibrate: 2 pages are given"),
+        (["calibrate", "--device", "cpu", "--peaks", "A1000"], "device A1000 is unknown"),
+        (["validate", "--device", "cpu"], "Missing option '--against'"),
+        (["validate", "--device", "cpu", "--against", "none.yaml"], "none.yaml does not exist"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: list[str], words: str, capsys: Capture) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
