@@ -76,9 +76,7 @@ def fit_lines(fit: Fit) -> list[str]:
         f"{float(fit.median_error):.1%}, all of a page's together {float(fit.total_error):+.1%}"
     ]
     if not fit.compute_bound:
-        lines.append(
-            "compute bounds no product of the page: the share of the matmul peak is the best one of any product or probe"
-        )
+        lines.append("compute bounds no product of the page: the share of the matmul peak is the best one of any probe")
     lines.append(f"{'a page':>7} {'bound':>7} {'measured us':>13} {'fitted us':>13} {'error':>8}  product")
     return [*lines, *(_line(each) for each in residuals)]
 
