@@ -147,7 +147,7 @@ def _time_copies(device: str, repeats: int) -> list[TimedCopy]:
 
 
 def _summary(fit: Fit) -> list[str]:
-    from modelmeter.report.throughput_tables import number
+    from modelmeter.report.quantities import number
 
     rates = {peak: float(rate * fit.matmul) for peak, rate in fit.peaks.matmul.items()}
     return [

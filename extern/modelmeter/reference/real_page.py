@@ -18,9 +18,8 @@ from transformers.models.unlimited_ocr.configuration_unlimited_ocr import Unlimi
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.reference.modules import ATTENTION, DTYPES, built_on, choice, text_config
-from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens, token_row
+from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens, token_row, values_unchecked
 from modelmeter.reference.timing import check_device
-from modelmeter.reference.whole_model import values_unchecked
 
 #: how a pass is run
 MODES = ("eager", "graph", "compile")
