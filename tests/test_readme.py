@@ -21,7 +21,7 @@ def test_the_examples_print_what_their_comments_say() -> None:
             exec(block, names)
         assert printed.getvalue().splitlines() == promised
         checked += len(promised)
-    assert checked == 8
+    assert checked == 13
 
 
 def test_the_demo_output_is_the_programs(tmp_path: Path) -> None:
