@@ -1,4 +1,5 @@
 # make demo: the vision verification on the bundled pages, and their report in outputs/report.html.  make test: format, lint, types, tests.
+# make docs: builds the site from docs/ into outputs/site.
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
 # make bytes: writes reports/verification/bytes.md anew.
@@ -14,19 +15,22 @@ SPACE := $(EMPTY) $(EMPTY)
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo snapshot published flops bytes sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo docs snapshot published flops bytes sweeps check-sweeps test format lint types tests clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,corpus,pdf,plot,report,browser,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,corpus,pdf,plot,report,browser,docs,dev]'
 	touch $@
 
 demo: $(STAMP)
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
 	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 -o outputs/report.html
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 snapshot: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot

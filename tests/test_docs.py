@@ -1,5 +1,7 @@
 """What the documentation says of the code holds."""
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
@@ -26,3 +28,19 @@ def test_every_test_that_is_named_exists() -> None:
     for file, test in named:
         source = (ROOT / "tests" / file).read_text()
         assert f"def {test}(" in source, (file, test)
+
+
+def test_the_examples_of_the_recipes_run() -> None:
+    names: dict[str, object] = {}
+    blocks = [
+        block
+        for page in ("index.md", "recipes.md")
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+    ]
+    for block in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(block, names)
+        assert printed.getvalue().strip()
+    assert len(blocks) == 3
+    assert printed.getvalue().splitlines()[0] == str(2 * 100 * 3 * 1024 * 4096)
