@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,36 @@ def test_a_pdf_and_a_device_of_ones_own(capsys: Capture, tmp_path: Path, write_p
     assert [(row["pages"], row["first"]) for row in layouts] == [(2, "two.pdf#page=1"), (1, "two.pdf#page=3")]
     assert document["sections"]["devices"]["devices"]["rows"][0]["device"] == "Slow (this report)"
     assert "as asked" in document["sections"]["overview"]["texts"][0]
+
+
+def test_a_corpus_is_its_pages(capsys: Capture, tmp_path: Path, write_pdf: WritePdf) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "scans").mkdir()
+    write_pdf("/MediaBox [0 0 300 110]", name="scans/one.pdf")  # 600 x 220 pixels
+    (tmp_path / "sizes.csv").write_text("width,height\n600,220\n1275,1650\n600,220\n")
+
+    def sections(*inputs: str) -> dict[str, Any]:
+        assert main(["report", *inputs, "-o", "-", "--format", "json", "--output-tokens", "2"]) == 0
+        document: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return {"subject": document["subject"]} | document["sections"]
+
+    corpus = sections("1275x1650", "scans", "sizes.csv")
+    singly = sections("1275x1650", "600x220", "600x220", "1275x1650", "600x220")
+    assert corpus["subject"] == "5 pages: 1275x1650, scans, sizes.csv"
+    assert corpus["stages"]["all_pages"] == singly["stages"]["all_pages"]
+    layouts = corpus["pages"]["layouts"]["rows"]
+    assert [(row["pages"], row["first"]) for row in layouts] == [(2, "1275x1650"), (3, "scans/one.pdf#1")]
+    assert sections("sizes.csv")["subject"] == "3 pages: sizes.csv"
+
+
+def test_a_corpus_with_a_bad_page_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "sizes.csv").write_text("width,height\n600,220\n600,0\n")
+    assert main(["report", "sizes.csv"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "report: sizes.csv#2: " in captured.err and "a report needs every page" in captured.err
+    assert files(tmp_path) == {"sizes.csv"}
 
 
 BAD = {

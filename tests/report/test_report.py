@@ -40,7 +40,7 @@ def request(pages: Sequence[PageSize], **changes: Any) -> Request:
         "package": model_package(),
         "overrides": [],
         "subject": "a test",
-        "pages": pages,
+        "pages": [(page, 1) for page in pages],
         "output_tokens": STEPS,
         "device": load_device("H100-SXM"),
         "chosen": False,

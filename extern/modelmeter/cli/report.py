@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from modelmeter.cli.arguments import (
-    Input,
     debug_option,
     dpi_option,
     inputs_argument,
@@ -20,8 +21,10 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
+from modelmeter.page_sizes import PageSize
 
 if TYPE_CHECKING:
+    from modelmeter.models.common.contract import CostModel
     from modelmeter.report.document import Report
 
 #: the file's suffixes that mean a format
@@ -30,11 +33,14 @@ FORMATS: Final = ("html", "markdown", "json")
 
 DEFAULT_DEVICE: Final = "H100-SXM"
 
+#: suffixes of tables of sizes, which may be followed by .gz
+TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+
 #: inputs that the report's title names
 _NAMED: Final = 3
 
 
-@click.command(short_help="One file about pages: tokens, stages, modules, memory, modes, devices.")
+@click.command(short_help="All of that in one HTML, Markdown or JSON file.")
 @inputs_argument
 @click.option(
     "-o",
@@ -87,16 +93,19 @@ def command(
 ) -> None:
     """Write a report of pages into one file.
 
-    INPUT is an image file, a PDF, or a size such as 1275x1650; several of them, or a PDF of several pages, are reported
-    together. KEY=VALUE overrides the configuration, as in workload=base. The HTML file loads nothing; how to read it is
-    in docs/report.md. A file is written whole or not at all.
+    INPUT is an image file, a PDF, a size such as 1275x1650, or a corpus: a folder of images and PDFs, or a table of
+    sizes (.csv, .tsv, .jsonl, .parquet; columns width and height, pixels). All pages are reported together. KEY=VALUE
+    overrides the configuration, as in workload=base. The HTML file loads nothing; how to read it is in docs/report.md.
+    A file is written whole or not at all.
     """
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     written = _format(output, form)
-    inputs = read_inputs(files, dpi)
+    corpora = [name for name in files if _is_corpus(name)]
+    others = [name for name in files if name not in corpora]
+    inputs = read_inputs(others, dpi) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")
-    _check_output(path, inputs)
+    _check_output(path, files)
 
     from modelmeter.devices import bundled_devices, load_device
     from modelmeter.report.content import Request, build_report
@@ -104,13 +113,16 @@ def command(
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     names = {each.name: each for each in (*devices, device)}
+    pages = [(page, 1) for each in inputs for page in each.pages]
+    pages += _corpus_pages(corpora, package.load_cost_model(overrides), dpi)
+    subject = _subject(files, pages)
     report = build_report(
         Request(
             model=model,
             package=package,
             overrides=overrides,
-            subject=_subject(inputs),
-            pages=[page for each in inputs for page in each.pages],
+            subject=subject,
+            pages=pages,
             output_tokens=output_tokens or 0,
             device=device,
             chosen=name is not None,
@@ -123,7 +135,7 @@ def command(
         write(text)
         return
     write_whole(path, text)
-    write(rendered(f"{path}: {_subject(inputs)}, {len(text.encode()):,} bytes"))
+    write(rendered(f"{path}: {subject}, {len(text.encode()):,} bytes"))
 
 
 def _text(report: Report, written: str) -> str:
@@ -159,24 +171,56 @@ def _suffix(written: str) -> str:
     return next(suffix for suffix, each in SUFFIXES.items() if each == written)
 
 
-def _check_output(path: Path | None, inputs: list[Input]) -> None:
+def _check_output(path: Path | None, names: Sequence[str]) -> None:
     """Refuse to write over a page."""
     if path is None or not path.exists():
         return
     if path.is_dir():
         raise ModelMeterError(f"report: {path} is a directory; give the name of a file.")
-    for each in inputs:
-        if Path(each.name).exists() and path.samefile(each.name):
+    for name in names:
+        if Path(name).exists() and path.samefile(name):
             raise ModelMeterError(f"report: {path} is one of the pages; give the report another name.")
 
 
-def _subject(inputs: list[Input]) -> str:
+def _is_corpus(name: str) -> bool:
+    """Whether an input is a folder or a table of sizes."""
+    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
+
+
+def _corpus_pages(sources: Sequence[str], model: CostModel, dpi: int) -> list[tuple[PageSize, int]]:
+    """The sizes of the pages of corpora, and how many pages have each; raises for the first page that has none."""
+    if not sources:
+        return []
+    try:
+        from modelmeter.corpus import SizeColumns, page_costs
+        from modelmeter.corpus.sources import ReadOptions, list_items, read_item
+    except ImportError as error:
+        raise ModelMeterError(
+            f"report: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
+        ) from error
+    first: dict[tuple[int, int], PageSize] = {}
+    counts: Counter[tuple[int, int]] = Counter()
+    for item in list_items(sources):
+        for batch in read_item(item, ReadOptions(dpi=dpi)):
+            sized = page_costs(batch, model, SizeColumns(dpi=dpi), figures=False)
+            columns = (sized.column(name).to_pylist() for name in ("source", "page_number", "width_px", "height_px"))
+            for source, number, width, height, reason in zip(*columns, sized.column("error").to_pylist(), strict=True):
+                where = source if item.kind == "images" or number is None else f"{source}#{number}"
+                if reason is not None:
+                    raise ModelMeterError(f"report: {where}: {reason}; a report needs every page.")
+                if (width, height) not in first:
+                    first[width, height] = PageSize(source=where, width=width, height=height)
+                counts[width, height] += 1
+    return [(page, counts[size]) for size, page in first.items()]
+
+
+def _subject(names: Sequence[str], pages: Sequence[tuple[PageSize, int]]) -> str:
     """The inputs in words: their names, or the first of many, and the number of pages."""
-    names = ", ".join(each.name for each in inputs[:_NAMED])
-    more = f" and {len(inputs) - _NAMED} more" if len(inputs) > _NAMED else ""
-    pages = sum(len(each.pages) for each in inputs)
-    if pages == 1:
-        page = inputs[0].pages[0]
+    listed = ", ".join(names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    total = sum(count for _, count in pages)
+    if total == 1:
+        page = pages[0][0]
         size = f"{page.width} x {page.height} pixels"
-        return f"{names}: {size}" if page.source != f"{page.width}x{page.height}" else f"a page of {size}"
-    return f"{pages:,} pages: {names}{more}"
+        return f"{listed}: {size}" if page.source != f"{page.width}x{page.height}" else f"a page of {size}"
+    return f"{total:,} pages: {listed}{more}"

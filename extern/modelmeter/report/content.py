@@ -65,7 +65,8 @@ DISTRIBUTIONS: Final = ("modelmeter", "hydra-core", "omegaconf", "pillow")
 class Request:
     """What a report is asked for.
 
-    pages: in their order, with what they are called in `subject`. output_tokens: decode steps of each page.
+    pages: sizes in their order, and how many pages have each. subject: what they are called together.
+    output_tokens: decode steps of each page.
     device: for times and the roofline; chosen: whether the user named it. devices: side by side.
     prices: of an hour, by the device's name.
     """
@@ -74,7 +75,7 @@ class Request:
     package: ModelPackage
     overrides: Sequence[str]
     subject: str
-    pages: Sequence[PageSize]
+    pages: Sequence[tuple[PageSize, int]]
     output_tokens: int
     device: Device
     chosen: bool
@@ -100,12 +101,12 @@ class StageFigures:
     time: StageTime
 
 
-def page_kinds(model: CostModel, pages: Sequence[PageSize], output_tokens: int) -> list[Kind]:
+def page_kinds(model: CostModel, pages: Sequence[tuple[PageSize, int]], output_tokens: int) -> list[Kind]:
     """The pages by layout, in the order of their first; raises `ModelMeterError` for a page that has no cost."""
     costs: dict[tuple[int, int], PageCost] = {}
     first: dict[tuple[object, ...], PageSize] = {}
     counts: Counter[tuple[object, ...]] = Counter()
-    for page in pages:
+    for page, count in pages:
         size = page.width, page.height
         if size not in costs:
             try:
@@ -114,7 +115,7 @@ def page_kinds(model: CostModel, pages: Sequence[PageSize], output_tokens: int) 
                 raise ModelMeterError(f"page {page.source}: {error}") from error
         layout = tuple(costs[size].layout._asdict().values())
         first.setdefault(layout, page)
-        counts[layout] += 1
+        counts[layout] += count
     return [
         Kind(
             first=page,
@@ -144,6 +145,11 @@ class _Builder:
         self.labels = {each.figure: each.label for each in self.model.assumptions()}
 
     # -- what several sections need ---------------------------------------------------------------------------------
+
+    @property
+    def page_count(self) -> int:
+        """Pages in all."""
+        return sum(kind.count for kind in self.kinds)
 
     @property
     def page(self) -> PageCost:
@@ -238,11 +244,11 @@ class _Builder:
 
     def overview(self) -> Section:
         total, chosen = self.all_pages["total"], self.throughputs[self.request.device.name]
-        several = len(self.request.pages) > 1
+        several = self.page_count > 1
         tokens = sum(kind.cost.tokens.total * kind.count for kind in self.kinds)
         a_day: Cell = "does not run" if isinstance(chosen, str) else Quantity(float(chosen.pages_per_day))
         tiles = [
-            ("pages", Quantity(len(self.request.pages))),
+            ("pages", Quantity(self.page_count)),
             ("image tokens", Quantity(tokens)),
             ("tensor-core FLOPs", Quantity(total.cost.tensor_core_flops, "FLOPs")),
             ("traffic, an upper bound", Quantity(total.cost.io_bytes, "B")),
@@ -330,7 +336,7 @@ class _Builder:
             global_tokens=cost.tokens.global_tokens,
             crop_tokens=cost.tokens.crop_tokens,
         )
-        same = f", and {kind.count - 1} more with this layout" if kind.count > 1 else ""
+        same = f", and {kind.count - 1:,} more with this layout" if kind.count > 1 else ""
         return Chart(
             key=f"page_{number}",
             title=f"{kind.first.source}{same}",
@@ -341,13 +347,13 @@ class _Builder:
         )
 
     def stages(self) -> Section:
-        several = len(self.request.pages) > 1
+        several = self.page_count > 1
         blocks: list[Block] = []
         if several:
             blocks.append(
                 self.stage_table(
                     "all_pages",
-                    f"All {len(self.request.pages):,} pages, one after another",
+                    f"All {self.page_count:,} pages, one after another",
                     self.all_pages,
                     "Sums over the pages, each run alone; peaks and resident weights are the largest page's.",
                     left_out=("kv_bytes",),
