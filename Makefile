@@ -3,6 +3,7 @@
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
 # make bytes: writes reports/verification/bytes.md anew.
+# make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ SPACE := $(EMPTY) $(EMPTY)
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo docs snapshot published flops bytes sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo docs snapshot published flops bytes bench sweeps check-sweeps test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -43,6 +44,11 @@ flops: $(STAMP)
 
 bytes: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.compare_tools
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.growth
 
 sweeps: $(STAMP)
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports reports/sweep

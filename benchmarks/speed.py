@@ -1,0 +1,179 @@
+"""Speed as ratios, measured in turns: what a page costs against running the modules, and what does not cost more.
+
+    python -m benchmarks.speed
+
+Writes reports/benchmarks/speed.json and, with what `growth` found, reports/benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+from benchmarks.clock import Ratio, Side, alternating
+from benchmarks.summary import FOLDER, circumstances, write_summary
+from modelmeter.models.deepseek_ocr import CostModel
+from modelmeter.models.deepseek_ocr.schema import compose
+from modelmeter.report.files import write_whole
+
+#: a letter page at 150 dpi, and another of the same layout
+PAGE: Final = (1275, 1650)
+LIKE_PAGE: Final = (1276, 1651)
+
+#: pages of the corpus, and how many of them are asked one by one
+CORPUS_PAGES: Final = 1_000_000
+ASKED_PAGES: Final = 10_000
+
+
+def main() -> int:
+    """The program; its exit status."""
+    ratios, skipped = [], {}
+    for name, measured in MEASUREMENTS.items():
+        result = measured()
+        if isinstance(result, Ratio):
+            ratios.append(result.document())
+            print(f"{name}: {result.ratio:.4g}", flush=True)
+        else:
+            skipped[name] = result
+            print(f"{name}: skipped, {result}", flush=True)
+    document = circumstances() | {"ratios": ratios, "skipped": skipped}
+    write_whole(FOLDER / "speed.json", json.dumps(document, indent=2) + "\n")
+    write_summary()
+    return 0
+
+
+def fresh_models(*overrides: str) -> Callable[[], CostModel]:
+    """What makes cost models that have seen no page; the configuration is composed once, here."""
+    return partial(CostModel, compose(overrides))
+
+
+def fresh_page(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side:
+    """A page whose layout a new cost model has not seen."""
+    return partial(make().page, *PAGE, output_tokens)
+
+
+def seen_page(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side:
+    """A page of another size whose layout a cost model has seen."""
+    model = make()
+    model.page(*PAGE, output_tokens)
+    return partial(model.page, *LIKE_PAGE, output_tokens)
+
+
+def against_modules(measuring: bool) -> Ratio:
+    """A page of a new layout, and the whole model's prefill of it and one step on the meta device."""
+    import torch
+    from transformers.cache_utils import DynamicCache
+
+    from modelmeter.reference.fused_attention import FusedAttention
+    from modelmeter.reference.page import PageGeometry, PageReference
+    from modelmeter.reference.whole_model import values_unchecked
+
+    reference = PageReference()
+    inputs = reference.inputs(PageGeometry(global_side=1024, crop_side=640, columns=2, rows=3))
+    token_ids, step = inputs.token_ids.to("meta"), torch.empty(1, 1, dtype=torch.long, device="meta")
+
+    def run() -> None:
+        cache = DynamicCache(config=reference.config.text_config)
+        with torch.no_grad(), FusedAttention(), values_unchecked():
+            reference.model(input_ids=token_ids, past_key_values=cache, logits_to_keep=1, **inputs.images)
+            reference.model(input_ids=step, past_key_values=cache, logits_to_keep=1)
+
+    def measure() -> None:
+        _, cache = reference.prefill(inputs, experts_hit=64)
+        reference.decode_step(cache, experts_hit=6)
+
+    make = fresh_models()
+    side, title = (measure, "modules, measured") if measuring else (run, "modules, run on meta")
+    name = f"a page of a new layout against the modules {'under the instruments' if measuring else 'alone'}"
+    return alternating(name, {"page, new layout": lambda: fresh_page(make, 1), title: lambda: side})
+
+
+def seen_layout() -> Ratio:
+    """A layout seen before, and one that was not."""
+    make = fresh_models()
+    return alternating(
+        "a layout seen before against a new one",
+        {"page, layout seen": lambda: seen_page(make), "page, new layout": lambda: fresh_page(make)},
+    )
+
+
+def output_tokens() -> Ratio:
+    """8 and 8,000 output tokens; in the mode tiny, where both fit the context."""
+    make = fresh_models("workload=tiny")
+    return alternating(
+        "8 output tokens against 8,000",
+        {"8 tokens": lambda: fresh_page(make, 8), "8,000 tokens": lambda: fresh_page(make, 8000)},
+    )
+
+
+def processes(name: str, first: tuple[str, ...], second: tuple[str, ...]) -> Ratio:
+    """Two command lines of this interpreter, each a process from start to end."""
+
+    def side(arguments: tuple[str, ...]) -> Side:
+        return partial(subprocess.run, [sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+    return alternating(name, {" ".join(each): partial(side, each) for each in (first, second)})
+
+
+def corpus() -> Ratio | str:
+    """A million sizes at once, and a part of them one by one, scaled up."""
+    if find_spec("modelmeter.corpus") is None:
+        return "modelmeter.corpus is not there"
+    import pyarrow as pa
+
+    page_costs = import_module("modelmeter.corpus").page_costs
+    make = fresh_models()
+    sizes = list(random_sizes(CORPUS_PAGES))
+    widths, heights = zip(*sizes, strict=True)
+    batch = pa.RecordBatch.from_pydict({"width": widths, "height": heights})
+    asked = sizes[:ASKED_PAGES]
+
+    def one_by_one(model: CostModel) -> None:
+        for size in asked:
+            model.page(*size)
+
+    return alternating(
+        f"{CORPUS_PAGES:,} sizes at once against {ASKED_PAGES:,} one by one",
+        {
+            f"{CORPUS_PAGES:,} sizes, page_costs": lambda: partial(page_costs, batch, make()),
+            f"{ASKED_PAGES:,} sizes, page()": lambda: partial(one_by_one, make()),
+        },
+    )
+
+
+def random_sizes(count: int) -> Iterator[tuple[int, int]]:
+    """Sizes in pixels, the same at every run."""
+    generator = random.Random(0)
+    return ((generator.randint(200, 4000), generator.randint(200, 4000)) for _ in range(count))
+
+
+NOTHING: Final = ("-c", "pass")
+
+MEASUREMENTS: Final[dict[str, Callable[[], Any]]] = {
+    "modules": partial(against_modules, measuring=False),
+    "measurement": partial(against_modules, measuring=True),
+    "seen layout": seen_layout,
+    "output tokens": output_tokens,
+    "import": partial(
+        processes, "import of modelmeter against a bare interpreter", NOTHING, ("-c", "import modelmeter")
+    ),
+    "shell": partial(
+        processes,
+        "one page from the shell against a bare interpreter",
+        NOTHING,
+        ("-m", "modelmeter", "page", f"{PAGE[0]}x{PAGE[1]}"),
+    ),
+    "corpus": corpus,
+}
+"""Each gives a ratio, or says why there is none."""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+"""What must not become slower, held by counting: operators walked, configurations composed, modules imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import hydra
+import pytest
+
+from benchmarks.growth import SIZES
+from benchmarks.walked import walked_operators
+from modelmeter import operators
+from modelmeter.models.deepseek_ocr import compute_view_layout, load_cost_model
+from modelmeter.shape_tensor import OperatorRecord
+
+ROOT = Path(__file__).parents[2]
+
+PAGE = (1275, 1650)
+LIKE_PAGE = (1276, 1651)
+OTHER_LAYOUT = (1800, 1800)
+
+#: operators that the first page of a cost model may walk; it walked 633 before parts were remembered by geometry
+FIRST_PAGE_OPERATORS = 600
+#: the same for a new layout of a cost model that has seen another one
+NEW_LAYOUT_OPERATORS = 250
+#: modules of the package that `import modelmeter` may load
+OWN_MODULES = 3
+
+
+def walked(page: tuple[int, int], output_tokens: int, *before: tuple[int, int], mode: str = "gundam") -> int:
+    """Operators walked for a page, after others that the same cost model has seen."""
+    cost_model = load_cost_model([f"workload={mode}"])
+    for size in before:
+        cost_model.page(*size, output_tokens)
+    with walked_operators() as names:
+        cost_model.page(*page, output_tokens)
+    return len(names)
+
+
+def test_a_new_layout_is_walked_once() -> None:
+    assert 0 < walked(PAGE, 1000) <= FIRST_PAGE_OPERATORS
+    assert 0 < walked(OTHER_LAYOUT, 1000, PAGE) <= NEW_LAYOUT_OPERATORS
+
+
+def test_a_layout_seen_before_walks_nothing() -> None:
+    assert walked(PAGE, 1000, PAGE) == 0
+    assert walked(LIKE_PAGE, 1000, PAGE) == 0
+    assert walked(LIKE_PAGE, 1000, PAGE, OTHER_LAYOUT) == 0
+
+
+def test_a_page_walks_far_fewer_operators_than_it_has() -> None:
+    cost_model = load_cost_model()
+    with walked_operators() as names:
+        page = cost_model.page(*PAGE)
+    assert len(names) < cost_model.stage_walk("prefill", page=page).operator_count / 4
+
+
+def test_output_tokens_cost_nothing_more() -> None:
+    assert walked(PAGE, 8, mode="tiny") == walked(PAGE, 8000, mode="tiny")
+
+
+def test_more_crops_cost_nothing_more() -> None:
+    crops = {views: walked(size, 1000) for views, size in SIZES.items() if views > 1}
+    assert len(crops) > 3
+    assert len(set(crops.values())) == 1
+
+
+@pytest.mark.parametrize("views", SIZES)
+def test_the_sizes_of_the_benchmark_have_the_views_that_they_stand_for(views: int) -> None:
+    assert compute_view_layout(load_cost_model().workload, *SIZES[views]).num_views_total == views
+
+
+def test_walked_operators_are_counted_within_the_context_only() -> None:
+    cost_model = load_cost_model()
+    with walked_operators() as names:
+        pass
+    cost_model.page(*PAGE)
+    assert names == []
+    assert operators.OperatorRecord is OperatorRecord  # type: ignore[attr-defined]
+
+
+def test_a_cost_model_composes_its_configuration_once_and_a_page_not_at_all() -> None:
+    with patch.object(hydra, "compose", wraps=hydra.compose) as compose:
+        cost_model = load_cost_model(["workload=base"])
+        assert compose.call_count == 1
+        cost_model.page(*PAGE, 1000)
+        cost_model.text(100, 10)
+        cost_model.part_peak("vit_model", batch_size=1, img_size=1024)
+        assert compose.call_count == 1
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    code = "import sys; before = set(sys.modules); import modelmeter; print(*(set(sys.modules) - before))"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    own = [name for name in loaded if name.partition(".")[0] == "modelmeter"]
+    assert 1 <= len(own) <= OWN_MODULES, own
+    foreign = {name.partition(".")[0] for name in loaded} - {"modelmeter"} - sys.stdlib_module_names
+    assert not foreign
