@@ -42,6 +42,8 @@ PRODUCTS: Final = ("grouped_mm", "scaled_dot_product", "conv", "matmul", "einsum
 
 #: why a tool's count is no sum of whole parts, from its source
 REASONS: Final = {
+    "fvcore": "SAM attention, CLIP attention; adds layer_norm; rounds relative positions to the four digits that "
+    "numpy prints (`fvcore/nn/jit_handles.py`)",
     "torchinfo": "takes the first dimension of a layer's output for all its rows (`torchinfo/layer_info.py`); no "
     "attention, no experts",
 }
@@ -137,7 +139,8 @@ def count_apart(tool: str, name: str, folder: Path | None) -> dict[str, Any]:
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
             return {"error": lines[-1], "process_seconds": seconds}
-        return json.loads(file.read_text(encoding="utf-8")) | {"process_seconds": seconds}
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return result | {"process_seconds": seconds}
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """How the time of a page grows with its views, its output tokens, and the number of pages: a plot and a table.
 
     python -m benchmarks.growth
+    python -m benchmarks.growth --rewrite  # draws and writes anew what growth.json holds
 
 Writes reports/benchmarks/growth.json, growth.svg and, with what `speed` found, README.md there. The points of a line
 are timed in turns, round by round. Needs matplotlib (the extra `plot`).
@@ -9,6 +10,7 @@ are timed in turns, round by round. Needs matplotlib (the extra `plot`).
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -124,6 +126,8 @@ def draw(document: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _panel(axes: Axes, line: Mapping[str, Any], colour: str, *, shared_cost: bool) -> None:
     """A line of points; from 0 where it is flat, on two logarithmic axes where it grows."""
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     values, milliseconds = zip(*((point["value"], 1e3 * point["seconds"]) for point in line["points"]), strict=True)
     axes.plot(values, milliseconds, marker="o", markersize=4, color=colour)
     axes.set_xlabel(line["axis"])
@@ -133,15 +137,23 @@ def _panel(axes: Axes, line: Mapping[str, Any], colour: str, *, shared_cost: boo
     if shared_cost:
         axes.set_ylim(0, 1.5 * max(milliseconds))
     else:
-        axes.set_yscale("log")
+        axes.set_yscale("log", subs=())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def main() -> int:
     """The program; its exit status."""
-    measured = {name: {"axis": line.axis, "log": line.log, "points": measure(line)} for name, line in lines().items()}
-    document = circumstances() | {"rounds": ROUNDS, "lines": measured}
-    write_whole(FOLDER / "growth.json", json.dumps(document, indent=2) + "\n")
-    for name, content in draw(document).items():
+    parser = ArgumentParser(description="How the time of a page grows.")
+    parser.add_argument("--rewrite", action="store_true", help="measure nothing: draw growth.json")
+    file = FOLDER / "growth.json"
+    if not parser.parse_args().rewrite:
+        measured = {
+            name: {"axis": line.axis, "log": line.log, "points": measure(line)} for name, line in lines().items()
+        }
+        document = circumstances() | {"rounds": ROUNDS, "lines": measured}
+        write_whole(file, json.dumps(document, indent=2) + "\n")
+    for name, content in draw(json.loads(file.read_text(encoding="utf-8"))).items():
         write_whole(FOLDER / name, content)
     write_summary()
     return 0

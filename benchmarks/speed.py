@@ -72,8 +72,7 @@ def against_modules(measuring: bool) -> Ratio:
     from transformers.cache_utils import DynamicCache
 
     from modelmeter.reference.fused_attention import FusedAttention
-    from modelmeter.reference.page import PageGeometry, PageReference
-    from modelmeter.reference.whole_model import values_unchecked
+    from modelmeter.reference.page import PageGeometry, PageReference, values_unchecked
 
     reference = PageReference()
     inputs = reference.inputs(PageGeometry(global_side=1024, crop_side=640, columns=2, rows=3))

@@ -66,6 +66,17 @@ def test_a_known_reason_stands_where_no_parts_explain_a_count() -> None:
     assert missed(row(3, tool="torchinfo"), PARTS) == compare_tools.REASONS["torchinfo"]
 
 
+@pytest.mark.parametrize("name", ["vision_1x1024", "vision_6x640"])
+def test_the_reason_given_for_fvcore_explains_its_count_but_for_the_rounding(name: str) -> None:
+    parts = DOCUMENT["exact"][name]["parts"]
+    (fvcore,) = (each for each in DOCUMENT["rows"] if (each["pass"], each["tool"]) == (name, "fvcore"))
+    assert missed(fvcore, parts) == compare_tools.REASONS["fvcore"]
+    assert fvcore["extras"].keys() == {"layer_norm"}
+    products = fvcore["flops"] - fvcore["extras"]["layer_norm"]
+    exact = compare_tools.exact_flops(parts) - parts["SAM attention"] - parts["CLIP attention"]
+    assert 0 < abs(products - exact) < parts["relative positions"] / 1000
+
+
 def test_what_a_tool_says_it_left_out() -> None:
     assert said(row(1, left_out={"aten._grouped_mm": 22, "aten.mul": 3})) == "`aten._grouped_mm`, among 2 operators"
     assert said(row(1, left_out={"aten.mul": 3})) == said(row(1)) == "no"
