@@ -31,10 +31,12 @@ NAMES = [each.__name__ for each in layer_classes()]
 
 def program(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["run_verify_layers", f"hydra.run.dir={folder / 'run'}", *arguments])
-    with pytest.raises(SystemExit) as ended:
+    try:
         run_verify_layers.main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
+    except SystemExit as ended:
+        assert isinstance(ended.code, int)
+        return ended.code
+    return 0
 
 
 def result_in(folder: Path) -> Any:
