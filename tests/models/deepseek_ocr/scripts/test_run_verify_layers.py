@@ -58,7 +58,8 @@ def test_an_excuse_is_a_class_without_operators() -> None:
         assert (each.forward is BaseLayer.forward) == (each.__name__ in EXCUSED)
 
 
-SLOW = {("published", "DeepseekV2Model"), ("published", "TextStage")}  # in test_published_execution
+#: compared by test_published_execution and by test_run_verify_end2end
+SLOW = {("published", "DeepseekV2Model"), *((execution, "TextStage") for execution in EXECUTIONS)}
 LINES = {(execution, name) for execution in EXECUTIONS for name in NAMES if name not in excuses(execution)} - SLOW
 
 
