@@ -346,6 +346,8 @@ def _states(args: Sequence[Any]) -> Iterator[State]:
 
 
 def _tape_of(args: Sequence[Any]) -> Tape:
+    if args and type(args[0]) is ShapeTensor:
+        return args[0].storage.tape
     for tensor in _flat(args):
         return tensor.storage.tape
     raise ModelMeterError("a layer was called without a shape-tensor: make one with Tape().input(shape, dtype).")
@@ -444,22 +446,24 @@ def _note_call(tape: Tape, name: str, walk: Walk, start_bytes: int, start_reside
 def _repeat(tape: Tape, name: str, remembered: _Remembered, args: Sequence[Any]) -> Any:
     """Take a remembered call as made: its entry, its peak, and fresh tensors for what it returned."""
     _note_call(tape, name, remembered.walk, tape.live_bytes, tape.live_bytes + tape.given_bytes)
-    arguments = list(_flat(args))
+    arguments: list[ShapeTensor] = []
     storages: dict[int, Storage] = {}
     results = []
-    for output in remembered.outputs:
-        if output.argument is not None:
-            storage = arguments[output.argument].storage
+    for argument, number, nbytes, kind, shape, strides, dtype, offset in remembered.outputs:
+        if argument is None:
+            storage = storages.get(number)
+            if storage is None:
+                storage = storages[number] = Storage(tape, nbytes, kind)
         else:
-            if output.storage not in storages:
-                storages[output.storage] = Storage(tape, output.storage_bytes, output.kind)
-            storage = storages[output.storage]
-        start = 0 if output.argument is None else arguments[output.argument].offset
-        results.append(ShapeTensor(storage, output.shape, output.strides, output.dtype, start + output.offset))
-    start = sum(remembered.returned)
-    for state, count in zip(_states(args), remembered.state_items, strict=True):
-        state.items = results[start : start + count]
-        start += count
+            arguments = arguments or list(_flat(args))
+            storage = arguments[argument].storage
+            offset += arguments[argument].offset
+        results.append(ShapeTensor(storage, shape, strides, dtype, offset))
+    if remembered.state_items:
+        start = sum(remembered.returned)
+        for state, count in zip(_states(args), remembered.state_items, strict=True):
+            state.items = results[start : start + count]
+            start += count
     if not remembered.returns_tuple:
         return results[0]
     tensors = iter(results)

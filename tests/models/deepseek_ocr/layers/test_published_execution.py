@@ -9,12 +9,9 @@ from torch import nn
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
-from modelmeter.reference.flops import measure_flops
-from modelmeter.reference.fused_attention import FusedAttention
-from modelmeter.reference.memory import LiveSet
+from modelmeter.reference.measurement import measure
 from modelmeter.reference.modules import ARCHITECTURE, DTYPES, on_meta
 from modelmeter.reference.replica import CausalModel, Clip, ReplicaCache, Sam
-from modelmeter.reference.traffic import TrafficMeter
 from modelmeter.shape_tensor import Walk
 
 SMALL = {"num_hidden_layers": 4, "num_key_value_heads": 5, "n_routed_experts": 16, "num_experts_per_tok": 3}
@@ -45,24 +42,13 @@ def of_walk(walk: Walk, given_bytes: int = 0) -> Figures:
 
 
 def measured(module: nn.Module, *args: Any, cache_of: Any = lambda: None) -> Figures:
-    """`cache_of` makes the cache that goes last in each of the passes."""
-
-    def call(held: Any) -> None:
-        module(*args, *(() if held is None else (held,)))
-
+    """`cache_of` makes the cache that goes last, if any."""
     held = cache_of()
-    flops = measure_flops(module, lambda: call(held)).total
-    held = cache_of()
-    with torch.no_grad(), FusedAttention(), LiveSet(module) as live:
-        call(held)
-    held = cache_of()
-    with torch.no_grad(), FusedAttention(), LiveSet(module, given=held.tensors if held else ()) as resident:
-        call(held)
-    held = cache_of()
-    with torch.no_grad(), FusedAttention(), TrafficMeter(module) as traffic:
-        call(held)
-    rows = [(row.operator, row.traffic.read_bytes, row.traffic.written_bytes) for row in traffic.operators]
-    return Figures(flops, live.peak_bytes, live.peak_operator, resident.peak_bytes, rows)
+    last = () if held is None else (held,)
+    found = measure(module, lambda: module(*args, *last), cached=lambda: [] if held is None else held.tensors)
+    rows = [(row.operator, row.traffic.read_bytes, row.traffic.written_bytes) for row in found.operator_traffic]
+    peaks = (found.activation_peak_bytes, found.peak_operator, found.resident_peak_bytes)
+    return Figures(found.flops, *peaks, rows)
 
 
 def empty(dtype: str, *shape: int) -> torch.Tensor:
