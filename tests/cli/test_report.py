@@ -57,7 +57,6 @@ def test_a_pdf_and_a_device_of_ones_own(capsys: Capture, tmp_path: Path, write_p
 
 
 def test_a_corpus_is_its_pages(capsys: Capture, tmp_path: Path, write_pdf: WritePdf) -> None:
-    pytest.importorskip("pyarrow")
     (tmp_path / "scans").mkdir()
     write_pdf("/MediaBox [0 0 300 110]", name="scans/one.pdf")  # 600 x 220 pixels
     (tmp_path / "sizes.csv").write_text("width,height\n600,220\n1275,1650\n600,220\n")
@@ -77,7 +76,6 @@ def test_a_corpus_is_its_pages(capsys: Capture, tmp_path: Path, write_pdf: Write
 
 
 def test_a_corpus_with_a_bad_page_is_refused(capsys: Capture, tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     (tmp_path / "sizes.csv").write_text("width,height\n600,220\n600,0\n")
     assert main(["report", "sizes.csv"]) == 2
     captured = capsys.readouterr()

@@ -100,7 +100,6 @@ class BaseLayer:
         self.attention = attention
         self.dtype = dtype
         self.common: Common = {"execution": execution, "attention": attention, "dtype": dtype}
-        self._names: dict[int, str] = {}
         self._walks: OrderedDict[object, _Remembered] = OrderedDict()
         self._bound: tuple[Given, ...] = ()
 

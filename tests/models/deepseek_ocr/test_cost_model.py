@@ -255,6 +255,20 @@ def test_unknown_parts_are_refused() -> None:
         load_cost_model().part_peak("vit_modle", batch_size=1, img_size=640)
 
 
+@pytest.mark.parametrize("size", [{}, {"seq_len": 0}, {"seq_len": True}, {"seq_len": 5, "batch_size": 2}])
+def test_a_decoder_part_wants_its_length(size: dict[str, int]) -> None:
+    with pytest.raises(ModelMeterError, match=r"decoder_prefill got .* give seq_len"):
+        load_cost_model().part_peak("decoder_prefill", **size)
+
+
+@pytest.mark.parametrize("output_tokens", [True, -1, 1.0, [3], "3"])
+def test_output_tokens_that_are_no_number_are_refused(output_tokens: Any) -> None:
+    model = load_cost_model()
+    model.page(1275, 1650, 1)
+    with pytest.raises(ModelMeterError, match=r"output_tokens=.* is no number of tokens"):
+        model.page(1275, 1650, output_tokens)
+
+
 def walk(**figures: int) -> Walk:
     names = dict.fromkeys(Walk._fields, 0) | {"entries": (), "peak_path": "a", "peak_operator": "b"}
     return Walk(**(names | figures))  # type: ignore[arg-type]

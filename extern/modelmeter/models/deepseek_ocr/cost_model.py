@@ -129,7 +129,7 @@ class CostModel:
         self._visions: dict[ViewLayout, StageCost] = {}
         self._prefills: dict[tuple[int, ViewLayout | None], StageCost] = {}
         self._steps: OrderedDict[int, StageCost] = OrderedDict()
-        self._pages: dict[tuple[tuple[int, int, int], int], PageCost] = {}
+        self._pages: OrderedDict[tuple[tuple[int, int, int], int], PageCost] = OrderedDict()
         self._line: tuple[int, StageCost, dict[str, int]] | None = None
         self.experts_hit(1)
 
@@ -221,11 +221,12 @@ class CostModel:
 
     def layout_cost(self, layout: tuple[int, int, int], output_tokens: int = 0) -> PageCost:
         """The cost of any page that is cut into `layout`, a `ViewLayout` or its fields: nothing else of it matters."""
+        check_count("page", "output_tokens", output_tokens)
         page = self._pages.get((layout, output_tokens))
-        if page is None or type(output_tokens) is not int:
+        if page is None:
             page = self._pages[layout, output_tokens] = self._page(ViewLayout(*layout), output_tokens)
             if len(self._pages) > PAGES_KEPT:
-                self._pages.pop(next(iter(self._pages)), None)
+                self._pages.popitem(last=False)
         return page
 
     def _page(self, layout: ViewLayout, output_tokens: int) -> PageCost:
@@ -350,7 +351,7 @@ class CostModel:
         other = copy(self)
         other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
         other._visions, other._prefills, other._steps, other._line = {}, {}, OrderedDict(), None
-        other._pages = {}
+        other._pages = OrderedDict()
         return other
 
     def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0) -> Walk:
@@ -450,10 +451,13 @@ class CostModel:
     def part_peak(self, name: str, **size: int) -> int:
         """Activation peak of a part alone, bytes; decoder_prefill (seq_len): the decoder, no embedding and no head."""
         if name == "decoder_prefill":
-            seq_len = size.pop("seq_len")
-            check_count("part_peak", "seq_len", seq_len)
-            walk = self.model.decoder_walk(self.config.runtime.batch_size, seq_len, self.experts_hit(seq_len))
-            return walk.peak_bytes
+            seq_len, batch = size.get("seq_len", 0), self.batch_size
+            if set(size) != {"seq_len"} or isinstance(seq_len, bool) or not isinstance(seq_len, int) or seq_len < 1:
+                given = ", ".join(f"{name}={value!r}" for name, value in size.items()) or "nothing"
+                raise ModelMeterError(
+                    f"part_peak: decoder_prefill got {given}; give seq_len, a positive whole number of tokens, alone."
+                )
+            return self.model.decoder_walk(batch, seq_len, self.experts_hit(batch * seq_len)).peak_bytes
         return self.part(name, **size).forward_memory_activation()
 
 
