@@ -16,7 +16,6 @@ To add a pointwise operator: one line in `FLOPS_PER_ELEMENT` and one function th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from math import prod
 from types import MappingProxyType
 from typing import Final
@@ -35,6 +34,7 @@ from modelmeter.shape_tensor import (
     contiguous_strides,
     view_strides,
 )
+from modelmeter.sizes import cached
 from modelmeter.units import ITEMSIZE, ceil_div
 
 #: CUDA-core FLOPs of one element. Conventions, each with its reason; 0 means that data is only moved or converted.
@@ -109,13 +109,13 @@ class Parameter:
 def _read(inputs: Sequence[ShapeTensor]) -> tuple[int, int, int]:
     """Distinct bytes that the inputs address: in all, of weights, of the KV cache."""
     total = weight = kv = 0
-    seen: set[tuple[int, int, Shape, Shape]] = set()
+    seen: list[tuple[int, int, Shape, Shape]] = []
     for tensor in inputs:
         storage = tensor.storage
         view = (id(storage), tensor.offset, tensor.shape, tensor.strides)
         if view in seen:
             continue
-        seen.add(view)
+        seen.append(view)
         nbytes = tensor.addressed_bytes
         total += nbytes
         if storage.kind == WEIGHT:
@@ -177,7 +177,7 @@ def _record(
 # -- strides of a pointwise result ----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=8192)
+@cached
 def broadcast_shape(shapes: tuple[Shape, ...]) -> Shape:
     """The common shape of several operands."""
     result: list[int] = [1] * max(len(shape) for shape in shapes)
@@ -202,7 +202,7 @@ def _dense(shape: Shape, strides: Shape) -> bool:
     return True
 
 
-@lru_cache(maxsize=8192)
+@cached
 def pointwise_strides(operands: tuple[tuple[Shape, Shape], ...]) -> Shape:
     """Strides that PyTorch gives the result of a pointwise operator over operands of these (shape, strides).
 

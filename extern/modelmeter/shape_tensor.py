@@ -11,11 +11,11 @@ A tensor's storage knows its tape: there is no global state, and two walks may i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from math import prod
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.sizes import Highest, Variables, cached
 from modelmeter.units import ITEMSIZE
 
 Shape = tuple[int, ...]
@@ -27,7 +27,7 @@ KV: Final = "kv"
 HOST: Final = "host"  # index tensors that the code makes in host memory: traffic, but no memory of the device
 
 
-@lru_cache(maxsize=8192)
+@cached
 def contiguous_strides(shape: Shape) -> Shape:
     """Strides, in elements, of a row-major tensor (a dimension of size 0 counts as 1, as in PyTorch)."""
     strides = [1] * len(shape)
@@ -36,7 +36,7 @@ def contiguous_strides(shape: Shape) -> Shape:
     return tuple(strides)
 
 
-@lru_cache(maxsize=8192)
+@cached
 def is_contiguous(shape: Shape, strides: Shape) -> bool:
     """Whether the elements lie in row-major order without gaps; the stride of a dimension of size 1 is free."""
     expected = 1
@@ -49,7 +49,7 @@ def is_contiguous(shape: Shape, strides: Shape) -> bool:
     return True
 
 
-@lru_cache(maxsize=8192)
+@cached
 def view_strides(shape: Shape, strides: Shape, new_shape: Shape) -> Shape | None:
     """Strides with which `new_shape` is a view of the tensor, or None where PyTorch must copy.
 
@@ -263,7 +263,11 @@ class OperatorRecord(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """One call of a layer, written down: what it did, and what it leaves behind."""
+    """One call of a layer, written down: what it did, and what it leaves behind.
+
+    Of a walk over variables the figures are sizes, the peaks are `Highest`, labelled by path and operator, and there
+    are no entries.
+    """
 
     entries: tuple[OperatorRecord | Call, ...]
     tensor_core_flops: int
@@ -300,10 +304,26 @@ def join_path(outer: str, inner: str) -> str:
     return f"{outer}.{inner}" if outer and inner else outer or inner
 
 
+class _Outer(NamedTuple):
+    """Where a tape stood when a call began."""
+
+    entries: list[OperatorRecord | Call]
+    path: str
+    base_bytes: int
+    resident_base_bytes: int
+    peak_bytes: int
+    resident_peak_bytes: int
+    peak_path: str
+    peak_operator: str
+    highest: Highest
+    highest_resident: Highest | None
+
+
 class Tape:
     """Notes of one walk: the records, and the live set with its peak.
 
     tracing: also who is alive at the resident peak (`at_peak`); every call is walked then, none is repeated.
+    variables: those that the sizes of its tensors may be of.
     """
 
     __slots__ = (
@@ -312,6 +332,8 @@ class Tape:
         "base_bytes",
         "entries",
         "given_bytes",
+        "highest",
+        "highest_resident",
         "live_bytes",
         "path",
         "peak_bytes",
@@ -319,9 +341,10 @@ class Tape:
         "peak_path",
         "resident_base_bytes",
         "resident_peak_bytes",
+        "variables",
     )
 
-    def __init__(self, *, tracing: bool = False) -> None:
+    def __init__(self, *, tracing: bool = False, variables: Variables | None = None) -> None:
         self.alive: dict[int, Holding] | None = {} if tracing else None
         self.at_peak: tuple[Holding, ...] = ()
         self.entries: list[OperatorRecord | Call] = []
@@ -334,6 +357,105 @@ class Tape:
         self.resident_peak_bytes = 0
         self.peak_path = ""
         self.peak_operator = ""
+        self.variables = variables
+        # over variables the peaks are these instead, over the bases
+        self.highest = Highest([])
+        self.highest_resident: Highest | None = None  # as `highest`, unless the walk is given a cache
+
+    # -- a call within the walk -------------------------------------------------------------------------------------
+
+    def begin(self) -> _Outer:
+        """Start the notes of a call; what is returned is for `end`."""
+        outer = _Outer(
+            self.entries,
+            self.path,
+            self.base_bytes,
+            self.resident_base_bytes,
+            self.peak_bytes,
+            self.resident_peak_bytes,
+            self.peak_path,
+            self.peak_operator,
+            self.highest,
+            self.highest_resident,
+        )
+        self.entries = []
+        self.path = self.peak_path = self.peak_operator = ""
+        self.base_bytes = self.peak_bytes = self.live_bytes
+        self.resident_base_bytes = self.resident_peak_bytes = self.live_bytes + self.given_bytes
+        if self.variables is not None:
+            self.highest = Highest([(0, ("", ""))])
+            self.highest_resident = self.highest_resident and Highest([(0, ("", ""))])
+        return outer
+
+    def walk(self) -> Walk:
+        """What was noted since `begin`."""
+        tensor = cuda = read = written = weight = kv = count = 0
+        for entry in self.entries:
+            part = entry.walk if isinstance(entry, Call) else entry
+            tensor += part.tensor_core_flops
+            cuda += part.cuda_core_flops
+            read += part.bytes_read
+            written += part.bytes_written
+            weight += part.weight_bytes
+            kv += part.kv_bytes
+            count += part.operator_count if isinstance(part, Walk) else 1
+        peak: Any = self.peak_bytes - self.base_bytes
+        resident_peak: Any = self.resident_peak_bytes - self.resident_base_bytes
+        entries = tuple(self.entries)
+        if self.variables is not None:
+            peak, resident_peak, entries = self.highest, self.highest_resident or self.highest, ()
+        return Walk(
+            entries,
+            tensor,
+            cuda,
+            read,
+            written,
+            weight,
+            kv,
+            peak,
+            resident_peak,
+            self.peak_path,
+            self.peak_operator,
+            count,
+        )
+
+    def end(self, outer: _Outer) -> None:
+        """Go back to where `begin` was."""
+        (
+            self.entries,
+            self.path,
+            self.base_bytes,
+            self.resident_base_bytes,
+            self.peak_bytes,
+            self.resident_peak_bytes,
+            self.peak_path,
+            self.peak_operator,
+            self.highest,
+            self.highest_resident,
+        ) = outer
+
+    def note(self, name: str, walk: Walk, start_bytes: int, start_resident_bytes: int) -> None:
+        """Write a walk down as one entry; its peak stands on what was live when it began."""
+        path = join_path(self.path, name)
+        self.entries.append(Call(path, walk, start_bytes - self.base_bytes))
+        if self.variables is None:
+            self.reach(
+                start_bytes + walk.peak_bytes,
+                start_resident_bytes + walk.resident_peak_bytes,
+                join_path(path, walk.peak_path),
+                walk.peak_operator,
+            )
+            return
+        above, resident_above = start_bytes - self.base_bytes, start_resident_bytes - self.resident_base_bytes
+        peak: Any = walk.peak_bytes
+        for size, (inner, operator) in peak.candidates:
+            self.highest.reach(above + size, (join_path(path, inner), operator))
+        if self.highest_resident is not None:
+            resident_peak: Any = walk.resident_peak_bytes
+            for size, label in resident_peak.candidates:
+                self.highest_resident.reach(resident_above + size, label)
+
+    # -- tensors ----------------------------------------------------------------------------------------------------
 
     def input(self, shape: Shape, dtype: str, strides: Shape | None = None) -> ShapeTensor:
         """A tensor that the walk is given: its memory belongs to somebody else."""
@@ -342,6 +464,7 @@ class Tape:
 
     def given(self, shape: Shape, dtype: str) -> ShapeTensor:
         """A tensor of the KV cache that the walk is given: resident until its owner drops it."""
+        self.highest_resident = self.highest_resident or Highest([])
         storage = Storage(self, prod(shape) * ITEMSIZE[dtype], KV, external=True)
         storage.given = True
         self.given_bytes += storage.nbytes
@@ -364,6 +487,11 @@ class Tape:
 
     def reach(self, live_bytes: int, resident_bytes: int, path: str, operator: str) -> None:
         """Note a live set; the first operator to reach the peak keeps its name."""
+        if self.variables is not None:
+            self.highest.reach(live_bytes - self.base_bytes, (path, operator))
+            if self.highest_resident is not None:
+                self.highest_resident.reach(resident_bytes - self.resident_base_bytes, ("", ""))
+            return
         if live_bytes > self.peak_bytes:
             self.peak_bytes = live_bytes
             self.peak_path = path

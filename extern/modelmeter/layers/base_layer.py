@@ -17,6 +17,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.layers.execution import check_attention, execution_named
 from modelmeter.operators import Parameter
 from modelmeter.shape_tensor import KV, Call, OperatorRecord, Shape, ShapeTensor, Storage, Tape, Walk, join_path
+from modelmeter.sizes import Condition, Variables, frozen, rebased
 from modelmeter.units import check_model_dtype
 
 #: walks kept by one layer; the least recently used is forgotten
@@ -83,6 +84,8 @@ class _Remembered(NamedTuple):
     returned: tuple[bool, ...]  # of each value returned, whether it is a tensor; else it is None
     returns_tuple: bool
     state_items: tuple[int, ...]
+    variables: Variables | None  # those that its sizes are of
+    conditions: tuple[Condition, ...]  # under which it is what the call does
 
 
 class BaseLayer:
@@ -100,7 +103,7 @@ class BaseLayer:
         self.attention = attention
         self.dtype = dtype
         self.common: Common = {"execution": execution, "attention": attention, "dtype": dtype}
-        self._walks: OrderedDict[object, _Remembered] = OrderedDict()
+        self._walks: OrderedDict[object, tuple[_Remembered, ...]] = OrderedDict()
         self._bound: tuple[Given, ...] = ()
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -146,64 +149,94 @@ class BaseLayer:
         tape = _tape_of(args)
         if tape.alive is not None:
             return self._call_as(tape, name, *args)
+        variables = tape.variables
         key = _geometry(args)
-        remembered = self._walks.get(key)
-        if remembered is not None:
-            try:
-                self._walks.move_to_end(key)
-            except KeyError:  # forgotten meanwhile, by another thread
-                pass
-            return _repeat(tape, name, remembered, args)
-        outer = (
-            tape.entries,
-            tape.path,
-            tape.base_bytes,
-            tape.peak_bytes,
-            tape.resident_peak_bytes,
-            tape.peak_path,
-            tape.peak_operator,
-            tape.resident_base_bytes,
-        )
+        if variables is not None:
+            key = ("over variables", frozen(key))
+        for remembered in self._walks.get(key, ()):
+            if variables is remembered.variables or (variables and variables.hold(remembered.conditions)):
+                return self._repeat(tape, name, key, remembered, args)
         # weakly: what a state held may die during the call, and another storage take its address
         arguments = [(weakref.ref(tensor.storage), tensor.offset) for tensor in _flat(args)]
         start_bytes = tape.live_bytes
         start_resident_bytes = tape.live_bytes + tape.given_bytes
-        tape.entries = []
-        tape.path = ""
-        tape.base_bytes = start_bytes
-        tape.resident_base_bytes = start_resident_bytes
-        tape.peak_bytes = start_bytes
-        tape.resident_peak_bytes = start_resident_bytes
-        tape.peak_path = tape.peak_operator = ""
+        outer = tape.begin()
+        outer_conditions = variables.collect() if variables else {}
         try:
             result = self.forward(*args)
-            walk = _walk_of(tape)
+            walk = tape.walk()
         finally:
-            (
-                tape.entries,
-                tape.path,
-                tape.base_bytes,
-                tape.peak_bytes,
-                tape.resident_peak_bytes,
-                tape.peak_path,
-                tape.peak_operator,
-                tape.resident_base_bytes,
-            ) = outer
+            tape.end(outer)
+            conditions = variables.collected(outer_conditions) if variables else ()
         states = list(_states(args))
         returned = result if isinstance(result, tuple) else (result,)
         left = [*_flat(returned), *_flat(states)]
-        self._walks[key] = _Remembered(
+        remembered = _Remembered(
             walk,
             _describe(left, arguments),
             tuple([value is not None for value in returned]),
             isinstance(result, tuple),
             tuple(len(state.items) for state in states),
+            variables,
+            conditions,
         )
         del states, returned, left
+        self._remember(key, remembered)
+        tape.note(name, walk, start_bytes, start_resident_bytes)
+        return result
+
+    def _remember(self, key: object, remembered: _Remembered, instead: _Remembered | None = None) -> None:
+        """Keep a walk, `instead` of one that says the same, and forget the oldest where there are too many."""
+        others = self._walks.pop(key, ())
+        self._walks[key] = (remembered, *[each for each in others[: WALKS_KEPT - 1] if each is not instead])
         if len(self._walks) > WALKS_KEPT:
             self._walks.popitem(last=False)
-        _note_call(tape, name, walk, start_bytes, start_resident_bytes)
-        return result
+
+    def _at(self, variables: Variables, key: object, remembered: _Remembered) -> _Remembered:
+        """The same polynomials at other values, kept instead."""
+        moved = remembered._replace(
+            walk=rebased(remembered.walk, variables),
+            outputs=rebased(remembered.outputs, variables),
+            variables=variables,
+        )
+        self._remember(key, moved, remembered)
+        return moved
+
+    def _repeat(self, tape: Tape, name: str, key: object, remembered: _Remembered, args: Sequence[Any]) -> Any:
+        """Take a remembered call as made: its entry, its peak, and fresh tensors for what it returned."""
+        variables = tape.variables
+        if variables is None:
+            try:
+                self._walks.move_to_end(key)
+            except KeyError:  # forgotten meanwhile, by another thread
+                pass
+        else:
+            if remembered.variables is not variables:
+                remembered = self._at(variables, key, remembered)
+            variables.conditions |= dict.fromkeys(remembered.conditions)
+        tape.note(name, remembered.walk, tape.live_bytes, tape.live_bytes + tape.given_bytes)
+        arguments: list[ShapeTensor] = []
+        storages: dict[int, Storage] = {}
+        results = []
+        for argument, number, nbytes, kind, shape, strides, dtype, offset in remembered.outputs:
+            if argument is None:
+                storage = storages.get(number)
+                if storage is None:
+                    storage = storages[number] = Storage(tape, nbytes, kind)
+            else:
+                arguments = arguments or list(_flat(args))
+                storage = arguments[argument].storage
+                offset += arguments[argument].offset
+            results.append(ShapeTensor(storage, shape, strides, dtype, offset))
+        if remembered.state_items:
+            start = sum(remembered.returned)
+            for state, count in zip(_states(args), remembered.state_items, strict=True):
+                state.items = results[start : start + count]
+                start += count
+        if not remembered.returns_tuple:
+            return results[0]
+        tensors = iter(results)
+        return tuple([next(tensors) if present else None for present in remembered.returned])
 
     def bind(self, *inputs: Given) -> BaseLayer:
         """Set the inputs that the figures are for, where the layer's own arguments do not give them."""
@@ -234,7 +267,7 @@ class BaseLayer:
     def output_shapes(self, *inputs: Given) -> tuple[Shape, ...]:
         """Shapes of what `forward` returns."""
         self.walk(*inputs)
-        return tuple(output.shape for output in next(reversed(self._walks.values())).outputs)
+        return tuple(output.shape for output in next(reversed(self._walks.values()))[0].outputs)
 
     # -- the figures: each stated once, here -------------------------------------------------------------------------
 
@@ -385,34 +418,6 @@ def _geometry(args: Sequence[Any]) -> object:
     return tuple(key)
 
 
-def _walk_of(tape: Tape) -> Walk:
-    """Sum up what the tape noted since `base_bytes`."""
-    tensor = cuda = read = written = weight = kv = count = 0
-    for entry in tape.entries:
-        part = entry.walk if isinstance(entry, Call) else entry
-        tensor += part.tensor_core_flops
-        cuda += part.cuda_core_flops
-        read += part.bytes_read
-        written += part.bytes_written
-        weight += part.weight_bytes
-        kv += part.kv_bytes
-        count += part.operator_count if isinstance(part, Walk) else 1
-    return Walk(
-        tuple(tape.entries),
-        tensor,
-        cuda,
-        read,
-        written,
-        weight,
-        kv,
-        tape.peak_bytes - tape.base_bytes,
-        tape.resident_peak_bytes - tape.resident_base_bytes,
-        tape.peak_path,
-        tape.peak_operator,
-        count,
-    )
-
-
 def _describe(
     tensors: Sequence[ShapeTensor], arguments: Sequence[tuple[weakref.ref[Storage], int]]
 ) -> tuple[_Output, ...]:
@@ -428,42 +433,3 @@ def _describe(
         geometry = (tensor.shape, tensor.strides, tensor.dtype, tensor.offset - start)
         outputs.append(_Output(argument, number, storage.nbytes, storage.kind, *geometry))
     return tuple(outputs)
-
-
-def _note_call(tape: Tape, name: str, walk: Walk, start_bytes: int, start_resident_bytes: int) -> None:
-    """Write a walk on the tape as one entry; its peak stands on what was live when it began."""
-    path = join_path(tape.path, name)
-    tape.entries.append(Call(path, walk, start_bytes - tape.base_bytes))
-    tape.reach(
-        start_bytes + walk.peak_bytes,
-        start_resident_bytes + walk.resident_peak_bytes,
-        join_path(path, walk.peak_path),
-        walk.peak_operator,
-    )
-
-
-def _repeat(tape: Tape, name: str, remembered: _Remembered, args: Sequence[Any]) -> Any:
-    """Take a remembered call as made: its entry, its peak, and fresh tensors for what it returned."""
-    _note_call(tape, name, remembered.walk, tape.live_bytes, tape.live_bytes + tape.given_bytes)
-    arguments: list[ShapeTensor] = []
-    storages: dict[int, Storage] = {}
-    results = []
-    for argument, number, nbytes, kind, shape, strides, dtype, offset in remembered.outputs:
-        if argument is None:
-            storage = storages.get(number)
-            if storage is None:
-                storage = storages[number] = Storage(tape, nbytes, kind)
-        else:
-            arguments = arguments or list(_flat(args))
-            storage = arguments[argument].storage
-            offset += arguments[argument].offset
-        results.append(ShapeTensor(storage, shape, strides, dtype, offset))
-    if remembered.state_items:
-        start = sum(remembered.returned)
-        for state, count in zip(_states(args), remembered.state_items, strict=True):
-            state.items = results[start : start + count]
-            start += count
-    if not remembered.returns_tuple:
-        return results[0]
-    tensors = iter(results)
-    return tuple([next(tensors) if present else None for present in remembered.returned])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -13,6 +14,7 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
+from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
@@ -34,9 +36,11 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     compute_view_layout,
     compute_view_layouts,
     compute_vision_tokens,
+    layout_kinds,
 )
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Holding, Tape, Walk
+from modelmeter.sizes import Variables
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -45,9 +49,6 @@ PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_pref
 
 #: pages, by layout and output tokens, remembered by one cost model
 PAGES_KEPT: Final = 4096
-
-#: decode steps remembered by one cost model: more than the published decoder has positions
-STEPS_KEPT: Final = 10_000
 
 #: side of the published Hugging Face code's tiles, pixels
 PUBLISHED_TILE: Final = 640
@@ -126,11 +127,8 @@ class CostModel:
         self.prompt_tokens = self._prompt_tokens()
         self._weight_bytes = self.model.forward_memory_weight()
         self._vision_weight_bytes = self.model.vision_weight_bytes()
-        self._visions: dict[ViewLayout, StageCost] = {}
-        self._prefills: dict[tuple[int, ViewLayout | None], StageCost] = {}
-        self._steps: OrderedDict[int, StageCost] = OrderedDict()
+        self._laws = Laws()
         self._pages: OrderedDict[tuple[tuple[int, int, int], int], PageCost] = OrderedDict()
-        self._line: tuple[int, StageCost, dict[str, int]] | None = None
         self.experts_hit(1)
 
     def _head(self) -> str:
@@ -150,11 +148,11 @@ class CostModel:
         """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares."""
         declared, decoder = self.config.runtime.experts_hit, self.config.decoder
         experts, top_k = decoder.n_routed_experts, decoder.num_experts_per_tok
-        most = min(experts, top_k * tokens)
+        most = int(min(experts, top_k * tokens))  # where `tokens` varies: all experts, or as many as so few can hit
         if declared == "max":
             return most
         if declared == "uniform":
-            return experts * (1 - (1 - Fraction(top_k, experts)) ** tokens)
+            return experts * (1 - (1 - Fraction(top_k, experts)) ** int(tokens))
         if isinstance(declared, bool) or not isinstance(declared, int) or not top_k <= declared <= experts:
             raise ModelMeterError(
                 f"runtime: experts_hit={declared} is neither max nor uniform nor a number of experts from "
@@ -233,21 +231,27 @@ class CostModel:
         tokens = compute_vision_tokens(self.workload, layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, output_tokens)
-        vision = self._visions.get(layout)
-        if vision is None:
-            vision = self._visions[layout] = StageCost.of_walk(
-                self._vision_walk(layout), weight_bytes=self._vision_weight_bytes
-            )
-        prefill = self._prefill(seq_len, layout)
+        if not self._laws:
+            self._learn()
+        sizes = self._sizes(layout, seq_len=seq_len)
+        prefill = self._prefill(sizes, layout)
         return PageCost(
             seq_len=seq_len,
             layout=layout,
             tokens=tokens,
             vision_config=self.vision_config(layout),
-            vision=vision,
+            vision=self._vision(sizes, layout),
             prefill=prefill,
             decode=self._decode(prefill, seq_len, output_tokens),
         )
+
+    def _learn(self) -> None:
+        """Walk a layout of each kind, so that from the first page on a page of any layout is arithmetic."""
+        for layout in layout_kinds(self.workload):
+            with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
+                sizes = self._sizes(layout, seq_len=self.seq_len(layout))
+                self._prefill(sizes, layout)
+                self._vision(sizes, layout)
 
     def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
         """The cost of a prompt without an image: `prompt_tokens` positions, then `output_tokens` decode steps."""
@@ -255,7 +259,7 @@ class CostModel:
         self._check_context(prompt_tokens, output_tokens)
         if prompt_tokens == 0:
             raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
-        prefill = self._prefill(prompt_tokens, None)
+        prefill = self._prefill(self._sizes(None, seq_len=prompt_tokens), None)
         return TextCost(
             seq_len=prompt_tokens, prefill=prefill, decode=self._decode(prefill, prompt_tokens, output_tokens)
         )
@@ -274,14 +278,87 @@ class CostModel:
                 + (f"output_tokens may be up to {room}." if room >= 0 else "take a smaller mode or a shorter prompt.")
             )
 
-    def _prefill(self, seq_len: int, layout: ViewLayout | None) -> StageCost:
-        stage = self._prefills.get((seq_len, layout))
-        if stage is None:
-            walk, kv_bytes = self._prefill_walk(seq_len, layout)
-            stage = self._prefills[seq_len, layout] = StageCost.of_walk(
-                walk, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
+    # -- stages over variables: the sizes that differ from page to page ------------------------------------------------
+
+    def _sizes(self, layout: ViewLayout | None, **values: int) -> Variables:
+        """The sizes that vary: `values`, columns and rows where there are crops, pages where there are several."""
+        if layout is not None and layout.num_views_total > 1:
+            values |= {"columns": layout.w_crop, "rows": layout.h_crop}
+        if self.batch_size > 1:
+            values["pages"] = self.batch_size
+        return Variables(**values)
+
+    def _law(self, stage: str, sizes: Variables, layout: ViewLayout | None, walk: Callable[[], StageCost]) -> StageCost:
+        kind = (stage, tuple(sizes.values), layout is None)
+        return self._laws.cost(kind, sizes, walk)
+
+    def _vision(self, sizes: Variables, layout: ViewLayout) -> StageCost:
+        def walk() -> StageCost:
+            vision = self.model.vision_walk(*self._varying(sizes, layout), Tape(variables=sizes))
+            return StageCost.of_walk(vision, weight_bytes=self._vision_weight_bytes)
+
+        return self._law("vision", sizes, layout, walk)
+
+    def _prefill(self, sizes: Variables, layout: ViewLayout | None) -> StageCost:
+        def walk() -> StageCost:
+            pages, seq_len = self._varying_pages(sizes), sizes.size("seq_len")
+            vision, grid = (None, (1, 1)) if layout is None else self._varying(sizes, layout)
+            prefill, kv_bytes = self.model.prefill_walk(
+                pages, seq_len, vision, grid, self.experts_hit(pages * seq_len), self.head, Tape(variables=sizes)
             )
-        return stage
+            return StageCost.of_walk(
+                prefill, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
+            )
+
+        return self._law("prefill", sizes, layout, walk)
+
+    def step(self, context: int) -> StageCost:
+        """One decode step with `context` tokens before it."""
+        check_count("step", "context", context)
+        sizes = self._sizes(None, **({"context": context} if context else {}))
+
+        def walk() -> StageCost:
+            pages = self._varying_pages(sizes)
+            step, given_bytes, kv_bytes = self.model.decode_walk(
+                pages,
+                sizes.size("context") if context else 0,
+                self.experts_hit(pages),
+                self.head,
+                Tape(variables=sizes),
+            )
+            return StageCost.of_walk(
+                step,
+                weight_bytes=self._weight_bytes,
+                kv_bytes=kv_bytes,
+                kv_added_bytes=kv_bytes - given_bytes,
+                given_bytes=given_bytes,
+            )
+
+        return self._law("step", sizes, None, walk)
+
+    def _varying_pages(self, sizes: Variables) -> int:
+        return sizes.size("pages") if self.batch_size > 1 else 1
+
+    def _varying(self, sizes: Variables, layout: ViewLayout) -> tuple[VisionConfig, tuple[int, int]]:
+        """The branches of a layout and its grid, as far as they vary."""
+        vision, pages = self.vision_config(layout), self._varying_pages(sizes)
+        global_branch = replace(vision.global_branch, batch_size=pages)
+        if vision.crop_branch is None:
+            return replace(vision, global_branch=global_branch), (1, 1)
+        columns, rows = sizes.size("columns"), sizes.size("rows")
+        crop_branch = replace(vision.crop_branch, batch_size=pages * columns * rows)
+        return replace(vision, global_branch=global_branch, crop_branch=crop_branch), (columns, rows)
+
+    def _decode(self, prefill: StageCost, seq_len: int, steps: int) -> StageCost:
+        """`steps` steps after a prefill of `seq_len` tokens, in closed form: sums are affine in the context."""
+        if not steps:
+            return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
+        last = self.step(seq_len + steps - 1)
+        if steps == 1:
+            return last
+        return self.step(seq_len).summed(self.step(seq_len + 1), last, steps)
+
+    # -- walks of one page's stages, operator by operator ------------------------------------------------------------
 
     def _vision_walk(self, layout: ViewLayout) -> Walk:
         return self.model.vision_walk(self.vision_config(layout), (layout.w_crop, layout.h_crop))
@@ -296,45 +373,6 @@ class CostModel:
         batch = self.config.runtime.batch_size
         return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head)
 
-    def step(self, context: int) -> StageCost:
-        """One decode step with `context` tokens before it."""
-        stage = self._steps.get(context)
-        if stage is None:
-            walk, given_bytes, kv_bytes = self._step_walk(context)
-            stage = StageCost.of_walk(
-                walk,
-                weight_bytes=self._weight_bytes,
-                kv_bytes=kv_bytes,
-                kv_added_bytes=kv_bytes - given_bytes,
-                given_bytes=given_bytes,
-            )
-            self._steps[context] = stage
-            if len(self._steps) > STEPS_KEPT:
-                self._steps.popitem(last=False)
-        return stage
-
-    def _decode(self, prefill: StageCost, seq_len: int, steps: int) -> StageCost:
-        """`steps` steps after a prefill of `seq_len` tokens, in closed form: sums are affine in the context."""
-        if not steps:
-            return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
-        last = self.step(seq_len + steps - 1)
-        if steps == 1:
-            return last
-        growth = self._growth(seq_len, last, steps)
-        first = last.moved(growth, 1 - steps)
-        return first.summed(first.moved(growth, 1), last, steps)
-
-    def _growth(self, seq_len: int, last: StageCost, steps: int) -> dict[str, int]:
-        """How the sums of a step grow with its context, from two steps walked before, if `last` lies on their line."""
-        if self._line is not None:
-            context, cost, growth = self._line
-            if cost.growth(last) == {name: growth[name] * (seq_len + steps - 1 - context) for name in growth}:
-                return growth
-        cost = self.step(seq_len)
-        growth = cost.growth(self.step(seq_len + 1))
-        self._line = (seq_len, cost, growth)
-        return growth
-
     @property
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
@@ -346,11 +384,10 @@ class CostModel:
         return self.config.runtime.reserve_bytes
 
     def batched(self, pages: int) -> CostModel:
-        """This model with `runtime.batch_size=pages`; the layers, and the walks that they remember, are shared."""
+        """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
         check_batch_size("batched", pages)
         other = copy(self)
         other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
-        other._visions, other._prefills, other._steps, other._line = {}, {}, OrderedDict(), None
         other._pages = OrderedDict()
         return other
 

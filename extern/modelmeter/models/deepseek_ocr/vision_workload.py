@@ -242,6 +242,15 @@ def candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float],
     return tuple((columns, rows, columns / rows) for columns, rows in grids)
 
 
+def layout_kinds(workload: VisionWorkload) -> list[ViewLayout]:
+    """A layout of each kind that pages can have: uncut, or cut into one row, one column, or several of both."""
+    kinds = {(False, False): ViewLayout(1, 1, 1)}
+    if workload.crop_mode:
+        for columns, rows, _ in candidate_grids(workload.min_num, workload.max_num):
+            kinds.setdefault((columns > 1, rows > 1), ViewLayout(1 + columns * rows, columns, rows))
+    return list(kinds.values())
+
+
 class VisionTokens(NamedTuple):
     """Tokens of one page. The decoder sees newlines and the separator; the projector does not.
 

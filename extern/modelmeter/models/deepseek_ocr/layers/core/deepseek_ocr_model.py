@@ -292,9 +292,9 @@ class DeepseekOCRModel(BaseLayer):
 
     # -- walks of the stages ------------------------------------------------------------------------------------------
 
-    def vision_walk(self, vision: VisionConfig, grid: tuple[int, int]) -> Walk:
+    def vision_walk(self, vision: VisionConfig, grid: tuple[int, int], tape: Tape | None = None) -> Walk:
         """The vision stage of pages whose branches are `vision`, cut into `grid` (columns, rows)."""
-        tape = Tape()
+        tape = tape or Tape()
         self.run_vision(tape, vision, grid)
         return _only_walk(tape)
 
@@ -310,9 +310,10 @@ class DeepseekOCRModel(BaseLayer):
         grid: tuple[int, int],
         experts_hit: int | Fraction,
         head: str,
+        tape: Tape | None = None,
     ) -> tuple[Walk, int]:
         """The prompt's pass, image included if there is one, and the bytes of the cache that it fills."""
-        tape = Tape()
+        tape = tape or Tape()
         states = self.run_prefill(tape, batch, seq_len, vision, grid, experts_hit, head)
         return _only_walk(tape), _held(states)
 
@@ -350,9 +351,11 @@ class DeepseekOCRModel(BaseLayer):
         self.decoder.call_remembered("", tape.input((batch, 1, width), self.dtype), states, experts_hit)
         return _only_walk(tape), before
 
-    def decode_walk(self, batch: int, context: int, experts_hit: int | Fraction, head: str) -> tuple[Walk, int, int]:
+    def decode_walk(
+        self, batch: int, context: int, experts_hit: int | Fraction, head: str, tape: Tape | None = None
+    ) -> tuple[Walk, int, int]:
         """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
-        tape = Tape()
+        tape = tape or Tape()
         states = self.given_cache(tape, batch, context)
         before = _held(states)
         self.run_decode(tape, states, batch, experts_hit, head)
