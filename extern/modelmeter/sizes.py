@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache, wraps
+from math import gcd, lcm
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from modelmeter.errors import ModelMeterError
@@ -53,6 +54,12 @@ class Condition(NamedTuple):
     outcome: str
     modulus: int = 0
     remainder: int = 0
+
+    def formula(self) -> str:
+        """The same as a Python expression over the variables' names."""
+        value = _formula(self.terms)
+        signs = {ZERO: "== 0", NOT_ZERO: "!= 0", NEGATIVE: "< 0", NOT_NEGATIVE: ">= 0"}
+        return f"{value} {signs.get(self.outcome) or f'% {self.modulus} == {self.remainder}'}"
 
     def holds(self, variables: Variables) -> bool:
         """Whether it is so for these values."""
@@ -118,8 +125,14 @@ class Variables:
         return inner
 
     def note(self, terms: Terms, outcome: str, modulus: int = 0, remainder: int = 0) -> None:
-        """Note a condition."""
-        self.conditions[Condition(tuple(terms.items()), outcome, modulus, remainder)] = None
+        """Note a condition, in its lowest terms."""
+        items = tuple(terms.items())
+        if outcome != REMAINDER:
+            divisor = gcd(*[each if isinstance(each, int) else 1 for _, each in items])
+            if outcome in (ZERO, NOT_ZERO) and items[0][1] < 0:
+                divisor = -divisor
+            items = tuple([(product, _over(each, divisor)) for product, each in items])
+        self.conditions[Condition(items, outcome, modulus, remainder)] = None
 
 
 def _least(left: Any, right: Any) -> Any:
@@ -350,6 +363,41 @@ def value_of(size: Any, variables: Variables) -> int:
     return int(variables.value(size.terms.items())) if isinstance(size, Size) else int(size)
 
 
+def _formula(terms: Iterable[tuple[int, Any]]) -> str:
+    """A polynomial as a Python expression over the variables' names; where its conditions hold, its value is whole."""
+    coefficients = dict(terms)
+    divisor = lcm(*[Fraction(each).denominator for each in coefficients.values()])
+    parts = []
+    for product, coefficient in coefficients.items():
+        factors = [str(int(coefficient * divisor))]
+        for position, name in enumerate(_names):
+            factors += [name] * (product >> (_EXPONENT_BITS * position) & _EXPONENT_MASK)
+        parts.append("*".join(factors))
+    return f"(({'+'.join(parts)})//{divisor})" if divisor > 1 else f"({'+'.join(parts)})"
+
+
+def _expression(value: Any) -> str:
+    """A number, a size or a text, or a dictionary or tuple of such, as a Python expression."""
+    if isinstance(value, Size):
+        return _formula(value.terms.items())
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name!r}: {_expression(each)}' for name, each in value.items())}}}"
+    if isinstance(value, tuple):
+        return f"({''.join(f'{_expression(each)}, ' for each in value)})"
+    return repr(value)
+
+
+def compiled(names: Iterable[str], value: Any) -> Callable[..., Any]:
+    """A function of the variables `names`: `value`, made of numbers, sizes and texts, for values of theirs."""
+    return eval(f"lambda {', '.join(names)}: {_expression(value)}")  # type: ignore[no-any-return]
+
+
+def compiled_conditions(names: Iterable[str], conditions: Iterable[Condition]) -> Callable[..., bool]:
+    """A function of the variables `names`: whether all conditions hold."""
+    tests = " and ".join(condition.formula() for condition in conditions)
+    return eval(f"lambda {', '.join(names)}: {tests or True}")  # type: ignore[no-any-return]
+
+
 def rebased(value: Any, variables: Variables) -> Any:
     """`value`, a number, a size, the highest of some or a tuple of such, as one of these variables."""
     if isinstance(value, Size):
@@ -389,15 +437,6 @@ class Highest:
         return Highest([(size + more, label) for size, label in self.candidates])
 
     __radd__ = __add__
-
-    def at(self, variables: Variables) -> tuple[int, Any]:
-        """The largest for these values, and its label."""
-        values = [(value_of(size, variables), label) for size, label in self.candidates]
-        return max(values, key=_first)
-
-
-def _first(pair: tuple[int, Any]) -> int:
-    return pair[0]
 
 
 P = ParamSpec("P")

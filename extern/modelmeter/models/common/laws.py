@@ -7,43 +7,42 @@ hold. Other values are looked up: the first law whose conditions hold gives the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.sizes import Condition, Highest, Size, Variables, value_of
+from modelmeter.sizes import Condition, Highest, Variables, compiled, compiled_conditions
 
 #: laws of one kind that are kept; the oldest is forgotten
 LAWS_KEPT: Final = 256
 
 
-class Law(NamedTuple):
-    """A stage's cost: its constant figures, those that vary, its peaks, and where all that holds."""
+class Law:
+    """A stage's cost as a function of its variables, and where it holds; both compiled, as pages ask them often."""
 
-    conditions: tuple[Condition, ...]
-    constants: dict[str, Any]
-    sizes: tuple[tuple[str, Size], ...]
-    peaks: tuple[tuple[str, Highest], ...]
+    __slots__ = ("_figures", "_peaks", "holds")
 
-    @classmethod
-    def of(cls, cost: StageCost, conditions: tuple[Condition, ...]) -> Law:
-        """The law that a stage obeys which was walked over variables under these conditions."""
-        values = {field.name: getattr(cost, field.name) for field in fields(cost)}
-        return cls(
-            conditions,
-            {name: value for name, value in values.items() if not isinstance(value, Size | Highest)},
-            tuple((name, value) for name, value in values.items() if isinstance(value, Size)),
-            tuple((name, value) for name, value in values.items() if isinstance(value, Highest)),
-        )
-
-    def at(self, variables: Variables) -> StageCost:
-        """The cost at these values, for which the conditions hold."""
-        figures = self.constants | {name: value_of(size, variables) for name, size in self.sizes}
-        for name, highest in self.peaks:
-            figures[name], (path, operator) = highest.at(variables)
+    def __init__(self, cost: StageCost, variables: Variables, conditions: tuple[Condition, ...]) -> None:
+        figures = {field.name: getattr(cost, field.name) for field in fields(cost)}
+        peaks = {name: value.candidates for name, value in figures.items() if isinstance(value, Highest)}
+        for name, candidates in peaks.items():
+            size, (path, operator) = candidates[0]
+            figures[name] = size if len(candidates) == 1 else tuple([size for size, _ in candidates])
             if name == "activation_peak_bytes":
-                figures["peak_path"], figures["peak_operator"] = path, operator
+                figures |= {"peak_path": path, "peak_operator": operator}
+        self._peaks = [(name, [label for _, label in each]) for name, each in peaks.items() if len(each) > 1]
+        self._figures = compiled(variables.values, figures)
+        self.holds = compiled_conditions(variables.values, conditions)
+
+    def at(self, values: Mapping[str, int]) -> StageCost:
+        """The cost at these values, for which the law holds."""
+        figures = self._figures(**values)
+        for name, labels in self._peaks:
+            candidates = figures[name]
+            figures[name] = highest = max(candidates)
+            if name == "activation_peak_bytes":
+                figures["peak_path"], figures["peak_operator"] = labels[candidates.index(highest)]
         return StageCost(**figures)
 
 
@@ -56,16 +55,13 @@ class Laws:
     def __bool__(self) -> bool:
         return bool(self._laws)
 
-    def cost(self, kind: Hashable, variables: Variables, walk: Callable[[], StageCost]) -> StageCost:
-        """The cost of a stage of this kind at these values; where no law says it yet, `walk` over them does."""
+    def cost(self, kind: Hashable, values: Mapping[str, int], walk: Callable[[Variables], StageCost]) -> StageCost:
+        """The cost of a stage of this kind at these values; where no law says it yet, `walk` over variables does."""
         for law in self._laws.get(kind, ()):
-            if variables.hold(law.conditions):
-                return law.at(variables)
-        outer = variables.collect()
-        try:
-            cost = walk()
-        finally:
-            conditions = variables.collected(outer)
-        law = Law.of(cost, conditions)
+            if law.holds(**values):
+                return law.at(values)
+        variables = Variables(**values)
+        cost = walk(variables)
+        law = Law(cost, variables, tuple(variables.conditions))
         self._laws[kind] = (law, *self._laws.get(kind, ())[: LAWS_KEPT - 1])
-        return law.at(variables)
+        return law.at(values)

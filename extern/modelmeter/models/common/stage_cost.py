@@ -140,21 +140,15 @@ class StageCost:
     def summed(self, second: StageCost, last: StageCost, steps: int) -> StageCost:
         """`steps` steps from this one on, their sums growing evenly from this to `second`; peaks are the last's."""
 
+        pairs = steps * (steps - 1) // 2
+
         def total(name: str) -> int:
-            first = int(getattr(self, name))
-            return first * steps + (int(getattr(second, name)) - first) * (steps * (steps - 1) // 2)
+            first: int = getattr(self, name)
+            grown: int = getattr(second, name) - first
+            return first * steps + grown * pairs
 
         summed: dict[str, Any] = {name: total(name) for name in SUMS}
         return replace(last, **summed)
-
-    def growth(self, second: StageCost) -> dict[str, int]:
-        """What the step after this one, `second`, has more of everything that adds up."""
-        return {name: getattr(second, name) - getattr(self, name) for name in SUMS}
-
-    def moved(self, growth: Mapping[str, int], steps: int) -> StageCost:
-        """The sums of the step that comes `steps` later, each step `growth` more than the one before; its own peaks."""
-        sums: dict[str, Any] = {name: getattr(self, name) + steps * growth[name] for name in SUMS}
-        return replace(self, **sums)
 
     def as_dict(self) -> dict[str, int | float | str]:
         """The exact integers, and the derived figures after them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
@@ -228,30 +228,40 @@ class CostModel:
         return page
 
     def _page(self, layout: ViewLayout, output_tokens: int) -> PageCost:
+        if output_tokens:
+            page = self.layout_cost(layout)
+            self._check_context(page.seq_len, output_tokens)
+            return PageCost(
+                seq_len=page.seq_len,
+                layout=page.layout,
+                tokens=page.tokens,
+                vision_config=page.vision_config,
+                vision=page.vision,
+                prefill=page.prefill,
+                decode=self._decode(page.seq_len, output_tokens),
+            )
         tokens = compute_vision_tokens(self.workload, layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, output_tokens)
         if not self._laws:
             self._learn()
-        sizes = self._sizes(layout, seq_len=seq_len)
-        prefill = self._prefill(sizes, layout)
+        prefill = self._prefill(seq_len, layout)
         return PageCost(
             seq_len=seq_len,
             layout=layout,
             tokens=tokens,
             vision_config=self.vision_config(layout),
-            vision=self._vision(sizes, layout),
+            vision=self._vision(layout),
             prefill=prefill,
-            decode=self._decode(prefill, seq_len, output_tokens),
+            decode=self._no_step(prefill),
         )
 
     def _learn(self) -> None:
         """Walk a layout of each kind, so that from the first page on a page of any layout is arithmetic."""
         for layout in layout_kinds(self.workload):
             with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
-                sizes = self._sizes(layout, seq_len=self.seq_len(layout))
-                self._prefill(sizes, layout)
-                self._vision(sizes, layout)
+                self._prefill(self.seq_len(layout), layout)
+                self._vision(layout)
 
     def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
         """The cost of a prompt without an image: `prompt_tokens` positions, then `output_tokens` decode steps."""
@@ -259,10 +269,9 @@ class CostModel:
         self._check_context(prompt_tokens, output_tokens)
         if prompt_tokens == 0:
             raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
-        prefill = self._prefill(self._sizes(None, seq_len=prompt_tokens), None)
-        return TextCost(
-            seq_len=prompt_tokens, prefill=prefill, decode=self._decode(prefill, prompt_tokens, output_tokens)
-        )
+        prefill = self._prefill(prompt_tokens, None)
+        decode = self._decode(prompt_tokens, output_tokens) if output_tokens else self._no_step(prefill)
+        return TextCost(seq_len=prompt_tokens, prefill=prefill, decode=decode)
 
     def view_layouts(self, widths: ArrayLike, heights: ArrayLike) -> ViewLayouts:
         """The layouts of many pages, from integer arrays of their widths and heights in pixels."""
@@ -280,51 +289,46 @@ class CostModel:
 
     # -- stages over variables: the sizes that differ from page to page ------------------------------------------------
 
-    def _sizes(self, layout: ViewLayout | None, **values: int) -> Variables:
+    def _sizes(self, layout: ViewLayout | None, **values: int) -> dict[str, int]:
         """The sizes that vary: `values`, columns and rows where there are crops, pages where there are several."""
         if layout is not None and layout.num_views_total > 1:
             values |= {"columns": layout.w_crop, "rows": layout.h_crop}
         if self.batch_size > 1:
             values["pages"] = self.batch_size
-        return Variables(**values)
+        return values
 
-    def _law(self, stage: str, sizes: Variables, layout: ViewLayout | None, walk: Callable[[], StageCost]) -> StageCost:
-        kind = (stage, tuple(sizes.values), layout is None)
-        return self._laws.cost(kind, sizes, walk)
-
-    def _vision(self, sizes: Variables, layout: ViewLayout) -> StageCost:
-        def walk() -> StageCost:
+    def _vision(self, layout: ViewLayout) -> StageCost:
+        def walk(sizes: Variables) -> StageCost:
             vision = self.model.vision_walk(*self._varying(sizes, layout), Tape(variables=sizes))
             return StageCost.of_walk(vision, weight_bytes=self._vision_weight_bytes)
 
-        return self._law("vision", sizes, layout, walk)
+        sizes = self._sizes(layout)
+        return self._laws.cost(("vision", *sizes), sizes, walk)
 
-    def _prefill(self, sizes: Variables, layout: ViewLayout | None) -> StageCost:
-        def walk() -> StageCost:
-            pages, seq_len = self._varying_pages(sizes), sizes.size("seq_len")
+    def _prefill(self, seq_len: int, layout: ViewLayout | None) -> StageCost:
+        def walk(sizes: Variables) -> StageCost:
+            pages, tokens = self._varying_pages(sizes), sizes.size("seq_len")
             vision, grid = (None, (1, 1)) if layout is None else self._varying(sizes, layout)
             prefill, kv_bytes = self.model.prefill_walk(
-                pages, seq_len, vision, grid, self.experts_hit(pages * seq_len), self.head, Tape(variables=sizes)
+                pages, tokens, vision, grid, self.experts_hit(pages * tokens), self.head, Tape(variables=sizes)
             )
             return StageCost.of_walk(
                 prefill, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
             )
 
-        return self._law("prefill", sizes, layout, walk)
+        sizes = self._sizes(layout, seq_len=seq_len)
+        return self._laws.cost(("text" if layout is None else "prefill", *sizes), sizes, walk)
 
     def step(self, context: int) -> StageCost:
         """One decode step with `context` tokens before it."""
         check_count("step", "context", context)
-        sizes = self._sizes(None, **({"context": context} if context else {}))
+        return self._step(self._sizes(None, context=context) if context else self._sizes(None))
 
-        def walk() -> StageCost:
-            pages = self._varying_pages(sizes)
+    def _step(self, values: Mapping[str, int]) -> StageCost:
+        def walk(sizes: Variables) -> StageCost:
+            pages, before = self._varying_pages(sizes), sizes.size("context") if "context" in values else 0
             step, given_bytes, kv_bytes = self.model.decode_walk(
-                pages,
-                sizes.size("context") if context else 0,
-                self.experts_hit(pages),
-                self.head,
-                Tape(variables=sizes),
+                pages, before, self.experts_hit(pages), self.head, Tape(variables=sizes)
             )
             return StageCost.of_walk(
                 step,
@@ -334,7 +338,26 @@ class CostModel:
                 given_bytes=given_bytes,
             )
 
-        return self._law("step", sizes, None, walk)
+        return self._laws.cost(("step", *values), values, walk)
+
+    def _decode(self, seq_len: int, steps: int) -> StageCost:
+        """`steps` steps after a prefill of `seq_len` tokens, in closed form: sums are affine in the context."""
+
+        def walk(sizes: Variables) -> StageCost:
+            start, several = sizes.size("seq_len"), sizes.size("steps")
+            pages = {name: sizes.size(name) for name in sizes.values if name == "pages"}
+            first, second, last = (
+                self._step({"context": context} | pages) for context in (start, start + 1, start + several - 1)
+            )
+            return first.summed(second, last, several)
+
+        if steps == 1:
+            return self.step(seq_len)
+        values = self._sizes(None, seq_len=seq_len, steps=steps)
+        return self._laws.cost(("decode", *values), values, walk)
+
+    def _no_step(self, prefill: StageCost) -> StageCost:
+        return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
 
     def _varying_pages(self, sizes: Variables) -> int:
         return sizes.size("pages") if self.batch_size > 1 else 1
@@ -348,15 +371,6 @@ class CostModel:
         columns, rows = sizes.size("columns"), sizes.size("rows")
         crop_branch = replace(vision.crop_branch, batch_size=pages * columns * rows)
         return replace(vision, global_branch=global_branch, crop_branch=crop_branch), (columns, rows)
-
-    def _decode(self, prefill: StageCost, seq_len: int, steps: int) -> StageCost:
-        """`steps` steps after a prefill of `seq_len` tokens, in closed form: sums are affine in the context."""
-        if not steps:
-            return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
-        last = self.step(seq_len + steps - 1)
-        if steps == 1:
-            return last
-        return self.step(seq_len).summed(self.step(seq_len + 1), last, steps)
 
     # -- walks of one page's stages, operator by operator ------------------------------------------------------------
 
