@@ -20,7 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clock import ROUNDS, Side, seconds_of
-from benchmarks.speed import fresh_models, fresh_page, random_sizes
+from benchmarks.speed import first_page, fresh_models, random_sizes
 from benchmarks.summary import FOLDER, circumstances, write_summary
 from benchmarks.walked import walked_operators
 from modelmeter.errors import ModelMeterError
@@ -58,7 +58,7 @@ def lines() -> dict[str, Line]:
         "output_tokens": Line(
             axis="output tokens of a page (mode tiny)",
             log=True,
-            prepare={tokens: partial(fresh_page, tiny, tokens) for tokens in OUTPUT_TOKENS},
+            prepare={tokens: partial(first_page, tiny, tokens) for tokens in OUTPUT_TOKENS},
         ),
         "pages": Line(
             axis="pages of random sizes, one by one",

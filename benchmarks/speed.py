@@ -23,9 +23,10 @@ from modelmeter.models.deepseek_ocr import CostModel
 from modelmeter.models.deepseek_ocr.schema import compose
 from modelmeter.report.files import write_whole
 
-#: a letter page at 150 dpi, and another of the same layout
+#: a letter page at 150 dpi, another of the same layout, and one of another layout
 PAGE: Final = (1275, 1650)
 LIKE_PAGE: Final = (1276, 1651)
+OTHER_PAGE: Final = (3000, 700)
 
 #: pages of the corpus, and how many of them are asked one by one
 CORPUS_PAGES: Final = 1_000_000
@@ -49,20 +50,31 @@ def main() -> int:
     return 0
 
 
+#: what makes a call that is timed, from what makes cost models
+Prepare = Callable[[Callable[[], CostModel]], Side]
+
+
 def fresh_models(*overrides: str) -> Callable[[], CostModel]:
     """What makes cost models that have seen no page; the configuration is composed once, here."""
     return partial(CostModel, compose(overrides))
 
 
-def fresh_page(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side:
-    """A page whose layout a new cost model has not seen."""
+def first_page(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side:
+    """The first page of a cost model."""
     return partial(make().page, *PAGE, output_tokens)
 
 
-def seen_page(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side:
-    """A page of another size whose layout a cost model has seen."""
+def new_layout(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side:
+    """A page of a layout that a cost model has not seen, after one of another."""
     model = make()
-    model.page(*PAGE, output_tokens)
+    model.page(*OTHER_PAGE, output_tokens)
+    return partial(model.page, *PAGE, output_tokens)
+
+
+def seen_layout(make: Callable[[], CostModel], output_tokens: int = 1000, *, before: int = 1000) -> Side:
+    """A page of another size whose layout a cost model has seen, with `before` output tokens."""
+    model = make()
+    model.page(*PAGE, before)
     return partial(model.page, *LIKE_PAGE, output_tokens)
 
 
@@ -91,16 +103,13 @@ def against_modules(measuring: bool) -> Ratio:
     make = fresh_models()
     side, title = (measure, "modules, measured") if measuring else (run, "modules, run on meta")
     name = f"a page of a new layout against the modules {'under the instruments' if measuring else 'alone'}"
-    return alternating(name, {"page, new layout": lambda: fresh_page(make, 1), title: lambda: side})
+    return alternating(name, {"page, new layout": lambda: new_layout(make, 1), title: lambda: side})
 
 
-def seen_layout() -> Ratio:
-    """A layout seen before, and one that was not."""
+def layouts(name: str, first: tuple[str, Prepare], second: tuple[str, Prepare]) -> Ratio:
+    """Two pages of which a cost model has seen more or less."""
     make = fresh_models()
-    return alternating(
-        "a layout seen before against a new one",
-        {"page, layout seen": lambda: seen_page(make), "page, new layout": lambda: fresh_page(make)},
-    )
+    return alternating(name, {title: partial(prepare, make) for title, prepare in (first, second)})
 
 
 def output_tokens() -> Ratio:
@@ -108,7 +117,7 @@ def output_tokens() -> Ratio:
     make = fresh_models("workload=tiny")
     return alternating(
         "8 output tokens against 8,000",
-        {"8 tokens": lambda: fresh_page(make, 8), "8,000 tokens": lambda: fresh_page(make, 8000)},
+        {"8 tokens": lambda: first_page(make, 8), "8,000 tokens": lambda: first_page(make, 8000)},
     )
 
 
@@ -158,7 +167,24 @@ NOTHING: Final = ("-c", "pass")
 MEASUREMENTS: Final[dict[str, Callable[[], Any]]] = {
     "modules": partial(against_modules, measuring=False),
     "measurement": partial(against_modules, measuring=True),
-    "seen layout": seen_layout,
+    "new layout": partial(
+        layouts,
+        "a page of a new layout against the first page of a cost model",
+        ("page, new layout", new_layout),
+        ("first page", first_page),
+    ),
+    "seen layout": partial(
+        layouts,
+        "a layout seen before against a new one",
+        ("page, layout seen", seen_layout),
+        ("page, new layout", new_layout),
+    ),
+    "seen layout, other output": partial(
+        layouts,
+        "a layout seen before with other output against a new one",
+        ("page, layout seen, other output tokens", partial(seen_layout, before=7)),
+        ("page, new layout", new_layout),
+    ),
     "output tokens": output_tokens,
     "import": partial(
         processes, "import of modelmeter against a bare interpreter", NOTHING, ("-c", "import modelmeter")

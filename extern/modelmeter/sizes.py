@@ -5,8 +5,8 @@ is, beside its value at hand, a polynomial in the variables, and every compariso
 change is noted as a condition on them. Wherever all conditions hold, a walk would take the same path operator by
 operator, so its figures there are exactly the polynomials' values: nothing is fitted, nothing is rounded.
 
-A `Size` is no `int`: whatever has no rule here (a root, a float) fails instead of losing the variable. What needs the
-number itself (`range`, `int`) takes it and notes the value as a condition. Variables are 1 or more.
+A `Size` is no `int`: what has no rule here (a root, a product with a float) fails instead of losing the variable. What
+needs the number itself (`int`, `range`) takes it and notes its value as a condition. Variables are 1 or more.
 
     >>> variables = Variables(rows=3)
     >>> tokens = variables.size("rows") * 10 + 1
@@ -126,7 +126,7 @@ class Variables:
 
     def note(self, terms: Terms, outcome: str, modulus: int = 0, remainder: int = 0) -> None:
         """Note a condition, in its lowest terms."""
-        items = tuple(terms.items())
+        items = tuple(sorted(terms.items()))
         if outcome != REMAINDER:
             divisor = gcd(*[each if isinstance(each, int) else 1 for _, each in items])
             if outcome in (ZERO, NOT_ZERO) and items[0][1] < 0:

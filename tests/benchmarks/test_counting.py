@@ -18,12 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 PAGE = (1275, 1650)
 LIKE_PAGE = (1276, 1651)
-OTHER_LAYOUT = (1800, 1800)
 
 #: operators that the first page of a cost model may walk, 1,000 decode steps included: about one block of each kind
 FIRST_PAGE_OPERATORS = 500
-#: the same for a new layout of a cost model that has seen another one
-NEW_LAYOUT_OPERATORS = 260
 #: modules of the package that `import modelmeter` may load
 OWN_MODULES = 3
 
@@ -38,15 +35,25 @@ def walked(page: tuple[int, int], output_tokens: int, *before: tuple[int, int], 
     return len(names)
 
 
-def test_a_new_layout_is_walked_once() -> None:
+def test_the_first_page_is_walked() -> None:
     assert 0 < walked(PAGE, 1000) <= FIRST_PAGE_OPERATORS
-    assert 0 < walked(OTHER_LAYOUT, 1000, PAGE) <= NEW_LAYOUT_OPERATORS
 
 
-def test_a_layout_seen_before_walks_nothing() -> None:
-    assert walked(PAGE, 1000, PAGE) == 0
-    assert walked(LIKE_PAGE, 1000, PAGE) == 0
-    assert walked(LIKE_PAGE, 1000, PAGE, OTHER_LAYOUT) == 0
+@pytest.mark.parametrize("page", [*SIZES.values(), PAGE, LIKE_PAGE], ids=str)
+@pytest.mark.parametrize("first", [PAGE, SIZES[1]], ids=str)
+def test_after_the_first_page_no_layout_and_no_output_walks_anything(
+    page: tuple[int, int], first: tuple[int, int]
+) -> None:
+    assert walked(page, 1000, first) == 0
+
+
+def test_no_output_walks_anything_after_the_first() -> None:
+    cost_model = load_cost_model()
+    cost_model.page(*PAGE, 1000)
+    with walked_operators() as names:
+        for output_tokens in (0, 1, 2, 999, 7000):
+            cost_model.page(*PAGE, output_tokens)
+    assert names == []
 
 
 def test_a_page_walks_far_fewer_operators_than_it_has() -> None:
