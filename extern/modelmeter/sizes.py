@@ -417,6 +417,10 @@ def frozen(value: Any) -> Any:
     return (Size, tuple(sorted(value.terms.items()))) if isinstance(value, Size) else value
 
 
+#: sizes of which any may be the highest; where there are more, the values at hand decide
+CANDIDATES_KEPT: Final = 8
+
+
 class Highest:
     """The largest of several sizes, where the variables decide which it is, with a label; the first of equal ones."""
 
@@ -432,6 +436,16 @@ class Highest:
                 return
         kept = [each for each in self.candidates if _least(size, each[0]) <= 0]
         self.candidates = [*kept, (size, label)]
+        if len(self.candidates) > CANDIDATES_KEPT:
+            self._decide()
+
+    def _decide(self) -> None:
+        """Keep the highest at hand alone, the conditions noted."""
+        best, _ = kept = self.candidates[0]
+        for each in self.candidates[1:]:
+            if each[0] > best:
+                best, _ = kept = each
+        self.candidates = [kept]
 
     def __add__(self, more: Any) -> Highest:
         return Highest([(size + more, label) for size, label in self.candidates])

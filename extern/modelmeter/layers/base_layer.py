@@ -3,7 +3,8 @@
 A call of a layer keeps its arguments until it returns, as `torch.nn.Module.__call__` does, so a temporary that
 `forward` rebinds stays alive. Calls of the layers in a `LayerList` and of a model's parts are walked once for each
 geometry of their inputs and repeated from then on: what a call adds to the live set, and how far it peaks, does not
-depend on what was alive before it, because everything that it is given outlives it.
+depend on what was alive before it, because everything that it is given outlives it. On a tape over variables a call is
+remembered with the conditions that it noted, and repeated wherever they hold (see `modelmeter.sizes`).
 """
 
 from __future__ import annotations

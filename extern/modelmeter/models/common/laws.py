@@ -55,6 +55,10 @@ class Laws:
     def __bool__(self) -> bool:
         return bool(self._laws)
 
+    def say(self, kind: Hashable, values: Mapping[str, int]) -> bool:
+        """Whether a law of this kind holds at these values."""
+        return any(law.holds(**values) for law in self._laws.get(kind, ()))
+
     def cost(self, kind: Hashable, values: Mapping[str, int], walk: Callable[[Variables], StageCost]) -> StageCost:
         """The cost of a stage of this kind at these values; where no law says it yet, `walk` over variables does."""
         for law in self._laws.get(kind, ()):

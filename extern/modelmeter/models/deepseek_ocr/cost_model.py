@@ -257,11 +257,18 @@ class CostModel:
         )
 
     def _learn(self) -> None:
-        """Walk a layout of each kind, so that from the first page on a page of any layout is arithmetic."""
-        for layout in layout_kinds(self.workload):
-            with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
-                self._prefill(self.seq_len(layout), layout)
-                self._vision(layout)
+        """Walk a layout of each kind, so that from the first page on a page of any layout is arithmetic.
+
+        Unless the decoder's own law does not reach from one layout to the next: then each page walks it anyway.
+        """
+        uncut, *cut = layout_kinds(self.workload)
+        with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
+            self._prefill(self.seq_len(uncut), uncut)
+            for layout in cut:
+                values = self._sizes(uncut, seq_len=self.seq_len(layout))
+                if self._laws.say(("prefill", *values), values):
+                    self._prefill(self.seq_len(layout), layout)
+                    self._vision(layout)
 
     def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
         """The cost of a prompt without an image: `prompt_tokens` positions, then `output_tokens` decode steps."""
