@@ -148,9 +148,10 @@ def test_what_would_lose_the_variable_fails(misuse: Callable[[Any], object]) -> 
         misuse(Variables(rows=3).size("rows"))
 
 
-def test_a_variable_below_1_is_refused() -> None:
-    with pytest.raises(ModelMeterError, match=r"rows=0 is below 1"):
-        Variables(rows=0)
+@pytest.mark.parametrize("value", [0, 1.5, Variables(rows=3).size("rows")])
+def test_a_variable_is_a_number_from_1_on(value: Any) -> None:
+    with pytest.raises(ModelMeterError, match=r"rows=.* is no number from 1 on"):
+        Variables(rows=value)
 
 
 def test_a_cached_function_computes_anew_for_sizes_and_notes_its_conditions() -> None:

@@ -80,8 +80,10 @@ class Variables:
 
     def __init__(self, **values: int) -> None:
         for name, value in values.items():
-            if value < 1:
-                raise ModelMeterError(f"Variables: {name}={value} is below 1, which no size that varies may be.")
+            if not isinstance(value, int) or value < 1:
+                raise ModelMeterError(
+                    f"Variables: {name}={value!r} is no number from 1 on, as every size that varies is."
+                )
         self.values = values
         self.conditions: dict[Condition, None] = {}  # in the order in which they came up
         self._products = {0: 1} | {_product(name): value for name, value in values.items()}
@@ -361,6 +363,11 @@ class Size:
 def value_of(size: Any, variables: Variables) -> int:
     """What a number or a size is for other values of the variables; the conditions are the caller's to hold."""
     return int(variables.value(size.terms.items())) if isinstance(size, Size) else int(size)
+
+
+def at_hand(size: Any) -> int:
+    """The value at hand of a number or a size, for a walk of its own; its conditions are the caller's to note."""
+    return size.value if isinstance(size, Size) else size
 
 
 def _formula(terms: Iterable[tuple[int, Any]]) -> str:

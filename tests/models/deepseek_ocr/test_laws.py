@@ -106,6 +106,15 @@ def test_batches_share_laws_and_keep_their_own_figures() -> None:
         assert page.decode == reduce(add, [walked_step(batch, page.seq_len + index) for index in range(3)])
 
 
+@pytest.mark.parametrize("pages", [1, 2, 64])
+def test_a_run_of_steps_before_any_step(pages: int) -> None:
+    model = load_cost_model()
+    batch = model.batched(pages)
+    for start, steps in ((5, 2), (913, 7), (1279, 4)):
+        decode = batch._decode(start, steps)
+        assert decode == reduce(add, [walked_step(batch, start + index) for index in range(steps)]), (start, steps)
+
+
 def test_every_kind_of_layout_is_learnt_with_the_first_page() -> None:
     workload = load_cost_model().workload
     kinds = {(layout.w_crop > 1, layout.h_crop > 1) for layout in layout_kinds(workload)}

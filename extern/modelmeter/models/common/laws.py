@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Final
 
 from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.sizes import Condition, Highest, Variables, compiled, compiled_conditions
+from modelmeter.sizes import Highest, Variables, at_hand, compiled, compiled_conditions
 
 #: laws of one kind that are kept; the oldest is forgotten
 LAWS_KEPT: Final = 256
@@ -23,7 +23,7 @@ class Law:
 
     __slots__ = ("_figures", "_peaks", "holds")
 
-    def __init__(self, cost: StageCost, variables: Variables, conditions: tuple[Condition, ...]) -> None:
+    def __init__(self, cost: StageCost, variables: Variables) -> None:
         figures = {field.name: getattr(cost, field.name) for field in fields(cost)}
         peaks = {name: value.candidates for name, value in figures.items() if isinstance(value, Highest)}
         for name, candidates in peaks.items():
@@ -33,7 +33,7 @@ class Law:
                 figures |= {"peak_path": path, "peak_operator": operator}
         self._peaks = [(name, [label for _, label in each]) for name, each in peaks.items() if len(each) > 1]
         self._figures = compiled(variables.values, figures)
-        self.holds = compiled_conditions(variables.values, conditions)
+        self.holds = compiled_conditions(variables.values, variables.conditions)
 
     def at(self, values: Mapping[str, int]) -> StageCost:
         """The cost at these values, for which the law holds."""
@@ -60,12 +60,16 @@ class Laws:
         return any(law.holds(**values) for law in self._laws.get(kind, ()))
 
     def cost(self, kind: Hashable, values: Mapping[str, int], walk: Callable[[Variables], StageCost]) -> StageCost:
-        """The cost of a stage of this kind at these values; where no law says it yet, `walk` over variables does."""
+        """The cost of a stage of this kind at these values; where no law says it yet, `walk` over variables does.
+
+        Within a walk the values may be sizes themselves: so is the cost then, and what was decided is noted for them.
+        """
         for law in self._laws.get(kind, ()):
             if law.holds(**values):
                 return law.at(values)
-        variables = Variables(**values)
-        cost = walk(variables)
-        law = Law(cost, variables, tuple(variables.conditions))
+        variables = Variables(**{name: at_hand(value) for name, value in values.items()})
+        law = Law(walk(variables), variables)
         self._laws[kind] = (law, *self._laws.get(kind, ())[: LAWS_KEPT - 1])
+        if not law.holds(**values):
+            raise AssertionError(f"the law of {kind} does not hold where it was found, at {values}")
         return law.at(values)
