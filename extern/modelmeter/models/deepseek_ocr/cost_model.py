@@ -119,7 +119,7 @@ class CostModel:
         }
         decoder = asdict(config.decoder)
         check_decoder(decoder)
-        self.max_position_embeddings: int = decoder.pop("max_position_embeddings")
+        self.max_position_embeddings: int = decoder["max_position_embeddings"]
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
         self.model = DeepseekOCRModel(**self.architecture, **self.common)
         self.head = self._head()

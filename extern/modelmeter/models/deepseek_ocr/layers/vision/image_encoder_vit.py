@@ -233,7 +233,7 @@ class PatchEmbed(BaseLayer):
 class LayerNorm2d(LayerNorm):
     """LayerNorm over the channels of [B, D, H, W]."""
 
-    def forward(self, features: ShapeTensor) -> ShapeTensor:
+    def forward(self, features: ShapeTensor) -> ShapeTensor:  # type: ignore[override]
         if not self.execution.layer_norm_2d_fused:
             return self.forward_written_out(features)
         features = features.permute(0, 2, 3, 1)
