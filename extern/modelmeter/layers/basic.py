@@ -82,8 +82,12 @@ def after_sum(
     return add_and_normalize
 
 
-def residual_blocks(blocks: LayerList, x: ShapeTensor) -> ShapeTensor:
-    """Blocks that hand their last output and the residual on, one after another; both are summed at the end."""
+def run_blocks(blocks: LayerList, x: ShapeTensor) -> ShapeTensor:
+    """Blocks one after another; where each hands its last output and the residual on, they are summed at the end."""
+    if not blocks.execution.residual_handed_on:
+        for block in blocks:
+            x = block(x)
+        return x
     residual = None
     for block in blocks:
         x, residual = block(x, residual)
