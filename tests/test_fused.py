@@ -19,6 +19,7 @@ from modelmeter.operators import (
     mul,
     silu,
     to,
+    written_over,
 )
 from modelmeter.shape_tensor import KV, OperatorRecord, ShapeTensor, Tape
 
@@ -122,6 +123,20 @@ def test_what_is_written_in_place_and_what_is_handed_through() -> None:
     assert tape.peak_bytes == 0
 
 
+def test_a_result_in_the_place_of_an_input_takes_no_memory() -> None:
+    tape = Tape()
+    x = clone(tape.input((3, 5), "float32"))
+    result = fused("over", lambda x: written_over(x, silu(add(x))), x)
+    assert result is x
+    record = tape.entries[-1]
+    assert isinstance(record, OperatorRecord)
+    assert (record.bytes_read, record.bytes_written, record.live_bytes, tape.peak_bytes) == (60, 60, 60, 60)
+    with pytest.raises(ModelMeterError, match=r"fused over: .*float16.* cannot be written over .*float32"):
+        fused("over", lambda x: written_over(x, to(x, "float16")), x)
+    apart = clone(x)
+    assert written_over(x, apart) is apart  # outside a chain
+
+
 def test_views_alone_are_no_kernel() -> None:
     tape = Tape()
     x = tape.input((4, 6), "float32")
@@ -192,7 +207,7 @@ def test_live_set_of_a_fused_layer_without_a_garbage_collector() -> None:
             self.proj = Linear(6, 2, **self.common)
 
         def forward(self, x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-            total, normed = self.norm(x, residual)
+            total, normed = self.norm(clone(x), clone(residual))  # in the places of both
             return total, self.proj(normed)
 
     gc.disable()
@@ -202,6 +217,7 @@ def test_live_set_of_a_fused_layer_without_a_garbage_collector() -> None:
         total, projected = Normed()(x, x)
         assert tape.live_bytes == total.nbytes + projected.nbytes == 2 * (30 + 10)
         assert tape.peak_bytes == 2 * (30 + 30 + 10)
+        assert [entry.bytes_written for entry in tape.entries if isinstance(entry, OperatorRecord)] == [60, 60, 120, 20]
         del total, projected
         assert tape.live_bytes == 0
     finally:

@@ -238,6 +238,20 @@ def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
     return result
 
 
+def written_over(target: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
+    """A result of a chain kept in the memory of one of its inputs, which nobody reads afterwards.
+
+    Outside a chain there is nothing to keep: the value has memory of its own already.
+    """
+    chain = target.tape.chain
+    if chain is None:
+        return value
+    if (target.shape, target.dtype) != (value.shape, value.dtype):
+        raise ModelMeterError(f"fused {chain.name}: {value!r} cannot be written over {target!r}.")
+    chain.written[target.addressed] = target
+    return target
+
+
 def _note(
     chain: Chain,
     inputs: Sequence[ShapeTensor],

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
-from modelmeter.operators import add, conv2d, layer_norm, linear
+from modelmeter.operators import add, conv2d, layer_norm, linear, written_over
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
@@ -73,11 +73,12 @@ class LayerNorm(BaseLayer):
 def after_sum(
     norm: Callable[[ShapeTensor], ShapeTensor],
 ) -> Callable[[ShapeTensor, ShapeTensor], tuple[ShapeTensor, ShapeTensor]]:
-    """x and a residual to their sum, and its norm."""
+    """x and a residual to their sum and its norm; as one kernel, in the places of the residual and of x."""
 
     def add_and_normalize(x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         total = add(residual, x)
-        return total, norm(total)
+        normed = norm(total)
+        return written_over(residual, total), written_over(x, normed)
 
     return add_and_normalize
 

@@ -37,6 +37,7 @@ from modelmeter.operators import (
     to,
     upsample_bicubic,
     upsample_linear,
+    written_over,
 )
 from modelmeter.shape_tensor import ACTIVATION, HOST, ShapeTensor, Tape
 from modelmeter.units import ceil_div
@@ -266,20 +267,20 @@ class Block(BaseLayer):
         return self.mlp(hidden_states), residual
 
     def enter(self, hidden_states: ShapeTensor, residual: ShapeTensor | None) -> tuple[ShapeTensor, ShapeTensor]:
-        """The new residual, and its norm, in windows if there are any."""
+        """The new residual, in the place of the old one, and its norm, in windows if there are any."""
         if residual is not None:
-            hidden_states = add(residual, hidden_states)
+            hidden_states = written_over(residual, add(residual, hidden_states))
         normed = self.norm1(hidden_states)
         if self.window:
             normed, _ = window_partition(normed, self.window, self.execution.windows_always_padded)
         return hidden_states, normed
 
     def leave(self, hidden_states: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-        """The new residual, and its norm; of windows the rows that are no padding are read."""
+        """The new residual, in the place of the old one, and its norm; windows are read but for their padding."""
         if self.window:
             rows = hidden_states.view(-1, hidden_states.shape[-1])
             hidden_states = gather(rows, *residual.shape[:3], aten="aten.index.Tensor")
-        hidden_states = add(residual, hidden_states)
+        hidden_states = written_over(residual, add(residual, hidden_states))
         return hidden_states, self.norm2(hidden_states)
 
 
