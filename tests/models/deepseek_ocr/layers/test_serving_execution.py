@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from modelmeter.cli.main import main
 from modelmeter.devices import PageKind, compute_throughput, load_device
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import CacheSpec, InputSpec, execution
@@ -400,6 +401,26 @@ def test_throughput_grows_with_the_batch_and_beats_the_other_code() -> None:
         assert each == sorted(each)
         rates.append([*each, compute_throughput(model, device, kinds).pages_per_s])
     assert all(ours > theirs for ours, theirs in zip(*rates, strict=True))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("page", "1275x1650"),
+        ("modes", "1275x1650"),
+        ("corpus", "examples/pages"),
+        ("throughput", "1275x1650", "--device", "H100-SXM", "--output-tokens", "9"),
+        ("diff", "1275x1650", "--a", "execution=transformers", "--b", "execution=serving"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_commands_say_that_it_is_assumed(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    given = () if command[0] == "diff" else ("execution=serving",)
+    assert main([*command, *given]) == 0
+    said = capsys.readouterr().out
+    assert "execution=serving" in said
+    if given:
+        assert "an engine at its best" in said and "blocks not rounded up" in said
 
 
 def test_there_is_no_eager_form() -> None:
