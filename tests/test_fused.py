@@ -102,6 +102,13 @@ def test_gathered_rows_are_read_and_no_more_than_the_table() -> None:
     read = [entry.bytes_read for entry in tape.entries if isinstance(entry, OperatorRecord)]
     assert read == [2 * 2 * 3 + 8 * 2, 2 * 7 * 3 + 8 * 9]
     del tape.entries[:]
+    # a table that is no input of the chain, such as a weight
+    fused("closed", lambda index: add(gather(table, 9, aten="", index=index)), many)
+    assert only_record(tape).bytes_read == 2 * 7 * 3 + 8 * 9
+    del tape.entries[:]
+    fused("two", lambda t, i: add(*(gather(t, 2, aten="", index=i.narrow(0, k, k + 2)) for k in (0, 2))), table, many)
+    assert only_record(tape).bytes_read == 2 * (2 + 2) * 3 + 8 * (2 + 2)
+    del tape.entries[:]
     # two looks into one table: both sets of rows, and an intermediate's rows are no traffic
     fused("both", lambda t, i: add(gather(t, 2, aten="", index=i), gather(clone(t), 2, aten="", index=i)), table, few)
     assert only_record(tape).bytes_read == 2 * 7 * 3 + 8 * 2
@@ -180,6 +187,11 @@ def test_a_product_is_refused_and_the_tape_goes_on() -> None:
     assert (tape.entries, tape.chain, tape.live_bytes, tape.peak_bytes) == ([], None, 0, 0)
     add(x)
     assert only_record(tape).aten == "aten.add.Tensor"
+
+
+def test_a_chain_of_nothing_is_refused() -> None:
+    with pytest.raises(ModelMeterError, match="fused numbers: there is no shape-tensor among its inputs"):
+        fused("numbers", lambda number: number, 3)
 
 
 def test_a_layer_called_in_a_chain_is_no_call_of_its_own() -> None:

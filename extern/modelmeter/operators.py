@@ -207,7 +207,10 @@ def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
     A product is a kernel of its own and refused. A chain within a chain is part of it; one that runs no operator
     is no kernel.
     """
-    tape = next(each for each in inputs if isinstance(each, ShapeTensor)).storage.tape
+    first = next((each for each in inputs if isinstance(each, ShapeTensor)), None)
+    if first is None:
+        raise ModelMeterError(f"fused {name}: there is no shape-tensor among its inputs; give it what it reads.")
+    tape = first.storage.tape
     if tape.chain is not None:
         return function(*inputs)
     chain = tape.chain = Chain(name)

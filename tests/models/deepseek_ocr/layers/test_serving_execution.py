@@ -121,6 +121,9 @@ def test_a_step_by_hand() -> None:
         for each in walk.records()
     ]
     assert found == STEP
+    # what lives after the first attention: its input, the turned query, new keys and values, its output; no product
+    attended = next(each for each in walk.records() if each.aten == "fused.attention")
+    assert attended.live_bytes == 3 * HIDDEN + 2 * NEW
     # of the cache: what is given is read, what is new is written and read, in each of two layers
     assert walk.kv_bytes == 2 * (2 * GIVEN + 2 * (2 * NEW))
 
@@ -259,11 +262,16 @@ def test_the_bias_is_made_in_aligned_rows_and_read_as_it_is() -> None:
 def test_windows_leave_without_their_padding() -> None:
     """Of 8 windows of 14 x 14 the 2 x 21 x 21 rows that are no padding are read."""
     sam = ImageEncoderViT(batch_size=2, img_size=336, depth=1, embed_dim=24, num_heads=3, execution="serving")
-    enter, leave = (each for each in sam.walk().records() if "partition" in each.aten)
+    walked = list(sam.walk().records())
+    enter, leave = (each for each in walked if "partition" in each.aten)
     grid, windows, norm = 2 * 2 * 21 * 21 * 24, 2 * 8 * 196 * 24, 2 * 2 * 24
     # the first block has no sum to make: its residual is its input
     assert (enter.bytes_read, enter.bytes_written) == (grid + norm, windows)
     assert (leave.bytes_read, leave.bytes_written) == (2 * grid + norm, 2 * grid)
+    # what lives beside the residual when the attention is projected: its input, its output, and the product of that;
+    # then the product, and the norm, in memory of its own: the sum takes the residual's
+    (proj,) = (each for each in walked if each.path == "blocks.0.attn.proj")
+    assert (proj.live_bytes, leave.live_bytes) == (grid + 3 * windows, grid + windows + grid)
 
 
 def test_image_tokens_by_hand() -> None:
