@@ -15,10 +15,10 @@ To add a pointwise operator: one line in `FLOPS_PER_ELEMENT` and one function th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.shape_tensor import (
@@ -26,16 +26,21 @@ from modelmeter.shape_tensor import (
     HOST,
     KV,
     WEIGHT,
+    Chain,
     OperatorRecord,
     Shape,
     ShapeTensor,
     Storage,
     Tape,
+    View,
+    Views,
     contiguous_strides,
     view_strides,
 )
 from modelmeter.sizes import cached
 from modelmeter.units import ITEMSIZE, ceil_div
+
+Result = TypeVar("Result")
 
 #: CUDA-core FLOPs of one element. Conventions, each with its reason; 0 means that data is only moved or converted.
 FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
@@ -106,17 +111,19 @@ class Parameter:
 # -- recording ------------------------------------------------------------------------------------------------------
 
 
-def _read(inputs: Sequence[ShapeTensor]) -> tuple[int, int, int]:
-    """Distinct bytes that the inputs address: in all, of weights, of the KV cache."""
+def _read(inputs: Sequence[ShapeTensor], delivered: int | None = None) -> tuple[int, int, int]:
+    """Distinct bytes that the inputs address: in all, of weights, of the KV cache.
+
+    delivered: bytes read of the first input, where that is not what it addresses.
+    """
     total = weight = kv = 0
-    seen: list[tuple[int, int, Shape, Shape]] = []
+    seen: list[View] = []
     for tensor in inputs:
-        storage = tensor.storage
-        view = (id(storage), tensor.offset, tensor.shape, tensor.strides)
+        storage, view = tensor.storage, tensor.addressed
         if view in seen:
             continue
+        nbytes = tensor.addressed_bytes if seen or delivered is None else delivered
         seen.append(view)
-        nbytes = tensor.addressed_bytes
         total += nbytes
         if storage.kind == WEIGHT:
             weight += nbytes
@@ -134,12 +141,26 @@ def _record(
     *,
     tensor_core_flops: int = 0,
     elements: int = 0,
+    cuda_core_flops: int | None = None,
+    delivered: int | None = None,
     read: tuple[int, int, int] | None = None,
     weights: Sequence[Parameter] = (),
 ) -> None:
-    """Write one operator on the tape of its outputs and look at the peak."""
+    """Write one operator on the tape of its outputs and look at the peak; or note it in the kernel that it is part of.
+
+    cuda_core_flops: where they are not elements x the table's entry. delivered: of the first input, bytes read.
+    """
     tape = outputs[0].storage.tape
-    read_bytes, weight_bytes, kv_bytes = _read(inputs) if read is None else read
+    if cuda_core_flops is None:
+        cuda_core_flops = elements * FLOPS_PER_ELEMENT[name] if elements else 0
+    if tape.chain is not None:
+        if kind in ("matmul", "attention"):
+            raise ModelMeterError(f"fused {tape.chain.name}: {aten} is a product; products are kernels of their own.")
+        _note(tape.chain, inputs, outputs, weights, delivered)
+        tape.chain.elements += elements
+        tape.chain.cuda_core_flops += cuda_core_flops
+        return
+    read_bytes, weight_bytes, kv_bytes = _read(inputs, delivered) if read is None else read
     for weight in weights:
         read_bytes += weight.nbytes
         weight_bytes += weight.nbytes
@@ -162,7 +183,7 @@ def _record(
             tuple([tensor.shape for tensor in inputs] + [weight.shape for weight in weights]),
             tuple([tensor.shape for tensor in outputs]),
             tensor_core_flops,
-            elements * FLOPS_PER_ELEMENT[name] if elements else 0,
+            cuda_core_flops,
             elements,
             read_bytes,
             written,
@@ -172,6 +193,106 @@ def _record(
         )
     )
     tape.reach(live, live + tape.given_bytes, tape.path, aten)
+
+
+# -- chains of operators in one kernel --------------------------------------------------------------------------------
+
+
+def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
+    """`function(*inputs)`, whatever operators it runs, as the one kernel "fused.<name>".
+
+    What the kernel makes and does not return is never in memory. It reads what its operators address of other
+    tensors: the same view once, of overlapping views of an input no more than that input, and of a table that rows
+    are gathered from no more than the table; and the weights, each once. It writes its results and what its operators
+    write in place; a result that is a view of an input is not written. FLOPs and elements are its operators' sums.
+    A product is a kernel of its own and refused. A chain within a chain is part of it; one that runs no operator
+    is no kernel.
+    """
+    first = next((each for each in inputs if isinstance(each, ShapeTensor)), None)
+    if first is None:
+        raise ModelMeterError(f"fused {name}: there is no shape-tensor among its inputs; give it what it reads.")
+    tape = first.storage.tape
+    if tape.chain is not None:
+        return function(*inputs)
+    chain = tape.chain = Chain(name)
+    try:
+        result = function(*inputs)
+    finally:
+        tape.chain = None
+    if not chain.operators:
+        return result
+    results = [each for each in (result if isinstance(result, tuple) else (result,)) if isinstance(each, ShapeTensor)]
+    outputs = Views()
+    for each in (*(each for each in results if id(each.storage) in chain.made), *chain.written.tensors()):
+        outputs.put(each)
+    read = _read_by_chain(chain, inputs)
+    sources = chain.read.tensors()
+    weights = list(chain.weights.values())
+    elements, cuda_core_flops = chain.elements, chain.cuda_core_flops
+    del chain  # and the intermediates with it
+    _record(
+        name,
+        f"fused.{name}",
+        "fused",
+        sources,
+        outputs.tensors(),
+        elements=elements,
+        cuda_core_flops=cuda_core_flops,
+        read=read,
+        weights=weights,
+    )
+    return result
+
+
+def written_over(target: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
+    """A result of a chain kept in the memory of one of its inputs, which nobody reads afterwards.
+
+    Outside a chain there is nothing to keep: the value has memory of its own already.
+    """
+    chain = target.tape.chain
+    if chain is None:
+        return value
+    if (target.shape, target.dtype) != (value.shape, value.dtype):
+        raise ModelMeterError(f"fused {chain.name}: {value!r} cannot be written over {target!r}.")
+    chain.written.put(target)
+    return target
+
+
+def _note(
+    chain: Chain,
+    inputs: Sequence[ShapeTensor],
+    outputs: Sequence[ShapeTensor],
+    weights: Sequence[Parameter],
+    delivered: int | None,
+) -> None:
+    """Note what one operator of a kernel reads and writes outside it."""
+    chain.operators += 1
+    for position, tensor in enumerate(inputs):
+        if id(tensor.storage) not in chain.made:
+            chain.read.put(tensor, tensor.addressed_bytes if delivered is None or position else delivered)
+    for tensor in outputs:
+        if id(tensor.storage) not in chain.made:
+            chain.written.put(tensor)
+    chain.weights |= {id(weight): weight for weight in weights}
+
+
+def _read_by_chain(chain: Chain, inputs: Sequence[object]) -> tuple[int, int, int]:
+    """Bytes that a kernel reads: in all, of weights, of the KV cache; the parameters in `chain.weights` come on top."""
+    given = Views()
+    for each in inputs:
+        if isinstance(each, ShapeTensor):
+            given.put(each)
+    limits: dict[int, int] = {}
+    for each in given.tensors():
+        limits[id(each.storage)] = limits.get(id(each.storage), 0) + each.addressed_bytes
+    by_storage: dict[int, tuple[str, int]] = {}
+    for _, tensor, nbytes in chain.read.entries:
+        before = by_storage.get(id(tensor.storage), ("", 0))[1]
+        by_storage[id(tensor.storage)] = (tensor.storage.kind, before + nbytes)
+    sums = dict.fromkeys((ACTIVATION, WEIGHT, KV, HOST), 0)
+    for storage, (kind, nbytes) in by_storage.items():
+        sums[kind] += min(nbytes, limits.get(storage, nbytes))
+    return sum(sums.values()), sums[WEIGHT], sums[KV]
 
 
 # -- strides of a pointwise result ----------------------------------------------------------------------------------
@@ -424,17 +545,17 @@ def sum_all(x: ShapeTensor) -> ShapeTensor:
     return out
 
 
-def topk(x: ShapeTensor, k: int) -> tuple[ShapeTensor, ShapeTensor]:
+def topk(x: ShapeTensor, k: int, index_dtype: str = "int64") -> tuple[ShapeTensor, ShapeTensor]:
     """The k largest of the last dimension, and where they stand."""
     shape = (*x.shape[:-1], k)
-    values, indices = x.tape.new(shape, x.dtype), x.tape.new(shape, "int64")
+    values, indices = x.tape.new(shape, x.dtype), x.tape.new(shape, index_dtype)
     _record("topk", "aten.topk.default", "reduction", (x,), (values, indices), elements=x.numel)
     return values, indices
 
 
-def sort(x: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+def sort(x: ShapeTensor, index_dtype: str = "int64") -> tuple[ShapeTensor, ShapeTensor]:
     """The elements in order, and where they stood."""
-    values, indices = x.tape.new(x.shape, x.dtype), x.tape.new(x.shape, "int64")
+    values, indices = x.tape.new(x.shape, x.dtype), x.tape.new(x.shape, index_dtype)
     _record("sort", "aten.sort.default", "reduction", (x,), (values, indices), elements=x.numel)
     return values, indices
 
@@ -504,13 +625,8 @@ def cat(tensors: Sequence[ShapeTensor], axis: int, kind: str = ACTIVATION) -> Sh
 def gather(table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | None = None) -> ShapeTensor:
     """Rows of `table` [rows, ...] as [*shape, ...]: reads what it delivers, and the index where it is in memory."""
     out = table.tape.new((*shape, *table.shape[1:]), table.dtype)
-    of_weight = out.nbytes if table.storage.kind == WEIGHT else 0
-    read = out.nbytes
-    if index is not None:
-        read += index.addressed_bytes
-        of_weight += index.addressed_bytes if index.storage.kind == WEIGHT else 0
     inputs = (table,) if index is None else (table, index)
-    _record("gather", aten, "gather", inputs, (out,), elements=out.numel, read=(read, of_weight, 0))
+    _record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=out.nbytes)
     return out
 
 
@@ -642,20 +758,29 @@ def mm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
     return out
 
 
-def grouped_mm(x: ShapeTensor, weight: Parameter, offsets: ShapeTensor, experts_hit_bytes: int) -> ShapeTensor:
+def grouped_mm(
+    x: ShapeTensor,
+    weight: Parameter,
+    offsets: ShapeTensor,
+    experts_hit_bytes: int,
+    order: ShapeTensor | None = None,
+) -> ShapeTensor:
     """Rows x [R, k], sorted by expert, each @ its expert's weight [E, n, k] transposed -> [R, n].
 
-    experts_hit_bytes: bytes of the experts that have rows; only those are read.
+    experts_hit_bytes: bytes of the experts that have rows; only those are read. order [R]: where each sorted row comes
+    from; the kernel then gathers the rows of x [tokens, k] itself, or puts those that it makes where they belong.
     """
-    rows, depth = x.shape
+    depth = x.shape[1]
+    rows = x.shape[0] if order is None else order.numel
     features = weight.shape[1]
     out = x.tape.new((rows, features), x.dtype)
-    read = x.addressed_bytes + offsets.addressed_bytes + experts_hit_bytes
+    indices = (offsets,) if order is None else (offsets, order)
+    read = rows * depth * ITEMSIZE[x.dtype] + sum([each.addressed_bytes for each in indices]) + experts_hit_bytes
     _record(
         "grouped_mm",
-        "aten._grouped_mm.default",
+        "aten._grouped_mm.default" if order is None else "fused.grouped_mm",
         "matmul",
-        (x, offsets),
+        (x, *indices),
         (out,),
         tensor_core_flops=2 * rows * depth * features,
         read=(read, experts_hit_bytes, 0),
@@ -665,19 +790,24 @@ def grouped_mm(x: ShapeTensor, weight: Parameter, offsets: ShapeTensor, experts_
 
 def bmm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
     """[B, m, k] @ [B, k, n] -> [B, m, n]."""
-    batch, rows, depth = left.shape
-    columns = right.shape[2]
-    if right.shape != (batch, depth, columns):
+    batch, _, depth = left.shape
+    if right.shape != (batch, depth, right.shape[2]):
         raise ModelMeterError(f"bmm: {left!r} and {right!r} do not multiply.")
-    out = left.tape.new((batch, rows, columns), left.dtype)
-    _record(
-        "bmm",
-        "aten.bmm.default",
-        "matmul",
-        (left, right),
-        (out,),
-        tensor_core_flops=2 * batch * rows * depth * columns,
-    )
+    return _batched("aten.bmm.default", left, right)
+
+
+def strided_bmm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """[..., m, k] @ [..., k, n] over any leading dimensions, which broadcast and are read as they lie."""
+    lead = broadcast_shape((left.shape[:-2], right.shape[:-2]))
+    if left.shape[-1] != right.shape[-2]:
+        raise ModelMeterError(f"strided_bmm: {left!r} and {right!r} do not multiply.")
+    return _batched("fused.bmm", left.expand(*lead, *left.shape[-2:]), right.expand(*lead, *right.shape[-2:]))
+
+
+def _batched(aten: str, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
+    """One product for each index of the leading dimensions, the same on both sides."""
+    out = left.tape.new((*left.shape[:-1], right.shape[-1]), left.dtype)
+    _record("bmm", aten, "matmul", (left, right), (out,), tensor_core_flops=2 * out.numel * left.shape[-1])
     return out
 
 
@@ -704,25 +834,58 @@ def scaled_dot_product_attention(
     a copy of a bias whose rows are not aligned. The result lies in memory as [B, Q, H, d].
     """
     tape = query.tape
-    batch, heads, queries, width = query.shape
+    batch, heads, queries, _ = query.shape
     keys = key.shape[2]
     flash = bias is None and query.dtype != "float32"
     if bias is not None and keys % BIAS_ALIGNMENT:
         padded = pad(bias, 0, 0, 0, ceil_div(keys, BIAS_ALIGNMENT) * BIAS_ALIGNMENT - keys)
         bias = padded.narrow(3, 0, keys)
         del padded
-    strides = (queries * heads * width, width, heads * width, 1)
-    out = tape.new((batch, heads, queries, width), query.dtype, strides)
+    out = _attended(query)
     if flash:  # log-sum-exp, random state: written beside the result
         extra = (tape.new((batch, heads, queries), "float32"), tape.new((2,), "uint64"), tape.new((), "uint64"))
     else:  # no log-sum-exp without a backward pass
         extra = (tape.new((batch, heads, 0), "float32"), tape.new((), "int64"), tape.new((), "int64"))
+    aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
+    _record_attention(aten, query, (key,), (value,), bias, (out, *extra))
+    return out
+
+
+def attention(
+    query: ShapeTensor, keys: Sequence[ShapeTensor], values: Sequence[ShapeTensor], bias: ShapeTensor | None = None
+) -> ShapeTensor:
+    """An engine's fused attention: query [B, H, Q, d] over keys and values in pieces [B, H, K, d] -> [B, H, Q, d].
+
+    Pieces, and a bias [B, H, Q, K] whose rows are aligned, are read where they lie. The result, which lies in memory
+    as [B, Q, H, d], is all that is written: no log-sum-exp, which nobody reads, and no partial results.
+    """
+    if bias is not None and bias.strides[2] % BIAS_ALIGNMENT:
+        raise ModelMeterError(f"attention: the rows of the bias {bias!r} are not at a multiple of {BIAS_ALIGNMENT}.")
+    out = _attended(query)
+    _record_attention("fused.attention", query, keys, values, bias, (out,))
+    return out
+
+
+def _attended(query: ShapeTensor) -> ShapeTensor:
+    """Memory for what attention gives, [B, H, Q, d], lying as [B, Q, H, d]."""
+    _, heads, queries, width = query.shape
+    return query.tape.new(query.shape, query.dtype, (queries * heads * width, width, heads * width, 1))
+
+
+def _record_attention(
+    aten: str,
+    query: ShapeTensor,
+    keys: Sequence[ShapeTensor],
+    values: Sequence[ShapeTensor],
+    bias: ShapeTensor | None,
+    outputs: Sequence[ShapeTensor],
+) -> None:
+    """Scores and weighted sum, 2 FLOPs each for every query, key and element of a head."""
     _record(
         "attention",
-        f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default",
+        aten,
         "attention",
-        (query, key, value) if bias is None else (query, key, value, bias),
-        (out, *extra),
-        tensor_core_flops=4 * batch * heads * queries * keys * width,
+        (query, *keys, *values) if bias is None else (query, *keys, *values, bias),
+        outputs,
+        tensor_core_flops=4 * query.numel * sum([key.shape[2] for key in keys]),
     )
-    return out

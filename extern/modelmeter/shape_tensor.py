@@ -20,6 +20,9 @@ from modelmeter.units import ITEMSIZE
 
 Shape = tuple[int, ...]
 
+#: what a tensor addresses: its storage, by identity, where it starts in it, and its geometry
+View = tuple[int, int, Shape, Shape]
+
 #: what a storage holds; traffic is told apart by it
 ACTIVATION: Final = "activation"
 WEIGHT: Final = "weight"
@@ -158,6 +161,11 @@ class ShapeTensor:
         """Whether the elements lie in row-major order without gaps."""
         return is_contiguous(self.shape, self.strides)
 
+    @property
+    def addressed(self) -> View:
+        """What is addressed: two tensors with the same are one to whoever reads them, while they live."""
+        return (id(self.storage), self.offset, self.shape, self.strides)
+
     # -- views: the same storage, no FLOPs, no bytes --------------------------------------------------------------
 
     def _view(self, shape: Shape, strides: Shape, offset: int | None = None) -> ShapeTensor:
@@ -247,14 +255,14 @@ class OperatorRecord(NamedTuple):
 
     path: str  # module path, relative to the walk that holds the record
     name: str  # the operator of this library
-    aten: str  # the PyTorch operator that it stands for
-    kind: str  # matmul, elementwise, reduction, copy, gather, attention
+    aten: str  # the PyTorch operator that it stands for; "fused.…" for a kernel that PyTorch has no operator for
+    kind: str  # matmul, elementwise, reduction, copy, gather, attention, fused
     dtype: str  # type of its first input, in which a product runs; of its output where it has no input
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
     tensor_core_flops: int
     cuda_core_flops: int
-    elements: int  # elements that the operator computes; its FLOPs are this times the table's entry
+    elements: int  # elements that it computes; its FLOPs are this times the table's entry, a chain's are its sums
     bytes_read: int
     bytes_written: int
     weight_bytes: int  # of the bytes read
@@ -319,6 +327,49 @@ class _Outer(NamedTuple):
     highest_resident: Highest | None
 
 
+class Views:
+    """Tensors, each once by what it addresses, with the bytes of it; compared, as a size that varies has no hash."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[View, ShapeTensor, int]] = []
+
+    def put(self, tensor: ShapeTensor, nbytes: int = 0) -> None:
+        """Add bytes of a tensor, of which there may be some, up to all that it addresses."""
+        view = tensor.addressed
+        for index, (known, first, before) in enumerate(self.entries):
+            if known == view:
+                self.entries[index] = (known, first, min(before + nbytes, tensor.addressed_bytes))
+                return
+        self.entries.append((view, tensor, min(nbytes, tensor.addressed_bytes)))
+
+    def tensors(self) -> list[ShapeTensor]:
+        """The tensors, in the order in which they came."""
+        return [tensor for _, tensor, _ in self.entries]
+
+
+class Chain:
+    """What the operators of one kernel do while `operators.fused` runs them: nothing of it is on the tape.
+
+    made: storages that the kernel makes, intermediates and results; held, so that no other takes their identity.
+    read, written: tensors of other storages, by what they address, with the bytes that are read, and those written in
+    place. weights: parameters that are read, by identity.
+    """
+
+    __slots__ = ("cuda_core_flops", "elements", "made", "name", "operators", "read", "weights", "written")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.operators = 0
+        self.elements = 0
+        self.cuda_core_flops = 0
+        self.made: dict[int, Storage] = {}
+        self.read = Views()
+        self.written = Views()
+        self.weights: dict[int, Any] = {}
+
+
 class Tape:
     """Notes of one walk: the records, and the live set with its peak.
 
@@ -330,6 +381,7 @@ class Tape:
         "alive",
         "at_peak",
         "base_bytes",
+        "chain",
         "entries",
         "given_bytes",
         "highest",
@@ -348,6 +400,7 @@ class Tape:
         self.alive: dict[int, Holding] | None = {} if tracing else None
         self.at_peak: tuple[Holding, ...] = ()
         self.entries: list[OperatorRecord | Call] = []
+        self.chain: Chain | None = None
         self.path = ""
         self.live_bytes = 0
         self.given_bytes = 0
@@ -483,6 +536,8 @@ class Tape:
         """A fresh dense tensor; the caller records the operator that makes it, and that looks at the peak."""
         tensor_strides = contiguous_strides(shape) if strides is None else strides
         storage = Storage(self, prod(shape) * ITEMSIZE[dtype], kind, external=kind == HOST)
+        if self.chain is not None:
+            self.chain.made[id(storage)] = storage
         return ShapeTensor(storage, shape, tensor_strides, dtype)
 
     def reach(self, live_bytes: int, resident_bytes: int, path: str, operator: str) -> None:

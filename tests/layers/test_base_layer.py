@@ -146,7 +146,10 @@ def test_the_walk_leaves_its_outputs_alive_and_nothing_else() -> None:
     "make, text",
     [
         (lambda: GatedMLP(3, 11).forward_cal_io(), "GatedMLP: no input shapes"),
-        (lambda: GatedMLP(3, 11, execution="serving"), "execution=serving is not built yet"),
+        (
+            lambda: GatedMLP(3, 11, execution="serving", attention="eager"),
+            "GatedMLP: attention=eager, but execution=serving has fused attention only; leave runtime.attention=flash",
+        ),
         (lambda: GatedMLP(3, 11, execution="transformer"), 'did you mean "transformers"'),
         (lambda: GatedMLP(3, 11, attention="flush"), 'did you mean "flash"'),
         (lambda: GatedMLP(3, 11, dtype="fp16"), "the options are|did you mean"),

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, TypedDict
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.execution import check_attention, execution_named
-from modelmeter.operators import Parameter
+from modelmeter.operators import Parameter, Result, fused
 from modelmeter.shape_tensor import KV, Call, OperatorRecord, Shape, ShapeTensor, Storage, Tape, Walk, join_path
 from modelmeter.sizes import Condition, Variables, frozen, rebased
 from modelmeter.units import check_model_dtype
@@ -99,7 +99,7 @@ class BaseLayer:
     def __init__(self, *, execution: str = "transformers", attention: str = "flash", dtype: str = "bfloat16") -> None:
         who = type(self).__name__
         self.execution = execution_named(who, execution)
-        check_attention(who, attention)
+        check_attention(who, attention, self.execution)
         check_model_dtype(who, dtype)
         self.attention = attention
         self.dtype = dtype
@@ -125,6 +125,10 @@ class BaseLayer:
         """The forward pass: shape-tensors in, shape-tensors out."""
         raise ModelMeterError(f"{type(self).__name__} states no forward pass.")
 
+    def chain(self, name: str, function: Callable[..., Result], *inputs: Any) -> Result:
+        """`function(*inputs)`: one kernel called "fused.<name>" where this code fuses its chains."""
+        return fused(name, function, *inputs) if self.execution.chains_fused else function(*inputs)
+
     def __call__(self, *args: Any) -> Any:
         """Run `forward` under this layer's name, the arguments held until it returns."""
         if self.remembered:
@@ -148,7 +152,7 @@ class BaseLayer:
     def call_remembered(self, name: str, *args: Any) -> Any:
         """Call this layer as the module `name`; a geometry of arguments seen before is repeated, not walked."""
         tape = _tape_of(args)
-        if tape.alive is not None:
+        if tape.alive is not None or tape.chain is not None:
             return self._call_as(tape, name, *args)
         variables = tape.variables
         key = _geometry(args)

@@ -1,9 +1,10 @@
 """The layers that every network is made of: Linear, Conv2d, LayerNorm. They are torch.nn's, on shapes."""
 
+from collections.abc import Callable
 from typing import Any
 
-from modelmeter.layers.base_layer import BaseLayer
-from modelmeter.operators import conv2d, layer_norm, linear
+from modelmeter.layers.base_layer import BaseLayer, LayerList
+from modelmeter.operators import add, conv2d, layer_norm, linear, written_over
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
@@ -58,5 +59,38 @@ class LayerNorm(BaseLayer):
         self.weight = self.parameter(width)
         self.bias = self.parameter(width)
 
-    def forward(self, x: ShapeTensor) -> ShapeTensor:
+    def forward(self, x: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
+        """With a residual: its sum with x, and the norm of that."""
+        if residual is None:
+            return self.chain("layer_norm", self.normalize, x)
+        return self.chain("add_layer_norm", after_sum(self.normalize), x, residual)
+
+    def normalize(self, x: ShapeTensor) -> ShapeTensor:
+        """The norm itself."""
         return layer_norm(x, self.weight, self.bias)
+
+
+def after_sum(
+    norm: Callable[[ShapeTensor], ShapeTensor],
+) -> Callable[[ShapeTensor, ShapeTensor], tuple[ShapeTensor, ShapeTensor]]:
+    """x and a residual to their sum and its norm; as one kernel, in the places of the residual and of x."""
+
+    def add_and_normalize(x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        total = add(residual, x)
+        normed = norm(total)
+        return written_over(residual, total), written_over(x, normed)
+
+    return add_and_normalize
+
+
+def run_blocks(blocks: LayerList, x: ShapeTensor) -> ShapeTensor:
+    """Blocks one after another; where each hands its last output and the residual on, they are summed at the end."""
+    if not blocks.execution.residual_handed_on:
+        for block in blocks:
+            x = block(x)
+        return x
+    residual = None
+    for block in blocks:
+        x, residual = block(x, residual)
+    assert residual is not None
+    return add(residual, x)

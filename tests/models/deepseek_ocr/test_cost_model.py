@@ -219,7 +219,7 @@ BAD = [
     ("workload.base_szie=1024", 'did you mean "workload.base_size"'),
     ("workload=gundem", 'there is no such workload; did you mean "gundam"'),
     ("workload=zzz", "the options are tiny, small, base, large, gundam, gundam_m"),
-    ("execution=serving", "execution=serving is not built yet"),
+    ("execution=servin", 'there is no such execution; did you mean "serving"'),
     ("workload.base_size=abc", r"config workload, key workload\.base_size: Value 'abc' .* could not be converted"),
     ("workload.base_size=1000", r"base_size=1000 is no multiple of patch_size=16 .* 992 and 1008"),
     ("workload.min_num=12", "min_num=12"),

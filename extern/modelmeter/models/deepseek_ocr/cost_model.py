@@ -58,6 +58,17 @@ WITHOUT_AUTOCAST: Final = Assumption(
     label="without autocast",
     text="the published infer() runs under CUDA autocast, which changes traffic and peaks and is not modelled",
 )
+LOWER_BOUND: Final = Assumption(
+    figure="execution",
+    label="an engine at its best",
+    text="a lower bound among codes, counted like them, kernel by kernel; none runs all of this, so none was measured",
+)
+WITHOUT_BLOCKS: Final = Assumption(
+    figure="kv_bytes",
+    label="blocks not rounded up",
+    text="the cache holds its tokens alone: an engine allocates whole blocks of them (16 in vLLM by default) and reads "
+    "tables of blocks",
+)
 TILES_OF_IMAGE_SIZE: Final = Assumption(
     figure="layout",
     label="tiles of image_size",
@@ -120,7 +131,7 @@ class CostModel:
         }
         decoder = asdict(config.decoder)
         check_decoder(decoder)
-        self.max_position_embeddings: int = decoder.pop("max_position_embeddings")
+        self.max_position_embeddings: int = decoder["max_position_embeddings"]
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
         self.model = DeepseekOCRModel(**self.architecture, **self.common)
         self.head = self._head()
@@ -201,6 +212,7 @@ class CostModel:
                 figure="reserve_bytes", label="reserve assumed", text=f"runtime.reserve_bytes={runtime.reserve_bytes}"
             ),
             *((WITHOUT_AUTOCAST,) if published else ()),
+            *((LOWER_BOUND, WITHOUT_BLOCKS) if self.model.execution.cache_paged else ()),
             *((TILES_OF_IMAGE_SIZE,) if published and tiles and self.workload.image_size != PUBLISHED_TILE else ()),
             *CONVENTIONS,
         )

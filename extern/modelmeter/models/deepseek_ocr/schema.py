@@ -13,7 +13,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.layers.execution import NOT_BUILT, execution_named
 from modelmeter.models.deepseek_ocr.vision_workload import MODES
 
 if TYPE_CHECKING:
@@ -175,8 +174,6 @@ def check_overrides(overrides: Sequence[str], extra: Mapping[str, object] | None
                 f'override "{override}" adds a key; the configuration is closed, nothing can be added.'
             )
         _check_key(key, tree)
-        if key == "execution" and value in NOT_BUILT:
-            execution_named("config", value)
         if key in CONFIG_GROUPS and value not in group_options(key) and "," not in value:
             raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, group_options(key))}")
 

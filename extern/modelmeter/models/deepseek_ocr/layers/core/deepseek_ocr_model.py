@@ -1,7 +1,7 @@
 """`DeepseekOCRModel`: the parts of DeepSeek-OCR put together, by stage.
 
 Source of the walks: `UnlimitedOcrForConditionalGeneration.forward` of transformers 5.23, called as `generate` calls it,
-and for the published code the description of its forward pass.
+and for the published code the description of its forward pass. An engine's is what vLLM does, and nothing is held.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import Image
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
-from modelmeter.operators import cat, compare, masked_scatter, masked_scatter_in_place, mul, reshape, sum_all, to
+from modelmeter.operators import (
+    cat,
+    compare,
+    index_put,
+    masked_scatter,
+    masked_scatter_in_place,
+    mul,
+    reshape,
+    sum_all,
+    to,
+)
 from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape, Walk
 
 STAGES: Final = ("vision", "prefill", "decode")
@@ -72,7 +82,29 @@ class VisionStage(BaseLayer):
     ) -> tuple[ShapeTensor, ...]:
         if self.execution.pages_looped:
             return self.forward_looped(global_pixels, crop_pixels, grid, *prompt)
+        if self.execution.image_tokens_first:
+            return self.forward_dropped(global_pixels, crop_pixels, grid)
         return self.forward_batched(global_pixels, crop_pixels, grid)
+
+    def forward_dropped(
+        self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, grid: tuple[int, int]
+    ) -> tuple[ShapeTensor, ...]:
+        """As batches; of all that, only each page's image tokens are left, made in one chain a page."""
+        global_features = self.features("global", global_pixels)
+        crop_features = None if crop_pixels is None else self.features("crops", crop_pixels)
+        newline, separator = self.newline.on(global_pixels.tape), self.separator.on(global_pixels.tape)
+        crops = grid[0] * grid[1]
+        pages = []
+        for page in range(global_pixels.shape[0]):
+            local = None if crop_features is None else crop_features.narrow(0, page * crops, (page + 1) * crops)
+            views = (global_features.select(0, page), local, newline, separator)
+            pages.append(self.chain("image_tokens", image_tokens, *views, grid))
+        return tuple(pages)
+
+    def features(self, branch: str, pixels: ShapeTensor) -> ShapeTensor:
+        """Views [B, 3, s, s] through tower and projector -> [B, q*q, D]."""
+        hidden_states = self.tower.call_remembered(branch, pixels)
+        return self.projector.call_remembered(f"{branch}.projector", hidden_states)  # type: ignore[no-any-return]
 
     def forward_batched(
         self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, grid: tuple[int, int]
@@ -170,6 +202,30 @@ class VisionStage(BaseLayer):
         return crop_pixels.narrow(0, page * crops, (page + 1) * crops)
 
 
+def with_newlines(features: ShapeTensor, newline: ShapeTensor) -> ShapeTensor:
+    """A grid [rows, columns, D] and a newline [D] after every row -> [rows (columns + 1), D]."""
+    rows, _, width = features.shape
+    return cat((features, newline.view(1, 1, -1).expand(rows, 1, -1)), 1).view(-1, width)
+
+
+def image_tokens(
+    global_features: ShapeTensor,
+    local_features: ShapeTensor | None,
+    newline: ShapeTensor,
+    separator: ShapeTensor,
+    grid: tuple[int, int],
+) -> ShapeTensor:
+    """One page's tokens: of its crops [columns rows, c*c, D], of its global view [g*g, D], and the separator [D]."""
+    side = round(global_features.shape[0] ** 0.5)
+    parts = [with_newlines(global_features.view(side, side, -1), newline), separator.unsqueeze(0)]
+    if local_features is not None:
+        columns, rows = grid
+        side = round(local_features.shape[1] ** 0.5)
+        local_grid = local_features.view(rows, columns, side, side, -1).transpose(1, 2)
+        parts.insert(0, with_newlines(reshape(local_grid, rows * side, columns * side, -1), newline))
+    return cat(parts, 0)
+
+
 def side_by_side(clip_tokens: ShapeTensor, sam_map: ShapeTensor) -> ShapeTensor:
     """CLIP's tokens [B, g*g + 1, D] without the class token beside SAM's map [B, D, g, g] -> [B, g*g, 2 D]."""
     return cat((clip_tokens.narrow(1, 1, clip_tokens.shape[1]), sam_map.flatten(2).transpose(1, 2)), -1)
@@ -216,6 +272,9 @@ class TextStage(BaseLayer):
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
         """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
+        if pixels and self.execution.image_tokens_first:
+            inputs_embeds = self.embed_around(input_ids, *self.vision.call_remembered("", *pixels, grid))
+            return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
         inputs_embeds = self.embed_tokens(input_ids)
         pooled: tuple[ShapeTensor, ...] = ()
         if pixels and self.execution.pages_looped:
@@ -230,6 +289,19 @@ class TextStage(BaseLayer):
             # the image's features and the mask are held by name while the decoder runs
             inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
         return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
+
+    def embed_around(self, input_ids: ShapeTensor, *pages: ShapeTensor) -> ShapeTensor:
+        """The prompts' embeddings, and each page's image tokens put among them, all in one chain."""
+        inputs_embeds: ShapeTensor = self.embed_tokens(input_ids)
+        index = input_ids.tape.input((len(pages), pages[0].shape[0]), "int64")  # the engine brings it
+        self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)
+        return inputs_embeds
+
+
+def put_rows(inputs_embeds: ShapeTensor, index: ShapeTensor, *pages: ShapeTensor) -> None:
+    """Each page's rows [n, D] put at [pages, n] of [pages, T, D]; n rows are written, whichever they are."""
+    for page, rows in enumerate(pages):
+        index_put(inputs_embeds.select(0, page).narrow(0, 0, rows.shape[0]), index.select(0, page), rows)
 
 
 def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:

@@ -1,7 +1,7 @@
 """DeepSeek-V2's decoder layer on shapes: RMSNorm, MLP, gate, mixture of experts, head.
 
-Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products; and the published code,
-which runs one expert after another.
+Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products; the published code, which
+runs one expert after another; and for an engine at its best the kernels of vLLM's DeepSeek-V2.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, LayerList, Linear, State
+from modelmeter.layers import BaseLayer, LayerList, Linear, State, after_sum
 from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaAttention, LlamaFlashAttention2
 from modelmeter.operators import (
     add,
@@ -54,7 +54,14 @@ class DeepseekV2RMSNorm(BaseLayer):
         super().__init__(**common)
         self.weight = self.parameter(hidden_size)
 
-    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+    def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
+        """With a residual: its sum with the hidden states, and the norm of that."""
+        if residual is None:
+            return self.chain("rms_norm", self.normalize, hidden_states)
+        return self.chain("add_rms_norm", after_sum(self.normalize), hidden_states, residual)
+
+    def normalize(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        """The norm itself."""
         input_dtype = hidden_states.dtype
         hidden_states = to(hidden_states, "float32")
         variance = mean(square(hidden_states))
@@ -69,12 +76,19 @@ class DeepseekV2MLP(BaseLayer):
 
     def __init__(self, hidden_size: int, intermediate_size: int, **common: Any) -> None:
         super().__init__(**common)
-        self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
-        self.up_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
+        if self.execution.decoder_products_joined:
+            self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size, bias=False, **self.common)
+        else:
+            self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
+            self.up_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
         self.down_proj = Linear(intermediate_size, hidden_size, bias=False, **self.common)
 
     def forward(self, x: ShapeTensor, share: Fraction | None = None) -> ShapeTensor:
         """`share`: the part of the weights that counts as read, where an expert is hit on average only."""
+        if self.execution.decoder_products_joined:
+            return self.down_proj(  # type: ignore[no-any-return]
+                self.chain("silu_and_mul", silu_and_mul, self.gate_up_proj(x))
+            )
         gate_bytes = up_bytes = down_bytes = None
         if share is not None:
             gate_bytes = up_bytes = round(share * self.gate_proj.weight.nbytes)
@@ -86,8 +100,14 @@ class DeepseekV2MLP(BaseLayer):
         )
 
 
+def silu_and_mul(projected: ShapeTensor) -> ShapeTensor:
+    """silu(gate) * up, side by side [R, 2 F] -> [R, F]."""
+    gate, up = projected.chunk(2, -1)
+    return mul(silu(gate), up)
+
+
 class MoEGate(BaseLayer):
-    """x [B, T, D] -> router logits [B T, E], weights and indices [B T, k] of the experts chosen; in float32."""
+    """x [B, T, D] -> router logits [B T, E], weights in float32 and indices [B T, k] of the experts chosen."""
 
     def __init__(self, hidden_size: int, num_experts: int, top_k: int, **common: Any) -> None:
         super().__init__(**common)
@@ -96,11 +116,19 @@ class MoEGate(BaseLayer):
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor, ShapeTensor]:
         hidden_states = reshape(hidden_states, -1, hidden_states.shape[-1])
-        router_logits = gate_product(to(hidden_states, "float32"), to(self.weight.on(hidden_states.tape), "float32"))
+        if self.execution.gate_in_float32:
+            weight = self.weight.on(hidden_states.tape)
+            router_logits = gate_product(to(hidden_states, "float32"), to(weight, "float32"))
+        else:
+            router_logits = linear(hidden_states, self.weight)
+        return router_logits, *self.chain("topk_softmax", self.choose, router_logits)
+
+    def choose(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """Weights, scaled, and indices of the experts with the largest scores."""
         scores = softmax(router_logits, "float32")
-        topk_weights, topk_indices = topk(scores, self.top_k)
+        topk_weights, topk_indices = topk(scores, self.top_k, self.execution.index_dtype)
         topk_weights = mul(topk_weights)
-        return router_logits, topk_weights, topk_indices
+        return topk_weights, topk_indices
 
 
 def gate_product(x: ShapeTensor, weight: ShapeTensor) -> ShapeTensor:
@@ -121,11 +149,6 @@ class Experts(BaseLayer):
         self.gate_up_proj = self.parameter(num_experts, 2 * intermediate_size, hidden_size)
         self.down_proj = self.parameter(num_experts, hidden_size, intermediate_size)
 
-    def gate(self, projected: ShapeTensor) -> ShapeTensor:
-        """silu(gate) * up, [R, 2 F] -> [R, F]."""
-        gate, up = projected.chunk(2, -1)
-        return mul(silu(gate), up)
-
     def forward(
         self,
         hidden_states: ShapeTensor,
@@ -133,6 +156,8 @@ class Experts(BaseLayer):
         top_k_weights: ShapeTensor,
         experts_hit: int | Fraction,
     ) -> ShapeTensor:
+        if self.execution.rows_found_by_product:
+            return self.forward_indexed(hidden_states, top_k_index, experts_hit)
         tokens, top_k = top_k_index.shape
         width = hidden_states.shape[-1]
         rows = tokens * top_k
@@ -145,19 +170,38 @@ class Experts(BaseLayer):
         histc_input = to(expert_ids_g, "int32")
         tokens_per_expert = histc(histc_input, self.num_experts)
         offsets = cumsum(tokens_per_expert, "int32")
-        # the bytes of all experts hit are rounded once; the first product takes its own share of them
-        all_bytes = self.gate_up_proj.nbytes + self.down_proj.nbytes
-        hit_bytes = round(experts_hit * all_bytes / self.num_experts)
-        up_bytes = round(experts_hit * self.gate_up_proj.nbytes / self.num_experts)
+        up_bytes, down_bytes = self.read_bytes(experts_hit)
         proj_out = grouped_mm(selected_hidden_states_g, self.gate_up_proj, offsets, up_bytes)
-        proj_out = self.gate(proj_out)
-        proj_out = grouped_mm(proj_out, self.down_proj, offsets, hit_bytes - up_bytes)
+        proj_out = silu_and_mul(proj_out)
+        proj_out = grouped_mm(proj_out, self.down_proj, offsets, down_bytes)
         weighted_out = mul(proj_out, sample_weights_g.unsqueeze(1), "float32")
         inv_perm = empty_like(perm)
         index_put(inv_perm, perm, arange(perm.tape, rows))
         weighted_out = gather(weighted_out, rows, aten=index, index=inv_perm)
         final_hidden_states = total(weighted_out.view(tokens, top_k, width), 1)
         return to(final_hidden_states, hidden_states.dtype)
+
+    def read_bytes(self, experts_hit: int | Fraction) -> tuple[int, int]:
+        """Bytes read of each product's weights: those of all experts hit, rounded once, and of them its share."""
+        all_bytes = self.gate_up_proj.nbytes + self.down_proj.nbytes
+        hit_bytes = round(experts_hit * all_bytes / self.num_experts)
+        up_bytes = round(experts_hit * self.gate_up_proj.nbytes / self.num_experts)
+        return up_bytes, hit_bytes - up_bytes
+
+    def forward_indexed(
+        self, hidden_states: ShapeTensor, top_k_index: ShapeTensor, experts_hit: int | Fraction
+    ) -> ShapeTensor:
+        """The same without copies in an order, up to each choice's output [n k, D]: who sums them weights them."""
+        order, offsets = self.chain("sort_by_expert", self.sort_by_expert, top_k_index)
+        up_bytes, down_bytes = self.read_bytes(experts_hit)
+        proj_out = grouped_mm(hidden_states, self.gate_up_proj, offsets, up_bytes, order)
+        proj_out = self.chain("silu_and_mul", silu_and_mul, proj_out)
+        return grouped_mm(proj_out, self.down_proj, offsets, down_bytes, order)
+
+    def sort_by_expert(self, top_k_index: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """The order of the rows [n k], and where each expert's end [E]."""
+        expert_ids_g, order = sort(top_k_index.view(-1), self.execution.index_dtype)
+        return order, cumsum(histc(expert_ids_g, self.num_experts), self.execution.index_dtype)
 
 
 class DeepseekV2MoE(BaseLayer):
@@ -193,6 +237,8 @@ class DeepseekV2MoE(BaseLayer):
         """`experts_hit`: experts that have rows, whose weights are read; the rows decide, so it is declared."""
         if isinstance(self.experts, LayerList):
             return self.forward_one_by_one(hidden_states, experts_hit)
+        if self.execution.rows_found_by_product:
+            return self.forward_indexed(hidden_states, experts_hit)
         residuals = hidden_states
         batch, tokens, width = hidden_states.shape
         _, topk_weights, topk_indices = self.gate(hidden_states)
@@ -207,6 +253,14 @@ class DeepseekV2MoE(BaseLayer):
         hidden_states = hidden_states.view(-1, hidden_states.shape[-1])
         y = self.moe_infer(hidden_states, topk_idx, topk_weight, experts_hit).view(*identity.shape)
         return add(y, self.shared_experts(identity))
+
+    def forward_indexed(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
+        """The same, the choices weighted and summed with the shared experts' output at the end."""
+        topk_weights, topk_indices = self.gate(hidden_states)[1:]
+        shared = self.shared_experts(hidden_states)
+        rows = hidden_states.view(-1, hidden_states.shape[-1])
+        by_choice = self.experts(rows, topk_indices, topk_weights, experts_hit)
+        return self.chain("weighted_sum", weighted_sum, by_choice, topk_weights, shared)
 
     def moe_infer(
         self, x: ShapeTensor, topk_ids: ShapeTensor, topk_weight: ShapeTensor, experts_hit: int | Fraction
@@ -237,6 +291,13 @@ class DeepseekV2MoE(BaseLayer):
         return to(total(mul_in_place(to(by_choice, topk_weight.dtype), topk_weight.unsqueeze(2)), 1), new_x.dtype)
 
 
+def weighted_sum(by_choice: ShapeTensor, topk_weights: ShapeTensor, shared: ShapeTensor) -> ShapeTensor:
+    """Outputs by choice [n k, D], weighted by [n, k] and summed over k in float32, plus shared [B, T, D]."""
+    by_choice = by_choice.view(*topk_weights.shape, -1)
+    routed = to(total(mul(by_choice, topk_weights.unsqueeze(2), "float32"), 1), shared.dtype)
+    return add(routed.view(*shared.shape), shared)
+
+
 class DeepseekV2DecoderLayer(BaseLayer):
     """Pre-norm decoder layer, x [B, T, D] -> [B, T, D]; `moe` None makes it dense."""
 
@@ -264,17 +325,36 @@ class DeepseekV2DecoderLayer(BaseLayer):
         attention_mask: ShapeTensor | None,
         cache: State,
         experts_hit: int | Fraction,
-    ) -> ShapeTensor:
-        """`positions`: cos and sin, or position ids where each layer builds those itself."""
+        residual: ShapeTensor | None = None,
+    ) -> Any:
+        """`positions`: what attention makes cos and sin of. `residual`: the layer before's, where it is handed on."""
+        arguments = (experts_hit,) if isinstance(self.mlp, DeepseekV2MoE) else ()
+        if self.execution.residual_handed_on:
+            return self.forward_handed_on(hidden_states, residual, (positions, attention_mask, cache), arguments)
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
         hidden_states, _ = self.self_attn(hidden_states, positions, attention_mask, cache)
         hidden_states = add(residual, hidden_states)
         residual = hidden_states
         hidden_states = self.post_attention_layernorm(hidden_states)
-        arguments = (experts_hit,) if isinstance(self.mlp, DeepseekV2MoE) else ()
         hidden_states = self.mlp(hidden_states, *arguments)
         return add(residual, hidden_states)
+
+    def forward_handed_on(
+        self,
+        hidden_states: ShapeTensor,
+        residual: ShapeTensor | None,
+        of_attention: tuple[Any, ...],
+        of_mlp: tuple[int | Fraction, ...],
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same, each sum in the norm that comes after it, the last one in the next layer's."""
+        if residual is None:
+            residual, hidden_states = hidden_states, self.input_layernorm(hidden_states)
+        else:
+            residual, hidden_states = self.input_layernorm(hidden_states, residual)
+        hidden_states, _ = self.self_attn(hidden_states, *of_attention)
+        residual, hidden_states = self.post_attention_layernorm(hidden_states, residual)
+        return self.mlp(hidden_states, *of_mlp), residual
 
 
 class Embedding(BaseLayer):

@@ -1,7 +1,7 @@
 """The decoder as a whole on shapes: masks, rotary tables, the layers, the final norm.
 
 Source of the walk: `UnlimitedOcrTextModel.forward` of transformers 5.23, its mask functions included: the mask of the
-sliding-window layers is built in every pass, whether a layer uses it or not.
+sliding-window layers is built in every pass, whether a layer uses it or not. An engine builds none.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class DeepseekV2Model(BaseLayer):
         num_experts_per_tok: int = 6,
         n_shared_experts: int = 2,
         first_k_dense_replace: int = 1,
+        max_position_embeddings: int = 8192,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -131,24 +132,39 @@ class DeepseekV2Model(BaseLayer):
         self.norm = DeepseekV2RMSNorm(hidden_size, **self.common)
         self.norm.remember_with(dense.input_layernorm)
         if not self.execution.rotary_per_layer:
-            self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, **self.common)
+            self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, max_position_embeddings, **self.common)
 
     def forward(self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction) -> ShapeTensor:
         tape = inputs_embeds.tape
         batch, tokens, _ = inputs_embeds.shape
         past = caches[0].items[0].shape[2] if caches[0].items else 0
-        positions: tuple[ShapeTensor, ...]
-        if self.execution.causal_mask_only:
+        full: ShapeTensor | None = None
+        if self.execution.positions_given:
+            position_ids = tape.input((batch, tokens), "int64")
+        elif self.execution.causal_mask_only:
             position_ids = arange(tape, tokens, aten="aten.arange.start").unsqueeze(0)
             full = causal_only_mask(position_ids, batch, self.dtype) if self.attention == "eager" else None
         else:
             position_ids = add(arange(tape, tokens)).unsqueeze(0)
             full, _window = self.masks(tape, batch, tokens, past + tokens)
         hidden_states = inputs_embeds
-        positions = (position_ids,) if self.execution.rotary_per_layer else self.rotary_emb(position_ids)
+        positions = self.positions(position_ids)
+        if self.execution.residual_handed_on:
+            residual = None
+            for layer, cache in zip(self.layers, caches, strict=True):
+                hidden_states, residual = layer(hidden_states, positions, full, cache, experts_hit, residual)
+            return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
         for layer, cache in zip(self.layers, caches, strict=True):
             hidden_states = layer(hidden_states, positions, full, cache, experts_hit)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
+
+    def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """What each layer's attention makes cos and sin of."""
+        if self.execution.rotary_per_layer:
+            return (position_ids,)
+        if self.execution.rotary_tables_kept:
+            return position_ids, self.rotary_emb.buffers["cos_sin_cache"].on(position_ids.tape)
+        return self.rotary_emb(position_ids)  # type: ignore[no-any-return]
 
     def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor]:
         """The mask of full attention, none for a fused kernel, and that of a sliding window."""

@@ -6,13 +6,19 @@ was when that code was written.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Linear, State
-from modelmeter.models.deepseek_ocr.layers.llama.rotary_embedding import LlamaRotaryEmbedding, apply_rotary_pos_emb
+from modelmeter.models.deepseek_ocr.layers.llama.rotary_embedding import (
+    LlamaRotaryEmbedding,
+    apply_rotary_pos_emb,
+    rotary_rows,
+)
 from modelmeter.operators import (
     add,
+    attention,
     cat,
     contiguous,
     div,
@@ -50,9 +56,12 @@ class LlamaAttention(BaseLayer):
         self.head_dim = hidden_size // num_heads
         self.groups = num_heads // num_key_value_heads
         kv_size = num_key_value_heads * self.head_dim
-        self.q_proj = Linear(hidden_size, hidden_size, bias=False, **self.common)
-        self.k_proj = Linear(hidden_size, kv_size, bias=False, **self.common)
-        self.v_proj = Linear(hidden_size, kv_size, bias=False, **self.common)
+        if self.execution.decoder_products_joined:
+            self.qkv_proj = Linear(hidden_size, hidden_size + 2 * kv_size, bias=False, **self.common)
+        else:
+            self.q_proj = Linear(hidden_size, hidden_size, bias=False, **self.common)
+            self.k_proj = Linear(hidden_size, kv_size, bias=False, **self.common)
+            self.v_proj = Linear(hidden_size, kv_size, bias=False, **self.common)
         self.o_proj = Linear(hidden_size, hidden_size, bias=False, **self.common)
         if self.execution.rotary_per_layer:
             self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, **self.common)
@@ -64,22 +73,55 @@ class LlamaAttention(BaseLayer):
         attention_mask: ShapeTensor | None,
         cache: State,
     ) -> tuple[ShapeTensor, ShapeTensor | None]:
-        """`positions`: cos and sin, or position ids where each layer builds those itself."""
+        """`positions`: what `tables` makes cos and sin of."""
         batch, tokens, _ = hidden_states.shape
-        by_head = (batch, tokens, -1, self.head_dim)
+        if self.execution.cache_paged:
+            attn_output = self.attend_paged(hidden_states, positions, cache)
+            return self.o_proj(reshape(attn_output.transpose(1, 2), batch, tokens, -1)), None
         # the first keys and values may become the cache as they are
         kept = KV if self.execution.cache_takes_first_as_is and not cache.items else ACTIVATION
-        query_states = self.q_proj(hidden_states).view(*by_head).transpose(1, 2)  # [B, H, T, d]
-        key_states = self.k_proj(hidden_states).view(*by_head).transpose(1, 2)
-        value_states = self.v_proj(hidden_states, kept).view(*by_head).transpose(1, 2)
-        if self.execution.rotary_per_layer:
-            positions = self.rotary_emb(*positions)
+        query_states, key_states, value_states = self.project(hidden_states, kept)
+        positions = self.tables(positions)
         query_states, key_states = apply_rotary_pos_emb(query_states, key_states, positions, kept)
         key_states, value_states = update(cache, key_states, value_states)
         attn_output, attn_weights = self.attend(query_states, key_states, value_states, attention_mask)
         attn_output = reshape(attn_output, batch, tokens, -1)
         attn_output = self.o_proj(attn_output)
         return attn_output, attn_weights if self.execution.eager_weights_handed_on else None
+
+    def project(self, hidden_states: ShapeTensor, kept: str = ACTIVATION) -> tuple[ShapeTensor, ...]:
+        """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as."""
+        by_head = (*hidden_states.shape[:2], -1, self.head_dim)
+        if self.execution.decoder_products_joined:
+            heads = self.qkv_proj(hidden_states).view(*by_head).transpose(1, 2)
+            kv_heads = heads.shape[1] // (self.groups + 2)
+            ends = (self.groups * kv_heads, (self.groups + 1) * kv_heads, heads.shape[1])
+            return tuple(heads.narrow(1, start, end) for start, end in pairwise((0, *ends)))
+        query_states = self.q_proj(hidden_states).view(*by_head).transpose(1, 2)
+        key_states = self.k_proj(hidden_states).view(*by_head).transpose(1, 2)
+        value_states = self.v_proj(hidden_states, kept).view(*by_head).transpose(1, 2)
+        return query_states, key_states, value_states
+
+    def tables(self, positions: tuple[ShapeTensor, ...]) -> tuple[ShapeTensor, ...]:
+        """Cos and sin: as given, built here of position ids, or looked up for them in the table beside them."""
+        if self.execution.rotary_per_layer:
+            return self.rotary_emb(*positions)  # type: ignore[no-any-return]
+        return rotary_rows(*positions) if self.execution.rotary_tables_kept else positions
+
+    def attend_paged(self, hidden_states: ShapeTensor, positions: tuple[ShapeTensor, ...], cache: State) -> ShapeTensor:
+        """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""
+        projected = self.project(hidden_states)
+        query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, *positions)
+        del projected
+        cache.items += new  # keys and values in turn, a pair for each pass
+        return attention(query, cache.items[::2], cache.items[1::2])
+
+    def turn_and_store(
+        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, *positions: ShapeTensor
+    ) -> tuple[ShapeTensor, ...]:
+        """Query turned by its positions; key, turned, and value as the cache keeps them."""
+        query, key = apply_rotary_pos_emb(query, key, self.tables(positions), KV)
+        return query, key, cat((value,), 2, KV)
 
     def attend(
         self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None

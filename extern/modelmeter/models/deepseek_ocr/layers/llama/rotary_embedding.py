@@ -7,22 +7,26 @@ published code Llama's rotary embedding as it was when that code was written.
 from typing import Any
 
 from modelmeter.layers import BaseLayer
-from modelmeter.operators import Parameter, add, cat, cos, matmul, mul, neg, sin, to
+from modelmeter.operators import Parameter, add, cat, cos, gather, matmul, mul, neg, sin, to
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
 class LlamaRotaryEmbedding(BaseLayer):
     """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type.
 
-    The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs.
+    The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs. An engine keeps
+    the cosines and sines of all positions, side by side, and reads the rows of the positions that it needs.
     """
 
     remembered = True
 
-    def __init__(self, head_dim: int, **common: Any) -> None:
+    def __init__(self, head_dim: int, max_position_embeddings: int = 8192, **common: Any) -> None:
         super().__init__(**common)
         # a buffer, not a parameter: it is read, but no checkpoint holds it
-        self.buffers = {"inv_freq": Parameter(head_dim // 2, dtype="float32")}
+        if self.execution.rotary_tables_kept:
+            self.buffers = {"cos_sin_cache": self.parameter(max_position_embeddings, head_dim)}
+        else:
+            self.buffers = {"inv_freq": Parameter(head_dim // 2, dtype="float32")}
 
     def forward(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         inv_freq = self.buffers["inv_freq"].on(position_ids.tape)
@@ -44,6 +48,12 @@ class LlamaRotaryEmbedding(BaseLayer):
         cosine = mul(cosine)
         sine = mul(sine)
         return to(cosine, self.dtype), to(sine, self.dtype)
+
+
+def rotary_rows(position_ids: ShapeTensor, cos_sin_cache: ShapeTensor) -> tuple[ShapeTensor, ...]:
+    """Cos and sin [B, T, d] of positions [B, T], from the table [positions, d]: d/2 cosines and d/2 sines a row."""
+    rows = gather(cos_sin_cache, *position_ids.shape, aten="aten.index.Tensor", index=position_ids)
+    return tuple(cat((half, half), -1) for half in rows.chunk(2, -1))
 
 
 def rotate_half(x: ShapeTensor) -> ShapeTensor:

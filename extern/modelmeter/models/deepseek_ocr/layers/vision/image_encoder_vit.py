@@ -1,7 +1,7 @@
 """The SAM encoder of DeepSeek-OCR, `ImageEncoderViT`, on shapes.
 
-Source of the walk: `UnlimitedOcrSamVisionEncoder` of transformers 5.23; where the published code runs the same network
-differently, a trait of the execution says so.
+Source of the walk: `UnlimitedOcrSamVisionEncoder` of transformers 5.23; where the published code, or an engine at its
+best, runs the same network differently, a trait of the execution says so.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear
+from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, run_blocks
 from modelmeter.layers.execution import Execution
 from modelmeter.operators import (
-    Parameter,
+    BIAS_ALIGNMENT,
     add,
     arange,
+    attention,
     bmm,
     clone,
     contiguous,
@@ -31,10 +32,12 @@ from modelmeter.operators import (
     softmax,
     sqrt,
     square,
+    strided_bmm,
     sub,
     to,
     upsample_bicubic,
     upsample_linear,
+    written_over,
 )
 from modelmeter.shape_tensor import ACTIVATION, HOST, ShapeTensor, Tape
 from modelmeter.units import ceil_div
@@ -61,17 +64,17 @@ class MLPBlock(BaseLayer):
         return self.lin2(hidden_states)  # type: ignore[no-any-return]
 
 
-def get_rel_pos(side: int, rel_pos: Parameter, tape: Tape, execution: Execution) -> ShapeTensor:
+def get_rel_pos(table: ShapeTensor, side: int, execution: Execution) -> ShapeTensor:
     """A relative position table [L, d] as [side, side, d]: resized to 2 * side - 1 rows, then one row a pair."""
     length = 2 * side - 1
-    table = rel_pos.on(tape)
+    tape, dtype = table.tape, table.dtype
     rel_pos_resized = table
     if execution.rel_pos_always_resized:
         rel_pos_resized = upsample_linear(table.unsqueeze(0).transpose(1, 2), length)  # [1, d, length]
         rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
     elif table.shape[0] != length:
         table = to(table, "float32")
-        rel_pos_resized = to(upsample_linear(table.unsqueeze(0).transpose(1, 2), length), rel_pos.dtype)
+        rel_pos_resized = to(upsample_linear(table.unsqueeze(0).transpose(1, 2), length), dtype)
         rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
     kind = HOST if execution.rel_pos_index_on_host else ACTIVATION
     q_coords = mul(arange(tape, side, kind).unsqueeze(1), dtype="float32")
@@ -96,6 +99,16 @@ def product_by_column(query: ShapeTensor, rel_pos: ShapeTensor) -> ShapeTensor:
     return product.view(width, batch, height, -1).permute(1, 2, 0, 3)
 
 
+def sum_in_aligned_rows(rel_h: ShapeTensor, rel_w: ShapeTensor) -> ShapeTensor:
+    """The bias [B, heads, HW, HW] of a term a row [B, heads, H, W, H] and a term a column [B, heads, H, W, W], its rows
+    at a multiple of `BIAS_ALIGNMENT` elements."""
+    batch, heads, height, width, _ = rel_h.shape
+    positions = height * width
+    bias = reshape(add(rel_h.unsqueeze(5), rel_w.unsqueeze(4)), batch, heads, positions, positions)
+    missing = -positions % BIAS_ALIGNMENT
+    return pad(bias, 0, 0, 0, missing).narrow(3, 0, positions) if missing else bias
+
+
 class Attention(BaseLayer):
     """Attention with decomposed relative positions, x [B, H, W, D] -> [B, H, W, D] and the weights, if eager.
 
@@ -112,8 +125,7 @@ class Attention(BaseLayer):
 
     def decomposed_rel_pos(self, query: ShapeTensor, height: int, width: int) -> tuple[ShapeTensor, ...]:
         """The bias: the sum [B heads, H, W, H, W] of a term a row and a term a column, or both terms, flattened."""
-        relative_position_height = get_rel_pos(height, self.rel_pos_h, query.tape, self.execution)
-        relative_position_width = get_rel_pos(width, self.rel_pos_w, query.tape, self.execution)
+        relative_position_height, relative_position_width = self.relative_positions(query.tape, height, width)
         reshaped_query = reshape(query, query.shape[0], height, width, -1)
         rel_h = product_by_row(reshaped_query, relative_position_height)
         rel_w = product_by_column(reshaped_query, relative_position_width)
@@ -123,14 +135,38 @@ class Attention(BaseLayer):
         rel_w = reshape(rel_w, query.shape[0], height * width, 1, width)
         return rel_h, rel_w
 
+    def relative_positions(self, tape: Tape, height: int, width: int) -> tuple[ShapeTensor, ShapeTensor]:
+        """The tables of rows [H, H, d] and of columns [W, W, d]."""
+        of_rows = self.chain("rel_pos", get_rel_pos, self.rel_pos_h.on(tape), height, self.execution)
+        return of_rows, self.chain("rel_pos", get_rel_pos, self.rel_pos_w.on(tape), width, self.execution)
+
+    def aligned_bias(self, query: ShapeTensor, height: int, width: int) -> ShapeTensor:
+        """The bias of a query [B, heads, HW, d], which both products read as it lies, in aligned rows."""
+        of_rows, of_columns = self.relative_positions(query.tape, height, width)
+        grid = query.view(*query.shape[:2], height, width, -1)
+        rel_h = strided_bmm(grid, of_rows.transpose(1, 2))  # [B, heads, H, W, H]
+        rel_w = strided_bmm(grid.transpose(2, 3), of_columns.transpose(1, 2)).transpose(2, 3)  # [B, heads, H, W, W]
+        return self.chain("rel_pos_bias", sum_in_aligned_rows, rel_h, rel_w)
+
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         batch, height, width, _ = hidden_states.shape
+        if self.execution.attention_fused_only:
+            return self.forward_as_it_lies(hidden_states), None
         qkv = reshape(self.qkv(hidden_states), batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = reshape(qkv, 3, batch * self.num_heads, height * width, -1).unbind(0)
         attend = self.attend_fused
         if self.attention == "eager" and self.execution.vision_takes_eager:
             attend = self.attend_eager
         return attend(query, key, value, (batch, height, width))
+
+    def forward_as_it_lies(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        """Query, key and value read where they lie in their product, by kernels that take the bias as it is made."""
+        batch, height, width, _ = hidden_states.shape
+        qkv = self.qkv(hidden_states).view(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)  # [B, heads, HW, d]
+        attn_output = attention(query, (key,), (value,), self.aligned_bias(query, height, width))
+        del qkv, query, key, value
+        return self.proj(attn_output.transpose(1, 2).view(batch, height, width, -1))  # type: ignore[no-any-return]
 
     def attend_fused(
         self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, grid: tuple[int, int, int]
@@ -202,7 +238,10 @@ class Block(BaseLayer):
         self.norm2 = LayerNorm(dim, **self.common)
         self.mlp = MLPBlock(dim, mlp_dim, **self.common)
 
-    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+    def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
+        """`residual`: the block before's, where it is handed on; then so is this one's, beside the MLP's output."""
+        if self.execution.residual_handed_on:
+            return self.forward_handed_on(hidden_states, residual)
         residual = hidden_states
         hidden_states = self.norm1(hidden_states)
         if self.window:
@@ -217,6 +256,32 @@ class Block(BaseLayer):
             layernorm_output = self.norm2(hidden_states)
             return add(hidden_states, self.mlp(layernorm_output))
         return add(hidden_states, self.mlp(self.norm2(hidden_states)))
+
+    def forward_handed_on(
+        self, hidden_states: ShapeTensor, residual: ShapeTensor | None
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same, each sum in one chain with the norm after it and the way into windows or out of them."""
+        residual, hidden_states = self.chain("add_norm_partition", self.enter, hidden_states, residual)
+        hidden_states, _ = self.attn(hidden_states)
+        residual, hidden_states = self.chain("unpartition_add_norm", self.leave, hidden_states, residual)
+        return self.mlp(hidden_states), residual
+
+    def enter(self, hidden_states: ShapeTensor, residual: ShapeTensor | None) -> tuple[ShapeTensor, ShapeTensor]:
+        """The new residual, in the place of the old one, and its norm, in windows if there are any."""
+        if residual is not None:
+            hidden_states = written_over(residual, add(residual, hidden_states))
+        normed = self.norm1(hidden_states)
+        if self.window:
+            normed, _ = window_partition(normed, self.window, self.execution.windows_always_padded)
+        return hidden_states, normed
+
+    def leave(self, hidden_states: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """The new residual, in the place of the old one, and its norm; windows are read but for their padding."""
+        if self.window:
+            rows = hidden_states.view(-1, hidden_states.shape[-1])
+            hidden_states = gather(rows, *residual.shape[:3], aten="aten.index.Tensor")
+        hidden_states = written_over(residual, add(residual, hidden_states))
+        return hidden_states, self.norm2(hidden_states)
 
 
 class PatchEmbed(BaseLayer):
@@ -233,7 +298,7 @@ class PatchEmbed(BaseLayer):
 class LayerNorm2d(LayerNorm):
     """LayerNorm over the channels of [B, D, H, W]."""
 
-    def forward(self, features: ShapeTensor) -> ShapeTensor:
+    def forward(self, features: ShapeTensor) -> ShapeTensor:  # type: ignore[override]
         if not self.execution.layer_norm_2d_fused:
             return self.forward_written_out(features)
         features = features.permute(0, 2, 3, 1)
@@ -346,14 +411,19 @@ class ImageEncoderViT(BaseLayer):
         return resized.permute(0, 2, 3, 1)
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
-        hidden_states = self.patch_embed(pixel_values)  # [B, 3, H, W] -> [B, h, w, D]
-        hidden_states = add(hidden_states, self.interpolate_pos_encoding(hidden_states.shape[1:3], hidden_states.tape))
-        for block in self.blocks:
-            hidden_states = block(hidden_states)
+        # [B, 3, H, W] -> [B, h, w, D]; who runs the blocks holds each's input no longer than it needs it
+        hidden_states = run_blocks(
+            self.blocks, self.chain("add_positions", self.add_positions, self.patch_embed(pixel_values))
+        )
         if self.execution.sam_map_cloned:  # the blocks' result is kept by name
             return self.downsample(self.neck(hidden_states))
         hidden_states = self.neck(hidden_states)  # -> [B, 256, h, w]
         return self.downsample(hidden_states)
+
+    def add_positions(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        """Patches [B, h, w, D] and the positions of their grid."""
+        _, height, width, _ = hidden_states.shape
+        return add(hidden_states, self.interpolate_pos_encoding((height, width), hidden_states.tape))
 
     def downsample(self, neck_output: ShapeTensor) -> ShapeTensor:
         """Two strided convolutions, [B, 256, h, w] -> [B, 1024, h/4, w/4]."""

@@ -1,15 +1,16 @@
 """The CLIP tower of DeepSeek-OCR, `VitModel`, on shapes. It takes the SAM map as its patch embedding.
 
-Source of the walk: `UnlimitedOcrVisionEncoder` of transformers 5.23; where the published code runs the same network
-differently, a trait of the execution says so.
+Source of the walk: `UnlimitedOcrVisionEncoder` of transformers 5.23; where the published code, or an engine at its
+best, runs the same network differently, a trait of the execution says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear
+from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear, run_blocks
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
     check_batch_size,
@@ -17,6 +18,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
 )
 from modelmeter.operators import (
     add,
+    attention,
     cat,
     contiguous,
     gather,
@@ -84,14 +86,17 @@ class VisionEmbeddings(BaseLayer):
         return cat((cls_token, new_pos_embed), 0).view(1, grid * grid + 1, width)
 
     def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:
-        batch, _, grid, grid_width = patch_embeds.shape
+        _, _, grid, grid_width = patch_embeds.shape
         if grid != grid_width:
             raise ModelMeterError(
                 f"VitModel: the SAM map is {grid} x {grid_width}; the model runs square views only, "
                 "give img_size one side."
             )
-        patch_embeds = patch_embeds.flatten(2).transpose(1, 2)
-        class_embeds = self.class_embedding.on(patch_embeds.tape).expand(batch, 1, -1)
+        return self.chain("embed", self.embed, patch_embeds.flatten(2).transpose(1, 2), grid)
+
+    def embed(self, patch_embeds: ShapeTensor, grid: int) -> ShapeTensor:
+        """Patches [B, g*g, D] behind the class token, positions added."""
+        class_embeds = self.class_embedding.on(patch_embeds.tape).expand(patch_embeds.shape[0], 1, -1)
         embeddings = cat((class_embeds, patch_embeds), 1)  # [B, g*g + 1, D]
         return add(embeddings, self.interpolate_pos_encoding(embeddings, grid))
 
@@ -109,6 +114,11 @@ def fused_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) ->
     """Attention in one kernel, [B, H, T, d] each -> [B, T, H, d]."""
     attn_output = scaled_dot_product_attention(query, key, value)
     return contiguous(attn_output.transpose(1, 2)), None
+
+
+def attention_as_it_lies(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, None]:
+    """An engine's attention, [B, H, T, d] each -> [B, T, H, d]."""
+    return attention(query, (key,), (value,)).transpose(1, 2), None
 
 
 class NoTPAttention(BaseLayer):
@@ -135,14 +145,15 @@ class NoTPAttention(BaseLayer):
         batch, positions, _ = x.shape
         xqkv = self.qkv_proj(x).view(batch, positions, 3, self.num_heads, -1)
         query, key, value = (each.permute(0, 2, 1, 3) for each in xqkv.unbind(2))
-        attend = eager_attention if self.takes_eager else fused_attention
-        output, _ = attend(query, key, value)
+        output, _ = self.attend(query, key, value)
         return self.out_proj(reshape(output, batch, positions, -1))  # type: ignore[no-any-return]
 
     @property
-    def takes_eager(self) -> bool:
-        """Whether attention runs in separate steps here."""
-        return self.attention == "eager" and self.execution.vision_takes_eager
+    def attend(self) -> Callable[..., tuple[ShapeTensor, ShapeTensor | None]]:
+        """Attention as this code runs it."""
+        if self.execution.attention_fused_only:
+            return attention_as_it_lies
+        return eager_attention if self.attention == "eager" and self.execution.vision_takes_eager else fused_attention
 
     def forward_qkv_apart(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         """Three products; the weights of eager attention are handed on."""
@@ -154,15 +165,19 @@ class NoTPAttention(BaseLayer):
         queries = queries.view(*by_head).transpose(1, 2)
         keys = keys.view(*by_head).transpose(1, 2)
         values = values.view(*by_head).transpose(1, 2)
-        attend = eager_attention if self.takes_eager else fused_attention
-        attn_output, attn_weights = attend(queries, keys, values)
+        attn_output, attn_weights = self.attend(queries, keys, values)
         attn_output = reshape(attn_output, batch, positions, -1)
         attn_output = self.out_proj(attn_output)
         return attn_output, attn_weights
 
 
+def quick_gelu(x: ShapeTensor) -> ShapeTensor:
+    """x * sigmoid(1.702 x)."""
+    return mul(x, sigmoid(mul(x)))
+
+
 class NoTPFeedForward(BaseLayer):
-    """fc2(quick_gelu(fc1(x))), x [B, T, D] -> [B, T, D]; quick-GELU is x * sigmoid(1.702 x), written out."""
+    """fc2(quick_gelu(fc1(x))), x [B, T, D] -> [B, T, D]; quick-GELU is written out, or one kernel."""
 
     def __init__(self, hidden_size: int, ffn_hidden_size: int, **common: Any) -> None:
         super().__init__(**common)
@@ -171,7 +186,7 @@ class NoTPFeedForward(BaseLayer):
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.fc1(hidden_states)
-        hidden_states = mul(hidden_states, sigmoid(mul(hidden_states)))
+        hidden_states = self.chain("quick_gelu", quick_gelu, hidden_states)
         return self.fc2(hidden_states)  # type: ignore[no-any-return]
 
 
@@ -185,8 +200,11 @@ class NoTPTransformerBlock(BaseLayer):
         self.mlp = NoTPFeedForward(hidden_size, ffn_hidden_size, **self.common)
         self.layer_norm2 = LayerNorm(hidden_size, **self.common)
 
-    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        if self.execution.clip_qkv_fused:
+    def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
+        """`residual`: the block before's, where it is handed on; then so is this one's, beside the MLP's output."""
+        if self.execution.residual_handed_on:
+            return self.forward_handed_on(hidden_states, residual)
+        if self.execution.clip_attention_kept:
             return self.forward_residual_kept(hidden_states)
         residual = hidden_states
         hidden_states = self.layer_norm1(hidden_states)
@@ -203,6 +221,18 @@ class NoTPTransformerBlock(BaseLayer):
         h = add(x, residual)
         return add(h, self.mlp(self.layer_norm2(h)))
 
+    def forward_handed_on(
+        self, hidden_states: ShapeTensor, residual: ShapeTensor | None
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same, each sum in the norm that comes after it, the last one in the next block's."""
+        if residual is None:
+            residual, hidden_states = hidden_states, self.layer_norm1(hidden_states)
+        else:
+            residual, hidden_states = self.layer_norm1(hidden_states, residual)
+        hidden_states, _ = self.self_attn(hidden_states)
+        residual, hidden_states = self.layer_norm2(hidden_states, residual)
+        return self.mlp(hidden_states), residual
+
 
 class NoTPTransformer(BaseLayer):
     """The blocks, one after another; their first input is held by name all along."""
@@ -212,10 +242,7 @@ class NoTPTransformer(BaseLayer):
         self.layers = LayerList([block] * num_layers, **self.common)
 
     def forward(self, inputs_embeds: ShapeTensor) -> ShapeTensor:
-        hidden_states = inputs_embeds
-        for layer in self.layers:
-            hidden_states = layer(hidden_states)
-        return hidden_states
+        return run_blocks(self.layers, inputs_embeds)
 
 
 class VitModel(BaseLayer):

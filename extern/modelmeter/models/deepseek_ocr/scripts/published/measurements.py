@@ -49,11 +49,15 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Figures that one source gives for one device and workload. stated: what it says of the workload."""
+    """Figures that one source gives for one device and workload. stated: what it says of the workload.
+
+    executions: what its software may run as; an inference engine as "serving".
+    """
 
     title: str
     device: str
     software: str
+    executions: tuple[str, ...] = ("serving",)
     source: str
     url: str
     stated: str
@@ -81,6 +85,7 @@ RUNS: Final = (
         title="The authors' production",
         device="A100-40G",
         software="not stated",
+        executions=("transformers", "serving"),
         source="Wei, Sun, Li: DeepSeek-OCR: Contexts Optical Compression, arXiv 2510.18234",
         url="https://arxiv.org/abs/2510.18234",
         stated="pages, to make training data for language models",

@@ -16,15 +16,11 @@ from typing import Final
 
 from modelmeter.devices import NOT_MODELLED, PageKind, Throughput, compute_throughput, load_device
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers.execution import EXECUTIONS
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, load_cost_model
 from modelmeter.models.deepseek_ocr.scripts.published.measurements import NOT_USED, RUNS, Case, Published, Run
 from modelmeter.report.files import write_whole
 
 FILE: Final = Path("reports/published.md")
-
-#: executions to predict with, as far as they are built: the modules of transformers, and an engine at its best
-SHOWN: Final = ("transformers", "serving")
 
 HEAD: Final = """\
 # Published measurements and predictions
@@ -33,7 +29,9 @@ Every measurement of this model that was found published with its device, worklo
 roofline over the operators predicts; docs/throughput.md has the definitions. Nothing is fitted: the devices' published
 dense peaks, reached in full, and no launch overhead. So a prediction says what the device allows the modelled
 operators, and "reached" how much of that was: published / predicted for a rate, predicted / published for a time.
-Where a source leaves the workload open, several workloads are shown, each with what is assumed.
+Where a source leaves the workload open, several workloads are shown, each with what is assumed. Where the software is
+an inference engine, the prediction is that of execution=serving; where it is not stated, the modules of transformers
+are shown too.
 
 Published figures are measured; predictions are analytic, from the assumptions beside them.
 Written by `modelmeter.models.deepseek_ocr.scripts.published.write_published`.
@@ -49,7 +47,8 @@ LEFT_OUT: Final = (
 OF_EXECUTION: Final = {
     "transformers": "the operators are those of transformers' modules: norms and activations unfused, and a KV cache "
     "that is copied in every step. An engine moves less, so it may reach more than 100 % of this",
-    "serving": "the operators are those of an engine at its best: fused chains, a paged cache, experts grouped",
+    "serving": "the operators are those of an engine at its best: fused chains, a paged cache, experts grouped. That "
+    "is a lower bound, so a measurement should reach less than 100 % of it",
 }
 
 
@@ -84,7 +83,7 @@ def span(numbers: Sequence[str]) -> str:
     return numbers[0] if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
 
 
-def summary(executions: Sequence[str]) -> list[str]:
+def summary() -> list[str]:
     """A row for every figure and execution, over all its cases."""
     lines = [
         "| figure | device | published | execution | predicted | reached |",
@@ -92,7 +91,7 @@ def summary(executions: Sequence[str]) -> list[str]:
     ]
     for run in RUNS:
         for figure in run.figures:
-            for execution in executions:
+            for execution in run.executions:
                 pairs = [value_and_reached(figure, predicted(case, run.device, execution)) for case in run.cases]
                 values = [number(value) for value in sorted(value for value, _ in pairs)]
                 reached = [f"{float(share):.0%}" for share in sorted(share for _, share in pairs)]
@@ -108,7 +107,7 @@ def summary(executions: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
-def section(run: Run, executions: Sequence[str]) -> list[str]:
+def section(run: Run) -> list[str]:
     """One run: its source, and a row for every case and execution."""
     lines = [
         f"## {run.title}",
@@ -122,7 +121,7 @@ def section(run: Run, executions: Sequence[str]) -> list[str]:
         f"|---|---|---:|{'---:|---:|' * len(run.figures)}",
     ]
     for case in run.cases:
-        for execution in executions:
+        for execution in run.executions:
             result = predicted(case, run.device, execution)
             cells = [case.assumed, execution, str(result.batch_size)]
             for figure in run.figures:
@@ -134,14 +133,12 @@ def section(run: Run, executions: Sequence[str]) -> list[str]:
 
 def published_text() -> str:
     """The whole report."""
-    executions = [name for name in SHOWN if name in EXECUTIONS]
-    lines = [HEAD, *summary(executions)]
+    lines = [HEAD, *summary()]
     for run in RUNS:
-        lines += section(run, executions)
+        lines += section(run)
     lines += ["## What the predictions leave out", ""]
     lines += [f"- {each}" for each in (*NOT_MODELLED, *LEFT_OUT)]
-    lines += [f"- execution={name}: {OF_EXECUTION[name]}" for name in executions]
-    lines += [f"- execution={name} is not built yet: no prediction with it" for name in SHOWN if name not in executions]
+    lines += [f"- execution={name}: {text}" for name, text in OF_EXECUTION.items()]
     lines += ["", "## Found, and not used", ""]
     lines += [f"- {each.figure}. {each.source}: {each.reason}." for each in NOT_USED]
     return "\n".join(lines) + "\n"

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import modelmeter.layers
 import modelmeter.models.deepseek_ocr.layers
-from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, State
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaFlashAttention2
@@ -30,6 +29,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.layer_modules import (
     Given,
     RealModules,
 )
+from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import check_measured
 from modelmeter.reference.modules import ARCHITECTURE, on_meta
 from modelmeter.reference.plain import PlainProjector
 from modelmeter.shape_tensor import Tape
@@ -140,8 +140,7 @@ def excuses(execution: str) -> dict[str, str]:
 
 def cases_of(execution: str) -> Iterator[LayerCase]:
     """Every line of an execution."""
-    if execution not in MODULES:
-        raise ModelMeterError(f"verify: execution={execution} has no real modules; {near(execution, MODULES)}")
+    check_measured(execution, MODULES)
     modules = MODULES[execution]
     for dtype in MODEL_DTYPES:
         cases = LayerCases(modules, dtype)

@@ -23,14 +23,19 @@ WHOLE_MODELS: Final[Mapping[str, type[PageReference] | type[ReplicaPageReference
 }
 
 
+def check_measured(execution: str, measured: Mapping[str, object]) -> None:
+    """Raise `ModelMeterError` unless an execution is one of those whose code can be measured."""
+    if execution not in measured:
+        raise ModelMeterError(
+            f"verify: execution={execution} has no code to measure: it is a lower bound, not somebody's modules; "
+            f"verify one of {', '.join(measured)}."
+        )
+
+
 def page_reference(cost_model: CostModel) -> Any:
     """The whole model that the cost model's configuration describes, on the meta device; all answer alike."""
     config = cost_model.config
-    if config.execution.name not in WHOLE_MODELS:
-        raise ModelMeterError(
-            f"verify: no code that is here runs as execution={config.execution.name}; verify one of "
-            f"{', '.join(WHOLE_MODELS)}."
-        )
+    check_measured(config.execution.name, WHOLE_MODELS)
     whole = WHOLE_MODELS[config.execution.name]
     return whole(config.runtime.dtype, config.runtime.attention, **vars(config.decoder))
 

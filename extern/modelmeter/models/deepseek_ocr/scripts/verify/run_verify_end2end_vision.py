@@ -32,6 +32,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import (
     REPLICA_NOTE,
     WHOLE_MODELS,
+    check_measured,
     page_geometry,
     page_reference,
 )
@@ -66,6 +67,7 @@ class VisionVerifier:
         check_vision(cost_model)
         self.cost_model = cost_model
         config = cost_model.config
+        check_measured(config.execution.name, WHOLE_MODELS)
         modules = vision_reference(
             reference["name"],
             folder=reference["folder"],
@@ -91,7 +93,7 @@ class VisionVerifier:
 
     def stages(self, page: PageCost) -> list[StageRow]:
         """The comparison of the stage as a whole; none where the reference has no whole model of the same code."""
-        if not self.same_code or self.cost_model.config.execution.name not in WHOLE_MODELS:
+        if not self.same_code:
             return []
         return [stage_row("vision", page.vision, [self._stage(page_geometry(self.cost_model, page))])]
 
