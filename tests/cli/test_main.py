@@ -109,8 +109,9 @@ def test_an_error_of_our_own_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys
 def test_tracebacks_with_debug_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", "5x5", "workload=gundem"]) == 2
     assert "Traceback" not in capsys.readouterr().err
-    assert main(["page", "5x5", "workload=gundem", "--debug"]) == 2
-    assert "Traceback" in capsys.readouterr().err
+    for arguments in (["page", "5x5", "workload=gundem", "--debug"], ["--debug", "page", "5x5", "workload=gundem"]):
+        assert main(arguments) == 2
+        assert "Traceback" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,7 +145,7 @@ def _exists(path: str) -> bool:
 def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
     invocation = context.find_object(Invocation)
     if invocation is not None:
-        invocation.debug = value
+        invocation.debug |= value  # before the subcommand or after it
 
 
 def debug_option(function: Function) -> Function:

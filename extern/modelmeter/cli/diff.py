@@ -186,8 +186,8 @@ def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     """Two result files."""
     if len(arguments) != 2:
         raise ModelMeterError(
-            f"diff: {len(arguments)} results are given; give two that `modelmeter page --json` printed, or one INPUT "
-            "with --a and --b."
+            f"diff: {len(arguments)} of two results are given; give two files that `modelmeter page --json` printed, "
+            "or one INPUT with --a and --b."
         )
     from modelmeter.report.results import read_result
 

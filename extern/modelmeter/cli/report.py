@@ -13,6 +13,7 @@ from modelmeter.cli.arguments import (
     debug_option,
     dpi_option,
     inputs_argument,
+    json_option,
     model_option,
     parse_prices,
     read_inputs,
@@ -80,6 +81,7 @@ _NAMED: Final = 3
 )
 @dpi_option
 @model_option
+@json_option
 @debug_option
 def command(
     arguments: tuple[str, ...],
@@ -90,14 +92,19 @@ def command(
     prices: tuple[str, ...],
     dpi: int,
     model: str,
+    as_json: bool,
 ) -> None:
     """Write a report of pages into one file.
 
     INPUT is an image file, a PDF, a size such as 1275x1650, or a corpus: a folder of images and PDFs, or a table of
     sizes (.csv, .tsv, .jsonl, .parquet; columns width and height, pixels). All pages are reported together. KEY=VALUE
     overrides the configuration, as in workload=base. The HTML file loads nothing; how to read it is in docs/report.md.
-    A file is written whole or not at all.
+    A file is written whole or not at all. --json is --format json -o -.
     """
+    if as_json:
+        if output not in (None, "-") or form not in (None, "json"):
+            raise ModelMeterError("report: --json is --format json on standard output; leave -o and --format out.")
+        output, form = "-", "json"
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     written = _format(output, form)
@@ -115,6 +122,8 @@ def command(
     names = {each.name: each for each in (*devices, device)}
     pages = [(page, 1) for each in inputs for page in each.pages]
     pages += _corpus_pages(corpora, package.load_cost_model(overrides), dpi)
+    if not pages:
+        raise ModelMeterError(f"report: there is no page in {', '.join(corpora)}; give tables that have rows.")
     subject = _subject(files, pages)
     report = build_report(
         Request(
@@ -194,6 +203,7 @@ def _corpus_pages(sources: Sequence[str], model: CostModel, dpi: int) -> list[tu
     try:
         from modelmeter.corpus import SizeColumns, page_costs
         from modelmeter.corpus.sources import ReadOptions, list_items, read_item
+        from modelmeter.corpus.tally import LeftOut
     except ImportError as error:
         raise ModelMeterError(
             f"report: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
@@ -207,7 +217,8 @@ def _corpus_pages(sources: Sequence[str], model: CostModel, dpi: int) -> list[tu
             for source, number, width, height, reason in zip(*columns, sized.column("error").to_pylist(), strict=True):
                 where = source if item.kind == "images" or number is None else f"{source}#{number}"
                 if reason is not None:
-                    raise ModelMeterError(f"report: {where}: {reason}; a report needs every page.")
+                    bad = str(LeftOut(source, number, reason)).removesuffix(".")
+                    raise ModelMeterError(f"report: {bad}; a report needs every page.")
                 if (width, height) not in first:
                     first[width, height] = PageSize(source=where, width=width, height=height)
                 counts[width, height] += 1

@@ -176,8 +176,11 @@ class CorpusCost:
 def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
     """The cost of what was tallied; raises `ModelMeterError` if no page was counted."""
     if not tally.pages:
-        first = f"; the first: {tally.listed[0]}" if tally.listed else ""
-        raise ModelMeterError(f"corpus: there is no page to count ({tally.left_out} left out{first})")
+        if not tally.left_out:
+            raise ModelMeterError("corpus: there is no page to count; give images, PDFs, or tables that have rows.")
+        raise ModelMeterError(
+            f"corpus: there is no page to count ({tally.left_out} left out; the first: {tally.listed[0]})"
+        )
     # In the order of layout and steps, so that equal peaks are named the same however the pages came.
     cells = sorted(tally.pages, key=lambda cell: (cell.layout, cell.decode_steps, cell.group or ""))
     one_page: dict[tuple[LayoutFields, int], Totals] = {}

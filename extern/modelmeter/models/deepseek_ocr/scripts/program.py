@@ -13,6 +13,7 @@ from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, check_overrides
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
+    from rich.progress import Progress
 
 #: exit statuses: all is well; a difference or a bad page; nothing could be done
 AGREES: Final = 0
@@ -53,6 +54,15 @@ def ended(work: Callable[[], int]) -> int:
     except ModelMeterError as error:
         print(f"error: {error}", file=sys.stderr)
         return UNUSABLE
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error, silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def output_folder() -> Path:
