@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _SIZE: Final = re.compile(r"[+-]?[0-9.]+[xX][+-]?[0-9.]+")
 
+#: suffixes of tables of sizes, which may be followed by .gz
+TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -179,6 +182,29 @@ def dpi_option(function: Function) -> Function:
         metavar="N",
         help="Resolution at which the pages of a PDF are rendered.",
     )(function)
+
+
+def table_options(function: Function) -> Function:
+    """What the columns of tables of sizes mean: `by`, `width`, `height`, `unit`."""
+    for decorate in (
+        click.option("--unit", default="pixels", show_default=True, help="Of the tables' sizes: pixels or points."),
+        click.option(
+            "--height", default="height", show_default=True, metavar="COLUMN", help="The tables' column of heights."
+        ),
+        click.option(
+            "--width", default="width", show_default=True, metavar="COLUMN", help="The tables' column of widths."
+        ),
+        click.option(
+            "--by", metavar="COLUMN", help='Group pages by a column of the tables, or files by their "folder".'
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
+def is_corpus(name: str) -> bool:
+    """Whether an input is a folder or a table of sizes."""
+    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def inputs_argument(function: Function) -> Function:

@@ -13,6 +13,7 @@ from modelmeter.cli.arguments import (
     debug_option,
     dpi_option,
     inputs_argument,
+    is_corpus,
     json_option,
     model_option,
     parse_prices,
@@ -33,9 +34,6 @@ SUFFIXES: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdow
 FORMATS: Final = ("html", "markdown", "json")
 
 DEFAULT_DEVICE: Final = "H100-SXM"
-
-#: suffixes of tables of sizes, which may be followed by .gz
-TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 #: inputs that the report's title names
 _NAMED: Final = 3
@@ -108,7 +106,7 @@ def command(
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     written = _format(output, form)
-    corpora = [name for name in files if _is_corpus(name)]
+    corpora = [name for name in files if is_corpus(name)]
     others = [name for name in files if name not in corpora]
     inputs = read_inputs(others, dpi) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")
@@ -189,11 +187,6 @@ def _check_output(path: Path | None, names: Sequence[str]) -> None:
     for name in names:
         if Path(name).exists() and path.samefile(name):
             raise ModelMeterError(f"report: {path} is one of the pages; give the report another name.")
-
-
-def _is_corpus(name: str) -> bool:
-    """Whether an input is a folder or a table of sizes."""
-    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def _corpus_pages(sources: Sequence[str], model: CostModel, dpi: int) -> list[tuple[PageSize, int]]:

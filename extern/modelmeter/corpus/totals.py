@@ -164,13 +164,14 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusCost:
-    """A corpus: all pages, the pages of each layout and of each group, and what was left out."""
+    """A corpus: all pages, the pages of each layout and of each group, what was left out, and the counts themselves."""
 
     everything: Group
     layouts: Mapping[LayoutFields, Group]
     groups: Mapping[str | None, Group]
     left_out: int
     listed: tuple[LeftOut, ...]
+    cells: Mapping[Cell, int]
 
 
 def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
@@ -207,4 +208,5 @@ def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
         groups={name: group(by_group[name]) if len(names) > 1 else everything for name in names},
         left_out=tally.left_out,
         listed=tuple(tally.listed),
+        cells=dict(tally.pages),
     )
