@@ -375,7 +375,7 @@ def test_quantities_in_words() -> None:
         Quantity(56_094_720, "B"): "56.09 MB",
         Quantity(0, "FLOPs"): "0 FLOPs",
         Quantity(2005): "2,005",
-        Quantity(0.0156, "s"): "15.6 ms",
+        Quantity(0.0156, "s"): "15.60 ms",
         Quantity(0.2082, "%"): "20.8 %",
         Quantity(0.00001, "%"): "< 0.01 %",
         Quantity(989.5e12, "FLOPs/s"): "989.5 TFLOPs/s",
