@@ -1,4 +1,5 @@
 # make demo: the vision verification on the bundled pages, and their report in outputs/report.html.  make test: format, lint, types, tests.
+# make screenshots: docs/report*.png anew, of the report that make demo writes; needs a Chromium with its chromedriver.
 # make docs: builds the site from docs/ into outputs/site.
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
@@ -18,7 +19,7 @@ SPACE := $(EMPTY) $(EMPTY)
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo docs snapshot published flops bytes bench sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published flops bytes bench sweeps check-sweeps test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -31,6 +32,9 @@ demo: $(STAMP)
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
 	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 -o outputs/report.html
+
+screenshots: demo
+	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
