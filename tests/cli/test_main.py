@@ -155,6 +155,8 @@ def test_shell_completion() -> None:
     assert complete("modelmeter", "page", "--js") == ["plain,--json"]
     assert complete("modelmeter", "page", "le") == ["file,le"]
     assert complete("modelmeter", "verify", "end") == ["plain,end2end"]
+    assert complete("modelmeter", "throughput", "--device", "h100") == ["plain,H100-PCIe", "plain,H100-SXM"]
+    assert complete("modelmeter", "report", "--device", "mine") == ["file,mine"]
 
 
 def test_the_command_as_a_process() -> None:

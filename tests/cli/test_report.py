@@ -87,6 +87,16 @@ def test_a_corpus_with_a_bad_page_is_refused(capsys: Capture, tmp_path: Path) ->
     assert capsys.readouterr().err.startswith("error: report: page empty.png is empty (0 bytes); ")
 
 
+def test_a_table_of_points(capsys: Capture, tmp_path: Path, write_pdf: WritePdf) -> None:
+    (tmp_path / "sizes.csv").write_text("w,h\n612,792\n")
+    (tmp_path / "in").mkdir()
+    write_pdf("/MediaBox [0 0 300 110]", name="in/page.pdf")
+    columns = ("--width", "w", "--height", "h", "--unit", "points", "--dpi", "72")
+    assert main(["report", "sizes.csv", "in", *columns, "--json"]) == 0
+    layouts = json.loads(capsys.readouterr().out)["sections"]["pages"]["layouts"]["rows"]
+    assert [row["size"] for row in layouts] == ["612 x 792", "300 x 110"]
+
+
 def test_a_corpus_without_a_page_is_refused(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "sizes.csv").write_text("width,height\n")
     assert main(["report", "sizes.csv"]) == 2

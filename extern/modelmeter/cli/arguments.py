@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models import DEFAULT_MODEL
@@ -31,6 +32,14 @@ _SIZE: Final = re.compile(r"[+-]?[0-9.]+[xX][+-]?[0-9.]+")
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def complete_device(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: bundled devices that begin so, in any case; else files."""
+    from modelmeter.devices import bundled_devices
+
+    names = [device.name for device in bundled_devices() if device.name.lower().startswith(incomplete.lower())]
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
 @dataclass
@@ -185,7 +194,7 @@ def dpi_option(function: Function) -> Function:
 
 
 def table_options(function: Function) -> Function:
-    """What the columns of tables of sizes mean: `by`, `width`, `height`, `unit`."""
+    """What the columns of tables of sizes mean: `width`, `height`, `unit`."""
     for decorate in (
         click.option("--unit", default="pixels", show_default=True, help="Of the tables' sizes: pixels or points."),
         click.option(
@@ -194,12 +203,16 @@ def table_options(function: Function) -> Function:
         click.option(
             "--width", default="width", show_default=True, metavar="COLUMN", help="The tables' column of widths."
         ),
-        click.option(
-            "--by", metavar="COLUMN", help='Group pages by a column of the tables, or files by their "folder".'
-        ),
     ):
         function = decorate(function)
     return function
+
+
+def by_option(function: Function) -> Function:
+    """--by: what groups the pages of corpora."""
+    return click.option(
+        "--by", metavar="COLUMN", help='Group pages by a column of the tables, or files by their "folder".'
+    )(function)
 
 
 def is_corpus(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelmeter.cli.arguments import debug_option, json_option, model_option, split_arguments, table_options
+from modelmeter.cli.arguments import by_option, debug_option, json_option, model_option, split_arguments, table_options
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Many pages together: folders, PDFs, tables of sizes.")
 @click.argument("arguments", nargs=-1, type=click.Path(), metavar="SOURCE... [KEY=VALUE]...")
 @model_option
+@by_option
 @table_options
 @click.option(
     "--dpi",

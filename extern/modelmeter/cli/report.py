@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from modelmeter.cli.arguments import (
+    complete_device,
     debug_option,
     dpi_option,
     inputs_argument,
@@ -19,6 +20,7 @@ from modelmeter.cli.arguments import (
     parse_prices,
     read_inputs,
     split_arguments,
+    table_options,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
@@ -66,6 +68,7 @@ _NAMED: Final = 3
 @click.option(
     "--device",
     "name",
+    shell_complete=complete_device,
     default=None,
     metavar="DEVICE",
     help=f"Device of the times and the roofline, or a YAML file of your own.  [default: {DEFAULT_DEVICE}]",
@@ -77,6 +80,7 @@ _NAMED: Final = 3
     metavar="DEVICE=PRICE",
     help="Of an hour of a device; may be repeated.",
 )
+@table_options
 @dpi_option
 @model_option
 @json_option
@@ -88,6 +92,9 @@ def command(
     output_tokens: int | None,
     name: str | None,
     prices: tuple[str, ...],
+    width: str,
+    height: str,
+    unit: str,
     dpi: int,
     model: str,
     as_json: bool,
@@ -95,7 +102,7 @@ def command(
     """Write a report of pages into one file.
 
     INPUT is an image file, a PDF, a size such as 1275x1650, or a corpus: a folder of images and PDFs, or a table of
-    sizes (.csv, .tsv, .jsonl, .parquet; columns width and height, pixels). All pages are reported together. KEY=VALUE
+    sizes (.csv, .tsv, .jsonl, .parquet). All pages are reported together. KEY=VALUE
     overrides the configuration, as in workload=base. The HTML file loads nothing; how to read it is in docs/report.md.
     A file is written whole or not at all. --json is --format json -o -.
     """
@@ -119,7 +126,7 @@ def command(
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     names = {each.name: each for each in (*devices, device)}
     pages = [(page, 1) for each in inputs for page in each.pages]
-    pages += _corpus_pages(corpora, package.load_cost_model(overrides), dpi)
+    pages += _corpus_pages(corpora, package.load_cost_model(overrides), width, height, unit, dpi)
     if not pages:
         raise ModelMeterError(f"report: there is no page in {', '.join(corpora)}; give tables that have rows.")
     subject = _subject(files, pages)
@@ -189,7 +196,9 @@ def _check_output(path: Path | None, names: Sequence[str]) -> None:
             raise ModelMeterError(f"report: {path} is one of the pages; give the report another name.")
 
 
-def _corpus_pages(sources: Sequence[str], model: CostModel, dpi: int) -> list[tuple[PageSize, int]]:
+def _corpus_pages(
+    sources: Sequence[str], model: CostModel, width: str, height: str, unit: str, dpi: int
+) -> list[tuple[PageSize, int]]:
     """The sizes of the pages of corpora, and how many pages have each; raises for the first page that has none."""
     if not sources:
         return []
@@ -201,20 +210,22 @@ def _corpus_pages(sources: Sequence[str], model: CostModel, dpi: int) -> list[tu
         raise ModelMeterError(
             f"report: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
         ) from error
+    of_tables, of_files = SizeColumns(unit=unit, dpi=dpi), SizeColumns()
     first: dict[tuple[int, int], PageSize] = {}
     counts: Counter[tuple[int, int]] = Counter()
     for item in list_items(sources):
-        for batch in read_item(item, ReadOptions(dpi=dpi)):
-            sized = page_costs(batch, model, SizeColumns(dpi=dpi), figures=False)
-            columns = (sized.column(name).to_pylist() for name in ("source", "page_number", "width_px", "height_px"))
-            for source, number, width, height, reason in zip(*columns, sized.column("error").to_pylist(), strict=True):
+        for batch in read_item(item, ReadOptions(width=width, height=height, dpi=dpi)):
+            columns = of_files if item.kind in ("images", "pdf") else of_tables
+            sized = page_costs(batch, model, columns, figures=False)
+            values = (sized.column(name).to_pylist() for name in ("source", "page_number", "width_px", "height_px"))
+            for source, number, wide, high, reason in zip(*values, sized.column("error").to_pylist(), strict=True):
                 where = source if item.kind == "images" or number is None else f"{source}#{number}"
                 if reason is not None:
                     bad = str(LeftOut(source, number, reason)).removesuffix(".")
                     raise ModelMeterError(f"report: {bad}; a report needs every page.")
-                if (width, height) not in first:
-                    first[width, height] = PageSize(source=where, width=width, height=height)
-                counts[width, height] += 1
+                if (wide, high) not in first:
+                    first[wide, high] = PageSize(source=where, width=wide, height=high)
+                counts[wide, high] += 1
     return [(page, counts[size]) for size, page in first.items()]
 
 

@@ -13,6 +13,8 @@ import click
 from modelmeter.cli.arguments import (
     BadArguments,
     Input,
+    by_option,
+    complete_device,
     debug_option,
     dpi_option,
     inputs_argument,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     "names",
+    shell_complete=complete_device,
     multiple=True,
     metavar="DEVICE",
     help="A bundled device, or the path of a YAML file of your own; may be repeated.  [default: all bundled ones]",
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     help="What a page says: a number, numbers with weights, as in 800:0.7,1500:0.3, or the tables' column that has "
     "it. Once for all inputs, or once for each of them, in their order; with GROUP= for the pages of a group.",
 )
+@by_option
 @table_options
 @click.option("--batch", type=int, metavar="N", help="Pages that decode together.  [default: the most that fit]")
 @click.option(
