@@ -1,4 +1,5 @@
 # make demo: the vision verification on the bundled pages, and their report in outputs/report.html.  make test: format, lint, types, tests.
+# make screenshots: docs/report*.png anew, of the report that make demo writes; needs a Chromium with its chromedriver.
 # make docs: builds the site from docs/ into outputs/site.
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
@@ -6,6 +7,8 @@
 # make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
 PYTHON ?= python3
+# more extras to install, as in MORE=ray (344 MB)
+MORE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,19 +19,22 @@ SPACE := $(EMPTY) $(EMPTY)
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo docs snapshot published flops bytes bench sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published flops bytes bench sweeps check-sweeps test format lint types tests clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,corpus,pdf,plot,report,browser,docs,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
 	touch $@
 
 demo: $(STAMP)
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
 	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 -o outputs/report.html
+
+screenshots: demo
+	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

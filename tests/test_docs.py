@@ -5,10 +5,13 @@ import io
 import re
 from pathlib import Path
 
+from modelmeter.devices import load_device
+from modelmeter.models.deepseek_ocr import MODES, load_cost_model
 from modelmeter.operators import FLOPS_PER_ELEMENT
 
 ROOT = Path(__file__).parents[1]
 COUNTED = ROOT / "docs" / "counted.md"
+RECIPES = ROOT / "docs" / "recipes.md"
 
 
 def table_of_elements() -> str:
@@ -28,6 +31,29 @@ def test_every_test_that_is_named_exists() -> None:
     for file, test in named:
         source = (ROOT / "tests" / file).read_text()
         assert f"def {test}(" in source, (file, test)
+
+
+def test_the_table_of_modes_beside_their_quality_is_the_models() -> None:
+    table = re.search(r"<!-- quality:begin -->\n(.*)<!-- quality:end -->", RECIPES.read_text(), re.DOTALL)
+    assert table is not None
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.group(1).splitlines()[2:]]
+    assert [row[0] for row in rows] == list(MODES)
+    for mode, *figures, _, _ in rows:
+        page = load_cost_model([f"workload={mode}"]).page(1275, 1650, output_tokens=1000)
+        expected = (
+            f"{page.tokens.total:,}",
+            f"{page.prefill.tensor_core_flops / 1e12:.3f}",
+            f"{page.total.activation_peak_bytes / 1e6:,.1f}",
+            f"{page.total.kv_bytes / 1e6:.1f}",
+        )
+        assert tuple(figures) == expected
+
+
+def test_the_device_of_the_recipes_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", RECIPES.read_text(), flags=re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    device = load_device(tmp_path / "mine.yaml")
+    assert (device.name, float(device.derating["matmul"].factor), device.price_per_hour) == ("MyCard", 0.7, 0.5)
 
 
 def test_the_examples_of_the_recipes_run() -> None:

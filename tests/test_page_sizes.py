@@ -1,5 +1,6 @@
 """Page sizes out of image files and of texts; every file is made by the test that reads it."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -187,12 +188,15 @@ def test_impossible_path(path: str) -> None:
         read_page_size(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
-def test_file_without_permission(tmp_path: Path) -> None:
+def test_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "page.png"
     noise(4, 4).save(path)
-    path.chmod(0)
-    with pytest.raises(ModelMeterError, match=r"cannot be opened \(.*\); check the path and its permissions\."):
+
+    def refusing(file: Path, *_: object) -> object:  # file permissions would not stop root
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "open", refusing)
+    with pytest.raises(ModelMeterError, match=r"cannot be opened \(.*Permission denied.*\); check the path and its "):
         read_page_size(path)
 
 

@@ -16,6 +16,8 @@ import os
 import re
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -88,19 +90,20 @@ def _parse_side(who: str, name: str, text: str) -> int:
     return side
 
 
-def read_page_size(path: str | os.PathLike[str], *, decode: bool = True) -> PageSize:
+def read_page_size(path: str | os.PathLike[str], *, decode: bool = True, max_pixels: int | None = None) -> PageSize:
     """Size of the image in a file, in pixels, turned by its EXIF orientation; the first frame of several.
 
     The file is decoded once, since nothing less tells a truncated file from a whole one. With decode=False its
-    header is believed: for many files, where one cut off behind its header may pass. Pillow's limit against
-    decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`) stays in force, and is an error, not a warning.
+    header is believed: for many files, where one cut off behind its header may pass. An image whose header says
+    more than `max_pixels` is refused; by default that is Pillow's limit against decompression bombs
+    (`PIL.Image.MAX_IMAGE_PIXELS`), as an error, not a warning.
     """
     from PIL import Image, UnidentifiedImageError  # here: sizes given as numbers need no Pillow
 
     file = Path(path)
     check_regular_file(file)
     who = f"page {file}"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _pixel_limit(max_pixels):
         warnings.simplefilter("ignore")  # Pillow warns of damage, and then fails on it or reads on
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -118,6 +121,11 @@ def read_page_size(path: str | os.PathLike[str], *, decode: bool = True) -> Page
                     else:
                         width, height, turned = _read_header(image, stream)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            if max_pixels is not None:
+                raise ModelMeterError(
+                    f"{who} has more pixels than max_pixels={max_pixels}; raise the limit, or give the page's width "
+                    "and height instead of the file."
+                ) from error
             raise ModelMeterError(
                 f"{who} is refused as a decompression bomb: it has more than "
                 f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS} pixels; give a smaller image, "
@@ -134,6 +142,20 @@ def read_page_size(path: str | os.PathLike[str], *, decode: bool = True) -> Page
     if turned:
         width, height = height, width
     return PageSize(source=str(file), width=width, height=height)
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
+    """Pillow's own limit, which is a name in its module, set to another number while a file is read."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    if max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _read_header(image: Image.Image, stream: BinaryIO) -> tuple[int, int, bool]:
@@ -176,7 +198,7 @@ def check_regular_file(file: Path) -> None:
     except (OSError, ValueError) as error:
         raise ModelMeterError(f"{who} cannot be opened ({error}); check the path and its permissions.") from error
     if stat.S_ISDIR(status.st_mode):
-        raise ModelMeterError(f"{who} is a directory; give an image file, for example one inside it.")
+        raise ModelMeterError(f"{who} is a directory; give an image file, or all of its pages to modelmeter corpus.")
     if not stat.S_ISREG(status.st_mode):
         raise ModelMeterError(f"{who} is no regular file; give an image file.")
     if status.st_size == 0:

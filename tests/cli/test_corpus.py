@@ -116,6 +116,8 @@ BAD = {
     "model": (["sizes.csv", "--model", "deepseek"], 'did you mean "deepseek_ocr"'),
     "strict": (["sizes.csv", "--strict"], "sizes.csv#4: width -1 is not positive (strict"),
     "rows": (["sizes.csv", "--rows", "sizes.csv/rows"], "cannot be written"),
+    "rows_over_a_source": (["sizes.csv", "--rows", "./sizes.csv"], "sizes.csv is one of the sources"),
+    "rows_over_a_match": (["*.csv", "--rows", "sizes.csv"], "sizes.csv is one of the sources"),
     "resume": (["sizes.csv", "--resume", "sizes.csv"], "cannot be written"),
     "context": (
         ["sizes.csv", "--output-tokens", "8192"],

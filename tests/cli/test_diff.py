@@ -109,7 +109,7 @@ def test_what_cannot_be_compared_is_refused(capsys: Capture) -> None:
     for name, text in files.items():
         Path(name).write_text(text)
     for arguments, words in (
-        (["a.json"], "1 results are given; give two"),
+        (["a.json"], "1 of two results are given; give two files"),
         (["a.json", "away.json"], "away.json cannot be read (No such file"),
         (["a.json", "text.json"], "text.json is no JSON"),
         (["a.json", "list.json"], "list.json has no schema_version"),

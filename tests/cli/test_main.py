@@ -109,8 +109,9 @@ def test_an_error_of_our_own_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys
 def test_tracebacks_with_debug_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", "5x5", "workload=gundem"]) == 2
     assert "Traceback" not in capsys.readouterr().err
-    assert main(["page", "5x5", "workload=gundem", "--debug"]) == 2
-    assert "Traceback" in capsys.readouterr().err
+    for arguments in (["page", "5x5", "workload=gundem", "--debug"], ["--debug", "page", "5x5", "workload=gundem"]):
+        assert main(arguments) == 2
+        assert "Traceback" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +155,8 @@ def test_shell_completion() -> None:
     assert complete("modelmeter", "page", "--js") == ["plain,--json"]
     assert complete("modelmeter", "page", "le") == ["file,le"]
     assert complete("modelmeter", "verify", "end") == ["plain,end2end"]
+    assert complete("modelmeter", "throughput", "--device", "h100") == ["plain,H100-PCIe", "plain,H100-SXM"]
+    assert complete("modelmeter", "report", "--device", "mine") == ["file,mine"]
 
 
 def test_the_command_as_a_process() -> None:

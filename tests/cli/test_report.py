@@ -82,6 +82,37 @@ def test_a_corpus_with_a_bad_page_is_refused(capsys: Capture, tmp_path: Path) ->
     assert captured.out == ""
     assert "report: sizes.csv#2: " in captured.err and "a report needs every page" in captured.err
     assert files(tmp_path) == {"sizes.csv"}
+    (tmp_path / "empty.png").touch()
+    assert main(["report", "."]) == 2
+    assert capsys.readouterr().err.startswith("error: report: page empty.png is empty (0 bytes); ")
+
+
+def test_a_table_of_points(capsys: Capture, tmp_path: Path, write_pdf: WritePdf) -> None:
+    (tmp_path / "sizes.csv").write_text("w,h\n612,792\n")
+    (tmp_path / "in").mkdir()
+    write_pdf("/MediaBox [0 0 300 110]", name="in/page.pdf")
+    columns = ("--width", "w", "--height", "h", "--unit", "points", "--dpi", "72")
+    assert main(["report", "sizes.csv", "in", *columns, "--json"]) == 0
+    layouts = json.loads(capsys.readouterr().out)["sections"]["pages"]["layouts"]["rows"]
+    assert [row["size"] for row in layouts] == ["612 x 792", "300 x 110"]
+
+
+def test_a_corpus_without_a_page_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_text("width,height\n")
+    assert main(["report", "sizes.csv"]) == 2
+    assert capsys.readouterr().err == "error: report: there is no page in sizes.csv; give tables that have rows.\n"
+    assert files(tmp_path) == {"sizes.csv"}
+
+
+def test_json_on_standard_output(capsys: Capture, tmp_path: Path) -> None:
+    assert main(["report", SMALL, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "" and json.loads(captured.out)["command"] == "report"
+    assert main(["report", SMALL, "--format", "json", "-o", "-"]) == 0
+    assert capsys.readouterr().out == captured.out
+    assert main(["report", SMALL, "--json", "-o", "report.html"]) == 2
+    assert "--json is --format json on standard output" in capsys.readouterr().err
+    assert files(tmp_path) == set()
 
 
 BAD = {

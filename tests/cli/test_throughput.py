@@ -230,3 +230,84 @@ def test_a_page_that_no_bundled_device_holds(capsys: Capture, tmp_path: Path) ->
 )
 def test_what_cannot_be_answered_is_refused(capsys: Capture, arguments: list[str], words: str) -> None:
     assert words in refused(capsys, *arguments)
+
+
+SIZES = """width,height,document_type,said
+1275,1650,letter,700
+600,220,stamp,30
+600,220,letter,900
+2000,100,,50
+x,5,stamp,5
+"""
+
+
+def corpus(capsys: Capture, tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    (tmp_path / "sizes.csv").write_text(SIZES)
+    assert main(["throughput", "sizes.csv", "--device", "H200", "--json", *arguments]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "left out: sizes.csv#5: width x is no number\n"
+    document: dict[str, Any] = json.loads(captured.out)
+    assert document["corpora"] == [{"source": "sizes.csv", "pages": 4, "left_out": 1}]
+    return document
+
+
+def of_kinds(*kinds: tuple[int, int, str, Any]) -> float:
+    """Pages a second of kinds of one page each."""
+    model = load_cost_model()
+    pages = [
+        PageKind(page=model.page(width, height), output_tokens=said, label=label)
+        for width, height, label, said in kinds
+    ]
+    return float(compute_throughput(model, load_device("H200"), pages).pages_per_s)
+
+
+def test_a_corpus_is_its_pages(capsys: Capture, tmp_path: Path) -> None:
+    (result,) = corpus(capsys, tmp_path, "--output-tokens", "400")["results"]
+    expected = of_kinds(*((*size, "", 400) for size in ((1275, 1650), (600, 220), (600, 220), (2000, 100))))
+    assert result["figures"]["pages_per_s"]["value"] == expected
+    assert {kind["label"] for kind in result["kinds"]} == {"sizes.csv"}
+
+
+def test_output_tokens_by_document_type(capsys: Capture, tmp_path: Path) -> None:
+    said = ("--output-tokens", "letter=800:0.5,1000:0.5", "--output-tokens", "stamp=30", "--output-tokens", "50")
+    (result,) = corpus(capsys, tmp_path, "--by", "document_type", *said)["results"]
+    letter = {800: 0.5, 1000: 0.5}
+    kinds = (1275, 1650, "letter", letter), (600, 220, "letter", letter), (600, 220, "stamp", 30), (2000, 100, "", 50)
+    assert result["figures"]["pages_per_s"]["value"] == of_kinds(*kinds)
+    out = (main(["throughput", "sizes.csv", "--device", "H200", "--by", "document_type", *said]), capsys.readouterr())[
+        1
+    ]
+    assert row(out.out, "letter")[:3] == ["2", "598", "900"]  # (913 + 283) / 2
+    assert row(out.out, "stamp")[:3] == ["1", "283", "30"]
+
+
+def test_output_tokens_of_a_column(capsys: Capture, tmp_path: Path) -> None:
+    (result,) = corpus(capsys, tmp_path, "--output-tokens", "said")["results"]
+    kinds = (1275, 1650, "", 700), (600, 220, "", 30), (600, 220, "", 900), (2000, 100, "", 50)
+    assert result["figures"]["pages_per_s"]["value"] == of_kinds(*kinds)
+
+
+EACH_GROUP = [part for name in ("letter", "stamp", "") for part in ("--output-tokens", f"{name}=5")]
+
+BAD_CORPORA = {
+    "a silent group": (["--by", "document_type", "--output-tokens", "letter=5"], "pages of no group, stamp say?"),
+    "a silent page": (["5x5", "--by", "document_type", *EACH_GROUP], "what does 5x5 say?"),
+    "an unknown group": (["--by", "document_type", "--output-tokens", "later=5", "--output-tokens", "5"], '"letter"'),
+    "a group twice": (["--by", "said", "--output-tokens", "30=5", "--output-tokens", "30=6"], "says 30 twice"),
+    "no groups": (["--output-tokens", "letter=5"], "say with --by which column"),
+    "a column": (["--output-tokens", "sad"], 'there is no column sad; did you mean "said"'),
+    "a column for a page": (["5x5", "--output-tokens", "said"], "said is neither a whole number"),
+    "unit": (["--output-tokens", "5", "--unit", "inches"], "unit=inches is unknown"),
+}
+
+
+@pytest.mark.parametrize("arguments, words", BAD_CORPORA.values(), ids=BAD_CORPORA)
+def test_a_corpus_that_says_too_little(capsys: Capture, tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "sizes.csv").write_text(SIZES)
+    assert words in refused(capsys, "sizes.csv", *arguments)
+
+
+def test_groups_of_pages_alone_are_refused(capsys: Capture) -> None:
+    assert "--by document_type is for folders and tables" in refused(
+        capsys, "5x5", "--by", "document_type", "--output-tokens", "5"
+    )

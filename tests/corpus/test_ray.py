@@ -1,5 +1,6 @@
 """The same corpus on Ray Data, and `PageCosts` handed to its `map_batches`."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,9 +24,12 @@ LOAD = partial(load_cost_model, ["workload.max_num=6"])
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     ray = pytest.importorskip("ray", reason="not run: ray is not installed")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield ray
     ray.shutdown()
+    monkeypatch.undo()
 
 
 def sizes(pages: int) -> dict[str, list[Any]]:
@@ -87,8 +91,8 @@ def test_standard_input_is_refused_on_ray() -> None:
         run_corpus(["-"], LOAD, CorpusOptions(engine="ray"))
 
 
-@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
-def test_without_ray_the_error_says_what_to_install(tmp_path: Path) -> None:
+def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     (tmp_path / "a.csv").write_text("width,height\n1,5\n")
     with pytest.raises(ModelMeterError, match=r"engine=ray needs Ray; pip install 'modelmeter\[ray\]'"):
         run_corpus([str(tmp_path / "a.csv")], LOAD, CorpusOptions(engine="ray"))

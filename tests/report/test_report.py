@@ -132,13 +132,20 @@ def test_all_pages_are_the_sum_of_the_pages(several: Written) -> None:
     assert several.sections["overview"]["figures"]["items"][1]["value"] == sum(page.tokens.total for page in pages)
 
 
+def test_every_figure_of_the_overview_has_its_origin(several: Written) -> None:
+    figures = several.sections["overview"]["figures"]["items"]
+    assert len(figures) == 7
+    for item in figures:
+        assert item["label"].endswith(("(given)", "(analytic)", "(analytic; no cache)", "(analytic; reserve assumed)"))
+
+
 def test_a_document_goes_into_the_page_that_needs_most(several: Written) -> None:
     model = load_cost_model(["workload.max_num=6"])
     needs = {size: model.vram(*(int(side) for side in size.split("x")), STEPS).total_bytes for size in SIZES}
     largest = max(needs, key=lambda size: needs[size])
     assert several.sections["stages"]["page"]["title"] == f"One page: {largest}"
     needed = {item["label"]: item["value"] for item in several.sections["memory"]["device_memory"]["items"]}
-    assert needed["together"] == needs[largest]
+    assert needed["together (analytic; reserve assumed)"] == needs[largest]
 
 
 def modules(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -375,7 +382,7 @@ def test_quantities_in_words() -> None:
         Quantity(56_094_720, "B"): "56.09 MB",
         Quantity(0, "FLOPs"): "0 FLOPs",
         Quantity(2005): "2,005",
-        Quantity(0.0156, "s"): "15.6 ms",
+        Quantity(0.0156, "s"): "15.60 ms",
         Quantity(0.2082, "%"): "20.8 %",
         Quantity(0.00001, "%"): "< 0.01 %",
         Quantity(989.5e12, "FLOPs/s"): "989.5 TFLOPs/s",

@@ -5,35 +5,25 @@ Needs selenium (the extra `browser`) and a Chromium or Chrome with its driver; w
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelmeter.cli.main import main
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (the extra browser)")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900")
+from modelmeter.report.screenshots import NoBrowser, browser
 
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    service = shutil.which("chromedriver")
-    if browser is None or service is None:
-        pytest.skip("no Chromium with its chromedriver was found (apt-get install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
-    yield started
-    started.quit()
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(browser())
+        except NoBrowser as error:
+            pytest.skip(str(error))
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +96,39 @@ def test_the_sort_sorts(page: Any, by: str) -> None:
     assert head.get_attribute("aria-sort") is None
     shown = [row.text for row in table.find_elements("css selector", "tbody td:first-child")]
     assert shown == sorted(shown, reverse=True)
+
+
+def test_the_tree_sorts(page: Any) -> None:
+    tree = page.find_element("css selector", "#modules-prefill")
+
+    def lines(parent: Any) -> list[tuple[str, float]]:
+        return page.execute_script(
+            "return [...arguments[0].children].filter(each => each.tagName === 'DETAILS').map(each => "
+            "[each.querySelector('code').textContent, Number(each.querySelector('[data-label=time]').dataset.value)])",
+            parent,
+        )
+
+    top = tree.find_element("css selector", ".modules")
+    layers = tree.find_element("xpath", ".//div[@class='modules']/details[summary//code='layers']")
+    layer = layers.find_element("css selector", "details details")
+    as_run = [lines(each) for each in (top, layer)]
+    heads = tree.find_elements("css selector", ".heads > span")
+    (time,) = (head for head in heads if head.text.startswith("time"))
+    for down in (True, False):
+        time.find_element("css selector", "button").click()
+        assert time.get_attribute("data-sort") == ("descending" if down else "ascending")
+        for parent, before in zip((top, layer), as_run, strict=True):
+            seconds = [value for _, value in lines(parent)]
+            assert seconds == sorted((value for _, value in before), reverse=down)
+            assert len(seconds) > 3
+    heads[0].click()
+    assert [lines(each) for each in (top, layer)] == as_run
+    assert time.get_attribute("data-sort") is None
+    folded = tree.find_elements("css selector", "details:has(> .operators)")
+    assert all(
+        page.execute_script("return arguments[0].lastElementChild.className", each) == "operators"
+        for each in folded[:9]
+    )
 
 
 @pytest.mark.parametrize("width", [390, 768, 1200])

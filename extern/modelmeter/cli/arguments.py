@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models import DEFAULT_MODEL
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
 
 _SIZE: Final = re.compile(r"[+-]?[0-9.]+[xX][+-]?[0-9.]+")
 
+#: suffixes of tables of sizes, which may be followed by .gz
+TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def complete_device(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: bundled devices that begin so, in any case; else files."""
+    from modelmeter.devices import bundled_devices
+
+    names = [device.name for device in bundled_devices() if device.name.lower().startswith(incomplete.lower())]
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
 @dataclass
@@ -145,7 +157,7 @@ def _exists(path: str) -> bool:
 def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
     invocation = context.find_object(Invocation)
     if invocation is not None:
-        invocation.debug = value
+        invocation.debug |= value  # before the subcommand or after it
 
 
 def debug_option(function: Function) -> Function:
@@ -179,6 +191,33 @@ def dpi_option(function: Function) -> Function:
         metavar="N",
         help="Resolution at which the pages of a PDF are rendered.",
     )(function)
+
+
+def table_options(function: Function) -> Function:
+    """What the columns of tables of sizes mean: `width`, `height`, `unit`."""
+    for decorate in (
+        click.option("--unit", default="pixels", show_default=True, help="Of the tables' sizes: pixels or points."),
+        click.option(
+            "--height", default="height", show_default=True, metavar="COLUMN", help="The tables' column of heights."
+        ),
+        click.option(
+            "--width", default="width", show_default=True, metavar="COLUMN", help="The tables' column of widths."
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
+def by_option(function: Function) -> Function:
+    """--by: what groups the pages of corpora."""
+    return click.option(
+        "--by", metavar="COLUMN", help='Group pages by a column of the tables, or files by their "folder".'
+    )(function)
+
+
+def is_corpus(name: str) -> bool:
+    """Whether an input is a folder or a table of sizes."""
+    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def inputs_argument(function: Function) -> Function:

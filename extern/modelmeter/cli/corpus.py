@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelmeter.cli.arguments import debug_option, json_option, model_option, split_arguments
+from modelmeter.cli.arguments import by_option, debug_option, json_option, model_option, split_arguments, table_options
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 @click.command(short_help="Many pages together: folders, PDFs, tables of sizes.")
 @click.argument("arguments", nargs=-1, type=click.Path(), metavar="SOURCE... [KEY=VALUE]...")
 @model_option
-@click.option("--by", metavar="COLUMN", help='Group pages by a column of the tables, or files by their "folder".')
-@click.option("--width", default="width", show_default=True, metavar="COLUMN", help="The tables' column of widths.")
-@click.option("--height", default="height", show_default=True, metavar="COLUMN", help="The tables' column of heights.")
-@click.option("--unit", default="pixels", show_default=True, help="Of the tables' sizes: pixels or points.")
+@by_option
+@table_options
 @click.option(
     "--dpi",
     type=click.IntRange(1, MAX_DPI),

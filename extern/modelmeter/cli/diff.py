@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from modelmeter.cli.arguments import debug_option, json_option, model_option, read_inputs, split_arguments
+from modelmeter.cli.arguments import (
+    complete_device,
+    debug_option,
+    json_option,
+    model_option,
+    read_inputs,
+    split_arguments,
+)
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -53,7 +60,12 @@ class PagePair:
 @click.option("--a", "of_a", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the first configuration.")
 @click.option("--b", "of_b", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the second one.")
 @click.option("--output-tokens", type=click.IntRange(0), default=None, metavar="N", help="Decode steps.  [default: 0]")
-@click.option("--device", metavar="DEVICE", help="Predict times, too: a bundled device, or a YAML file of your own.")
+@click.option(
+    "--device",
+    shell_complete=complete_device,
+    metavar="DEVICE",
+    help="Predict times, too: a bundled device, or a YAML file of your own.",
+)
 @click.option(
     "--by",
     type=click.Choice(list(ORDERS)),
@@ -186,8 +198,8 @@ def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     """Two result files."""
     if len(arguments) != 2:
         raise ModelMeterError(
-            f"diff: {len(arguments)} results are given; give two that `modelmeter page --json` printed, or one INPUT "
-            "with --a and --b."
+            f"diff: {len(arguments)} of two results are given; give two files that `modelmeter page --json` printed, "
+            "or one INPUT with --a and --b."
         )
     from modelmeter.report.results import read_result
 

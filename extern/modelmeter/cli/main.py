@@ -18,7 +18,7 @@ from typing import Final
 
 import click
 
-from modelmeter.cli.arguments import BadArguments, Invocation
+from modelmeter.cli.arguments import BadArguments, Invocation, debug_option
 from modelmeter.errors import ModelMeterError, near
 
 #: module of each subcommand, in the order of the help
@@ -68,6 +68,7 @@ class LazyGroup(click.Group):
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@debug_option
 @click.version_option(package_name="modelmeter", message="%(prog)s %(version)s")
 def app() -> None:
     """What OCR with a vision-language model computes, moves and holds, from the size of a page."""

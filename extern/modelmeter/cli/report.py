@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from modelmeter.cli.arguments import (
+    complete_device,
     debug_option,
     dpi_option,
     inputs_argument,
+    is_corpus,
+    json_option,
     model_option,
     parse_prices,
     read_inputs,
     split_arguments,
+    table_options,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
@@ -32,9 +36,6 @@ SUFFIXES: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdow
 FORMATS: Final = ("html", "markdown", "json")
 
 DEFAULT_DEVICE: Final = "H100-SXM"
-
-#: suffixes of tables of sizes, which may be followed by .gz
-TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 #: inputs that the report's title names
 _NAMED: Final = 3
@@ -67,6 +68,7 @@ _NAMED: Final = 3
 @click.option(
     "--device",
     "name",
+    shell_complete=complete_device,
     default=None,
     metavar="DEVICE",
     help=f"Device of the times and the roofline, or a YAML file of your own.  [default: {DEFAULT_DEVICE}]",
@@ -78,8 +80,10 @@ _NAMED: Final = 3
     metavar="DEVICE=PRICE",
     help="Of an hour of a device; may be repeated.",
 )
+@table_options
 @dpi_option
 @model_option
+@json_option
 @debug_option
 def command(
     arguments: tuple[str, ...],
@@ -88,20 +92,28 @@ def command(
     output_tokens: int | None,
     name: str | None,
     prices: tuple[str, ...],
+    width: str,
+    height: str,
+    unit: str,
     dpi: int,
     model: str,
+    as_json: bool,
 ) -> None:
     """Write a report of pages into one file.
 
     INPUT is an image file, a PDF, a size such as 1275x1650, or a corpus: a folder of images and PDFs, or a table of
-    sizes (.csv, .tsv, .jsonl, .parquet; columns width and height, pixels). All pages are reported together. KEY=VALUE
+    sizes (.csv, .tsv, .jsonl, .parquet). All pages are reported together. KEY=VALUE
     overrides the configuration, as in workload=base. The HTML file loads nothing; how to read it is in docs/report.md.
-    A file is written whole or not at all.
+    A file is written whole or not at all. --json is --format json -o -.
     """
+    if as_json:
+        if output not in (None, "-") or form not in (None, "json"):
+            raise ModelMeterError("report: --json is --format json on standard output; leave -o and --format out.")
+        output, form = "-", "json"
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     written = _format(output, form)
-    corpora = [name for name in files if _is_corpus(name)]
+    corpora = [name for name in files if is_corpus(name)]
     others = [name for name in files if name not in corpora]
     inputs = read_inputs(others, dpi) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")
@@ -114,7 +126,9 @@ def command(
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     names = {each.name: each for each in (*devices, device)}
     pages = [(page, 1) for each in inputs for page in each.pages]
-    pages += _corpus_pages(corpora, package.load_cost_model(overrides), dpi)
+    pages += _corpus_pages(corpora, package.load_cost_model(overrides), width, height, unit, dpi)
+    if not pages:
+        raise ModelMeterError(f"report: there is no page in {', '.join(corpora)}; give tables that have rows.")
     subject = _subject(files, pages)
     report = build_report(
         Request(
@@ -182,35 +196,36 @@ def _check_output(path: Path | None, names: Sequence[str]) -> None:
             raise ModelMeterError(f"report: {path} is one of the pages; give the report another name.")
 
 
-def _is_corpus(name: str) -> bool:
-    """Whether an input is a folder or a table of sizes."""
-    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
-
-
-def _corpus_pages(sources: Sequence[str], model: CostModel, dpi: int) -> list[tuple[PageSize, int]]:
+def _corpus_pages(
+    sources: Sequence[str], model: CostModel, width: str, height: str, unit: str, dpi: int
+) -> list[tuple[PageSize, int]]:
     """The sizes of the pages of corpora, and how many pages have each; raises for the first page that has none."""
     if not sources:
         return []
     try:
         from modelmeter.corpus import SizeColumns, page_costs
         from modelmeter.corpus.sources import ReadOptions, list_items, read_item
+        from modelmeter.corpus.tally import LeftOut
     except ImportError as error:
         raise ModelMeterError(
             f"report: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
         ) from error
+    of_tables, of_files = SizeColumns(unit=unit, dpi=dpi), SizeColumns()
     first: dict[tuple[int, int], PageSize] = {}
     counts: Counter[tuple[int, int]] = Counter()
     for item in list_items(sources):
-        for batch in read_item(item, ReadOptions(dpi=dpi)):
-            sized = page_costs(batch, model, SizeColumns(dpi=dpi), figures=False)
-            columns = (sized.column(name).to_pylist() for name in ("source", "page_number", "width_px", "height_px"))
-            for source, number, width, height, reason in zip(*columns, sized.column("error").to_pylist(), strict=True):
+        for batch in read_item(item, ReadOptions(width=width, height=height, dpi=dpi)):
+            columns = of_files if item.kind in ("images", "pdf") else of_tables
+            sized = page_costs(batch, model, columns, figures=False)
+            values = (sized.column(name).to_pylist() for name in ("source", "page_number", "width_px", "height_px"))
+            for source, number, wide, high, reason in zip(*values, sized.column("error").to_pylist(), strict=True):
                 where = source if item.kind == "images" or number is None else f"{source}#{number}"
                 if reason is not None:
-                    raise ModelMeterError(f"report: {where}: {reason}; a report needs every page.")
-                if (width, height) not in first:
-                    first[width, height] = PageSize(source=where, width=width, height=height)
-                counts[width, height] += 1
+                    bad = str(LeftOut(source, number, reason)).removesuffix(".")
+                    raise ModelMeterError(f"report: {bad}; a report needs every page.")
+                if (wide, high) not in first:
+                    first[wide, high] = PageSize(source=where, width=wide, height=high)
+                counts[wide, high] += 1
     return [(page, counts[size]) for size, page in first.items()]
 
 

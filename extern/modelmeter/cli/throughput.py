@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,24 +13,28 @@ import click
 from modelmeter.cli.arguments import (
     BadArguments,
     Input,
+    by_option,
+    complete_device,
     debug_option,
     dpi_option,
     inputs_argument,
+    is_corpus,
     json_option,
     model_option,
     parse_prices,
     read_inputs,
     split_arguments,
+    table_options,
 )
 from modelmeter.cli.output import rendered, write
+from modelmeter.cli.output_tokens import OutputTokens, Said, parse_output_tokens
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
-
-OutputTokens = int | dict[int, Fraction]
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from modelmeter.corpus import CorpusCost
     from modelmeter.devices import Device, PageKind, Throughput
     from modelmeter.models.common.contract import CostModel, PageCost
 
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     "names",
+    shell_complete=complete_device,
     multiple=True,
     metavar="DEVICE",
     help="A bundled device, or the path of a YAML file of your own; may be repeated.  [default: all bundled ones]",
@@ -48,10 +53,12 @@ if TYPE_CHECKING:
     "--output-tokens",
     "output_tokens",
     multiple=True,
-    metavar="N|N:WEIGHT,...",
-    help="What a page says: a number, or numbers with weights, as in 800:0.7,1500:0.3. Once for all inputs, or once "
-    "for each of them, in their order.",
+    metavar="[GROUP=]N|N:WEIGHT,...|COLUMN",
+    help="What a page says: a number, numbers with weights, as in 800:0.7,1500:0.3, or the tables' column that has "
+    "it. Once for all inputs, or once for each of them, in their order; with GROUP= for the pages of a group.",
 )
+@by_option
+@table_options
 @click.option("--batch", type=int, metavar="N", help="Pages that decode together.  [default: the most that fit]")
 @click.option(
     "--runaway-share",
@@ -83,6 +90,10 @@ def command(
     arguments: tuple[str, ...],
     names: tuple[str, ...],
     output_tokens: tuple[str, ...],
+    by: str | None,
+    width: str,
+    height: str,
+    unit: str,
     batch: int | None,
     runaway_share: float,
     prices: tuple[str, ...],
@@ -94,13 +105,19 @@ def command(
 ) -> None:
     """How many pages devices read, how fast, and at what cost.
 
-    INPUT is an image file, a PDF, or a size such as 1275x1650; all of them together are the corpus. KEY=VALUE overrides
-    the configuration, as in workload=base. What every figure means is in docs/throughput.md.
+    INPUT is an image file, a PDF, a size such as 1275x1650, a folder of images and PDFs, or a table of sizes (.csv,
+    .tsv, .jsonl, .parquet); all of them together are the corpus. KEY=VALUE overrides the configuration, as in
+    workload=base. What every figure means is in docs/throughput.md. Pages of folders and tables that cannot be counted
+    are left out, and listed on standard error.
     """
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
-    inputs = read_inputs(files, dpi)
-    tokens = _output_tokens(output_tokens, len(inputs))
+    corpora = [name for name in files if is_corpus(name)]
+    if by is not None and not corpora:
+        raise ModelMeterError(f"throughput: --by {by} is for folders and tables; name one, or leave it out.")
+    others = [name for name in files if name not in corpora]
+    inputs = {each.name: each for each in read_inputs(others, dpi)} if others or not corpora else {}
+    said = parse_output_tokens(output_tokens, len(files), by)
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
     cost_model = package.load_cost_model(overrides)
@@ -109,7 +126,16 @@ def command(
             f"throughput: runtime.batch_size={cost_model.batch_size} makes one pass of several pages; "
             f"pages that decode together are --batch {cost_model.batch_size}."
         )
-    kinds = [kind for each, said in zip(inputs, tokens, strict=True) for kind in _kinds(cost_model, each, said)]
+    kinds: list[PageKind[PageCost]] = []
+    counted: dict[str, CorpusCost] = {}
+    for index, name in enumerate(files):
+        if name in inputs:
+            kinds += _kinds(cost_model, inputs[name], said.of_page(index, name))
+            continue
+        column = said.of_inputs[index]
+        counted[name] = _count(cost_model, name, by, width, height, unit, dpi, column if isinstance(column, str) else 0)
+        kinds += _corpus_kinds(cost_model, name, counted[name], said, index)
+    said.check_groups([group for cost in counted.values() for group in cost.groups if group is not None])
     settings: dict[str, Any] = {
         "batch_size": batch,
         "runaway_share": runaway_share,
@@ -130,7 +156,11 @@ def command(
             model_content(model, cost_model)
             | settings
             | {
-                "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs for size in each.pages],
+                "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs.values() for size in each.pages],
+                "corpora": [
+                    {"source": name, "pages": cost.everything.totals.pages, "left_out": cost.left_out}
+                    for name, cost in counted.items()
+                ],
                 "results": [
                     {"device": name, "error": result}
                     if isinstance(result, str)
@@ -142,6 +172,7 @@ def command(
             }
         )
         write(json_text("throughput", content))
+        _tell_left_out(counted)
         return
     if len(results) == 1:
         head = f"{first.device.name}: {first.device.title}"
@@ -161,6 +192,7 @@ def command(
             page_tables.assumption_lines(cost_model.assumptions()),
         )
     )
+    _tell_left_out(counted)
 
 
 def _devices(names: Sequence[str]) -> Sequence[Device]:
@@ -184,36 +216,44 @@ def _smallest(cost_model: CostModel, kinds: Sequence[PageKind[PageCost]], settin
         return None
 
 
-def _output_tokens(given: Sequence[str], inputs: int) -> list[OutputTokens]:
-    """What the pages of each input say; it is never assumed."""
-    if not given:
-        raise ModelMeterError(
-            "throughput: what do the pages say? give --output-tokens 1000, or numbers with weights, as in "
-            "800:0.7,1500:0.3."
-        )
-    if len(given) not in (1, inputs):
-        raise ModelMeterError(
-            f"throughput: --output-tokens was given {len(given)} times for {inputs} inputs; give it once, or once for "
-            "each."
-        )
-    parsed = [_numbers(text) for text in given]
-    return parsed * inputs if len(parsed) == 1 else parsed
-
-
-def _numbers(text: str) -> OutputTokens:
+def _count(
+    cost_model: CostModel, source: str, by: str | None, width: str, height: str, unit: str, dpi: int, tokens: int | str
+) -> CorpusCost:
+    """The pages of a folder or a table."""
     try:
-        if ":" not in text:
-            return int(text)
-        pairs = [part.split(":") for part in text.split(",")]
-        weights = {int(number): Fraction(weight) for number, weight in pairs}
-    except (ValueError, ZeroDivisionError) as error:
+        from modelmeter.corpus import CorpusOptions, SizeColumns, run_corpus
+    except ImportError as error:
         raise ModelMeterError(
-            f"throughput: --output-tokens {text} is neither a whole number nor numbers with weights, as in "
-            "800:0.7,1500:0.3."
+            f"throughput: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
         ) from error
-    if len(weights) < len(pairs):
-        raise ModelMeterError(f"throughput: --output-tokens {text} gives one number several weights; give it one.")
-    return weights
+    columns = SizeColumns(width=width, height=height, unit=unit, dpi=dpi, output_tokens=tokens)
+    return run_corpus([source], lambda: cost_model, CorpusOptions(columns=columns, group=by))
+
+
+def _corpus_kinds(
+    cost_model: CostModel, source: str, cost: CorpusCost, said: Said, index: int
+) -> list[PageKind[PageCost]]:
+    """The pages of a folder or a table, those of one group and layout as one kind."""
+    from modelmeter.corpus import page_kinds
+
+    given = said.of_inputs[index]
+    return page_kinds(
+        cost,
+        cost_model,
+        None if isinstance(given, str) else given,
+        by_group=said.of_corpus_groups(index, list(cost.groups)),
+        label=source,
+    )
+
+
+def _tell_left_out(counted: Mapping[str, CorpusCost]) -> None:
+    """The pages that were left out, on standard error."""
+    if counted:
+        from modelmeter.report.corpus_tables import left_out_lines
+
+        for cost in counted.values():
+            for line in left_out_lines(cost):
+                print(line, file=sys.stderr)
 
 
 def _kinds(cost_model: CostModel, given: Input, said: OutputTokens) -> list[PageKind[PageCost]]:

@@ -9,7 +9,14 @@ from typing import Final
 
 import click
 
-from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, split_arguments
+from modelmeter.cli.arguments import (
+    complete_device,
+    debug_option,
+    inputs_argument,
+    json_option,
+    model_option,
+    split_arguments,
+)
 from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
@@ -24,6 +31,7 @@ DEFAULT_MODES: Final = {"cpu": ("eager",), "cuda": ("eager", "graph")}
 @device_option
 @click.option(
     "--against",
+    shell_complete=complete_device,
     required=True,
     metavar="DEVICE",
     help="The description that predicts: a bundled device, or a file, as `modelmeter calibrate` writes it.",

@@ -3,6 +3,7 @@
 Needs numpy and pyarrow (the extra `corpus`). It works on any model that keeps the promises of `CorpusModel`.
 """
 
+from modelmeter.corpus.kinds import page_kinds
 from modelmeter.corpus.page_costs import ModelLoader, PageCosts, SizeColumns, page_costs
 from modelmeter.corpus.run import CorpusOptions, run_corpus
 from modelmeter.corpus.totals import CorpusCost, Distribution, Group, Totals, corpus_cost
@@ -20,5 +21,6 @@ __all__ = [
     "Totals",
     "corpus_cost",
     "page_costs",
+    "page_kinds",
     "run_corpus",
 ]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from modelmeter.corpus.checkpoint import UNFINISHED, Checkpoint, keep_part
 from modelmeter.corpus.page_costs import COST_SCHEMA, ModelLoader, PageCosts, SizeColumns
-from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, ReadOptions, list_items, read_item
+from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, ReadOptions, files_of, list_items, read_item
 from modelmeter.corpus.tally import Tally, summarise
 from modelmeter.corpus.totals import CorpusCost, corpus_cost
 from modelmeter.errors import ModelMeterError, near
@@ -113,6 +113,7 @@ def run_corpus(
     """
     options = options or CorpusOptions()
     task = CorpusTask(load_model, options)
+    _check_rows(options.rows, sources)
     items = list_items(sources)
     if options.resume is not None:
         return _run_with_checkpoint(sources, items, task, options, progress)
@@ -124,6 +125,15 @@ def run_corpus(
             write(rows)
             progress(tally)
         return corpus_cost(tally, task.load_model())
+
+
+def _check_rows(rows: Path | None, sources: Sequence[str]) -> None:
+    """Refuse to write the rows over a source."""
+    if rows is None or not rows.exists():
+        return
+    for path in chain.from_iterable(map(files_of, sources)):
+        if path != STDIN and rows.samefile(path):
+            raise ModelMeterError(f"corpus: {rows} is one of the sources; give the rows another name.")
 
 
 def _take_in(tally: Tally, summary: pa.Table, options: CorpusOptions) -> None:

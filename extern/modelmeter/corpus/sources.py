@@ -19,7 +19,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -102,17 +102,17 @@ def list_items(sources: Sequence[str]) -> Iterator[Item]:
         raise ModelMeterError("corpus: standard input (-) is given twice, and can be read once.")
     for source in sources:
         if os.path.isdir(source):
-            found = next(_files_of(source), None)
+            found = next(files_of(source), None)
         else:
             found = source
-            for path in _files_of(source):
+            for path in files_of(source):
                 _kind(path)
         if found is None:
             raise ModelMeterError(
                 f"corpus: folder {source} holds no image and no PDF ({', '.join(sorted(IMAGE_SUFFIXES))}, .pdf); "
                 "for tables in it give a glob, as in 'folder/*.parquet'."
             )
-    return _items(path for source in sources for path in _files_of(source))
+    return _items(path for source in sources for path in files_of(source))
 
 
 def _items(paths: Iterable[str]) -> Iterator[Item]:
@@ -134,7 +134,7 @@ def _items(paths: Iterable[str]) -> Iterator[Item]:
         yield Item(kind="images", paths=tuple(images))
 
 
-def _files_of(source: str) -> Iterator[str]:
+def files_of(source: str) -> Iterator[str]:
     """The files that a source stands for, a folder's in the order of their names; "-" for standard input."""
     if source == STDIN or os.path.isfile(source):
         yield source
@@ -256,29 +256,14 @@ def _no_tokens(options: ReadOptions) -> str | None:
 
 def _read_images(paths: Sequence[str], options: ReadOptions) -> pa.RecordBatch:
     rows: list[_Row] = []
-    with _pixel_limit(options.max_pixels):
-        for path in paths:
-            group = _folder(path, options)
-            try:
-                size = read_page_size(path, decode=False)
-                rows.append((1, size.width, size.height, group, None, _no_tokens(options)))
-            except ModelMeterError as error:
-                rows.append((None, None, None, group, None, str(error)))
+    for path in paths:
+        group = _folder(path, options)
+        try:
+            size = read_page_size(path, decode=False, max_pixels=options.max_pixels)
+            rows.append((1, size.width, size.height, group, None, _no_tokens(options)))
+        except ModelMeterError as error:
+            rows.append((None, None, None, group, None, str(error)))
     return _batch(paths, rows, options)
-
-
-@contextmanager
-def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
-    """Pillow's own limit, which is a name in its module, set to another number while files are read."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    if max_pixels is not None:
-        Image.MAX_IMAGE_PIXELS = max_pixels
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def _read_pdf(path: str, options: ReadOptions) -> pa.RecordBatch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class LeftOut(NamedTuple):
 
     def __str__(self) -> str:
         where = self.source if self.page_number is None else f"{self.source}#{self.page_number}"
-        return self.error if self.error.startswith(f"page {self.source} ") else f"{where}: {self.error}"
+        return self.error if self.error.startswith(f"page {Path(self.source)} ") else f"{where}: {self.error}"
 
 
 @dataclass

@@ -164,20 +164,24 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusCost:
-    """A corpus: all pages, the pages of each layout and of each group, and what was left out."""
+    """A corpus: all pages, the pages of each layout and of each group, what was left out, and the counts themselves."""
 
     everything: Group
     layouts: Mapping[LayoutFields, Group]
     groups: Mapping[str | None, Group]
     left_out: int
     listed: tuple[LeftOut, ...]
+    cells: Mapping[Cell, int]
 
 
 def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
     """The cost of what was tallied; raises `ModelMeterError` if no page was counted."""
     if not tally.pages:
-        first = f"; the first: {tally.listed[0]}" if tally.listed else ""
-        raise ModelMeterError(f"corpus: there is no page to count ({tally.left_out} left out{first})")
+        if not tally.left_out:
+            raise ModelMeterError("corpus: there is no page to count; give images, PDFs, or tables that have rows.")
+        raise ModelMeterError(
+            f"corpus: there is no page to count ({tally.left_out} left out; the first: {tally.listed[0]})"
+        )
     # In the order of layout and steps, so that equal peaks are named the same however the pages came.
     cells = sorted(tally.pages, key=lambda cell: (cell.layout, cell.decode_steps, cell.group or ""))
     one_page: dict[tuple[LayoutFields, int], Totals] = {}
@@ -204,4 +208,5 @@ def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
         groups={name: group(by_group[name]) if len(names) > 1 else everything for name in names},
         left_out=tally.left_out,
         listed=tuple(tally.listed),
+        cells=dict(tally.pages),
     )

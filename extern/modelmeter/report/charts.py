@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from math import atan, ceil, degrees, floor, log10, sqrt
+from math import atan, ceil, cos, degrees, floor, log10, sqrt
 from typing import Final, NamedTuple
 
 from modelmeter.report.document import Quantity
@@ -208,29 +208,37 @@ def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_pe
     ridge = highest / bytes_per_s
     start = max(10.0**first_x, 10.0**first_y / bytes_per_s)
     parts.append(_line(across(start), up(start * bytes_per_s), across(ridge), up(highest), "roof"))
+    names = []  # drawn last, over the points
     for words, rate in roofs.items():
         parts += [
             _line(across(rate / bytes_per_s), up(rate), right, up(rate), "roof"),
-            _text(right - 4, up(rate) - 6, f"{words} {Quantity(rate, 'FLOPs/s').text}", anchor="end", kind="roofname"),
         ]
+        names.append(
+            _text(right - 4, up(rate) - 6, f"{words} {Quantity(rate, 'FLOPs/s').text}", anchor="end", kind="roofname")
+        )
     slope = (up(highest) - up(start * bytes_per_s)) / (across(ridge) - across(start))
     middle = (across(start) + across(ridge)) / 2
     angle = degrees(atan(slope))
-    y = up(start * bytes_per_s) + slope * (middle - across(start)) - 8
+    clear = (_radius(max(point.share for point in points)) + 4) / cos(atan(slope))  # of the largest point
+    y = up(start * bytes_per_s) + slope * (middle - across(start)) - clear
     words = f"memory {Quantity(bytes_per_s, 'B/s').text}"
-    parts.append(_text(middle, y, words, anchor="middle", kind="roofname", turn=angle))
+    names.append(_text(middle, y, words, anchor="middle", kind="roofname", turn=angle))
     for point in sorted(points, key=lambda point: -point.share):
         hollow = " hollow" if point.stage == "decode step" else ""
-        radius = 2.5 + 14 * sqrt(point.share)
         words = (
             f"{point.operator}, {point.times} in {point.stage}: {point.flops_per_byte:.3g} FLOPs a byte, "
             f"{Quantity(point.flops_per_s, 'FLOPs/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
         )
         parts.append(
             f'<circle class="point{hollow} {POINT_KINDS[point.group]}" cx="{across(point.flops_per_byte):.1f}" '
-            f'cy="{up(point.flops_per_s):.1f}" r="{radius:.1f}"><title>{escape(words)}</title></circle>'
+            f'cy="{up(point.flops_per_s):.1f}" r="{_radius(point.share):.1f}"><title>{escape(words)}</title></circle>'
         )
-    return _svg(bottom + 46, "roofline", parts)
+    return _svg(bottom + 46, "roofline", [*parts, *names])
+
+
+def _radius(share: float) -> float:
+    """Of a point: its area grows with its share of the time."""
+    return 2.5 + 14 * sqrt(share)
 
 
 def _power(exponent: int) -> str:

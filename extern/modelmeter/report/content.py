@@ -248,13 +248,16 @@ class _Builder:
         tokens = sum(kind.cost.tokens.total * kind.count for kind in self.kinds)
         a_day: Cell = "does not run" if isinstance(chosen, str) else Quantity(float(chosen.pages_per_day))
         tiles = [
-            ("pages", Quantity(self.page_count)),
-            ("image tokens", Quantity(tokens)),
-            ("tensor-core FLOPs", Quantity(total.cost.tensor_core_flops, "FLOPs")),
-            ("traffic, an upper bound", Quantity(total.cost.io_bytes, "B")),
-            ("device memory" + (", largest page" if several else ""), Quantity(self.kind.vram.total_bytes, "B")),
-            (f"time alone on {self.request.device.name}", Quantity(total.time.seconds, "s")),
-            (f"pages a day on {self.request.device.name}", a_day),
+            ("pages (given)", Quantity(self.page_count)),
+            ("image tokens (analytic)", Quantity(tokens)),
+            ("tensor-core FLOPs (analytic)", Quantity(total.cost.tensor_core_flops, "FLOPs")),
+            (f"traffic (analytic; {self.labels['io_bytes']})", Quantity(total.cost.io_bytes, "B")),
+            (
+                f"device memory{', largest page' if several else ''} (analytic; {self.labels['reserve_bytes']})",
+                Quantity(self.kind.vram.total_bytes, "B"),
+            ),
+            (f"time alone on {self.request.device.name} (analytic)", Quantity(total.time.seconds, "s")),
+            (f"pages a day on {self.request.device.name} (analytic; {self.labels['reserve_bytes']})", a_day),
         ]
         decode = (
             f"Each page is followed by {self.steps:,} decode steps."
@@ -537,7 +540,7 @@ class _Builder:
                     Quantity(vram.resident_peak_bytes, "B"),
                 ),
                 ("reserve (assumed)", Quantity(vram.reserve_bytes, "B")),
-                ("together", Quantity(vram.total_bytes, "B")),
+                (f"together (analytic; {self.labels['reserve_bytes']})", Quantity(vram.total_bytes, "B")),
             ],
         )
         blocks: list[Block] = [needs]

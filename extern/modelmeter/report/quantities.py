@@ -39,11 +39,14 @@ def readable(value: int) -> str:
 def readable_seconds(seconds: float) -> str:
     """Four digits, in the largest of s, ms, µs and ns that makes 1 or more of it.
 
-    >>> readable_seconds(0.0356412), readable_seconds(58.15), readable_seconds(2.5e-07), readable_seconds(0)
-    ('35.64 ms', '58.15 s', '250 ns', '0 s')
+    >>> readable_seconds(0.0356412), readable_seconds(58.1), readable_seconds(2.5e-07), readable_seconds(0)
+    ('35.64 ms', '58.10 s', '250.0 ns', '0 s')
     """
-    unit, size = next((each for each in _SECONDS if seconds >= each[1]), _SECONDS[-1]) if seconds else _SECONDS[0]
-    return f"{number(seconds / size)} {unit}"
+    if not seconds:
+        return "0 s"
+    unit, size = next((each for each in _SECONDS if seconds >= each[1]), _SECONDS[-1])
+    value = seconds / size
+    return f"{number(value) if value >= 999.95 else f'{value:#.4g}'} {unit}"
 
 
 def number(value: float | str) -> str:

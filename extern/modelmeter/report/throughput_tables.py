@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Final
 
 from rich.table import Table
 
 from modelmeter.devices import BOUNDS, NOT_MODELLED, Device, Throughput
+from modelmeter.devices.throughput import KindTime
 from modelmeter.report.page_tables import figures_table, label_lines
 from modelmeter.report.quantities import number
 
@@ -77,18 +79,24 @@ def result_table(result: Throughput) -> Table:
 
 
 def kinds_table(result: Throughput) -> Table:
-    """The kinds of pages of one device, a row each."""
+    """The kinds of pages of one device, a row for those of one label; figures are those of their average page."""
     table = figures_table("pages", "count", "prefill\ntokens", "output\ntokens", "prefill\ns", "decode\ns", "pages/s")
+    labelled: dict[str, list[KindTime]] = {}
     for kind in result.kinds:
-        seconds = (kind.prefill_s, kind.decode_s, 1 / kind.page_s)
-        table.add_row(
-            kind.label,
-            f"{kind.count:,}",
-            f"{kind.seq_len:,}",
-            number(float(kind.output_tokens)),
-            *(number(float(each)) for each in seconds),
+        labelled.setdefault(kind.label, []).append(kind)
+    for label, kinds in labelled.items():
+        count = sum(kind.count for kind in kinds)
+        measures = ("seq_len", "output_tokens", "prefill_s", "decode_s", "page_s")
+        tokens, said, prefill, decode, page = (
+            Fraction(sum(getattr(kind, measure) * kind.count for kind in kinds), count) for measure in measures
         )
+        cells = (tokens, said, prefill, decode, 1 / page)
+        table.add_row(label, f"{count:,}", *(number(_as_number(each)) for each in cells))
     return table
+
+
+def _as_number(value: Fraction) -> float:
+    return value.numerator if value.denominator == 1 else float(value)
 
 
 def kinds_line(result: Throughput) -> str:

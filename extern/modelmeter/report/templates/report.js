@@ -21,6 +21,33 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+for (const modules of document.querySelectorAll(".modules")) {
+  const heads = [...modules.querySelectorAll(".heads > span")];
+  const all = [...modules.querySelectorAll("details")];
+  const order = new Map(all.map((details, index) => [details, index]));
+  const key = (details, index) => {
+    const cell = details.firstElementChild.children[index];
+    return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
+  };
+  heads.forEach((head, index) => {
+    head.addEventListener("click", () => {
+      const down = index > 0 && head.dataset.sort !== "descending";
+      for (const each of heads) delete each.dataset.sort;
+      if (index > 0) head.dataset.sort = down ? "descending" : "ascending";
+      for (const parent of new Set(all.map((details) => details.parentElement))) {
+        const children = [...parent.children].filter((each) => each.tagName === "DETAILS");
+        children.sort((one, two) => {
+          if (index === 0) return order.get(one) - order.get(two);
+          const [a, b] = [key(one, index), key(two, index)];
+          const sign = down ? -1 : 1;
+          return sign * (typeof a === "number" ? a - b : a.localeCompare(b, "en")) || order.get(one) - order.get(two);
+        });
+        const rest = [...parent.children].find((each) => each.className === "operators") ?? null;
+        for (const each of children) parent.insertBefore(each, rest);
+      }
+    });
+  });
+}
 for (const button of document.querySelectorAll("button[data-fold]")) {
   button.addEventListener("click", () => {
     const open = button.dataset.fold === "open";

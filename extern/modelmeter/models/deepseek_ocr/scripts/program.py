@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,11 +16,15 @@ from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, check_overrides
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
+    from rich.progress import Progress
 
 #: exit statuses: all is well; a difference or a bad page; nothing could be done
 AGREES: Final = 0
 DISAGREES: Final = 1
 UNUSABLE: Final = 2
+
+#: environment variable that names the folder of the statuses of a run's jobs
+_NOTES: Final = "MODELMETER_JOB_STATUSES"
 
 
 def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictConfig], int]) -> None:
@@ -29,21 +36,35 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
     import hydra
 
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    statuses: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=config_name)
     def job(config: DictConfig) -> None:
-        statuses.append(ended(lambda: work(config)))
+        _note(ended(lambda: work(config)))
 
     def checked() -> int:
         check_overrides(overrides, own_keys)
         register_workloads()
-        job()
-        return max(statuses, default=AGREES)
+        with tempfile.TemporaryDirectory(prefix="modelmeter-") as notes:
+            os.environ[_NOTES] = notes
+            try:
+                job()
+            finally:
+                del os.environ[_NOTES]
+            return max((int(note.read_text()) for note in Path(notes).iterdir()), default=AGREES)
 
     status = ended(checked)
     if status:
         raise SystemExit(status)
+
+
+def _note(status: int) -> None:
+    """Leave a job's status for the process that launched it: a launcher may run the job in another one.
+
+    On another machine, as under Slurm, there is no such folder; there the launcher's own logs tell.
+    """
+    notes = Path(os.environ.get(_NOTES, ""))
+    if _NOTES in os.environ and notes.is_dir():
+        (notes / secrets.token_hex(8)).write_text(str(status))
 
 
 def ended(work: Callable[[], int]) -> int:
@@ -53,6 +74,15 @@ def ended(work: Callable[[], int]) -> int:
     except ModelMeterError as error:
         print(f"error: {error}", file=sys.stderr)
         return UNUSABLE
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error, silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def output_folder() -> Path:

@@ -9,15 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
 from modelmeter.models.deepseek_ocr.schema import VisionSchema
-from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, UNUSABLE, console, output_folder
+from modelmeter.models.deepseek_ocr.scripts.program import (
+    AGREES,
+    DISAGREES,
+    UNUSABLE,
+    console,
+    output_folder,
+    progress_bar,
+)
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, worst_difference
 from modelmeter.page_sizes import PageSize, read_page_size
 from modelmeter.report.files import write_whole
@@ -131,7 +136,7 @@ def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], n
     entries: list[dict[str, Any]] = []
     bad: list[BadPage] = []
     compared: list[Row | StageRow] = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bar() as progress:
         for size in progress.track(pages, description="pages"):
             if isinstance(size, BadPage):
                 bad.append(size)

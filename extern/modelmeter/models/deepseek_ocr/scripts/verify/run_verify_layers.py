@@ -24,14 +24,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
-from rich.progress import Progress
 from rich.table import Table
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.schema import ModelSchema, resolve
-from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, output_folder, run
+from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, output_folder, progress_bar, run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 from modelmeter.models.deepseek_ocr.scripts.verify.layer_cases import (
     EXCUSED,
@@ -311,7 +310,7 @@ def verify(config: DictConfig) -> int:
         )
     layers = _names(OmegaConf.to_container(config, resolve=True))
     cases = select_cases(model.execution.name, layers)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bar() as progress:
         results = [compare(case) for case in progress.track(cases, description="layers")]
     classes = [each for each in layer_classes() if not layers or each.__name__ in layers]
     excused = {name: reason for name, reason in excuses(model.execution.name).items() if not layers}
