@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from modelmeter.errors import ModelMeterError
 from modelmeter.shape_tensor import is_contiguous, view_strides
 from modelmeter.sizes import (
+    ZERO,
     Condition,
     Highest,
     Size,
@@ -141,7 +142,16 @@ def test_a_remainder_that_is_known_leaves_a_whole_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "misuse", [lambda size: size**0.5, lambda size: size * 1.5, lambda size: size / 2, hash, lambda size: {size}]
+    "misuse",
+    [
+        lambda size: size**0.5,
+        lambda size: size * 1.5,
+        lambda size: size / 2,
+        hash,
+        lambda size: {size},
+        lambda size: size == 3.0,
+        lambda size: Fraction(3) in (1, size),
+    ],
 )
 def test_what_would_lose_the_variable_fails(misuse: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError):
@@ -152,6 +162,26 @@ def test_what_would_lose_the_variable_fails(misuse: Callable[[Any], object]) -> 
 def test_a_variable_is_a_number_from_1_on(value: Any) -> None:
     with pytest.raises(ModelMeterError, match=r"rows=.* is no number from 1 on"):
         Variables(rows=value)
+
+
+def test_sizes_of_two_walks_do_not_mix() -> None:
+    one, other = (Variables(rows=3).size("rows") for _ in range(2))
+    for mix in (lambda: one + other, lambda: one - other, lambda: one * other):
+        with pytest.raises(ModelMeterError, match="are of different Variables"):
+            mix()
+
+
+def test_high_powers_stay_apart_from_other_variables() -> None:
+    variables = Variables(rows=2, columns=3)
+    assert value_of(power(variables.size("rows"), 100), variables) == 2**100
+
+
+def power(size: Any, exponent: int) -> Any:
+    """A product of equal sizes."""
+    result = size
+    for _ in range(exponent - 1):
+        result = result * size
+    return result
 
 
 def test_a_cached_function_computes_anew_for_sizes_and_notes_its_conditions() -> None:
@@ -185,7 +215,7 @@ def test_sizes_of_one_polynomial_are_one_key_at_any_value() -> None:
     assert frozen((shape, "bfloat16")) == frozen((other, "bfloat16")) != frozen(((here.size("rows"), 4), "bfloat16"))
     moved = rebased(shape, there)
     assert moved[0].value == 36 and moved[0].variables is there and moved[1] == 4
-    condition = Condition(((0, 1),), "zero")
+    condition = Condition(((0, 1),), ZERO)
     assert type(rebased(condition, there)) is Condition
 
 

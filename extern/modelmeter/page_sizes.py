@@ -149,9 +149,11 @@ def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
     """Pillow's own limit, which is a name in its module, set to another number while a file is read."""
     from PIL import Image
 
+    if max_pixels is None:
+        yield
+        return
     before = Image.MAX_IMAGE_PIXELS
-    if max_pixels is not None:
-        Image.MAX_IMAGE_PIXELS = max_pixels
+    Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         yield
     finally:

@@ -20,22 +20,24 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache, wraps
 from math import gcd, lcm
+from numbers import Number
+from operator import eq, ge, lt, ne
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from modelmeter.errors import ModelMeterError
 
 #: bits that hold a variable's exponent in a product of variables, which is one int: products add
-_EXPONENT_BITS: Final = 6
+_EXPONENT_BITS: Final = 16
 _EXPONENT_MASK: Final = 2**_EXPONENT_BITS - 1
 
 #: coefficients by product of variables; a Fraction where a number was divided under a known remainder
 Terms = dict[int, Any]
 
-ZERO: Final = "zero"
-NOT_ZERO: Final = "not zero"
-NEGATIVE: Final = "negative"
-NOT_NEGATIVE: Final = "not negative"
-REMAINDER: Final = "remainder"
+ZERO: Final = "=="
+NOT_ZERO: Final = "!="
+NEGATIVE: Final = "<"
+NOT_NEGATIVE: Final = ">="
+_OUTCOMES: Final[Mapping[str, Callable[[Any, int], bool]]] = {ZERO: eq, NOT_ZERO: ne, NEGATIVE: lt, NOT_NEGATIVE: ge}
 
 #: the variables there are; a walk uses some of them, and walks share what they remember by them
 _names: list[str] = []
@@ -48,29 +50,22 @@ def _product(name: str) -> int:
 
 
 class Condition(NamedTuple):
-    """What a polynomial of the variables must be for a walk to hold."""
+    """What a polynomial, or its remainder by a modulus other than 0, must be beside `than` for a walk to hold."""
 
     terms: tuple[tuple[int, Any], ...]
     outcome: str
     modulus: int = 0
-    remainder: int = 0
+    than: int = 0
 
     def formula(self) -> str:
         """The same as a Python expression over the variables' names."""
-        value = _formula(self.terms)
-        signs = {ZERO: "== 0", NOT_ZERO: "!= 0", NEGATIVE: "< 0", NOT_NEGATIVE: ">= 0"}
-        return f"{value} {signs.get(self.outcome) or f'% {self.modulus} == {self.remainder}'}"
+        modulo = f" % {self.modulus}" if self.modulus else ""
+        return f"{_formula(self.terms)}{modulo} {self.outcome} {self.than}"
 
     def holds(self, variables: Variables) -> bool:
         """Whether it is so for these values."""
         value = variables.value(self.terms)
-        if self.outcome == ZERO:
-            return bool(value == 0)
-        if self.outcome == NOT_ZERO:
-            return bool(value != 0)
-        if self.outcome == REMAINDER:
-            return bool(value % self.modulus == self.remainder)
-        return bool((value < 0) == (self.outcome == NEGATIVE))
+        return _OUTCOMES[self.outcome](value % self.modulus if self.modulus else value, self.than)
 
 
 class Variables:
@@ -126,15 +121,15 @@ class Variables:
         self.conditions = outer | self.conditions
         return inner
 
-    def note(self, terms: Terms, outcome: str, modulus: int = 0, remainder: int = 0) -> None:
+    def note(self, terms: Terms, outcome: str, modulus: int = 0, than: int = 0) -> None:
         """Note a condition, in its lowest terms."""
         items = tuple(sorted(terms.items()))
-        if outcome != REMAINDER:
+        if not modulus:
             divisor = gcd(*[each if isinstance(each, int) else 1 for _, each in items])
             if outcome in (ZERO, NOT_ZERO) and items[0][1] < 0:
                 divisor = -divisor
             items = tuple([(product, _over(each, divisor)) for product, each in items])
-        self.conditions[Condition(items, outcome, modulus, remainder)] = None
+        self.conditions[Condition(items, outcome, modulus, than)] = None
 
 
 def _least(left: Any, right: Any) -> Any:
@@ -217,6 +212,12 @@ def _settled(variables: Variables, terms: Terms, value: int) -> Any:
     return Size(variables, terms, value)
 
 
+def _check_same(size: Size, other: Size) -> None:
+    """Refuse to mix sizes of two walks: the conditions of one would be lost."""
+    if size.variables is not other.variables:
+        raise ModelMeterError(f"{size!r} and {other!r} are of different Variables; give a walk one of them.")
+
+
 def _put(terms: Terms, product: int, coefficient: Any) -> None:
     """Set a coefficient; there is none where it is 0."""
     if coefficient:
@@ -253,6 +254,7 @@ class Size:
     def __add__(self, other: Any) -> Any:
         terms = self.terms.copy()
         if isinstance(other, Size):
+            _check_same(self, other)
             for product, coefficient in other.terms.items():
                 _put(terms, product, terms.get(product, 0) + coefficient)
             return _settled(self.variables, terms, self.value + other.value)
@@ -265,6 +267,7 @@ class Size:
 
     def __sub__(self, other: Any) -> Any:
         if isinstance(other, Size):
+            _check_same(self, other)
             terms = self.terms.copy()
             for product, coefficient in other.terms.items():
                 _put(terms, product, terms.get(product, 0) - coefficient)
@@ -279,6 +282,7 @@ class Size:
 
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, Size):
+            _check_same(self, other)
             terms: Terms = {}
             for product, coefficient in self.terms.items():
                 for other_product, other_coefficient in other.terms.items():
@@ -305,7 +309,7 @@ class Size:
             return NotImplemented
         value, remainder = divmod(self.value, other)
         if any(each % other for product, each in self.terms.items() if product):
-            self.variables.note(self.terms, REMAINDER, other, remainder)
+            self.variables.note(self.terms, ZERO, other, remainder)
         terms = {product: _over(each, other) for product, each in (self - remainder).terms.items()}
         return Size(self.variables, terms, value), remainder
 
@@ -334,6 +338,8 @@ class Size:
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Size | int):
+            if isinstance(other, Number):
+                raise TypeError(f"{self!r} cannot be compared with {other!r}: sizes are whole")
             return NotImplemented
         if _least(self, other) > 0 or _least(other, self) > 0:
             return False

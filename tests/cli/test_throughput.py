@@ -307,7 +307,19 @@ def test_a_corpus_that_says_too_little(capsys: Capture, tmp_path: Path, argument
     assert words in refused(capsys, "sizes.csv", *arguments)
 
 
-def test_groups_of_pages_alone_are_refused(capsys: Capture) -> None:
-    assert "--by document_type is for folders and tables" in refused(
-        capsys, "5x5", "--by", "document_type", "--output-tokens", "5"
+@pytest.mark.parametrize("option", ["--by", "--width", "--height", "--unit"])
+def test_options_of_tables_are_refused_without_one(capsys: Capture, option: str) -> None:
+    assert f"{option} points is for folders and tables" in refused(
+        capsys, "5x5", option, "points", "--output-tokens", "5"
     )
+
+
+def test_an_input_that_is_named_twice_counts_twice(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_text(SIZES)
+    inputs = ["sizes.csv", "600x220", "sizes.csv", "600x220"]
+    assert main(["throughput", *inputs, "--output-tokens", "5", "--device", "L4", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (corpus_pages, again), pages = ([each["pages"] for each in document["corpora"]], document["pages"])
+    assert corpus_pages == again and len(pages) == 2
+    kinds = document["results"][0]["kinds"]
+    assert sum(kind["count"] for kind in kinds) == 2 * corpus_pages + 2

@@ -51,6 +51,22 @@ def test_what_is_refused(tmp_path: Path, capsys: Capture, monkeypatch: pytest.Mo
     assert not (tmp_path / "out").exists()
 
 
+def test_a_browser_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.common.exceptions import SessionNotCreatedException
+
+    def broken(**_: object) -> None:
+        raise SessionNotCreatedException("This version supports Chrome 1 only\nStacktrace")
+
+    monkeypatch.setattr(webdriver, "Chrome", broken)
+    monkeypatch.setattr(screenshots.shutil, "which", lambda name: f"/usr/bin/{name}")
+    with (
+        pytest.raises(NoBrowser, match=r"does not start .*\(This version supports Chrome 1 only\); install both"),
+        browser(),
+    ):
+        pass
+
+
 def test_every_picture_is_shown_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs/report.md").read_text(encoding="utf-8")
     assert all(f"({shot.name})" in page for shot in screenshots.SHOTS)

@@ -193,19 +193,29 @@ def dpi_option(function: Function) -> Function:
     )(function)
 
 
+#: what the columns of tables of sizes mean unless told otherwise, by the option that tells
+TABLE_DEFAULTS: Final = {"width": "width", "height": "height", "unit": "pixels"}
+
+
 def table_options(function: Function) -> Function:
     """What the columns of tables of sizes mean: `width`, `height`, `unit`."""
-    for decorate in (
-        click.option("--unit", default="pixels", show_default=True, help="Of the tables' sizes: pixels or points."),
-        click.option(
-            "--height", default="height", show_default=True, metavar="COLUMN", help="The tables' column of heights."
-        ),
-        click.option(
-            "--width", default="width", show_default=True, metavar="COLUMN", help="The tables' column of widths."
-        ),
-    ):
-        function = decorate(function)
+    helps = {
+        "unit": "Of the tables' sizes: pixels or points.",
+        "height": "The tables' column of heights.",
+        "width": "The tables' column of widths.",
+    }
+    for name, text in helps.items():
+        metavar = None if name == "unit" else "COLUMN"
+        option = click.option(f"--{name}", default=TABLE_DEFAULTS[name], show_default=True, metavar=metavar, help=text)
+        function = option(function)
     return function
+
+
+def check_table_options(who: str, corpora: Sequence[str], **given: str | None) -> None:
+    """Refuse an option of tables where there is neither a table nor a folder."""
+    for name, value in given.items():
+        if not corpora and value != TABLE_DEFAULTS.get(name):
+            raise ModelMeterError(f"{who}: --{name} {value} is for folders and tables; name one, or leave it out.")
 
 
 def by_option(function: Function) -> Function:

@@ -107,5 +107,5 @@ def _numbers(text: str) -> OutputTokens:
 def _neither(text: str) -> ModelMeterError:
     return ModelMeterError(
         f"throughput: --output-tokens {text} is neither a whole number nor numbers with weights, as in "
-        "800:0.7,1500:0.3."
+        "800:0.7,1500:0.3; the name of a column is for tables."
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from modelmeter.cli.arguments import (
+    check_table_options,
     complete_device,
     debug_option,
     dpi_option,
@@ -114,6 +115,7 @@ def command(
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     written = _format(output, form)
     corpora = [name for name in files if is_corpus(name)]
+    check_table_options("report", corpora, width=width, height=height, unit=unit)
     others = [name for name in files if name not in corpora]
     inputs = read_inputs(others, dpi) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")

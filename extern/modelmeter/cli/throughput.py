@@ -14,6 +14,7 @@ from modelmeter.cli.arguments import (
     BadArguments,
     Input,
     by_option,
+    check_table_options,
     complete_device,
     debug_option,
     dpi_option,
@@ -113,10 +114,9 @@ def command(
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     corpora = [name for name in files if is_corpus(name)]
-    if by is not None and not corpora:
-        raise ModelMeterError(f"throughput: --by {by} is for folders and tables; name one, or leave it out.")
+    check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit)
     others = [name for name in files if name not in corpora]
-    inputs = {each.name: each for each in read_inputs(others, dpi)} if others or not corpora else {}
+    inputs = read_inputs(others, dpi) if others or not corpora else []
     said = parse_output_tokens(output_tokens, len(files), by)
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
@@ -127,15 +127,17 @@ def command(
             f"pages that decode together are --batch {cost_model.batch_size}."
         )
     kinds: list[PageKind[PageCost]] = []
-    counted: dict[str, CorpusCost] = {}
+    counted: list[tuple[str, CorpusCost]] = []
+    pages = iter(inputs)
     for index, name in enumerate(files):
-        if name in inputs:
-            kinds += _kinds(cost_model, inputs[name], said.of_page(index, name))
+        if name not in corpora:
+            kinds += _kinds(cost_model, next(pages), said.of_page(index, name))
             continue
         column = said.of_inputs[index]
-        counted[name] = _count(cost_model, name, by, width, height, unit, dpi, column if isinstance(column, str) else 0)
-        kinds += _corpus_kinds(cost_model, name, counted[name], said, index)
-    said.check_groups([group for cost in counted.values() for group in cost.groups if group is not None])
+        cost = _count(cost_model, name, by, width, height, unit, dpi, column if isinstance(column, str) else 0)
+        counted.append((name, cost))
+        kinds += _corpus_kinds(cost_model, name, cost, said, index)
+    said.check_groups([group for _, cost in counted for group in cost.groups if group is not None])
     settings: dict[str, Any] = {
         "batch_size": batch,
         "runaway_share": runaway_share,
@@ -156,10 +158,10 @@ def command(
             model_content(model, cost_model)
             | settings
             | {
-                "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs.values() for size in each.pages],
+                "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs for size in each.pages],
                 "corpora": [
                     {"source": name, "pages": cost.everything.totals.pages, "left_out": cost.left_out}
-                    for name, cost in counted.items()
+                    for name, cost in counted
                 ],
                 "results": [
                     {"device": name, "error": result}
@@ -246,12 +248,12 @@ def _corpus_kinds(
     )
 
 
-def _tell_left_out(counted: Mapping[str, CorpusCost]) -> None:
+def _tell_left_out(counted: Sequence[tuple[str, CorpusCost]]) -> None:
     """The pages that were left out, on standard error."""
     if counted:
         from modelmeter.report.corpus_tables import left_out_lines
 
-        for cost in counted.values():
+        for _, cost in counted:
             for line in left_out_lines(cost):
                 print(line, file=sys.stderr)
 

@@ -21,7 +21,8 @@ from modelmeter.shape_tensor import KV, Call, OperatorRecord, Shape, ShapeTensor
 from modelmeter.sizes import Condition, Variables, frozen, rebased
 from modelmeter.units import check_model_dtype
 
-#: walks kept by one layer; the least recently used is forgotten
+#: geometries kept by one layer, and walks of one geometry over variables under different conditions; the least recently
+#: used is forgotten
 WALKS_KEPT: Final = 256
 
 

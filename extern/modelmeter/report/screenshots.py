@@ -58,6 +58,7 @@ def browser(width: int = 1200, height: int = 900) -> Iterator[Any]:
     """A headless Chromium as a selenium driver, which keeps its console's messages and its requests."""
     try:
         from selenium import webdriver
+        from selenium.common.exceptions import WebDriverException
     except ImportError as error:
         raise NoBrowser("screenshots need selenium; pip install 'modelmeter[browser]'.") from error
     program = next((path for path in map(shutil.which, BROWSERS) if path), None)
@@ -69,7 +70,11 @@ def browser(width: int = 1200, height: int = 900) -> Iterator[Any]:
     for flag in (*_FLAGS, f"--window-size={width},{height}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
+    try:
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
+    except WebDriverException as error:
+        reason = (error.msg or type(error).__name__).splitlines()[0]
+        raise NoBrowser(f"{program} does not start with {service} ({reason}); install both in one version.") from error
     try:
         yield driver
     finally:

@@ -52,10 +52,7 @@ class Laws:
     def __init__(self) -> None:
         self._laws: dict[Hashable, tuple[Law, ...]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._laws)
-
-    def say(self, kind: Hashable, values: Mapping[str, int]) -> bool:
+    def known(self, kind: Hashable, values: Mapping[str, int]) -> bool:
         """Whether a law of this kind holds at these values."""
         return any(law.holds(**values) for law in self._laws.get(kind, ()))
 
@@ -70,6 +67,6 @@ class Laws:
         variables = Variables(**{name: at_hand(value) for name, value in values.items()})
         law = Law(walk(variables), variables)
         self._laws[kind] = (law, *self._laws.get(kind, ())[: LAWS_KEPT - 1])
-        if not law.holds(**values):
-            raise AssertionError(f"the law of {kind} does not hold where it was found, at {values}")
+        if not law.holds(**values):  # asked for the conditions that it notes
+            raise AssertionError(f"laws: that of {kind} does not hold where it was found, at {values}")
         return law.at(values)

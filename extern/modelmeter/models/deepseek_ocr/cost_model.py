@@ -15,6 +15,7 @@ from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.laws import Laws
+from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
@@ -58,10 +59,10 @@ WITHOUT_AUTOCAST: Final = Assumption(
     label="without autocast",
     text="the published infer() runs under CUDA autocast, which changes traffic and peaks and is not modelled",
 )
-LOWER_BOUND: Final = Assumption(
+AT_ITS_BEST: Final = Assumption(
     figure="execution",
     label="an engine at its best",
-    text="a lower bound among codes, counted like them, kernel by kernel; none runs all of this, so none was measured",
+    text="the least of the executions, counted like them, kernel by kernel and without a cache; no code runs all of it",
 )
 WITHOUT_BLOCKS: Final = Assumption(
     figure="kv_bytes",
@@ -139,6 +140,7 @@ class CostModel:
         self._weight_bytes = self.model.forward_memory_weight()
         self._vision_weight_bytes = self.model.vision_weight_bytes()
         self._laws = Laws()
+        self._learnt = False
         self._pages: OrderedDict[tuple[tuple[int, int, int], int], PageCost] = OrderedDict()
         self.experts_hit(1)
 
@@ -212,7 +214,7 @@ class CostModel:
                 figure="reserve_bytes", label="reserve assumed", text=f"runtime.reserve_bytes={runtime.reserve_bytes}"
             ),
             *((WITHOUT_AUTOCAST,) if published else ()),
-            *((LOWER_BOUND, WITHOUT_BLOCKS) if self.model.execution.cache_paged else ()),
+            *((AT_ITS_BEST, WITHOUT_BLOCKS) if self.model.execution.cache_paged else ()),
             *((TILES_OF_IMAGE_SIZE,) if published and tiles and self.workload.image_size != PUBLISHED_TILE else ()),
             *CONVENTIONS,
         )
@@ -255,7 +257,8 @@ class CostModel:
         tokens = compute_vision_tokens(self.workload, layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, output_tokens)
-        if not self._laws:
+        if not self._learnt:
+            self._learnt = True
             self._learn()
         prefill = self._prefill(seq_len, layout)
         return PageCost(
@@ -278,7 +281,7 @@ class CostModel:
             self._prefill(self.seq_len(uncut), uncut)
             for layout in cut:
                 values = self._sizes(uncut, seq_len=self.seq_len(layout))
-                if self._laws.say(("prefill", *values), values):
+                if self._laws.known(("prefill", *values), values):
                     self._prefill(self.seq_len(layout), layout)
                     self._vision(layout)
 
@@ -368,6 +371,7 @@ class CostModel:
             first, second, last = (
                 self._step({"context": context} | pages) for context in (start, start + 1, start + several - 1)
             )
+            _check_even(first, second, last, several)
             return first.summed(second, last, several)
 
         if steps == 1:
@@ -422,6 +426,7 @@ class CostModel:
         other = copy(self)
         other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
         other._pages = OrderedDict()
+        other._learnt = True  # a number of pages is tried once: only what is asked is walked
         return other
 
     def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0) -> Walk:
@@ -538,6 +543,16 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
     273
     """
     return CostModel(compose(overrides))
+
+
+def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int) -> None:
+    """Raise `ModelMeterError` unless what adds up grows evenly from the first step to the last."""
+    for name in SUMS:
+        start = getattr(first, name)
+        if start + (getattr(second, name) - start) * (steps - 1) != getattr(last, name):
+            raise ModelMeterError(
+                f"decode: {name} does not grow evenly with the context; its steps have no closed form."
+            )
 
 
 def check_decoder(sizes: Mapping[str, int]) -> None:

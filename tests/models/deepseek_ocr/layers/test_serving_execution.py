@@ -183,6 +183,11 @@ def test_the_same_products_and_less_of_everything_else(size: tuple[int, int], ov
             for each, page in ((serving, ours), (transformers, theirs), (published, theirs_too))
         ]
         assert counts[0] < min(counts[1:])
+    # rows of the rotary table are read in every layer, where transformers reads its float32 frequencies once a step
+    decoder, itemsize = serving.config.decoder, 4 if "runtime.dtype=float32" in overrides else 2
+    head_dim = decoder.hidden_size // decoder.num_attention_heads
+    rows = decoder.num_hidden_layers * serving.batch_size * head_dim * itemsize
+    assert ours.decode.io_weight_bytes - theirs.decode.io_weight_bytes == 5 * (rows - 4 * head_dim // 2)
 
 
 def records(model: CostModel, stage: str) -> list[OperatorRecord]:

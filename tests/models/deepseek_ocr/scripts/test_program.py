@@ -40,3 +40,24 @@ def test_the_worst_status_of_jobs_in_other_processes(
     with pytest.raises(SystemExit) as ended:
         run("deepseek_ocr", {}, lambda status: int(str(status)))
     assert ended.value.code == max(statuses)
+
+
+def run_without_jobs(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """The program under a launcher whose jobs leave nothing here."""
+    monkeypatch.setattr(hydra, "main", lambda **_: lambda job: lambda: None)
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    run("deepseek_ocr", {}, lambda status: 0)
+
+
+def test_jobs_that_do_not_tell_how_they_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_without_jobs(monkeypatch, "--multirun", "workload=base,tiny")
+    assert ended.value.code == UNUSABLE
+    assert "no job told how it ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--help", "--hydra-help", "--cfg=job"])
+def test_where_no_job_runs_none_has_to_tell(monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    run_without_jobs(monkeypatch, flag)

@@ -26,6 +26,11 @@ UNUSABLE: Final = 2
 #: environment variable that names the folder of the statuses of a run's jobs
 _NOTES: Final = "MODELMETER_JOB_STATUSES"
 
+#: flags of Hydra with which no job runs: they tell something instead
+_TELLING: Final = frozenset(
+    ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+)
+
 
 def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictConfig], int]) -> None:
     """Check the command line, then run `work` as a Hydra program; the worst status of its jobs is the process's.
@@ -50,7 +55,13 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
                 job()
             finally:
                 del os.environ[_NOTES]
-            return max((int(note.read_text()) for note in Path(notes).iterdir()), default=AGREES)
+            statuses = [int(note.read_text()) for note in Path(notes).iterdir()]
+            if not statuses and not _TELLING.intersection(argument.partition("=")[0] for argument in sys.argv):
+                raise ModelMeterError(
+                    f"no job told how it ended: they ran where {notes} is not seen, as on other machines; "
+                    "set TMPDIR to a folder that they share, and look into their logs."
+                )
+            return max(statuses, default=AGREES)
 
     status = ended(checked)
     if status:
@@ -60,7 +71,7 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
 def _note(status: int) -> None:
     """Leave a job's status for the process that launched it: a launcher may run the job in another one.
 
-    On another machine, as under Slurm, there is no such folder; there the launcher's own logs tell.
+    On another machine, as under Slurm, there is no such folder unless TMPDIR is shared; then the process says so.
     """
     notes = Path(os.environ.get(_NOTES, ""))
     if _NOTES in os.environ and notes.is_dir():

@@ -27,8 +27,8 @@ def check_measured(execution: str, measured: Mapping[str, object]) -> None:
     """Raise `ModelMeterError` unless an execution is one of those whose code can be measured."""
     if execution not in measured:
         raise ModelMeterError(
-            f"verify: execution={execution} has no code to measure: it is a lower bound, not somebody's modules; "
-            f"verify one of {', '.join(measured)}."
+            f"verify: execution={execution} has no code to measure: it is nobody's modules; verify one of "
+            f"{', '.join(measured)}."
         )
 
 
