@@ -23,10 +23,12 @@ from modelmeter.models.deepseek_ocr import CostModel
 from modelmeter.models.deepseek_ocr.schema import compose
 from modelmeter.report.files import write_whole
 
-#: a letter page at 150 dpi, another of the same layout, and one of another layout
+#: a letter page at 150 dpi, and one of another layout
 PAGE: Final = (1275, 1650)
-LIKE_PAGE: Final = (1276, 1651)
 OTHER_PAGE: Final = (3000, 700)
+
+#: pages of a layout seen before that are asked in one go, as one takes a few microseconds
+SEEN_PAGES: Final = 1000
 
 #: pages of the corpus, and how many of them are asked one by one
 CORPUS_PAGES: Final = 1_000_000
@@ -71,11 +73,16 @@ def new_layout(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side
     return partial(model.page, *PAGE, output_tokens)
 
 
-def seen_layout(make: Callable[[], CostModel], output_tokens: int = 1000, *, before: int = 1000) -> Side:
-    """A page of another size whose layout a cost model has seen, with `before` output tokens."""
+def seen_pages(make: Callable[[], CostModel], *, output_tokens: Callable[[int], int]) -> Side:
+    """Many pages of a layout that a cost model has seen, of sizes of their own, with `output_tokens` of each."""
     model = make()
-    model.page(*PAGE, before)
-    return partial(model.page, *LIKE_PAGE, output_tokens)
+    model.page(*PAGE, 1000)
+
+    def ask() -> None:
+        for number in range(SEEN_PAGES):
+            model.page(PAGE[0] + number % 10, PAGE[1] + number // 10, output_tokens(number))
+
+    return ask
 
 
 def against_modules(measuring: bool) -> Ratio:
@@ -175,14 +182,14 @@ MEASUREMENTS: Final[dict[str, Callable[[], Any]]] = {
     ),
     "seen layout": partial(
         layouts,
-        "a layout seen before against a new one",
-        ("page, layout seen", seen_layout),
+        f"{SEEN_PAGES:,} pages of a layout seen before against one of a new layout",
+        (f"{SEEN_PAGES:,} pages, layout and output tokens seen", partial(seen_pages, output_tokens=lambda _: 1000)),
         ("page, new layout", new_layout),
     ),
     "seen layout, other output": partial(
         layouts,
-        "a layout seen before with other output against a new one",
-        ("page, layout seen, other output tokens", partial(seen_layout, before=7)),
+        f"{SEEN_PAGES:,} pages of a layout seen before, each with other output, against one of a new layout",
+        (f"{SEEN_PAGES:,} pages, layout seen", partial(seen_pages, output_tokens=lambda number: number + 2)),
         ("page, new layout", new_layout),
     ),
     "output tokens": output_tokens,

@@ -124,11 +124,11 @@ class Variables:
     def note(self, terms: Terms, outcome: str, modulus: int = 0, than: int = 0) -> None:
         """Note a condition, in its lowest terms."""
         items = tuple(sorted(terms.items()))
-        if not modulus:
-            divisor = gcd(*[each if isinstance(each, int) else 1 for _, each in items])
-            if outcome in (ZERO, NOT_ZERO) and items[0][1] < 0:
-                divisor = -divisor
-            items = tuple([(product, _over(each, divisor)) for product, each in items])
+        divisor = 1 if modulus else gcd(*[each.numerator for _, each in items])
+        if outcome in (ZERO, NOT_ZERO) and not modulus and items[0][1] < 0:
+            divisor = -divisor
+        if divisor != 1 and all(type(each) is int for _, each in items):
+            items = tuple([(product, each // divisor) for product, each in items])
         self.conditions[Condition(items, outcome, modulus, than)] = None
 
 
