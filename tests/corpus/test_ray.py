@@ -21,6 +21,9 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="not run: ray is
 LOAD = partial(load_cost_model, ["workload.max_num=6"])
 
 
+pytestmark = pytest.mark.xdist_group("ray")  # one Ray at a time
+
+
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     ray = pytest.importorskip("ray", reason="not run: ray is not installed")

@@ -236,7 +236,8 @@ class CostModel:
         check_count("page", "output_tokens", output_tokens)
         page = self._pages.get((layout, output_tokens))
         if page is None:
-            page = self._pages[layout, output_tokens] = self._page(ViewLayout(*layout), output_tokens)
+            fields = layout if isinstance(layout, ViewLayout) else ViewLayout(*layout)
+            page = self._pages[layout, output_tokens] = self._page(fields, output_tokens)
             if len(self._pages) > PAGES_KEPT:
                 self._pages.popitem(last=False)
         return page

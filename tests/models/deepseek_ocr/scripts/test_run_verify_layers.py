@@ -246,7 +246,7 @@ def test_what_agrees(measured: LayerRun, exactly: bool, nearly: bool) -> None:
         (("workload=tiny",), "leave everything but execution= as it is"),
         (("runtime.dtype=float32",), "leave everything but execution= as it is"),
         (("execution=published", "layers=[Experts]"), "Experts cannot be verified: it is not run"),
-        (("execution=serving",), "execution=serving has no code to measure: it is a lower bound"),
+        (("execution=serving",), "execution=serving has no code to measure: it is nobody"),
     ],
 )
 def test_bad_input(

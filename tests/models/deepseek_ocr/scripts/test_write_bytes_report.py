@@ -1,5 +1,6 @@
-"""Traffic and peaks over the whole grid of sizes, types and kernels: every row of reports/verification/bytes.md."""
+"""Traffic and peaks over sizes, types and kernels: reports/verification/bytes.md, and a part of its rows measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,21 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 REPORT = Path(__file__).parents[4] / write_bytes_report.REPORT
 
 
-@pytest.mark.parametrize("group", groups(), ids=lambda group: "-".join(group))
-def test_every_row_agrees_and_stands_in_the_report(group: Group) -> None:
+def some(values: Sequence[int], index: int, step: int) -> tuple[int, int]:
+    """Two of some sizes, others for each group; the groups together have all."""
+    return values[index % len(values)], values[(index + step) % len(values)]
+
+
+@pytest.mark.parametrize("index, group", enumerate(groups()), ids=["-".join(group) for group in groups()])
+def test_rows_measured_anew_agree_and_stand_in_the_report(
+    index: int, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make bytes` measures all rows, and fails where one does not agree."""
+    for name, step in (("SIDES", 3), ("VIEWS", 1), ("PROMPTS", 2)):
+        monkeypatch.setattr(byte_rows, name, some(getattr(byte_rows, name), index, step))
     lines = REPORT.read_text().splitlines()
     found = list(rows(group))
-    assert len(found) == (28 * 3 if group.stage == "vision" else 5 * 3)
+    assert len(found) == (2 * 2 * 3 if group.stage == "vision" else 2 * 3)
     for row in found:
         assert row.agrees, row
         assert row.io.measured > 0 and row.peak.measured > 0 and row.operators[1]

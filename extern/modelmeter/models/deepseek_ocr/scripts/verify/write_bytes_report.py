@@ -25,7 +25,7 @@ INTRODUCTION: Final = """\
 
 Traffic, activation peak and resident peak of every part of DeepSeek-OCR, alone, with its inputs outside: by the cost
 model, and as measured on the real modules on the meta device. Written by
-`python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report`; a test measures every row anew.
+`python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report`; a test measures a part of the rows anew.
 
 - `execution=transformers`: the modules of transformers. `execution=published`: the replica of the published code
   (`modelmeter/reference/replica.py`), which gives every figure that was measured on the published files; without
