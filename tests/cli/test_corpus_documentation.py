@@ -4,6 +4,8 @@ import contextlib
 import io
 import re
 import shlex
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,16 @@ def test_the_examples_are_real(
     assert captured.out + captured.err == shown
 
 
+@pytest.fixture
+def ray_stopped() -> Iterator[None]:
+    """A program that uses Ray starts one, which would run on beside the other tests."""
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("ray_stopped")
 def test_the_programs_run_and_print_what_they_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     names: dict[str, Any] = {}
