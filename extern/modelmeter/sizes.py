@@ -400,15 +400,13 @@ def _expression(value: Any) -> str:
     return repr(value)
 
 
-def compiled(names: Iterable[str], value: Any) -> Callable[..., Any]:
-    """A function of the variables `names`: `value`, made of numbers, sizes and texts, for values of theirs."""
-    return eval(f"lambda {', '.join(names)}: {_expression(value)}")  # type: ignore[no-any-return]
+def compiled(names: Iterable[str], value: Any, conditions: Iterable[Condition] = ()) -> Callable[..., Any]:
+    """A function of the variables `names`: `value`, made of numbers, sizes and texts, for values of theirs.
 
-
-def compiled_conditions(names: Iterable[str], conditions: Iterable[Condition]) -> Callable[..., bool]:
-    """A function of the variables `names`: whether all conditions hold."""
+    It is None where not all conditions hold.
+    """
     tests = " and ".join(condition.formula() for condition in conditions)
-    return eval(f"lambda {', '.join(names)}: {tests or True}")  # type: ignore[no-any-return]
+    return eval(f"lambda {', '.join(names)}: {_expression(value)} if {tests or True} else None")  # type: ignore[no-any-return]
 
 
 def rebased(value: Any, variables: Variables) -> Any:

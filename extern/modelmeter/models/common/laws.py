@@ -11,17 +11,18 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields
 from typing import Final
 
+from modelmeter.models.common.records import record
 from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.sizes import Highest, Variables, at_hand, compiled, compiled_conditions
+from modelmeter.sizes import Highest, Variables, at_hand, compiled
 
 #: laws of one kind that are kept; the oldest is forgotten
 LAWS_KEPT: Final = 256
 
 
 class Law:
-    """A stage's cost as a function of its variables, and where it holds; both compiled, as pages ask them often."""
+    """A stage's cost as a function of its variables, where it holds; compiled, as pages ask it often."""
 
-    __slots__ = ("_figures", "_peaks", "holds")
+    __slots__ = ("_figures", "_peaks")
 
     def __init__(self, cost: StageCost, variables: Variables) -> None:
         figures = {field.name: getattr(cost, field.name) for field in fields(cost)}
@@ -32,18 +33,19 @@ class Law:
             if name == "activation_peak_bytes":
                 figures |= {"peak_path": path, "peak_operator": operator}
         self._peaks = [(name, [label for _, label in each]) for name, each in peaks.items() if len(each) > 1]
-        self._figures = compiled(variables.values, figures)
-        self.holds = compiled_conditions(variables.values, variables.conditions)
+        self._figures = compiled(variables.values, figures, variables.conditions)
 
-    def at(self, values: Mapping[str, int]) -> StageCost:
-        """The cost at these values, for which the law holds."""
+    def at(self, values: Mapping[str, int]) -> StageCost | None:
+        """The cost at these values; None where the law does not hold."""
         figures = self._figures(**values)
+        if figures is None:
+            return None
         for name, labels in self._peaks:
             candidates = figures[name]
             figures[name] = highest = max(candidates)
             if name == "activation_peak_bytes":
                 figures["peak_path"], figures["peak_operator"] = labels[candidates.index(highest)]
-        return StageCost(**figures)
+        return record(StageCost, figures)
 
 
 class Laws:
@@ -54,7 +56,7 @@ class Laws:
 
     def known(self, kind: Hashable, values: Mapping[str, int]) -> bool:
         """Whether a law of this kind holds at these values."""
-        return any(law.holds(**values) for law in self._laws.get(kind, ()))
+        return any(law.at(values) is not None for law in self._laws.get(kind, ()))
 
     def cost(self, kind: Hashable, values: Mapping[str, int], walk: Callable[[Variables], StageCost]) -> StageCost:
         """The cost of a stage of this kind at these values; where no law says it yet, `walk` over variables does.
@@ -62,11 +64,13 @@ class Laws:
         Within a walk the values may be sizes themselves: so is the cost then, and what was decided is noted for them.
         """
         for law in self._laws.get(kind, ()):
-            if law.holds(**values):
-                return law.at(values)
+            cost = law.at(values)
+            if cost is not None:
+                return cost
         variables = Variables(**{name: at_hand(value) for name, value in values.items()})
         law = Law(walk(variables), variables)
         self._laws[kind] = (law, *self._laws.get(kind, ())[: LAWS_KEPT - 1])
-        if not law.holds(**values):  # asked for the conditions that it notes
+        cost = law.at(values)  # asked for the conditions that it notes, too
+        if cost is None:
             raise AssertionError(f"laws: that of {kind} does not hold where it was found, at {values}")
-        return law.at(values)
+        return cost

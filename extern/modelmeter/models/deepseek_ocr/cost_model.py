@@ -15,6 +15,7 @@ from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.laws import Laws
+from modelmeter.models.common.records import record
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
 
 PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_prefill")
 
-#: pages, by layout and output tokens, remembered by one cost model
-PAGES_KEPT: Final = 4096
+#: layouts whose pages one cost model remembers
+LAYOUTS_KEPT: Final = 4096
 
 #: side of the published Hugging Face code's tiles, pixels
 PUBLISHED_TILE: Final = 640
@@ -141,7 +142,7 @@ class CostModel:
         self._vision_weight_bytes = self.model.vision_weight_bytes()
         self._laws = Laws()
         self._learnt = False
-        self._pages: OrderedDict[tuple[tuple[int, int, int], int], PageCost] = OrderedDict()
+        self._pages: OrderedDict[tuple[int, int, int], PageCost] = OrderedDict()
         self.experts_hit(1)
 
     def _head(self) -> str:
@@ -233,31 +234,22 @@ class CostModel:
 
     def layout_cost(self, layout: tuple[int, int, int], output_tokens: int = 0) -> PageCost:
         """The cost of any page that is cut into `layout`, a `ViewLayout` or its fields: nothing else of it matters."""
-        check_count("page", "output_tokens", output_tokens)
-        page = self._pages.get((layout, output_tokens))
+        page = self._pages.get(layout)
         if page is None:
             fields = layout if isinstance(layout, ViewLayout) else ViewLayout(*layout)
-            page = self._pages[layout, output_tokens] = self._page(fields, output_tokens)
-            if len(self._pages) > PAGES_KEPT:
+            page = self._pages[layout] = self._page(fields)
+            if len(self._pages) > LAYOUTS_KEPT:
                 self._pages.popitem(last=False)
-        return page
+        self._check_context(page.seq_len, output_tokens)
+        if not output_tokens:
+            return page
+        return record(PageCost, vars(page) | {"decode": self._decode(page.seq_len, output_tokens)})
 
-    def _page(self, layout: ViewLayout, output_tokens: int) -> PageCost:
-        if output_tokens:
-            page = self.layout_cost(layout)
-            self._check_context(page.seq_len, output_tokens)
-            return PageCost(
-                seq_len=page.seq_len,
-                layout=page.layout,
-                tokens=page.tokens,
-                vision_config=page.vision_config,
-                vision=page.vision,
-                prefill=page.prefill,
-                decode=self._decode(page.seq_len, output_tokens),
-            )
+    def _page(self, layout: ViewLayout) -> PageCost:
+        """The page without output."""
         tokens = compute_vision_tokens(self.workload, layout)
         seq_len = self.seq_len(layout)
-        self._check_context(seq_len, output_tokens)
+        self._check_context(seq_len, 0)
         if not self._learnt:
             self._learnt = True
             self._learn()

@@ -19,6 +19,7 @@ tokens around the image. Another named mode is one more line in `MODES`.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -149,19 +150,14 @@ def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) ->
     if not workload.crop_mode or (image_w <= NO_CROP_SIDE and image_h <= NO_CROP_SIDE):
         return ViewLayout(num_views_total=1, w_crop=1, h_crop=1)
 
-    page_ratio = image_w / image_h
     page_area = image_w * image_h
     half_crop_area = 0.5 * workload.image_size * workload.image_size
-    nearest, grid = math.inf, (1, 1)
-    for columns, rows, grid_ratio in candidate_grids(workload.min_num, workload.max_num):
-        distance = abs(page_ratio - grid_ratio)
-        # Floats on purpose: with exact fractions other grids would tie, and win.
-        if distance < nearest or (distance == nearest and page_area > half_crop_area * columns * rows):
-            nearest, grid = distance, (columns, rows)
-
-    columns, rows = grid
-    crops = columns * rows if columns > 1 or rows > 1 else 0
-    return ViewLayout(num_views_total=1 + crops, w_crop=columns, h_crop=rows)
+    (_, columns, rows), *others = _nearest_grids(image_w / image_h, workload.min_num, workload.max_num)
+    for _, more_columns, more_rows in others:
+        if page_area > half_crop_area * more_columns * more_rows:
+            columns, rows = more_columns, more_rows
+    crops = columns * rows
+    return ViewLayout(1 + crops if crops > 1 else 1, columns, rows)
 
 
 class ViewLayouts(NamedTuple):
@@ -240,6 +236,32 @@ def candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float],
     ]
     grids.sort(key=lambda grid: (grid[0] * grid[1], grid[0]))
     return tuple((columns, rows, columns / rows) for columns, rows in grids)
+
+
+def _nearest_grids(page_ratio: float, min_num: int, max_num: int) -> list[tuple[int, int, int]]:
+    """(place, columns, rows) of the grids whose ratio is nearest to the page's, by their place in `candidate_grids`.
+
+    The published code holds a page against every grid: the first of the nearest ones wins, then each later one that
+    the page is large enough for. Floats on purpose: with exact fractions other grids would tie, and win.
+    """
+    ratios, grids = _grids_by_ratio(min_num, max_num)
+    above = bisect_left(ratios, page_ratio)
+    below = above - 1
+    to_below, to_above = page_ratio - ratios[below], ratios[above] - page_ratio
+    if to_below == to_above:
+        return sorted(grids[below] + grids[above])
+    # No further ratio is as near by rounding: it lies MAX_CROPS**-2 or more off the nearest, far above any error
+    return grids[below] if to_below < to_above else grids[above]
+
+
+@cache
+def _grids_by_ratio(min_num: int, max_num: int) -> tuple[list[float], list[list[tuple[int, int, int]]]]:
+    """The ratios of grids, ascending, between two that no page has, and the (place, columns, rows) of each."""
+    grids: dict[float, list[tuple[int, int, int]]] = {-math.inf: [], math.inf: []}
+    for place, (columns, rows, ratio) in enumerate(candidate_grids(min_num, max_num)):
+        grids.setdefault(ratio, []).append((place, columns, rows))
+    ratios = sorted(grids)
+    return ratios, [grids[ratio] for ratio in ratios]
 
 
 def layout_kinds(workload: VisionWorkload) -> list[ViewLayout]:

@@ -17,7 +17,7 @@ def some(values: Sequence[int], index: int, step: int) -> tuple[int, int]:
     return values[index % len(values)], values[(index + step) % len(values)]
 
 
-@pytest.mark.parametrize("index, group", enumerate(groups()), ids=["-".join(group) for group in groups()])
+@pytest.mark.parametrize("index, group", list(enumerate(groups())), ids=["-".join(group) for group in groups()])
 def test_rows_measured_anew_agree_and_stand_in_the_report(
     index: int, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
