@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 Roots: TypeAlias = nn.Module | Mapping[str, nn.Module] | None
 """The module measured (paths are its own, "" is itself), or several by the path that each is to have."""
@@ -27,7 +26,11 @@ def operator_name(func: Any) -> str:
 
 def tensors(tree: object) -> list[Tensor]:
     """The tensors in an operator's arguments or results, in their order."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    if isinstance(tree, Tensor):
+        return [tree]
+    # no pytree: an operator's schema has sequences alone, and an instrument looks at each operator several times
+    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ()
+    return [tensor for member in members for tensor in tensors(member)]
 
 
 def written_arguments(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:

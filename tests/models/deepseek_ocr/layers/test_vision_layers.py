@@ -1,6 +1,6 @@
 """SAM, CLIP and projector against transformers' modules on meta: FLOPs, peaks, traffic, operator by operator."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -10,11 +10,10 @@ from torch import nn
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import DeepseekOCRModel, ImageEncoderViT, MlpProjector, VitModel
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import block_flops
-from modelmeter.reference.branch import measure_branch
-from modelmeter.reference.flops import measure_flops
+from modelmeter.reference.flops import FlopCount, measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import VisionReference
+from modelmeter.reference.modules import VisionReference, transformers_paths
 from modelmeter.reference.plain import PlainProjector
 from modelmeter.reference.traffic import TrafficMeter
 
@@ -37,15 +36,32 @@ def parts(views: int, side: int, **common: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("side", SIDES)
 def test_flops_of_every_block_equal_the_reference(side: int) -> None:
+    modules = reference()
     for views in range(1, 10):
-        measured = measure_branch(reference(), views, side)
+        with FusedAttention():
+            count = measure_flops(modules, partial(modules, modules.pixels(views, side)))
         for name, part in parts(views, side).items():
-            assert part.forward_tensor_core_flops() == measured.flops_of(name) > 0
-            assert part.output_shapes() == (measured.shapes[name],)
+            assert part.forward_tensor_core_flops() == flops_of(name, count) > 0
             blocks = block_flops(part.walk())
             assert sum(blocks.values()) == part.forward_tensor_core_flops()
             for path, flops in blocks.items():
-                assert flops == measured.flops_of(f"{name}.{path}"), path
+                assert flops == flops_of(f"{name}.{path}", count), path
+
+
+def flops_of(published_path: str, count: FlopCount) -> int:
+    return sum(count.by_module[path] for path in transformers_paths(published_path))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_shapes_equal_the_reference(side: int) -> None:
+    modules, views = reference(), 3
+    with torch.no_grad():
+        sam_map = modules.sam(modules.pixels(views, side)).last_hidden_state
+        tokens = modules.clip(sam_map).last_hidden_state
+        features = torch.cat((tokens[:, 1:], sam_map.flatten(2).transpose(1, 2)), dim=-1)
+        given = (sam_map, tokens, modules.projector(features))
+    shapes = [part.output_shapes() for part in parts(views, side).values()]
+    assert shapes == [(tuple(each.shape),) for each in given]
 
 
 FLOPS = {  # published figures, multiply-add = 2
