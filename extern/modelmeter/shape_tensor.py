@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
@@ -312,19 +313,20 @@ def join_path(outer: str, inner: str) -> str:
     return f"{outer}.{inner}" if outer and inner else outer or inner
 
 
-class _Outer(NamedTuple):
-    """Where a tape stood when a call began."""
-
-    entries: list[OperatorRecord | Call]
-    path: str
-    base_bytes: int
-    resident_base_bytes: int
-    peak_bytes: int
-    resident_peak_bytes: int
-    peak_path: str
-    peak_operator: str
-    highest: Highest
-    highest_resident: Highest | None
+#: what a tape notes of the call that runs: `Tape.begin` puts it aside, `Tape.end` takes it up again
+_OF_A_CALL: Final = (
+    "entries",
+    "path",
+    "base_bytes",
+    "resident_base_bytes",
+    "peak_bytes",
+    "resident_peak_bytes",
+    "peak_path",
+    "peak_operator",
+    "highest",
+    "highest_resident",
+)
+_of_a_call: Final = attrgetter(*_OF_A_CALL)
 
 
 class Views:
@@ -417,20 +419,9 @@ class Tape:
 
     # -- a call within the walk -------------------------------------------------------------------------------------
 
-    def begin(self) -> _Outer:
+    def begin(self) -> tuple[Any, ...]:
         """Start the notes of a call; what is returned is for `end`."""
-        outer = _Outer(
-            self.entries,
-            self.path,
-            self.base_bytes,
-            self.resident_base_bytes,
-            self.peak_bytes,
-            self.resident_peak_bytes,
-            self.peak_path,
-            self.peak_operator,
-            self.highest,
-            self.highest_resident,
-        )
+        outer: tuple[Any, ...] = _of_a_call(self)
         self.entries = []
         self.path = self.peak_path = self.peak_operator = ""
         self.base_bytes = self.peak_bytes = self.live_bytes
@@ -472,20 +463,10 @@ class Tape:
             count,
         )
 
-    def end(self, outer: _Outer) -> None:
+    def end(self, outer: tuple[Any, ...]) -> None:
         """Go back to where `begin` was."""
-        (
-            self.entries,
-            self.path,
-            self.base_bytes,
-            self.resident_base_bytes,
-            self.peak_bytes,
-            self.resident_peak_bytes,
-            self.peak_path,
-            self.peak_operator,
-            self.highest,
-            self.highest_resident,
-        ) = outer
+        for name, value in zip(_OF_A_CALL, outer, strict=True):
+            setattr(self, name, value)
 
     def note(self, name: str, walk: Walk, start_bytes: int, start_resident_bytes: int) -> None:
         """Write a walk down as one entry; its peak stands on what was live when it began."""
