@@ -131,7 +131,7 @@ def output_tokens() -> Ratio:
 
 def processes(name: str, first: tuple[str, ...], second: tuple[str, ...]) -> Ratio:
     """Two command lines of this interpreter, each a process from start to end; compiled modules are kept, as usual."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
     def side(arguments: tuple[str, ...]) -> Side:
         command = [sys.executable, *arguments]

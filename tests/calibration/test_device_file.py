@@ -20,7 +20,7 @@ def written(folder: Path, fit: Fit, known: Device | None = None) -> tuple[Device
 
 
 def near(value: Fraction) -> object:
-    return pytest.approx(float(value), rel=1e-5)
+    return pytest.approx(float(value), rel=1e-5)  # a device file has six digits
 
 
 def test_the_file_holds_what_was_fitted(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_it_writes_the_device_that_was_measured(synthetic: None, capsys: Capture
     assert "matmul bf16: 428.6 GFLOPs/s" in out  # 3e12 / 7
     assert "overhead: 5.263 us an operator" in out  # 1 / 190,001 s
     device = load_device(path)
+    # a device file has six digits
     assert float(device.matmul_rate("bf16")) == pytest.approx(float(RATES["bf16"]), rel=1e-5)
     assert float(device.bandwidth) == pytest.approx(float(BANDWIDTH), rel=1e-5)
     assert float(device.kernel_launch_s or 0) == pytest.approx(float(LAUNCH_S), rel=1e-5)

@@ -59,6 +59,7 @@ def test_two_configurations_as_json(capsys: Capture) -> None:
         assert delta == int(rows[figure, "total"]["delta"])
     seconds = page["predicted_s"]["total"]
     delta_s = sum(each["predicted_s"]["delta"] for each in page["operators"])
+    # floats, added in another order
     assert delta_s == pytest.approx(seconds["b"] - seconds["a"])
 
 

@@ -250,7 +250,8 @@ def _nearest_grids(page_ratio: float, min_num: int, max_num: int) -> list[tuple[
     to_below, to_above = page_ratio - ratios[below], ratios[above] - page_ratio
     if to_below == to_above:
         return sorted(grids[below] + grids[above])
-    # No further ratio is as near by rounding: it lies MAX_CROPS**-2 or more off the nearest, far above any error
+    # No further ratio ties by rounding. Between two grids a distance is below MAX_CROPS, its error below 1e-11, and
+    # ratios lie MAX_CROPS**-2 or more apart; a page wider than any grid is up to MAX_SIDE off, where they lie 1 apart.
     return grids[below] if to_below < to_above else grids[above]
 
 

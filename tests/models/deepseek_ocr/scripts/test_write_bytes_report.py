@@ -12,9 +12,23 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 REPORT = Path(__file__).parents[4] / write_bytes_report.REPORT
 
 
-def some(values: Sequence[int], index: int, count: int) -> list[int]:
-    """`count` of some sizes, others for each group; the groups together have all."""
-    return [values[(index + more) % len(values)] for more in range(count)]
+#: how many of the sizes of a kind one group measures here
+MEASURED = {"SIDES": 1, "VIEWS": 2, "PROMPTS": 1}
+
+
+def some(name: str, index: int) -> list[int]:
+    """Some of the sizes of a kind, others for each group."""
+    values: Sequence[int] = getattr(byte_rows, name)
+    return [values[(index + more) % len(values)] for more in range(MEASURED[name])]
+
+
+def test_the_groups_together_measure_every_size() -> None:
+    for stage, names in (("vision", ("SIDES", "VIEWS")), ("text", ("PROMPTS",))):
+        for name in names:
+            chosen = [
+                size for index, group in enumerate(groups()) if group.stage == stage for size in some(name, index)
+            ]
+            assert set(chosen) == set(getattr(byte_rows, name))
 
 
 @pytest.mark.parametrize("index, group", list(enumerate(groups())), ids=["-".join(group) for group in groups()])
@@ -22,8 +36,9 @@ def test_rows_measured_anew_agree_and_stand_in_the_report(
     index: int, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`make bytes` measures all rows, and fails where one does not agree."""
-    for name, count in (("SIDES", 1), ("VIEWS", 2), ("PROMPTS", 1)):
-        monkeypatch.setattr(byte_rows, name, some(getattr(byte_rows, name), index, count))
+    chosen = {name: some(name, index) for name in MEASURED}
+    for name, sizes in chosen.items():
+        monkeypatch.setattr(byte_rows, name, sizes)
     lines = REPORT.read_text().splitlines()
     found = list(rows(group))
     assert len(found) == (2 * 3 if group.stage == "vision" else 3)
