@@ -27,8 +27,7 @@ from modelmeter.shape_tensor import (
     KV,
     WEIGHT,
     Chain,
-    OperatorRecord,
-    Shape,
+    Repeated,
     ShapeTensor,
     Storage,
     Tape,
@@ -39,6 +38,7 @@ from modelmeter.shape_tensor import (
 )
 from modelmeter.sizes import cached
 from modelmeter.units import ITEMSIZE, ceil_div
+from modelmeter.walk import OperatorRecord, Shape
 
 Result = TypeVar("Result")
 
@@ -111,18 +111,23 @@ class Parameter:
 # -- recording ------------------------------------------------------------------------------------------------------
 
 
-def _read(inputs: Sequence[ShapeTensor], delivered: int | None = None) -> tuple[int, int, int]:
+def _read(
+    inputs: Sequence[ShapeTensor], delivered: int | None = None, times: Sequence[int] | None = None
+) -> tuple[int, int, int]:
     """Distinct bytes that the inputs address: in all, of weights, of the KV cache.
 
-    delivered: bytes read of the first input, where that is not what it addresses.
+    delivered: bytes read of the first input, where that is not what it addresses. times: how many equals each input
+    stands for.
     """
     total = weight = kv = 0
     seen: list[View] = []
-    for tensor in inputs:
+    for index, tensor in enumerate(inputs):
         storage, view = tensor.storage, tensor.addressed
         if view in seen:
             continue
         nbytes = tensor.addressed_bytes if seen or delivered is None else delivered
+        if times is not None:
+            nbytes *= times[index]
         seen.append(view)
         total += nbytes
         if storage.kind == WEIGHT:
@@ -609,13 +614,17 @@ def pad(x: ShapeTensor, *after: int) -> ShapeTensor:
     return out
 
 
-def cat(tensors: Sequence[ShapeTensor], axis: int, kind: str = ACTIVATION) -> ShapeTensor:
-    """Tensors behind one another along `axis`, row-major."""
-    first = tensors[0]
+def cat(tensors: Sequence[ShapeTensor | Repeated], axis: int, kind: str = ACTIVATION) -> ShapeTensor:
+    """Tensors behind one another along `axis`, row-major; of what was repeated, every call's results."""
+    whole = Repeated(1, tuple(tensors))
+    parts = list(whole.tensors())
+    first = parts[0][1]
     axis = axis % len(first.shape)
-    size = sum([tensor.shape[axis] for tensor in tensors])
+    size = sum([count * tensor.shape[axis] for count, tensor in parts])
     out = first.tape.new((*first.shape[:axis], size, *first.shape[axis + 1 :]), first.dtype, kind=kind)
-    _record("cat", "aten.cat.default", "copy", tensors, (out,), elements=out.numel)
+    read = _read([tensor for _, tensor in parts], times=[count for count, _ in parts])
+    inputs = [tensor for _, tensor in parts] if first.tape.variables is not None else list(whole.in_order())
+    _record("cat", "aten.cat.default", "copy", inputs, (out,), elements=out.numel, read=read)
     return out
 
 

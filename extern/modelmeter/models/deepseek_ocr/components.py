@@ -61,5 +61,8 @@ def _entries(cost: LayerCost) -> Iterator[tuple[str, Walk | OperatorRecord]]:
     assert isinstance(cost.walk, Walk)
     parts = {"self_attn": "attention", "mlp": "moe" if isinstance(cost.layer.mlp, DeepseekV2MoE) else "mlp"}
     for entry in cost.walk.entries:
-        owner = entry.path.partition(".")[0]
-        yield parts.get(owner, "other"), entry.walk if isinstance(entry, Call) else entry
+        component = parts.get(entry.path.partition(".")[0], "other")
+        if isinstance(entry, Call):
+            yield from [(component, entry.walk)] * entry.times
+        else:
+            yield component, entry

@@ -489,7 +489,8 @@ def _leaves(walk: Walk, path: str, parts: Mapping[str, BaseLayer]) -> Iterator[L
             continue
         names = full.split(".")
         part = parts.get(full) or parts.get(names[-1])
-        if part is None:
-            yield from _leaves(entry.walk, full, parts)
-        else:
-            yield LayerCost(full, part, entry.walk)
+        for _ in range(entry.times):
+            if part is None:
+                yield from _leaves(entry.walk, full, parts)
+            else:
+                yield LayerCost(full, part, entry.walk)
