@@ -21,7 +21,8 @@ from modelmeter.operators import (
     to,
     written_over,
 )
-from modelmeter.shape_tensor import KV, OperatorRecord, ShapeTensor, Tape
+from modelmeter.shape_tensor import KV, ShapeTensor, Tape
+from modelmeter.walk import OperatorRecord
 
 
 def only_record(tape: Tape) -> OperatorRecord:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from modelmeter.devices.roofline import Roofline, StageTime
 from modelmeter.models.common.contract import CostModel
 from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.shape_tensor import OperatorRecord, Walk
+from modelmeter.walk import OperatorRecord, Walk
 
 #: the stages whose operators add up to a page
 STAGES: Final = ("prefill", "decode")

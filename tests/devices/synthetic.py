@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from modelmeter.devices import Device, load_device
-from modelmeter.shape_tensor import Call, OperatorRecord, Walk
+from modelmeter.walk import Call, OperatorRecord, Walk
 
 SOURCE = {
     "figures": ["matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory_bytes"],

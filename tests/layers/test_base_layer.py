@@ -8,7 +8,8 @@ import pytest
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, InputSpec, LayerList, Linear
 from modelmeter.operators import FLOPS_PER_ELEMENT, add, arange, mm, mul, sigmoid, to
-from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Call, OperatorRecord
 
 
 class GatedMLP(BaseLayer):

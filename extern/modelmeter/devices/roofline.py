@@ -34,7 +34,7 @@ from typing import Final, NamedTuple
 
 from modelmeter.devices.device import PEAK_OF_DTYPE, Device
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.shape_tensor import Call, OperatorRecord, Walk
+from modelmeter.walk import Call, OperatorRecord, Walk
 
 COMPUTE: Final = "compute"
 MEMORY: Final = "memory"

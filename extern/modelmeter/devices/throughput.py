@@ -27,7 +27,7 @@ from modelmeter.devices.device import ASSUMED, MEASURED, Device, bundled_devices
 from modelmeter.devices.roofline import BOUNDS, Roofline, StageTime, StepTimes
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.search import largest
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 ANALYTIC: Final = "analytic"
 GIVEN: Final = "given"

@@ -17,9 +17,10 @@ from typing import Any, ClassVar, Final, NamedTuple, TypedDict
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.execution import check_attention, execution_named
 from modelmeter.operators import Parameter, Result, fused
-from modelmeter.shape_tensor import KV, Call, OperatorRecord, Shape, ShapeTensor, Storage, Tape, Walk, join_path
+from modelmeter.shape_tensor import KV, ShapeTensor, Storage, Tape
 from modelmeter.sizes import Condition, Variables, frozen, rebased
 from modelmeter.units import check_model_dtype
+from modelmeter.walk import Call, OperatorRecord, Shape, Walk, join_path
 
 #: geometries kept by one layer, and walks of one geometry over variables under different conditions; the least recently
 #: used is forgotten

@@ -49,7 +49,7 @@ from modelmeter.report.document import (
 )
 from modelmeter.report.module_tree import module_tree
 from modelmeter.report.page_tables import FIGURES, STAGES
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 ANALYTIC: Final = "analytic"
 

@@ -17,7 +17,7 @@ from modelmeter.models.common import StageCost
 from modelmeter.models.deepseek_ocr import ImageEncoderViT, MlpProjector, VitModel, load_cost_model
 from modelmeter.models.deepseek_ocr.schema import ModelSchema, VisionSchema, compose
 from modelmeter.models.deepseek_ocr.vision_workload import MODES
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 
 def test_a_page_needs_neither_torch_nor_transformers() -> None:

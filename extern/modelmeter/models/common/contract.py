@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
-from modelmeter.shape_tensor import Holding, Walk
+from modelmeter.walk import Holding, Walk
 
 if TYPE_CHECKING:
     import numpy as np

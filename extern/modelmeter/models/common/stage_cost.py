@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.shape_tensor import OperatorRecord, Walk
 from modelmeter.units import BITS_PER_BYTE, GIGA, TERA
+from modelmeter.walk import OperatorRecord, Walk
 
 #: the fields that add up
 SUMS = (

@@ -22,7 +22,7 @@ from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
-from modelmeter.shape_tensor import Call, OperatorRecord, Walk
+from modelmeter.walk import Call, OperatorRecord, Walk
 
 COMPONENTS: Final = ("sam", "clip", "projector", "attention", "mlp", "moe", "head", "other")
 

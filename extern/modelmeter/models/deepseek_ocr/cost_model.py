@@ -41,8 +41,9 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     layout_kinds,
 )
 from modelmeter.search import largest
-from modelmeter.shape_tensor import Holding, Tape, Walk
+from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Variables
+from modelmeter.walk import Holding, Walk
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -16,7 +16,8 @@ from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.modules import TextReference, cache_tensors
 from modelmeter.reference.traffic import TrafficMeter
-from modelmeter.shape_tensor import Call, OperatorRecord, Tape
+from modelmeter.shape_tensor import Tape
+from modelmeter.walk import Call, OperatorRecord
 
 
 class Figures(NamedTuple):

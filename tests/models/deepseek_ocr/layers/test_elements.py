@@ -10,7 +10,8 @@ from modelmeter.operators import FLOPS_PER_ELEMENT
 from modelmeter.reference.elements import ElementCount
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.in_place_bias import InPlaceBias
-from modelmeter.shape_tensor import Call, OperatorRecord, Tape
+from modelmeter.shape_tensor import Tape
+from modelmeter.walk import Call, OperatorRecord
 
 BLOCKS = [
     case

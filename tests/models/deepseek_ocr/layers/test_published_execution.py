@@ -12,7 +12,7 @@ from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel,
 from modelmeter.reference.measurement import measure
 from modelmeter.reference.modules import ARCHITECTURE, DTYPES, on_meta
 from modelmeter.reference.replica import CausalModel, Clip, ReplicaCache, Sam
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 SMALL = {"num_hidden_layers": 4, "num_key_value_heads": 5, "n_routed_experts": 16, "num_experts_per_tok": 3}
 ARCHITECTURES = {

@@ -15,7 +15,8 @@ from modelmeter.layers.execution import SERVING, Execution
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
-from modelmeter.shape_tensor import OperatorRecord, Tape, Walk
+from modelmeter.shape_tensor import Tape
+from modelmeter.walk import OperatorRecord, Walk
 
 STAGES = ("vision", "prefill", "decode")
 

@@ -16,7 +16,8 @@ import pytest
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, State
 from modelmeter.models.deepseek_ocr import DeepseekOCRModel, load_cost_model
-from modelmeter.shape_tensor import Shape, ShapeTensor, Tape, join_path
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Shape, join_path
 
 PROGRAM = "modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot"
 ROOT = Path(__file__).parents[4]

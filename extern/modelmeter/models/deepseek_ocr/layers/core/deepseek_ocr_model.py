@@ -29,7 +29,8 @@ from modelmeter.operators import (
     sum_all,
     to,
 )
-from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape, Walk
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Call, OperatorRecord, Walk
 
 STAGES: Final = ("vision", "prefill", "decode")
 HEADS: Final = ("last", "all", "none")

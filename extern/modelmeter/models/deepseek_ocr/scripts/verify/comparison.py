@@ -12,7 +12,7 @@ from modelmeter.models.deepseek_ocr.cost_model import CostModel
 from modelmeter.models.deepseek_ocr.vision_workload import BranchConfig, ViewLayout
 from modelmeter.reference.branch import BranchMeasurement
 from modelmeter.reference.measurement import Measurement
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 DETAILS: Final = ("modules", "blocks")
 

@@ -48,7 +48,8 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
 )
 from modelmeter.reference.layer import LayerRun, OperatorRun, measure_layer
 from modelmeter.report.files import write_whole
-from modelmeter.shape_tensor import Call, ShapeTensor, Tape
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Call
 
 #: the keys of this program beside the cost model's
 OWN_KEYS: Final = {"layers": [], "tolerance": 0}

@@ -28,7 +28,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 from modelmeter.reference.measurement import Measurement, measure
 from modelmeter.reference.published import load_published_vision
 from modelmeter.reference.published_decoder import load_published_decoder
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 #: the keys of this program beside the cost model's
 OWN_KEYS = {
