@@ -249,7 +249,7 @@ def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
     return result
 
 
-def written_over(target: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
+def in_place_output(target: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
     """A result of a chain kept in the memory of one of its inputs, which nobody reads afterwards.
 
     Outside a chain there is nothing to keep: the value has memory of its own already.

@@ -258,20 +258,20 @@ _of_a_call: Final = attrgetter(*_OF_A_CALL)
 class Repeated(NamedTuple):
     """The results of equal calls in a row: `result` is one call's, and its storages hold those of all of them."""
 
-    count: int
+    times: int
     result: Any  # a tensor, a tuple of such, or a Repeated
 
     def tensors(self) -> Iterator[tuple[int, ShapeTensor]]:
         """Each tensor of one call's result, with the number of its equals among all calls."""
         for part in self._parts():
             if isinstance(part, Repeated):
-                yield from ((self.count * count, tensor) for count, tensor in part.tensors())
+                yield from ((self.times * times, tensor) for times, tensor in part.tensors())
             else:
-                yield self.count, part
+                yield self.times, part
 
     def in_order(self) -> Iterator[ShapeTensor]:
         """The tensors of all results in the order in which they were made, equals by the same tensor."""
-        for _ in range(self.count):
+        for _ in range(self.times):
             for part in self._parts():
                 if isinstance(part, Repeated):
                     yield from part.in_order()

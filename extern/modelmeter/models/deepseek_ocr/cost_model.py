@@ -11,13 +11,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.layers import BaseLayer
+from modelmeter.layers import BaseLayer, Code
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.records import record
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vram import Vram
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
@@ -28,6 +30,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjec
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
 from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose
+from modelmeter.models.deepseek_ocr.traits import StageTraits
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     ViewLayouts,
@@ -113,11 +116,15 @@ class CostModel:
         self.config = config
         self.workload = VisionWorkload(**vars(config.workload))
         check_batch_size("runtime", config.runtime.batch_size)
-        self.common: dict[str, Any] = {
-            "execution": config.execution.name,
-            "attention": config.runtime.attention,
-            "dtype": config.runtime.dtype,
-        }
+        self.code = Code.resolve(
+            "config",
+            EXECUTIONS,
+            {
+                "execution": config.execution.name,
+                "attention": config.runtime.attention,
+                "dtype": config.runtime.dtype,
+            },
+        )
         vision = config.vision
         if self.workload.patch_size != vision.sam.patch_size:
             raise ModelMeterError(
@@ -136,7 +143,7 @@ class CostModel:
         check_decoder(decoder)
         self.max_position_embeddings: int = decoder["max_position_embeddings"]
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
-        self.model = DeepseekOCRModel(**self.architecture, **self.common)
+        self.model = DeepseekOCRModel(**self.architecture, code=self.code)
         self.head = self._head()
         self.prompt_tokens = self._prompt_tokens()
         self._weight_bytes = self.model.forward_memory_weight()
@@ -147,7 +154,7 @@ class CostModel:
         self.experts_hit(1)
 
     def _head(self) -> str:
-        head = self.config.runtime.head or self.model.execution.head
+        head = self.config.runtime.head or self.code.execution.traits(StageTraits).head
         if head not in HEADS:
             raise ModelMeterError(f"runtime: head={head} is unknown; {near(head, HEADS)}")
         return head
@@ -216,7 +223,7 @@ class CostModel:
                 figure="reserve_bytes", label="reserve assumed", text=f"runtime.reserve_bytes={runtime.reserve_bytes}"
             ),
             *((WITHOUT_AUTOCAST,) if published else ()),
-            *((AT_ITS_BEST, WITHOUT_BLOCKS) if self.model.execution.cache_paged else ()),
+            *((AT_ITS_BEST, WITHOUT_BLOCKS) if self.code.execution.traits(DecoderTraits).kv_paged else ()),
             *((TILES_OF_IMAGE_SIZE,) if published and tiles and self.workload.image_size != PUBLISHED_TILE else ()),
             *CONVENTIONS,
         )
@@ -515,7 +522,7 @@ class CostModel:
         if name not in parts:
             raise ModelMeterError(f"CostModel: part {name} is unknown; {near(name, PARTS)}")
         layer, architecture = parts[name]
-        return layer(**self.architecture[architecture], **size, **self.common)
+        return layer(**self.architecture[architecture], **size, code=self.code)
 
     def part_peak(self, name: str, **size: int) -> int:
         """Activation peak of a part alone, bytes; decoder_prefill (seq_len): the decoder, no embedding and no head."""

@@ -17,7 +17,7 @@ BLOCKS = [
     case
     for execution in ("transformers", "published")
     for case in cases_of(execution)
-    if case.name in ("Block", "NoTPTransformerBlock", "DeepseekV2DecoderLayer")
+    if case.name in ("Block", "NoTPTransformerBlock", "DecoderLayer")
 ]
 
 

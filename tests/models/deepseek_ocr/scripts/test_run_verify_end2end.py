@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from modelmeter.layers.basic import LMHead
+from modelmeter.layers.decoder import attention as llama_attention
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.layers.core import deepseek_ocr_model
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import LMHead
-from modelmeter.models.deepseek_ocr.layers.llama import attention as llama_attention
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end, run_verify_end2end_vision
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, StageRow
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import PageVerifier

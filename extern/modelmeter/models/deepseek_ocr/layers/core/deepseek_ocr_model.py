@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.layers import BaseLayer, State, kv_bytes
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import Embedding, LMHead
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
+from modelmeter.layers import BaseLayer, Embedding, LMHead, State, kv_bytes
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
+from modelmeter.models.deepseek_ocr.traits import PageTraits, StageTraits
 from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
 from modelmeter.operators import (
     cat,
@@ -35,6 +38,24 @@ from modelmeter.walk import Call, OperatorRecord, Walk
 STAGES: Final = ("vision", "prefill", "decode")
 HEADS: Final = ("last", "all", "none")
 
+#: the published decoder, and the rows of its embedding
+PUBLISHED_DECODER: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "hidden_size": 1280,
+        "intermediate_size": 6848,
+        "moe_intermediate_size": 896,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 10,
+        "num_key_value_heads": 10,
+        "n_routed_experts": 64,
+        "num_experts_per_tok": 6,
+        "n_shared_experts": 2,
+        "first_k_dense_replace": 1,
+        "max_position_embeddings": 8192,
+    }
+)
+VOCAB_SIZE: Final = 129280
+
 
 class LayerCost(NamedTuple):
     """A layer's share of a stage: its path, its layer (None: the operators between the layers) and its walk."""
@@ -47,8 +68,8 @@ class LayerCost(NamedTuple):
 class VisionTower(BaseLayer):
     """SAM, then CLIP over its map, then both side by side: pixels [B, 3, s, s] -> [B, q*q, 2048]."""
 
-    def __init__(self, sam_model: ImageEncoderViT, vision_model: VitModel, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, sam_model: ImageEncoderViT, vision_model: VitModel, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.sam_model = sam_model
         self.vision_model = vision_model
 
@@ -67,12 +88,12 @@ class VisionStage(BaseLayer):
     image tokens put into `inputs_embeds` [B, T, D] under the mask [B, T] at once, where those are given.
     """
 
-    def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, model: DeepseekOCRModel, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.projector = model.projector
         self.newline = model.image_newline
         self.separator = model.view_seperator
-        self.tower = VisionTower(model.sam_model, model.vision_model, **self.common)
+        self.tower = VisionTower(model.sam_model, model.vision_model, code=self.code)
 
     def forward(
         self,
@@ -81,13 +102,13 @@ class VisionStage(BaseLayer):
         grid: tuple[int, int],
         *prompt: ShapeTensor,
     ) -> tuple[ShapeTensor, ...]:
-        if self.execution.pages_looped:
+        if self.traits(PageTraits).pages_looped:
             return self.forward_looped(global_pixels, crop_pixels, grid, *prompt)
-        if self.execution.image_tokens_first:
-            return self.forward_dropped(global_pixels, crop_pixels, grid)
+        if self.traits(PageTraits).image_tokens_first:
+            return self.forward_unheld(global_pixels, crop_pixels, grid)
         return self.forward_batched(global_pixels, crop_pixels, grid)
 
-    def forward_dropped(
+    def forward_unheld(
         self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, grid: tuple[int, int]
     ) -> tuple[ShapeTensor, ...]:
         """As batches; of all that, only each page's image tokens are left, made in one chain a page."""
@@ -235,8 +256,8 @@ def side_by_side(clip_tokens: ShapeTensor, sam_map: ShapeTensor) -> ShapeTensor:
 class TextStage(BaseLayer):
     """Token ids [B, T] over the cache, with an image or without -> logits, and the image tokens, which outlive it."""
 
-    def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, model: DeepseekOCRModel, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.embed_tokens = model.embed_tokens
         self.vision = model.vision
         self.decoder = model.decoder
@@ -260,7 +281,7 @@ class TextStage(BaseLayer):
         if head == "last":
             kept = hidden_states.narrow(1, hidden_states.shape[1] - 1, hidden_states.shape[1])
         logits = self.lm_head.call_remembered("lm_head", kept)
-        if self.execution.logits_to_float32:
+        if self.traits(StageTraits).logits_to_float32:
             logits = to(logits, "float32")
         return (logits, *image_hidden_states)
 
@@ -273,12 +294,12 @@ class TextStage(BaseLayer):
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
         """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
-        if pixels and self.execution.image_tokens_first:
+        if pixels and self.traits(PageTraits).image_tokens_first:
             inputs_embeds = self.embed_around(input_ids, *self.vision.call_remembered("", *pixels, grid))
             return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
         inputs_embeds = self.embed_tokens(input_ids)
         pooled: tuple[ShapeTensor, ...] = ()
-        if pixels and self.execution.pages_looped:
+        if pixels and self.traits(PageTraits).pages_looped:
             images_seq_mask = input_ids.tape.input(input_ids.shape, "bool")
             # names of the same frame in the real code, held while the decoder runs
             _held = self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)
@@ -318,8 +339,10 @@ class DeepseekOCRModel(BaseLayer):
     """DeepSeek-OCR. Stages are sums over the layers that run in them; no figure is scaled.
 
     sam, clip, projector, decoder: architectural arguments of `ImageEncoderViT`, `VitModel`, `MlpProjector` and
-    `DeepseekV2Model`; the defaults are the published model's. vocab_size: rows of the embedding and of the head.
+    `Decoder`; the defaults are the published model's. vocab_size: rows of the embedding and of the head.
     """
+
+    executions = EXECUTIONS
 
     def __init__(
         self,
@@ -328,14 +351,14 @@ class DeepseekOCRModel(BaseLayer):
         clip: Mapping[str, Any] | None = None,
         projector: Mapping[str, Any] | None = None,
         decoder: Mapping[str, Any] | None = None,
-        vocab_size: int = 129280,
-        **common: Any,
+        vocab_size: int = VOCAB_SIZE,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(**common)
-        self.sam_model = ImageEncoderViT(**dict(sam or {}), **self.common)
-        self.vision_model = VitModel(**dict(clip or {}), **self.common)
-        self.projector = MlpProjector(**dict(projector or {}), **self.common)
-        self.decoder = DeepseekV2Model(**dict(decoder or {}), **self.common)
+        super().__init__(**settings)
+        self.sam_model = ImageEncoderViT(**dict(sam or {}), code=self.code)
+        self.vision_model = VitModel(**dict(clip or {}), code=self.code)
+        self.projector = MlpProjector(**dict(projector or {}), code=self.code)
+        self.decoder = Decoder(**dict(decoder or PUBLISHED_DECODER), code=self.code)
         width = self.decoder.norm.weight.shape[0]
         if self.projector.output_shapes()[0][-1] != width:
             raise ModelMeterError(
@@ -344,10 +367,10 @@ class DeepseekOCRModel(BaseLayer):
             )
         self.image_newline = self.parameter(width)
         self.view_seperator = self.parameter(width)  # the published name, misspelt there
-        self.embed_tokens = Embedding(vocab_size, width, **self.common)
-        self.lm_head = LMHead(width, vocab_size, **self.common)
-        self.vision = VisionStage(self, **self.common)
-        self.text = TextStage(self, **self.common)
+        self.embed_tokens = Embedding(vocab_size, width, code=self.code)
+        self.lm_head = LMHead(width, vocab_size, code=self.code)
+        self.vision = VisionStage(self, code=self.code)
+        self.text = TextStage(self, code=self.code)
 
     def children(self) -> Iterator[tuple[str, BaseLayer]]:
         """The parts with parameters, the decoder's under their checkpoint names; stages only call them."""

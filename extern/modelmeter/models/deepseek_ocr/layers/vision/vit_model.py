@@ -7,15 +7,18 @@ best, runs the same network differently, a trait of the execution says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear, run_blocks
+from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
     check_batch_size,
     check_view_side,
 )
+from modelmeter.models.deepseek_ocr.traits import ClipTraits
 from modelmeter.operators import (
     add,
     attention,
@@ -41,18 +44,18 @@ PATCH_CONVOLUTION = (3, 14, 14)
 class VisionEmbeddings(BaseLayer):
     """SAM map [B, D, g, g] -> [B, g*g + 1, D]: a class token in front, positions added."""
 
-    def __init__(self, hidden_size: int, trained_grid: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, hidden_size: int, trained_grid: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.trained_grid = trained_grid
         self.class_embedding = self.parameter(hidden_size)
-        if self.execution.clip_patch_convolution:
+        if self.traits(ClipTraits).patch_convolution:
             self.patch_embedding = self.parameter(hidden_size, *PATCH_CONVOLUTION)
         self.position_embedding = self.parameter(trained_grid**2 + 1, hidden_size)
 
     def interpolate_pos_encoding(self, embeddings: ShapeTensor, grid: int) -> ShapeTensor:
         """Positions [1, g*g + 1, D]: looked up for the trained grid, else the patches' part resized in float32."""
         table = self.position_embedding.on(embeddings.tape)
-        if self.execution.clip_positions_looked_up:
+        if self.traits(ClipTraits).positions_looked_up:
             return self.resized(self.looked_up(table), grid)
         if grid == self.trained_grid:
             return self.looked_up(table)
@@ -116,7 +119,7 @@ def fused_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) ->
     return contiguous(attn_output.transpose(1, 2)), None
 
 
-def attention_as_it_lies(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, None]:
+def strided_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, None]:
     """An engine's attention, [B, H, T, d] each -> [B, T, H, d]."""
     return attention(query, (key,), (value,)).transpose(1, 2), None
 
@@ -124,19 +127,19 @@ def attention_as_it_lies(query: ShapeTensor, key: ShapeTensor, value: ShapeTenso
 class NoTPAttention(BaseLayer):
     """Multi-head attention, x [B, T, D] -> [B, T, D] and the weights, if eager."""
 
-    def __init__(self, hidden_size: int, num_heads: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.num_heads = num_heads
-        if self.execution.clip_qkv_fused:
-            self.qkv_proj = Linear(hidden_size, 3 * hidden_size, **self.common)
+        if self.traits(ClipTraits).qkv_fused:
+            self.qkv_proj = Linear(hidden_size, 3 * hidden_size, code=self.code)
         else:
-            self.k_proj = Linear(hidden_size, hidden_size, **self.common)
-            self.v_proj = Linear(hidden_size, hidden_size, **self.common)
-            self.q_proj = Linear(hidden_size, hidden_size, **self.common)
-        self.out_proj = Linear(hidden_size, hidden_size, **self.common)
+            self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
+            self.v_proj = Linear(hidden_size, hidden_size, code=self.code)
+            self.q_proj = Linear(hidden_size, hidden_size, code=self.code)
+        self.out_proj = Linear(hidden_size, hidden_size, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
-        if self.execution.clip_qkv_fused:
+        if self.traits(ClipTraits).qkv_fused:
             return self.forward_qkv_fused(hidden_states), None
         return self.forward_qkv_apart(hidden_states)
 
@@ -151,9 +154,13 @@ class NoTPAttention(BaseLayer):
     @property
     def attend(self) -> Callable[..., tuple[ShapeTensor, ShapeTensor | None]]:
         """Attention as this code runs it."""
-        if self.execution.attention_fused_only:
-            return attention_as_it_lies
-        return eager_attention if self.attention == "eager" and self.execution.vision_takes_eager else fused_attention
+        if self.traits(EngineTraits).attention_fused_only:
+            return strided_attention
+        return (
+            eager_attention
+            if self.attention == "eager" and self.traits(EngineTraits).vision_takes_eager
+            else fused_attention
+        )
 
     def forward_qkv_apart(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         """Three products; the weights of eager attention are handed on."""
@@ -179,10 +186,10 @@ def quick_gelu(x: ShapeTensor) -> ShapeTensor:
 class NoTPFeedForward(BaseLayer):
     """fc2(quick_gelu(fc1(x))), x [B, T, D] -> [B, T, D]; quick-GELU is written out, or one kernel."""
 
-    def __init__(self, hidden_size: int, ffn_hidden_size: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.fc1 = Linear(hidden_size, ffn_hidden_size, **self.common)
-        self.fc2 = Linear(ffn_hidden_size, hidden_size, **self.common)
+    def __init__(self, hidden_size: int, ffn_hidden_size: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.fc1 = Linear(hidden_size, ffn_hidden_size, code=self.code)
+        self.fc2 = Linear(ffn_hidden_size, hidden_size, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.fc1(hidden_states)
@@ -193,18 +200,18 @@ class NoTPFeedForward(BaseLayer):
 class NoTPTransformerBlock(BaseLayer):
     """Pre-norm block, x [B, T, D] -> [B, T, D]."""
 
-    def __init__(self, hidden_size: int, num_heads: int, ffn_hidden_size: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.self_attn = NoTPAttention(hidden_size, num_heads, **self.common)
-        self.layer_norm1 = LayerNorm(hidden_size, **self.common)
-        self.mlp = NoTPFeedForward(hidden_size, ffn_hidden_size, **self.common)
-        self.layer_norm2 = LayerNorm(hidden_size, **self.common)
+    def __init__(self, hidden_size: int, num_heads: int, ffn_hidden_size: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.self_attn = NoTPAttention(hidden_size, num_heads, code=self.code)
+        self.layer_norm1 = LayerNorm(hidden_size, code=self.code)
+        self.mlp = NoTPFeedForward(hidden_size, ffn_hidden_size, code=self.code)
+        self.layer_norm2 = LayerNorm(hidden_size, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
         """`residual`: the block before's, where it is handed on; then so is this one's, beside the MLP's output."""
-        if self.execution.residual_handed_on:
-            return self.forward_handed_on(hidden_states, residual)
-        if self.execution.clip_attention_kept:
+        if self.traits(EngineTraits).add_norm_fused:
+            return self.forward_add_norm(hidden_states, residual)
+        if self.traits(ClipTraits).attention_kept:
             return self.forward_residual_kept(hidden_states)
         residual = hidden_states
         hidden_states = self.layer_norm1(hidden_states)
@@ -221,7 +228,7 @@ class NoTPTransformerBlock(BaseLayer):
         h = add(x, residual)
         return add(h, self.mlp(self.layer_norm2(h)))
 
-    def forward_handed_on(
+    def forward_add_norm(
         self, hidden_states: ShapeTensor, residual: ShapeTensor | None
     ) -> tuple[ShapeTensor, ShapeTensor]:
         """The same, each sum in the norm that comes after it, the last one in the next block's."""
@@ -237,9 +244,9 @@ class NoTPTransformerBlock(BaseLayer):
 class NoTPTransformer(BaseLayer):
     """The blocks, one after another; their first input is held by name all along."""
 
-    def __init__(self, block: NoTPTransformerBlock, num_layers: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.layers = LayerList([block] * num_layers, **self.common)
+    def __init__(self, block: NoTPTransformerBlock, num_layers: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.layers = LayerList([block] * num_layers, code=self.code)
 
     def forward(self, inputs_embeds: ShapeTensor) -> ShapeTensor:
         return run_blocks(self.layers, inputs_embeds)
@@ -253,6 +260,8 @@ class VitModel(BaseLayer):
     Source: the published config. The patch convolution never runs; where the code has its parameters, they are weights.
     """
 
+    executions = EXECUTIONS
+
     def __init__(
         self,
         *,
@@ -264,9 +273,9 @@ class VitModel(BaseLayer):
         num_attention_heads: int = 16,
         ffn_hidden_size: int = 4096,
         num_positions: int = 257,
-        **common: Any,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(**common)
+        super().__init__(**settings)
         check_view_side("VitModel", img_size, patch_size)
         check_batch_size("VitModel", batch_size)
         if hidden_size % num_attention_heads:
@@ -276,16 +285,16 @@ class VitModel(BaseLayer):
         trained_grid = round((num_positions - 1) ** 0.5)
         if trained_grid**2 + 1 != num_positions:
             raise ModelMeterError(f"VitModel: num_positions={num_positions} is not a square grid and a class token.")
-        self.embeddings = VisionEmbeddings(hidden_size, trained_grid, **self.common)
-        self.pre_layrnorm = LayerNorm(hidden_size, **self.common)
-        block = NoTPTransformerBlock(hidden_size, num_attention_heads, ffn_hidden_size, **self.common)
-        self.transformer = NoTPTransformer(block, num_layers, **self.common)
+        self.embeddings = VisionEmbeddings(hidden_size, trained_grid, code=self.code)
+        self.pre_layrnorm = LayerNorm(hidden_size, code=self.code)
+        block = NoTPTransformerBlock(hidden_size, num_attention_heads, ffn_hidden_size, code=self.code)
+        self.transformer = NoTPTransformer(block, num_layers, code=self.code)
         grid = ceil_div(img_size // patch_size, DOWNSAMPLE_RATIO)
         self.bind((batch_size, hidden_size, grid, grid))
 
     def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:
         x = self.embeddings(patch_embeds)  # [B, D, g, g] -> [B, g*g + 1, D]
         hidden_states = self.pre_layrnorm(x)
-        if not self.execution.clip_embeddings_kept:
+        if not self.traits(ClipTraits).embeddings_kept:
             del x
         return self.transformer(hidden_states)  # type: ignore[no-any-return]

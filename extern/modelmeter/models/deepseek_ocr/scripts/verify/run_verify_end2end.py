@@ -21,11 +21,12 @@ from typing import Any, Final
 from omegaconf import DictConfig
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.layers.decoder.block import DecoderLayer
+from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, check_count
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import LayerCost
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2MoE
 from modelmeter.models.deepseek_ocr.schema import resolve
 from modelmeter.models.deepseek_ocr.scripts.program import run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, stage_row
@@ -221,7 +222,7 @@ def analytic_flops(layers: Iterable[LayerCost]) -> Iterable[tuple[str, bool, int
     """(published path, whether it is a mixture of experts, FLOPs) of a walk's layers and of what ran between them."""
     for cost in layers:
         layer = cost.layer
-        moe = isinstance(layer, DeepseekV2DecoderLayer) and isinstance(layer.mlp, DeepseekV2MoE)
+        moe = isinstance(layer, DecoderLayer) and isinstance(layer.mlp, MixtureOfExperts)
         yield cost.path, moe, cost.walk.tensor_core_flops
 
 

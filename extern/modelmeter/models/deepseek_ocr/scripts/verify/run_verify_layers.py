@@ -1,6 +1,6 @@
 """Every layer class, analytic against its real module, at several sizes and types.
 
-    python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_layers 'layers=[DeepseekV2MoE,Block]'
+    python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_layers 'layers=[MixtureOfExperts,Block]'
 
 Each line of `layer_cases` is walked on shapes and run on the meta device: FLOPs, traffic and activation peak are
 compared, and the operators one by one, the one at the peak among them. Without `layers` every class that derives from
@@ -344,7 +344,7 @@ def verify(config: DictConfig) -> int:
 def _names(plain: Any) -> list[str]:
     layers = plain["layers"]
     if not isinstance(layers, list):
-        raise ModelMeterError(f"verify: layers={layers} is no list of classes; write layers=[DeepseekV2MoE,Block].")
+        raise ModelMeterError(f"verify: layers={layers} is no list of classes; write layers=[MixtureOfExperts,Block].")
     return [str(name) for name in layers]
 
 

@@ -7,15 +7,17 @@ was when that code was written.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Unpack
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Linear, State
-from modelmeter.models.deepseek_ocr.layers.llama.rotary_embedding import (
-    LlamaRotaryEmbedding,
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.rotary import (
+    RotaryEmbedding,
     apply_rotary_pos_emb,
     rotary_rows,
 )
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import (
     add,
     attention,
@@ -32,16 +34,18 @@ from modelmeter.operators import (
 from modelmeter.shape_tensor import ACTIVATION, KV, ShapeTensor
 
 
-class LlamaAttention(BaseLayer):
-    """Attention of x [B, T, D] over the cache and itself -> [B, T, D], in separate steps; the weights come too.
+class GroupedQueryAttention(BaseLayer):
+    """Attention of x [B, T, D] over the cache and itself -> [B, T, D]; in separate steps the weights come too.
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it.
     """
 
     remembered = True
 
-    def __init__(self, hidden_size: int, num_heads: int, num_key_value_heads: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(
+        self, hidden_size: int, num_heads: int, num_key_value_heads: int, **settings: Unpack[Settings]
+    ) -> None:
+        super().__init__(**settings)
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
@@ -56,15 +60,15 @@ class LlamaAttention(BaseLayer):
         self.head_dim = hidden_size // num_heads
         self.groups = num_heads // num_key_value_heads
         kv_size = num_key_value_heads * self.head_dim
-        if self.execution.decoder_products_joined:
-            self.qkv_proj = Linear(hidden_size, hidden_size + 2 * kv_size, bias=False, **self.common)
+        if self.traits(DecoderTraits).qkv_and_gate_up_fused:
+            self.qkv_proj = Linear(hidden_size, hidden_size + 2 * kv_size, bias=False, code=self.code)
         else:
-            self.q_proj = Linear(hidden_size, hidden_size, bias=False, **self.common)
-            self.k_proj = Linear(hidden_size, kv_size, bias=False, **self.common)
-            self.v_proj = Linear(hidden_size, kv_size, bias=False, **self.common)
-        self.o_proj = Linear(hidden_size, hidden_size, bias=False, **self.common)
-        if self.execution.rotary_per_layer:
-            self.rotary_emb = LlamaRotaryEmbedding(self.head_dim, **self.common)
+            self.q_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
+            self.k_proj = Linear(hidden_size, kv_size, bias=False, code=self.code)
+            self.v_proj = Linear(hidden_size, kv_size, bias=False, code=self.code)
+        self.o_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
+        if self.traits(DecoderTraits).rotary_per_layer:
+            self.rotary_emb = RotaryEmbedding(self.head_dim, code=self.code)
 
     def forward(
         self,
@@ -75,11 +79,11 @@ class LlamaAttention(BaseLayer):
     ) -> tuple[ShapeTensor, ShapeTensor | None]:
         """`positions`: what `tables` makes cos and sin of."""
         batch, tokens, _ = hidden_states.shape
-        if self.execution.cache_paged:
+        if self.traits(DecoderTraits).kv_paged:
             attn_output = self.attend_paged(hidden_states, positions, cache)
             return self.o_proj(reshape(attn_output.transpose(1, 2), batch, tokens, -1)), None
         # the first keys and values may become the cache as they are
-        kept = KV if self.execution.cache_takes_first_as_is and not cache.items else ACTIVATION
+        kept = KV if self.traits(DecoderTraits).first_kv_uncopied and not cache.items else ACTIVATION
         query_states, key_states, value_states = self.project(hidden_states, kept)
         positions = self.tables(positions)
         query_states, key_states = apply_rotary_pos_emb(query_states, key_states, positions, kept)
@@ -87,12 +91,12 @@ class LlamaAttention(BaseLayer):
         attn_output, attn_weights = self.attend(query_states, key_states, value_states, attention_mask)
         attn_output = reshape(attn_output, batch, tokens, -1)
         attn_output = self.o_proj(attn_output)
-        return attn_output, attn_weights if self.execution.eager_weights_handed_on else None
+        return attn_output, attn_weights if self.traits(DecoderTraits).eager_weights_returned else None
 
     def project(self, hidden_states: ShapeTensor, kept: str = ACTIVATION) -> tuple[ShapeTensor, ...]:
         """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as."""
         by_head = (*hidden_states.shape[:2], -1, self.head_dim)
-        if self.execution.decoder_products_joined:
+        if self.traits(DecoderTraits).qkv_and_gate_up_fused:
             heads = self.qkv_proj(hidden_states).view(*by_head).transpose(1, 2)
             kv_heads = heads.shape[1] // (self.groups + 2)
             ends = (self.groups * kv_heads, (self.groups + 1) * kv_heads, heads.shape[1])
@@ -104,9 +108,9 @@ class LlamaAttention(BaseLayer):
 
     def tables(self, positions: tuple[ShapeTensor, ...]) -> tuple[ShapeTensor, ...]:
         """Cos and sin: as given, built here of position ids, or looked up for them in the table beside them."""
-        if self.execution.rotary_per_layer:
+        if self.traits(DecoderTraits).rotary_per_layer:
             return self.rotary_emb(*positions)  # type: ignore[no-any-return]
-        return rotary_rows(*positions) if self.execution.rotary_tables_kept else positions
+        return rotary_rows(*positions) if self.traits(DecoderTraits).cos_sin_cached else positions
 
     def attend_paged(self, hidden_states: ShapeTensor, positions: tuple[ShapeTensor, ...], cache: State) -> ShapeTensor:
         """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""
@@ -126,9 +130,17 @@ class LlamaAttention(BaseLayer):
     def attend(
         self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
     ) -> tuple[ShapeTensor, ShapeTensor | None]:
-        """Scores, mask, softmax in float32 and the weighted sum -> [B, T, H, d] and the weights [B, H, T, context]."""
+        """Attention over keys and values -> [B, T, H, d], and in separate steps the weights [B, H, T, context]."""
+        if self.attention == "eager":
+            return self.attend_eager(query, key, value, mask)
+        return self.attend_fused(query, key, value, mask), None
+
+    def attend_eager(
+        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """Scores, mask, softmax in float32 and the weighted sum, one after another."""
         key, value = repeat_kv(key, self.groups), repeat_kv(value, self.groups)
-        scale = mul if self.execution.eager_scores_multiplied else div
+        scale = mul if self.traits(DecoderTraits).eager_scores_multiplied else div
         attn_weights = scale(matmul(query, key.transpose(-2, -1)))
         if mask is not None:
             attn_weights = add(attn_weights, mask)
@@ -136,21 +148,17 @@ class LlamaAttention(BaseLayer):
         attn_output = matmul(attn_weights, value)
         return contiguous(attn_output.transpose(1, 2)), attn_weights
 
-
-class LlamaFlashAttention2(LlamaAttention):
-    """The same in one fused kernel, which needs no mask and keeps no weights."""
-
-    def attend(
+    def attend_fused(
         self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
-    ) -> tuple[ShapeTensor, ShapeTensor | None]:
-        """One fused kernel -> [B, T, H, d]; it takes grouped KV heads as they are."""
-        if self.execution.flash_half_precision_only and query.dtype == "float32":
+    ) -> ShapeTensor:
+        """One fused kernel, which takes grouped KV heads as they are and keeps no weights."""
+        if self.traits(DecoderTraits).flash_half_precision_only and query.dtype == "float32":
             raise ModelMeterError(
-                f"LlamaFlashAttention2: execution={self.execution.name} calls FlashAttention 2, which takes half "
+                f"{type(self).__name__}: execution={self.code.execution.name} calls FlashAttention 2, which takes half "
                 f"precision only, and runtime.dtype=float32; set runtime.attention=eager or runtime.dtype=bfloat16."
             )
         attn_output = scaled_dot_product_attention(query, key, value, mask)
-        return contiguous(attn_output.transpose(1, 2)), None
+        return contiguous(attn_output.transpose(1, 2))
 
 
 def update(cache: State, key_states: ShapeTensor, value_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:

@@ -4,14 +4,16 @@ Source of the walk: `UnlimitedOcrTextRotaryEmbedding` and `apply_rotary_pos_emb`
 published code Llama's rotary embedding as it was when that code was written.
 """
 
-from typing import Any
+from typing import Unpack
 
 from modelmeter.layers import BaseLayer
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import Parameter, add, cat, cos, gather, matmul, mul, neg, sin, to
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
-class LlamaRotaryEmbedding(BaseLayer):
+class RotaryEmbedding(BaseLayer):
     """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type.
 
     The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs. An engine keeps
@@ -20,17 +22,17 @@ class LlamaRotaryEmbedding(BaseLayer):
 
     remembered = True
 
-    def __init__(self, head_dim: int, max_position_embeddings: int = 8192, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, head_dim: int, max_position_embeddings: int = 8192, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         # a buffer, not a parameter: it is read, but no checkpoint holds it
-        if self.execution.rotary_tables_kept:
+        if self.traits(DecoderTraits).cos_sin_cached:
             self.buffers = {"cos_sin_cache": self.parameter(max_position_embeddings, head_dim)}
         else:
             self.buffers = {"inv_freq": Parameter(head_dim // 2, dtype="float32")}
 
     def forward(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         inv_freq = self.buffers["inv_freq"].on(position_ids.tape)
-        if self.execution.rotary_per_layer:
+        if self.traits(DecoderTraits).rotary_per_layer:
             return self.forward_by_product(inv_freq, position_ids)
         freqs = mul(to(position_ids.unsqueeze(2), "float32"), inv_freq)  # [1, T, d/2]
         emb = cat((freqs, freqs), -1)

@@ -6,14 +6,16 @@ runs one expert after another; and for an engine at its best the kernels of vLLM
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Unpack
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, LayerList, Linear, State, after_sum
-from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaAttention, LlamaFlashAttention2
+from modelmeter.layers import BaseLayer, LayerList
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.mlp import GatedMLP, silu_and_mul
 from modelmeter.operators import (
     add,
     arange,
@@ -27,96 +29,46 @@ from modelmeter.operators import (
     histc,
     index_put,
     linear,
-    mean,
     mm,
     mul,
     mul_in_place,
     reshape,
-    rsqrt,
     scatter_ones,
-    silu,
     softmax,
     sort,
-    square,
     to,
     topk,
     total,
 )
-from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
+from modelmeter.shape_tensor import ShapeTensor
 
 
-class DeepseekV2RMSNorm(BaseLayer):
-    """x [..., d] -> [..., d], normalised in float32."""
+@dataclass(frozen=True, kw_only=True)
+class MoeTraits:
+    """What code of mixtures of experts does where code bases differ; the defaults are transformers'."""
 
-    remembered = True
-
-    def __init__(self, hidden_size: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.weight = self.parameter(hidden_size)
-
-    def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
-        """With a residual: its sum with the hidden states, and the norm of that."""
-        if residual is None:
-            return self.chain("rms_norm", self.normalize, hidden_states)
-        return self.chain("add_rms_norm", after_sum(self.normalize), hidden_states, residual)
-
-    def normalize(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        """The norm itself."""
-        input_dtype = hidden_states.dtype
-        hidden_states = to(hidden_states, "float32")
-        variance = mean(square(hidden_states))
-        hidden_states = mul(hidden_states, rsqrt(add(variance)))
-        return mul(self.weight.on(hidden_states.tape), to(hidden_states, input_dtype))
-
-
-class DeepseekV2MLP(BaseLayer):
-    """down_proj(silu(gate_proj(x)) * up_proj(x)), x [..., D] -> [..., D]."""
-
-    remembered = True
-
-    def __init__(self, hidden_size: int, intermediate_size: int, **common: Any) -> None:
-        super().__init__(**common)
-        if self.execution.decoder_products_joined:
-            self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size, bias=False, **self.common)
-        else:
-            self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
-            self.up_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
-        self.down_proj = Linear(intermediate_size, hidden_size, bias=False, **self.common)
-
-    def forward(self, x: ShapeTensor, share: Fraction | None = None) -> ShapeTensor:
-        """`share`: the part of the weights that counts as read, where an expert is hit on average only."""
-        if self.execution.decoder_products_joined:
-            return self.down_proj(  # type: ignore[no-any-return]
-                self.chain("silu_and_mul", silu_and_mul, self.gate_up_proj(x))
-            )
-        gate_bytes = up_bytes = down_bytes = None
-        if share is not None:
-            gate_bytes = up_bytes = round(share * self.gate_proj.weight.nbytes)
-            down_bytes = round(share * self.forward_memory_weight()) - gate_bytes - up_bytes
-        return self.down_proj(  # type: ignore[no-any-return]
-            mul(silu(self.gate_proj(x, ACTIVATION, gate_bytes)), self.up_proj(x, ACTIVATION, up_bytes)),
-            ACTIVATION,
-            down_bytes,
-        )
-
-
-def silu_and_mul(projected: ShapeTensor) -> ShapeTensor:
-    """silu(gate) * up, side by side [R, 2 F] -> [R, F]."""
-    gate, up = projected.chunk(2, -1)
-    return mul(silu(gate), up)
+    experts_grouped: bool = True
+    """The routed experts are grouped products; otherwise one expert runs after another."""
+    gate_in_float32: bool = True
+    """The product of the experts' gate runs in float32; otherwise in the model's type."""
+    grouped_gemm_indexed: bool = False
+    """The grouped products of the experts find the rows of their input by index, and put those of their output back;
+    otherwise rows are copied into the order of the experts before, and back after."""
+    index_dtype: str = "int64"
+    """The type of experts' indices and of the order of their rows."""
 
 
 class MoEGate(BaseLayer):
     """x [B, T, D] -> router logits [B T, E], weights in float32 and indices [B T, k] of the experts chosen."""
 
-    def __init__(self, hidden_size: int, num_experts: int, top_k: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, hidden_size: int, num_experts: int, top_k: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.top_k = top_k
         self.weight = self.parameter(num_experts, hidden_size)
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor, ShapeTensor]:
         hidden_states = reshape(hidden_states, -1, hidden_states.shape[-1])
-        if self.execution.gate_in_float32:
+        if self.traits(MoeTraits).gate_in_float32:
             weight = self.weight.on(hidden_states.tape)
             router_logits = gate_product(to(hidden_states, "float32"), to(weight, "float32"))
         else:
@@ -126,7 +78,7 @@ class MoEGate(BaseLayer):
     def choose(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """Weights, scaled, and indices of the experts with the largest scores."""
         scores = softmax(router_logits, "float32")
-        topk_weights, topk_indices = topk(scores, self.top_k, self.execution.index_dtype)
+        topk_weights, topk_indices = topk(scores, self.top_k, self.traits(MoeTraits).index_dtype)
         topk_weights = mul(topk_weights)
         return topk_weights, topk_indices
 
@@ -143,8 +95,10 @@ class Experts(BaseLayer):
     experts_hit: experts that have rows, whose weights are read; the rows decide, so it is declared.
     """
 
-    def __init__(self, hidden_size: int, intermediate_size: int, num_experts: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(
+        self, hidden_size: int, intermediate_size: int, num_experts: int, **settings: Unpack[Settings]
+    ) -> None:
+        super().__init__(**settings)
         self.num_experts = num_experts
         self.gate_up_proj = self.parameter(num_experts, 2 * intermediate_size, hidden_size)
         self.down_proj = self.parameter(num_experts, hidden_size, intermediate_size)
@@ -156,7 +110,7 @@ class Experts(BaseLayer):
         top_k_weights: ShapeTensor,
         experts_hit: int | Fraction,
     ) -> ShapeTensor:
-        if self.execution.rows_found_by_product:
+        if self.traits(MoeTraits).grouped_gemm_indexed:
             return self.forward_indexed(hidden_states, top_k_index, experts_hit)
         tokens, top_k = top_k_index.shape
         width = hidden_states.shape[-1]
@@ -200,11 +154,11 @@ class Experts(BaseLayer):
 
     def sort_by_expert(self, top_k_index: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """The order of the rows [n k], and where each expert's end [E]."""
-        expert_ids_g, order = sort(top_k_index.view(-1), self.execution.index_dtype)
-        return order, cumsum(histc(expert_ids_g, self.num_experts), self.execution.index_dtype)
+        expert_ids_g, order = sort(top_k_index.view(-1), self.traits(MoeTraits).index_dtype)
+        return order, cumsum(histc(expert_ids_g, self.num_experts), self.traits(MoeTraits).index_dtype)
 
 
-class DeepseekV2MoE(BaseLayer):
+class MixtureOfExperts(BaseLayer):
     """Routed and shared experts, x [B, T, D] -> [B, T, D]."""
 
     remembered = True
@@ -216,28 +170,28 @@ class DeepseekV2MoE(BaseLayer):
         n_routed_experts: int,
         num_experts_per_tok: int,
         n_shared_experts: int,
-        **common: Any,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(**common)
+        super().__init__(**settings)
         if num_experts_per_tok > n_routed_experts:
             raise ModelMeterError(
-                f"DeepseekV2MoE: num_experts_per_tok={num_experts_per_tok} is more than "
+                f"MixtureOfExperts: num_experts_per_tok={num_experts_per_tok} is more than "
                 f"n_routed_experts={n_routed_experts}; a token visits at most every expert."
             )
         self.experts: Experts | LayerList
-        if self.execution.experts_grouped:
-            self.experts = Experts(hidden_size, moe_intermediate_size, n_routed_experts, **self.common)
+        if self.traits(MoeTraits).experts_grouped:
+            self.experts = Experts(hidden_size, moe_intermediate_size, n_routed_experts, code=self.code)
         else:
-            expert = DeepseekV2MLP(hidden_size, moe_intermediate_size, **self.common)
-            self.experts = LayerList([expert] * n_routed_experts, **self.common)
-        self.gate = MoEGate(hidden_size, n_routed_experts, num_experts_per_tok, **self.common)
-        self.shared_experts = DeepseekV2MLP(hidden_size, moe_intermediate_size * n_shared_experts, **self.common)
+            expert = GatedMLP(hidden_size, moe_intermediate_size, code=self.code)
+            self.experts = LayerList([expert] * n_routed_experts, code=self.code)
+        self.gate = MoEGate(hidden_size, n_routed_experts, num_experts_per_tok, code=self.code)
+        self.shared_experts = GatedMLP(hidden_size, moe_intermediate_size * n_shared_experts, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
         """`experts_hit`: experts that have rows, whose weights are read; the rows decide, so it is declared."""
         if isinstance(self.experts, LayerList):
             return self.forward_one_by_one(hidden_states, experts_hit)
-        if self.execution.rows_found_by_product:
+        if self.traits(MoeTraits).grouped_gemm_indexed:
             return self.forward_indexed(hidden_states, experts_hit)
         residuals = hidden_states
         batch, tokens, width = hidden_states.shape
@@ -296,85 +250,3 @@ def weighted_sum(by_choice: ShapeTensor, topk_weights: ShapeTensor, shared: Shap
     by_choice = by_choice.view(*topk_weights.shape, -1)
     routed = to(total(mul(by_choice, topk_weights.unsqueeze(2), "float32"), 1), shared.dtype)
     return add(routed.view(*shared.shape), shared)
-
-
-class DeepseekV2DecoderLayer(BaseLayer):
-    """Pre-norm decoder layer, x [B, T, D] -> [B, T, D]; `moe` None makes it dense."""
-
-    def __init__(
-        self,
-        hidden_size: int,
-        num_attention_heads: int,
-        num_key_value_heads: int,
-        *,
-        mlp: DeepseekV2MLP | DeepseekV2MoE,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        attention = LlamaAttention if self.attention == "eager" else LlamaFlashAttention2
-        self.self_attn = attention(hidden_size, num_attention_heads, num_key_value_heads, **self.common)
-        self.mlp = mlp
-        self.input_layernorm = DeepseekV2RMSNorm(hidden_size, **self.common)
-        self.post_attention_layernorm = DeepseekV2RMSNorm(hidden_size, **self.common)
-        self.post_attention_layernorm.remember_with(self.input_layernorm)
-
-    def forward(
-        self,
-        hidden_states: ShapeTensor,
-        positions: tuple[ShapeTensor, ...],
-        attention_mask: ShapeTensor | None,
-        cache: State,
-        experts_hit: int | Fraction,
-        residual: ShapeTensor | None = None,
-    ) -> Any:
-        """`positions`: what attention makes cos and sin of. `residual`: the layer before's, where it is handed on."""
-        arguments = (experts_hit,) if isinstance(self.mlp, DeepseekV2MoE) else ()
-        if self.execution.residual_handed_on:
-            return self.forward_handed_on(hidden_states, residual, (positions, attention_mask, cache), arguments)
-        residual = hidden_states
-        hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.self_attn(hidden_states, positions, attention_mask, cache)
-        hidden_states = add(residual, hidden_states)
-        residual = hidden_states
-        hidden_states = self.post_attention_layernorm(hidden_states)
-        hidden_states = self.mlp(hidden_states, *arguments)
-        return add(residual, hidden_states)
-
-    def forward_handed_on(
-        self,
-        hidden_states: ShapeTensor,
-        residual: ShapeTensor | None,
-        of_attention: tuple[Any, ...],
-        of_mlp: tuple[int | Fraction, ...],
-    ) -> tuple[ShapeTensor, ShapeTensor]:
-        """The same, each sum in the norm that comes after it, the last one in the next layer's."""
-        if residual is None:
-            residual, hidden_states = hidden_states, self.input_layernorm(hidden_states)
-        else:
-            residual, hidden_states = self.input_layernorm(hidden_states, residual)
-        hidden_states, _ = self.self_attn(hidden_states, *of_attention)
-        residual, hidden_states = self.post_attention_layernorm(hidden_states, residual)
-        return self.mlp(hidden_states, *of_mlp), residual
-
-
-class Embedding(BaseLayer):
-    """Token ids [B, T] -> [B, T, D]: one row of the table a token."""
-
-    def __init__(self, vocab_size: int, hidden_size: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.weight = self.parameter(vocab_size, hidden_size)
-
-    def forward(self, input_ids: ShapeTensor) -> ShapeTensor:
-        table = self.weight.on(input_ids.tape)
-        return gather(table, *input_ids.shape, aten="aten.embedding.default", index=input_ids)
-
-
-class LMHead(BaseLayer):
-    """x [B, T, D] -> logits [B, T, V]."""
-
-    def __init__(self, hidden_size: int, vocab_size: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.weight = self.parameter(vocab_size, hidden_size)
-
-    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        return linear(hidden_states, self.weight)

@@ -1,0 +1,104 @@
+"""The decoder as a whole on shapes: masks, rotary tables, the layers, the final norm.
+
+Source of the walk: `UnlimitedOcrTextModel.forward` of transformers 5.23, its mask functions included: the mask of the
+sliding-window layers is built in every pass, whether a layer uses it or not. An engine builds none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Unpack
+
+from modelmeter.layers import BaseLayer, LayerList, State
+from modelmeter.layers.basic import RMSNorm
+from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.decoder.block import DecoderLayer
+from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
+from modelmeter.layers.decoder.mlp import GatedMLP
+from modelmeter.layers.decoder.moe import MixtureOfExperts
+from modelmeter.layers.decoder.rotary import RotaryEmbedding
+from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.operators import add, arange
+from modelmeter.shape_tensor import ShapeTensor, Tape
+
+
+class Decoder(BaseLayer):
+    """Decoder without embedding and head: x [B, T, D] over the cache -> [B, T, D]."""
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        intermediate_size: int,
+        moe_intermediate_size: int,
+        num_hidden_layers: int,
+        num_attention_heads: int,
+        num_key_value_heads: int,
+        n_routed_experts: int,
+        num_experts_per_tok: int,
+        n_shared_experts: int,
+        first_k_dense_replace: int,
+        max_position_embeddings: int,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(**settings)
+        dense_mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
+        moe = MixtureOfExperts(
+            hidden_size, moe_intermediate_size, n_routed_experts, num_experts_per_tok, n_shared_experts, code=self.code
+        )
+        dense, sparse = (
+            DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=mlp, code=self.code)
+            for mlp in (dense_mlp, moe)
+        )
+        sparse.self_attn.remember_with(dense.self_attn)
+        for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
+            norm.remember_with(dense.input_layernorm)
+        self.layers = LayerList(
+            [dense if index < first_k_dense_replace else sparse for index in range(num_hidden_layers)], code=self.code
+        )
+        self.kv_heads = num_key_value_heads
+        self.head_dim = hidden_size // num_attention_heads
+        self.norm = RMSNorm(hidden_size, code=self.code)
+        self.norm.remember_with(dense.input_layernorm)
+        if not self.traits(DecoderTraits).rotary_per_layer:
+            self.rotary_emb = RotaryEmbedding(self.head_dim, max_position_embeddings, code=self.code)
+
+    def forward(self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction) -> ShapeTensor:
+        tape = inputs_embeds.tape
+        batch, tokens, _ = inputs_embeds.shape
+        past = caches[0].items[0].shape[2] if caches[0].items else 0
+        full: ShapeTensor | None = None
+        if self.traits(DecoderTraits).position_ids_given:
+            position_ids = tape.input((batch, tokens), "int64")
+        elif self.traits(DecoderTraits).causal_mask_only:
+            position_ids = arange(tape, tokens, aten="aten.arange.start").unsqueeze(0)
+            full = causal_only_mask(position_ids, batch, self.dtype) if self.attention == "eager" else None
+        else:
+            position_ids = add(arange(tape, tokens)).unsqueeze(0)
+            full, _window = self.masks(tape, batch, tokens, past + tokens)
+        hidden_states = inputs_embeds
+        positions = self.positions(position_ids)
+        if self.traits(EngineTraits).add_norm_fused:
+            residual = None
+            for layer, cache in zip(self.layers, caches, strict=True):
+                hidden_states, residual = layer(hidden_states, positions, full, cache, experts_hit, residual)
+            return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
+        for layer, cache in zip(self.layers, caches, strict=True):
+            hidden_states = layer(hidden_states, positions, full, cache, experts_hit)
+        return self.norm(hidden_states)  # type: ignore[no-any-return]
+
+    def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """What each layer's attention makes cos and sin of."""
+        if self.traits(DecoderTraits).rotary_per_layer:
+            return (position_ids,)
+        if self.traits(DecoderTraits).cos_sin_cached:
+            return position_ids, self.rotary_emb.buffers["cos_sin_cache"].on(position_ids.tape)
+        return self.rotary_emb(position_ids)  # type: ignore[no-any-return]
+
+    def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor]:
+        """The mask of full attention, none for a fused kernel, and that of a sliding window."""
+        if self.attention == "flash":
+            return None, sliding_mask(tape, batch, tokens, context)
+        full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        return full, additive(sliding_mask(tape, batch, tokens, context), self.dtype)
