@@ -111,9 +111,10 @@ def test_the_published_code_is_told_apart(capsys: Capture) -> None:
     assert "execution=published (without autocast)" in out
     assert "\nwithout autocast  execution: the published infer() runs under CUDA autocast" in out
     assert "tiles of image_size" not in out
-    assert "\ntiles of image_size  layout: " in printed(
-        capsys, "1275x1650", "execution=published", "workload.image_size=512"
-    )
+    for image_size, what in (("512", "puts a part of their features into the prompt"), ("768", "fails here")):
+        out = printed(capsys, "1275x1650", "execution=published", f"workload.image_size={image_size}")
+        assert "\ntiles of image_size  layout: as in the published vLLM example; " in out
+        assert f"the other published code cuts 640 all the same and {what} " in " ".join(out.split())
 
 
 def test_readable_figures(capsys: Capture) -> None:

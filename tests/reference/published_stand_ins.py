@@ -1,10 +1,11 @@
 """Stand-ins for the published files: our own code under their names, so that what reads those files can be tested.
 
 They import what revision 9f30c71f441d010e5429c532364a86705536c53a of deepseek-ai/DeepSeek-OCR imports, module by module
-and name by name, define the classes and functions that are asked for there, by the same names, with the same submodules,
-and do what matters to a measurement: `tokens_per_expert.cpu().numpy()`, blocks that call `self_attn.forward`, attention
-from the transformers library (`mha_eager`), a mask by `_prepare_4d_causal_attention_mask`. Their arithmetic is the
-replica's. `modeling_deepseekocr.py` and `conversation.py`, which nothing here reads, have no stand-in.
+and name by name; define the classes and functions that are asked for there, by the same names, with the same
+submodules; and do what matters to a measurement: `tokens_per_expert.cpu().numpy()`, blocks that call
+`self_attn.forward`, attention from the transformers library (`mha_eager`), a mask by
+`_prepare_4d_causal_attention_mask`. Their arithmetic is the replica's. `modeling_deepseekocr.py` and
+`conversation.py`, which nothing here reads, have no stand-in.
 
     python -m tests.reference.published_stand_ins FOLDER
     make published-check FOLDER=FOLDER
@@ -17,7 +18,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-REVISION = "9f30c71f441d010e5429c532364a86705536c53a"
 TRANSFORMERS = "4.46.3"
 
 SIZES: dict[str, Any] = {

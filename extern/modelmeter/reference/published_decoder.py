@@ -35,6 +35,9 @@ FILES = ("config.json", "configuration_deepseek_v2.py", "modeling_deepseekv2.py"
 #: standard deviation of the random weights: small enough that nothing overflows on the way through the layers
 WEIGHT_SPREAD = 0.02
 
+#: of the random weights and embeddings, so that a run can be repeated: which experts are hit depends on them
+SEED = 0
+
 #: where a name could not be imported from, at the end of what Python says; the path of a routed expert
 PLACE = re.compile(r" \([^()]*\)$")
 EXPERT = re.compile(r"layers\.\d+\.mlp\.experts\.\d+")
@@ -43,15 +46,16 @@ EXPERT = re.compile(r"layers\.\d+\.mlp\.experts\.\d+")
 class PublishedDecoder:
     """The published decoder on the CPU, in inference, without embedding and head, with random weights."""
 
-    def __init__(self, model: Any, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, dtype: torch.dtype, generator: torch.Generator) -> None:
         self.model = model
         self.dtype = dtype
+        self.generator = generator
 
     def run(self, tokens: int, cache: Any = None) -> tuple[Measurement, Any]:
         """One pass over `tokens` random embeddings and a cache, a new one when not given; and the cache after it."""
         held = DynamicCache() if cache is None else cache
         width = self.model.config.hidden_size
-        embeddings = torch.randn(1, tokens, width).to(self.dtype)
+        embeddings = torch.randn(1, tokens, width, generator=self.generator).to(self.dtype)
 
         def call() -> None:
             self.model(inputs_embeds=embeddings, past_key_values=held, use_cache=True)
@@ -104,21 +108,22 @@ def load_published_decoder(
         )
         with built_on("cpu", dtype):
             model = model.to_empty(device="cpu").eval()
-        _fill(model)
+        generator = torch.Generator().manual_seed(SEED)
+        _fill(model, generator)
     except Exception as error:
         raise ModelMeterError(
             f"reference=published: building DeepseekV2Model from {folder} failed with {_reason(error)}; "
             f"{_written_for(values)}"
         ) from error
-    return PublishedDecoder(model, DTYPES[dtype])
+    return PublishedDecoder(model, DTYPES[dtype], generator)
 
 
-def _fill(model: nn.Module) -> None:
+def _fill(model: nn.Module, generator: torch.Generator) -> None:
     """Random weights, norms of one, and rotary frequencies, which the meta device did not keep."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.normal_(0.0, WEIGHT_SPREAD)
+                parameter.normal_(0.0, WEIGHT_SPREAD, generator=generator)
             else:
                 parameter.fill_(1.0)
         for name, buffer in model.named_buffers():

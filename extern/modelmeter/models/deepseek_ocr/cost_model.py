@@ -71,11 +71,16 @@ WITHOUT_BLOCKS: Final = Assumption(
     text="the cache holds its tokens alone: an engine allocates whole blocks of them (16 in vLLM by default) and reads "
     "tables of blocks",
 )
-TILES_OF_IMAGE_SIZE: Final = Assumption(
-    figure="layout",
-    label="tiles of image_size",
-    text=f"as in the published vLLM example; the other published code always cuts {PUBLISHED_TILE} and fails here",
-)
+
+
+def tiles_of_image_size(image_size: int) -> Assumption:
+    """What execution=published models where `image_size` is not the side of the published code's tiles."""
+    other = "fails here" if image_size > PUBLISHED_TILE else "puts a part of their features into the prompt"
+    return Assumption(
+        figure="layout",
+        label="tiles of image_size",
+        text=f"as in the published vLLM example; the other published code cuts {PUBLISHED_TILE} all the same and {other}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +200,8 @@ class CostModel:
             "uniform": "assumes uniform routing: weights of E (1 - (1 - k/E)^T) experts a layer in a step of T tokens",
         }
         counted = runtime.prompt is not None
-        published, tiles = self.config.execution.name == "published", self.workload.crop_mode
+        published, image_size = self.config.execution.name == "published", self.workload.image_size
+        other_tiles = published and self.workload.crop_mode and image_size != PUBLISHED_TILE
         return (
             Assumption(
                 figure="prompt_tokens",
@@ -216,7 +222,7 @@ class CostModel:
             ),
             *((WITHOUT_AUTOCAST,) if published else ()),
             *((AT_ITS_BEST, WITHOUT_BLOCKS) if self.model.execution.cache_paged else ()),
-            *((TILES_OF_IMAGE_SIZE,) if published and tiles and self.workload.image_size != PUBLISHED_TILE else ()),
+            *((tiles_of_image_size(image_size),) if other_tiles else ()),
             *CONVENTIONS,
         )
 

@@ -202,7 +202,7 @@ class WithRoot(nn.Module):
 
 @pytest.mark.parametrize("mode, side", [("gundam", 1024), ("tiny", 512), ("tiny workload.base_size=768", 768)])
 def test_a_page_without_crops_has_zeros_in_float32_in_their_place(mode: str, side: int) -> None:
-    """infer() makes them of base_size x base_size without a type; the model sums them to see that there are no crops."""
+    """infer() makes them of base_size x base_size, without a type; the model sums them: are there crops?"""
     model = load_cost_model(["execution=published", *f"workload={mode}".split()])
     page = model.page(300, 300)
     own_pixels, crops = (
