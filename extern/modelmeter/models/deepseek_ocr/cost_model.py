@@ -76,10 +76,11 @@ WITHOUT_BLOCKS: Final = Assumption(
 def tiles_of_image_size(image_size: int) -> Assumption:
     """What execution=published models where `image_size` is not the side of the published code's tiles."""
     other = "fails here" if image_size > PUBLISHED_TILE else "puts a part of their features into the prompt"
+    cut = f"cuts {PUBLISHED_TILE} all the same"
     return Assumption(
         figure="layout",
         label="tiles of image_size",
-        text=f"as in the published vLLM example; the other published code cuts {PUBLISHED_TILE} all the same and {other}",
+        text=f"as in the published vLLM example; the other published code {cut} and {other}",
     )
 
 
