@@ -2,8 +2,8 @@
 
 They import what revision 9f30c71f441d010e5429c532364a86705536c53a of deepseek-ai/DeepSeek-OCR imports, module by module
 and name by name; define the classes and functions that are asked for there, by the same names, with the same
-submodules; and do what matters to a measurement: `tokens_per_expert.cpu().numpy()`, blocks that call
-`self_attn.forward`, attention from the transformers library (`mha_eager`), a mask by
+submodules; and do what matters to a measurement: `tokens_per_expert.cpu().numpy()`, a scripted quick-GELU, blocks that
+call `self_attn.forward`, attention from the transformers library (`mha_eager`), a mask by
 `_prepare_4d_causal_attention_mask`. Their arithmetic is the replica's. `modeling_deepseekocr.py` and
 `conversation.py`, which nothing here reads, have no stand-in.
 
@@ -62,7 +62,21 @@ class MlpProjector(nn.Module):
         return self.layers(x)
 
 
+@torch.jit.script
+def quick_gelu(x):
+    return x * torch.sigmoid(1.702 * x)
+
+
+class NoTPFeedForward(replica.ClipMlp):
+    def forward(self, x):
+        return self.fc2(quick_gelu(self.fc1(x)))
+
+
 class NoTPTransformerBlock(replica.ClipBlock):
+    def __init__(self):
+        super().__init__()
+        self.mlp = NoTPFeedForward()
+
     def forward(self, x):
         attended = self.self_attn.forward(self.layer_norm1(x))
         middle = x + attended
