@@ -154,6 +154,19 @@ def test_a_failed_construction_says_so(folder: Path) -> None:
         load_published_decoder(folder, trust_remote_code=True)
 
 
+def test_a_failed_pass_says_so(folder: Path) -> None:
+    (folder / "modeling_deepseekv2.py").write_text(
+        "from torch import nn\n\n\nclass DeepseekV2Model(nn.Linear):\n"
+        "    def __init__(self, config):\n        super().__init__(2, 2)\n        self.config = config\n\n"
+        "    def forward(self, inputs_embeds, past_key_values, use_cache):\n        past_key_values.seen_tokens\n"
+    )
+    decoder = load_published_decoder(folder, trust_remote_code=True)
+    with pytest.raises(
+        ModelMeterError, match=r"running DeepseekV2Model failed with AttributeError: .*seen_tokens.*4.46.3"
+    ):
+        decoder.run(3)
+
+
 def test_a_config_that_is_no_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelMeterError, match=r"config.json cannot be read"):

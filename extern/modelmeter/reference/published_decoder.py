@@ -46,10 +46,11 @@ EXPERT = re.compile(r"layers\.\d+\.mlp\.experts\.\d+")
 class PublishedDecoder:
     """The published decoder on the CPU, in inference, without embedding and head, with random weights."""
 
-    def __init__(self, model: Any, dtype: torch.dtype, generator: torch.Generator) -> None:
+    def __init__(self, model: Any, dtype: torch.dtype, generator: torch.Generator, written_for: str) -> None:
         self.model = model
         self.dtype = dtype
         self.generator = generator
+        self.written_for = written_for
 
     def run(self, tokens: int, cache: Any = None) -> tuple[Measurement, Any]:
         """One pass over `tokens` random embeddings and a cache, a new one when not given; and the cache after it."""
@@ -60,7 +61,14 @@ class PublishedDecoder:
         def call() -> None:
             self.model(inputs_embeds=embeddings, past_key_values=held, use_cache=True)
 
-        return measure(self.model, call, cached=lambda: cache_tensors(held), device="cpu"), held
+        try:
+            return measure(self.model, call, cached=lambda: cache_tensors(held), device="cpu"), held
+        except ModelMeterError:
+            raise
+        except Exception as error:  # the file's own code, under a version that it was not written for
+            raise ModelMeterError(
+                f"reference=published: running DeepseekV2Model failed with {_reason(error)}; {self.written_for}"
+            ) from error
 
 
 def experts_hit(measured: Measurement) -> int:
@@ -115,7 +123,7 @@ def load_published_decoder(
             f"reference=published: building DeepseekV2Model from {folder} failed with {_reason(error)}; "
             f"{_written_for(values)}"
         ) from error
-    return PublishedDecoder(model, DTYPES[dtype], generator)
+    return PublishedDecoder(model, DTYPES[dtype], generator, _written_for(values))
 
 
 def _fill(model: nn.Module, generator: torch.Generator) -> None:
