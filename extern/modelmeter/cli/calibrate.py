@@ -73,6 +73,7 @@ def command(
     from modelmeter.calibration.device_file import device_content, device_text, peaks_of
     from modelmeter.calibration.fit import fit_device
     from modelmeter.devices import load_device
+    from modelmeter.memory import CPU, GPU
     from modelmeter.reference.timing import machine, use_threads
 
     described = None if known is None else load_device(known)
@@ -89,7 +90,14 @@ def command(
         f"Products of a page of {size.width} x {size.height} pixels, {page.seq_len} positions, {output_tokens} decode "
         f"steps; {' '.join(overrides) or 'no overrides'}; medians of {repeats}.",
     ]
-    content = device_content(fit, name=name or here.name, memory_bytes=here.memory_bytes, where=where, known=described)
+    content = device_content(
+        fit,
+        name=name or here.name,
+        kind=CPU if device == "cpu" else GPU,
+        memory_bytes=here.memory_bytes,
+        where=where,
+        known=described,
+    )
     text = device_text(content, fit, notes)
     if output is not None:
         from modelmeter.report.files import write_whole

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
 PEAK_TYPES: Final = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
@@ -38,6 +39,7 @@ _FIGURES: Final = ("vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory
 _KEYS: Final = (
     "name",
     "title",
+    "kind",
     "matmul_flops_per_s",
     *_FIGURES,
     "derating",
@@ -69,14 +71,17 @@ class Source:
 class Device:
     """One device. Rates are a second, FLOPs count a multiply-add as 2; numbers are exactly as the file writes them.
 
+    kind: "gpu", or "cpu" for a processor whose memory is the host's.
     matmul_flops_per_s: dense peak by type, products accumulated in float32 (in int32 for int8).
     vector_flops_per_s: float32 peak of the cores that are no matrix units.
+    memory_bytes: as the device reports it: MiB as nvidia-smi prints them x 2**20, not the vendor's GB.
     kernel_launch_s: time of an operator before it computes or moves anything; None: not known, counted as 0.
     price_per_hour: in the user's own currency; None: not given.
     """
 
     name: str
     title: str
+    kind: str
     matmul_flops_per_s: Mapping[str, Fraction]
     vector_flops_per_s: Fraction
     memory_bandwidth_bytes_per_s: Fraction
@@ -140,8 +145,10 @@ def load_device(name: str | os.PathLike[str]) -> Device:
         return _read(Path(text))
     bundled = Path(str(resources.files(__package__) / f"{_stem(text)}.yaml"))
     if not bundled.is_file():
+        names = device_names()
+        likely = [name for name in names if _stem(name).startswith(_stem(text))] or names
         raise ModelMeterError(
-            f"device {text} is unknown; {near(text, device_names())} "
+            f"device {text} is unknown; {near(text, likely)} "
             "A device of your own is the path of its YAML file, ending in .yaml."
         )
     return _read(bundled)
@@ -193,6 +200,7 @@ def _device(who: str, path: Path, content: Mapping[Any, Any]) -> Device:
     return Device(
         name=_text(who, "name", content),
         title=_text(who, "title", content),
+        kind=_kind(who, content),
         matmul_flops_per_s=MappingProxyType(
             {peak: _number(who, f"matmul_flops_per_s.{peak}", peaks, peak) for peak in PEAK_TYPES if peak in peaks}
         ),
@@ -242,6 +250,13 @@ def _text(who: str, name: str, content: Mapping[Any, Any]) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ModelMeterError(f"{who}: {name}={value!r} is no text.")
     return value
+
+
+def _kind(who: str, content: Mapping[Any, Any]) -> str:
+    kind = GPU if content.get("kind") is None else _text(who, "kind", content)
+    if kind not in RESERVE_BYTES:
+        raise ModelMeterError(f"{who}: kind={kind} is no kind of device; {near(kind, RESERVE_BYTES)}")
+    return kind
 
 
 def _mapping(who: str, name: str, content: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -115,7 +115,8 @@ class RuntimeSchema:
     tokenizer_path: str | None = None
     head: str | None = None
     experts_hit: Any = "max"
-    reserve_bytes: int = 2**30
+    load: str = "direct"
+    reserve_bytes: int | None = None
 
 
 @dataclass

@@ -19,6 +19,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjec
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
 from modelmeter.operators import (
+    Parameter,
     cat,
     compare,
     index_put,
@@ -350,6 +351,15 @@ class DeepseekOCRModel(BaseLayer):
                 yield from child.children()
             elif name not in ("vision", "text"):
                 yield name, child
+
+    def parameters_as_converted(self) -> Iterator[Parameter]:
+        """Every parameter in the order in which a conversion of the real model comes to them."""
+        vision: tuple[BaseLayer, ...] = (self.sam_model, self.vision_model, self.projector)
+        text: tuple[BaseLayer, ...] = (self.embed_tokens, self.decoder)
+        loose = (self.image_newline, self.view_seperator)
+        for part in (*text, *vision) if self.execution.decoder_made_first else (*vision, *text):
+            yield from part.parameters_as_converted()
+        yield from (*loose, *self.lm_head.parameters_as_converted())
 
     def vision_weight_bytes(self) -> int:
         """Bytes of the parameters that the vision stage needs."""
