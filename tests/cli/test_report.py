@@ -144,5 +144,5 @@ def test_a_page_is_never_written_over(capsys: Capture, tmp_path: Path, write_pdf
     page = write_pdf("/MediaBox [0 0 300 110]", name="page.pdf")
     before = page.read_bytes()
     assert main(["report", "page.pdf", "-o", "./page.pdf", "--format", "html"]) == 2
-    assert "page.pdf is one of the pages" in capsys.readouterr().err
+    assert "page.pdf is one of the inputs" in capsys.readouterr().err
     assert page.read_bytes() == before

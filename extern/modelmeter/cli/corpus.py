@@ -16,6 +16,7 @@ from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI
+from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from modelmeter.corpus.tally import Tally
@@ -113,7 +114,7 @@ def command(
                 "",
                 page_tables.stage_table(cost.everything.totals, assumptions, show),
                 "",
-                corpus_tables.MEANING,
+                *corpus_tables.MEANING,
                 "",
                 *corpus_tables.corpus_tables(cost, by, show),
                 "",
@@ -121,13 +122,13 @@ def command(
             )
         )
     for line in corpus_tables.left_out_lines(cost):
-        print(line, file=sys.stderr)
+        tell(line)
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Tally], None]]:
     """A function that shows on standard error how many pages are done and how fast; silent where it is no terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console

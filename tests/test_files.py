@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.report.files import replacing, write_whole
+from modelmeter.files import replacing, write_whole
 
 
 def test_written_whole(tmp_path: Path) -> None:
