@@ -119,7 +119,10 @@ BAD = {
     "rows_over_a_source": (["sizes.csv", "--rows", "./sizes.csv"], "sizes.csv is one of the inputs"),
     "rows_over_a_match": (["*.csv", "--rows", "sizes.csv"], "sizes.csv is one of the inputs"),
     "rows_are_a_folder": (["sizes.csv", "--rows", "."], "corpus: . is a directory; give the name of a file."),
-    "rows_in_the_resumed_folder": (["sizes.csv", "--rows", "new/state.json", "--resume", "new"], "state.json is in new,"),
+    "rows_in_the_resumed_folder": (
+        ["sizes.csv", "--rows", "new/state.json", "--resume", "new"],
+        "state.json is in new,",
+    ),
     "resume_over_a_source": (["sizes.csv", "--resume", "sizes.csv"], "could be written over source sizes.csv"),
     "resume_in_the_folder_of_a_source": (["sizes.csv", "--resume", "."], "in . could be written over source sizes.csv"),
     "signs": (["sizes.csv", "--output-tokens=--5"], "there is no column --5"),

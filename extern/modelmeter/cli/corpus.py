@@ -84,9 +84,8 @@ def command(
 
     package = model_package(model)
     sources, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
-    number = output_tokens.lstrip("+-").isdecimal()
     columns = SizeColumns(
-        width=width, height=height, unit=unit, dpi=dpi, output_tokens=int(output_tokens) if number else output_tokens
+        width=width, height=height, unit=unit, dpi=dpi, output_tokens=_number_or_column(output_tokens)
     )
     options = CorpusOptions(
         columns=columns, group=by, max_pixels=max_pixels, strict=strict, rows=rows, resume=resume, engine=engine
@@ -114,7 +113,7 @@ def command(
                 "",
                 page_tables.stage_table(cost.everything.totals, assumptions, show),
                 "",
-                *corpus_tables.MEANING,
+                *corpus_tables.MEANING.splitlines(),
                 "",
                 *corpus_tables.corpus_tables(cost, by, show),
                 "",
@@ -123,6 +122,14 @@ def command(
         )
     for line in corpus_tables.left_out_lines(cost):
         tell(line)
+
+
+def _number_or_column(text: str) -> int | str:
+    """Decode steps, or the name of the column that has them."""
+    try:
+        return int(text)
+    except ValueError:  # of more digits than Python reads, too
+        return text
 
 
 @contextmanager

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import LayoutFields
 
 MEANING: Final = (
-    "Sums over the pages, each run alone. The peaks and the KV cache at the end are the largest page's,",
-    "and the resident weights, which all pages share, are there once. Prefill includes vision.",
+    "Sums over the pages, each run alone. The peaks and the KV cache at the end are the largest page's,\n"
+    "and the resident weights, which all pages share, are there once. Prefill includes vision."
 )
 
 #: rows of the distributions: measure, words for it, unit
