@@ -15,9 +15,6 @@ TYPE_CHECKING = False  # typing's own would be imported before `main` is at work
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelmeter.cli.arguments import Invocation
-    from modelmeter.errors import ModelMeterError
-
 BAD_INPUT = 2
 OWN_ERROR = 3
 INTERRUPTED = 130
@@ -42,6 +39,15 @@ def _run(arguments: Sequence[str]) -> int:
     from modelmeter.cli.app import app
     from modelmeter.cli.arguments import Invocation
     from modelmeter.errors import ModelMeterError
+    from modelmeter.process import tell_error
+
+    def end(status: int, error: ModelMeterError) -> int:
+        if invocation.debug:
+            import traceback
+
+            traceback.print_exc()
+        tell_error(error)
+        return status
 
     invocation = Invocation()
     try:
@@ -49,20 +55,20 @@ def _run(arguments: Sequence[str]) -> int:
         status = app.main(list(arguments), "modelmeter", standalone_mode=False, obj=invocation)
         return int(status or 0)
     except ModelMeterError as error:
-        return _end(invocation, BAD_INPUT, error)
+        return end(BAD_INPUT, error)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "modelmeter"
-        return _end(invocation, BAD_INPUT, ModelMeterError(f"{error.format_message()} ({command} --help)"))
+        return end(BAD_INPUT, ModelMeterError(f"{error.format_message()} ({command} --help)"))
     except click.Abort:
         return INTERRUPTED
     except MemoryError:
         text = "the memory that this process may have is used up; give it more, or fewer pages at a time."
-        return _end(invocation, BAD_INPUT, ModelMeterError(text))
+        return end(BAD_INPUT, ModelMeterError(text))
     except Exception as error:
         text = (
             f"ModelMeter itself failed ({type(error).__name__}: {error}); run it again with --debug, and report that."
         )
-        return _end(invocation, OWN_ERROR, ModelMeterError(text))
+        return end(OWN_ERROR, ModelMeterError(text))
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
@@ -84,15 +90,3 @@ def _check_arguments(arguments: Sequence[str]) -> None:
         raise ModelMeterError(
             f"the working directory cannot be told ({error.strerror}); change to one that exists."
         ) from error
-
-
-def _end(invocation: Invocation, status: int, error: ModelMeterError) -> int:
-    """Say on standard error what went wrong."""
-    import traceback
-
-    from modelmeter.process import tell_error
-
-    if invocation.debug:
-        traceback.print_exc()
-    tell_error(error)
-    return status

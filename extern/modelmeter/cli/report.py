@@ -114,14 +114,14 @@ def command(
         output, form = "-", "json"
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    if output is not None and is_standard_output(Path(output)):
+        output = "-"
     written = _format(output, form)
     corpora = [name for name in files if is_corpus(name)]
     check_table_options("report", corpora, width=width, height=height, unit=unit)
     others = [name for name in files if name not in corpora]
     inputs = read_inputs(others, dpi) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")
-    if path is not None and is_standard_output(path):
-        path = None
     if path is not None:
         check_output("report", path, _input_files(others, corpora, name))
 
