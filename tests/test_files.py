@@ -374,6 +374,18 @@ def test_an_output_is_outside_a_resumed_run(tmp_path: Path) -> None:
     check_output("corpus", tmp_path / "rows", [], state)
 
 
+@POSIX
+def test_an_output_is_not_where_standard_output_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and the result in one file would be neither."""
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(files, "_STDOUT", out.fileno())
+        with pytest.raises(ModelMeterError, match="out is where standard output goes; give the output another name"):
+            check_output("corpus", tmp_path / "out")
+        with pytest.raises(ModelMeterError, match="is standard output, where the result goes"):
+            check_output("corpus", Path(f"/dev/fd/{out.fileno()}"))
+    check_output("corpus", Path("/dev/null"))
+
+
 def test_text_that_is_no_unicode(tmp_path: Path) -> None:
     assert encodable("scan-\udcff é.png") == "scan-\\udcff é.png"
     write_whole(tmp_path / "file", "\ud800")
