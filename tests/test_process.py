@@ -241,10 +241,16 @@ def test_an_interrupt_while_importing(monkeypatch: pytest.MonkeyPatch, capsys: p
 # -- what is said --------------------------------------------------------------------------------------------------
 
 
-def test_warnings_of_python_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with warnings.catch_warnings(), as_program():
-        warnings.warn("of a library", DeprecationWarning, stacklevel=1)
-    assert capsys.readouterr().err == ""
+def test_warnings_of_python_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with as_program():
+            warnings.warn("of a library", DeprecationWarning, stacklevel=1)
+        assert shown == []
+        monkeypatch.setattr(sys, "warnoptions", ["default"])  # asked for
+        with as_program():
+            warnings.warn("of a library", DeprecationWarning, stacklevel=1)
+        assert len(shown) == 1
 
 
 def test_a_line_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
