@@ -122,6 +122,14 @@ def test_a_terminal_that_speaks_ascii(arguments: list[str], stdout: Given, tmp_p
     assert (tmp_path / "out").read_bytes().isascii() == (arguments[0] == "page")
 
 
+def test_what_a_program_prints_itself_is_escaped(stdout: Given, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as out:
+        stdout(out.fileno(), encoding="ascii")
+        with as_program():
+            print("\u00e9\udcff")
+    assert (tmp_path / "out").read_bytes() == b"\\xe9\\udcff\n"
+
+
 def test_a_stream_of_the_caller_s_own(capsys: pytest.CaptureFixture[str]) -> None:
     from contextlib import redirect_stdout
 
