@@ -119,9 +119,7 @@ def device_names() -> list[str]:
 
 def bundled_devices() -> list[Device]:
     """All bundled devices, in the order of their files."""
-    folder = resources.files(__package__)
-    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
-    return [_read(Path(str(folder / file))) for file in files]
+    return [_read(path) for path in _bundled_files().values()]
 
 
 def load_device(name: str | os.PathLike[str]) -> Device:
@@ -129,13 +127,20 @@ def load_device(name: str | os.PathLike[str]) -> Device:
     text = os.fspath(name)
     if text.endswith((".yaml", ".yml")) or os.sep in text:
         return _read(Path(text))
-    bundled = Path(str(resources.files(__package__) / f"{_stem(text)}.yaml"))
-    if not bundled.is_file():
+    bundled = _bundled_files().get(_stem(text))
+    if bundled is None:
         raise ModelMeterError(
             f"device {text} is unknown; {near(text, device_names())} "
             "A device of your own is the path of its YAML file, ending in .yaml."
         )
     return _read(bundled)
+
+
+def _bundled_files() -> dict[str, Path]:
+    """The bundled devices' files by their stems, in order."""
+    folder = resources.files(__package__)
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return {name.removesuffix(".yaml"): Path(str(folder / name)) for name in names}
 
 
 def _stem(name: str) -> str:

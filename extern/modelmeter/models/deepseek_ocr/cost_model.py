@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +17,7 @@ from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.records import record
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vram import Vram
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
     ImageEncoderViT,
@@ -27,7 +26,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose
+from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose, read_configuration
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     ViewLayouts,
@@ -109,9 +108,9 @@ class CostModel:
     """The cost of pages under one configuration. Safe to share between threads."""
 
     def __init__(self, config: ModelSchema) -> None:
+        config = read_configuration(asdict(config))
         self.config = config
         self.workload = VisionWorkload(**vars(config.workload))
-        check_batch_size("runtime", config.runtime.batch_size)
         self.common: dict[str, Any] = {
             "execution": config.execution.name,
             "attention": config.runtime.attention,
@@ -132,31 +131,35 @@ class CostModel:
             name: asdict(getattr(vision, name)) for name in ("sam", "clip", "projector")
         }
         decoder = asdict(config.decoder)
-        check_decoder(decoder)
+        check_heads(decoder["hidden_size"], decoder["num_attention_heads"])
         self.max_position_embeddings: int = decoder["max_position_embeddings"]
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
-        self.model = DeepseekOCRModel(**self.architecture, **self.common)
-        self.head = self._head()
-        self.prompt_tokens = self._prompt_tokens()
+        self._build()
+        self.head = config.runtime.head or self.model.execution.head
+        self.prompt_tokens = (
+            config.runtime.prompt_tokens
+            if config.runtime.prompt is None
+            else count_prompt_tokens(config.runtime.prompt, config.runtime.tokenizer_path)
+        )
         self._weight_bytes = self.model.forward_memory_weight()
         self._vision_weight_bytes = self.model.vision_weight_bytes()
+        self.experts_hit(1)
+
+    def _build(self) -> None:
+        """The model, of which nothing has been walked yet."""
+        self.model = DeepseekOCRModel(**self.architecture, **self.common)
         self._laws = Laws()
         self._learnt = False
         self._pages: OrderedDict[tuple[int, int, int], PageCost] = OrderedDict()
-        self.experts_hit(1)
 
-    def _head(self) -> str:
-        head = self.config.runtime.head or self.model.execution.head
-        if head not in HEADS:
-            raise ModelMeterError(f"runtime: head={head} is unknown; {near(head, HEADS)}")
-        return head
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
+        walked = ("model", "_laws", "_learnt", "_pages")
+        return {name: value for name, value in vars(self).items() if name not in walked}
 
-    def _prompt_tokens(self) -> int:
-        runtime = self.config.runtime
-        if runtime.prompt is not None:
-            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
-        check_count("runtime", "prompt_tokens", runtime.prompt_tokens)
-        return runtime.prompt_tokens
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._build()
 
     def experts_hit(self, tokens: int) -> int | Fraction:
         """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares."""
@@ -416,7 +419,8 @@ class CostModel:
     def batched(self, pages: int) -> CostModel:
         """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
         check_batch_size("batched", pages)
-        other = copy(self)
+        other = object.__new__(CostModel)
+        vars(other).update(vars(self))
         other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
         other._pages = OrderedDict()
         other._learnt = True  # a number of pages is tried once: only what is asked is walked
@@ -548,16 +552,12 @@ def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int
             )
 
 
-def check_decoder(sizes: Mapping[str, int]) -> None:
-    """Raise `ModelMeterError` unless every size of a decoder makes sense, and heads divide."""
-    for name, size in sizes.items():
-        least = 0 if name == "first_k_dense_replace" else 1
-        if size < least:
-            raise ModelMeterError(f"config: decoder.{name}={size} is too small; give {least} or more.")
-    head_dim, left = divmod(sizes["hidden_size"], sizes["num_attention_heads"])
+def check_heads(hidden_size: int, num_attention_heads: int) -> None:
+    """Raise `ModelMeterError` where a decoder's heads are of an odd width."""
+    head_dim, left = divmod(hidden_size, num_attention_heads)
     if not left and head_dim % 2:
         raise ModelMeterError(
-            f"config: decoder.hidden_size={sizes['hidden_size']} in num_attention_heads={sizes['num_attention_heads']} "
+            f"config: decoder.hidden_size={hidden_size} in num_attention_heads={num_attention_heads} "
             f"makes heads of {head_dim} elements; the rotary embedding takes even ones."
         )
 
