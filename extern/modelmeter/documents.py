@@ -42,15 +42,17 @@ def read_regular(who: str, path: str | os.PathLike[str], most_bytes: int) -> byt
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelMeterError(f"{who} cannot be read ({reason}); check the path.") from error
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         for is_special, words in _SPECIAL.items():
             if is_special(status.st_mode):
                 raise ModelMeterError(f"{who} is {words}; give a file.")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             content = file.read(most_bytes + 1)
-        except OSError as error:
-            raise ModelMeterError(f"{who} cannot be read ({error.strerror}); check the path.") from error
+    except OSError as error:
+        raise ModelMeterError(f"{who} cannot be read ({error.strerror}); check the path.") from error
+    finally:
+        os.close(descriptor)
     if len(content) > most_bytes:
         size = max(len(content), status.st_size)
         raise ModelMeterError(f"{who} has {size:,} bytes; at most {most_bytes // _MEBIBYTE} MiB are read.")
@@ -59,7 +61,11 @@ def read_regular(who: str, path: str | os.PathLike[str], most_bytes: int) -> byt
 
 def read_json(who: str, path: str | os.PathLike[str], most_bytes: int) -> Any:
     """The value of a JSON file. A name that stands twice, infinities and NaN are refused."""
-    content = read_regular(who, path, most_bytes)
+    return parse_json(who, read_regular(who, path, most_bytes))
+
+
+def parse_json(who: str, content: bytes) -> Any:
+    """The value of a JSON document, as `read_json` reads it."""
     try:
         value = json.loads(
             content.decode("utf-8-sig"),
@@ -98,14 +104,14 @@ def _too_deep(who: str) -> ModelMeterError:
 
 def _check_depth(who: str, value: Any) -> None:
     layer = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         layer = [
             inner
             for each in layer
             if isinstance(each, dict | list)
             for inner in (each.values() if isinstance(each, dict) else each)
         ]
-    if layer:
+    if any(isinstance(each, dict | list) for each in layer):
         raise _too_deep(who)
 
 

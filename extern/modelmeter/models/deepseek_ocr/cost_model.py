@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from math import log2
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.errors import ModelMeterError, near
+from modelmeter.errors import ModelMeterError, near, shown
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
@@ -26,7 +27,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose, read_configuration
+from modelmeter.models.deepseek_ocr.schema import ModelSchema, VisionSchema, compose, read_configuration
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     ViewLayouts,
@@ -50,6 +51,10 @@ PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_pref
 
 #: layouts whose pages one cost model remembers
 LAYOUTS_KEPT: Final = 4096
+
+#: where all tokens of a step miss an expert with a chance below 2 ** -NEGLIGIBLE_BITS, all experts are hit: no layer
+#: has the bytes that such a chance could change after rounding, and written exactly it has a digit a token
+NEGLIGIBLE_BITS: Final = 128
 
 #: side of the published Hugging Face code's tiles, pixels
 PUBLISHED_TILE: Final = 640
@@ -105,9 +110,12 @@ class PageCost(TextCost):
 
 
 class CostModel:
-    """The cost of pages under one configuration. Safe to share between threads."""
+    """The cost of pages under one configuration. Safe to share between threads, and to send to another process.
 
-    def __init__(self, config: ModelSchema) -> None:
+    counted: the prompt's tokens, where they are known: then no tokenizer is opened for `config.runtime.prompt`.
+    """
+
+    def __init__(self, config: ModelSchema, *, counted: int | None = None) -> None:
         config = read_configuration(asdict(config))
         self.config = config
         self.workload = VisionWorkload(**vars(config.workload))
@@ -132,18 +140,24 @@ class CostModel:
         }
         decoder = asdict(config.decoder)
         check_heads(decoder["hidden_size"], decoder["num_attention_heads"])
+        check_vision(vision)
         self.max_position_embeddings: int = decoder["max_position_embeddings"]
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
         self._build()
         self.head = config.runtime.head or self.model.execution.head
-        self.prompt_tokens = (
-            config.runtime.prompt_tokens
-            if config.runtime.prompt is None
-            else count_prompt_tokens(config.runtime.prompt, config.runtime.tokenizer_path)
-        )
+        self.prompt_tokens = self._prompt_tokens(counted)
         self._weight_bytes = self.model.forward_memory_weight()
         self._vision_weight_bytes = self.model.vision_weight_bytes()
         self.experts_hit(1)
+
+    def _prompt_tokens(self, counted: int | None) -> int:
+        runtime = self.config.runtime
+        if runtime.prompt is None:
+            return runtime.prompt_tokens
+        if counted is None:
+            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
+        check_count("runtime", "prompt_tokens", counted)
+        return counted
 
     def _build(self) -> None:
         """The model, of which nothing has been walked yet."""
@@ -169,7 +183,10 @@ class CostModel:
         if declared == "max":
             return most
         if declared == "uniform":
-            return experts * (1 - (1 - Fraction(top_k, experts)) ** int(tokens))
+            missed = 1 - Fraction(top_k, experts)  # by one token
+            if not missed or -log2(missed) * int(tokens) > NEGLIGIBLE_BITS:
+                return experts
+            return experts * (1 - missed ** int(tokens))
         if isinstance(declared, bool) or not isinstance(declared, int) or not top_k <= declared <= experts:
             raise ModelMeterError(
                 f"runtime: experts_hit={declared} is neither max nor uniform nor a number of experts from "
@@ -542,6 +559,18 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
     return CostModel(compose(overrides))
 
 
+def restore_cost_model(configuration: Mapping[str, Any], *, prompt_tokens: int) -> CostModel:
+    """The model of a configuration as a result states it, and of the prompt tokens that were counted for it.
+
+    Neither Hydra nor a tokenizer is asked, and nothing is interpolated. Raises `ModelMeterError` for a key that does
+    not exist and for a value that is not allowed.
+
+    >>> restore_cost_model({"workload": {"base_size": 640}}, prompt_tokens=10).workload.base_size
+    640
+    """
+    return CostModel(read_configuration(configuration), counted=prompt_tokens)
+
+
 def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int) -> None:
     """Raise `ModelMeterError` unless what adds up grows evenly from the first step to the last."""
     for name in SUMS:
@@ -550,6 +579,33 @@ def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int
             raise ModelMeterError(
                 f"decode: {name} does not grow evenly with the context; its steps have no closed form."
             )
+
+
+def check_vision(vision: VisionSchema) -> None:
+    """Raise `ModelMeterError` unless the sizes of the vision stage fit together: positions, and widths of its parts."""
+    sam, clip, projector = vision.sam, vision.clip, vision.projector
+    indexes = sam.global_attn_indexes
+    if len(set(indexes)) < len(indexes) or max(indexes, default=0) >= sam.depth:
+        raise ModelMeterError(
+            f"config: vision.sam.global_attn_indexes={shown(indexes)} are no blocks of vision.sam.depth={sam.depth}; "
+            f"give numbers from 0 to {sam.depth - 1}, each once."
+        )
+    if sam.pretrain_img_size % sam.patch_size:
+        raise ModelMeterError(
+            f"config: vision.sam.pretrain_img_size={sam.pretrain_img_size} is no multiple of "
+            f"vision.sam.patch_size={sam.patch_size}; give one."
+        )
+    width = sam.downsample_channels[-1]
+    if clip.hidden_size != width:
+        raise ModelMeterError(
+            f"config: vision.clip.hidden_size={clip.hidden_size} takes the {width} channels that the last of "
+            f"vision.sam.downsample_channels={sam.downsample_channels} makes; set both to the same width."
+        )
+    if projector.input_dim != width + clip.hidden_size:
+        raise ModelMeterError(
+            f"config: vision.projector.input_dim={projector.input_dim} is not the width of SAM's and CLIP's features "
+            f"side by side; give {width + clip.hidden_size}."
+        )
 
 
 def check_heads(hidden_size: int, num_attention_heads: int) -> None:

@@ -145,10 +145,11 @@ CONFIG_GROUPS: Final = tuple(group.name for group in fields(ModelSchema))
 # Bounds: far beyond any model or machine of the day, and near enough that every configuration within them is walked in
 # seconds. What has a relation to another size is checked by the layers that are made of both.
 _SIZE: Final = Whole(1, 2**20)  # widths, vocabulary, sides in pixels
-_COUNT: Final = Whole(1, 2**12)  # heads, experts
+_COUNT: Final = Whole(1, 2**12)  # heads, ratios
+_EXPERTS: Final = Whole(1, 1024)
 _LAYERS: Final = Whole(1, 1000)
 _POSITIONS: Final = Whole(1, 2**30)
-_BATCH: Final = Whole(1, 10**6)
+_BATCH: Final = Whole(1, 1024)
 _BYTES: Final = Whole(0, 2**50)
 _WORD: Final = Text(64)
 _OF_USER: Final = Maybe(Text(2**20, printable=False))  # never printed as it is
@@ -171,7 +172,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "vision.clip.num_layers": _LAYERS,
     "vision.clip.num_attention_heads": _COUNT,
     "vision.clip.ffn_hidden_size": _SIZE,
-    "vision.clip.num_positions": _POSITIONS,
+    "vision.clip.num_positions": Whole(2, _POSITIONS.most),
     "vision.projector.projector_type": _WORD,
     "vision.projector.input_dim": _SIZE,
     "vision.projector.n_embed": _SIZE,
@@ -185,8 +186,8 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "decoder.num_hidden_layers": _LAYERS,
     "decoder.num_attention_heads": _COUNT,
     "decoder.num_key_value_heads": _COUNT,
-    "decoder.n_routed_experts": _COUNT,
-    "decoder.num_experts_per_tok": _COUNT,
+    "decoder.n_routed_experts": _EXPERTS,
+    "decoder.num_experts_per_tok": _EXPERTS,
     "decoder.n_shared_experts": _COUNT,
     "decoder.first_k_dense_replace": Whole(0, _LAYERS.most),
     "decoder.max_position_embeddings": _POSITIONS,
@@ -204,7 +205,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.prompt": _OF_USER,
     "runtime.tokenizer_path": _OF_USER,
     "runtime.head": Maybe(Choice(HEADS)),
-    "runtime.experts_hit": Either(("max", "uniform"), _COUNT),
+    "runtime.experts_hit": Either(("max", "uniform"), _EXPERTS),
     "runtime.reserve_bytes": _BYTES,
     "execution.name": _WORD,
 }
