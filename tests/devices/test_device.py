@@ -122,7 +122,10 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
         ({"price_per_hour": "1"}, "price_per_hour='1' is no number"),
         ({"sources": "a page"}, "sources='a page' is no list"),
         ({"sources": [SOURCE | {"url": "javascript:alert(1)"}]}, "sources[0].url='javascript:alert(1)' begins with no"),
-        ({"sources": [dict(SOURCE, figures=list(SOURCE["figures"])) for _ in range(101)]}, "sources has 101 entries; give 1 to 100"),
+        (
+            {"sources": [dict(SOURCE, figures=list(SOURCE["figures"])) for _ in range(101)]},
+            "sources has 101 entries; give 1 to 100",
+        ),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
