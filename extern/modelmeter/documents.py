@@ -140,7 +140,7 @@ def _plain_loader() -> type[Any]:
 
     import yaml
 
-    class PlainLoader(yaml.SafeLoader):
+    class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
         yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
         depth = 0
 

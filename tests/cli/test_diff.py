@@ -123,6 +123,9 @@ def test_what_cannot_be_compared_is_refused(capsys: Capture) -> None:
         (["600x800", "800x600", "--a", "workload=tiny"], "2 pages are given"),
         (["--a", "workload=tiny"], "there is no page"),
         (["600x800", "--a", "workload=gundan"], 'did you mean "gundam"'),
+        (["600x800", "--a", "hydra.searchpath=[pkg://evilmod]"], "is for Hydra itself"),
+        (["600x800", "--b", "+hydra.run.dir=x"], "is for Hydra itself"),
+        (["600x800", "--b", "runtime.prompt=${oc.env:HOME}"], "is an interpolation"),
     ):
         assert main(["diff", *arguments]) == 2
         captured = capsys.readouterr()
