@@ -1,6 +1,7 @@
 """`modelmeter diff`: two configurations, two result files, and what it refuses."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -104,14 +105,21 @@ def test_what_cannot_be_compared_is_refused(capsys: Capture) -> None:
         "none.json": "{}",
         "later.json": json.dumps(whole | {"schema_version": 2}),
         "modes.json": json.dumps(whole | {"command": "modes"}),
+        "nan.json": '{"schema_version": NaN}',
         "cut.json": json.dumps({key: value for key, value in whole.items() if key != "pages"}),
     }
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.yaml")
     for name, text in files.items():
         Path(name).write_text(text)
     for arguments, words in (
         (["a.json"], "1 of two results are given; give two files"),
         (["a.json", "away.json"], "away.json does not exist"),
         (["a.json", "text.json"], "text.json is no JSON"),
+        (["a.json", "nan.json"], "NaN is no number"),
+        (["a.json", "/dev/zero"], "/dev/zero is a device; give a file"),
+        (["a.json", "pipe"], "result pipe is a pipe; give a file"),
+        (["600x800", "--a", "workload=tiny", "--device", "pipe.yaml"], "device file pipe.yaml is a pipe"),
         (["a.json", "list.json"], "list.json has no schema_version"),
         (["none.json", "a.json"], "none.json has no schema_version"),
         (["a.json", "later.json"], "later.json has schema version 2, this ModelMeter reads 1"),

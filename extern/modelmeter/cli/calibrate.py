@@ -73,11 +73,13 @@ def command(
     from modelmeter.calibration.device_file import device_content, device_text, peaks_of
     from modelmeter.calibration.fit import fit_device
     from modelmeter.devices import load_device
+    from modelmeter.devices.device import NAME
     from modelmeter.reference.timing import machine, use_threads
 
     described = None if known is None else load_device(known)
     use_threads(threads)
     here = machine(device)
+    name = NAME.read("calibrate: name", name or here.name)
     products = _time_products(cost_model, page, output_tokens, device, repeats)
     copies = _time_copies(device, repeats)
     fit = fit_device(products, copies, None if described is None else peaks_of(described))
@@ -89,7 +91,7 @@ def command(
         f"Products of a page of {size.width} x {size.height} pixels, {page.seq_len} positions, {output_tokens} decode "
         f"steps; {' '.join(overrides) or 'no overrides'}; medians of {repeats}.",
     ]
-    content = device_content(fit, name=name or here.name, memory_bytes=here.memory_bytes, where=where, known=described)
+    content = device_content(fit, name=name, memory_bytes=here.memory_bytes, where=where, known=described)
     text = device_text(content, fit, notes)
     if output is not None:
         from modelmeter.report.files import write_whole

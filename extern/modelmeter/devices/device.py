@@ -159,10 +159,12 @@ _SHARE: Final = Number(
 )
 _ORIGIN: Final = Choice((ASSUMED, MEASURED))
 _NOTE: Final = Text(2000, least=1)
+#: a device's name: it goes into tables, files and pages
+NAME: Final = Text(64, least=1, without="/\\<>|`'\"")
 _DERATING: Final = Record({"factor": _SHARE, "origin": _ORIGIN}, "a derating")
 _FILE: Final = Record(
     {
-        "name": Text(64, least=1, without="/\\<>|`'\""),
+        "name": NAME,
         "title": Text(200, least=1),
         "matmul_flops_per_s": Some(PEAK_TYPES, _RATE, "a device file"),
         **dict.fromkeys(_FIGURES, _RATE),
