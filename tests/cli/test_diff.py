@@ -165,6 +165,7 @@ def test_a_results_configuration_never_reaches_hydra(
     assert main(["diff", "b.json", "a.json"]) == 2
     captured = capsys.readouterr()
     assert (captured.out, words in captured.err) == ("", True)
+    assert captured.err.startswith("error: result b.json: config: ")
     assert "of the environment" not in captured.err
     assert not Path("ran").exists()
 
