@@ -260,9 +260,9 @@ BAD_ARGUMENTS = {
         "scan=2.png is no file and no override: there is no scan; the options are vision",
     ),
     "added_key": (("5x5", "+scale=2"), "+scale=2 is no file and no override"),
-    "wrong_type": (("5x5", "runtime.batch_size=x"), "config runtime, key runtime.batch_size: Value 'x'"),
-    "impossible": (("5x5", "runtime.batch_size=0"), "runtime: batch_size=0 is not a batch"),
-    "not_hydras_grammar": (("5x5", "runtime.dtype=[a"), "config: "),
+    "wrong_type": (("5x5", "runtime.batch_size=x"), "config: runtime.batch_size='x' is no whole number"),
+    "impossible": (("5x5", "runtime.batch_size=0"), "config: runtime.batch_size=0 is too small; give 1 or more."),
+    "not_hydras_grammar": (("5x5", "runtime.dtype=[a"), 'override "runtime.dtype=[a" is none that Hydra can read'),
     "context": (
         ("5x5", "--output-tokens", "9000"),
         "page 5x5: context: 283 tokens of prompt and image and output_tokens=9000",
@@ -302,7 +302,7 @@ def test_odd_file_names(capsys: Capture) -> None:
     for shown in ("[red]page.png", "a b.png", "\\udcff.png", "-dash.png"):
         assert f"{shown}: 30 x 20 pixels" in out
     (line,) = refused(capsys, "two\nlines.png")
-    assert line.startswith("error: page two lines.png does not exist")
+    assert line.startswith(r"error: page two\nlines.png does not exist")
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "300"])
