@@ -55,7 +55,7 @@ def test_a_file_has_its_most_bytes(tmp_path: Path) -> None:
     path = written(tmp_path, b" " * MEBIBYTE)
     assert len(read_regular("doc", path, MEBIBYTE)) == MEBIBYTE
     path = written(tmp_path, b" " * (MEBIBYTE + 1))
-    with pytest.raises(ModelMeterError, match=r"doc has 1,048,577 bytes; at most 1 MiB are read"):
+    with pytest.raises(ModelMeterError, match=r"doc has 1,048,577 bytes; at most 1,048,576 are read"):
         read_regular("doc", path, MEBIBYTE)
 
 

@@ -19,8 +19,6 @@ from modelmeter.errors import ModelMeterError, shown
 #: mappings and lists within each other
 MAX_DEPTH: Final = 20
 
-_MEBIBYTE: Final = 2**20
-
 _SPECIAL: Final = {
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a pipe",
@@ -55,7 +53,7 @@ def read_regular(who: str, path: str | os.PathLike[str], most_bytes: int) -> byt
         os.close(descriptor)
     if len(content) > most_bytes:
         size = max(len(content), status.st_size)
-        raise ModelMeterError(f"{who} has {size:,} bytes; at most {most_bytes // _MEBIBYTE} MiB are read.")
+        raise ModelMeterError(f"{who} has {size:,} bytes; at most {most_bytes:,} are read.")
     return content
 
 

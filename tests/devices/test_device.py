@@ -139,6 +139,7 @@ def test_wrong_files_are_refused(tmp_path: Path, changes: dict[str, Any], text: 
         ("name: [", "is no YAML file that can be read"),
         ("- a\n", "holds .* a device file is a mapping"),
         ("a: 1\na: 2\n", "duplicate"),
+        ("#" * (2**17 + 1), "has 131,073 bytes; at most 131,072 are read"),
     ],
 )
 def test_files_that_are_no_device_are_refused(tmp_path: Path, content: str, text: str) -> None:

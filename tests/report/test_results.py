@@ -89,7 +89,7 @@ FILES: dict[str, tuple[Callable[[str], bytes], str]] = {
         lambda text: text.replace('"output_tokens": 0', '"output_tokens": NaN').encode(),
         "NaN is no number",
     ),
-    "huge": (lambda text: text.encode() + b" " * 2**25, "at most 32 MiB are read"),
+    "huge": (lambda text: text.encode() + b" " * 2**24, "at most 16,777,216 are read"),
 }
 
 

@@ -192,8 +192,8 @@ _FILE: Final = Record(
     missing="add it with its source (no figure is guessed)",
 )
 
-#: of a device file, comments included
-_MOST_BYTES: Final = 2**20
+#: of a device file, comments included: what PyYAML reads in a second or two
+_MOST_BYTES: Final = 2**17
 
 
 def _read(path: Path) -> Device:

@@ -15,8 +15,8 @@ from modelmeter.report.json_document import SCHEMA_VERSION
 
 _MEANT: Final = "give what `modelmeter page --json` printed"
 
-#: some 5,000 pages
-_MOST_BYTES: Final = 2**25
+#: some 2,500 pages
+_MOST_BYTES: Final = 2**24
 
 _COUNT: Final = Whole(0, 2**53)
 _SIDE: Final = Whole(1, MAX_SIDE)

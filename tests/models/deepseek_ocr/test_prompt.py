@@ -59,7 +59,7 @@ DAMAGED = {  # what stands in the place of tokenizer.json, what is said
     "empty": ("", "is no tokenizer that can be read"),
     "other_json": ('{"version": "1.0"}', "is no tokenizer that can be read"),
     "deep": ("[" * 100_000, "is no tokenizer that can be read"),
-    "huge": (" " * (2**26 + 1), r"has 67,108,865 bytes; at most 64 MiB are read"),
+    "huge": (" " * (2**26 + 1), r"has 67,108,865 bytes; at most 67,108,864 are read"),
     "nothing": (None, "does not exist"),
 }
 
