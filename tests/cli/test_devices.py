@@ -79,7 +79,7 @@ def test_what_is_no_device_is_refused(capsys: Capture, tmp_path: Path) -> None:
     for name, words in (
         ("A1000", 'device A1000 is unknown; did you mean "A100'),
         ("none.yaml", "device file none.yaml does not exist"),
-        ("slow.yaml", "memory_bytes=-1 is negative"),
+        ("slow.yaml", "memory_bytes=-1 is too small; give 1 or more"),
     ):
         assert main(["devices", "T4", name]) == 2
         captured = capsys.readouterr()

@@ -78,12 +78,14 @@ def command(
     from modelmeter.calibration.device_file import device_content, device_text, peaks_of
     from modelmeter.calibration.fit import fit_device
     from modelmeter.devices import load_device
+    from modelmeter.devices.device import NAME
     from modelmeter.memory import CPU, GPU
     from modelmeter.reference.timing import machine, use_threads
 
     described = None if known is None else load_device(known)
     use_threads(threads)
     here = machine(device)
+    name = NAME.read("calibrate: name", name or here.name)
     products = _time_products(cost_model, page, output_tokens, device, repeats)
     copies = _time_copies(device, repeats)
     fit = fit_device(products, copies, None if described is None else peaks_of(described))
@@ -97,7 +99,7 @@ def command(
     ]
     content = device_content(
         fit,
-        name=name or here.name,
+        name=name,
         kind=CPU if device == "cpu" else GPU,
         memory_bytes=here.memory_bytes,
         where=where,

@@ -49,7 +49,7 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
         _note(ended(lambda: work(config)))
 
     def checked() -> int:
-        check_overrides(overrides, own_keys)
+        check_overrides(overrides, own_keys, program=True)
         register_workloads()
         with tempfile.TemporaryDirectory(prefix="modelmeter-") as notes:
             os.environ[_NOTES] = notes
