@@ -21,6 +21,7 @@ from modelmeter.cli.arguments import (
     inputs_argument,
     is_corpus,
     json_option,
+    max_pixels_option,
     model_option,
     parse_prices,
     read_inputs,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     help="Room for each page's cache in a batch: that of the longest page, or of the mean one.",
 )
 @dpi_option
+@max_pixels_option
 @model_option
 @json_option
 @debug_option
@@ -95,12 +97,14 @@ def command(
     width: str,
     height: str,
     unit: str,
+    count: str | None,
     batch: int | None,
     runaway_share: float,
     prices: tuple[str, ...],
     float32: str,
     cache: str,
     dpi: int,
+    max_pixels: int,
     model: str,
     as_json: bool,
 ) -> None:
@@ -114,9 +118,9 @@ def command(
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     corpora = [name for name in files if is_corpus(name)]
-    check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit)
+    check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]
-    inputs = read_inputs(others, dpi) if others or not corpora else []
+    inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
     said = parse_output_tokens(output_tokens, len(files), by)
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
@@ -134,7 +138,9 @@ def command(
             kinds += _kinds(cost_model, next(pages), said.of_page(index, name))
             continue
         column = said.of_inputs[index]
-        cost = _count(cost_model, name, by, width, height, unit, dpi, column if isinstance(column, str) else 0)
+        columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
+        columns["output_tokens"] = column if isinstance(column, str) else 0
+        cost = _count(cost_model, name, by, max_pixels, columns)
         counted.append((name, cost))
         kinds += _corpus_kinds(cost_model, name, cost, said, index)
     said.check_groups([group for _, cost in counted for group in cost.groups if group is not None])
@@ -160,7 +166,12 @@ def command(
             | {
                 "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs for size in each.pages],
                 "corpora": [
-                    {"source": name, "pages": cost.everything.totals.pages, "left_out": cost.left_out}
+                    {
+                        "source": name,
+                        "pages": cost.everything.totals.pages,
+                        "left_out": cost.left_out,
+                        "files_not_read": dict(cost.notes.not_read),
+                    }
                     for name, cost in counted
                 ],
                 "results": [
@@ -219,7 +230,7 @@ def _smallest(cost_model: CostModel, kinds: Sequence[PageKind[PageCost]], settin
 
 
 def _count(
-    cost_model: CostModel, source: str, by: str | None, width: str, height: str, unit: str, dpi: int, tokens: int | str
+    cost_model: CostModel, source: str, by: str | None, max_pixels: int, columns: Mapping[str, Any]
 ) -> CorpusCost:
     """The pages of a folder or a table."""
     try:
@@ -228,8 +239,8 @@ def _count(
         raise ModelMeterError(
             f"throughput: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
         ) from error
-    columns = SizeColumns(width=width, height=height, unit=unit, dpi=dpi, output_tokens=tokens)
-    return run_corpus([source], lambda: cost_model, CorpusOptions(columns=columns, group=by))
+    options = CorpusOptions(columns=SizeColumns(**columns), group=by, max_pixels=max_pixels)
+    return run_corpus([source], lambda: cost_model, options)
 
 
 def _corpus_kinds(
@@ -249,12 +260,13 @@ def _corpus_kinds(
 
 
 def _tell_left_out(counted: Sequence[tuple[str, CorpusCost]]) -> None:
-    """The pages that were left out, on standard error."""
+    """The pages that were left out, files that were not read, and hints, on standard error."""
     if counted:
-        from modelmeter.report.corpus_tables import left_out_lines
+        from modelmeter.report.corpus_tables import hint_lines, left_out_lines, not_read
 
-        for _, cost in counted:
-            for line in left_out_lines(cost):
+        for name, cost in counted:
+            told = (f"{name}: {line}" for line in not_read(cost.notes))
+            for line in (*left_out_lines(cost), *told, *hint_lines(cost.notes)):
                 print(line, file=sys.stderr)
 
 
