@@ -156,9 +156,7 @@ def read_page_sizes(
         ) from error
     except Exception as error:  # decoders meet damaged data with errors of many kinds
         raise _refusal(who, error) from error
-    sizes = [
-        (height, width) if turned in _EXIF_SIDES_SWAPPED else (width, height) for width, height, turned in stored
-    ]
+    sizes = [(height, width) if turned in _EXIF_SIDES_SWAPPED else (width, height) for width, height, turned in stored]
     return [
         PageSize(source=str(file) if len(sizes) == 1 else f"{file}#page={number}", width=width, height=height)
         for number, (width, height) in enumerate(sizes, start=1)
@@ -193,9 +191,7 @@ def _open_image(format_: str, stream: BinaryIO) -> ImageFile.ImageFile:
     return image
 
 
-def _read_image(
-    format_: str, stream: BinaryIO, who: str, decode: bool, max_pixels: int
-) -> tuple[int, int, int | None]:
+def _read_image(format_: str, stream: BinaryIO, who: str, decode: bool, max_pixels: int) -> tuple[int, int, int | None]:
     """Width and height as stored, and the EXIF orientation."""
     from PIL.Image import Image as AnyImage
 

@@ -18,6 +18,9 @@ from typing import BinaryIO, Final
 MAX_PIECES: Final = 1 << 20
 """Strips or tiles of a page."""
 
+_SHARED: Final = 1 << 20
+"""Bytes that directories may name more than once."""
+
 _NEW_SUBFILE_TYPE: Final = 254
 _SUBFILE_TYPE: Final = 255
 _WIDTH: Final = 256
@@ -73,10 +76,11 @@ def read_tiff_pages(stream: BinaryIO) -> list[TiffPage]:
 
     Raises ValueError for a file that is truncated or damaged.
     """
-    directories = _Directories(stream).read()
+    size = stream.seek(0, os.SEEK_END)
+    directories = _Directories(stream, size).read()
     pages = [fields for fields in directories if _is_page(fields)] or directories[:1]
     for fields in pages:
-        _check_pieces(fields, os.fstat(stream.fileno()).st_size)
+        _check_pieces(fields, size)
     return [
         TiffPage(width=_one(fields, _WIDTH), height=_one(fields, _HEIGHT), orientation=_one(fields, _ORIENTATION, 1))
         for fields in pages
@@ -84,13 +88,13 @@ def read_tiff_pages(stream: BinaryIO) -> list[TiffPage]:
 
 
 class _Directories:
-    """Reads the chain of directories of a file."""
+    """Reads the chain of directories of a file of `size` bytes."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, size: int) -> None:
         self.stream = stream
-        self.size = os.fstat(stream.fileno()).st_size
+        self.size = size
         #: bytes that directories and their fields may still take, so that many cannot all name the same large ones
-        self.allowed = self.size
+        self.allowed = size + _SHARED
         head = self._at(0, 8)
         self.order = "<" if head.startswith(b"II") else ">"
         version, *rest = struct.unpack(f"{self.order}2xHHH", head)
@@ -154,9 +158,7 @@ class _Directories:
 
 
 def _is_page(fields: _Fields) -> bool:
-    return not (
-        _one(fields, _NEW_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK or _one(fields, _SUBFILE_TYPE, 1) == _OLD_REDUCED
-    )
+    return not (_one(fields, _NEW_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK or _one(fields, _SUBFILE_TYPE, 1) == _OLD_REDUCED)
 
 
 def _one(fields: _Fields, tag: int, default: int | None = None) -> int:

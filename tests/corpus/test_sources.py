@@ -134,7 +134,10 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "scandir", refusing)
     rows = read(tmp_path / "in")
-    assert [row["error"] for row in rows] == [None, "cannot be listed; check its permissions, or the length of its path"]
+    assert [row["error"] for row in rows] == [
+        None,
+        "cannot be listed; check its permissions, or the length of its path",
+    ]
 
 
 def test_groups_of_files_are_their_folders(tmp_path: Path, write_pdf: WritePdf) -> None:

@@ -220,7 +220,9 @@ def table_options(function: Function) -> Function:
     }
     for name, text in helps.items():
         metavar = None if name == "unit" else "COLUMN"
-        option = click.option(f"--{name}", default=TABLE_DEFAULTS.get(name), show_default=True, metavar=metavar, help=text)
+        option = click.option(
+            f"--{name}", default=TABLE_DEFAULTS.get(name), show_default=True, metavar=metavar, help=text
+        )
         function = option(function)
     return function
 
@@ -250,7 +252,7 @@ def inputs_argument(function: Function) -> Function:
 
 
 def page_options(function: Function) -> Function:
-    """What a command about pages takes: its arguments, `model`, `output_tokens`, `dpi`, `max_pixels`, `exact`, `as_json`.
+    """What a command about pages takes: `arguments` and the options, each by its name.
 
     `output_tokens` is None where it was not given.
     """

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
@@ -78,9 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` by default); the exit status."""
     invocation = Invocation()
     try:
-        status = app.main(
-            None if arguments is None else list(arguments), "modelmeter", standalone_mode=False, obj=invocation
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of damage that is then read over, or refused in our words
+            status = app.main(
+                None if arguments is None else list(arguments), "modelmeter", standalone_mode=False, obj=invocation
+            )
         return int(status or 0)
     except BadArguments as error:
         return _end(invocation, BAD_INPUT, error.lines)

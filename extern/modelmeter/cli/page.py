@@ -76,7 +76,14 @@ def command(
         ]
     for name, together in totals:
         table = page_tables.stage_table(together, cost_model.assumptions(), show)
-        parts += [page_tables.totals_line(name, together, cost_model.batch_size), "", table, "", page_tables.MEANING, ""]
+        parts += [
+            page_tables.totals_line(name, together, cost_model.batch_size),
+            "",
+            table,
+            "",
+            page_tables.MEANING,
+            "",
+        ]
     write(rendered(*parts, page_tables.assumption_lines(cost_model.assumptions())))
 
 

@@ -31,7 +31,7 @@ UNFINISHED: Final = "unfinished"
 
 @dataclass
 class Progress:
-    """How far a corpus was read: whole items, then batches of the next one; the tally and digests of the parts of rows."""
+    """How far a corpus was read: whole items, then batches of the next one; the tally and the digests of its parts."""
 
     items: int = 0
     batches: int = 0
@@ -130,9 +130,7 @@ class Checkpoint:
         except OSError:
             whole = False
         if not whole:
-            raise ModelMeterError(
-                f"corpus: {part} is gone, damaged or was edited; delete {self.folder} to start anew."
-            )
+            raise ModelMeterError(f"corpus: {part} is gone, damaged or was edited; delete {self.folder} to start anew.")
         return part
 
     def save(self, progress: Progress) -> None:

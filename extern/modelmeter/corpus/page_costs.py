@@ -96,7 +96,7 @@ def page_costs(
 ) -> pa.RecordBatch:
     """Each page's layout and, with `figures`, its cost: the columns of `COST_SCHEMA`, after those that came.
 
-    The figures are those of one page. With `columns.count` there is `page_count` too, the pages that the row stands for.
+    The figures are those of one page. With `columns.count` there is `page_count` too, the pages of each row.
 
     A column `error` that came with the batch marks pages that failed earlier; it is taken over. Raises
     `ModelMeterError` for what is wrong with more than a page: a column that is not there or holds no numbers, and a

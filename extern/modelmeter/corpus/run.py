@@ -30,9 +30,15 @@ ENGINES: Final = ("local", "ray")
 _RAY_BLOCKS: Final = 10_000
 
 ROW_SCHEMA: Final = pa.schema(
-    [("source", pa.string()), ("page_number", pa.int64()), ("group", pa.string()), (PAGE_COUNT, pa.int64()), *COST_SCHEMA]
+    [
+        ("source", pa.string()),
+        ("page_number", pa.int64()),
+        ("group", pa.string()),
+        (PAGE_COUNT, pa.int64()),
+        *COST_SCHEMA,
+    ]
 )
-"""A page's row in the file of rows; `group` is null unless pages are grouped, `page_count` 1 unless a column says it."""
+"""A row of the file of rows; `group` is null unless pages are grouped, `page_count` 1 unless a column says it."""
 
 #: pages at a time at most: their counts add up in 64 bits
 MAX_BATCH_PAGES: Final = 1 << 22

@@ -315,7 +315,7 @@ def _row_groups(path: str) -> Iterator[Item]:
 
 
 def read_item(item: Item, options: ReadOptions, notes: Notes | None = None) -> Iterator[pa.RecordBatch]:
-    """The pages of an item: source, page_number (from 1), width, height, error; group, output_tokens, count if asked."""
+    """The pages of an item: source, page_number (from 1), width, height, error; what else is asked for."""
     notes = Notes() if notes is None else notes
     path = item.paths[0]
     if item.kind == "images":
@@ -613,9 +613,7 @@ def _in_lists(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield some
 
 
-def _read_csv(
-    path: str, lines: _Lines, delimiter: str, options: ReadOptions, notes: Notes
-) -> Iterator[pa.RecordBatch]:
+def _read_csv(path: str, lines: _Lines, delimiter: str, options: ReadOptions, notes: Notes) -> Iterator[pa.RecordBatch]:
     records = _records(lines, delimiter)
     header = [name.strip() for name in next(records, ([], None))[0]]
     places = [header.index(name) for name in _column_names(path, header, options, notes)]
@@ -665,9 +663,7 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[_Record]:
 _UNCLOSED: Final = "opens a quote that is not closed; this line alone is left out"
 
 
-def _whole_records(
-    records: Iterator[_Record], lines: _Lines, columns: int, places: Sequence[int]
-) -> Iterator[_Record]:
+def _whole_records(records: Iterator[_Record], lines: _Lines, columns: int, places: Sequence[int]) -> Iterator[_Record]:
     """Rows of `columns` fields.
 
     A row of several lines with another number of fields, or with a line's end in a field of `places`, is taken for an

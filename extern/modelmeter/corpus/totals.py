@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -131,8 +132,12 @@ def corpus_cost(tally: Tally, model: CorpusModel, notes: Notes | None = None) ->
         by_layout.setdefault(cell.layout, []).append(cell)
         by_group.setdefault(cell.group, []).append(cell)
 
+    @cache  # of many groups most are alike: a page or two of a layout
+    def of_counts(counts: tuple[tuple[LayoutFields, int, int], ...]) -> Group:
+        return Group.of_pages([(one_page[layout, steps], pages) for layout, steps, pages in counts])
+
     def group(chosen: Sequence[Cell]) -> Group:
-        return Group.of_pages([(one_page[cell.layout, cell.decode_steps], tally.pages[cell]) for cell in chosen])
+        return of_counts(tuple((cell.layout, cell.decode_steps, tally.pages[cell]) for cell in chosen))
 
     layouts = {layout: group(chosen) for layout, chosen in by_layout.items()}
     everything = Group.of_groups(layouts.values())

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
 from modelmeter.corpus.sources import Notes
 from modelmeter.corpus.totals import PERCENTILES, CorpusCost, Group
+from modelmeter.errors import ModelMeterError
 from modelmeter.report.page_tables import Show, figures_table
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ MEASURES: Final = (
 
 #: figures of an assumption that these tables do not show
 NOT_SHOWN: Final = ("reserve_bytes",)
+
+#: groups that the table shows, and that JSON lists
+MAX_GROUPS: Final = 1000
+MAX_JSON_GROUPS: Final = 10_000
 
 #: suffixes of files not read that are named
 MAX_SUFFIXES: Final = 10
@@ -117,7 +123,12 @@ def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[R
     yield parts_table("crops", {_crops(layout): part for layout, part in cost.layouts.items()}, show)
     if group is not None:
         yield ""
-        yield parts_table(group, {_group_name(group, name): part for name, part in cost.groups.items()}, show)
+        groups = cost.groups
+        if len(groups) > MAX_GROUPS:
+            largest = nlargest(MAX_GROUPS, groups, key=lambda name: groups[name].totals.pages)
+            yield f"The {MAX_GROUPS:,} groups with the most pages, of {len(groups):,}; shares are of these pages."
+            groups = {name: groups[name] for name in largest}
+        yield parts_table(group, {_group_name(group, name): part for name, part in groups.items()}, show)
     yield ""
     yield "FLOPs in these tables are those of the tensor cores."
 
@@ -140,6 +151,11 @@ def corpus_content(cost: CorpusCost, group: str | None) -> dict[str, Any]:
         {"layout": dict(zip(("views", "crop_columns", "crop_rows"), layout, strict=True)), **_group_content(part)}
         for layout, part in cost.layouts.items()
     ]
+    if group is not None and len(cost.groups) > MAX_JSON_GROUPS:
+        raise ModelMeterError(
+            f"corpus: {group} has {len(cost.groups):,} different values, and JSON lists {MAX_JSON_GROUPS:,} groups at "
+            "most; group by a column with fewer, or take --rows and group those."
+        )
     if group is not None:
         content["groups"] = [{"group": name, **_group_content(part)} for name, part in cost.groups.items()]
     return content
