@@ -13,6 +13,7 @@ Of an image only the header is read, no pixel is decoded: a file cut off behind 
 
 from __future__ import annotations
 
+import base64
 import csv
 import fnmatch
 import glob
@@ -214,7 +215,7 @@ def _pages_below(folder: str, notes: Notes) -> Iterator[str]:
             notes.pass_over(path)
         if path.endswith(os.sep) or suffix in IMAGE_SUFFIXES | PICTURE_SUFFIXES | {".pdf"}:
             yield path
-        elif not os.path.basename(path).startswith("."):
+        elif not os.path.basename(path).startswith(".") and not os.path.isdir(path):
             notes.pass_over(path)
 
 
@@ -406,6 +407,7 @@ def _read_parquet(item: Item, options: ReadOptions, notes: Notes) -> Iterator[pa
     (path,) = item.paths
     try:
         with pq.ParquetFile(path) as file:
+            _check_schema(file)
             names = _column_names(path, file.schema_arrow.names, options, notes)
             for name in names[:2]:
                 _check_numbers(name, file.schema_arrow.field(name).type)
@@ -449,6 +451,15 @@ def _parquet_batches(
                 if fresh.num_rows:
                     yield fresh
         first_row += rows
+
+
+def _check_schema(file: pq.ParquetFile) -> None:
+    """Refuse a file whose columns have other names than Arrow noted when it wrote them: a damaged name is no column."""
+    noted = (file.metadata.metadata or {}).get(b"ARROW:schema")
+    if noted is not None:
+        names = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted))).names
+        if names != file.schema_arrow.names:
+            raise _UnusableTable("has a damaged schema: two lists of its columns differ")
 
 
 def _check_numbers(name: str, type_: pa.DataType) -> None:
