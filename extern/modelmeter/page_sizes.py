@@ -191,7 +191,7 @@ def _open_image(format_: str, stream: BinaryIO) -> ImageFile.ImageFile:
     return image
 
 
-def _read_image(format_: str, stream: BinaryIO, who: str, decode: bool, max_pixels: int) -> tuple[int, int, int | None]:
+def _read_image(format_: str, stream: BinaryIO, who: str, decode: bool, max_pixels: int) -> tuple[int, int, int]:
     """Width and height as stored, and the EXIF orientation."""
     from PIL.Image import Image as AnyImage
 
@@ -209,7 +209,7 @@ def _read_image(format_: str, stream: BinaryIO, who: str, decode: bool, max_pixe
             if late is not None:
                 image.info["exif"] = late
         # The method of the base class: a PNG's own decodes the pixels to reach what stands behind them.
-        return width, height, AnyImage.getexif(image).get(_EXIF_ORIENTATION)
+        return width, height, AnyImage.getexif(image).get(_EXIF_ORIENTATION, 1)
 
 
 def _check_pixels(who: str, width: int, height: int, max_pixels: int) -> None:

@@ -11,7 +11,6 @@ from modelmeter.cli.arguments import page_options, read_inputs, same_sizes, spli
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
-from modelmeter.models.common.totals import Totals
 from modelmeter.page_sizes import PageSize
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ def command(
     inputs = read_inputs(names, dpi, max_pixels)
     cost_model = package.load_cost_model(overrides)
     costs = {size: _cost(cost_model, size, output_tokens or 0) for each in inputs for size in each.pages}
+    from modelmeter.models.common.totals import Totals
+
     totals = [
         (each.name, Totals.of_pages([(Totals.of_page(costs[size][0], output_tokens or 0), 1) for size in each.pages]))
         for each in inputs
