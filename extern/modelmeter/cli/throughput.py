@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from modelmeter.corpus import CorpusCost
     from modelmeter.devices import Device, PageKind, Throughput
     from modelmeter.models.common.contract import CostModel, PageCost
+
+
+#: groups and layouts of a corpus; each takes a millisecond or two on each device
+MAX_KINDS: Final = 5000
 
 
 @click.command(short_help="Pages a day, latency and cost of devices.")
@@ -249,6 +253,12 @@ def _corpus_kinds(
     """The pages of a folder or a table, those of one group and layout as one kind."""
     from modelmeter.corpus import page_kinds
 
+    pairs = len({(cell.group, cell.layout) for cell in cost.cells})
+    if pairs > MAX_KINDS:
+        raise ModelMeterError(
+            f"throughput: {source} has {pairs:,} different groups and layouts, and {MAX_KINDS:,} at most are computed; "
+            "group by a column with fewer values, or leave --by out."
+        )
     given = said.of_inputs[index]
     return page_kinds(
         cost,
