@@ -7,6 +7,8 @@
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
 # make bytes: writes reports/verification/bytes.md anew.
 # make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
+# make lower-bounds: the core on the oldest versions that pyproject.toml allows; needs a package index.
+# make kills: the test of killed and of threaded runs, at length.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
 PYTHON ?= python3
 # more extras to install, as in MORE=ray (344 MB)
@@ -27,7 +29,7 @@ ARGS ?=
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds kills sweeps check-sweeps test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -77,6 +79,12 @@ bench: $(STAMP)
 sweeps: $(STAMP)
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports reports/sweep
 	$(BIN)/python -m $(SWEEPS).write_mode_table
+
+lower-bounds: $(STAMP)
+	$(BIN)/python -m tests.lower_bounds outputs/lower-bounds
+
+kills: $(STAMP)
+	MODELMETER_KILLS=21 MODELMETER_PAGES=1000 $(BIN)/pytest -n 0 tests/corpus/test_kill.py
 
 check-sweeps: $(STAMP)
 	rm -rf outputs/check-sweeps

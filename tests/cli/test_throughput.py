@@ -272,7 +272,7 @@ def corpus(capsys: Capture, tmp_path: Path, *arguments: str) -> dict[str, Any]:
     captured = capsys.readouterr()
     assert captured.err == "left out: sizes.csv#5: width x is no number\n"
     document: dict[str, Any] = json.loads(captured.out)
-    assert document["corpora"] == [{"source": "sizes.csv", "pages": 4, "left_out": 1}]
+    assert document["corpora"] == [{"source": "sizes.csv", "pages": 4, "left_out": 1, "files_not_read": {}}]
     return document
 
 

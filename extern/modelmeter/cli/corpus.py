@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelmeter.cli.arguments import by_option, debug_option, json_option, model_option, split_arguments, table_options
+from modelmeter.cli.arguments import (
+    by_option,
+    debug_option,
+    json_option,
+    max_pixels_option,
+    model_option,
+    split_arguments,
+    table_options,
+)
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -48,7 +56,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Remember in a folder how far the run came; the same command goes on there.",
 )
-@click.option("--max-pixels", type=click.IntRange(1), metavar="N", help="Leave larger images out.")
+@max_pixels_option
 @click.option("--strict", is_flag=True, help="Stop at the first page that cannot be counted.")
 @click.option("--engine", default="local", show_default=True, help="Where it runs: local or ray.")
 @click.option("--exact", is_flag=True, help="Print every integer with all its digits.")
@@ -61,11 +69,12 @@ def command(
     width: str,
     height: str,
     unit: str,
+    count: str | None,
     dpi: int,
     output_tokens: str,
     rows: Path | None,
     resume: Path | None,
-    max_pixels: int | None,
+    max_pixels: int,
     strict: bool,
     engine: str,
     exact: bool,
@@ -75,7 +84,8 @@ def command(
 
     SOURCE is an image, a PDF, a folder of both, a table of sizes (.csv, .tsv, .jsonl, .parquet), a quoted glob, or -
     for a table on standard input. KEY=VALUE overrides the configuration. Of images only the headers are read. Pages
-    that cannot be counted are left out, counted and listed on standard error.
+    that cannot be counted are left out, counted and listed on standard error; files of other kinds in folders are
+    counted by suffix.
     """
     try:
         from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
@@ -85,7 +95,12 @@ def command(
     package = model_package(model)
     sources, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     columns = SizeColumns(
-        width=width, height=height, unit=unit, dpi=dpi, output_tokens=_number_or_column(output_tokens)
+        width=width,
+        height=height,
+        unit=unit,
+        dpi=dpi,
+        output_tokens=_number_or_column(output_tokens),
+        count=count,
     )
     options = CorpusOptions(
         columns=columns, group=by, max_pixels=max_pixels, strict=strict, rows=rows, resume=resume, engine=engine
@@ -113,14 +128,14 @@ def command(
                 "",
                 page_tables.stage_table(cost.everything.totals, assumptions, show),
                 "",
-                *corpus_tables.MEANING.splitlines(),
+                *page_tables.MEANING.splitlines(),
                 "",
                 *corpus_tables.corpus_tables(cost, by, show),
                 "",
                 page_tables.assumption_lines(assumptions),
             )
         )
-    for line in corpus_tables.left_out_lines(cost):
+    for line in (*corpus_tables.left_out_lines(cost), *corpus_tables.hint_lines(cost.notes)):
         tell(line)
 
 

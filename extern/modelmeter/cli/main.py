@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    import warnings
+
     import click
 
     from modelmeter.cli.app import app
@@ -52,7 +54,9 @@ def _run(arguments: Sequence[str]) -> int:
     invocation = Invocation()
     try:
         _check_arguments(arguments)
-        status = app.main(list(arguments), "modelmeter", standalone_mode=False, obj=invocation)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of damage that is then read over, or refused in our words
+            status = app.main(list(arguments), "modelmeter", standalone_mode=False, obj=invocation)
         return int(status or 0)
     except ModelMeterError as error:
         return end(BAD_INPUT, error)

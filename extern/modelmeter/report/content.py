@@ -33,6 +33,7 @@ from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.loading import LOAD
 from modelmeter.models.common.stage_cost import StageCost
+from modelmeter.models.common.totals import STAGES
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
 from modelmeter.report import charts
@@ -50,7 +51,7 @@ from modelmeter.report.document import (
     Text,
 )
 from modelmeter.report.module_tree import module_tree
-from modelmeter.report.page_tables import FIGURES, STAGES
+from modelmeter.report.page_tables import FIGURES
 from modelmeter.shape_tensor import Walk
 
 ANALYTIC: Final = "analytic"

@@ -12,10 +12,9 @@ from rich.text import Text
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages
 from modelmeter.models.common.stage_cost import StageCost
+from modelmeter.models.common.totals import STAGES, Totals
 from modelmeter.models.common.vram import Vram
 from modelmeter.report.quantities import exact, readable
-
-STAGES: Final = ("vision", "prefill", "decode", "total")
 
 #: rows of a table: figure of `StageCost`, words for it, unit of its readable form
 FIGURES: Final = (
@@ -40,6 +39,12 @@ COMPARED: Final = (
     ("kv_bytes", ("prefill", "total")),
     ("weight_bytes", ("total",)),
 )
+
+MEANING: Final = (
+    "Sums over the pages, each run alone. The peaks and the KV cache at the end are the largest page's,\n"
+    "and the resident weights, which all pages share, are there once. Prefill includes vision."
+)
+"""What a table of several pages together says."""
 
 Show = Callable[[int, str], str]
 """An integer and its unit as text."""
@@ -126,6 +131,15 @@ def stage_table(page: Stages, assumptions: Sequence[Assumption], show: Show) -> 
         row = _labelled(words, labels, figure)
         table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in STAGES))
     return table
+
+
+def totals_line(name: str, totals: Totals, batch_size: int) -> str:
+    """What the pages of one file have together, before their table."""
+    batches = f", each as a batch of {batch_size} of its kind" if batch_size > 1 else ""
+    return (
+        f"{name}, all {totals.pages:,} pages together{batches}: {totals.views:,} views, {totals.image_tokens:,} image "
+        f"tokens, {totals.output_tokens:,} output tokens"
+    )
 
 
 def memory_lines(page: PageCost, vram: Vram) -> Table:

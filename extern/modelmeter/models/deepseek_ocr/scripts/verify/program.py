@@ -24,7 +24,7 @@ from modelmeter.models.deepseek_ocr.scripts.program import (
     progress_bar,
 )
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, worst_difference
-from modelmeter.page_sizes import PageSize, read_page_size
+from modelmeter.page_sizes import PageSize, read_page_sizes
 from modelmeter.process import tell
 
 #: of verify.json and verify_layers.json
@@ -73,7 +73,7 @@ def read_pages(images: Sequence[Any], sizes: Sequence[Any]) -> list[PageSize | B
     pages: list[PageSize | BadPage] = []
     for image in images:
         try:
-            pages.append(read_page_size(str(image)))
+            pages += read_page_sizes(str(image))
         except ModelMeterError as error:
             pages.append(BadPage(encodable(str(image)), str(error)))
     for size in sizes:
