@@ -93,21 +93,23 @@ def test_json_leaves_a_run_directory_that_was_given(
     assert json.loads(capsys.readouterr().out)["exit_status"] == 0
 
 
-@pytest.mark.parametrize("status, result, expected", [(2, "{}", 2), (1, None, 1), (0, None, 1)])
+@pytest.mark.parametrize("status, result", [(2, "{}"), (1, None), (0, None)])
 def test_json_prints_nothing_without_a_result(
-    program: tuple[str, Program], status: int, result: str | None, expected: int, capsys: Capture
+    program: tuple[str, Program], status: int, result: str | None, capsys: Capture
 ) -> None:
     name, module = program
     module.status, module.result = status, result
-    assert main(["verify", name, "--json"]) == expected
-    assert capsys.readouterr().out == ""
+    assert main(["verify", name, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (f"--json shows the {module.result_name} of one run, and there is none" in captured.err) == (result is None)
 
 
 def test_json_never_shows_an_earlier_result(program: tuple[str, Program], tmp_path: Path, capsys: Capture) -> None:
     name, module = program
     module.result = None
     (tmp_path / module.result_name).write_text("{}")
-    assert main(["verify", name, "--json", f"hydra.run.dir={tmp_path}"]) == 1
+    assert main(["verify", name, "--json", f"hydra.run.dir={tmp_path}"]) == 2
     assert capsys.readouterr().out == ""
 
 
