@@ -9,19 +9,23 @@ from typing import Any
 
 import pytest
 
+RESULT = "verify.json"
+
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, Any]]:
     """Run a program's `main` with arguments: its exit status, and its verify.json, None where it wrote none."""
 
     def run(module: ModuleType, *arguments: str) -> tuple[int, Any]:
-        monkeypatch.setattr(sys, "argv", ["verify", f"hydra.run.dir={tmp_path / 'run'}", *arguments])
+        before = set(tmp_path.glob(f"outputs/*/*/{RESULT}"))
+        monkeypatch.setattr(sys, "argv", ["verify", *arguments])
+        monkeypatch.chdir(tmp_path)
         try:
             module.main()
             status = 0
         except SystemExit as end:
             status = int(end.code or 0)
-        written = tmp_path / "run" / "verify.json"
-        return status, json.loads(written.read_text()) if written.exists() else None
+        written = set(tmp_path.glob(f"outputs/*/*/{RESULT}")) - before
+        return status, json.loads(written.pop().read_text()) if written else None
 
     return run
