@@ -19,6 +19,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, R
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
 from modelmeter.operators import clone
 from modelmeter.report.files import write_whole
+from tests.models.deepseek_ocr.scripts.results import result_file
 
 REFERENCE = {"name": "transformers", "folder": "", "trust_remote_code": False}
 PROGRAM = run_verify_end2end_vision.__name__
@@ -122,7 +123,6 @@ def test_rows_hold_traffic_and_peak_too() -> None:
 STAND_IN = """
 from torch import nn
 from modelmeter.reference.replica import Clip, Sam
-from tests.models.deepseek_ocr.scripts.results import result_file
 
 class CalledAsPublished(Clip):
     def forward(self, pixels, sam_map):
