@@ -72,15 +72,13 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
     def checked() -> int:
         if sys.stdout is None:
             raise ModelMeterError("standard output is closed, and a program prints there; send it to a file.")
-        logging.raiseExceptions = False  # a line of Hydra's log that nobody reads any more is no error
         given = command_line(sys.argv[1:])
         if not given.shell_completion:
             _check(given, own_keys)
-        sys.argv[1:] = [*given.overrides, *given.options]  # Hydra reads the overrides in one piece only
         register_workloads()
         with tempfile.TemporaryDirectory(prefix="modelmeter-") as notes:
             try:
-                with _environment(**{_NOTES: notes, _WHOLE_ERRORS: "1"}):
+                with _launching(given, notes):
                     job()
             except (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
                 raise ModelMeterError(_in_words(error)) from error  # of the configuration: a job raises nothing
@@ -141,17 +139,20 @@ def _check(given: argparse.Namespace, own_keys: Mapping[str, object]) -> None:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Environment variables while the jobs run, those of their processes included."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+def _launching(given: argparse.Namespace, notes: str) -> Iterator[None]:
+    """What Hydra and the processes of its jobs find around them."""
+    arguments, environment, complaining = sys.argv, dict(os.environ), logging.raiseExceptions
+    sys.argv = [*arguments[:1], *given.overrides, *given.options]  # Hydra reads the overrides in one piece only
+    os.environ.update({_NOTES: notes, _WHOLE_ERRORS: "1"})
+    logging.raiseExceptions = False  # a line of Hydra's log that nobody reads any more is no error
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        sys.argv, logging.raiseExceptions = arguments, complaining
+        for name in (_NOTES, _WHOLE_ERRORS):
+            del os.environ[name]
+            if name in environment:
+                os.environ[name] = environment[name]
 
 
 def _note(status: int) -> None:
