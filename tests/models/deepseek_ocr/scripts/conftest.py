@@ -8,8 +8,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 RESULT = "verify.json"
+
+
+@pytest.fixture(autouse=True)
+def no_run_before() -> None:
+    """As in a new process: what Hydra remembers of a program's run can hide that the next one lacks it."""
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

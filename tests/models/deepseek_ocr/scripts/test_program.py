@@ -246,8 +246,9 @@ def test_no_two_runs_share_a_folder(tmp_path: Path, program: Run) -> None:
     for mode in ("--run", "--multirun"):
         for _ in range(2):
             assert program(run_sweep_batches.main, *SWEEP, mode).status == AGREES
-    assert len(list(tmp_path.glob("outputs/sweep_batches/*/batches.json"))) == 2
-    assert len(list(tmp_path.glob("multirun/sweep_batches/*/0/batches.json"))) == 2
+    microseconds = "*-" + "[0-9]" * 6  # one second is enough for two runs
+    assert len(list(tmp_path.glob(f"outputs/sweep_batches/{microseconds}/batches.json"))) == 2
+    assert len(list(tmp_path.glob(f"multirun/sweep_batches/{microseconds}/0/batches.json"))) == 2
 
 
 def test_an_error_of_our_own_stops_no_other_job(program: Run) -> None:
