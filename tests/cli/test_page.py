@@ -165,10 +165,11 @@ def test_json_is_the_full_result(capsys: Capture) -> None:
 
 
 def test_json_loses_no_digit(capsys: Capture) -> None:
-    one = parsed(capsys, "1275x1650")["pages"][0]["stages"]["vision"]
-    many = parsed(capsys, "1275x1650", "runtime.batch_size=3000")["pages"][0]["stages"]["vision"]
+    wide = ("1275x1650", "vision.sam.mlp_dim=100000")
+    one = parsed(capsys, *wide)["pages"][0]["stages"]["vision"]
+    many = parsed(capsys, *wide, "runtime.batch_size=500")["pages"][0]["stages"]["vision"]
     assert isinstance(one["tensor_core_flops"], int)
-    assert many["tensor_core_flops"] == str(3000 * one["tensor_core_flops"])
+    assert many["tensor_core_flops"] == str(500 * one["tensor_core_flops"])
 
 
 def test_images(capsys: Capture) -> None:

@@ -75,8 +75,8 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
     "changes, text",
     [
         ({"memory_bytes": None}, "slow.yaml: memory_bytes is missing; add it with its source (no figure is guessed)"),
-        ({"memory_bandwidth_bytes_per_s": -3.0}, "memory_bandwidth_bytes_per_s=-3.0 is negative"),
-        ({"vector_flops_per_s": 0}, "vector_flops_per_s=0 is zero"),
+        ({"memory_bandwidth_bytes_per_s": -3.0}, "memory_bandwidth_bytes_per_s=-3.0 is too small; give 1 or more"),
+        ({"vector_flops_per_s": 0}, "vector_flops_per_s=0 is too small; give 1 or more"),
         ({"vector_flops_per_s": "fast"}, "vector_flops_per_s='fast' is no number"),
         ({"vector_flops_per_s": True}, "vector_flops_per_s=True is no number"),
         ({"vector_flops_per_s": float("inf")}, "vector_flops_per_s=inf is no number"),
@@ -89,16 +89,43 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
         ({"matmul_flops_per_s": {"bf16": None}}, "matmul_flops_per_s.bf16 is missing"),
         ({"memory_byte": 3}, 'memory_byte is no key of a device file; did you mean "memory_bytes"'),
         ({"derating": {"bandwith": 1}}, 'derating.bandwith is no key of a device file; did you mean "bandwidth"'),
-        ({"derating": {"matmul": {"factor": 85, "origin": "measured"}}}, "derating.matmul.factor=85 is above 1"),
+        (
+            {"derating": {"matmul": {"factor": 85, "origin": "measured"}}},
+            "derating.matmul.factor=85 is too large; give 1 or less (it is the share of the peak",
+        ),
         ({"derating": {"matmul": {"factor": 0.5}}}, "derating.matmul.origin is missing"),
-        ({"derating": {"matmul": {"factor": 0.5, "origin": "felt"}}}, "felt is neither assumed nor measured"),
+        (
+            {"derating": {"matmul": {"factor": 0.5, "origin": "felt"}}},
+            "derating.matmul.origin=felt is unknown; the options are assumed, measured.",
+        ),
         ({"kernel_launch": {"seconds": 1.0e-6}}, "kernel_launch.origin is missing"),
-        ({"price_per_hour": -1}, "price_per_hour=-1 is negative"),
+        ({"price_per_hour": -1}, "price_per_hour=-1 is too small; give 0 or more"),
         ({"sources": None}, "sources is missing"),
         ({"sources": [SOURCE | {"figures": ["memory_bytes"]}]}, "matmul_flops_per_s.bf16 has no source"),
         ({"sources": [SOURCE | {"figures": [*SOURCE["figures"], "memory"]}]}, "figures: memory is no key"),
         ({"sources": [{"figures": SOURCE["figures"], "document": "d"}]}, "sources[0].where is missing"),
         ({"name": 3}, "name=3 is no text"),
+        ({"name": "../up"}, "name='../up' has /; leave that out"),
+        ({"name": "x" * 65}, "has 65 characters; give 64 or less"),
+        ({"title": "a\x1b[31mb"}, r"title='a\x1b[31mb' has characters that do not print"),
+        ({"title": "two\nlines"}, r"title='two\nlines' has characters that do not print"),
+        ({"memory_bytes": 10**19}, "memory_bytes=10000000000000000000 is too large; give 1e+18 or less"),
+        ({"memory_bytes": 10**400}, "memory_bytes=a whole number of some 401 digits is too large"),
+        ({"memory_bytes": True}, "memory_bytes=True is no number"),
+        ({"vector_flops_per_s": 1e300}, "vector_flops_per_s=1e+300 is too large"),
+        ({"vector_flops_per_s": float("nan")}, "vector_flops_per_s=nan is no number"),
+        ({"vector_flops_per_s": [1.0]}, "vector_flops_per_s=[1.0] is no number"),
+        ({"matmul_flops_per_s": [1.0]}, "matmul_flops_per_s holds [1.0]; a device file is a mapping"),
+        ({"matmul_flops_per_s": {"bf16": "${oc.env:HOME}"}}, "matmul_flops_per_s.bf16='${oc.env:HOME}' is no number"),
+        ({"derating": {"matmul": {"factor": 1e-9, "origin": "measured"}}}, "factor=1e-09 is too small; give 1e-06 or"),
+        ({"kernel_launch": {"seconds": 1e9, "origin": "measured"}}, "kernel_launch.seconds=1000000000.0 is too large"),
+        ({"price_per_hour": "1"}, "price_per_hour='1' is no number"),
+        ({"sources": "a page"}, "sources='a page' is no list"),
+        ({"sources": [SOURCE | {"url": "javascript:alert(1)"}]}, "sources[0].url='javascript:alert(1)' begins with no"),
+        (
+            {"sources": [dict(SOURCE, figures=list(SOURCE["figures"])) for _ in range(101)]},
+            "sources has 101 entries; give 1 to 100",
+        ),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
@@ -110,7 +137,7 @@ def test_wrong_files_are_refused(tmp_path: Path, changes: dict[str, Any], text: 
     "content, text",
     [
         ("name: [", "is no YAML file that can be read"),
-        ("- a\n", "a device is a mapping"),
+        ("- a\n", "holds .* a device file is a mapping"),
         ("a: 1\na: 2\n", "duplicate"),
     ],
 )
@@ -119,6 +146,24 @@ def test_files_that_are_no_device_are_refused(tmp_path: Path, content: str, text
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ModelMeterError, match=text):
         load_device(path)
+
+
+def test_nothing_in_a_file_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "of the environment")
+    assert slow_device(tmp_path, title="${oc.env:SECRET}").title == "${oc.env:SECRET}"
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    device = slow_device(tmp_path)
+    path = tmp_path / "slow.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_device(path) == device
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "..", ""])
+def test_names_of_no_device_are_refused(name: str) -> None:
+    with pytest.raises(ModelMeterError, match=r"device .* is unknown"):
+        load_device(name)
 
 
 def test_unknown_devices_are_refused(tmp_path: Path) -> None:

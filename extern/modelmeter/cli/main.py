@@ -18,7 +18,7 @@ from typing import Final
 
 import click
 
-from modelmeter.cli.arguments import BadArguments, Invocation, debug_option
+from modelmeter.cli.arguments import Invocation, debug_option
 from modelmeter.errors import ModelMeterError, near
 
 #: module of each subcommand, in the order of the help
@@ -82,10 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), "modelmeter", standalone_mode=False, obj=invocation
         )
         return int(status or 0)
-    except BadArguments as error:
-        return _end(invocation, BAD_INPUT, error.lines)
     except ModelMeterError as error:
-        return _end(invocation, BAD_INPUT, [str(error)])
+        return _end(invocation, BAD_INPUT, error.lines)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "modelmeter"
         return _end(invocation, BAD_INPUT, [f"{error.format_message()} ({command} --help)"])

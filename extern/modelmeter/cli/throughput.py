@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelmeter.cli.arguments import (
-    BadArguments,
     Input,
     by_option,
     check_table_options,
@@ -294,5 +293,5 @@ def _results(
             results[device.name] = str(error)
     reasons = [result for result in results.values() if isinstance(result, str)]
     if len(reasons) == len(results):
-        raise BadArguments(list(dict.fromkeys(reasons)))
+        raise ModelMeterError(*dict.fromkeys(reasons))
     return results

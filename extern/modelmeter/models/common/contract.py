@@ -200,3 +200,9 @@ class ModelPackage(Protocol):
 
     def load_cost_model(self, overrides: Sequence[str] = ()) -> CostModel:
         """Compose the configuration with overrides, and build the model."""
+
+    def restore_cost_model(self, configuration: Mapping[str, Any], *, prompt_tokens: int) -> CostModel:
+        """The model of a configuration as a result states it, and of the prompt tokens that were counted for it.
+
+        Nothing is composed, interpolated or opened for it. Raises `ModelMeterError` for what is no configuration.
+        """

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from math import log2
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.errors import ModelMeterError, near
+from modelmeter.errors import ModelMeterError, near, shown
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
@@ -18,7 +18,7 @@ from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.records import record
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vram import Vram
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
     ImageEncoderViT,
@@ -27,7 +27,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose
+from modelmeter.models.deepseek_ocr.schema import ModelSchema, VisionSchema, compose, read_configuration
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     ViewLayouts,
@@ -51,6 +51,10 @@ PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_pref
 
 #: layouts whose pages one cost model remembers
 LAYOUTS_KEPT: Final = 4096
+
+#: where all tokens of a step miss an expert with a chance below 2 ** -NEGLIGIBLE_BITS, all experts are hit: no layer
+#: has the bytes that such a chance could change after rounding, and written exactly it has a digit a token
+NEGLIGIBLE_BITS: Final = 128
 
 #: side of the published Hugging Face code's tiles, pixels
 PUBLISHED_TILE: Final = 640
@@ -106,12 +110,15 @@ class PageCost(TextCost):
 
 
 class CostModel:
-    """The cost of pages under one configuration. Safe to share between threads."""
+    """The cost of pages under one configuration. Safe to share between threads, and to send to another process.
 
-    def __init__(self, config: ModelSchema) -> None:
+    counted: the prompt's tokens, where they are known: then no tokenizer is opened for `config.runtime.prompt`.
+    """
+
+    def __init__(self, config: ModelSchema, *, counted: int | None = None) -> None:
+        config = read_configuration(asdict(config))
         self.config = config
         self.workload = VisionWorkload(**vars(config.workload))
-        check_batch_size("runtime", config.runtime.batch_size)
         self.common: dict[str, Any] = {
             "execution": config.execution.name,
             "attention": config.runtime.attention,
@@ -132,31 +139,41 @@ class CostModel:
             name: asdict(getattr(vision, name)) for name in ("sam", "clip", "projector")
         }
         decoder = asdict(config.decoder)
-        check_decoder(decoder)
+        check_heads(decoder["hidden_size"], decoder["num_attention_heads"])
+        check_vision(vision)
         self.max_position_embeddings: int = decoder["max_position_embeddings"]
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
-        self.model = DeepseekOCRModel(**self.architecture, **self.common)
-        self.head = self._head()
-        self.prompt_tokens = self._prompt_tokens()
+        self._build()
+        self.head = config.runtime.head or self.model.execution.head
+        self.prompt_tokens = self._prompt_tokens(counted)
         self._weight_bytes = self.model.forward_memory_weight()
         self._vision_weight_bytes = self.model.vision_weight_bytes()
+        self.experts_hit(1)
+
+    def _prompt_tokens(self, counted: int | None) -> int:
+        runtime = self.config.runtime
+        if runtime.prompt is None:
+            return runtime.prompt_tokens
+        if counted is None:
+            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
+        check_count("runtime", "prompt_tokens", counted)
+        return counted
+
+    def _build(self) -> None:
+        """The model, of which nothing has been walked yet."""
+        self.model = DeepseekOCRModel(**self.architecture, **self.common)
         self._laws = Laws()
         self._learnt = False
         self._pages: OrderedDict[tuple[int, int, int], PageCost] = OrderedDict()
-        self.experts_hit(1)
 
-    def _head(self) -> str:
-        head = self.config.runtime.head or self.model.execution.head
-        if head not in HEADS:
-            raise ModelMeterError(f"runtime: head={head} is unknown; {near(head, HEADS)}")
-        return head
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
+        walked = ("model", "_laws", "_learnt", "_pages")
+        return {name: value for name, value in vars(self).items() if name not in walked}
 
-    def _prompt_tokens(self) -> int:
-        runtime = self.config.runtime
-        if runtime.prompt is not None:
-            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
-        check_count("runtime", "prompt_tokens", runtime.prompt_tokens)
-        return runtime.prompt_tokens
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._build()
 
     def experts_hit(self, tokens: int) -> int | Fraction:
         """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares."""
@@ -166,7 +183,10 @@ class CostModel:
         if declared == "max":
             return most
         if declared == "uniform":
-            return experts * (1 - (1 - Fraction(top_k, experts)) ** int(tokens))
+            missed = 1 - Fraction(top_k, experts)  # by one token
+            if not missed or -log2(missed) * int(tokens) > NEGLIGIBLE_BITS:
+                return experts
+            return experts * (1 - missed ** int(tokens))
         if isinstance(declared, bool) or not isinstance(declared, int) or not top_k <= declared <= experts:
             raise ModelMeterError(
                 f"runtime: experts_hit={declared} is neither max nor uniform nor a number of experts from "
@@ -416,7 +436,8 @@ class CostModel:
     def batched(self, pages: int) -> CostModel:
         """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
         check_batch_size("batched", pages)
-        other = copy(self)
+        other = object.__new__(CostModel)
+        vars(other).update(vars(self))
         other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
         other._pages = OrderedDict()
         other._learnt = True  # a number of pages is tried once: only what is asked is walked
@@ -538,6 +559,18 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
     return CostModel(compose(overrides))
 
 
+def restore_cost_model(configuration: Mapping[str, Any], *, prompt_tokens: int) -> CostModel:
+    """The model of a configuration as a result states it, and of the prompt tokens that were counted for it.
+
+    Neither Hydra nor a tokenizer is asked, and nothing is interpolated. Raises `ModelMeterError` for a key that does
+    not exist and for a value that is not allowed.
+
+    >>> restore_cost_model({"workload": {"base_size": 640}}, prompt_tokens=10).workload.base_size
+    640
+    """
+    return CostModel(read_configuration(configuration), counted=prompt_tokens)
+
+
 def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int) -> None:
     """Raise `ModelMeterError` unless what adds up grows evenly from the first step to the last."""
     for name in SUMS:
@@ -548,16 +581,39 @@ def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int
             )
 
 
-def check_decoder(sizes: Mapping[str, int]) -> None:
-    """Raise `ModelMeterError` unless every size of a decoder makes sense, and heads divide."""
-    for name, size in sizes.items():
-        least = 0 if name == "first_k_dense_replace" else 1
-        if size < least:
-            raise ModelMeterError(f"config: decoder.{name}={size} is too small; give {least} or more.")
-    head_dim, left = divmod(sizes["hidden_size"], sizes["num_attention_heads"])
+def check_vision(vision: VisionSchema) -> None:
+    """Raise `ModelMeterError` unless the sizes of the vision stage fit together: positions, and widths of its parts."""
+    sam, clip, projector = vision.sam, vision.clip, vision.projector
+    indexes = sam.global_attn_indexes
+    if len(set(indexes)) < len(indexes) or max(indexes, default=0) >= sam.depth:
+        raise ModelMeterError(
+            f"config: vision.sam.global_attn_indexes={shown(indexes)} are no blocks of vision.sam.depth={sam.depth}; "
+            f"give numbers from 0 to {sam.depth - 1}, each once."
+        )
+    if sam.pretrain_img_size % sam.patch_size:
+        raise ModelMeterError(
+            f"config: vision.sam.pretrain_img_size={sam.pretrain_img_size} is no multiple of "
+            f"vision.sam.patch_size={sam.patch_size}; give one."
+        )
+    width = sam.downsample_channels[-1]
+    if clip.hidden_size != width:
+        raise ModelMeterError(
+            f"config: vision.clip.hidden_size={clip.hidden_size} takes the {width} channels that the last of "
+            f"vision.sam.downsample_channels={sam.downsample_channels} makes; set both to the same width."
+        )
+    if projector.input_dim != width + clip.hidden_size:
+        raise ModelMeterError(
+            f"config: vision.projector.input_dim={projector.input_dim} is not the width of SAM's and CLIP's features "
+            f"side by side; give {width + clip.hidden_size}."
+        )
+
+
+def check_heads(hidden_size: int, num_attention_heads: int) -> None:
+    """Raise `ModelMeterError` where a decoder's heads are of an odd width."""
+    head_dim, left = divmod(hidden_size, num_attention_heads)
     if not left and head_dim % 2:
         raise ModelMeterError(
-            f"config: decoder.hidden_size={sizes['hidden_size']} in num_attention_heads={sizes['num_attention_heads']} "
+            f"config: decoder.hidden_size={hidden_size} in num_attention_heads={num_attention_heads} "
             f"makes heads of {head_dim} elements; the rotary embedding takes even ones."
         )
 

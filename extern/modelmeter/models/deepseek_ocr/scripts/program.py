@@ -135,7 +135,7 @@ def _check(given: argparse.Namespace, own_keys: Mapping[str, object]) -> None:
     Which choices a group has, Hydra knows: --config-dir and hydra.searchpath add to them.
     """
     choices = tuple(f"{group}=" for group in CONFIG_GROUPS)
-    check_overrides([each for each in given.overrides if not each.startswith(choices)], own_keys)
+    check_overrides([each for each in given.overrides if not each.startswith(choices)], own_keys, program=True)
 
 
 @contextlib.contextmanager
