@@ -7,6 +7,7 @@ from typing import Final
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages
@@ -202,9 +203,9 @@ def _plain(value: object) -> str:
 
 
 def figures_table(first: str, *columns: str) -> Table:
-    """An empty table: names in its first column, figures in the others."""
+    """An empty table: names in its first column, figures in the others, whose heads may take several lines."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(Text(column), justify="right", no_wrap=True)
     return table

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from rich.table import Table
+from rich.text import Text
 
 from modelmeter.devices import BOUNDS, NOT_MODELLED, Device, Throughput
 from modelmeter.devices.throughput import KindTime
@@ -112,7 +113,7 @@ def comparison_table(results: Mapping[str, Throughput | str]) -> Table:
         "device", "batch", "pages\na day", "output\ntokens/s", "ttft\nms", "tpot\nms", "decode\nbound"
     )
     if priced:
-        table.add_column("cost of\n1000 pages", justify="right", no_wrap=True)
+        table.add_column(Text("cost of\n1000 pages"), justify="right", no_wrap=True)
     for name, result in results.items():
         if isinstance(result, str):
             table.add_row(name, *["-"] * (len(table.columns) - 1))

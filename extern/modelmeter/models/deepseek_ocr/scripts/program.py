@@ -14,20 +14,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from modelmeter.cli.output import READER_GONE
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.deepseek_ocr.schema import CONFIG_GROUPS, CONFIG_MODULE, check_overrides, register_workloads
+from modelmeter.process import READER_GONE, as_program, tell_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
     from rich.progress import Progress
 
-#: exit statuses: all is well; a difference or a bad page; nothing could be done; an error of ModelMeter's own
+#: exit statuses: all is well; a difference or a bad page; nothing could be done; an error of ModelMeter's own;
+#: 128 + SIGINT
 AGREES: Final = 0
 DISAGREES: Final = 1
 UNUSABLE: Final = 2
 FAILED: Final = 3
+INTERRUPTED: Final = 130
 
 #: environment variable that names the folder of the statuses of a run's jobs
 _NOTES: Final = "MODELMETER_JOB_STATUSES"
@@ -67,11 +69,13 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
         except Exception:  # the jobs after this one still run
             traceback.print_exc()
             status = FAILED
+        except SystemExit as end:
+            if end.code != READER_GONE:
+                raise
+            status = READER_GONE
         _note(status)
 
     def checked() -> int:
-        if sys.stdout is None:
-            raise ModelMeterError("standard output is closed, and a program prints there; send it to a file.")
         given = command_line(sys.argv[1:])
         if not given.shell_completion:
             _check(given, own_keys)
@@ -80,6 +84,8 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
             try:
                 with _launching(given, notes):
                     job()
+            except ModelMeterError:  # of standard output
+                raise
             except (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
                 raise ModelMeterError(_in_words(error)) from error  # of the configuration: a job raises nothing
             except SystemExit as end:  # how Hydra ends after its help
@@ -91,10 +97,12 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
                     f"no job told how it ended: they ran where {notes} is not seen, as on other machines; "
                     "set TMPDIR to a folder that they share, and look into their logs."
                 )
-        print(end="", flush=True)
         return max(statuses, default=AGREES)
 
-    status = ended(checked)
+    try:
+        status = ended(checked)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
     if status:
         raise SystemExit(status)
 
@@ -166,29 +174,23 @@ def _note(status: int) -> None:
 
 
 def ended(work: Callable[[], int]) -> int:
-    """The status of `work`; an error that a user is meant to read is one line on standard error and `UNUSABLE`.
-
-    A reader of standard output that has gone away is no error: `READER_GONE`, and what is still to come is dropped.
-    """
+    """The status of `work`; an error that a user is meant to read goes to standard error, and is `UNUSABLE`."""
     from omegaconf.errors import OmegaConfBaseException
 
-    try:
-        return work()
-    except ModelMeterError as error:
-        message = str(error)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return READER_GONE
-    except OmegaConfBaseException as error:
-        message = str(ModelMeterError(_in_words(error)))
-    except OSError as error:
-        if error.errno is None:
-            message = f"config: {error}"  # Hydra's, of a file that holds no mapping
-        else:
-            message = f"{error.filename or 'standard output'} cannot be used ({error.strerror}); give another place."
-    print(f"error: {message}", file=sys.stderr)
-    return UNUSABLE
+    with as_program():
+        try:
+            return work()
+        except ModelMeterError as error:
+            told = error
+        except OmegaConfBaseException as error:
+            told = ModelMeterError(_in_words(error))
+        except OSError as error:
+            if error.errno is None:
+                told = ModelMeterError(f"config: {error}")  # Hydra's, of a file that holds no mapping
+            else:
+                told = ModelMeterError(f"{error.filename} cannot be used ({error.strerror}); give another place.")
+        tell_error(told)
+        return UNUSABLE
 
 
 def _in_words(error: Exception) -> str:
@@ -228,11 +230,6 @@ def output_folder() -> Path:
 
 def console() -> Console:
     """Standard output; as wide as the tables need where it is no terminal."""
-    from rich.console import Console
+    from modelmeter.report.terminal import PrintableConsole
 
-    class Output(Console):
-        def on_broken_pipe(self) -> None:
-            """Rich ends the process here, and with it the jobs that are still to run."""
-            raise
-
-    return Output(width=None if sys.stdout.isatty() else 120)
+    return PrintableConsole(width=None if sys.stdout.isatty() else 120)
