@@ -145,7 +145,7 @@ REFUSALS = [
     ("--nope", "unrecognized arguments: --nope; --hydra-help lists the options."),
     ("--resolve", "--resolve goes with --cfg or --help alone"),
     ("-m --cfg job", "--multirun and --cfg do not go together"),
-    ("-sc", "Expecting one subcommand"),
+    ("-sc", "--shell-completion goes with install=SHELL"),
     ("-sc install=nope", "No completion plugin for 'nope'"),
     ("--config-dir nowhere", "not found"),
     ("--config-name x", "--config-name is not taken"),

@@ -126,6 +126,12 @@ def command_line(arguments: Sequence[str]) -> argparse.Namespace:
         raise ModelMeterError(f"{names} do not go together; give one of them.")
     if given.resolve and not (given.cfg or given.help):
         raise ModelMeterError("--resolve goes with --cfg or --help alone; give one of them, or leave it out.")
+    if given.shell_completion and not any(
+        each.startswith(("install=", "uninstall=", "query=")) for each in given.overrides
+    ):
+        raise ModelMeterError(
+            "--shell-completion goes with install=SHELL or uninstall=SHELL, as in install=bash; add it."
+        )
     given.runs = not (given.help or given.hydra_help) and asked in ([], ["run"], ["multirun"])
     given.options = list(arguments)
     for override in given.overrides:
