@@ -19,7 +19,7 @@ from typing import Final
 import pyarrow
 from pyarrow import parquet
 
-from modelmeter.cli.main import COMMANDS
+from modelmeter.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

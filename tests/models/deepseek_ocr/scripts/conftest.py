@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from tests.models.deepseek_ocr.scripts.results import Done, RunMain
+
 RESULT = "verify.json"
 
 
@@ -34,5 +36,23 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
             status = int(end.code or 0)
         written = set(tmp_path.glob(f"outputs/*/*/{RESULT}")) - before
         return status, json.loads(written.pop().read_text()) if written else None
+
+    return run
+
+
+@pytest.fixture
+def run_main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
+    """Run `main` of a program with arguments in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(main: Callable[[], None], *arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Done(status, *capsys.readouterr())
 
     return run

@@ -1,6 +1,19 @@
-"""Where a program's results are: below the working directory, as it is by default."""
+"""How a program ended, and where its results are: below the working directory, as it is by default."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Done(NamedTuple):
+    """Exit status, and what was printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+RunMain = Callable[..., Done]
 
 
 def result_file(folder: Path, program: str, name: str) -> Path:

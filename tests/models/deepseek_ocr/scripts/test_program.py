@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import hydra
 import pytest
@@ -21,7 +21,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify import (
     run_verify_published,
 )
 from modelmeter.process import READER_GONE
-from tests.models.deepseek_ocr.scripts.results import job_folders
+from tests.models.deepseek_ocr.scripts.results import RunMain, job_folders
 
 Job = Callable[[object], None]
 SWEEP = ("batch_sizes=[1]", "figures=false")
@@ -79,33 +79,6 @@ def test_where_no_job_runs_none_has_to_tell(monkeypatch: pytest.MonkeyPatch, fla
     run_without_jobs(monkeypatch, flag)
 
 
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `main` of a program in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(main: Callable[[], None], *arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["program", *arguments])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Done(status, *capsys.readouterr())
-
-    return run
-
-
 def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
@@ -126,18 +99,18 @@ def files_in(folder: Path) -> list[Path]:
         ("-sc install=bash", "complete"),
     ],
 )
-def test_what_hydra_tells(arguments: str, text: str, tmp_path: Path, program: Run) -> None:
-    done = program(run_sweep_batches.main, *SWEEP, *arguments.split())
-    assert (done.status, done.err) == (AGREES, "")
-    assert text in done.out
+def test_what_hydra_tells(arguments: str, text: str, tmp_path: Path, run_main: RunMain) -> None:
+    done = run_main(run_sweep_batches.main, *SWEEP, *arguments.split())
+    assert (done.status, done.stderr) == (AGREES, "")
+    assert text in done.stdout
     assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("argument, text", [("--hydra-help", "Hydra ("), ("--version", "Hydra 1.")])
-def test_what_hydra_tells_of_itself(argument: str, text: str, program: Run) -> None:
-    done = program(run_sweep_batches.main, argument)
-    assert (done.status, done.err) == (AGREES, "")
-    assert done.out.startswith(text)
+def test_what_hydra_tells_of_itself(argument: str, text: str, run_main: RunMain) -> None:
+    done = run_main(run_sweep_batches.main, argument)
+    assert (done.status, done.stderr) == (AGREES, "")
+    assert done.stdout.startswith(text)
 
 
 REFUSALS = [
@@ -164,29 +137,29 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("arguments, text", REFUSALS)
-def test_a_refusal_is_one_line(arguments: str, text: str, tmp_path: Path, program: Run) -> None:
-    done = program(run_sweep_batches.main, *SWEEP, *arguments.split())
+def test_a_refusal_is_one_line(arguments: str, text: str, tmp_path: Path, run_main: RunMain) -> None:
+    done = run_main(run_sweep_batches.main, *SWEEP, *arguments.split())
     assert done.status == UNUSABLE
-    assert text in done.err
-    assert done.err.startswith("error: ") and done.err.count("\n") == 1 and len(done.err) <= 1000
+    assert text in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and len(done.stderr) <= 1000
     assert not list(tmp_path.rglob("batches.*"))
 
 
-def test_a_file_of_ones_own(tmp_path: Path, program: Run) -> None:
+def test_a_file_of_ones_own(tmp_path: Path, run_main: RunMain) -> None:
     (tmp_path / "conf/workload").mkdir(parents=True)
     (tmp_path / "conf/workload/mine.yaml").write_text("base_size: 640\ncrop_mode: false\n")
-    done = program(run_sweep_batches.main, *SWEEP, "-m", "-cd", "conf", "workload=mine,small")
-    assert done.status == AGREES, done.err
+    done = run_main(run_sweep_batches.main, *SWEEP, "-m", "-cd", "conf", "workload=mine,small")
+    assert done.status == AGREES, done.stderr
     mine, small = (json.loads((job / "batches.json").read_text()) for job in job_folders(tmp_path, "sweep_batches"))
     assert mine["rows"] == small["rows"]
-    done = program(run_sweep_batches.main, *SWEEP, "-cd", "conf", "workload=min")
-    assert (done.status, done.err) == (
+    done = run_main(run_sweep_batches.main, *SWEEP, "-cd", "conf", "workload=min")
+    assert (done.status, done.stderr) == (
         UNUSABLE,
         'error: workload=min: there is no such workload; did you mean "mine"?\n',
     )
-    done = program(run_sweep_batches.main, *SWEEP, "-cd", "conf", "workload=mine", "workload.max_num=3")
-    assert (done.status, done.err.count("\n")) == (UNUSABLE, 1)
-    assert "a file of your own must state what is overridden: add the key there" in done.err
+    done = run_main(run_sweep_batches.main, *SWEEP, "-cd", "conf", "workload=mine", "workload.max_num=3")
+    assert (done.status, done.stderr.count("\n")) == (UNUSABLE, 1)
+    assert "a file of your own must state what is overridden: add the key there" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -204,12 +177,12 @@ def test_a_file_of_ones_own(tmp_path: Path, program: Run) -> None:
         (b"[" * 3000, "recursion"),
     ],
 )
-def test_a_bad_file_of_ones_own(content: bytes, text: str, tmp_path: Path, program: Run) -> None:
+def test_a_bad_file_of_ones_own(content: bytes, text: str, tmp_path: Path, run_main: RunMain) -> None:
     (tmp_path / "conf/workload").mkdir(parents=True)
     (tmp_path / "conf/workload/mine.yaml").write_bytes(content)
-    done = program(run_sweep_batches.main, *SWEEP, "-cd", "conf", "workload=mine")
+    done = run_main(run_sweep_batches.main, *SWEEP, "-cd", "conf", "workload=mine")
     assert done.status == UNUSABLE
-    assert text in done.err and done.err.count("\n") == 1
+    assert text in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "made").exists()
 
 
@@ -232,40 +205,40 @@ MULTIRUNS: dict[str, tuple[Callable[[], None], str, str, list[int]]] = {
 
 
 @pytest.mark.parametrize("name", MULTIRUNS)
-def test_multirun_of_verification(name: str, tmp_path: Path, program: Run) -> None:
+def test_multirun_of_verification(name: str, tmp_path: Path, run_main: RunMain) -> None:
     main, arguments, result, expected = MULTIRUNS[name]
-    done = program(main, *arguments.split(), "--multirun")
-    assert done.status == UNUSABLE, done.err  # the worst of both
+    done = run_main(main, *arguments.split(), "--multirun")
+    assert done.status == UNUSABLE, done.stderr  # the worst of both
     jobs = job_folders(tmp_path, name)
     assert [job.name for job in jobs] == ["0", "1"]
     assert [number for number, job in enumerate(jobs) if (job / result).exists()] == expected
     assert not (tmp_path / "outputs").exists()
 
 
-def test_no_two_runs_share_a_folder(tmp_path: Path, program: Run) -> None:
+def test_no_two_runs_share_a_folder(tmp_path: Path, run_main: RunMain) -> None:
     for mode in ("--run", "--multirun"):
         for _ in range(2):
-            assert program(run_sweep_batches.main, *SWEEP, mode).status == AGREES
+            assert run_main(run_sweep_batches.main, *SWEEP, mode).status == AGREES
     microseconds = "*-" + "[0-9]" * 6  # one second is enough for two runs
     assert len(list(tmp_path.glob(f"outputs/sweep_batches/{microseconds}/batches.json"))) == 2
     assert len(list(tmp_path.glob(f"multirun/sweep_batches/{microseconds}/0/batches.json"))) == 2
 
 
-def test_an_error_of_our_own_stops_no_other_job(program: Run) -> None:
+def test_an_error_of_our_own_stops_no_other_job(run_main: RunMain) -> None:
     seen = []
 
     def work(config: Any) -> int:
         seen.append(config.workload.base_size)
         return 1 // (config.workload.base_size != 512)
 
-    done = program(lambda: run("deepseek_ocr", {}, work), "-m", "workload=tiny,small")
+    done = run_main(lambda: run("deepseek_ocr", {}, work), "-m", "workload=tiny,small")
     assert (done.status, seen) == (FAILED, [512, 640])
-    assert "ZeroDivisionError" in done.err
+    assert "ZeroDivisionError" in done.stderr
 
 
-def test_what_surrounds_a_run_is_as_it_was(program: Run) -> None:
+def test_what_surrounds_a_run_is_as_it_was(run_main: RunMain) -> None:
     before = dict(os.environ)
-    program(run_sweep_batches.main, *SWEEP, "--cfg", "job", "workload=base")
+    run_main(run_sweep_batches.main, *SWEEP, "--cfg", "job", "workload=base")
     assert sys.argv == ["program", *SWEEP, "--cfg", "job", "workload=base"]
     assert dict(os.environ) == before
 
@@ -295,8 +268,8 @@ def test_a_closed_pipe_ends_a_program_quietly(arguments: tuple[str, ...], tmp_pa
     assert (done.returncode, done.stderr) == (READER_GONE, "")
 
 
-def test_standard_output_that_is_closed(monkeypatch: pytest.MonkeyPatch, program: Run) -> None:
+def test_standard_output_that_is_closed(monkeypatch: pytest.MonkeyPatch, run_main: RunMain) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    done = program(run_sweep_batches.main, "--cfg", "job")
-    assert (done.status, done.err.count("\n")) == (UNUSABLE, 1)
-    assert "standard output is closed" in done.err
+    done = run_main(run_sweep_batches.main, "--cfg", "job")
+    assert (done.status, done.stderr.count("\n")) == (UNUSABLE, 1)
+    assert "standard output is closed" in done.stderr

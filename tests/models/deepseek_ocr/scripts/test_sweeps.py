@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -31,7 +31,7 @@ from modelmeter.models.deepseek_ocr.scripts.sweep.sweep import (
 )
 from modelmeter.models.deepseek_ocr.scripts.sweep.write_mode_table import mode_table, write_mode_table
 from modelmeter.models.deepseek_ocr.scripts.sweep.write_sweep_reports import SWEEPS, default_result
-from tests.models.deepseek_ocr.scripts.results import job_folders, result_file
+from tests.models.deepseek_ocr.scripts.results import Done, RunMain, job_folders, result_file
 
 ROOT = Path(__file__).parents[4]
 REPORTS = ROOT / "reports"
@@ -246,31 +246,13 @@ def test_figures_need_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- as a user runs them -----------------------------------------------------------------------------------------------
 
 
-class Done(NamedTuple):
-    status: int
-    stdout: str
-    stderr: str
-
-
 Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a sweep's program in this process, in an empty folder: its exit status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(name: str, *arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", [f"run_sweep_{name}", *arguments])
-        capsys.readouterr()
-        try:
-            import_module(f"{PACKAGE}.run_sweep_{name}").main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Done(status, *capsys.readouterr())
-
-    return run
+def run(run_main: RunMain) -> Run:
+    """Run a sweep's program, by the sweep's name."""
+    return lambda name, *arguments: run_main(import_module(f"{PACKAGE}.run_sweep_{name}").main, *arguments)
 
 
 MULTIRUNS = {  # the override that makes two jobs, and the number of rows of each
