@@ -100,7 +100,7 @@ CANNOT: Final = {
 #: what takes long, modules of torch's or figures: run by `make commands`, and one of each kind in `make test` too
 SLOW: Final = re.compile(
     r"run_verify_|modelmeter verify (?!vision 'sizes=\[\[640,480\]\]')|write_static_snapshot|"
-    r"run_sweep_(grids|lengths) |\$sweep"
+    r"run_sweep_(grids|lengths) |\$sweep|modelmeter report pa"
 )
 
 
