@@ -122,6 +122,14 @@ def test_a_terminal_that_speaks_ascii(arguments: list[str], stdout: Given, tmp_p
     assert (tmp_path / "out").read_bytes().isascii() == (arguments[0] == "page")
 
 
+def test_what_a_program_prints_itself_is_escaped(stdout: Given, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as out:
+        stdout(out.fileno(), encoding="ascii")
+        with as_program():
+            print("\u00e9\udcff")
+    assert (tmp_path / "out").read_bytes() == b"\\xe9\\udcff\n"
+
+
 def test_a_stream_of_the_caller_s_own(capsys: pytest.CaptureFixture[str]) -> None:
     from contextlib import redirect_stdout
 
@@ -241,10 +249,16 @@ def test_an_interrupt_while_importing(monkeypatch: pytest.MonkeyPatch, capsys: p
 # -- what is said --------------------------------------------------------------------------------------------------
 
 
-def test_warnings_of_python_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with warnings.catch_warnings(), as_program():
-        warnings.warn("of a library", DeprecationWarning, stacklevel=1)
-    assert capsys.readouterr().err == ""
+def test_warnings_of_python_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with as_program():
+            warnings.warn("of a library", DeprecationWarning, stacklevel=1)
+        assert shown == []
+        monkeypatch.setattr(sys, "warnoptions", ["default"])  # asked for
+        with as_program():
+            warnings.warn("of a library", DeprecationWarning, stacklevel=1)
+        assert len(shown) == 1
 
 
 def test_a_line_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

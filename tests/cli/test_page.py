@@ -302,7 +302,7 @@ def test_odd_file_names(capsys: Capture) -> None:
     for shown in ("[red]page.png", "a b.png", "\\udcff.png", "-dash.png"):
         assert f"{shown}: 30 x 20 pixels" in out
     (line,) = refused(capsys, "two\nlines.png")
-    assert line.startswith("error: page two lines.png does not exist")
+    assert line.startswith(r"error: page two\nlines.png does not exist")
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "300"])
