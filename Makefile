@@ -10,6 +10,7 @@
 # make lower-bounds: the core on the oldest versions that pyproject.toml allows; needs a package index.
 # make kills: the test of killed and of threaded runs, at length.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
+# make commands: runs every command of README.md and docs that can run here, the long ones too.
 PYTHON ?= python3
 # more extras to install, as in MORE=ray (344 MB)
 MORE ?=
@@ -29,7 +30,8 @@ ARGS ?=
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds kills sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds kills sweeps
+.PHONY: check-sweeps commands test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -90,6 +92,9 @@ check-sweeps: $(STAMP)
 	rm -rf outputs/check-sweeps
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
+
+commands: $(STAMP)
+	$(BIN)/python -m tests.commands.run_documents
 
 test: lint types tests
 
