@@ -1,4 +1,4 @@
-"""Times of kernel shapes, one JSON line each as it comes: the page's own, and others that a model of times is fitted on.
+"""Times of kernel shapes, a JSON line each as it comes: the page's own, and others that a model of times is fitted on.
 
     python -m benchmarks.gpu.kernels page  --shapes shapes.json --out FOLDER --seconds 200
     python -m benchmarks.gpu.kernels sweep --shapes shapes.json --out FOLDER --seconds 150
@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import torch
 
-from benchmarks.gpu.calls import NoCall, Pool, call_of, operand_bytes
+from benchmarks.gpu.calls import Pool, call_of, operand_bytes
 from benchmarks.gpu.machine import machine
 from benchmarks.gpu.timing import sets_needed, short, time_calls
 
@@ -176,7 +176,17 @@ def sweep() -> Iterator[Any]:
         yield from (
             attention("generation_attention", batch, HEADS, 1, keys, HEAD_DIM) for keys in (256, 914, 2048, 4096, 8192)
         )
-    for batch, length in ((1, 256), (1, 512), (1, 1024), (1, 2048), (1, 4096), (1, 8192), (4, 913), (16, 913), (8, 256)):
+    for batch, length in (
+        (1, 256),
+        (1, 512),
+        (1, 1024),
+        (1, 2048),
+        (1, 4096),
+        (1, 8192),
+        (4, 913),
+        (16, 913),
+        (8, 256),
+    ):
         yield attention("context_attention", batch, HEADS, length, length, HEAD_DIM)
     for views in (1, 3, 6, 9):
         yield from (attention("encoder_attention", views, 16, length, length, 64) for length in (101, 257, 577, 1025))

@@ -299,16 +299,16 @@ class Stages:
             return {}
 
         self.attempt(stage, "cache", copied)
-        if not held:
-            return
-        steps = held.pop()
+        if held:
+            self._steps(stage, held.pop())
+        clean(self.device)
+
+    def _steps(self, stage: str, steps: Any) -> None:
         self.attempt(stage, "eager", lambda: eager_times(steps, self.device, self.repeats))
         if self.device == "cuda":
             self.attempt(stage, "memory", lambda: _rewound(steps.rewind, memory, steps, "cuda"))
             self.attempt(stage, "profile", lambda: profile(steps))
             self.attempt(stage, "graph", lambda: graph_times(steps, "cuda", self.repeats))
-        del steps
-        clean(self.device)
 
     @contextmanager
     def _experts(self, implementation: str) -> Iterator[None]:

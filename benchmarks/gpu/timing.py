@@ -132,7 +132,7 @@ def capture(call: Callable[[], Any]) -> torch.cuda.CUDAGraph:
 
 
 def time_graph(graph: torch.cuda.CUDAGraph, repeats: int, *, least_s: float = 2e-3) -> list[float]:
-    """Seconds of one replay, once for each repetition; short ones are replayed back to back until `least_s` are full."""
+    """Seconds of one replay, once a repetition; short ones are replayed back to back until `least_s` are full."""
 
     def replays(count: int) -> float:
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)

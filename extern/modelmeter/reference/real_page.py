@@ -104,9 +104,7 @@ class RealPage:
             outputs = self._forward(input_ids=self.token_ids, past_key_values=cache, **self.images)
         if not torch.isfinite(outputs[0]).all():
             raise ModelMeterError("validate: the model with random weights gives values that are not finite.")
-        self.steps = DecodeSteps(
-            self._forward, cache, torch.ones(geometry.pages, 1, dtype=torch.long, device=device)
-        )
+        self.steps = DecodeSteps(self._forward, cache, torch.ones(geometry.pages, 1, dtype=torch.long, device=device))
 
     def _pixels(self, views: int, side: int, dtype: str) -> Tensor:
         return torch.randn(views, 3, side, side, device=self.device).to(DTYPES[dtype])
