@@ -113,6 +113,28 @@ def write_table(rows: Sequence[dict[str, Any]], out: Path) -> Path:
     return path
 
 
+def read_table(folder: Path) -> list[dict[str, Any]]:
+    """The table of kernels that lies in a folder, Parquet or CSV; no rows where there is none."""
+    parquet = folder / "kernels.parquet"
+    if parquet.exists():
+        from pyarrow import parquet as reader
+
+        rows: list[dict[str, Any]] = reader.read_table(parquet).to_pylist()
+        return rows
+    path = folder / "kernels.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: _typed(name, value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _typed(name: str, text: str) -> Any:
+    default = COLUMNS[name]
+    if default is None:
+        return float(text) if text else None
+    return type(default)(text)
+
+
 def read_json(path: Path) -> Any:
     """A part's file; nothing where it was not written."""
     try:
@@ -122,16 +144,22 @@ def read_json(path: Path) -> Any:
 
 
 def collect(out: Path, shapes: Path, run: dict[str, Any]) -> None:
-    """Put the parts' files together, and drop them."""
+    """Put the parts' files together, and drop them. What was measured before and is not measured anew is kept."""
     groups = [out / f"{name}.jsonl" for name in ("page", "sweep")]
-    rows = [row for path in groups for row in read_lines(path)]
-    if rows:
+    new = [row for path in groups for row in read_lines(path)]
+    if new:
+        measured = {row["group"] for row in new}
+        rows = [row for row in read_table(out) if row["group"] not in measured] + new
         say(f"{len(rows)} shapes in {write_table(rows, out)}")
+    before = read_json(out / "results.json")
+    run["parts"] = before.get("run", {}).get("parts", {}) | run["parts"]
+    found = read_json(out / "stages.json")
     content = {
+        **(before if not found else {}),
         "run": run,
-        "machine": read_json(out / "machine.json"),
+        "machine": read_json(out / "machine.json") or before.get("machine", {}),
         "predicted": read_json(shapes).get("predicted", {}),
-        **read_json(out / "stages.json"),
+        **found,
     }
     (out / "results.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     for path in (*groups, out / "machine.json", out / "stages.json"):

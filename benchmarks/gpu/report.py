@@ -10,7 +10,6 @@ beside measurements; each sentence that says a figure is made from the figures.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections import defaultdict
@@ -20,7 +19,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
 
-from benchmarks.gpu.kernels import COLUMNS
+from benchmarks.gpu.measure import read_table
 from modelmeter.calibration.device_file import device_content, device_text
 from modelmeter.calibration.fit import Fit, TimedCopy, TimedProduct, fit_device
 from modelmeter.devices import Roofline, load_device
@@ -44,15 +43,17 @@ BUNDLED: Final = {
     "RTX 5090": "RTX-5090",
     "RTX 3090": "RTX-3090",
 }
-#: stages of the report: its title, the key of its measurements, of its uses in the table of kernels
+#: stages of the report: title, key of its measurements, and the walks that it is: stage and batch
 STAGES: Final = (
-    ("vision", "vision", ("vision", 1)),
-    ("decoder's prefill", "text", ("prefill", 1)),
-    ("decode step, 1 page", "decode 1", ("decode", 1)),
-    ("decode step, 16 pages", "decode 16", ("decode", 16)),
-    ("decode step, 64 pages", "decode 64", ("decode", 64)),
-    ("decode step, 256 pages", "decode 256", ("decode", 256)),
+    ("vision", "vision", (("vision", 1),)),
+    ("decoder's prefill", "text", (("prefill", 1),)),
+    ("prefill, with vision", "prefill", (("vision", 1), ("prefill", 1))),
+    ("decode step, 1 page", "decode 1", (("decode", 1),)),
+    ("decode step, 16 pages", "decode 16", (("decode", 16),)),
+    ("decode step, 64 pages", "decode 64", (("decode", 64),)),
+    ("decode step, 256 pages", "decode 256", (("decode", 256),)),
 )
+Walks = Sequence[tuple[str, int]]
 CLASSES: Final = (
     "gemm",
     "moe",
@@ -64,28 +65,6 @@ CLASSES: Final = (
     "elementwise",
     "copy",
 )
-
-
-def read_table(folder: Path) -> list[Row]:
-    """The table of kernels, Parquet or CSV."""
-    parquet = folder / "kernels.parquet"
-    if parquet.exists():
-        from pyarrow import parquet as reader
-
-        rows: list[Row] = reader.read_table(parquet).to_pylist()
-        return rows
-    path = folder / "kernels.csv"
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{name: _typed(name, value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _typed(name: str, text: str) -> Any:
-    default = COLUMNS[name]
-    if default is None:
-        return float(text) if text else None
-    return type(default)(text)
 
 
 def uses(row: Row) -> list[tuple[str, str, int, int]]:
@@ -170,8 +149,12 @@ class Predicted:
         self.overrides = list(overrides)
         self.size = page["width"], page["height"]
 
-    def milliseconds(self, execution: str, stage: str, batch: int) -> float:
-        """Of a stage of `STAGES`; prefill is the decoder's alone."""
+    def milliseconds(self, execution: str, walks: Walks) -> float:
+        """Of a stage of `STAGES`."""
+        return sum(self._walk(execution, stage, batch) for stage, batch in walks)
+
+    def _walk(self, execution: str, stage: str, batch: int) -> float:
+        """Prefill is the decoder's alone."""
         model = load_cost_model([f"execution={execution}", *self.overrides])
         page = model.page(*self.size)
         if stage == "decode":
@@ -183,12 +166,12 @@ class Predicted:
         return seconds * 1e3
 
 
-def kernel_sum(rows: Iterable[Row], execution: str, stage: str, batch: int) -> tuple[float, int, int]:
+def kernel_sum(rows: Iterable[Row], execution: str, walks: Walks) -> tuple[float, int, int]:
     """Milliseconds of a stage's kernels, each times how often it runs; kernels with a time; kernels without."""
     total, timed, untimed = 0.0, 0, 0
     for row in rows:
         for use in uses(row):
-            if use[:3] != (execution, stage, batch):
+            if use[0] != execution or use[1:3] not in walks:
                 continue
             milliseconds = best_ms(row)
             if milliseconds is None:
@@ -253,9 +236,9 @@ def stage_lines(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]
         lines += [f"The stages of the real modules were not run: {results['not_run']}.", ""]
     header = ["stage, ms", *(f"roofline, {name}" for name in devices), "kernels", "graph", "device", "eager", "host"]
     body = []
-    for title, key, (stage, batch) in STAGES:
-        predicted = [ms(each.milliseconds("transformers", stage, batch)) for each in devices.values()]
-        total, timed, _ = kernel_sum(rows, "transformers", stage, batch)
+    for title, key, walks in STAGES:
+        predicted = [ms(each.milliseconds("transformers", walks)) for each in devices.values()]
+        total, timed, _ = kernel_sum(rows, "transformers", walks)
         body.append(
             (
                 title,
@@ -276,9 +259,9 @@ def stage_lines(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]
         "",
     ]
     serving = []
-    for title, _, (stage, batch) in STAGES:
-        total, timed, untimed = kernel_sum(rows, "serving", stage, batch)
-        predicted = [ms(each.milliseconds("serving", stage, batch)) for each in devices.values()]
+    for title, _, walks in STAGES:
+        total, timed, untimed = kernel_sum(rows, "serving", walks)
+        predicted = [ms(each.milliseconds("serving", walks)) for each in devices.values()]
         serving.append((title, *predicted, ms(total) if timed else "–", whole(timed), whole(untimed)))
     lines += ["The same for `execution=serving`, which no code here runs as a whole:", ""]
     lines += table(
@@ -377,7 +360,8 @@ def class_lines(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]
             continue
         ratios = []
         for each in devices.values():
-            found = [best_ms(row) / bound for row in own if (bound := roofline_ms(each.roofline, row))]
+            pairs = [(best_ms(row) or 0.0, roofline_ms(each.roofline, row)) for row in own]
+            found = [measured / bound for measured, bound in pairs if bound]
             ratios.append(_spread(found))
         body.append((name, len(own), *ratios, _best_rate(own)))
     lines += table(header, body)
@@ -428,7 +412,7 @@ def roofline_ms(roofline: Roofline, row: Row) -> float:
 def _spread(ratios: Sequence[float]) -> str:
     if len(ratios) < 2:
         return "–"
-    tenths = quantiles(ratios, n=10)
+    tenths = quantiles(ratios, n=10, method="inclusive")
     return f"{median(ratios):.2f}, {tenths[0]:.2f}, {tenths[-1]:.2f}"
 
 
@@ -443,10 +427,10 @@ def _best_rate(rows: Sequence[Row]) -> str:
 def longest_lines(rows: Sequence[Row], count: int = 12) -> list[str]:
     """Which shapes a page's stages spend their time in."""
     lines = ["## Where the page's time goes", ""]
-    for title, _, (stage, batch) in STAGES[:4]:
+    for title, _, walks in (STAGES[0], STAGES[1], *STAGES[3:5]):
         own = []
         for row in rows:
-            runs = sum(use[3] for use in uses(row) if use[:3] == ("transformers", stage, batch))
+            runs = sum(use[3] for use in uses(row) if use[:3] == ("transformers", walks))
             if runs and best_ms(row):
                 own.append((runs * (best_ms(row) or 0.0), runs, row))
         if not own:
@@ -467,10 +451,10 @@ def findings(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]) -
     lines = ["## What it says", ""]
     for name, each in devices.items():
         ratios = []
-        for title, key, (stage, batch) in STAGES:
+        for title, key, walks in STAGES:
             reached = _measured(results, key, "graph") or _measured(results, key, "profile", "device_ms")
             if reached:
-                ratio = reached / each.milliseconds("transformers", stage, batch)
+                ratio = reached / each.milliseconds("transformers", walks)
                 ratios.append(f"{title} {ratio:.2f}")
         if ratios:
             lines.append(
@@ -484,8 +468,8 @@ def findings(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]) -
     if hosts:
         lines.append(f"- An eager pass takes so many times what its kernels take: {'; '.join(hosts)}.")
     sums = []
-    for title, key, (stage, batch) in STAGES:
-        total, timed, _ = kernel_sum(rows, "transformers", stage, batch)
+    for title, key, walks in STAGES:
+        total, timed, _ = kernel_sum(rows, "transformers", walks)
         reached = _measured(results, key, "graph")
         if timed and reached:
             sums.append(f"{title} {total / reached:.2f}")

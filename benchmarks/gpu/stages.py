@@ -17,9 +17,10 @@ import argparse
 import gc
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
@@ -95,7 +96,7 @@ def eager_times(call: Call, device: str, repeats: int) -> dict[str, Any]:
     }
 
 
-def graph_times(call: Call, device: str, repeats: int) -> dict[str, Any]:
+def graph_times(call: Call, repeats: int) -> dict[str, Any]:
     """Milliseconds of a pass replayed as a CUDA graph. Index tables that the model makes on the host would stop the
     capture: they are made on the device, or, where that fails, wherever the model makes them.
     """
@@ -107,7 +108,7 @@ def graph_times(call: Call, device: str, repeats: int) -> dict[str, Any]:
         try:
             with values_unchecked():
                 if on_device:
-                    with torch.device(device):
+                    with torch.device("cuda"):
                         graph = capture(call)
                 else:
                     graph = capture(call)
@@ -120,10 +121,10 @@ def graph_times(call: Call, device: str, repeats: int) -> dict[str, Any]:
             }
         except Exception as error:  # of capture, which has no common type
             errors.append(short(error))
-            synchronise(device)
+            torch.cuda.synchronize()
         finally:
             del graph
-            clean(device)
+            clean("cuda")
     return {"error": "; ".join(errors)}
 
 
@@ -149,9 +150,10 @@ def counted(before: bool) -> dict[str, int]:
     }
 
 
-def memory(call: Call, device: str) -> dict[str, Any]:
-    """What one warm pass holds at its largest, and what it held before."""
-    clean(device)
+def memory(call: Call, rewind: Call) -> dict[str, Any]:
+    """What one warm pass holds at its largest, and what was held before; `rewind` drops what the last pass left."""
+    rewind()
+    clean("cuda")
     before = counted(before=True)
     torch.cuda.reset_peak_memory_stats()
     kept = call()
@@ -168,9 +170,10 @@ def memory(call: Call, device: str) -> dict[str, Any]:
     }
 
 
-def largest_holders(call: Call, device: str, rows: int = 14) -> dict[str, Any]:
+def largest_holders(call: Call, rewind: Call, rows: int = 14) -> dict[str, Any]:
     """What is alive when a pass holds most: the allocations made in it, largest first, with the line that made them."""
-    clean(device)
+    rewind()
+    clean("cuda")
     torch.cuda.memory._record_memory_history(enabled="all", stacks="python", max_entries=400_000)
     try:
         kept = call()
@@ -207,7 +210,6 @@ def _line(frames: Any) -> str:
 
 def profile(call: Call) -> dict[str, Any]:
     """The device's kernels in a warm pass: how many, how long, and the longest by name; and operators of the host."""
-    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
@@ -215,18 +217,19 @@ def profile(call: Call) -> dict[str, Any]:
         call()
         torch.cuda.synchronize()
     counts: Counter[str] = Counter()
-    microseconds: Counter[str] = Counter()
+    microseconds: defaultdict[str, float] = defaultdict(float)
     operators: Counter[str] = Counter()
     for event in seen.events():
-        if event.device_type == DeviceType.CUDA:
+        if event.device_type.name == "CUDA":
             counts[event.name] += 1
             microseconds[event.name] += float(event.time_range.elapsed_us())
         elif event.name.startswith("aten::"):
             operators[event.name] += 1
+    longest = sorted(microseconds, key=lambda name: -microseconds[name])[:PROFILE_ROWS]
     return {
         "kernels": sum(counts.values()),
         "device_ms": sum(microseconds.values()) / 1e3,
-        "rows": [[name[:160], counts[name], us] for name, us in microseconds.most_common(PROFILE_ROWS)],
+        "rows": [[name[:160], counts[name], microseconds[name]] for name in longest],
         "host_operators": dict(operators.most_common(PROFILE_ROWS)),
     }
 
@@ -266,28 +269,26 @@ class Stages:
 
     def run(self, batches: Sequence[int]) -> None:
         """All of it."""
-        cuda = self.device == "cuda"
         for stage, call, rewind in self.calls():
-            self.attempt(stage, "eager", lambda call=call: eager_times(call, self.device, self.repeats))
-            if cuda:
-                self.attempt(stage, "memory", lambda call=call, rewind=rewind: _rewound(rewind, memory, call, "cuda"))
-        for stage, call, _ in self.calls() if cuda else ():
-            self.attempt(stage, "profile", lambda call=call: profile(call))
-        for stage, call, rewind in self.calls() if cuda else ():
-            self.attempt(
-                stage, "holders", lambda call=call, rewind=rewind: _rewound(rewind, largest_holders, call, "cuda")
-            )
-        for stage, call, _ in self.calls() if cuda else ():
-            self.attempt(stage, "graph", lambda call=call: graph_times(call, "cuda", self.repeats))
+            self.attempt(stage, "eager", partial(eager_times, call, self.device, self.repeats))
+            if self.device == "cuda":
+                self.attempt(stage, "memory", partial(memory, call, rewind))
+        if self.device == "cuda":
+            for stage, call, _ in self.calls():
+                self.attempt(stage, "profile", partial(profile, call))
+            for stage, call, rewind in self.calls():
+                self.attempt(stage, "holders", partial(largest_holders, call, rewind))
+            for stage, call, _ in self.calls():
+                self.attempt(stage, "graph", partial(graph_times, call, self.repeats))
         for batch in batches:
             self._decode(batch)
         for implementation in ("eager", "batched_mm"):
             with self._experts(implementation):
                 stage = f"decode 1, experts {implementation}"
-                self.attempt(stage, "eager", lambda: eager_times(self.page.steps, self.device, self.repeats))
+                self.attempt(stage, "eager", partial(eager_times, self.page.steps, self.device, self.repeats))
                 if implementation == "eager":
                     stage = f"text, experts {implementation}"
-                    self.attempt(stage, "eager", lambda: eager_times(self.page.text_prefill, self.device, 5))
+                    self.attempt(stage, "eager", partial(eager_times, self.page.text_prefill, self.device, 5))
 
     def _decode(self, batch: int) -> None:
         """Steps of several pages at once."""
@@ -304,11 +305,11 @@ class Stages:
         clean(self.device)
 
     def _steps(self, stage: str, steps: Any) -> None:
-        self.attempt(stage, "eager", lambda: eager_times(steps, self.device, self.repeats))
+        self.attempt(stage, "eager", partial(eager_times, steps, self.device, self.repeats))
         if self.device == "cuda":
-            self.attempt(stage, "memory", lambda: _rewound(steps.rewind, memory, steps, "cuda"))
-            self.attempt(stage, "profile", lambda: profile(steps))
-            self.attempt(stage, "graph", lambda: graph_times(steps, "cuda", self.repeats))
+            self.attempt(stage, "memory", partial(memory, steps, steps.rewind))
+            self.attempt(stage, "profile", partial(profile, steps))
+            self.attempt(stage, "graph", partial(graph_times, steps, self.repeats))
 
     @contextmanager
     def _experts(self, implementation: str) -> Iterator[None]:
@@ -326,11 +327,6 @@ class Stages:
 
 def _nothing() -> None:
     """Before a pass that leaves no cache behind."""
-
-
-def _rewound(rewind: Call, measure: Callable[[Call, str], Any], call: Call, device: str) -> Any:
-    rewind()
-    return measure(call, device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -240,6 +240,19 @@ def test_a_small_run_writes_table_results_and_report(measured: Path) -> None:
         assert f"## {heading}\n" in text
 
 
+def test_a_part_that_is_run_again_replaces_its_own_rows_alone(measured: Path, tmp_path: Path) -> None:
+    for path in measured.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = report.read_table(measured)
+    anew = kernels.COLUMNS | {"group": "sweep", "name": "anew"}
+    (tmp_path / "sweep.jsonl").write_text(json.dumps(anew), encoding="utf-8")
+    measure.collect(tmp_path, tmp_path / "none.json", {"date": "2026-01-02", "parts": {"sweep": {"ended": "anew"}}})
+    assert report.read_table(tmp_path) == [*(row for row in before if row["group"] == "page"), anew]
+    old, new = (json.loads((folder / "results.json").read_text()) for folder in (measured, tmp_path))
+    assert new["machine"] == old["machine"]
+    assert new["run"]["parts"] == old["run"]["parts"] | {"sweep": {"ended": "anew"}}
+
+
 def test_without_pyarrow_the_table_is_csv_and_says_the_same(
     measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +353,7 @@ def test_the_report_puts_predicted_beside_measured(synthetic: Path) -> None:
     assert f"vision {float(Fraction(20, 1000) / seconds):.2f}" in text
     assert "- prefill, graph: RuntimeError: operation not permitted when stream is capturing" in text
     operators = model.stage_walk("vision", page=page).operator_count
-    total, timed, untimed = report.kernel_sum(report.read_table(synthetic), "transformers", "vision", 1)
+    total, timed, untimed = report.kernel_sum(report.read_table(synthetic), "transformers", [("vision", 1)])
     assert (timed, untimed) == (operators, 0)
     assert total / 1e3 == pytest.approx(float(seconds) + operators * 2e-6)
 
