@@ -430,7 +430,7 @@ def longest_lines(rows: Sequence[Row], count: int = 12) -> list[str]:
     for title, _, walks in (STAGES[0], STAGES[1], *STAGES[3:5]):
         own = []
         for row in rows:
-            runs = sum(use[3] for use in uses(row) if use[:3] == ("transformers", walks))
+            runs = sum(use[3] for use in uses(row) if use[0] == "transformers" and use[1:3] in walks)
             if runs and best_ms(row):
                 own.append((runs * (best_ms(row) or 0.0), runs, row))
         if not own:
