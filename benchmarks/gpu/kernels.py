@@ -22,11 +22,13 @@ from typing import Any, Final
 import torch
 
 from benchmarks.gpu.calls import Pool, call_of, operand_bytes
-from benchmarks.gpu.machine import machine
+from benchmarks.gpu.machine import machine, missing
 from benchmarks.gpu.timing import sets_needed, short, time_calls
 
 #: the status with which the process asks to be begun again: its device answers no more
 BROKEN: Final = 3
+#: the status of a part that cannot run here at all, as of a program that was called wrongly
+NOT_HERE: Final = 2
 #: bytes of the pool that operands are cut from, at most; of a GPU's memory it takes a fifth
 POOL_BYTES: Final = {"cuda": 12 * 2**30, "cpu": 2**26}
 #: what a CPU's cache is taken to hold
@@ -337,6 +339,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--small", action="store_true", help="few shapes, small memory: for a CPU")
     chosen = parser.parse_args(arguments)
+    if reason := missing(chosen.device):
+        print(f"{chosen.group}: {reason}", flush=True)
+        return NOT_HERE
     deadline = monotonic() + chosen.seconds
     lines = chosen.out / f"{chosen.group}.jsonl"
     begun = 0

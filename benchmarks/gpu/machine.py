@@ -25,6 +25,16 @@ CARD: Final = (
 STATE: Final = ("clocks.sm", "clocks.memory", "temperature.gpu", "power.draw", "pstate", "utilization.gpu")
 
 
+def missing(device: str) -> str:
+    """Why nothing can be measured on this device here; nothing where it can."""
+    if device != "cuda" or torch.cuda.is_available():
+        return ""
+    return (
+        f"PyTorch {torch.__version__} finds no CUDA device here; run on a machine that has one, with a CUDA build of "
+        "PyTorch, or give --device cpu --small"
+    )
+
+
 def queried(fields: tuple[str, ...]) -> dict[str, str]:
     """What nvidia-smi answers about the first card; nothing where there is no such program."""
     try:

@@ -29,7 +29,7 @@ from pathlib import Path
 from time import monotonic, strftime
 from typing import Any, Final
 
-from benchmarks.gpu.kernels import COLUMNS
+from benchmarks.gpu.kernels import COLUMNS, NOT_HERE
 from benchmarks.gpu.machine import CARD, STATE, queried
 
 #: parts in the order in which they run: the program's arguments, and the seconds that it gets at most
@@ -74,7 +74,7 @@ def run_part(name: str, out: Path, arguments: Sequence[str], seconds: float) -> 
         if status == 0:
             return f"{ended}done"
         ended += f"attempt {attempt + 1} ended with status {status}; "
-        if name == "stages":  # it cannot go on from where it was
+        if name == "stages" or status == NOT_HERE:  # it cannot go on from where it was, or not begin
             break
     return ended
 
@@ -212,6 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"{name}: {ended}, {monotonic() - start:.0f} s; {after}")
     finally:
         collect(out, chosen.shapes, run)
+    if not read_json(out / "results.json")["machine"]:
+        say("nothing was measured")
+        return 1
     report = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu.report", str(out)], capture_output=True, text=True, check=False
     )

@@ -28,6 +28,8 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks.gpu.kernels import NOT_HERE
+from benchmarks.gpu.machine import missing
 from benchmarks.gpu.timing import capture, short, time_graph
 
 Call = Callable[[], object]
@@ -338,6 +340,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--small", action="store_true", help="one repetition, few stages: for a CPU")
     chosen = parser.parse_args(arguments)
+    if reason := missing(chosen.device):
+        print(f"stages: {reason}", flush=True)
+        return NOT_HERE
     deadline = monotonic() + chosen.seconds
     results = Results(chosen.out / "stages.json")
     predicted = json.loads(chosen.shapes.read_text(encoding="utf-8"))["predicted"]

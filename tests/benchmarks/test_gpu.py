@@ -162,6 +162,7 @@ def test_a_shape_that_breaks_the_device_is_left_behind(
             "status 3; done",
         ),
         ("import time; time.sleep(60)", "stopped after 1 s"),
+        ("raise SystemExit(2)", "attempt 1 ended with status 2; "),
         ("raise SystemExit(1)", "attempt 7 ended with status 1; "),
     ],
 )
@@ -270,6 +271,14 @@ def test_shapes_that_are_missing_are_named(tmp_path: Path, capsys: pytest.Captur
     with pytest.raises(SystemExit):
         measure.main(["--parts", "pages"])
     assert "pages is none of page, stages, sweep" in capsys.readouterr().err
+
+
+def test_without_a_device_nothing_is_measured(small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        assert kernels.missing("cuda") == ""
+        return
+    assert measure.main(["--out", str(tmp_path), "--shapes", str(small), "--parts", "page"]) == 1
+    assert "finds no CUDA device here; run on a machine that has one" in capfd.readouterr().out
 
 
 # -- the report ------------------------------------------------------------------------------------------------------
