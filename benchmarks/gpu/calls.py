@@ -311,18 +311,8 @@ def _matmul(kernel: Kernel, pool: Pool) -> Call:
 def _convolution(kernel: Kernel, pool: Pool) -> Call:
     pixels, weight, *bias_of = (pool.take(shape) for shape in kernel["inputs"])
     bias = bias_of[0] if bias_of else None
-    stride, padding = convolution_geometry(kernel["inputs"][0], kernel["inputs"][1], kernel["outputs"][0])
+    stride, padding = kernel["stride"], kernel["padding"]
     return lambda: F.conv2d(pixels, weight, bias, stride=stride, padding=padding)
-
-
-def convolution_geometry(pixels: Shape, weight: Shape, out: Shape) -> tuple[int, int]:
-    """Stride and smallest padding with which a square kernel makes `out` of `pixels` [B, c, H, W]."""
-    side = weight[2]
-    for padding in range(side):
-        for stride in range(side, 0, -1):
-            if [(size + 2 * padding - side) // stride + 1 for size in pixels[2:]] == [*out[2:]]:
-                return stride, padding
-    raise NoCall(f"no convolution with a kernel {list(weight)} makes {list(out)} of {list(pixels)}")
 
 
 def spread_evenly(rows: int, experts: int, hit: int, device: str) -> Tensor:

@@ -9,7 +9,6 @@ that was named: so one that ends the process costs no other its time.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import sys
@@ -22,7 +21,7 @@ from typing import Any, Final
 import torch
 
 from benchmarks.gpu.calls import Pool, call_of, operand_bytes
-from benchmarks.gpu.machine import machine, missing
+from benchmarks.gpu.machine import machine, missing, part_options
 from benchmarks.gpu.timing import sets_needed, short, time_calls
 
 #: the status with which the process asks to be begun again: its device answers no more
@@ -331,13 +330,8 @@ def records_of(group: str, shapes: Path, small: bool) -> Iterable[Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a group of shapes until they are done or the seconds are over."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = part_options(__doc__)
     parser.add_argument("group", choices=["page", "sweep"])
-    parser.add_argument("--shapes", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=200.0)
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--small", action="store_true", help="few shapes, small memory: for a CPU")
     chosen = parser.parse_args(arguments)
     if reason := missing(chosen.device):
         print(f"{chosen.group}: {reason}", flush=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -23,6 +25,17 @@ CARD: Final = (
     "mig.mode.current",
 )
 STATE: Final = ("clocks.sm", "clocks.memory", "temperature.gpu", "power.draw", "pstate", "utilization.gpu")
+
+
+def part_options(description: str | None) -> argparse.ArgumentParser:
+    """The options that every part takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", type=Path, required=True, help="what benchmarks.gpu.shapes wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--seconds", type=float, default=200.0, help="after which nothing is begun  [default: 200]")
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--small", action="store_true", help="little of everything: for a CPU")
+    return parser
 
 
 def missing(device: str) -> str:

@@ -4,7 +4,7 @@
     python -m benchmarks.gpu.shapes small.json workload=tiny decoder.num_hidden_layers=2 decoder.n_routed_experts=8
 
 A kernel's record: class, name (the operator it stands for), path (of the first module that runs it), dtype, shapes of
-inputs and output, `flops` (of products), `vector_flops`, `bytes_read`, `bytes_written` as the roofline counts them, and
+inputs and output (of a convolution also stride and padding, of a grouped product the experts hit), `flops` (of products), `vector_flops`, `bytes_read`, `bytes_written` as the roofline counts them, and
 `uses`: [execution, stage, batch, how often the stage runs it]. Prefill's uses are the decoder's alone: vision is a
 stage of its own.
 """
@@ -19,10 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from modelmeter.calibration.products import experts_hit
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry
+from modelmeter.reference.kernels import convolution_geometry
 from modelmeter.shape_tensor import OperatorRecord
-from modelmeter.units import ITEMSIZE
 
 #: a letter page at 150 dots an inch
 WIDTH, HEIGHT = 1275, 1650
@@ -101,8 +102,10 @@ def _content(name: str, record: OperatorRecord, uses: list[list[Any]]) -> dict[s
         "uses": uses,
     }
     if record.name == "grouped_mm":
-        expert_bytes = record.inputs[0][1] * record.outputs[0][1] * ITEMSIZE[record.dtype]
-        content["experts_hit"] = max(1, record.weight_bytes // expert_bytes)
+        content["experts_hit"] = experts_hit(record)
+    if record.name == "conv2d":
+        stride, padding = convolution_geometry(*record.inputs[:2], record.outputs[0])
+        content |= {"stride": stride, "padding": padding}
     return content
 
 

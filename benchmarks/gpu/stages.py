@@ -13,7 +13,6 @@ matrix products' stay from the first call on (in `before`), those of convolution
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import sys
@@ -29,7 +28,7 @@ from typing import Any, Final
 import torch
 
 from benchmarks.gpu.kernels import NOT_HERE
-from benchmarks.gpu.machine import missing
+from benchmarks.gpu.machine import missing, part_options
 from benchmarks.gpu.timing import capture, short, time_graph
 
 Call = Callable[[], object]
@@ -333,13 +332,7 @@ def _nothing() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure until all is done or the seconds are over."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=170.0)
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--small", action="store_true", help="one repetition, few stages: for a CPU")
-    chosen = parser.parse_args(arguments)
+    chosen = part_options(__doc__).parse_args(arguments)
     if reason := missing(chosen.device):
         print(f"stages: {reason}", flush=True)
         return NOT_HERE
