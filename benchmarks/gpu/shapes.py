@@ -4,9 +4,9 @@
     python -m benchmarks.gpu.shapes small.json workload=tiny decoder.num_hidden_layers=2 decoder.n_routed_experts=8
 
 A kernel's record: class, name (the operator it stands for), path (of the first module that runs it), dtype, shapes of
-inputs and output (of a convolution also stride and padding, of a grouped product the experts hit), `flops` (of products), `vector_flops`, `bytes_read`, `bytes_written` as the roofline counts them, and
-`uses`: [execution, stage, batch, how often the stage runs it]. Prefill's uses are the decoder's alone: vision is a
-stage of its own.
+inputs and output (of a convolution also stride and padding, of a grouped product the experts hit), `flops` (of
+products), `vector_flops`, `bytes_read`, `bytes_written` as the roofline counts them, and `uses`: [execution, stage,
+batch, how often the stage runs it]. Prefill's uses are the decoder's alone: vision is a stage of its own.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _content(name: str, record: OperatorRecord, uses: list[list[Any]]) -> dict[s
     if record.name == "grouped_mm":
         content["experts_hit"] = experts_hit(record)
     if record.name == "conv2d":
-        stride, padding = convolution_geometry(*record.inputs[:2], record.outputs[0])
+        stride, padding = convolution_geometry(record.inputs[0], record.inputs[1], record.outputs[0])
         content |= {"stride": stride, "padding": padding}
     return content
 
