@@ -11,7 +11,12 @@
 # make kills: the test of killed and of threaded runs, at length.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
 # make commands: runs every command of README.md and docs that can run here, the long ones too.
+# make gpu-wheels: collects in outputs/gpu what a GPU machine without a network needs (GPU_PYTHON: its Python, 3.11 or 3.12).
+# make gpu: measures there, without .venv and network, into GPU_OUT, by default reports/calibration/<device>; CI never runs it.
 PYTHON ?= python3
+GPU_PYTHON ?= 3.12
+GPU_OUT ?=
+GPU := outputs/gpu
 # more extras to install, as in MORE=ray (344 MB)
 MORE ?=
 VENV := .venv
@@ -31,7 +36,7 @@ ARGS ?=
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
 .PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds kills sweeps
-.PHONY: check-sweeps commands test format lint types tests clean
+.PHONY: check-sweeps commands gpu-wheels gpu test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -95,6 +100,25 @@ check-sweeps: $(STAMP)
 
 commands: $(STAMP)
 	$(BIN)/python -m tests.commands.run_documents
+
+# numpy stays behind: it is large, and PyTorch's environments have it
+gpu-wheels: $(STAMP)
+	rm -rf $(GPU) && mkdir -p $(GPU)/wheels
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(GPU)/wheels antlr4-python3-runtime==4.9.3
+	$(BIN)/pip download --quiet --disable-pip-version-check --constraint constraints.txt --find-links $(GPU)/wheels \
+	  --only-binary=:all: --python-version $(GPU_PYTHON) --implementation cp \
+	  $(foreach glibc,2_28 2_27 2_17 2_12,--platform manylinux_$(glibc)_x86_64) \
+	  --platform manylinux2014_x86_64 --platform manylinux1_x86_64 --dest $(GPU)/wheels \
+	  transformers hydra-core omegaconf antlr4-python3-runtime click pillow pyyaml rich
+	rm -f $(GPU)/wheels/numpy-*
+	$(BIN)/python -m benchmarks.gpu.shapes $(GPU)/shapes.json
+	@du -sm $(GPU) | awk '{print $$1 " MB in $(GPU)"; exit $$1 >= 60}'
+
+gpu:
+	@test -f $(GPU)/shapes.json || { echo '$(GPU) is not there: make gpu-wheels, where there is a network, then copy it'; exit 1; }
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade --target $(GPU)/site \
+	  $(GPU)/wheels/*.whl
+	PYTHONUNBUFFERED=1 PYTHONPATH=$(GPU)/site:extern $(PYTHON) -m benchmarks.gpu.measure $(if $(GPU_OUT),--out $(GPU_OUT))
 
 test: lint types tests
 
