@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,9 +261,13 @@ def test_max_pixels(command: str, capsys: Capture) -> None:
     assert main([*arguments, "--max-pixels", "1200"]) == 0
 
 
-def test_damaged_metadata_says_nothing(capsys: Capture) -> None:
-    Image.new("L", (40, 30)).save("page.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x02\0\xff\xff")
-    assert parsed(capsys, "page.jpg")["pages"][0]["width"] == 40
+def test_damaged_metadata_says_nothing() -> None:
+    with pytest.warns(UserWarning):
+        Image.new("L", (40, 30)).save("page.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x02\0\xff\xff")
+        Image.open("page.jpg").close()
+    command = [sys.executable, "-m", "modelmeter", "page", "page.jpg", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (json.loads(done.stdout)["pages"][0]["width"], done.stderr) == (40, "")
 
 
 # Arguments with "=" and files of that name.

@@ -348,3 +348,11 @@ def test_an_input_that_is_named_twice_counts_twice(capsys: Capture, tmp_path: Pa
     assert corpus_pages == again and len(pages) == 2
     kinds = document["results"][0]["kinds"]
     assert sum(kind["count"] for kind in kinds) == 2 * corpus_pages + 2
+
+
+@pytest.mark.parametrize("weight", ["1e9999", "1e-9999", "1" * 41, "1e99999999"])
+def test_weights_have_few_digits(weight: str, capsys: Capture) -> None:
+    """The last one would take all memory as a number."""
+    assert main(["throughput", "1275x1650", "--output-tokens", f"800:{weight},5:1", "--device", "H200"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "is neither a whole number nor numbers with weights" in captured.err
