@@ -58,7 +58,8 @@ def _run(arguments: Sequence[str]) -> int:
         return end(BAD_INPUT, error)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "modelmeter"
-        return end(BAD_INPUT, ModelMeterError(f"{error.format_message()} ({command} --help)"))
+        words = " ".join(error.format_message().split())  # the choices of an argument are lines of its own
+        return end(BAD_INPUT, ModelMeterError(f"{words} ({command} --help)"))
     except click.Abort:
         return INTERRUPTED
     except MemoryError:
