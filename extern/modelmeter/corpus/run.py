@@ -155,8 +155,17 @@ def _check_outputs(options: CorpusOptions, sources: Sequence[str]) -> None:
                     "choose another folder."
                 )
     if options.rows is not None:
-        inputs = chain.from_iterable(map(input_files, sources))
+        tables = not _are_rows(options.rows)
+        inputs = chain.from_iterable(input_files(source, tables=tables) for source in sources)
         check_output("corpus", options.rows, inputs, options.resume)
+
+
+def _are_rows(path: Path) -> bool:
+    """Whether a file holds rows that an earlier run wrote: the same command may write it again."""
+    try:
+        return path.is_file() and set(ROW_SCHEMA.names) <= set(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def _take_in(tally: Tally, summary: pa.Table, options: CorpusOptions) -> None:

@@ -208,14 +208,14 @@ def files_of(source: str, notes: Notes | None = None) -> Iterator[str]:
         raise ModelMeterError(f"corpus: {source} does not exist; check the path (it is relative to {Path.cwd()}).")
 
 
-def input_files(source: str) -> Iterator[str]:
-    """What no output may replace: the files that a source stands for, and the tables that lie in a folder."""
+def input_files(source: str, *, tables: bool = True) -> Iterator[str]:
+    """What no output may replace: the files that a source stands for, and with `tables` those that lie in a folder."""
     if not os.path.isdir(source):
         yield from () if source == STDIN else files_of(source)
         return
     for folder, _, names in os.walk(source):
         for name in names:
-            if _suffix(name) in {*IMAGE_SUFFIXES, *TABLE_KINDS, ".pdf"}:
+            if _suffix(name) in {*IMAGE_SUFFIXES, *(TABLE_KINDS if tables else ()), ".pdf"}:
                 yield os.path.join(folder, name)
 
 
