@@ -34,7 +34,7 @@ class ModelMeterError(ValueError):
         return "\n".join(self.lines)
 
 
-def printable(text: str, limit: int) -> str:
+def printable(text: str, limit: int | None = None) -> str:
     r"""Text in at most `limit` characters, cut in its middle; what a terminal does not print as an escape.
 
     >>> printable("a\x1b[31mb", 20)
@@ -57,8 +57,8 @@ def shown(value: object) -> str:
     return printable(_VALUES.repr(value), _VALUE_CHARACTERS)
 
 
-def _cut(text: str, limit: int) -> str:
-    if len(text) <= limit:
+def _cut(text: str, limit: int | None) -> str:
+    if limit is None or len(text) <= limit:
         return text
     end = (limit - 1) // 2
     return f"{text[: limit - 1 - end]}…{text[-end:]}"

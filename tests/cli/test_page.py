@@ -111,9 +111,27 @@ def test_the_published_code_is_told_apart(capsys: Capture) -> None:
     assert "execution=published (without autocast)" in out
     assert "\nwithout autocast  execution: the published infer() runs under CUDA autocast" in out
     assert "tiles of image_size" not in out
-    assert "\ntiles of image_size  layout: " in printed(
-        capsys, "1275x1650", "execution=published", "workload.image_size=512"
-    )
+    for image_size, what in (("512", "puts a part of their features into the prompt"), ("768", "fails here")):
+        out = printed(capsys, "1275x1650", "execution=published", f"workload.image_size={image_size}")
+        assert "\ntiles of image_size  layout: as in the published vLLM example; " in out
+        assert f"the other published code cuts 640 all the same and {what} " in " ".join(out.split())
+
+
+def test_serving_says_the_crops_that_it_counts_with(capsys: Capture) -> None:
+    lines = " ".join(printed(capsys, "1920x1080", "execution=serving").split())
+    assert "(columns x rows) (up to 9 crops; engines 6) tokens 1093 image" in lines
+    assert "layout: counted with workload.max_num=9; vLLM and SGLang cut at most 6" in lines
+    six = printed(capsys, "1920x1080", "execution=serving", "workload.max_num=6")
+    assert "tokens     483 image" in six and "engines 6" not in six
+
+
+def test_loading_decides_where_it_takes_most(capsys: Capture) -> None:
+    arguments = ("1275x1650", "--output-tokens", "100", "execution=published", "runtime.load=float32_on_device")
+    lines = " ".join(printed(capsys, *arguments).split())
+    assert "device memory 14,749,123,584 bytes, 14.749 GB (13.74 GiB): weights 6,672,212,480, peak of load" in lines
+    assert "float32_on_device load: all weights are on the device in float32" in lines
+    (page,) = parsed(capsys, *arguments)["pages"]
+    assert page["vram"]["stage"] == "load" and list(page["stages"]) == ["vision", "prefill", "decode", "total"]
 
 
 def test_readable_figures(capsys: Capture) -> None:

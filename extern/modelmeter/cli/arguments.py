@@ -8,6 +8,7 @@ the file); else it is a file, a PDF if its first bytes or its name say so, an im
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ def by_option(function: Function) -> Function:
 
 def is_corpus(name: str) -> bool:
     """Whether an input is a folder or a table of sizes."""
-    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
+    return os.path.isdir(name) or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def inputs_argument(function: Function) -> Function:

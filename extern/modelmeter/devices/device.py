@@ -24,6 +24,7 @@ from typing import Final
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.kinds import Choice, ListOf, Maybe, Number, Record, Some, Text
+from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
 PEAK_TYPES: Final = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
@@ -60,14 +61,17 @@ class Source:
 class Device:
     """One device. Rates are a second, FLOPs count a multiply-add as 2; numbers are exactly as the file writes them.
 
+    kind: "gpu", or "cpu" for a processor whose memory is the host's.
     matmul_flops_per_s: dense peak by type, products accumulated in float32 (in int32 for int8).
     vector_flops_per_s: float32 peak of the cores that are no matrix units.
+    memory_bytes: as the device reports it: MiB as nvidia-smi prints them x 2**20, not the vendor's GB.
     kernel_launch_s: time of an operator before it computes or moves anything; None: not known, counted as 0.
     price_per_hour: in the user's own currency; None: not given.
     """
 
     name: str
     title: str
+    kind: str
     matmul_flops_per_s: Mapping[str, Fraction]
     vector_flops_per_s: Fraction
     memory_bandwidth_bytes_per_s: Fraction
@@ -129,8 +133,10 @@ def load_device(name: str | os.PathLike[str]) -> Device:
         return _read(Path(text))
     bundled = _bundled_files().get(_stem(text))
     if bundled is None:
+        names = device_names()
+        likely = [name for name in names if _stem(name).startswith(_stem(text))] or names
         raise ModelMeterError(
-            f"device {text} is unknown; {near(text, device_names())} "
+            f"device {text} is unknown; {near(text, likely)} "
             "A device of your own is the path of its YAML file, ending in .yaml."
         )
     return _read(bundled)
@@ -166,6 +172,7 @@ _FILE: Final = Record(
     {
         "name": NAME,
         "title": Text(200, least=1),
+        "kind": Maybe(Choice(tuple(RESERVE_BYTES))),
         "matmul_flops_per_s": Some(PEAK_TYPES, _RATE, "a device file"),
         **dict.fromkeys(_FIGURES, _RATE),
         "memory_bytes": _BYTES,
@@ -218,6 +225,7 @@ def _read(path: Path) -> Device:
     return Device(
         name=values["name"],
         title=values["title"],
+        kind=values["kind"] or GPU,
         matmul_flops_per_s=MappingProxyType(peaks),
         vector_flops_per_s=values["vector_flops_per_s"],
         memory_bandwidth_bytes_per_s=values["memory_bandwidth_bytes_per_s"],

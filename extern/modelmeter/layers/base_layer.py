@@ -322,6 +322,12 @@ class BaseLayer:
         for name, child in self.children():
             yield from child.named_parameters(join_path(prefix, name))
 
+    def parameters_as_converted(self) -> Iterator[Parameter]:
+        """Every parameter in the order in which `torch.nn.Module.to` converts them: submodules' first, then its own."""
+        for _, child in self.children():
+            yield from child.parameters_as_converted()
+        yield from (value for value in vars(self).values() if isinstance(value, Parameter))
+
     def parameter_count(self) -> int:
         """Number of parameters."""
         return self._over_parameters(lambda parameter: parameter.numel)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError, near, shown
 from modelmeter.layers import BaseLayer
+from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.laws import Laws
+from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.records import record
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vram import Vram
@@ -75,11 +77,26 @@ WITHOUT_BLOCKS: Final = Assumption(
     text="the cache holds its tokens alone: an engine allocates whole blocks of them (16 in vLLM by default) and reads "
     "tables of blocks",
 )
-TILES_OF_IMAGE_SIZE: Final = Assumption(
-    figure="layout",
-    label="tiles of image_size",
-    text=f"as in the published vLLM example; the other published code always cuts {PUBLISHED_TILE} and fails here",
+RESERVE_BY_KIND: Final = f"{RESERVE_BYTES[GPU]:,} bytes on a GPU, {RESERVE_BYTES[CPU]} on a CPU (runtime.reserve_bytes)"
+#: crops that vLLM and SGLang cut at most: MAX_CROPS in their processors of this model and in the published vLLM example
+ENGINE_MAX_CROPS: Final = 6
+
+FLOAT32_FIRST: Final = Assumption(
+    figure=LOAD,
+    label=FLOAT32_ON_DEVICE,
+    text="all weights are on the device in float32 before they are converted there, one after another",
 )
+
+
+def tiles_of_image_size(image_size: int) -> Assumption:
+    """What execution=published models where `image_size` is not the side of the published code's tiles."""
+    other = "fails here" if image_size > PUBLISHED_TILE else "puts a part of their features into the prompt"
+    cut = f"cuts {PUBLISHED_TILE} all the same"
+    return Assumption(
+        figure="layout",
+        label="tiles of image_size",
+        text=f"as in the published vLLM example; the other published code {cut} and {other}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +165,7 @@ class CostModel:
         self.prompt_tokens = self._prompt_tokens(counted)
         self._weight_bytes = self.model.forward_memory_weight()
         self._vision_weight_bytes = self.model.vision_weight_bytes()
+        self.load_bytes = load_bytes(config.runtime.load, self.model.parameters_as_converted())
         self.experts_hit(1)
 
     def _prompt_tokens(self, counted: int | None) -> int:
@@ -215,7 +233,8 @@ class CostModel:
             "uniform": "assumes uniform routing: weights of E (1 - (1 - k/E)^T) experts a layer in a step of T tokens",
         }
         counted = runtime.prompt is not None
-        published, tiles = self.config.execution.name == "published", self.workload.crop_mode
+        published, image_size = self.config.execution.name == "published", self.workload.image_size
+        other_tiles = published and self.workload.crop_mode and image_size != PUBLISHED_TILE
         return (
             Assumption(
                 figure="prompt_tokens",
@@ -232,13 +251,30 @@ class CostModel:
                 ),
             ),
             Assumption(
-                figure="reserve_bytes", label="reserve assumed", text=f"runtime.reserve_bytes={runtime.reserve_bytes}"
+                figure="reserve_bytes",
+                label="reserve assumed",
+                text=RESERVE_BY_KIND
+                if runtime.reserve_bytes is None
+                else f"runtime.reserve_bytes={runtime.reserve_bytes}",
             ),
+            *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
             *((WITHOUT_AUTOCAST,) if published else ()),
-            *((AT_ITS_BEST, WITHOUT_BLOCKS) if self.model.execution.cache_paged else ()),
-            *((TILES_OF_IMAGE_SIZE,) if published and tiles and self.workload.image_size != PUBLISHED_TILE else ()),
+            *((AT_ITS_BEST, WITHOUT_BLOCKS, *self._more_crops()) if self.model.execution.cache_paged else ()),
+            *((tiles_of_image_size(image_size),) if other_tiles else ()),
             *CONVENTIONS,
         )
+
+    def _more_crops(self) -> tuple[Assumption, ...]:
+        """That pages are cut into more crops here than engines cut them into, where they are."""
+        limit = self.workload.max_num
+        if not self.workload.crop_mode or limit <= ENGINE_MAX_CROPS:
+            return ()
+        text = (
+            f"counted with workload.max_num={limit}; vLLM and SGLang cut at most {ENGINE_MAX_CROPS} (MAX_CROPS in "
+            f"their processors and in the published vLLM config): workload.max_num={ENGINE_MAX_CROPS} counts as they do"
+        )
+        label = f"up to {limit} crops; engines {ENGINE_MAX_CROPS}"
+        return (Assumption(figure="layout", label=label, text=text),)
 
     def vision_config(self, layout: ViewLayout) -> VisionConfig:
         """Batch, img_size, seq_len and num_tokens of both branches."""
@@ -429,8 +465,8 @@ class CostModel:
         return self.config.runtime.batch_size
 
     @property
-    def reserve_bytes(self) -> int:
-        """Device memory that is left free: what no shape tells, so it is assumed."""
+    def reserve_bytes(self) -> int | None:
+        """Device memory left free, as `runtime.reserve_bytes` says; None: what the kind of the device leaves."""
         return self.config.runtime.reserve_bytes
 
     def batched(self, pages: int) -> CostModel:
@@ -488,32 +524,51 @@ class CostModel:
             self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
         return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
 
-    def vram(self, width: int, height: int, output_tokens: int = 0) -> Vram:
-        """The memory that a page and its output need (or `runtime.batch_size` pages together)."""
+    def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU) -> Vram:
+        """The memory that a page and its output need (or `runtime.batch_size` pages together).
+
+        device_kind: "gpu" or "cpu"; it decides how much is left free where `runtime.reserve_bytes` does not.
+        """
         page = self.page(width, height, output_tokens)
         return Vram.of_stages(
-            {"prefill": page.prefill, "decode": page.decode}, reserve_bytes=self.config.runtime.reserve_bytes
+            {"prefill": page.prefill, "decode": page.decode},
+            reserve_bytes=reserve_on(device_kind, self.reserve_bytes),
+            load_bytes=self.load_bytes,
         )
 
-    def largest_batch(self, memory_bytes: int, width: int, height: int, output_tokens: int = 0) -> int:
-        """The most pages of this size that fit `memory_bytes` together, 0 if none does."""
-        check_count("largest_batch", "memory_bytes", memory_bytes)
-        return largest(lambda pages: self.batched(pages).vram(width, height, output_tokens).fits(memory_bytes))
+    def largest_batch(
+        self, memory_bytes: int, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU
+    ) -> int:
+        """The largest static batch: the most pages of this size that fit `memory_bytes`, 0 if none does.
 
-    def longest_output(self, memory_bytes: int, width: int, height: int) -> int:
+        Static: all of them are prefilled in one pass and decode together, so the prefill's activations count once a
+        page. `devices.compute_throughput` has continuous batches, whose pages are prefilled one at a time: more fit.
+        """
+        check_count("largest_batch", "memory_bytes", memory_bytes)
+
+        def fits(pages: int) -> bool:
+            need = self.batched(pages).vram(width, height, output_tokens, device_kind=device_kind)
+            return need.fits(memory_bytes)
+
+        return largest(fits)
+
+    def longest_output(self, memory_bytes: int, width: int, height: int, *, device_kind: str = GPU) -> int:
         """The most output tokens that fit `memory_bytes`, up to the model's limit.
 
         Raises `ModelMeterError` if the page does not fit without any.
         """
         check_count("longest_output", "memory_bytes", memory_bytes)
-        need = self.vram(width, height)
+        need = self.vram(width, height, device_kind=device_kind)
         if not need.fits(memory_bytes):
+            way = need.smaller_reserve(memory_bytes) or "take a smaller mode or a larger device"
             raise ModelMeterError(
                 f"longest_output: the page alone needs {need.describe()}; {memory_bytes:,} bytes are given, "
-                f"{need.total_bytes - memory_bytes:,} too few; take a smaller mode or a larger device."
+                f"{need.total_bytes - memory_bytes:,} too few; {way}."
             )
         room = self.max_position_embeddings - self.seq_len(compute_view_layout(self.workload, width, height))
-        return largest(lambda tokens: self.vram(width, height, tokens).fits(memory_bytes), room)
+        return largest(
+            lambda tokens: self.vram(width, height, tokens, device_kind=device_kind).fits(memory_bytes), room
+        )
 
     def prefill_layers(self, layout: ViewLayout) -> list[LayerCost]:
         """The layers of a page's prefill, in order, vision's first, and the operators between them."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from modelmeter.errors import ModelMeterError, near, printable
 from modelmeter.kinds import Choice, Either, Flag, Kind, ListOf, Maybe, Record, Text, Whole
+from modelmeter.models.common.loading import LOADS
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS
 from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
 
@@ -118,7 +119,8 @@ class RuntimeSchema:
     tokenizer_path: str | None = None
     head: str | None = None
     experts_hit: Any = "max"
-    reserve_bytes: int = 2**30
+    load: str = "direct"
+    reserve_bytes: int | None = None
 
 
 @dataclass
@@ -206,7 +208,8 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.tokenizer_path": _OF_USER,
     "runtime.head": Maybe(Choice(HEADS)),
     "runtime.experts_hit": Either(("max", "uniform"), _EXPERTS),
-    "runtime.reserve_bytes": _BYTES,
+    "runtime.load": Choice(LOADS),
+    "runtime.reserve_bytes": Maybe(_BYTES),
     "execution.name": _WORD,
 }
 
