@@ -151,7 +151,7 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
         ({"name": "x" * 65}, "has 65 characters; give 64 or less"),
         ({"title": "a\x1b[31mb"}, r"title='a\x1b[31mb' has characters that do not print"),
         ({"title": "two\nlines"}, r"title='two\nlines' has characters that do not print"),
-        ({"memory_bytes": 10**19}, "memory_bytes=10000000000000000000 is too large; give 1e+18 or less"),
+        ({"memory_bytes": 10**25}, "memory_bytes=10000000000000000000000000 is too large; give 1e+24 or less"),
         ({"memory_bytes": 10**400}, "memory_bytes=a whole number of some 401 digits is too large"),
         ({"memory_bytes": True}, "memory_bytes=True is no number"),
         ({"vector_flops_per_s": 1e300}, "vector_flops_per_s=1e+300 is too large"),

@@ -204,7 +204,7 @@ def test_loading_the_published_model_in_float32_exceeds_a_card_of_12_gb() -> Non
     assert f"peak of load {weights + embedding:,}, reserve" in need.describe()
     assert load.page(*PAGE, 1000) == direct.page(*PAGE, 1000)  # no stage of a page changes
     assert "float32_on_device" in {each.label for each in load.assumptions()}
-    with pytest.raises(ModelMeterError, match="runtime: load=onto_host is unknown"):
+    with pytest.raises(ModelMeterError, match=r"runtime\.load=onto_host is unknown"):
         load_cost_model(["runtime.load=onto_host"])
 
 
