@@ -2,11 +2,21 @@
 # make screenshots: docs/report*.png anew, of the report that make demo writes; needs a Chromium with its chromedriver.
 # make docs: builds the site from docs/ into outputs/site.
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
+# make published-check: DeepSeek's own files, which you have put into FOLDER, against execution=published, in an environment
+# of their own below outputs/. They run: by saying it you agree to that.
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
 # make bytes: writes reports/verification/bytes.md anew.
 # make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
+# make lower-bounds: the core on the oldest versions that pyproject.toml allows; needs a package index.
+# make kills: the test of killed and of threaded runs, at length.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
+# make commands: runs every command of README.md and docs that can run here, the long ones too.
+# make gpu-wheels: collects in outputs/gpu what a GPU machine without a network needs (GPU_PYTHON: its Python, 3.11 or 3.12).
+# make gpu: measures there, without .venv and network, into GPU_OUT, by default reports/calibration/<device>; CI never runs it.
 PYTHON ?= python3
+GPU_PYTHON ?= 3.12
+GPU_OUT ?=
+GPU := outputs/gpu
 # more extras to install, as in MORE=ray (344 MB)
 MORE ?=
 VENV := .venv
@@ -17,15 +27,22 @@ COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 
+# the published files, the transformers that they were written for, and what else the check is told, as in ARGS='tokens=200'
+FOLDER ?= models/deepseek-ocr
+PUBLISHED_TRANSFORMERS := 4.46.3
+PUBLISHED_VENV := outputs/published-venv
+ARGS ?=
+
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo screenshots docs snapshot published flops bytes bench sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds kills sweeps
+.PHONY: check-sweeps commands gpu-wheels gpu test format lint types tests clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
 	touch $@
 
 demo: $(STAMP)
@@ -45,6 +62,16 @@ snapshot: $(STAMP)
 published: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.published.write_published
 
+published-check: $(PUBLISHED_VENV)/.installed
+	$(PUBLISHED_VENV)/bin/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_published \
+	  reference.folder=$(FOLDER) reference.trust_remote_code=true runtime.attention=eager $(ARGS)
+
+$(PUBLISHED_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PUBLISHED_VENV)
+	grep -v '^transformers==' constraints.txt > $(PUBLISHED_VENV)/constraints.txt
+	$(PUBLISHED_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(PUBLISHED_VENV)/constraints.txt --editable '.[published]' torch transformers==$(PUBLISHED_TRANSFORMERS)
+	touch $@
+
 flops: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_flops_report $(PAGE_LIST)
 
@@ -60,10 +87,38 @@ sweeps: $(STAMP)
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports reports/sweep
 	$(BIN)/python -m $(SWEEPS).write_mode_table
 
+lower-bounds: $(STAMP)
+	$(BIN)/python -m tests.lower_bounds outputs/lower-bounds
+
+kills: $(STAMP)
+	MODELMETER_KILLS=21 MODELMETER_PAGES=1000 $(BIN)/pytest -n 0 tests/corpus/test_kill.py
+
 check-sweeps: $(STAMP)
 	rm -rf outputs/check-sweeps
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
+
+commands: $(STAMP)
+	$(BIN)/python -m tests.commands.run_documents
+
+# numpy stays behind: it is large, and PyTorch's environments have it
+gpu-wheels: $(STAMP)
+	rm -rf $(GPU) && mkdir -p $(GPU)/wheels
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(GPU)/wheels antlr4-python3-runtime==4.9.3
+	$(BIN)/pip download --quiet --disable-pip-version-check --constraint constraints.txt --find-links $(GPU)/wheels \
+	  --only-binary=:all: --python-version $(GPU_PYTHON) --implementation cp \
+	  $(foreach glibc,2_28 2_27 2_17 2_12,--platform manylinux_$(glibc)_x86_64) \
+	  --platform manylinux2014_x86_64 --platform manylinux1_x86_64 --dest $(GPU)/wheels \
+	  transformers hydra-core omegaconf antlr4-python3-runtime click pillow pyyaml rich
+	rm -f $(GPU)/wheels/numpy-*
+	$(BIN)/python -m benchmarks.gpu.shapes $(GPU)/shapes.json
+	@du -sm $(GPU) | awk '{print $$1 " MB in $(GPU)"; exit $$1 >= 60}'
+
+gpu:
+	@test -f $(GPU)/shapes.json || { echo '$(GPU) is not there: make gpu-wheels, where there is a network, then copy it'; exit 1; }
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade --target $(GPU)/site \
+	  $(GPU)/wheels/*.whl
+	PYTHONUNBUFFERED=1 PYTHONPATH=$(GPU)/site:extern $(PYTHON) -m benchmarks.gpu.measure $(if $(GPU_OUT),--out $(GPU_OUT))
 
 test: lint types tests
 

@@ -42,7 +42,17 @@ ROOMS = {
     "report": {"devices", "models.common", "calibration", "comparison", "corpus"},
     "reference": {"layers", "models.common", "devices"},
     "programs": {"models", "models.common", "layers", "devices", "reference", "report", "corpus", "comparison"},
-    "cli": {"models", "models.common", "devices", "calibration", "comparison", "corpus", "report", "reference", "programs"},
+    "cli": {
+        "models",
+        "models.common",
+        "devices",
+        "calibration",
+        "comparison",
+        "corpus",
+        "report",
+        "reference",
+        "programs",
+    },
     "__main__": {"cli"},
 }
 
@@ -109,9 +119,7 @@ def other_models(module: str, path: Path) -> set[str]:
     return {
         target
         for target in imports(path)
-        if own in MODELS
-        and room_of(target).startswith("models.<name>")
-        and target.split(".")[2] != own
+        if own in MODELS and room_of(target).startswith("models.<name>") and target.split(".")[2] != own
     }
 
 

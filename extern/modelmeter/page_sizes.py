@@ -12,30 +12,56 @@ Pillow is imported when a file is read, not with this module.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import stat
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.tiff_pages import read_tiff_pages
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import ImageFile
 
 MAX_SIDE: Final = 2**31 - 1
 """Pixels; the longest side that is taken seriously (a signed 32-bit integer, as image formats store it)."""
+
+MAX_PIXELS: Final = 178_956_970
+"""Pixels of an image file that is read unless told otherwise: where Pillow's own default refuses, a gibibyte of RGB."""
 
 _EXIF_ORIENTATION: Final = 0x0112
 _EXIF_SIDES_SWAPPED: Final = (5, 6, 7, 8)
 """EXIF orientations that turn the image by a quarter; the others flip it or turn it by a half."""
 
-_TIFF_SIDES: Final = (256, 257)
-"""TIFF's tags ImageWidth and ImageLength."""
+_PREFIX: Final = 16
+"""Bytes that tell a file's format."""
+
+FORMATS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "JPEG": ("JpegImagePlugin", "JpegImageFile"),
+        "PNG": ("PngImagePlugin", "PngImageFile"),
+        "TIFF": ("TiffImagePlugin", "TiffImageFile"),
+        "WEBP": ("WebPImagePlugin", "WebPImageFile"),
+        "BMP": ("BmpImagePlugin", "BmpImageFile"),
+        "GIF": ("GifImagePlugin", "GifImageFile"),
+        "JPEG2000": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+        "PPM": ("PpmImagePlugin", "PpmImageFile"),
+        "AVIF": ("AvifImagePlugin", "AvifImageFile"),
+    }
+)
+"""Formats that are read, by Pillow's names, with its module and class: no other decoder of Pillow sees a file.
+
+Among the others are some that start a program (EPS starts Ghostscript) or are no picture of a page. AVIF is read where
+this Pillow can.
+"""
+
+_FORMATS: Final = "a PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000, PNM or AVIF file"
+"""`FORMATS` in words."""
 
 _WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]+")
 _FRACTION: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
@@ -90,89 +116,122 @@ def _parse_side(who: str, name: str, text: str) -> int:
     return side
 
 
-def read_page_size(path: str | os.PathLike[str], *, decode: bool = True, max_pixels: int | None = None) -> PageSize:
-    """Size of the image in a file, in pixels, turned by its EXIF orientation; the first frame of several.
+def read_page_sizes(
+    path: str | os.PathLike[str], *, decode: bool = True, max_pixels: int = MAX_PIXELS
+) -> list[PageSize]:
+    """Sizes of the pages in an image file, in pixels, each turned by its EXIF orientation.
 
-    The file is decoded once, since nothing less tells a truncated file from a whole one. With decode=False its
-    header is believed: for many files, where one cut off behind its header may pass. An image whose header says
-    more than `max_pixels` is refused; by default that is Pillow's limit against decompression bombs
-    (`PIL.Image.MAX_IMAGE_PIXELS`), as an error, not a warning.
+    Frames of a TIFF are pages, but for thumbnails and masks (`tiff_pages`); of several, the sources end in ``#page=N``.
+    Any other file is one page: of a GIF, WebP or PNG that moves, and of a JPEG that holds several, the first picture.
+
+    Formats are `FORMATS`, told by the file's first bytes whatever its name is. A file is decoded once, since nothing
+    less tells a truncated file from a whole one; of a TIFF all that its directories name must be there, and nothing is
+    decoded. With decode=False its header is believed: for many files, where one cut off behind its header may pass.
+
+    A page of more than `max_pixels` is refused before any pixel is decoded. Safe in threads: no setting of Pillow is
+    changed, and none but `max_pixels` counts.
     """
-    from PIL import Image, UnidentifiedImageError  # here: sizes given as numbers need no Pillow
-
+    if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
+        raise ModelMeterError(f"page {path}: max_pixels={max_pixels!r} is no number of pixels; give 1 or more.")
     file = Path(path)
     check_regular_file(file)
     who = f"page {file}"
-    with warnings.catch_warnings(), _pixel_limit(max_pixels):
-        warnings.simplefilter("ignore")  # Pillow warns of damage, and then fails on it or reads on
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with file.open("rb") as stream:
-                if decode:
-                    with Image.open(stream) as image:
-                        image.verify()  # checksums and end marks, which decoding may pass over
-                    stream.seek(0)
-                with Image.open(stream) as image:
-                    if decode:
-                        image.load()
-                        width, height = image.size
-                        # After load(): some formats (TIFF) turn the image there and drop the orientation.
-                        turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_SIDES_SWAPPED
-                    else:
-                        width, height, turned = _read_header(image, stream)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            if max_pixels is not None:
-                raise ModelMeterError(
-                    f"{who} has more pixels than max_pixels={max_pixels}; raise the limit, or give the page's width "
-                    "and height instead of the file."
-                ) from error
-            raise ModelMeterError(
-                f"{who} is refused as a decompression bomb: it has more than "
-                f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS} pixels; give a smaller image, "
-                "or the page's width and height instead of the file."
-            ) from error
-        except UnidentifiedImageError as error:
-            raise ModelMeterError(
-                f"{who} is not an image that Pillow can read; give a PNG, JPEG, TIFF or WebP file."
-            ) from error
-        except Exception as error:  # decoders meet damaged data with errors of many kinds
-            raise ModelMeterError(
-                f"{who} is truncated or damaged ({type(error).__name__}: {error}); make or copy the file anew."
-            ) from error
-    if turned:
-        width, height = height, width
-    return PageSize(source=str(file), width=width, height=height)
-
-
-@contextmanager
-def _pixel_limit(max_pixels: int | None) -> Iterator[None]:
-    """Pillow's own limit, which is a name in its module, set to another number while a file is read."""
-    from PIL import Image
-
-    if max_pixels is None:
-        yield
-        return
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+        with file.open("rb") as stream:
+            format_ = _format(stream.read(_PREFIX))
+            if format_ is None:
+                raise ModelMeterError(f"{who} is not an image in a format that is read; give {_FORMATS}.")
+            stream.seek(0)
+            if format_ == "TIFF":
+                stored = [(page.width, page.height, page.orientation) for page in read_tiff_pages(stream)]
+                for width, height, _ in stored:
+                    _check_pixels(who, width, height, max_pixels)
+            else:
+                stored = [_read_image(format_, stream, who, decode, max_pixels)]
+    except ModelMeterError:
+        raise
+    except MemoryError as error:
+        raise ModelMeterError(
+            f"{who} does not fit into memory; give the page's width and height instead of the file."
+        ) from error
+    except Exception as error:  # decoders meet damaged data with errors of many kinds
+        raise _refusal(who, error) from error
+    sizes = [(height, width) if turned in _EXIF_SIDES_SWAPPED else (width, height) for width, height, turned in stored]
+    return [
+        PageSize(source=str(file) if len(sizes) == 1 else f"{file}#page={number}", width=width, height=height)
+        for number, (width, height) in enumerate(sizes, start=1)
+    ]
 
 
-def _read_header(image: Image.Image, stream: BinaryIO) -> tuple[int, int, bool]:
-    """Width and height as stored, and whether the orientation swaps them; no pixel is decoded."""
+def read_page_size(path: str | os.PathLike[str], *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> PageSize:
+    """`read_page_sizes` for a file that holds one page; of a TIFF with several, the first."""
+    return read_page_sizes(path, decode=decode, max_pixels=max_pixels)[0]
+
+
+def _format(prefix: bytes) -> str | None:
+    """The format among `FORMATS` of a file that begins so. Pillow's plugin of that format is imported then."""
+    from PIL import Image  # here: sizes given as numbers need no Pillow
+
+    for format_, (module, _) in FORMATS.items():
+        importlib.import_module(f"PIL.{module}")
+        _, accepts = Image.OPEN[format_]
+        if accepts is not None and accepts(prefix) is True:
+            return format_
+    return None
+
+
+def _open_image(format_: str, stream: BinaryIO) -> ImageFile.ImageFile:
+    """The image of a stream by the class of one format.
+
+    Not `PIL.Image.open`, which holds the size against a limit that all threads of the process share, and warns.
+    """
+    module, class_name = FORMATS[format_]
+    stream.seek(0)
+    image: ImageFile.ImageFile = getattr(importlib.import_module(f"PIL.{module}"), class_name)(stream)
+    return image
+
+
+def _read_image(format_: str, stream: BinaryIO, who: str, decode: bool, max_pixels: int) -> tuple[int, int, int]:
+    """Width and height as stored, and the EXIF orientation."""
     from PIL.Image import Image as AnyImage
 
-    width, height = image.size
-    if image.format == "TIFF":  # Pillow has turned the size, and not yet dropped the orientation
-        width, height = (image.tag_v2[tag] for tag in _TIFF_SIDES)  # type: ignore[attr-defined]
-    if image.format == "PNG" and "exif" not in image.info:
-        late = _png_exif(stream)
-        if late is not None:
-            image.info["exif"] = late
-    # The method of the base class: a PNG's own decodes the pixels to reach what stands behind them.
-    return width, height, AnyImage.getexif(image).get(_EXIF_ORIENTATION) in _EXIF_SIDES_SWAPPED
+    with _open_image(format_, stream) as image:
+        width, height = image.size
+        _check_pixels(who, width, height, max_pixels)
+        if decode:
+            image.verify()  # checksums and end marks, which decoding may pass over
+    with _open_image(format_, stream) as image:
+        if decode:
+            image.draft(image.mode, (1, 1))  # a JPEG at an eighth: read to its end, without memory for all its pixels
+            image.load()
+        elif format_ == "PNG" and "exif" not in image.info:
+            late = _png_exif(stream)
+            if late is not None:
+                image.info["exif"] = late
+        # The method of the base class: a PNG's own decodes the pixels to reach what stands behind them.
+        return width, height, AnyImage.getexif(image).get(_EXIF_ORIENTATION, 1)
+
+
+def _check_pixels(who: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ModelMeterError(
+            f"{who} has more pixels than max_pixels={max_pixels}: {width} x {height}; raise the limit "
+            "(--max-pixels), or give the page's width and height instead of the file."
+        )
+
+
+def _refusal(who: str, error: Exception) -> ModelMeterError:
+    from PIL import Image
+
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        # inside the decoders of WebP and GIF, which hold a canvas against Pillow's limit before there is a size
+        return ModelMeterError(
+            f"{who} is larger than Pillow decodes of this format; give the page's width and height instead of the file."
+        )
+    return ModelMeterError(
+        f"{who} is truncated or damaged ({type(error).__name__}: {_short(str(error), 200)}); make or copy the file "
+        "anew."
+    )
 
 
 def _png_exif(stream: BinaryIO) -> bytes | None:
@@ -207,8 +266,8 @@ def check_regular_file(file: Path) -> None:
         raise ModelMeterError(f"{who} is empty (0 bytes); make or copy the file anew.")
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:40]}…"
+def _short(text: str, longest: int = 40) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _digits(number: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from modelmeter.cli.main import main
 from modelmeter.models.deepseek_ocr import load_cost_model
@@ -116,9 +117,17 @@ BAD = {
     "model": (["sizes.csv", "--model", "deepseek"], 'did you mean "deepseek_ocr"'),
     "strict": (["sizes.csv", "--strict"], "sizes.csv#4: width -1 is not positive (strict"),
     "rows": (["sizes.csv", "--rows", "sizes.csv/rows"], "cannot be written"),
-    "rows_over_a_source": (["sizes.csv", "--rows", "./sizes.csv"], "sizes.csv is one of the sources"),
-    "rows_over_a_match": (["*.csv", "--rows", "sizes.csv"], "sizes.csv is one of the sources"),
-    "resume": (["sizes.csv", "--resume", "sizes.csv"], "cannot be written"),
+    "rows_over_a_source": (["sizes.csv", "--rows", "./sizes.csv"], "sizes.csv is one of the inputs"),
+    "rows_over_a_match": (["*.csv", "--rows", "sizes.csv"], "sizes.csv is one of the inputs"),
+    "rows_are_a_folder": (["sizes.csv", "--rows", "."], "corpus: . is a directory; give the name of a file."),
+    "rows_in_the_resumed_folder": (
+        ["sizes.csv", "--rows", "new/state.json", "--resume", "new"],
+        "state.json is in new,",
+    ),
+    "resume_over_a_source": (["sizes.csv", "--resume", "sizes.csv"], "could be written over source sizes.csv"),
+    "resume_in_the_folder_of_a_source": (["sizes.csv", "--resume", "."], "in . could be written over source sizes.csv"),
+    "signs": (["sizes.csv", "--output-tokens=--5"], "there is no column --5"),
+    "very_many_tokens": (["sizes.csv", "--output-tokens", "9" * 5000], "there is no column 999"),
     "context": (
         ["sizes.csv", "--output-tokens", "8192"],
         "no page to count (4 left out; the first: sizes.csv#1",
@@ -133,6 +142,23 @@ def test_bad_input(sizes: str, arguments: list[str], message: str, capsys: pytes
     assert err.startswith("error: ") and message in err
     assert err.count("\n") == 1
     assert os.listdir() == ["sizes.csv"]
+
+
+def test_rows_in_a_folder_of_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may be written again by the same command; a page or a table there may not be written over."""
+    Image.new("L", (300, 200)).save(tmp_path / "a.png")
+    rows, table = tmp_path / "rows.parquet", tmp_path / "sizes.csv"
+    table.write_text("width,height\n5,5\n")
+    state = tmp_path.parent / f"{tmp_path.name}-state"
+    for resume in ([], ["--resume", str(state)], ["--resume", str(state)]):
+        out(capsys, str(tmp_path), "--rows", str(rows), *resume)
+    for kept in (table, tmp_path / "a.png"):
+        before = kept.read_bytes()
+        _, err = out(capsys, str(tmp_path), "--rows", str(kept), status=2)
+        assert f"{kept.name} is one of the inputs" in err
+        assert kept.read_bytes() == before
+    _, err = out(capsys, str(rows), "--rows", str(rows), status=2)
+    assert "rows.parquet is one of the inputs" in err
 
 
 def test_only_the_first_pages_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from modelmeter.cli import verify
 from modelmeter.cli.main import main
@@ -93,21 +94,23 @@ def test_json_leaves_a_run_directory_that_was_given(
     assert json.loads(capsys.readouterr().out)["exit_status"] == 0
 
 
-@pytest.mark.parametrize("status, result, expected", [(2, "{}", 2), (1, None, 1), (0, None, 1)])
+@pytest.mark.parametrize("status, result", [(2, "{}"), (1, None), (0, None)])
 def test_json_prints_nothing_without_a_result(
-    program: tuple[str, Program], status: int, result: str | None, expected: int, capsys: Capture
+    program: tuple[str, Program], status: int, result: str | None, capsys: Capture
 ) -> None:
     name, module = program
     module.status, module.result = status, result
-    assert main(["verify", name, "--json"]) == expected
-    assert capsys.readouterr().out == ""
+    assert main(["verify", name, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (f"--json shows the {module.result_name} of one run, and there is none" in captured.err) == (result is None)
 
 
 def test_json_never_shows_an_earlier_result(program: tuple[str, Program], tmp_path: Path, capsys: Capture) -> None:
     name, module = program
     module.result = None
     (tmp_path / module.result_name).write_text("{}")
-    assert main(["verify", name, "--json", f"hydra.run.dir={tmp_path}"]) == 1
+    assert main(["verify", name, "--json", f"hydra.run.dir={tmp_path}"]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -147,3 +150,22 @@ def test_a_real_page_agrees(tmp_path: Path) -> None:
     assert (document["exit_status"], document["result"]["worst_difference"]) == (0, 0)
     assert [module["difference"] for module in document["result"]["pages"][0]["modules"]] == [0, 0, 0]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name, arguments, results",
+    [
+        ("layers", ["layers=[Gelu],[Blok]"], ["0/verify_layers.json"]),
+        ("vision", ["sizes=[[9,9]]", "tolerance=-1,0", "workload=tiny"], ["1/verify.json"]),
+        ("end2end", ["sizes=[[9,9]]", "tolerance=-1,-2"], []),
+    ],
+)
+def test_multirun_leaves_a_result_for_each_job(
+    name: str, arguments: list[str], results: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # as in a new process
+    assert main(["verify", name, *arguments, "--multirun"]) == 2  # the worst of both
+    (sweep,) = tmp_path.glob("multirun/verify_*/*")
+    assert {job.name for job in sweep.iterdir() if job.is_dir()} == {"0", "1"}
+    assert [str(path.relative_to(sweep)) for path in sweep.rglob("verify*.json")] == results

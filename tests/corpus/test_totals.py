@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from modelmeter.corpus import ModelLoader, SizeColumns, corpus_cost, page_costs
 from modelmeter.corpus.tally import MAX_LISTED, Cell, LeftOut, Tally, summarise
-from modelmeter.corpus.totals import MEASURES, STAGES, Distribution, Totals
+from modelmeter.corpus.totals import MEASURES, Distribution, Totals
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
+from modelmeter.models.common.totals import STAGES
 from modelmeter.models.deepseek_ocr import CostModel, PageCost
 
 ADDED = (

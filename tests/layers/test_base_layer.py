@@ -1,12 +1,12 @@
 """BaseLayer: every figure from one forward pass, checked by hand on layers small enough to redo."""
 
 import gc
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, InputSpec, LayerList, Linear
+from modelmeter.layers import BaseLayer, InputSpec, LayerList, Linear, Settings
 from modelmeter.models.deepseek_ocr import MlpProjector
 from modelmeter.operators import FLOPS_PER_ELEMENT, add, arange, mm, mul, sigmoid, to
 from modelmeter.shape_tensor import ShapeTensor, Tape
@@ -16,8 +16,8 @@ from modelmeter.walk import Call, OperatorRecord
 class GatedMLP(BaseLayer):
     """down_proj(sigmoid(gate_proj(x)) * up_proj(x))."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, code=self.code)
         self.up_proj = Linear(hidden_size, intermediate_size, bias=False, code=self.code)
         self.down_proj = Linear(intermediate_size, hidden_size, bias=False, code=self.code)
@@ -30,8 +30,8 @@ class GatedMLP(BaseLayer):
 class Residual(BaseLayer):
     """x + mlp(x); what it was given is kept by the caller."""
 
-    def __init__(self, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.mlp = GatedMLP(3, 11, code=self.code)
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
@@ -41,8 +41,8 @@ class Residual(BaseLayer):
 class Stack(BaseLayer):
     """n blocks of one description, the first input held all along."""
 
-    def __init__(self, depth: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, depth: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.blocks = LayerList([Residual(code=self.code)] * depth, code=self.code)
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:

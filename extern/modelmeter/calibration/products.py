@@ -57,11 +57,15 @@ def page_products(model: CostModel, page: Any, output_tokens: int) -> Counter[Pr
     return counts
 
 
+def experts_hit(record: OperatorRecord) -> int:
+    """Experts that have rows in a grouped product, by the weights that it reads; 0 for another operator."""
+    if record.name != "grouped_mm":
+        return 0
+    expert_bytes = record.inputs[0][1] * record.outputs[0][1] * ITEMSIZE[record.dtype]
+    return max(1, record.weight_bytes // expert_bytes)
+
+
 def _product(record: OperatorRecord) -> Product:
-    hit = 0
-    if record.name == "grouped_mm":
-        expert_bytes = record.inputs[0][1] * record.outputs[0][1] * ITEMSIZE[record.dtype]
-        hit = max(1, record.weight_bytes // expert_bytes)
     return Product(
         aten=record.aten,
         dtype=record.dtype,
@@ -69,5 +73,5 @@ def _product(record: OperatorRecord) -> Product:
         output=record.outputs[0],
         flops=record.tensor_core_flops,
         nbytes=record.bytes_read + record.bytes_written,
-        experts_hit=hit,
+        experts_hit=experts_hit(record),
     )

@@ -8,6 +8,7 @@ the file); else it is a file, a PDF if its first bytes or its name say so, an im
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from click.shell_completion import CompletionItem
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models import DEFAULT_MODEL
-from modelmeter.page_sizes import PageSize, parse_size, read_page_size
+from modelmeter.page_sizes import MAX_PIXELS, PageSize, parse_size, read_page_sizes
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, is_pdf, read_pdf_page_sizes
 from modelmeter.report.quantities import ranges
 
@@ -49,17 +50,9 @@ class Invocation:
     debug: bool = False
 
 
-class BadArguments(ModelMeterError):
-    """Several things are wrong with the arguments, a line each."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = list(lines)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One page argument. pages: one, or those of a PDF. dpi: the resolution of a PDF's pages, else None."""
+    """One page argument. pages: one, or those of a PDF or a TIFF. dpi: the resolution of a PDF's pages, else None."""
 
     name: str
     pages: tuple[PageSize, ...]
@@ -85,35 +78,36 @@ def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[li
         else:
             pages.append(argument)
     if bad:
-        raise BadArguments(bad)
+        raise ModelMeterError(*bad)
     return pages, overrides
 
 
-def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI) -> list[Input]:
-    """The pages of all page arguments; raises `BadArguments` with a line for each that is bad."""
+def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI, max_pixels: int = MAX_PIXELS) -> list[Input]:
+    """The pages of all page arguments; raises `ModelMeterError` with a line for each that is bad."""
     inputs: list[Input] = []
     bad: list[str] = []
     for argument in arguments:
         try:
-            inputs.append(_read_input(argument, dpi))
+            inputs.append(_read_input(argument, dpi, max_pixels))
         except ModelMeterError as error:
             bad.append(str(error))
     if bad:
-        raise BadArguments(bad)
+        raise ModelMeterError(*bad)
     if not inputs:
         raise ModelMeterError("there is no page; give an image file, a PDF or WIDTHxHEIGHT, as in 1275x1650.")
     return inputs
 
 
 def same_sizes(inputs: Sequence[Input]) -> list[tuple[str, PageSize]]:
-    """(title, one page) for every argument, and within a PDF for every size that its pages have."""
+    """(title, one page) for every argument, and within a PDF or a TIFF for every size that its pages have."""
     titled: list[tuple[str, PageSize]] = []
     for each in inputs:
         numbers: dict[tuple[int, int], list[int]] = {}
         for number, page in enumerate(each.pages, start=1):
             numbers.setdefault((page.width, page.height), []).append(number)
         for (width, height), same in numbers.items():
-            pages = "" if each.dpi is None else f", page{'s' * (len(same) > 1)} {ranges(same)}"
+            several = each.dpi is not None or len(each.pages) > 1
+            pages = f", page{'s' * (len(same) > 1)} {ranges(same)}" if several else ""
             resolution = "" if each.dpi is None else f" at {each.dpi} dpi"
             titled.append((f"{each.name}{pages}: {width} x {height} pixels{resolution}", each.pages[same[0] - 1]))
     return titled
@@ -139,12 +133,12 @@ def parse_prices(who: str, given: Sequence[str], devices: Sequence[Device]) -> d
     return prices
 
 
-def _read_input(argument: str, dpi: int) -> Input:
+def _read_input(argument: str, dpi: int, max_pixels: int) -> Input:
     if _SIZE.fullmatch(argument):
         return Input(name=argument, pages=(parse_size(argument),))
     if is_pdf(argument):
         return Input(name=argument, pages=tuple(read_pdf_page_sizes(argument, dpi)), dpi=dpi)
-    return Input(name=argument, pages=(read_page_size(argument),))
+    return Input(name=argument, pages=tuple(read_page_sizes(argument, max_pixels=max_pixels)))
 
 
 def _exists(path: str) -> bool:
@@ -193,20 +187,35 @@ def dpi_option(function: Function) -> Function:
     )(function)
 
 
+def max_pixels_option(function: Function) -> Function:
+    """--max-pixels: of an image file."""
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=MAX_PIXELS,
+        show_default=True,
+        metavar="N",
+        help="Refuse image files with more pixels; a corpus leaves them out.",
+    )(function)
+
+
 #: what the columns of tables of sizes mean unless told otherwise, by the option that tells
 TABLE_DEFAULTS: Final = {"width": "width", "height": "height", "unit": "pixels"}
 
 
 def table_options(function: Function) -> Function:
-    """What the columns of tables of sizes mean: `width`, `height`, `unit`."""
+    """What the columns of tables of sizes mean: `width`, `height`, `unit`, `count`."""
     helps = {
+        "count": "The tables' column of how many pages each row stands for.  [default: 1 page a row]",
         "unit": "Of the tables' sizes: pixels or points.",
         "height": "The tables' column of heights.",
         "width": "The tables' column of widths.",
     }
     for name, text in helps.items():
         metavar = None if name == "unit" else "COLUMN"
-        option = click.option(f"--{name}", default=TABLE_DEFAULTS[name], show_default=True, metavar=metavar, help=text)
+        option = click.option(
+            f"--{name}", default=TABLE_DEFAULTS.get(name), show_default=True, metavar=metavar, help=text
+        )
         function = option(function)
     return function
 
@@ -227,7 +236,7 @@ def by_option(function: Function) -> Function:
 
 def is_corpus(name: str) -> bool:
     """Whether an input is a folder or a table of sizes."""
-    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
+    return os.path.isdir(name) or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def inputs_argument(function: Function) -> Function:
@@ -236,7 +245,7 @@ def inputs_argument(function: Function) -> Function:
 
 
 def page_options(function: Function) -> Function:
-    """Arguments and options of a command about pages: `arguments`, `model`, `output_tokens`, `dpi`, `exact`, `as_json`.
+    """What a command about pages takes: `arguments` and the options, each by its name.
 
     `output_tokens` is None where it was not given.
     """
@@ -244,6 +253,7 @@ def page_options(function: Function) -> Function:
         debug_option,
         json_option,
         click.option("--exact", is_flag=True, help="Print every integer with all its digits."),
+        max_pixels_option,
         dpi_option,
         click.option(
             "--output-tokens",

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelmeter.cli.arguments import by_option, debug_option, json_option, model_option, split_arguments, table_options
+from modelmeter.cli.arguments import (
+    by_option,
+    debug_option,
+    json_option,
+    max_pixels_option,
+    model_option,
+    split_arguments,
+    table_options,
+)
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI
+from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from modelmeter.corpus.tally import Tally
@@ -47,7 +56,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Remember in a folder how far the run came; the same command goes on there.",
 )
-@click.option("--max-pixels", type=click.IntRange(1), metavar="N", help="Leave larger images out.")
+@max_pixels_option
 @click.option("--strict", is_flag=True, help="Stop at the first page that cannot be counted.")
 @click.option("--engine", default="local", show_default=True, help="Where it runs: local or ray.")
 @click.option("--exact", is_flag=True, help="Print every integer with all its digits.")
@@ -60,11 +69,12 @@ def command(
     width: str,
     height: str,
     unit: str,
+    count: str | None,
     dpi: int,
     output_tokens: str,
     rows: Path | None,
     resume: Path | None,
-    max_pixels: int | None,
+    max_pixels: int,
     strict: bool,
     engine: str,
     exact: bool,
@@ -74,7 +84,8 @@ def command(
 
     SOURCE is an image, a PDF, a folder of both, a table of sizes (.csv, .tsv, .jsonl, .parquet), a quoted glob, or -
     for a table on standard input. KEY=VALUE overrides the configuration. Of images only the headers are read. Pages
-    that cannot be counted are left out, counted and listed on standard error.
+    that cannot be counted are left out, counted and listed on standard error; files of other kinds in folders are
+    counted by suffix.
     """
     try:
         from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
@@ -83,9 +94,13 @@ def command(
 
     package = model_package(model)
     sources, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
-    number = output_tokens.lstrip("+-").isdecimal()
     columns = SizeColumns(
-        width=width, height=height, unit=unit, dpi=dpi, output_tokens=int(output_tokens) if number else output_tokens
+        width=width,
+        height=height,
+        unit=unit,
+        dpi=dpi,
+        output_tokens=_number_or_column(output_tokens),
+        count=count,
     )
     options = CorpusOptions(
         columns=columns, group=by, max_pixels=max_pixels, strict=strict, rows=rows, resume=resume, engine=engine
@@ -113,21 +128,29 @@ def command(
                 "",
                 page_tables.stage_table(cost.everything.totals, assumptions, show),
                 "",
-                corpus_tables.MEANING,
+                *page_tables.MEANING.splitlines(),
                 "",
                 *corpus_tables.corpus_tables(cost, by, show),
                 "",
                 page_tables.assumption_lines(assumptions),
             )
         )
-    for line in corpus_tables.left_out_lines(cost):
-        print(line, file=sys.stderr)
+    for line in (*corpus_tables.left_out_lines(cost), *corpus_tables.hint_lines(cost.notes)):
+        tell(line)
+
+
+def _number_or_column(text: str) -> int | str:
+    """Decode steps, or the name of the column that has them."""
+    try:
+        return int(text)
+    except ValueError:  # of more digits than Python reads, too
+        return text
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Tally], None]]:
     """A function that shows on standard error how many pages are done and how fast; silent where it is no terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console

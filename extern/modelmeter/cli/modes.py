@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 @click.command(short_help="Pages in every named mode, side by side.")
 @page_options
 def command(
-    arguments: tuple[str, ...], model: str, output_tokens: int | None, dpi: int, exact: bool, as_json: bool
+    arguments: tuple[str, ...],
+    model: str,
+    output_tokens: int | None,
+    dpi: int,
+    max_pixels: int,
+    exact: bool,
+    as_json: bool,
 ) -> None:
     """What pages cost in each named mode of the model, side by side.
 
@@ -34,7 +40,7 @@ def command(
     package = model_package(model)
     names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     _check_overrides(overrides, package.MODES)
-    inputs = read_inputs(names, dpi)
+    inputs = read_inputs(names, dpi, max_pixels)
     cost_models = {mode: package.load_cost_model([f"workload={mode}", *overrides]) for mode in package.MODES}
     costs = {size: _costs(cost_models, size, output_tokens or 0) for each in inputs for size in each.pages}
     common = next(iter(cost_models.values()))

@@ -14,6 +14,9 @@ OutputTokens = int | dict[int, Fraction]
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+")
 
+#: a weight: what `Fraction` would make of a large exponent has as many digits
+_WEIGHT: Final = re.compile(r"[+-]?[0-9._/]{1,40}(?:[eE][+-]?[0-9]{1,3})?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
@@ -96,6 +99,8 @@ def _numbers(text: str) -> OutputTokens:
         if ":" not in text:
             return int(text)
         pairs = [part.split(":") for part in text.split(",")]
+        if not all(_WEIGHT.fullmatch(weight.strip()) for _, weight in pairs):
+            raise _neither(text)
         weights = {int(number): Fraction(weight) for number, weight in pairs}
     except (ValueError, ZeroDivisionError) as error:
         raise _neither(text) from error

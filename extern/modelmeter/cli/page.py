@@ -23,18 +23,32 @@ if TYPE_CHECKING:
 @click.command(short_help="Tokens, FLOPs, traffic and memory of pages, by stage.")
 @page_options
 def command(
-    arguments: tuple[str, ...], model: str, output_tokens: int | None, dpi: int, exact: bool, as_json: bool
+    arguments: tuple[str, ...],
+    model: str,
+    output_tokens: int | None,
+    dpi: int,
+    max_pixels: int,
+    exact: bool,
+    as_json: bool,
 ) -> None:
     """What pages cost, by stage.
 
     INPUT is an image file, a PDF, or a size such as 1275x1650. KEY=VALUE overrides the configuration, as in
-    workload=gundam. Every page is read and computed before anything is printed.
+    workload=gundam. Every page is read and computed before anything is printed. A PDF or a TIFF of several pages has a
+    table of all of them together at the end.
     """
     package = model_package(model)
     names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
-    inputs = read_inputs(names, dpi)
+    inputs = read_inputs(names, dpi, max_pixels)
     cost_model = package.load_cost_model(overrides)
     costs = {size: _cost(cost_model, size, output_tokens or 0) for each in inputs for size in each.pages}
+    from modelmeter.models.common.totals import Totals
+
+    totals = [
+        (each.name, Totals.of_pages([(Totals.of_page(costs[size][0], output_tokens or 0), 1) for size in each.pages]))
+        for each in inputs
+        if len(each.pages) > 1
+    ]
     if as_json:
         from modelmeter.report.json_document import cost_content, json_text, model_content
 
@@ -42,6 +56,7 @@ def command(
             asdict(size) | {"dpi": each.dpi} | cost_content(*costs[size]) for each in inputs for size in each.pages
         ]
         content = model_content(model, cost_model) | {"output_tokens": output_tokens or 0, "pages": pages}
+        content["totals"] = [{"source": name} | each.as_dict() for name, each in totals]
         write(json_text("page", content))
         return
 
@@ -58,6 +73,16 @@ def command(
             page_tables.stage_table(page, cost_model.assumptions(), show),
             "",
             page_tables.memory_lines(page, vram),
+            "",
+        ]
+    for name, together in totals:
+        table = page_tables.stage_table(together, cost_model.assumptions(), show)
+        parts += [
+            page_tables.totals_line(name, together, cost_model.batch_size),
+            "",
+            table,
+            "",
+            *page_tables.MEANING.splitlines(),
             "",
         ]
     write(rendered(*parts, page_tables.assumption_lines(cost_model.assumptions())))

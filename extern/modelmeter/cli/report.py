@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,16 +17,19 @@ from modelmeter.cli.arguments import (
     inputs_argument,
     is_corpus,
     json_option,
+    max_pixels_option,
     model_option,
     parse_prices,
     read_inputs,
     split_arguments,
     table_options,
 )
-from modelmeter.cli.output import rendered, write
+from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.models import model_package
 from modelmeter.page_sizes import PageSize
+from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel
@@ -83,6 +86,7 @@ _NAMED: Final = 3
 )
 @table_options
 @dpi_option
+@max_pixels_option
 @model_option
 @json_option
 @debug_option
@@ -96,7 +100,9 @@ def command(
     width: str,
     height: str,
     unit: str,
+    count: str | None,
     dpi: int,
+    max_pixels: int,
     model: str,
     as_json: bool,
 ) -> None:
@@ -113,22 +119,26 @@ def command(
         output, form = "-", "json"
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    if output is not None and is_standard_output(Path(output)):
+        output = "-"
     written = _format(output, form)
     corpora = [name for name in files if is_corpus(name)]
-    check_table_options("report", corpora, width=width, height=height, unit=unit)
+    check_table_options("report", corpora, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]
-    inputs = read_inputs(others, dpi) if others or not corpora else []
+    inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")
-    _check_output(path, files)
+    if path is not None:
+        check_output("report", path, _input_files(others, corpora, name))
 
     from modelmeter.devices import bundled_devices, load_device
     from modelmeter.report.content import Request, build_report
-    from modelmeter.report.files import write_whole
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     names = {each.name: each for each in (*devices, device)}
     pages = [(page, 1) for each in inputs for page in each.pages]
-    pages += _corpus_pages(corpora, package.load_cost_model(overrides), width, height, unit, dpi)
+    columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
+    more, notes = _corpus_pages(corpora, package.load_cost_model(overrides), max_pixels, columns)
+    pages += more
     if not pages:
         raise ModelMeterError(f"report: there is no page in {', '.join(corpora)}; give tables that have rows.")
     subject = _subject(files, pages)
@@ -148,10 +158,13 @@ def command(
     )
     text = _text(report, written)
     if path is None:
-        write(text)
-        return
-    write_whole(path, text)
-    write(rendered(f"{path}: {subject}, {len(text.encode()):,} bytes"))
+        write_document(text)
+    else:
+        content = encodable(text).encode()
+        write_whole(path, content)
+        write(rendered(f"{path}: {subject}, {len(content):,} bytes"))
+    for line in notes:
+        tell(line)
 
 
 def _text(report: Report, written: str) -> str:
@@ -187,48 +200,60 @@ def _suffix(written: str) -> str:
     return next(suffix for suffix, each in SUFFIXES.items() if each == written)
 
 
-def _check_output(path: Path | None, names: Sequence[str]) -> None:
-    """Refuse to write over a page."""
-    if path is None or not path.exists():
-        return
-    if path.is_dir():
-        raise ModelMeterError(f"report: {path} is a directory; give the name of a file.")
-    for name in names:
-        if Path(name).exists() and path.samefile(name):
-            raise ModelMeterError(f"report: {path} is one of the pages; give the report another name.")
+def _input_files(pages: Sequence[str], corpora: Sequence[str], device: str | None) -> Iterator[str]:
+    """What the report is made from, and must not be written over."""
+    yield from pages
+    if device is not None:
+        yield device
+    if corpora:
+        try:
+            from modelmeter.corpus.sources import input_files
+        except ImportError:  # told where they are read
+            return
+        for source in corpora:
+            yield from input_files(source)
 
 
 def _corpus_pages(
-    sources: Sequence[str], model: CostModel, width: str, height: str, unit: str, dpi: int
-) -> list[tuple[PageSize, int]]:
-    """The sizes of the pages of corpora, and how many pages have each; raises for the first page that has none."""
+    sources: Sequence[str], model: CostModel, max_pixels: int, columns: Mapping[str, Any]
+) -> tuple[list[tuple[PageSize, int]], list[str]]:
+    """The sizes of the pages of corpora and how many pages have each, and lines about what was not taken.
+
+    Raises for the first page that has no size.
+    """
     if not sources:
-        return []
+        return [], []
     try:
-        from modelmeter.corpus import SizeColumns, page_costs
-        from modelmeter.corpus.sources import ReadOptions, list_items, read_item
+        from modelmeter.corpus import CorpusOptions, SizeColumns
+        from modelmeter.corpus.page_costs import PAGE_COUNT
+        from modelmeter.corpus.run import CorpusTask
+        from modelmeter.corpus.sources import list_items
         from modelmeter.corpus.tally import LeftOut
+        from modelmeter.report.corpus_tables import hint_lines, not_read
     except ImportError as error:
         raise ModelMeterError(
             f"report: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
         ) from error
-    of_tables, of_files = SizeColumns(unit=unit, dpi=dpi), SizeColumns()
+    task = CorpusTask(lambda: model, CorpusOptions(columns=SizeColumns(**columns), max_pixels=max_pixels))
     first: dict[tuple[int, int], PageSize] = {}
     counts: Counter[tuple[int, int]] = Counter()
-    for item in list_items(sources):
-        for batch in read_item(item, ReadOptions(width=width, height=height, dpi=dpi)):
-            columns = of_files if item.kind in ("images", "pdf") else of_tables
-            sized = page_costs(batch, model, columns, figures=False)
-            values = (sized.column(name).to_pylist() for name in ("source", "page_number", "width_px", "height_px"))
-            for source, number, wide, high, reason in zip(*values, sized.column("error").to_pylist(), strict=True):
+    for item in list_items(sources, task.notes):
+        for sized in task(item):
+            names = ("source", "page_number", "width_px", "height_px", "error")
+            values = (sized.column(name).to_pylist() for name in names)
+            times = sized.column(PAGE_COUNT).to_pylist() if columns["count"] else [1] * sized.num_rows
+            for source, number, wide, high, reason, count in zip(*values, times, strict=True):
                 where = source if item.kind == "images" or number is None else f"{source}#{number}"
                 if reason is not None:
                     bad = str(LeftOut(source, number, reason)).removesuffix(".")
                     raise ModelMeterError(f"report: {bad}; a report needs every page.")
+                if not count:
+                    continue
                 if (wide, high) not in first:
                     first[wide, high] = PageSize(source=where, width=wide, height=high)
-                counts[wide, high] += 1
-    return [(page, counts[size]) for size, page in first.items()]
+                counts[wide, high] += count
+    told = [f"{', '.join(sources)}: {line}" for line in not_read(task.notes)]
+    return [(page, counts[size]) for size, page in first.items()], [*told, *hint_lines(task.notes)]
 
 
 def _subject(names: Sequence[str], pages: Sequence[tuple[PageSize, int]]) -> str:

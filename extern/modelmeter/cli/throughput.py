@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from modelmeter.cli.arguments import (
-    BadArguments,
     Input,
     by_option,
     check_table_options,
@@ -21,6 +19,7 @@ from modelmeter.cli.arguments import (
     inputs_argument,
     is_corpus,
     json_option,
+    max_pixels_option,
     model_option,
     parse_prices,
     read_inputs,
@@ -31,6 +30,7 @@ from modelmeter.cli.output import rendered, write
 from modelmeter.cli.output_tokens import OutputTokens, Said, parse_output_tokens
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
+from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from modelmeter.corpus import CorpusCost
     from modelmeter.devices import Device, PageKind, Throughput
     from modelmeter.models.common.contract import CostModel, PageCost
+
+
+#: groups and layouts of a corpus; each takes a millisecond or two on each device
+MAX_KINDS: Final = 5000
 
 
 @click.command(short_help="Pages a day, latency and cost of devices.")
@@ -84,6 +88,7 @@ if TYPE_CHECKING:
     help="Room for each page's cache in a batch: that of the longest page, or of the mean one.",
 )
 @dpi_option
+@max_pixels_option
 @model_option
 @json_option
 @debug_option
@@ -95,12 +100,14 @@ def command(
     width: str,
     height: str,
     unit: str,
+    count: str | None,
     batch: int | None,
     runaway_share: float,
     prices: tuple[str, ...],
     float32: str,
     cache: str,
     dpi: int,
+    max_pixels: int,
     model: str,
     as_json: bool,
 ) -> None:
@@ -114,9 +121,9 @@ def command(
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
     corpora = [name for name in files if is_corpus(name)]
-    check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit)
+    check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]
-    inputs = read_inputs(others, dpi) if others or not corpora else []
+    inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
     said = parse_output_tokens(output_tokens, len(files), by)
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
@@ -134,7 +141,9 @@ def command(
             kinds += _kinds(cost_model, next(pages), said.of_page(index, name))
             continue
         column = said.of_inputs[index]
-        cost = _count(cost_model, name, by, width, height, unit, dpi, column if isinstance(column, str) else 0)
+        columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
+        columns["output_tokens"] = column if isinstance(column, str) else 0
+        cost = _count(cost_model, name, by, max_pixels, columns)
         counted.append((name, cost))
         kinds += _corpus_kinds(cost_model, name, cost, said, index)
     said.check_groups([group for _, cost in counted for group in cost.groups if group is not None])
@@ -160,7 +169,12 @@ def command(
             | {
                 "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs for size in each.pages],
                 "corpora": [
-                    {"source": name, "pages": cost.everything.totals.pages, "left_out": cost.left_out}
+                    {
+                        "source": name,
+                        "pages": cost.everything.totals.pages,
+                        "left_out": cost.left_out,
+                        "files_not_read": dict(cost.notes.not_read),
+                    }
                     for name, cost in counted
                 ],
                 "results": [
@@ -219,7 +233,7 @@ def _smallest(cost_model: CostModel, kinds: Sequence[PageKind[PageCost]], settin
 
 
 def _count(
-    cost_model: CostModel, source: str, by: str | None, width: str, height: str, unit: str, dpi: int, tokens: int | str
+    cost_model: CostModel, source: str, by: str | None, max_pixels: int, columns: Mapping[str, Any]
 ) -> CorpusCost:
     """The pages of a folder or a table."""
     try:
@@ -228,8 +242,8 @@ def _count(
         raise ModelMeterError(
             f"throughput: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
         ) from error
-    columns = SizeColumns(width=width, height=height, unit=unit, dpi=dpi, output_tokens=tokens)
-    return run_corpus([source], lambda: cost_model, CorpusOptions(columns=columns, group=by))
+    options = CorpusOptions(columns=SizeColumns(**columns), group=by, max_pixels=max_pixels)
+    return run_corpus([source], lambda: cost_model, options)
 
 
 def _corpus_kinds(
@@ -238,6 +252,12 @@ def _corpus_kinds(
     """The pages of a folder or a table, those of one group and layout as one kind."""
     from modelmeter.corpus import page_kinds
 
+    pairs = len({(cell.group, cell.layout) for cell in cost.cells})
+    if pairs > MAX_KINDS:
+        raise ModelMeterError(
+            f"throughput: {source} has {pairs:,} different groups and layouts, and {MAX_KINDS:,} at most are computed; "
+            "group by a column with fewer values, or leave --by out."
+        )
     given = said.of_inputs[index]
     return page_kinds(
         cost,
@@ -249,13 +269,14 @@ def _corpus_kinds(
 
 
 def _tell_left_out(counted: Sequence[tuple[str, CorpusCost]]) -> None:
-    """The pages that were left out, on standard error."""
+    """The pages that were left out, files that were not read, and hints, on standard error."""
     if counted:
-        from modelmeter.report.corpus_tables import left_out_lines
+        from modelmeter.report.corpus_tables import hint_lines, left_out_lines, not_read
 
-        for _, cost in counted:
-            for line in left_out_lines(cost):
-                print(line, file=sys.stderr)
+        for name, cost in counted:
+            told = (f"{name}: {line}" for line in not_read(cost.notes))
+            for line in (*left_out_lines(cost), *told, *hint_lines(cost.notes)):
+                tell(line)
 
 
 def _kinds(cost_model: CostModel, given: Input, said: OutputTokens) -> list[PageKind[PageCost]]:
@@ -294,5 +315,5 @@ def _results(
             results[device.name] = str(error)
     reasons = [result for result in results.values() if isinstance(result, str)]
     if len(reasons) == len(results):
-        raise BadArguments(list(dict.fromkeys(reasons)))
+        raise ModelMeterError(*dict.fromkeys(reasons))
     return results

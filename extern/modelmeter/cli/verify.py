@@ -68,8 +68,13 @@ def command(program: str, arguments: tuple[str, ...], model: str, as_json: bool)
         before = _stamp(result)
         with contextlib.redirect_stdout(sys.stderr):
             status = _run(module, arguments if given else (*arguments, f"{_RUN_DIR}{folder}"))
-        if status not in (0, 1) or _stamp(result) == before:  # there is none, or it is an earlier run's
-            return status or 1
+        if status not in (0, 1):
+            return status
+        if _stamp(result) == before:  # there is none, or it is an earlier run's
+            raise ModelMeterError(
+                f"verify: --json shows the {result_name} of one run, and there is none; leave --json out with "
+                "--multirun, whose jobs leave theirs below multirun/, and with options that only tell something."
+            )
         content = {"model": model, "program": program, "exit_status": status, "result": json.loads(result.read_text())}
     write(json_text("verify", content))
     return status

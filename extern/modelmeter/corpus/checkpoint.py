@@ -1,7 +1,8 @@
 """A folder that remembers how far a corpus was read, so that a run that was killed goes on where it was.
 
 It holds `state.json`, which is replaced whole, and the rows written so far in parts. A part counts only once the state
-that names it is in place: whatever moment a run is killed at, the folder shows one that had just saved.
+that names it is in place: whatever moment a run is killed at, the folder shows one that had just saved. The state holds
+a digest of itself and of every part, so one that was damaged or edited is refused, never taken for another count.
 """
 
 from __future__ import annotations
@@ -18,23 +19,20 @@ from typing import Any, Final
 from modelmeter.corpus.sources import Item
 from modelmeter.corpus.tally import Tally
 from modelmeter.errors import ModelMeterError
-from modelmeter.report.files import write_whole, writing
+from modelmeter.files import write_whole, writing
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 STATE: Final = "state.json"
-
-#: ends the names of files that a run with a checkpoint is writing; the next run writes over them
-UNFINISHED: Final = "unfinished"
 
 
 @dataclass
 class Progress:
-    """How far a corpus was read: whole items, then batches of the next one; the tally and parts of rows so far."""
+    """How far a corpus was read: whole items, then batches of the next one; the tally and the digests of its parts."""
 
     items: int = 0
     batches: int = 0
-    rows_parts: int = 0
+    parts: list[str] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
 
@@ -51,8 +49,9 @@ class Checkpoint:
         """Keep other runs out of the folder; the lock ends with the process, however that ends."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
-        with lock:
+            # for reading too, so that a named pipe of this name is not waited for
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        with os.fdopen(lock, "rb", buffering=0):
             try:
                 import fcntl
             except ImportError:  # Windows: nothing keeps two runs apart there
@@ -72,21 +71,27 @@ class Checkpoint:
         if not path.exists():
             return Progress(), ""
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
+            if not path.is_file():
+                raise ValueError("it is no regular file")
+            state = json.loads(path.read_bytes())
             if state["schema"] != SCHEMA:
                 raise ValueError(f"schema {state['schema']}")
-            progress = Progress(state["items"], state["batches"], state["rows_parts"], Tally.from_json(state["tally"]))
-            identity, fingerprint = state["identity"], str(state["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if state.pop("digest") != _digest(state):
+                raise ValueError("it is damaged, or was edited")
+            progress = Progress(state["items"], state["batches"], state["parts"], Tally.from_json(state["tally"]))
+            identity, fingerprint = state["identity"], state["fingerprint"]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ModelMeterError(
-                f"corpus: {path} is no state of a corpus run ({type(error).__name__}: {error}); name another folder."
+                f"corpus: {path} is no state of a corpus run ({type(error).__name__}: {str(error)[:200]}); delete it "
+                "to start anew, or name another folder."
             ) from error
         differs = sorted(name for name in {*self.identity, *identity} if self.identity.get(name) != identity.get(name))
         if differs:
             name = differs[0]
+            before, now = (str(each.get(name))[:200] for each in (identity, self.identity))
             raise ModelMeterError(
-                f"corpus: {self.folder} belongs to a run with {name}={identity.get(name)}, and this one has "
-                f"{name}={self.identity.get(name)}; name another folder, or ask for the same."
+                f"corpus: {self.folder} belongs to a run with {name}={before}, and this one has {name}={now}; "
+                "name another folder, or ask for the same."
             )
         return progress, fingerprint
 
@@ -106,6 +111,23 @@ class Checkpoint:
         """Where a part of the rows stands."""
         return self.folder / f"rows-{number:06}.parquet"
 
+    def count_part(self, progress: Progress) -> None:
+        """Count the part that was just put in its place, or in that of one that no state names."""
+        part = self.part(len(progress.parts))
+        with writing(part):
+            progress.parts.append(_file_digest(part))
+
+    def whole_part(self, number: int, progress: Progress) -> Path:
+        """Where a part stands, if it is the one that was kept."""
+        part = self.part(number)
+        try:
+            whole = part.is_file() and _file_digest(part) == progress.parts[number]
+        except OSError:
+            whole = False
+        if not whole:
+            raise ModelMeterError(f"corpus: {part} is gone, damaged or was edited; delete {self.folder} to start anew.")
+        return part
+
     def save(self, progress: Progress) -> None:
         """Put the state in place."""
         state = {
@@ -113,14 +135,17 @@ class Checkpoint:
             "identity": self.identity,
             "items": progress.items,
             "batches": progress.batches,
-            "rows_parts": progress.rows_parts,
+            "parts": progress.parts,
             "fingerprint": self.done.hexdigest(),
             "tally": progress.tally.as_json(),
         }
-        write_whole(self.folder / STATE, json.dumps(state), suffix=UNFINISHED)
+        write_whole(self.folder / STATE, json.dumps(state | {"digest": _digest(state)}))
 
 
-def keep_part(temporary: Path, part: Path) -> None:
-    """Put a part that is written whole in its place, or in that of one that no state names."""
-    with writing(part):
-        os.replace(temporary, part)
+def _digest(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -39,7 +39,13 @@ if TYPE_CHECKING:
 UNITS: Final = ("pixels", "points")
 STAGES: Final = ("vision", "prefill", "decode")
 
+#: pages that one row may stand for: a whole batch of such rows still adds up in 64 bits
+MAX_COUNT: Final = 10**12
+
 ERROR: Final = "error"
+
+#: pages that a row stands for, where a column says that
+PAGE_COUNT: Final = "page_count"
 
 #: columns of a page that was counted, beside its error: how it is cut, and what is asked of it
 LAYOUT_COLUMNS: Final = ("width_px", "height_px", "views", "crop_columns", "crop_rows", "decode_steps")
@@ -61,6 +67,7 @@ class SizeColumns:
 
     width, height: names of the columns, of numbers or of their texts. unit: pixels, whole ones, or points (1/72 inch),
     which are turned into pixels at `dpi`. output_tokens: decode steps of every page, or the column that holds them.
+    count: the column that holds how many pages each row stands for; None: one.
     """
 
     width: str = "width"
@@ -68,6 +75,7 @@ class SizeColumns:
     unit: str = "pixels"
     dpi: int = DEFAULT_DPI
     output_tokens: int | str = 0
+    count: str | None = None
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -87,6 +95,8 @@ def page_costs(
     batch: pa.RecordBatch, model: CorpusModel, columns: SizeColumns | None = None, *, figures: bool = True
 ) -> pa.RecordBatch:
     """Each page's layout and, with `figures`, its cost: the columns of `COST_SCHEMA`, after those that came.
+
+    The figures are those of one page. With `columns.count` there is `page_count` too, the pages of each row.
 
     A column `error` that came with the batch marks pages that failed earlier; it is taken over. Raises
     `ModelMeterError` for what is wrong with more than a page: a column that is not there or holds no numbers, and a
@@ -119,7 +129,9 @@ def _page_costs(
             f"corpus: runtime.batch_size={model.batch_size}, and a corpus is counted page by page; leave it at 1."
         )
     added = COST_SCHEMA if figures else LAYOUT_SCHEMA
-    taken = sorted(set(batch.schema.names) & (set(COST_SCHEMA.names) - {ERROR}))
+    if columns.count is not None:
+        added = added.insert(0, pa.field(PAGE_COUNT, pa.int64()))
+    taken = sorted(set(batch.schema.names) & ({*COST_SCHEMA.names, *added.names} - {ERROR}))
     if taken:
         raise ModelMeterError(
             f"corpus: column {taken[0]} is there already, and figures are to be written under that name; rename it."
@@ -128,6 +140,7 @@ def _page_costs(
     widths = _sides(batch, columns.width, columns, errors)
     heights = _sides(batch, columns.height, columns, errors)
     steps = _steps(batch, columns.output_tokens, errors)
+    counts = _counts(batch, columns.count, errors)
     good = errors.none_yet()
     indices, layouts = model.view_layouts(widths[good], heights[good])
     asked, which = _distinct(indices, steps[good])
@@ -146,6 +159,7 @@ def _page_costs(
     arrays = {
         "width_px": pa.array(widths, mask=~counted),
         "height_px": pa.array(heights, mask=~counted),
+        PAGE_COUNT: pa.array(counts),
         ERROR: errors.column(),
     }
     names = [name for name in added.names if name not in arrays]
@@ -360,37 +374,58 @@ def _steps(batch: pa.RecordBatch, output_tokens: int | str, errors: _Errors) -> 
     """Decode steps of every page; 0 where they are no number of steps, with the reason in `errors`."""
     if isinstance(output_tokens, int):
         return np.full(batch.num_rows, output_tokens, np.int64)
-    values = _numbers(batch, output_tokens)
-    wrong = ~((values >= 0) & (values <= MAX_SIDE))
-    steps = np.where(wrong, 0.0, values).astype(np.int64)
-    wrong |= steps != values
+    return _whole_numbers(batch, output_tokens, MAX_SIDE, "is no number of output tokens", errors, 0)
+
+
+def _counts(batch: pa.RecordBatch, count: str | None, errors: _Errors) -> NDArray[np.int64]:
+    """Pages that every row stands for; 1 where they are no number of pages, with the reason in `errors`."""
+    if count is None:
+        return np.ones(batch.num_rows, np.int64)
+    return _whole_numbers(batch, count, MAX_COUNT, f"is no number of pages from 0 to {MAX_COUNT:,}", errors, 1)
+
+
+def _whole_numbers(
+    batch: pa.RecordBatch, name: str, most: int, words: str, errors: _Errors, instead: int
+) -> NDArray[np.int64]:
+    """A column of whole numbers from 0 to `most`; `instead` where it holds none, with the reason in `errors`."""
+    values = _numbers(batch, name)
+    wrong = ~((values >= 0) & (values <= most))
+    numbers = np.where(wrong, 0.0, values).astype(np.int64)
+    wrong |= numbers != values
 
     def reason(row: int) -> str:
-        came = batch.column(output_tokens)[row].as_py()
-        if came is None:
-            return f"{output_tokens} is missing"
-        return f"{output_tokens} {_short(came)} is no number of output tokens"
+        came = batch.column(name)[row].as_py()
+        return f"{name} is missing" if came is None else f"{name} {_short(came)} {words}"
 
     errors.add(np.flatnonzero(wrong), reason)
-    steps[wrong] = 0
-    return steps
+    numbers[wrong] = instead
+    return numbers
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:
     """A column as floats, which hold every allowed integer exactly; NaN where there is no number."""
     column = batch.column(column_named(batch.schema.names, name))
+    if not holds_numbers(column.type):
+        raise ModelMeterError(f"corpus: column {name} holds {column.type}; name one that holds numbers.")
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    type_ = column.type
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+    if _is_text(column.type):
         text = pc.utf8_trim_whitespace(column.cast(pa.string()))
         column = pc.if_else(pc.match_substring_regex(text, _NUMBER), text, pa.scalar(None, pa.string()))
-    elif not (
-        pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_) or type_ == pa.null()
-    ):
-        raise ModelMeterError(f"corpus: column {name} holds {type_}; name one that holds numbers.")
     floats = column.cast(pa.float64(), safe=False).fill_null(np.nan)
     return np.asarray(floats.to_numpy(zero_copy_only=False), np.float64)
+
+
+def holds_numbers(type_: pa.DataType) -> bool:
+    """Whether a column of this type can hold numbers, or their texts."""
+    if pa.types.is_dictionary(type_):
+        return holds_numbers(type_.value_type)
+    numeric = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+    return numeric or _is_text(type_) or pa.types.is_null(type_)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
 
 
 def _short(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -14,14 +14,15 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modelmeter.corpus.checkpoint import UNFINISHED, Checkpoint, keep_part
-from modelmeter.corpus.page_costs import COST_SCHEMA, ModelLoader, PageCosts, SizeColumns
-from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, ReadOptions, files_of, list_items, read_item
+from modelmeter.corpus.checkpoint import Checkpoint, Progress
+from modelmeter.corpus.page_costs import COST_SCHEMA, PAGE_COUNT, ModelLoader, PageCosts, SizeColumns
+from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, Notes, ReadOptions, input_files, list_items, read_item
 from modelmeter.corpus.tally import Tally, summarise
 from modelmeter.corpus.totals import CorpusCost, corpus_cost
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.files import check_output, is_within, replacing, writing
 from modelmeter.models.common.contract import CorpusModel
-from modelmeter.report.files import replacing, writing
+from modelmeter.page_sizes import MAX_PIXELS
 
 ENGINES: Final = ("local", "ray")
 
@@ -29,9 +30,18 @@ ENGINES: Final = ("local", "ray")
 _RAY_BLOCKS: Final = 10_000
 
 ROW_SCHEMA: Final = pa.schema(
-    [("source", pa.string()), ("page_number", pa.int64()), ("group", pa.string()), *COST_SCHEMA]
+    [
+        ("source", pa.string()),
+        ("page_number", pa.int64()),
+        ("group", pa.string()),
+        (PAGE_COUNT, pa.int64()),
+        *COST_SCHEMA,
+    ]
 )
-"""A page's row in the file of rows; `group` is null unless pages are grouped."""
+"""A row of the file of rows; `group` is null unless pages are grouped, `page_count` 1 unless a column says it."""
+
+#: pages at a time at most: their counts add up in 64 bits
+MAX_BATCH_PAGES: Final = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +49,14 @@ class CorpusOptions:
     """What is asked of a corpus.
 
     columns: names and units of a table's sizes; the dpi is for PDFs too. group: the column to group by, or "folder".
-    max_pixels: images with more are reported, not read (None: Pillow's own limit). strict: the first page left out is
+    max_pixels: images with more are reported, not read. strict: the first page left out is
     an error. rows: Parquet file for a row a page. resume: folder that remembers how far a run came. engine: local or
     ray. batch_pages: pages at a time. checkpoint_seconds: between two saves into `resume`.
     """
 
     columns: SizeColumns = field(default_factory=SizeColumns)
     group: str | None = None
-    max_pixels: int | None = None
+    max_pixels: int = MAX_PIXELS
     strict: bool = False
     rows: Path | None = None
     resume: Path | None = None
@@ -60,12 +70,17 @@ class CorpusOptions:
         if self.engine != "local" and self.resume is not None:
             raise ModelMeterError(f"corpus: engine={self.engine} cannot resume (Ray retries its own tasks); drop one.")
         for name, value in (("max_pixels", self.max_pixels), ("batch_pages", self.batch_pages)):
-            if value is not None and value < 1:
+            if value < 1:
                 raise ModelMeterError(f"corpus: {name}={value} is not positive; give 1 or more.")
+        if self.batch_pages > MAX_BATCH_PAGES:
+            raise ModelMeterError(f"corpus: batch_pages={self.batch_pages} is more than {MAX_BATCH_PAGES}; give fewer.")
 
 
 class CorpusTask:
-    """From an item to the costs of its pages; it can be sent to other processes."""
+    """From an item to the costs of its pages; it can be sent to other processes.
+
+    notes: what is seen and not taken; a copy in another process keeps its own.
+    """
 
     def __init__(self, load_model: Callable[[], CorpusModel], options: CorpusOptions) -> None:
         columns = options.columns
@@ -75,23 +90,26 @@ class CorpusTask:
             height=columns.height,
             output_tokens=tokens if isinstance(tokens, str) else None,
             group=options.group,
+            count=columns.count,
             dpi=columns.dpi,
             max_pixels=options.max_pixels,
             batch_pages=options.batch_pages,
         )
         own = "output_tokens" if isinstance(tokens, str) else tokens
-        points = SizeColumns(unit=columns.unit, dpi=columns.dpi, output_tokens=own)
+        count = None if columns.count is None else "count"
+        points = SizeColumns(unit=columns.unit, dpi=columns.dpi, output_tokens=own, count=count)
         figures = options.rows is not None
         self.load_model = load_model if isinstance(load_model, ModelLoader) else ModelLoader(load_model)
         self.of_tables = PageCosts(self.load_model, points, figures=figures)
-        self.of_files = PageCosts(self.load_model, SizeColumns(output_tokens=own), figures=figures)
+        self.of_files = PageCosts(self.load_model, SizeColumns(output_tokens=own, count=count), figures=figures)
+        self.notes = Notes()
 
     def __call__(self, item: Item, skip: int = 0) -> Iterator[pa.RecordBatch]:
         """The costs of an item's pages, without its first `skip` batches."""
         # Sizes of images and PDFs are in pixels, whatever the unit of the tables is.
         costs = self.of_files if item.kind in ("images", "pdf") else self.of_tables
-        raw = ("width", "height", "output_tokens")
-        for batch in islice(read_item(item, self.read_options), skip, None):
+        raw = ("width", "height", "output_tokens", "count")
+        for batch in islice(read_item(item, self.read_options, self.notes), skip, None):
             counted = costs(batch)
             yield counted.select([name for name in counted.schema.names if name not in raw])
 
@@ -113,8 +131,8 @@ def run_corpus(
     """
     options = options or CorpusOptions()
     task = CorpusTask(load_model, options)
-    _check_rows(options.rows, sources)
-    items = list_items(sources)
+    _check_outputs(options, sources)
+    items = list_items(sources, task.notes)
     if options.resume is not None:
         return _run_with_checkpoint(sources, items, task, options, progress)
     results = _on_ray(items, task, options) if options.engine == "ray" else _local(items, task)
@@ -124,16 +142,30 @@ def run_corpus(
             _take_in(tally, summary, options)
             write(rows)
             progress(tally)
-        return corpus_cost(tally, task.load_model())
+        return corpus_cost(tally, task.load_model(), task.notes)
 
 
-def _check_rows(rows: Path | None, sources: Sequence[str]) -> None:
-    """Refuse to write the rows over a source."""
-    if rows is None or not rows.exists():
-        return
-    for path in chain.from_iterable(map(files_of, sources)):
-        if path != STDIN and rows.samefile(path):
-            raise ModelMeterError(f"corpus: {rows} is one of the sources; give the rows another name.")
+def _check_outputs(options: CorpusOptions, sources: Sequence[str]) -> None:
+    """Refuse to write the rows, or what is remembered, over a source."""
+    if options.resume is not None:
+        for source in sources:
+            if source != STDIN and is_within(source, options.resume):
+                raise ModelMeterError(
+                    f"corpus: what is remembered in {options.resume} could be written over source {source}; "
+                    "choose another folder."
+                )
+    if options.rows is not None:
+        tables = not _are_rows(options.rows)
+        inputs = chain.from_iterable(input_files(source, tables=tables) for source in sources)
+        check_output("corpus", options.rows, inputs, options.resume)
+
+
+def _are_rows(path: Path) -> bool:
+    """Whether a file holds rows that an earlier run wrote: the same command may write it again."""
+    try:
+        return path.is_file() and set(ROW_SCHEMA.names) <= set(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def _take_in(tally: Tally, summary: pa.Table, options: CorpusOptions) -> None:
@@ -197,11 +229,10 @@ def _run_with_checkpoint(
     if STDIN in sources:
         raise ModelMeterError("corpus: standard input (-) cannot be resumed; write it to a file.")
     checkpoint = Checkpoint(options.resume, _identity(sources, task, options))
-    with checkpoint.locked():
+    with checkpoint.locked(), _Parts(checkpoint, options.rows is not None) as parts:
         state, fingerprint = checkpoint.load()
         first, skip = state.items, state.batches
         remembered = first + (skip > 0)
-        parts = _Parts(checkpoint, options.rows is not None)
         seen = 0
         saved = time.monotonic()
         for item in items:
@@ -213,7 +244,7 @@ def _run_with_checkpoint(
                 continue
             for costs in task(item, skip):
                 _take_in(state.tally, summarise(costs), options)
-                parts.write(costs)
+                parts.write(state, costs)
                 state.batches += 1
                 if time.monotonic() - saved >= options.checkpoint_seconds:
                     parts.save(state)
@@ -223,12 +254,12 @@ def _run_with_checkpoint(
         if seen < remembered:
             checkpoint.check("")
         parts.save(state)
-        with _row_file(options.rows, UNFINISHED) as write:
-            for number in range(state.rows_parts):
-                with pq.ParquetFile(checkpoint.part(number)) as part:
+        with _row_file(options.rows) as write:
+            for number in range(len(state.parts)):
+                with pq.ParquetFile(checkpoint.whole_part(number, state)) as part:
                     for batch in part.iter_batches(options.batch_pages):
                         write(batch)
-            return corpus_cost(state.tally, task.load_model())
+            return corpus_cost(state.tally, task.load_model(), task.notes)
 
 
 def _identity(sources: Sequence[str], task: CorpusTask, options: CorpusOptions) -> dict[str, Any]:
@@ -253,16 +284,17 @@ def _as_rows(costs: pa.RecordBatch) -> pa.RecordBatch:
     """In the order of `ROW_SCHEMA`."""
     columns = {name: costs.column(name) for name in costs.schema.names}
     columns.setdefault("group", pa.nulls(costs.num_rows, pa.string()))
+    columns.setdefault(PAGE_COUNT, pa.repeat(pa.scalar(1, pa.int64()), costs.num_rows))
     return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
 
 
 @contextmanager
-def _row_file(path: Path | None, suffix: str | None = None) -> Iterator[Callable[[pa.RecordBatch | None], None]]:
+def _row_file(path: Path | None) -> Iterator[Callable[[pa.RecordBatch | None], None]]:
     """A function that writes batches into a Parquet file, which is in place only if all went well."""
     if path is None:
         yield lambda _: None
         return
-    with replacing(path, suffix=suffix) as temporary:
+    with replacing(path) as temporary:
         with writing(path):
             writer = pq.ParquetWriter(temporary, ROW_SCHEMA)
 
@@ -278,29 +310,27 @@ def _row_file(path: Path | None, suffix: str | None = None) -> Iterator[Callable
                 writer.close()
 
 
-class _Parts:
-    """The rows of a run with a checkpoint: a part for each save."""
+class _Parts(ExitStack):
+    """The rows of a run with a checkpoint: a part for each save, whole before a state names it."""
 
     def __init__(self, checkpoint: Checkpoint, wanted: bool) -> None:
+        super().__init__()
         self.checkpoint = checkpoint
         self.wanted = wanted
-        self.temporary = checkpoint.folder / f".rows.parquet.{UNFINISHED}"
-        self.writer: pq.ParquetWriter | None = None
+        self.append: Callable[[pa.RecordBatch | None], None] | None = None
 
-    def write(self, costs: pa.RecordBatch) -> None:
+    def write(self, state: Progress, costs: pa.RecordBatch) -> None:
+        """Append the rows of some pages to the part after those that the state counts."""
         if not self.wanted:
             return
-        with writing(self.temporary):
-            if self.writer is None:
-                self.writer = pq.ParquetWriter(self.temporary, ROW_SCHEMA)
-            self.writer.write_batch(_as_rows(costs))
+        if self.append is None:
+            self.append = self.enter_context(_row_file(self.checkpoint.part(len(state.parts))))
+        self.append(costs)
 
-    def save(self, state: Any) -> None:
-        """Close the part, then the state that counts it."""
-        if self.writer is not None:
-            with writing(self.temporary):
-                self.writer.close()
-            self.writer = None
-            keep_part(self.temporary, self.checkpoint.part(state.rows_parts))
-            state.rows_parts += 1
+    def save(self, state: Progress) -> None:
+        """Put the part in place and count it, then the state that names it."""
+        if self.append is not None:
+            self.close()
+            self.append = None
+            self.checkpoint.count_part(state)
         self.checkpoint.save(state)

@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from modelmeter.errors import ModelMeterError
+from modelmeter.corpus.page_costs import PAGE_COUNT
+from modelmeter.errors import ModelMeterError, printable
 from modelmeter.models.common.contract import LayoutFields
 
 #: cells that are counted; more are refused, since a column with that many values is no group
@@ -43,7 +45,8 @@ class LeftOut(NamedTuple):
 
     def __str__(self) -> str:
         where = self.source if self.page_number is None else f"{self.source}#{self.page_number}"
-        return self.error if self.error.startswith(f"page {Path(self.source)} ") else f"{where}: {self.error}"
+        named = self.error.startswith(f"page {printable(str(Path(self.source)))} ")
+        return self.error if named else f"{where}: {self.error}"
 
 
 @dataclass
@@ -98,18 +101,21 @@ def summarise(costs: pa.RecordBatch) -> pa.Table:
     Of more than `MAX_LISTED` pages left out, a last row counts the others.
     """
     table = pa.Table.from_batches([costs])
+    if PAGE_COUNT not in table.column_names:
+        table = table.append_column(PAGE_COUNT, pa.repeat(pa.scalar(1, pa.int64()), table.num_rows))
     if "group" not in table.column_names:
         table = table.append_column("group", pa.nulls(table.num_rows, pa.string()))
     bad = np.flatnonzero(table.column("error").is_valid().to_numpy())
-    cells = table.select(_CELL)
+    cells = table.select([*_CELL, PAGE_COUNT])
     if bad.size:
         cells = cells.take(np.flatnonzero(table.column("error").is_null().to_numpy()))
-    summary = cells.group_by(list(_CELL), use_threads=False).aggregate([([], "count_all")])
+    summary = cells.group_by(list(_CELL), use_threads=False).aggregate([(PAGE_COUNT, "sum")])
     counted = summary.rename_columns([*_CELL, "pages"]).cast(_SUMMARY_SCHEMA_CELLS)
-    listed = table.take(bad[:MAX_LISTED]).select(["source", "page_number", "error"])
-    left_out = [row | {"pages": 1} for row in listed.to_pylist()]
+    counted = counted.filter(pc.greater(counted.column("pages"), 0))  # rows may stand for no page
+    listed = table.take(bad[:MAX_LISTED]).select(["source", "page_number", "error", PAGE_COUNT])
+    left_out = listed.rename_columns(["source", "page_number", "error", "pages"]).to_pylist()
     if bad.size > MAX_LISTED:
-        left_out.append({"pages": bad.size - MAX_LISTED})
+        left_out.append({"pages": sum(table.column(PAGE_COUNT).take(bad[MAX_LISTED:]).to_pylist())})
     return pa.concat_tables(
         [counted, pa.Table.from_pylist(left_out, schema=_SUMMARY_SCHEMA)], promote_options="default"
     ).select(_SUMMARY_SCHEMA.names)

@@ -1,90 +1,22 @@
-"""Totals and distributions of a corpus, exact: counts by layout times the integers of one page.
-
-What a total means: views, tokens, FLOPs, traffic and KV bytes added are sums over the pages, each run alone;
-activation peak, resident peak and KV cache held are those of the largest page, and the weights, which all pages share,
-are there once.
-"""
+"""Totals and distributions of a corpus, exact: counts by layout times the integers of one page."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from modelmeter.corpus.sources import Notes
 from modelmeter.corpus.tally import Cell, LeftOut, Tally
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common import StageCost
 from modelmeter.models.common.contract import CorpusModel, LayoutFields
-
-if TYPE_CHECKING:
-    from modelmeter.models.common.contract import PageCost
-
-STAGES: Final = ("vision", "prefill", "decode", "total")
-
-#: figures of a stage that add up over pages; the others are the largest page's, and so is its peak
-_SUMS: Final = (
-    "tensor_core_flops",
-    "cuda_core_flops",
-    "io_weight_bytes",
-    "io_activation_bytes",
-    "io_kv_bytes",
-    "kv_added_bytes",
-)
-
-_LARGEST: Final = ("weight_bytes", "resident_peak_bytes", "kv_bytes")
-
-_COUNTS: Final = ("pages", "views", "image_tokens", "output_tokens")
+from modelmeter.models.common.totals import Totals
 
 #: percentiles of a distribution, beside its smallest and largest value
 PERCENTILES: Final = (50, 90, 99)
-
-
-_NOTHING: Final = StageCost()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Totals:
-    """Pages together. Prefill includes vision; total is prefill and decode."""
-
-    pages: int = 0
-    views: int = 0
-    image_tokens: int = 0
-    output_tokens: int = 0
-    vision: StageCost = _NOTHING
-    prefill: StageCost = _NOTHING
-    decode: StageCost = _NOTHING
-    total: StageCost = _NOTHING
-
-    @classmethod
-    def of_page(cls, cost: PageCost, output_tokens: int) -> Totals:
-        """One page."""
-        return cls(
-            pages=1,
-            views=cost.layout.num_views_total,
-            image_tokens=cost.tokens.total,
-            output_tokens=output_tokens,
-            vision=cost.vision,
-            prefill=cost.prefill,
-            decode=cost.decode,
-            total=cost.total,
-        )
-
-    @classmethod
-    def of_pages(cls, pages: Sequence[tuple[Totals, int]]) -> Totals:
-        """Totals, each taken a number of times. Of equal peaks the first is named."""
-        totals: dict[str, Any] = {name: sum(getattr(each, name) * times for each, times in pages) for name in _COUNTS}
-        totals |= {name: _stage_total([(getattr(each, name), times) for each, times in pages]) for name in STAGES}
-        return cls(**totals)
-
-
-def _stage_total(stages: Sequence[tuple[StageCost, int]]) -> StageCost:
-    highest = max((stage for stage, _ in stages), key=lambda stage: stage.activation_peak_bytes, default=_NOTHING)
-    figures: dict[str, Any] = {name: sum(getattr(stage, name) * times for stage, times in stages) for name in _SUMS}
-    figures |= {name: max((getattr(stage, name) for stage, _ in stages), default=0) for name in _LARGEST}
-    return replace(highest, **figures)
-
 
 #: what is distributed over the pages, from one page's totals
 MEASURES: Final[Mapping[str, Callable[[Totals], int]]] = MappingProxyType(
@@ -164,7 +96,10 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusCost:
-    """A corpus: all pages, the pages of each layout and of each group, what was left out, and the counts themselves."""
+    """A corpus: all pages, the pages of each layout and of each group, what was left out, and the counts themselves.
+
+    notes: what was seen and not taken.
+    """
 
     everything: Group
     layouts: Mapping[LayoutFields, Group]
@@ -172,9 +107,10 @@ class CorpusCost:
     left_out: int
     listed: tuple[LeftOut, ...]
     cells: Mapping[Cell, int]
+    notes: Notes = field(default_factory=Notes, compare=False)
 
 
-def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
+def corpus_cost(tally: Tally, model: CorpusModel, notes: Notes | None = None) -> CorpusCost:
     """The cost of what was tallied; raises `ModelMeterError` if no page was counted."""
     if not tally.pages:
         if not tally.left_out:
@@ -196,8 +132,12 @@ def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
         by_layout.setdefault(cell.layout, []).append(cell)
         by_group.setdefault(cell.group, []).append(cell)
 
+    @cache  # of many groups most are alike: a page or two of a layout
+    def of_counts(counts: tuple[tuple[LayoutFields, int, int], ...]) -> Group:
+        return Group.of_pages([(one_page[layout, steps], pages) for layout, steps, pages in counts])
+
     def group(chosen: Sequence[Cell]) -> Group:
-        return Group.of_pages([(one_page[cell.layout, cell.decode_steps], tally.pages[cell]) for cell in chosen])
+        return of_counts(tuple((cell.layout, cell.decode_steps, tally.pages[cell]) for cell in chosen))
 
     layouts = {layout: group(chosen) for layout, chosen in by_layout.items()}
     everything = Group.of_groups(layouts.values())
@@ -209,4 +149,5 @@ def corpus_cost(tally: Tally, model: CorpusModel) -> CorpusCost:
         left_out=tally.left_out,
         listed=tuple(tally.listed),
         cells=dict(tally.pages),
+        notes=notes or Notes(),
     )

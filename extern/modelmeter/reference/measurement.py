@@ -15,6 +15,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.reference._dispatch import Roots
 from modelmeter.reference.flops import OperatorFlops, measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
+from modelmeter.reference.host_copies import HostCopies
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.traffic import OperatorTraffic, Traffic, TrafficMeter
 
@@ -60,15 +61,15 @@ def measure(
     experts_hit: int | None = None,
     device: str = "meta",
 ) -> Measurement:
-    """Run `call` once, without gradients and with a GPU's fused attention, and measure it.
+    """Run `call` once, without gradients and with a GPU's fused attention and copies to the host, and measure it.
 
     cached: gives the tensors of the KV cache, before the call and after it. experts_hit: see `TrafficMeter`.
-    device: whose memory the peaks are of.
+    device: whose memory the peaks are of; "cpu" stands for a GPU.
     """
     traffic = TrafficMeter(roots, kv=cached(), experts_hit=experts_hit)
     live, resident = LiveSet(roots, device=device), LiveSet(roots, given=cached(), device=device)
     try:
-        with FusedAttention(), traffic, live, resident:
+        with FusedAttention(), HostCopies(device), traffic, live, resident:
             count = measure_flops(roots, call)
     except ModelMeterError:
         raise

@@ -17,12 +17,44 @@ from transformers.models.unlimited_ocr import modeling_unlimited_ocr
 from transformers.models.unlimited_ocr.configuration_unlimited_ocr import UnlimitedOcrConfig
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.reference.modules import ATTENTION, DTYPES, built_on, choice, text_config
+from modelmeter.reference.building import ATTENTION, DTYPES, built_on, choice
+from modelmeter.reference.modules import text_config
 from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens, token_row, values_unchecked
 from modelmeter.reference.timing import check_device
 
 #: how a pass is run
 MODES = ("eager", "graph", "compile")
+
+
+class DecodeSteps:
+    """Decode steps of equal pages that all run over the same cache, as the first one after a prefill.
+
+    tokens [B, 1]; keys and values of each layer [B, heads, context, width]. `forward` takes what the model takes.
+    """
+
+    def __init__(self, forward: Callable[..., object], cache: DynamicCache, tokens: Tensor) -> None:
+        self._forward = forward
+        self._cache = cache
+        self._tokens = tokens
+        self._layers: list[Any] = list(cache.layers)
+        self._held = [(layer.keys, layer.values) for layer in self._layers]
+
+    def rewind(self) -> None:
+        """Drop what the last step added to the cache."""
+        for layer, (keys, values) in zip(self._layers, self._held, strict=True):
+            layer.keys, layer.values = keys, values  # a step puts longer tensors in their place
+
+    def __call__(self) -> object:
+        """One step."""
+        self.rewind()
+        return self._forward(input_ids=self._tokens, past_key_values=self._cache)
+
+    def copied(self, pages: int, config: Any) -> "DecodeSteps":
+        """Steps of `pages` times as many pages, each with a copy of this cache."""
+        cache = DynamicCache(config=config)
+        for number, (keys, values) in enumerate(self._held):
+            cache.update(keys.repeat(pages, 1, 1, 1), values.repeat(pages, 1, 1, 1), number)
+        return DecodeSteps(self._forward, cache, self._tokens.repeat(pages, 1))
 
 
 class RealPage:
@@ -61,6 +93,7 @@ class RealPage:
         placeholders = placeholder_tokens(geometry.global_side, geometry.crop_side, grid, geometry.crops)
         row = token_row(placeholders, geometry.prompt_tokens, image_token)
         self.token_ids = torch.tensor([row] * geometry.pages, device=device)
+        self._text_ids = torch.ones_like(self.token_ids)  # an input: it exists before the pass
         self.images: dict[str, Any] = {
             "pixel_values": self._pixels(geometry.pages, geometry.global_side, dtype),
             "num_local_patches": [geometry.crops] * geometry.pages,
@@ -68,14 +101,12 @@ class RealPage:
         }
         if geometry.crops:
             self.images["pixel_values_local"] = self._pixels(geometry.pages * geometry.crops, geometry.crop_side, dtype)
-        self._next = torch.ones(geometry.pages, 1, dtype=torch.long, device=device)
-        self._cache = DynamicCache(config=text)
+        cache = DynamicCache(config=text)
         with torch.no_grad():
-            outputs = self._forward(input_ids=self.token_ids, past_key_values=self._cache, **self.images)
+            outputs = self._forward(input_ids=self.token_ids, past_key_values=cache, **self.images)
         if not torch.isfinite(outputs[0]).all():
             raise ModelMeterError("validate: the model with random weights gives values that are not finite.")
-        self._layers: list[Any] = list(self._cache.layers)
-        self._held = [(layer.keys, layer.values) for layer in self._layers]
+        self.steps = DecodeSteps(self._forward, cache, torch.ones(geometry.pages, 1, dtype=torch.long, device=device))
 
     def _pixels(self, views: int, side: int, dtype: str) -> Tensor:
         return torch.randn(views, 3, side, side, device=self.device).to(DTYPES[dtype])
@@ -96,9 +127,16 @@ class RealPage:
 
     def decode_step(self) -> object:
         """One step over the cache that the prefill left."""
-        for layer, (keys, values) in zip(self._layers, self._held, strict=True):
-            layer.keys, layer.values = keys, values  # a step puts longer tensors in their place
-        return self._forward(input_ids=self._next, past_key_values=self._cache)
+        return self.steps()
+
+    def steps_of(self, copies: int) -> DecodeSteps:
+        """Decode steps of `copies` times as many pages at once, each with its own copy of the cache."""
+        with torch.no_grad():
+            return self.steps.copied(copies, self._text)
+
+    def text_prefill(self) -> object:
+        """The pass of a prompt as long as the page's, without an image: the decoder alone."""
+        return self._forward(input_ids=self._text_ids, past_key_values=DynamicCache(config=self._text))
 
     def _forward(self, **arguments: Any) -> Any:
         if self.kept is None:

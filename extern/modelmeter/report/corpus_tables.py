@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
-from modelmeter.corpus.totals import PERCENTILES, STAGES, CorpusCost, Group
+from modelmeter.corpus.sources import Notes
+from modelmeter.corpus.totals import PERCENTILES, CorpusCost, Group
+from modelmeter.errors import ModelMeterError
 from modelmeter.report.page_tables import Show, figures_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from modelmeter.models.common.contract import LayoutFields
-
-MEANING: Final = (
-    "Sums over the pages, each run alone. The peaks and the KV cache at the end are the largest page's,\n"
-    "and the resident weights, which all pages share, are there once. Prefill includes vision."
-)
 
 #: rows of the distributions: measure, words for it, unit
 MEASURES: Final = (
@@ -36,15 +34,39 @@ MEASURES: Final = (
 #: figures of an assumption that these tables do not show
 NOT_SHOWN: Final = ("reserve_bytes",)
 
+#: groups that the table shows, and that JSON lists
+MAX_GROUPS: Final = 1000
+MAX_JSON_GROUPS: Final = 10_000
+
+#: suffixes of files not read that are named
+MAX_SUFFIXES: Final = 10
+
 #: lines about pages left out; the others are counted
 MAX_LINES: Final = 20
 
 
 def pages_line(cost: CorpusCost, sources: Sequence[str]) -> str:
-    """How many pages there are, and where they come from."""
+    """How many pages there are, where they come from, and what was not read."""
     pages = cost.everything.totals.pages
-    counted = f"{pages:,} page{'s' * (pages != 1)} from {', '.join(sources)}"
-    return f"{counted}; {cost.left_out:,} left out" if cost.left_out else counted
+    parts = [f"{pages:,} page{'s' * (pages != 1)} from {', '.join(sources)}"]
+    if cost.left_out:
+        parts.append(f"{cost.left_out:,} left out")
+    return "; ".join([*parts, *not_read(cost.notes)])
+
+
+def not_read(notes: Notes) -> Iterator[str]:
+    """Files of folders that are of other kinds, by suffix, if there are any; the most frequent first."""
+    found = sorted(notes.not_read.items(), key=lambda item: (-item[1], item[0]))
+    if found:
+        named = ", ".join(f"{suffix} {count:,}" for suffix, count in found[:MAX_SUFFIXES])
+        more = sum(count for _, count in found[MAX_SUFFIXES:])
+        yield f"files not read: {named}{f', others {more:,}' if more else ''}"
+
+
+def hint_lines(notes: Notes) -> Iterator[str]:
+    """What a user may have meant."""
+    if notes.unused_count is not None:
+        yield f"hint: {notes.unused_count}: column count is not used; --count count takes it as pages a row"
 
 
 def distribution_table(group: Group, show: Show) -> Table:
@@ -101,7 +123,12 @@ def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[R
     yield parts_table("crops", {_crops(layout): part for layout, part in cost.layouts.items()}, show)
     if group is not None:
         yield ""
-        yield parts_table(group, {_group_name(group, name): part for name, part in cost.groups.items()}, show)
+        groups = cost.groups
+        if len(groups) > MAX_GROUPS:
+            largest = nlargest(MAX_GROUPS, groups, key=lambda name: groups[name].totals.pages)
+            yield f"The {MAX_GROUPS:,} groups with the most pages, of {len(groups):,}; shares are of these pages."
+            groups = {name: groups[name] for name in largest}
+        yield parts_table(group, {_group_name(group, name): part for name, part in groups.items()}, show)
     yield ""
     yield "FLOPs in these tables are those of the tensor cores."
 
@@ -118,26 +145,25 @@ def left_out_lines(cost: CorpusCost) -> Iterator[str]:
 def corpus_content(cost: CorpusCost, group: str | None) -> dict[str, Any]:
     """For JSON: everything, by layout, by group, and what was left out."""
     content: dict[str, Any] = {"left_out": {"pages": cost.left_out, "listed": [each._asdict() for each in cost.listed]}}
+    content["files_not_read"] = dict(cost.notes.not_read)
     content |= _group_content(cost.everything)
     content["layouts"] = [
         {"layout": dict(zip(("views", "crop_columns", "crop_rows"), layout, strict=True)), **_group_content(part)}
         for layout, part in cost.layouts.items()
     ]
+    if group is not None and len(cost.groups) > MAX_JSON_GROUPS:
+        raise ModelMeterError(
+            f"corpus: {group} has {len(cost.groups):,} different values, and JSON lists {MAX_JSON_GROUPS:,} groups at "
+            "most; group by a column with fewer, or take --rows and group those."
+        )
     if group is not None:
         content["groups"] = [{"group": name, **_group_content(part)} for name, part in cost.groups.items()]
     return content
 
 
 def _group_content(group: Group) -> dict[str, Any]:
-    totals = group.totals
-    return {
-        "pages": totals.pages,
-        "views": totals.views,
-        "image_tokens": totals.image_tokens,
-        "output_tokens": totals.output_tokens,
-        "stages": {stage: getattr(totals, stage).as_dict() for stage in STAGES},
-        "distributions": {name: asdict(group.distribution(name)) for name in group.pages_by_value},
-    }
+    distributions = {name: asdict(group.distribution(name)) for name in group.pages_by_value}
+    return group.totals.as_dict() | {"distributions": distributions}
 
 
 def _crops(layout: LayoutFields) -> str:

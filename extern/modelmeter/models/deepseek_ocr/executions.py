@@ -41,7 +41,7 @@ PUBLISHED: Final = Execution(
         ),
         MoeTraits(experts_grouped=False),
         StageTraits(head="all", logits_to_float32=True),
-        PageTraits(pages_looped=True),
+        PageTraits(decoder_made_first=True, pages_looped=True),
     ),
 )
 

@@ -18,6 +18,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, S
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import PageVerifier
 from modelmeter.operators import add, clone
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
+from tests.models.deepseek_ocr.scripts.results import result_file
 
 DOCUMENT = (Path(__file__).parents[4] / "docs" / "verify.md").read_text(encoding="utf-8")
 LETTER = (1275, 1650)
@@ -142,7 +143,7 @@ def test_equal_layouts_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_published_model_as_a_user_runs_it(tmp_path: Path) -> None:
     module = run_verify_end2end.__name__
-    command = [sys.executable, "-m", module, f"hydra.run.dir={tmp_path / 'run'}", "sizes=[[1275,1650]]"]
+    command = [sys.executable, "-m", module, "sizes=[[1275,1650]]"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert "grid 2x3, 7 views, 903 image tokens" in done.stdout
@@ -151,7 +152,7 @@ def test_the_published_model_as_a_user_runs_it(tmp_path: Path) -> None:
     shown, printed = DOCUMENT.split("```text\n")[1].split("```")[0], iter(done.stdout.splitlines())
     for line in shown.splitlines():  # in this order, with nothing left out but where a line in brackets says so
         assert line.startswith("[...") or any(each.rstrip().startswith(line) for each in printed), line
-    result = json.loads((tmp_path / "run" / "verify.json").read_text())
+    result = json.loads(result_file(tmp_path, "verify_end2end", "verify.json").read_text())
     assert (result["schema_version"], result["worst_difference"], result["bad_pages"]) == (1, 0, [])
     page = result["pages"][0]
     assert (page["seq_len"], page["output_tokens"]) == (913, 10)

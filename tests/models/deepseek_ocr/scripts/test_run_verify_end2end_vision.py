@@ -12,20 +12,21 @@ import pytest
 from PIL import Image
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import VisionTower
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end_vision
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
 from modelmeter.operators import clone
-from modelmeter.report.files import write_whole
+from tests.models.deepseek_ocr.scripts.results import result_file
 
 REFERENCE = {"name": "transformers", "folder": "", "trust_remote_code": False}
 PROGRAM = run_verify_end2end_vision.__name__
 
 
 def verify(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", PROGRAM, f"hydra.run.dir={folder / 'run'}", *arguments]
+    command = [sys.executable, "-m", PROGRAM, *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
 
 
@@ -41,7 +42,7 @@ def test_pages_good_and_bad(tmp_path: Path) -> None:
     for bad in ("empty.png", "none.png", "width=0"):
         assert bad in done.stderr
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error"] * 3
-    result = json.loads((tmp_path / "run" / "verify.json").read_text())
+    result = json.loads(result_file(tmp_path, "verify_end2end_vision", "verify.json").read_text())
     assert [(page["source"], page["width"], page["height"]) for page in result["pages"]] == [
         ("turned.jpg", 1275, 1650),
         ("640x480", 640, 480),
@@ -72,7 +73,7 @@ def test_the_bundled_pages_agree(tmp_path: Path) -> None:
     assert len(pages) >= 6
     done = verify(tmp_path, f"images=[{','.join(map(str, pages))}]")
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "run" / "verify.json").read_text())
+    result = json.loads(result_file(tmp_path, "verify_end2end_vision", "verify.json").read_text())
     grids = {(page["layout"]["w_crop"], page["layout"]["h_crop"]) for page in result["pages"]}
     assert len(grids) == len(pages)
 

@@ -21,6 +21,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_layers import Fail
 from modelmeter.operators import silu
 from modelmeter.reference.layer import LayerRun, OperatorRun
 from modelmeter.shape_tensor import ShapeTensor
+from tests.models.deepseek_ocr.scripts.results import result_file
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs/verify-layers.md").read_text(encoding="utf-8")
@@ -30,7 +31,8 @@ NAMES = [each.__name__ for each in layer_classes()]
 
 
 def program(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["run_verify_layers", f"hydra.run.dir={folder / 'run'}", *arguments])
+    monkeypatch.setattr(sys, "argv", ["run_verify_layers", *arguments])
+    monkeypatch.chdir(folder)
     try:
         run_verify_layers.main()
     except SystemExit as ended:
@@ -40,7 +42,7 @@ def program(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> i
 
 
 def result_in(folder: Path) -> Any:
-    return json.loads((folder / "run" / "verify_layers.json").read_text())
+    return json.loads(result_file(folder, "verify_layers", "verify_layers.json").read_text())
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
@@ -258,16 +260,17 @@ def test_bad_input(
 ) -> None:
     assert program(monkeypatch, tmp_path, *arguments) == 2
     assert text in capsys.readouterr().err
-    assert not (tmp_path / "run" / "verify_layers.json").exists()
+    assert not list(tmp_path.rglob("verify_layers.json"))
 
 
 def test_the_page_shows_the_programs_output(tmp_path: Path) -> None:
     command, shown = re.findall(r"```(?:console|text)\n(.*?)```", PAGE, flags=re.DOTALL)[:2]
     arguments = [word.strip("'") for word in command.split() if word.startswith("'layers=")]
     assert MODULE in command and len(arguments) == 1
-    run = [sys.executable, "-m", MODULE, f"hydra.run.dir={tmp_path / 'run'}", *arguments]
+    run = [sys.executable, "-m", MODULE, *arguments]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
-    printed = done.stdout.replace(str(tmp_path / "run"), "outputs/verify_layers/DATE_TIME")
+    folder = result_file(tmp_path, "verify_layers", "verify_layers.json").parent
+    printed = done.stdout.replace(str(folder), "outputs/verify_layers/DATE_TIME")
     assert [line.rstrip() for line in printed.splitlines() if line.strip()] == shown.splitlines()
 
 

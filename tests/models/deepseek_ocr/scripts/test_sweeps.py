@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -31,6 +31,7 @@ from modelmeter.models.deepseek_ocr.scripts.sweep.sweep import (
 )
 from modelmeter.models.deepseek_ocr.scripts.sweep.write_mode_table import mode_table, write_mode_table
 from modelmeter.models.deepseek_ocr.scripts.sweep.write_sweep_reports import SWEEPS, default_result
+from tests.models.deepseek_ocr.scripts.results import Done, RunMain, job_folders, result_file
 
 ROOT = Path(__file__).parents[4]
 REPORTS = ROOT / "reports"
@@ -245,30 +246,13 @@ def test_figures_need_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- as a user runs them -----------------------------------------------------------------------------------------------
 
 
-class Done(NamedTuple):
-    status: int
-    stdout: str
-    stderr: str
-
-
 Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a sweep's program in this process: its exit status and what it printed."""
-
-    def run(name: str, *arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", [f"run_sweep_{name}", *arguments])
-        capsys.readouterr()
-        try:
-            import_module(f"{PACKAGE}.run_sweep_{name}").main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Done(status, *capsys.readouterr())
-
-    return run
+def run(run_main: RunMain) -> Run:
+    """Run a sweep's program, by the sweep's name."""
+    return lambda name, *arguments: run_main(import_module(f"{PACKAGE}.run_sweep_{name}").main, *arguments)
 
 
 MULTIRUNS = {  # the override that makes two jobs, and the number of rows of each
@@ -283,42 +267,42 @@ MULTIRUNS = {  # the override that makes two jobs, and the number of rows of eac
 @pytest.mark.parametrize("name", MULTIRUNS)
 def test_multirun(tmp_path: Path, run: Run, name: str) -> None:
     override, counts = MULTIRUNS[name]
-    done = run(name, "--multirun", override, "figures=false", f"hydra.sweep.dir={tmp_path / 'out'}")
+    done = run(name, "--multirun", override, "figures=false")
     assert done.status == 0, done.stderr
-    for job, count in enumerate(counts):
-        folder = tmp_path / "out" / str(job)
+    for folder, count in zip(job_folders(tmp_path, f"sweep_{name}"), counts, strict=True):
         assert {file.name for file in folder.iterdir()} == {f"{name}.csv", f"{name}.json", "README.md"}
         assert len(json.loads((folder / f"{name}.json").read_text())["rows"]) == count
 
 
 def test_a_job_that_fails_stops_no_other_and_leaves_nothing(tmp_path: Path, run: Run) -> None:
-    arguments = ("--multirun", "batch_sizes=[0],[1]", "figures=false", f"hydra.sweep.dir={tmp_path}")
+    arguments = ("--multirun", "batch_sizes=[0],[1]", "figures=false")
     done = run("batches", *arguments)
     assert done.status == 2
     assert done.stderr.strip() == "error: sweep: batch_sizes holds 0; give a whole number of 1 or more."
-    assert not list((tmp_path / "0").iterdir())
-    assert (tmp_path / "1" / "batches.csv").exists()
+    failed, good = job_folders(tmp_path, "sweep_batches")
+    assert not list(failed.iterdir())
+    assert (good / "batches.csv").exists()
 
 
 @pytest.mark.parametrize(
     "argument, text", [("batch_size=4", 'did you mean "batch_sizes"'), ("figures=3", "figures=3 is")]
 )
 def test_a_wrong_argument_is_one_line(tmp_path: Path, run: Run, argument: str, text: str) -> None:
-    done = run("batches", argument, f"hydra.run.dir={tmp_path / 'out'}")
+    done = run("batches", argument)
     assert done.status == 2
     assert text in done.stderr
     assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.glob("out/*"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_without_figures_neither_torch_nor_matplotlib_is_needed(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['matplotlib'] = None;"
         f"from {PACKAGE}.run_sweep_modes import main;"
-        f"sys.argv[1:] = ['modes=[tiny]', 'figures=false', 'hydra.run.dir={tmp_path}']; main()"
+        "sys.argv[1:] = ['modes=[tiny]', 'figures=false']; main()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert (tmp_path / "modes.csv").exists()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+    assert result_file(tmp_path, "sweep_modes", "modes.csv").exists()
 
 
 def test_the_page_of_the_documentation_shows_real_output(tmp_path: Path, run: Run) -> None:
@@ -330,7 +314,7 @@ def test_the_page_of_the_documentation_shows_real_output(tmp_path: Path, run: Ru
             continue
         expected = rest.split("```text\n")[1].split("\n```")[0]
         module, *arguments = command.replace("'", "").split()
-        done = run(module.rpartition("run_sweep_")[2], *arguments, "figures=false", f"hydra.run.dir={tmp_path}")
+        done = run(module.rpartition("run_sweep_")[2], *arguments)
         printed = done.stdout.splitlines()[:-1] if done.status == 0 else done.stderr.splitlines()
         assert [line.rstrip() for line in printed] == expected.splitlines()
         shown += 1

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import logging
 import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, check_overrides, register_workloads
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.models.deepseek_ocr.schema import CONFIG_GROUPS, CONFIG_MODULE, check_overrides, register_workloads
+from modelmeter.process import READER_GONE, as_program, tell_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
     from rich.progress import Progress
 
-#: exit statuses: all is well; a difference or a bad page; nothing could be done
+#: exit statuses: all is well; a difference or a bad page; nothing could be done; an error of ModelMeter's own;
+#: 128 + SIGINT
 AGREES: Final = 0
 DISAGREES: Final = 1
 UNUSABLE: Final = 2
+FAILED: Final = 3
+INTERRUPTED: Final = 130
 
 #: environment variable that names the folder of the statuses of a run's jobs
 _NOTES: Final = "MODELMETER_JOB_STATUSES"
 
-#: flags of Hydra with which no job runs: they tell something instead
-_TELLING: Final = frozenset(
-    ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
-)
+#: a variable of Hydra's own: with it errors come as they are, not printed and turned into an exit status
+_WHOLE_ERRORS: Final = "HYDRA_FULL_ERROR"
+
+#: how the lines of Hydra's messages begin that tell of its insides, or advise to add keys: there are none to add
+_LEFT_OUT: Final = ("To append to your config", "See https://", "full_key:", "object_type=")
+
+#: what Hydra can do, of which a command line asks for one
+_ACTIONS: Final = ("run", "multirun", "cfg", "info", "shell_completion")
+
+#: options of Hydra that a program refuses, with the reason and what to do instead
+_REFUSED: Final = {
+    "config_name": "a program has one configuration; put files of its groups into a folder and say --config-dir",
+    "config_path": "the configuration is a part of the package; put your files into a folder and say --config-dir",
+    "experimental_rerun": "a pickle can run any code; give the overrides again",
+}
 
 
 def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictConfig], int]) -> None:
@@ -39,33 +58,115 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
     the others from running.
     """
     import hydra
-
-    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=config_name)
     def job(config: DictConfig) -> None:
-        _note(ended(lambda: work(config)))
+        try:
+            status = ended(lambda: work(config))
+        except Exception:  # the jobs after this one still run
+            traceback.print_exc()
+            status = FAILED
+        except SystemExit as end:
+            if end.code != READER_GONE:
+                raise
+            status = READER_GONE
+        _note(status)
 
     def checked() -> int:
-        check_overrides(overrides, own_keys)
+        given = command_line(sys.argv[1:])
+        if not given.shell_completion:
+            _check(given, own_keys)
         register_workloads()
         with tempfile.TemporaryDirectory(prefix="modelmeter-") as notes:
-            os.environ[_NOTES] = notes
             try:
-                job()
-            finally:
-                del os.environ[_NOTES]
+                with _launching(given, notes):
+                    job()
+            except ModelMeterError:  # of standard output
+                raise
+            except (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
+                raise ModelMeterError(_in_words(error)) from error  # of the configuration: a job raises nothing
+            except SystemExit as end:  # how Hydra ends after its help
+                if end.code:
+                    raise
             statuses = [int(note.read_text()) for note in Path(notes).iterdir()]
-            if not statuses and not _TELLING.intersection(argument.partition("=")[0] for argument in sys.argv):
+            if given.runs and not statuses:
                 raise ModelMeterError(
                     f"no job told how it ended: they ran where {notes} is not seen, as on other machines; "
                     "set TMPDIR to a folder that they share, and look into their logs."
                 )
-            return max(statuses, default=AGREES)
+        return max(statuses, default=AGREES)
 
-    status = ended(checked)
+    try:
+        status = ended(checked)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
     if status:
         raise SystemExit(status)
+
+
+def command_line(arguments: Sequence[str]) -> argparse.Namespace:
+    """What Hydra's own parser reads in a program's arguments, and `options`: those that are no overrides.
+
+    `runs`: whether jobs run; with the other options Hydra tells something instead.
+    """
+    from hydra._internal.utils import get_args_parser  # there is no public one; a list of options here would age
+
+    parser = get_args_parser()
+    parser.error = _refuse_options  # type: ignore[method-assign]
+    given = parser.parse_intermixed_args(list(arguments))
+    for option, reason in _REFUSED.items():
+        if getattr(given, option) is not None:
+            raise ModelMeterError(f"--{option.replace('_', '-')} is not taken: {reason}.")
+    asked = [action for action in _ACTIONS if getattr(given, action) not in (None, False)]
+    if len(asked) > 1:
+        names = " and ".join(f"--{action.replace('_', '-')}" for action in asked)
+        raise ModelMeterError(f"{names} do not go together; give one of them.")
+    if given.resolve and not (given.cfg or given.help):
+        raise ModelMeterError("--resolve goes with --cfg or --help alone; give one of them, or leave it out.")
+    if given.shell_completion and not any(
+        each.startswith(("install=", "uninstall=", "query=")) for each in given.overrides
+    ):
+        raise ModelMeterError(
+            "--shell-completion goes with install=SHELL or uninstall=SHELL, as in install=bash; add it."
+        )
+    given.runs = not (given.help or given.hydra_help) and asked in ([], ["run"], ["multirun"])
+    given.options = list(arguments)
+    for override in given.overrides:
+        given.options.remove(override)
+    return given
+
+
+def _refuse_options(message: str) -> NoReturn:
+    raise ModelMeterError(f"{message}; --hydra-help lists the options.")
+
+
+def _check(given: argparse.Namespace, own_keys: Mapping[str, object]) -> None:
+    """Raise `ModelMeterError` for an override that names no key.
+
+    Which choices a group has, Hydra knows: --config-dir and hydra.searchpath add to them.
+    """
+    choices = tuple(f"{group}=" for group in CONFIG_GROUPS)
+    check_overrides([each for each in given.overrides if not each.startswith(choices)], own_keys, program=True)
+
+
+@contextlib.contextmanager
+def _launching(given: argparse.Namespace, notes: str) -> Iterator[None]:
+    """What Hydra and the processes of its jobs find around them."""
+    arguments, environment, complaining = sys.argv, dict(os.environ), logging.raiseExceptions
+    sys.argv = [*arguments[:1], *given.overrides, *given.options]  # Hydra reads the overrides in one piece only
+    os.environ.update({_NOTES: notes, _WHOLE_ERRORS: "1"})
+    logging.raiseExceptions = False  # a line of Hydra's log that nobody reads any more is no error
+    try:
+        yield
+    finally:
+        sys.argv, logging.raiseExceptions = arguments, complaining
+        for name in (_NOTES, _WHOLE_ERRORS):
+            del os.environ[name]
+            if name in environment:
+                os.environ[name] = environment[name]
 
 
 def _note(status: int) -> None:
@@ -79,12 +180,42 @@ def _note(status: int) -> None:
 
 
 def ended(work: Callable[[], int]) -> int:
-    """The status of `work`; an error that a user is meant to read is one line on standard error and `UNUSABLE`."""
-    try:
-        return work()
-    except ModelMeterError as error:
-        print(f"error: {error}", file=sys.stderr)
+    """The status of `work`; an error that a user is meant to read goes to standard error, and is `UNUSABLE`."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    with as_program():
+        try:
+            return work()
+        except ModelMeterError as error:
+            told = error
+        except OmegaConfBaseException as error:
+            told = ModelMeterError(_in_words(error))
+        except OSError as error:
+            if error.errno is None:
+                told = ModelMeterError(f"config: {error}")  # Hydra's, of a file that holds no mapping
+            else:
+                told = ModelMeterError(f"{error.filename} cannot be used ({error.strerror}); give another place.")
+        tell_error(told)
         return UNUSABLE
+
+
+def _in_words(error: Exception) -> str:
+    """An error of what reads the configuration, in one line."""
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: there is no such {group}; {near(name, error.options or ())}"
+    lines = [line.strip() for each in (error, error.__cause__) if each for line in str(each).splitlines()]
+    said = " ".join(dict.fromkeys(line for line in lines if not line.startswith(_LEFT_OUT)))
+    if isinstance(error, OverrideParseException):
+        return f'override "{error.override}" cannot be read: {said}'
+    key = getattr(error, "full_key", None)
+    if isinstance(error, ConfigCompositionException) and said.startswith(
+        tuple(f"Could not override '{group}." for group in CONFIG_GROUPS)
+    ):
+        said += "; a file of your own must state what is overridden: add the key there."
+    return f"config{f' key {key}' if key else ''}: {said}"
 
 
 def progress_bar() -> Progress:
@@ -105,6 +236,6 @@ def output_folder() -> Path:
 
 def console() -> Console:
     """Standard output; as wide as the tables need where it is no terminal."""
-    from rich.console import Console
+    from modelmeter.report.terminal import PrintableConsole
 
-    return Console(width=None if sys.stdout.isatty() else 120)
+    return PrintableConsole(width=None if sys.stdout.isatty() else 120)

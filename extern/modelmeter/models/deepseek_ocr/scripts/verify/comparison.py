@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
 from modelmeter.models.deepseek_ocr.traits import PageTraits
 from modelmeter.models.deepseek_ocr.vision_workload import BranchConfig, ViewLayout
-from modelmeter.reference.branch import BranchMeasurement
-from modelmeter.reference.measurement import Measurement
 from modelmeter.walk import Walk
+
+if TYPE_CHECKING:
+    from modelmeter.reference.branch import BranchMeasurement
+    from modelmeter.reference.measurement import Measurement
 
 DETAILS: Final = ("modules", "blocks")
 

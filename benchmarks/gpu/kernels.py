@@ -1,0 +1,380 @@
+"""Times of kernel shapes, a JSON line each as it comes: the page's own, and others that a model of times is fitted on.
+
+    python -m benchmarks.gpu.kernels page  --shapes shapes.json --out FOLDER --seconds 200
+    python -m benchmarks.gpu.kernels sweep --shapes shapes.json --out FOLDER --seconds 150
+
+A shape is named in the lines before it is run. Begun again in the same folder, the program goes on behind the last one
+that was named: so one that ends the process costs no other its time.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+import torch
+
+from benchmarks.gpu.calls import Pool, call_of, operand_bytes
+from benchmarks.gpu.machine import machine, missing, part_options
+from benchmarks.gpu.timing import sets_needed, short, time_calls
+
+#: the status with which the process asks to be begun again: its device answers no more
+BROKEN: Final = 3
+#: the status of a part that cannot run here at all, as of a program that was called wrongly
+NOT_HERE: Final = 2
+#: bytes of the pool that operands are cut from, at most; of a GPU's memory it takes a fifth
+POOL_BYTES: Final = {"cuda": 12 * 2**30, "cpu": 2**26}
+#: what a CPU's cache is taken to hold
+CPU_CACHE_BYTES: Final = 2**21
+
+#: the table's columns, with what stands there where a shape has no such figure
+COLUMNS: Final[dict[str, Any]] = {
+    "group": "",
+    "class": "",
+    "name": "",
+    "path": "",
+    "execution": "",
+    "stage": "",
+    "batch": 0,
+    "count": 0,
+    "uses": "",
+    "dtype": "",
+    "inputs": "",
+    "output": "",
+    "m": 0,
+    "n": 0,
+    "k": 0,
+    "batch_size": 0,
+    "heads": 0,
+    "queries": 0,
+    "keys": 0,
+    "head_dim": 0,
+    "experts": 0,
+    "experts_hit": 0,
+    "elements": 0,
+    "flops": 0,
+    "vector_flops": 0,
+    "bytes_read": 0,
+    "bytes_written": 0,
+    "bytes": 0,
+    "eager_ms": None,
+    "eager_spread": None,
+    "host_ms": None,
+    "graph_ms": None,
+    "graph_spread": None,
+    "graph_error": "",
+    "repeats": 0,
+    "calls": 0,
+    "sets": 0,
+    "footprint_bytes": 0,
+    "error": "",
+}
+
+ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+#: (n, k) of the models' layers, and of some others
+PRODUCTS: Final = (
+    (1280, 1280),
+    (6848, 1280),
+    (1280, 6848),
+    (1792, 1280),
+    (1280, 1792),
+    (3840, 1280),
+    (13696, 1280),
+    (3584, 1280),
+    (129280, 1280),
+    (768, 768),
+    (2304, 768),
+    (3072, 768),
+    (768, 3072),
+    (1024, 1024),
+    (3072, 1024),
+    (4096, 1024),
+    (1024, 4096),
+    (1280, 2048),
+    (2048, 2048),
+    (4096, 4096),
+    (8192, 8192),
+    (11008, 4096),
+    (4096, 11008),
+    (5120, 5120),
+)
+EXPERTS, EXPERT_HIDDEN, EXPERT_WIDTH = 64, 1280, 896
+HEADS, HEAD_DIM = 10, 128
+
+
+def kernel(name: str, operator: str, inputs: Sequence[Sequence[int]], out: Sequence[int], **fields: Any) -> Any:
+    """A shape that no page runs, as `shapes` writes those of a page: bytes are those of whole operands."""
+    dtype = fields.pop("dtype", "bfloat16")
+    width = 4 if dtype == "float32" else 2
+    content = {
+        "class": name,
+        "name": operator,
+        "path": "",
+        "dtype": dtype,
+        "inputs": [list(shape) for shape in inputs],
+        "outputs": [list(out)],
+        "flops": 0,
+        "vector_flops": 0,
+        "bytes_read": sum(prod(shape) for shape in inputs) * width,
+        "bytes_written": prod(out) * width,
+        "uses": [],
+    }
+    return content | fields
+
+
+def product(m: int, n: int, k: int, dtype: str = "bfloat16") -> Any:
+    """x [m, k] by a weight [n, k]."""
+    return kernel("gemm", "aten.mm.default", ((m, k), (n, k)), (m, n), flops=2 * m * n * k, dtype=dtype)
+
+
+def copy(nbytes: int) -> Any:
+    """`nbytes` read and as many written."""
+    return kernel("copy", "aten.clone.default", ((nbytes // 2,),), (nbytes // 2,))
+
+
+def attention(name: str, batch: int, heads: int, queries: int, keys: int, width: int) -> Any:
+    """A fused attention, of SAM's with its bias; the operator of the biased one is the memory-efficient kernel."""
+    query, held = (batch, heads, queries, width), (batch, heads, keys, width)
+    inputs = [query, held, held]
+    operator = "fused.attention"
+    if name == "bias_attention":
+        inputs.append((batch, heads, queries, keys))
+        operator = "aten._scaled_dot_product_efficient_attention.default"
+    return kernel(name, operator, inputs, query, flops=4 * batch * heads * queries * keys * width)
+
+
+def grouped_product(tokens: int, hit: int, features: int, depth: int) -> Any:
+    """Six rows a token, spread evenly over the experts that are hit."""
+    rows = 6 * tokens
+    weights = hit * features * depth * 2
+    return kernel(
+        "moe",
+        "aten._grouped_mm.default",
+        ((rows, depth), (EXPERTS,)),
+        (rows, features),
+        flops=2 * rows * features * depth,
+        bytes_read=rows * depth * 2 + weights + 4 * EXPERTS,
+        experts_hit=hit,
+    )
+
+
+def peaks() -> list[Any]:
+    """What shows the device's own rates: large copies and square products, and copies of nearly nothing."""
+    large = [copy(2**power) for power in (12, 14, 16, 18, 20, 22, 24, 26, 28, 29)]
+    return [*large, product(8192, 8192, 8192), product(4096, 4096, 4096, "float32")]
+
+
+def sweep() -> Iterator[Any]:
+    """Shapes beyond the page's own, the most useful classes first, each class's shapes far apart first."""
+    yield from (product(m, n, k) for m in (1, 16, 256, 4096) for n, k in PRODUCTS)
+    for batch in (1, 4, 16, 64, 256):
+        yield from (
+            attention("generation_attention", batch, HEADS, 1, keys, HEAD_DIM) for keys in (256, 914, 2048, 4096, 8192)
+        )
+    for batch, length in (
+        (1, 256),
+        (1, 512),
+        (1, 1024),
+        (1, 2048),
+        (1, 4096),
+        (1, 8192),
+        (4, 913),
+        (16, 913),
+        (8, 256),
+    ):
+        yield attention("context_attention", batch, HEADS, length, length, HEAD_DIM)
+    for views in (1, 3, 6, 9):
+        yield from (attention("encoder_attention", views, 16, length, length, 64) for length in (101, 257, 577, 1025))
+    for windows in (9, 25, 54, 81, 162):
+        yield attention("bias_attention", windows, 12, 196, 196, 64)
+    for views, length in ((1, 1024), (1, 1600), (3, 1600), (1, 4096), (9, 1024)):
+        yield attention("bias_attention", views, 12, length, length, 64)
+    for tokens in (1, 2, 4, 8, 16, 64, 256, 1024, 4096):
+        for hit in sorted({min(6 * tokens, each) for each in (6, 12, 24, 48, 64)}):
+            yield grouped_product(tokens, hit, 2 * EXPERT_WIDTH, EXPERT_HIDDEN)
+            yield grouped_product(tokens, hit, EXPERT_HIDDEN, EXPERT_WIDTH)
+        yield _moe_block(tokens, "balanced")
+        yield _moe_block(tokens, "uniform")
+    for width in (768, 1280, 6848):
+        for rows in (1, 16, 64, 256, 1024, 4096, 16384):
+            yield from _pointwise(rows, width)
+    yield from (product(m, n, k) for m in ROWS if m not in (1, 16, 256, 4096) for n, k in PRODUCTS)
+
+
+def _moe_block(tokens: int, routing: str) -> Any:
+    """Router, choice, sorting, both grouped products, activation and sum, as one call of several kernels."""
+    flops = 6 * EXPERT_HIDDEN * EXPERT_WIDTH * 6 * tokens
+    return kernel(
+        "moe",
+        f"block.{routing}",
+        ((tokens, EXPERT_HIDDEN), (EXPERTS,)),
+        (tokens, EXPERT_HIDDEN),
+        flops=flops,
+        bytes_read=2 * EXPERTS * 3 * EXPERT_HIDDEN * EXPERT_WIDTH + 2 * tokens * EXPERT_HIDDEN,
+    )
+
+
+def _pointwise(rows: int, width: int) -> Iterator[Any]:
+    shape = (rows, width)
+    elements = rows * width
+    yield kernel("elementwise", "aten.add.Tensor", (shape, shape), shape, vector_flops=elements)
+    yield kernel("elementwise", "aten.gelu.default", (shape,), shape, vector_flops=8 * elements)
+    yield kernel("elementwise", "fused.silu_and_mul", (shape, shape), shape, vector_flops=5 * elements)
+    yield kernel("elementwise", "fused.layer_norm", (shape, (width,), (width,)), shape, vector_flops=8 * elements)
+    yield kernel("elementwise", "fused.rms_norm", (shape, (width,)), shape, vector_flops=4 * elements)
+    yield kernel("copy", "aten.cat.default", (shape, shape), (2 * rows, width))
+
+
+def sizes(record: Any) -> dict[str, int]:
+    """The sizes by name that a class is known by."""
+    inputs, out = record["inputs"], record["outputs"][0]
+    named = {"elements": prod(out)}
+    if record["class"] == "gemm":
+        return named | {"batch_size": prod(out[:-2]), "m": out[-2], "n": out[-1], "k": inputs[0][-1]}
+    if record["class"] == "moe":
+        hit = record.get("experts_hit", 0)
+        return named | {"m": out[0], "n": out[1], "k": inputs[0][-1], "experts": inputs[1][0], "experts_hit": hit}
+    if record["class"].endswith("attention"):
+        batch, heads, queries, width = inputs[0]
+        held = [shape for shape in inputs[1:] if len(shape) == 4 and shape[-1] == width]
+        keys = inputs[1][2] if record["class"] == "bias_attention" else sum(shape[2] for shape in held) // 2
+        return named | {"batch_size": batch, "heads": heads, "queries": queries, "keys": keys, "head_dim": width}
+    return named
+
+
+def timed(record: Any, pool: Pool, l2_bytes: int, repeats: int) -> dict[str, Any]:
+    """A row of the table: the shape, and its times or why it has none."""
+    execution, stage, batch, count = record["uses"][0] if record["uses"] else ("", "", 0, 0)
+    moved = record["bytes_read"] + record["bytes_written"]
+    row: dict[str, Any] = COLUMNS | {
+        "class": record["class"],
+        "name": record["name"],
+        "path": record["path"],
+        "execution": execution,
+        "stage": stage,
+        "batch": batch,
+        "count": count,
+        "uses": "; ".join(" ".join(map(str, use)) for use in record["uses"]),
+        "dtype": record["dtype"],
+        "inputs": " ".join("x".join(map(str, shape)) for shape in record["inputs"]),
+        "output": "x".join(map(str, record["outputs"][0])),
+        **sizes(record),
+        "flops": record["flops"],
+        "vector_flops": record["vector_flops"],
+        "bytes_read": record["bytes_read"],
+        "bytes_written": record["bytes_written"],
+        "bytes": moved,
+    }
+    try:
+        pool.reset()
+        taken = max(operand_bytes(record), 1)
+        sets = min(sets_needed(moved, record["bytes_written"], l2_bytes), max(1, pool.nbytes // taken))
+        calls = [call_of(record, pool) for _ in range(sets)]
+        times = time_calls(calls, pool.device, repeats=repeats)
+        row |= vars(times)
+        row |= {"sets": sets, "footprint_bytes": sets * moved}
+    except Exception as error:  # out of memory, an operator that this torch has not, a shape that it refuses
+        row["error"] = short(error)
+        if isinstance(error, torch.OutOfMemoryError):
+            gc.collect()
+            torch.cuda.empty_cache()
+    if pool.device == "cuda" and answers("cuda"):
+        give_back_much()
+    return row
+
+
+def give_back_much() -> None:
+    """Give the memory of destroyed graphs back before it fills the device: no later graph takes it over."""
+    if torch.cuda.memory_reserved() > torch.cuda.get_device_properties(0).total_memory // 2:
+        torch.cuda.empty_cache()
+
+
+def answers(device: str) -> bool:
+    """Whether the device still computes: some errors of a kernel end it for the process."""
+    if device != "cuda":
+        return True
+    try:
+        torch.cuda.synchronize()
+        return int(torch.ones(1, device=device).sum().item()) == 1
+    except Exception:
+        return False
+
+
+def warm_up(device: str) -> None:
+    """Let clocks rise: half a second of products."""
+    if device != "cuda":
+        return
+    left = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+    end = monotonic() + 0.5
+    while monotonic() < end:
+        for _ in range(4):
+            left @ left
+        torch.cuda.synchronize()
+
+
+def records_of(group: str, shapes: Path, small: bool) -> Iterable[Any]:
+    """The shapes of a group in the order in which they are run."""
+    if group == "page":
+        listed = json.loads(shapes.read_text(encoding="utf-8"))["kernels"]
+        own = [*peaks(), *listed]
+        return [*own[2:9:3], *own[12::23]] if small else own
+    wanted = list(sweep())
+    return wanted[::60] if small else wanted
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a group of shapes until they are done or the seconds are over."""
+    parser = part_options(__doc__)
+    parser.add_argument("group", choices=["page", "sweep"])
+    chosen = parser.parse_args(arguments)
+    if reason := missing(chosen.device):
+        print(f"{chosen.group}: {reason}", flush=True)
+        return NOT_HERE
+    deadline = monotonic() + chosen.seconds
+    lines = chosen.out / f"{chosen.group}.jsonl"
+    begun = 0
+    if lines.exists():
+        begun = sum('"begun"' in line for line in lines.read_text(encoding="utf-8").splitlines())
+    l2_bytes, pool_bytes = CPU_CACHE_BYTES, POOL_BYTES[chosen.device]
+    if chosen.device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        l2_bytes, pool_bytes = int(properties.L2_cache_size), min(pool_bytes, properties.total_memory // 5)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    pool = Pool(chosen.device, pool_bytes // 512 * 512)
+    warm_up(chosen.device)
+    described = chosen.out / "machine.json"
+    if not described.exists():
+        described.write_text(json.dumps(machine(chosen.device)), encoding="utf-8")
+    records = list(records_of(chosen.group, chosen.shapes, chosen.small))
+    start = monotonic()
+    with lines.open("a", encoding="utf-8") as file:
+        for number, record in enumerate(records):
+            if number < begun:
+                continue
+            if monotonic() > deadline:
+                print(f"{chosen.group}: out of time after {number} of {len(records)} shapes", flush=True)
+                break
+            file.write(json.dumps({"begun": number}) + "\n")
+            file.flush()
+            row = timed(record, pool, l2_bytes, repeats=2 if chosen.small else 5) | {"group": chosen.group}
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            if row["error"] or number % 50 == 0:
+                what = f"{row['name']} {row['inputs'][:80]}"
+                took = row["error"] or f"eager {row['eager_ms']:.4f} ms, graph {row['graph_ms'] or 0:.4f} ms"
+                print(f"{chosen.group} {number}/{len(records)} {monotonic() - start:.0f}s {what}: {took}", flush=True)
+            if row["error"] and not answers(chosen.device):
+                print(f"{chosen.group}: the device answers no more; beginning again behind this shape", flush=True)
+                return BROKEN
+    print(f"{chosen.group}: {len(records)} shapes in {monotonic() - start:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

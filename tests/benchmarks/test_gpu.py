@@ -1,0 +1,374 @@
+"""`make gpu` on the CPU: every shape of the page has its call, parts go on after a break, and the figures arrive."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.gpu import kernels, measure, report, shapes, stages
+from benchmarks.gpu.calls import NoCall, Pool, call_of
+from benchmarks.gpu.timing import Times, sets_needed, time_calls
+from modelmeter.devices import Roofline, load_device
+from modelmeter.models.deepseek_ocr import load_cost_model
+from tests.calibration.synthetic import SMALL, shrink_vision
+
+#: kernels of an engine at its best that are chains, of which torch has no single function
+CHAINS = {
+    "fused.add_norm_partition",
+    "fused.add_positions",
+    "fused.embed",
+    "fused.image_tokens",
+    "fused.put_image_tokens",
+    "fused.rel_pos",
+    "fused.rotary_and_cache",
+    "fused.sort_by_expert",
+    "fused.unpartition_add_norm",
+}
+
+
+@pytest.fixture(scope="module")
+def gundam() -> list[dict[str, Any]]:
+    """The page's shapes at full width, of fewer layers: all the same but their counts."""
+    return shapes.page_kernels(["decoder.num_hidden_layers=2"])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A document of a model that runs in seconds, as it is written beforehand."""
+    path = tmp_path_factory.mktemp("gpu") / "shapes.json"
+    shapes.main(str(path), *SMALL)
+    return path
+
+
+# -- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_uses_of_the_shapes_are_the_operators_of_the_walks(gundam: list[dict[str, Any]]) -> None:
+    counted: Counter[tuple[str, str, int]] = Counter()
+    flops: Counter[tuple[str, str, int]] = Counter()
+    for kernel in gundam:
+        for execution, stage, batch, count in kernel["uses"]:
+            counted[execution, stage, batch] += count
+            flops[execution, stage, batch] += count * kernel["flops"]
+    for execution in shapes.EXECUTIONS:
+        model = load_cost_model([f"execution={execution}", "decoder.num_hidden_layers=2"])
+        page = model.page(shapes.WIDTH, shapes.HEIGHT)
+        vision, prefill = (model.stage_walk(stage, page=page) for stage in ("vision", "prefill"))
+        assert counted[execution, "vision", 1] == vision.operator_count
+        assert counted[execution, "vision", 1] + counted[execution, "prefill", 1] == prefill.operator_count
+        assert flops[execution, "prefill", 1] == prefill.tensor_core_flops - vision.tensor_core_flops
+        for batch in shapes.BATCHES:
+            walk = model.batched(batch).stage_walk("decode", context=page.seq_len)
+            assert counted[execution, "decode", batch] == walk.operator_count
+            assert flops[execution, "decode", batch] == walk.tensor_core_flops
+
+
+def test_classes(gundam: list[dict[str, Any]]) -> None:
+    named = {(kernel["class"], *map(tuple, kernel["inputs"])) for kernel in gundam}
+    head = (10, 914, 128)
+    assert ("context_attention", *[(1, 10, 913, 128)] * 3) in named
+    assert ("generation_attention", (16, 10, 1, 128), (16, *head), (16, *head)) in named
+    assert ("encoder_attention", *[(6, 16, 101, 64)] * 3) in named
+    assert ("bias_attention", *[(1, 12, 4096, 64)] * 3, (1, 12, 4096, 4096)) in named
+    assert ("moe", (5478, 1280), (64,)) in named
+    assert ("convolution", (6, 3, 640, 640), (768, 3, 16, 16), (768,)) in named
+    assert {kernel["class"] for kernel in gundam} == set(report.CLASSES)
+    hit = {(kernel["inputs"][0][0], kernel["experts_hit"]) for kernel in gundam if kernel["class"] == "moe"}
+    assert {(6, 6), (96, 64), (5478, 64)} <= hit
+
+
+@pytest.mark.parametrize("group", ["page", "sweep"])
+def test_every_shape_has_a_call_that_makes_its_output(group: str, gundam: list[dict[str, Any]]) -> None:
+    pool = Pool("meta", 12 * 2**30)
+    tried = [*kernels.peaks(), *gundam] if group == "page" else list(kernels.sweep())
+    refused = set()
+    for kernel in tried:
+        pool.reset()
+        try:
+            made = call_of(kernel, pool)()
+        except NoCall:
+            refused.add(kernel["name"])
+            continue
+        first = made[0] if isinstance(made, tuple) else made
+        assert first.numel() == prod(kernel["outputs"][0]), kernel
+        if len(kernel["outputs"]) == 1 and kernel["dtype"] != "int64":
+            assert first.nbytes == kernel["bytes_written"], kernel
+    assert refused == (CHAINS if group == "page" else set())
+
+
+# -- times -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "moved, written, l2, sets",
+    [
+        (10**6, 10**5, 50 * 10**6, 126),  # a round moves more than 2.5 times the L2
+        (10**9, 10**5, 50 * 10**6, 2),  # one call does, and the next begins with its operands in memory
+        (1_000, 10, 50 * 10**6, 256),  # tiny: as many as a round may have
+        (10**6, 2**30, 50 * 10**6, 2),  # results fill the memory
+    ],
+)
+def test_a_round_moves_more_than_the_cache_holds(moved: int, written: int, l2: int, sets: int) -> None:
+    assert sets_needed(moved, written, l2) == sets
+
+
+def test_times_are_those_of_one_call() -> None:
+    ran = Counter[int]()
+    calls = [lambda number=number: ran.update([number]) for number in range(3)]
+    times = time_calls(calls, "cpu", repeats=2)
+    assert times.eager_ms > 0 and times.graph_ms is None
+    assert len(set(ran.values())) == 1  # each in its turn
+    assert times.calls % 3 == 0
+
+
+# -- a part that breaks ----------------------------------------------------------------------------------------------
+
+
+def test_a_shape_that_breaks_the_device_is_left_behind(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "aten.gelu.default"
+
+    def call(kernel: Any, pool: Pool) -> Any:
+        if kernel["name"] == broken:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+        return lambda: None
+
+    chosen = [kernels.copy(64), kernels.kernel("elementwise", broken, ((2, 3),), (2, 3)), kernels.copy(128)]
+    monkeypatch.setattr(kernels, "call_of", call)
+    monkeypatch.setattr(kernels, "records_of", lambda *_: chosen)
+    monkeypatch.setattr(kernels, "answers", lambda _: False)
+    arguments = ["page", "--shapes", str(small), "--out", str(tmp_path), "--device", "cpu", "--small"]
+    assert kernels.main(arguments) == kernels.BROKEN
+    assert kernels.main(arguments) == 0
+    rows = measure.read_lines(tmp_path / "page.jsonl")
+    assert [row["name"] for row in rows] == ["aten.clone.default", broken, "aten.clone.default"]
+    assert rows[1]["error"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert rows[0]["eager_ms"] > 0 and rows[2]["eager_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    "program, ended",
+    [
+        (
+            "import pathlib, sys; f = pathlib.Path(sys.argv[-1]); f.exists() or (f.touch(), sys.exit(3))",
+            "status 3; done",
+        ),
+        ("import time; time.sleep(60)", "stopped after 1 s"),
+        ("raise SystemExit(2)", "attempt 1 ended with status 2; "),
+        ("raise SystemExit(1)", "attempt 7 ended with status 1; "),
+    ],
+)
+def test_how_a_part_ends(program: str, ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+    command = [sys.executable, "-c", program, str(tmp_path / "begun")]
+    monkeypatch.setattr(measure.subprocess, "Popen", lambda _: popen(command, stderr=subprocess.DEVNULL))
+    sleeps = "sleep" in program
+    if sleeps:
+        monkeypatch.setattr(measure, "GRACE_S", -0.5)
+    assert measure.run_part("page", tmp_path, [], 1.5 if sleeps else 30).endswith(ended)
+
+
+def test_a_cut_file_keeps_its_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "page.jsonl"
+    path.write_text('{"begun": 0}\n{"name": "one"}\n{"begun": 1}\n{"name": "tw', encoding="utf-8")
+    assert measure.read_lines(path) == [{"name": "one"}]
+    assert measure.read_lines(tmp_path / "none") == []
+
+
+# -- the stages of the real modules ----------------------------------------------------------------------------------
+
+
+def test_stages_of_a_small_model(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    shrink_vision(monkeypatch)
+    try:
+        stages.main(["--shapes", str(small), "--out", str(tmp_path), "--device", "cpu", "--small"])
+    finally:
+        torch.set_num_threads(threads)
+    content = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))
+    assert "not_run" not in content
+    assert content["weights"]["context"] == json.loads(small.read_text())["predicted"]["page"]["seq_len"]
+    for stage in ("vision", "prefill", "text", "decode 1", "decode 2", "decode 1, experts eager"):
+        assert content["stages"][stage]["eager"]["median_ms"] > 0, content["stages"]
+
+
+def test_without_the_real_modules_the_file_says_why(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "modelmeter.reference.real_page", None)
+    assert stages.main(["--shapes", str(small), "--out", str(tmp_path), "--device", "cpu", "--small"]) == 0
+    content = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))
+    assert content["not_run"].startswith("the real modules cannot be imported here: ModuleNotFoundError")
+    assert content["stages"] == {}
+
+
+# -- all of it -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run, whole, but for the real modules."""
+    folder = tmp_path_factory.mktemp("measured")
+    arguments = ["--out", str(folder), "--shapes", str(small), "--device", "cpu", "--small", "--parts", "page,sweep"]
+    assert measure.main([*arguments, "--budget", "120"]) == 0
+    return folder
+
+
+def test_a_small_run_writes_table_results_and_report(measured: Path) -> None:
+    assert sorted(path.name for path in measured.iterdir() if path.suffix != ".yaml") == [
+        "kernels.parquet",
+        "report.md",
+        "results.json",
+    ]
+    rows = report.read_table(measured)
+    assert list(rows[0]) == list(kernels.COLUMNS)
+    assert {row["group"] for row in rows} == {"page", "sweep"}
+    timed = [row for row in rows if not row["error"]]
+    assert timed and all(row["eager_ms"] > 0 and row["footprint_bytes"] > 0 for row in timed)
+    results = json.loads((measured / "results.json").read_text(encoding="utf-8"))
+    assert {name: part["ended"] for name, part in results["run"]["parts"].items()} == {"page": "done", "sweep": "done"}
+    text = (measured / "report.md").read_text(encoding="utf-8")
+    for heading in ("What it says", "The machine", "Times by stage", "Memory", "Kernels by class"):
+        assert f"## {heading}\n" in text
+
+
+def test_a_part_that_is_run_again_replaces_its_own_rows_alone(measured: Path, tmp_path: Path) -> None:
+    for path in measured.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = report.read_table(measured)
+    anew = kernels.COLUMNS | {"group": "sweep", "name": "anew"}
+    (tmp_path / "sweep.jsonl").write_text(json.dumps(anew), encoding="utf-8")
+    measure.collect(tmp_path, tmp_path / "none.json", {"date": "2026-01-02", "parts": {"sweep": {"ended": "anew"}}})
+    assert report.read_table(tmp_path) == [*(row for row in before if row["group"] == "page"), anew]
+    old, new = (json.loads((folder / "results.json").read_text()) for folder in (measured, tmp_path))
+    assert new["machine"] == old["machine"]
+    assert new["run"]["parts"] == old["run"]["parts"] | {"sweep": {"ended": "anew"}}
+
+
+def test_without_pyarrow_the_table_is_csv_and_says_the_same(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = report.read_table(measured)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        assert measure.write_table(rows, tmp_path).name == "kernels.csv"
+    assert report.read_table(tmp_path) == rows
+
+
+def test_shapes_that_are_missing_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        measure.main(["--out", str(tmp_path), "--shapes", str(tmp_path / "none.json")])
+    assert "none.json is not there; `make gpu-wheels` writes it" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        measure.main(["--parts", "pages"])
+    assert "pages is none of page, stages, sweep" in capsys.readouterr().err
+
+
+def test_without_a_device_nothing_is_measured(small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        assert kernels.missing("cuda") == ""
+        return
+    assert measure.main(["--out", str(tmp_path), "--shapes", str(small), "--parts", "page"]) == 1
+    assert "finds no CUDA device here; run on a machine that has one" in capfd.readouterr().out
+
+
+# -- the report ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a card whose every shape takes what an H100's roofline says of it, and 2 us."""
+    tmp_path = tmp_path_factory.mktemp("synthetic")
+    roofline = Roofline(load_device("H100-SXM"))
+    record: dict[str, Any] = {}
+
+    def times(*_args: object, **_named: object) -> Times:
+        row = kernels.COLUMNS | {name: record[name] for name in record.keys() & kernels.COLUMNS.keys()}
+        graph = report.roofline_ms(roofline, row) + 2e-3
+        return Times(
+            eager_ms=9.0,
+            eager_spread=0.0,
+            host_ms=9.0,
+            graph_ms=graph,
+            graph_spread=0.0,
+            graph_error="",
+            repeats=5,
+            calls=5,
+        )
+
+    document = shapes.document(["decoder.num_hidden_layers=2"])
+    pool = Pool("meta", 12 * 2**30)
+    with pytest.MonkeyPatch.context() as patch, (tmp_path / "page.jsonl").open("w", encoding="utf-8") as file:
+        patch.setattr(kernels, "time_calls", times)
+        for each in [*kernels.peaks(), *document["kernels"]]:
+            record = each
+            file.write(json.dumps(kernels.timed(each, pool, 2**20, 5) | {"group": "page"}) + "\n")
+    machine = {
+        "device": "cuda",
+        "name": "NVIDIA H100 80GB HBM3",
+        "memory_bytes": 85 * 10**9,
+        "versions": {"torch": "2"},
+    }
+    (tmp_path / "machine.json").write_text(json.dumps(machine), encoding="utf-8")
+    peak = int(document["predicted"]["vision"]["activation_peak_bytes"])
+    memory = {
+        "requested_by_pass": peak + 512,
+        "allocated_by_pass": peak + 1024,
+        "max_memory_allocated": 10**10,
+        "peak": {"reserved": 2 * 10**10},
+    }
+    held = {"allocations": 2, "bytes": peak + 512, "holders": [{"bytes": peak, "line": "modeling.py:205 get_rel_pos"}]}
+    content = {
+        "stages": {
+            "vision": {"memory": memory, "holders": held, "graph": {"median_ms": 20.0}, "profile": {"device_ms": 21.0}},
+            "prefill": {"graph": {"error": "RuntimeError: operation not permitted when stream is capturing"}},
+        }
+    }
+    (tmp_path / "stages.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "shapes.json").write_text(json.dumps(document), encoding="utf-8")
+    measure.collect(tmp_path, tmp_path / "shapes.json", {"date": "2026-01-01", "parts": {}})
+    report.write_report(tmp_path, None)
+    return tmp_path
+
+
+def test_the_device_file_shows_the_device_that_was_measured(synthetic: Path) -> None:
+    found, true = load_device(synthetic / "device.yaml"), load_device("H100-SXM")
+    assert found.kernel_launch_s is not None
+    assert float(found.kernel_launch_s) == pytest.approx(2e-6, rel=1e-4)
+    assert float(found.bandwidth) == pytest.approx(float(true.bandwidth), rel=1e-4)
+    assert float(found.matmul_rate("bf16")) == pytest.approx(float(true.matmul_rate("bf16")), rel=1e-4)
+    assert float(found.matmul_rate("fp32")) == pytest.approx(float(true.matmul_rate("fp32")), rel=1e-4)
+    assert found.memory_bytes == 85 * 10**9
+
+
+def test_the_report_puts_predicted_beside_measured(synthetic: Path) -> None:
+    text = (synthetic / "report.md").read_text(encoding="utf-8")
+    model = load_cost_model(["decoder.num_hidden_layers=2"])
+    page = model.page(shapes.WIDTH, shapes.HEIGHT)
+    peak = page.vision.activation_peak_bytes
+    assert f"| vision | {peak:,} | {peak + 512:,} | +512 | {peak + 1024:,} |" in text
+    assert f"- vision: predicted at `{page.vision.peak_operator}` in `{page.vision.peak_path}`" in text
+    assert f"{peak:,} modeling.py:205 get_rel_pos" in text
+    seconds = Roofline(load_device("H100-SXM")).stage(model.stage_walk("vision", page=page)).exact_seconds
+    assert f"vision {float(Fraction(20, 1000) / seconds):.2f}" in text
+    assert "- prefill, graph: RuntimeError: operation not permitted when stream is capturing" in text
+    operators = model.stage_walk("vision", page=page).operator_count
+    total, timed, untimed = report.kernel_sum(report.read_table(synthetic), "transformers", [("vision", 1)])
+    assert (timed, untimed) == (operators, 0)
+    assert total / 1e3 == pytest.approx(float(seconds) + operators * 2e-6)
+
+
+def test_a_folder_without_measurements_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"run": {"date": "2026-01-01", "parts": {}}, "machine": {}, "predicted": {}}
+    (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    assert report.main([str(tmp_path)]) == 1
+    assert "holds no measurement of a machine; run benchmarks.gpu.measure first" in capsys.readouterr().err
