@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.devices import Roofline, StageTime
 from modelmeter.models.common.contract import CostModel
 
 #: the passes that are timed: decode is one step after the page's prefill, which includes vision
-STAGES: Final = ("vision", "prefill", "decode")
 
 
 @dataclass(frozen=True, kw_only=True)

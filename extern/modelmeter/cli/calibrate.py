@@ -66,7 +66,7 @@ def command(
     """
     check_installed("calibrate")
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     if output is not None and is_standard_output(output) and not as_json:
         output = None
     if output is not None:

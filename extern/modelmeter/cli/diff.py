@@ -164,7 +164,7 @@ def _configured(
 ) -> tuple[Side, Side]:
     """One page under two configurations."""
     package = model_package(model)
-    names, shared = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, shared = split_arguments(arguments, package.CONFIGURATION.groups)
     pages = [page for each in read_inputs(names) for page in each.pages]
     if len(pages) > 1:
         raise ModelMeterError(f"diff: {len(pages)} pages are given; with --a and --b, give one.")

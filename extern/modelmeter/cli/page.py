@@ -38,7 +38,7 @@ def command(
     table of all of them together at the end.
     """
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     inputs = read_inputs(names, dpi, max_pixels)
     cost_model = package.load_cost_model(overrides)
     costs = {size: _cost(cost_model, size, output_tokens or 0) for each in inputs for size in each.pages}

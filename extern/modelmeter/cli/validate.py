@@ -69,7 +69,7 @@ def command(
     """
     check_installed("validate")
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     size = one_page("validate", names)
     cost_model = package.load_cost_model(overrides)
     page = cost_model.page(size.width, size.height)
@@ -77,7 +77,8 @@ def command(
     if find_spec(program) is None:
         raise ModelMeterError(f"validate: model {model} has no real model here that computes; choose another one.")
 
-    from modelmeter.calibration.validation import STAGES, StageComparison, predicted_stages
+    from modelmeter.calibration.validation import StageComparison, predicted_stages
+    from modelmeter.models.common.stage_cost import STAGES
     from modelmeter.devices import Roofline, load_device
     from modelmeter.reference.timing import machine, time_call, use_threads
 

@@ -33,7 +33,7 @@ from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.loading import LOAD
 from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.models.common.totals import STAGES
+from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
 from modelmeter.report import charts
@@ -51,7 +51,7 @@ from modelmeter.report.document import (
     Text,
 )
 from modelmeter.report.module_tree import module_tree
-from modelmeter.report.page_tables import FIGURES
+from modelmeter.report.page_tables import FIGURES, grid_text, view_count
 from modelmeter.walk import Walk
 
 ANALYTIC: Final = "analytic"
@@ -187,10 +187,10 @@ class _Builder:
 
     def stage_figures(self, page: PageCost) -> dict[str, StageFigures]:
         """Cost and time of every stage of a page."""
-        times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in STAGES[:2]}
+        times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in WITH_TOTAL[:2]}
         times["decode"] = decode_time(self.roofline, self.model, page.seq_len, self.steps)
         times["total"] = times["prefill"] + times["decode"]
-        return {stage: StageFigures(cost=getattr(page, stage), time=times[stage]) for stage in STAGES}
+        return {stage: StageFigures(cost=getattr(page, stage), time=times[stage]) for stage in WITH_TOTAL}
 
     @cached_property
     def kind_figures(self) -> list[dict[str, StageFigures]]:
@@ -217,7 +217,7 @@ class _Builder:
                     ),
                 ),
             )
-            for stage in STAGES
+            for stage in WITH_TOTAL
         }
 
     @cached_property
@@ -296,9 +296,8 @@ class _Builder:
                     Quantity(kind.count),
                     kind.first.source,
                     f"{kind.first.width} x {kind.first.height}",
-                    Quantity(cost.layout.num_views_total),
-                    Quantity(cost.tokens.global_tokens),
-                    Quantity(cost.tokens.crop_tokens),
+                    Quantity(view_count(cost)),
+                    *(Quantity(tokens) for tokens in cost.tokens.by_view().values()),
                     Quantity(cost.tokens.total),
                     Quantity(cost.seq_len),
                     Quantity(cost.total.tensor_core_flops, "FLOPs"),
@@ -316,8 +315,10 @@ class _Builder:
                 Column(key="first", title="first of them", origin="given", code=True),
                 Column(key="size", title="its pixels", origin="given"),
                 Column(key="views", title="views", origin=ANALYTIC),
-                Column(key="global_tokens", title="global tokens", origin=ANALYTIC),
-                Column(key="crop_tokens", title="crop tokens", origin=ANALYTIC),
+                *(
+                    Column(key=f"{name}_tokens", title=f"{name} tokens", origin=ANALYTIC)
+                    for name in self.kinds[0].cost.tokens.by_view()
+                ),
                 Column(key="image_tokens", title="image tokens", origin=ANALYTIC),
                 Column(key="prefill_tokens", title="prefill tokens", origin=f"prompt {self.labels['prompt_tokens']}"),
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
@@ -335,18 +336,8 @@ class _Builder:
         return Section(key="pages", title="Pages and tokens", blocks=blocks)
 
     def drawing(self, number: int, kind: Kind) -> Chart:
-        cost, views = kind.cost, kind.cost.vision_config
-        crops = views.crop_branch
-        drawing = charts.Drawing(
-            width=kind.first.width,
-            height=kind.first.height,
-            columns=cost.layout.w_crop,
-            rows=cost.layout.h_crop,
-            global_side=views.global_branch.img_size,
-            crop_side=None if crops is None else crops.img_size,
-            global_tokens=cost.tokens.global_tokens,
-            crop_tokens=cost.tokens.crop_tokens,
-        )
+        cost = kind.cost
+        drawing = charts.Drawing(width=kind.first.width, height=kind.first.height, views=cost.views)
         same = f", and {kind.count - 1:,} more with this layout" if kind.count > 1 else ""
         return Chart(
             key=f"page_{number}",
@@ -354,7 +345,7 @@ class _Builder:
             svg=charts.page_chart(drawing),
             caption=f"{views_text(cost)}, {cost.tokens.total:,} image tokens; with the prompt "
             f"{cost.seq_len:,} tokens in prefill. The views are drawn to a scale of their own.",
-            data=asdict(drawing),
+            data={"width": drawing.width, "height": drawing.height, "views": [each._asdict() for each in cost.views]},
         )
 
     def stages(self) -> Section:
@@ -867,14 +858,9 @@ def repeated(time: StageTime, count: int) -> StageTime:
     )
 
 
-def grid_text(cost: PageCost) -> str:
-    """Columns x rows of the crops."""
-    return "none" if cost.vision_config.crop_branch is None else f"{cost.layout.w_crop} x {cost.layout.h_crop}"
-
-
 def views_text(cost: PageCost) -> str:
     """How many views."""
-    views = cost.layout.num_views_total
+    views = view_count(cost)
     return "1 view" if views == 1 else f"{views:,} views"
 
 

@@ -38,6 +38,11 @@ def tokens_table(a: Mapping[str, Any], b: Mapping[str, Any]) -> Table:
     return table
 
 
+def layout_word(name: str) -> str:
+    """A layout's number as a row is called: the name of its field without underscores."""
+    return name.replace("_", " ")
+
+
 def token_rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     """(what, A's, B's) of two pages' JSON content."""
 
@@ -48,9 +53,7 @@ def token_rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, in
         return int(values[0]), int(values[1])  # type: ignore[call-overload]
 
     return [
-        ("views", *sides("layout", "num_views_total")),
-        ("crops, columns", *sides("layout", "w_crop")),
-        ("crops, rows", *sides("layout", "h_crop")),
+        *((layout_word(name), *sides("layout", name)) for name in a["layout"] if name in b["layout"]),
         ("image tokens", *sides("tokens", "total")),
         ("prefill tokens", *sides("prefill_tokens")),
     ]

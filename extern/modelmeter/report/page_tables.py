@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
-from modelmeter.models.common.contract import CostModel, PageCost, Stages
+from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views
 from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.models.common.totals import STAGES, Totals
+from modelmeter.models.common.stage_cost import WITH_TOTAL
+from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
 from modelmeter.report.quantities import exact, readable
 
@@ -32,9 +33,9 @@ FIGURES: Final = (
 
 #: rows of the comparison of modes: figure of `StageCost`, stages
 COMPARED: Final = (
-    ("tensor_core_flops", STAGES),
-    ("cuda_core_flops", STAGES),
-    ("io_bytes", STAGES),
+    ("tensor_core_flops", WITH_TOTAL),
+    ("cuda_core_flops", WITH_TOTAL),
+    ("io_bytes", WITH_TOTAL),
     ("activation_peak_bytes", ("vision", "prefill", "decode")),
     ("kv_bytes", ("prefill", "total")),
     ("weight_bytes", ("total",)),
@@ -80,7 +81,7 @@ def page_lines(
     return label_lines(
         ("workload", _workload(model, modes)),
         ("views", _labelled(_views(page), labels, "layout")),
-        ("tokens", f"{tokens.total} image (global {tokens.global_tokens}, crops {tokens.crop_tokens})"),
+        ("tokens", f"{tokens.total} image ({_by_view(page)})"),
         ("", f"+ {model.prompt_tokens} prompt ({labels['prompt_tokens']}) = {page.seq_len} in prefill"),
         ("", f"output {_output(output_tokens)}"),
         *_settings(model, overrides),
@@ -106,13 +107,27 @@ def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
 
 
 def _views(page: PageCost) -> str:
-    """Number, sides and grid of the views."""
-    layout, whole, crops = page.layout, page.vision_config.global_branch, page.vision_config.crop_branch
-    text = f"{layout.num_views_total}: the page as {whole.img_size} x {whole.img_size}"
-    if crops is None:
+    """Number, sides and grids of the views."""
+    whole, *parts = page.views
+    text = f"{view_count(page)}: the page as {whole.width} x {whole.height}"
+    if not parts:
         return f"{text}, no crops"
-    grid = f"a grid of {layout.w_crop} x {layout.h_crop} (columns x rows)"
-    return f"{text}, {layout.w_crop * layout.h_crop} crops of {crops.img_size} x {crops.img_size} in {grid}"
+    return ", ".join((text, *(_tiles(views) for views in parts)))
+
+
+def _tiles(views: Views) -> str:
+    grid = f"a grid of {views.columns} x {views.rows} (columns x rows)"
+    return f"{views.count} {views.name} of {views.width} x {views.height} in {grid}"
+
+
+def _by_view(page: PageCost) -> str:
+    """Image tokens of each batch of views."""
+    return ", ".join(f"{name} {tokens}" for name, tokens in page.tokens.by_view().items())
+
+
+def view_count(page: PageCost) -> int:
+    """Views of one page."""
+    return sum(views.count for views in page.views)
 
 
 def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -129,7 +144,7 @@ def stage_table(page: Stages, assumptions: Sequence[Assumption], show: Show) -> 
     table = figures_table("", "vision", "prefill\nwith vision", "decode", "total")
     for figure, words, unit in FIGURES:
         row = _labelled(words, labels, figure)
-        table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in STAGES))
+        table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in WITH_TOTAL))
     return table
 
 
@@ -144,7 +159,7 @@ def totals_line(name: str, totals: Totals, batch_size: int) -> str:
 
 def memory_lines(page: PageCost, vram: Vram) -> Table:
     """The module and the operator that reach each stage's activation peak first, and what a device must hold."""
-    stages: dict[str, StageCost] = {stage: getattr(page, stage) for stage in STAGES[:-1]}
+    stages: dict[str, StageCost] = {stage: getattr(page, stage) for stage in WITH_TOTAL[:-1]}
     return label_lines(
         ("activation peak at", ""),
         *(
@@ -174,7 +189,7 @@ def modes_table(
         cells = ("-" if page is None else cell(page[0]) for page in pages.values())
         table.add_row(name, *cells, end_section=end_section)
 
-    add("views", lambda page: str(page.layout.num_views_total))
+    add("views", lambda page: str(view_count(page)))
     add(_labelled("crops, columns x rows", labels, "layout"), _grid)
     add("image tokens", lambda page: str(page.tokens.total))
     add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
@@ -200,8 +215,9 @@ def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
     return label_lines(*((each.label, f"{each.figure}: {each.text}") for each in assumptions))
 
 
-def _grid(page: PageCost) -> str:
-    return "none" if page.vision_config.crop_branch is None else f"{page.layout.w_crop} x {page.layout.h_crop}"
+def grid_text(page: PageCost) -> str:
+    """Columns x rows of the views that show parts of the page."""
+    return next((f"{views.columns} x {views.rows}" for views in page.views if views.columns * views.rows > 1), "none")
 
 
 def _output(output_tokens: int | None) -> str:

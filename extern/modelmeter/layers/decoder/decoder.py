@@ -58,6 +58,8 @@ class Decoder(BaseLayer):
             [dense if index < first_k_dense_replace else sparse for index in range(num_hidden_layers)], code=self.code
         )
         self.kv_heads = num_key_value_heads
+        #: experts of a layer and how many a token visits; None: no layer has experts
+        self.routed: tuple[int, int] | None = (n_routed_experts, num_experts_per_tok)
         self.head_dim = hidden_size // num_attention_heads
         self.norm = RMSNorm(hidden_size, code=self.code)
         self.norm.remember_with(dense.input_layernorm)
@@ -87,6 +89,16 @@ class Decoder(BaseLayer):
         for layer, cache in zip(self.layers, caches, strict=True):
             hidden_states = layer(hidden_states, positions, full, cache, experts_hit)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
+
+    def empty_cache(self) -> tuple[State, ...]:
+        """A cache before the first pass, by layer."""
+        return tuple(State() for _ in self.layers)
+
+    def given_cache(self, tape: Tape, batch: int, context: int) -> tuple[State, ...]:
+        """A cache of `context` positions, by layer."""
+        shape = (batch, self.kv_heads, context, self.head_dim)
+        dtype = self.code.precision.kv
+        return tuple(State(tape.given(shape, dtype), tape.given(shape, dtype)) for _ in self.layers)
 
     def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """What each layer's attention makes cos and sin of."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.stage_cost import StageCost
@@ -12,69 +12,93 @@ from modelmeter.walk import Holding, Walk
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from modelmeter.models.common.configuration import Configuration
+    from numpy.typing import ArrayLike, NDArray
 
 
-class Layout(Protocol):
-    """How a page is cut: views in all, and the columns and rows of its crops (1 x 1: no crops)."""
+#: how a page is cut, a tuple of whole numbers that its model names; pages of equal layout cost the same
+Layout = tuple[int, ...]
 
-    @property
-    def num_views_total(self) -> int:
-        """Views, the global one counted."""
 
-    @property
-    def w_crop(self) -> int:
-        """Columns of crops."""
+class Views(NamedTuple):
+    """A batch of equal views of one page, in the order in which they stand in the prompt."""
 
-    @property
-    def h_crop(self) -> int:
-        """Rows of crops."""
+    name: str  # what they are called, as in "global"
+    count: int
+    height: int  # pixels, as the model sees them
+    width: int
+    columns: int  # how they tile the page; 1 x 1: each shows all of it
+    rows: int
+    tokens: int  # of all of them, what separates them included
 
-    def _asdict(self) -> dict[str, Any]:
-        """All fields."""
+
+class Layouts(NamedTuple):
+    """The layouts of many pages: page i has `layouts[indices[i]]`. None stands there twice; some may be no page's."""
+
+    indices: NDArray[np.int64]
+    layouts: Sequence[Layout]
 
 
 class Tokens(Protocol):
     """Image tokens of a page, as the decoder sees them."""
 
     @property
-    def global_tokens(self) -> int:
-        """Of the global view."""
-
-    @property
-    def crop_tokens(self) -> int:
-        """Of all crops."""
-
-    @property
     def total(self) -> int:
-        """Of both."""
+        """All of them; the tokens of the views sum to it."""
+
+    def by_view(self) -> Mapping[str, int]:
+        """The tokens of each batch of views that a page of any layout may have; they sum to the total."""
 
     def _asdict(self) -> dict[str, Any]:
         """All fields."""
 
 
-class Branch(Protocol):
-    """One batch of equal views."""
+class Workload(Protocol):
+    """What pages become before a model sees them: the rule of its preprocessing, with the knobs that it has.
+
+    A frozen dataclass; its fields are named as the published preprocessing names them.
+    """
 
     @property
-    def batch_size(self) -> int:
-        """Views."""
+    def layout_columns(self) -> Sequence[str]:
+        """Names of a layout's numbers, for tables and for the columns of corpora."""
 
     @property
-    def img_size(self) -> int:
-        """Side of a view, pixels."""
+    def layout_title(self) -> str:
+        """What `layout_text` writes, as the head of a column."""
 
+    def layout_text(self, layout: Any) -> str:
+        """A layout in a table, as in "2 x 3"."""
 
-class Branches(Protocol):
-    """Both batches of a page; no crop branch where there are no crops."""
+    def layout(self, width: int, height: int) -> Any:
+        """How a page of `width` x `height` pixels is cut; raises `ModelMeterError` for sizes that no page has."""
 
-    @property
-    def global_branch(self) -> Branch:
-        """The view of the whole page."""
+    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
+        """The same for many pages at once: sides [pages] in pixels, of an integer type."""
 
-    @property
-    def crop_branch(self) -> Branch | None:
-        """The crops."""
+    def layout_of(self, fields: Sequence[int]) -> Any:
+        """The layout with these numbers."""
+
+    def tokens(self, layout: Any) -> Tokens:
+        """Image tokens of a page of this layout."""
+
+    def views(self, layout: Any) -> tuple[Views, ...]:
+        """The batches of views that such a page goes through vision as."""
+
+    def kind(self, layout: Any) -> Hashable:
+        """Layouts of one kind may share a law."""
+
+    def sizes(self, layout: Any) -> dict[str, int]:
+        """The numbers of a layout that vary within its kind, by the name of the variable; each is 1 or more."""
+
+    def with_sizes(self, layout: Any, sizes: Mapping[str, Any]) -> Any:
+        """The layout with these numbers in the place of those that vary: sizes of a walk over variables."""
+
+    def geometry(self, layout: Any, pages: int) -> Any:
+        """What the model's vision pass is told of `pages` pages of this layout; the numbers may be sizes that vary."""
+
+    def examples(self) -> Sequence[Any]:
+        """A layout of each kind that pages can have."""
 
 
 class Stages(Protocol):
@@ -101,24 +125,20 @@ class PageCost(Stages, Protocol):
     """What one page, or a batch of equal pages, costs."""
 
     @property
-    def layout(self) -> Layout:
-        """Views and grid."""
+    def layout(self) -> Any:
+        """How the page is cut."""
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> Any:
         """Image tokens of one page."""
 
     @property
-    def vision_config(self) -> Branches:
-        """The batches of views that run."""
+    def views(self) -> tuple[Views, ...]:
+        """The batches of views of one page."""
 
     @property
     def seq_len(self) -> int:
         """Positions of a page's prefill: image tokens and prompt."""
-
-
-#: the fields of a layout: views in all, columns and rows of its crops; a page's cost depends on nothing else
-LayoutFields = tuple[int, int, int]
 
 
 class CorpusModel(Protocol):
@@ -132,21 +152,16 @@ class CorpusModel(Protocol):
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
 
-    def view_layouts(
-        self, widths: NDArray[np.int64], heights: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Sequence[LayoutFields]]:
-        """Sides of many pages in pixels -> each page's index into the layouts that follow; none occurs twice."""
+    @property
+    def workload(self) -> Any:
+        """A `Workload`."""
 
-    def layout_cost(self, layout: LayoutFields, output_tokens: int = 0) -> PageCost:
+    def layout_cost(self, layout: Layout, output_tokens: int = 0) -> PageCost:
         """The cost of a page of this layout; raises `ModelMeterError` where the model cannot run it."""
 
 
 class CostModel(CorpusModel, Protocol):
     """The cost of pages under one configuration."""
-
-    @property
-    def workload(self) -> Any:
-        """The workload's knobs, a dataclass."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -199,8 +214,8 @@ class ModelPackage(Protocol):
         """The named workloads."""
 
     @property
-    def CONFIG_GROUPS(self) -> Sequence[str]:
-        """What an override's key may begin with."""
+    def CONFIGURATION(self) -> Configuration[Any]:
+        """Its groups, and what their values may be."""
 
     def load_cost_model(self, overrides: Sequence[str] = ()) -> CostModel:
         """Compose the configuration with overrides, and build the model."""

@@ -5,11 +5,10 @@ from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import Deepse
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
-from modelmeter.models.deepseek_ocr.schema import CONFIG_GROUPS
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.vision_workload import (
     MODES,
     ViewLayout,
-    ViewLayouts,
     VisionTokens,
     VisionWorkload,
     build_vision_cfg_from_workload,
@@ -19,7 +18,7 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
 )
 
 __all__ = [
-    "CONFIG_GROUPS",
+    "CONFIGURATION",
     "MODES",
     "CostModel",
     "DeepseekOCRModel",
@@ -27,7 +26,6 @@ __all__ = [
     "MlpProjector",
     "PageCost",
     "ViewLayout",
-    "ViewLayouts",
     "VisionTokens",
     "VisionWorkload",
     "VitModel",

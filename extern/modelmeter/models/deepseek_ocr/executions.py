@@ -8,7 +8,8 @@ from modelmeter.layers.code import EngineTraits, Execution
 from modelmeter.layers.decoder.moe import MoeTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.sam import SamTraits
-from modelmeter.models.deepseek_ocr.traits import ClipTraits, PageTraits, StageTraits
+from modelmeter.models.common.vision_language import StageTraits
+from modelmeter.models.deepseek_ocr.traits import ClipTraits, PageTraits
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")

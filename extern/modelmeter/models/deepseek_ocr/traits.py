@@ -31,13 +31,3 @@ class PageTraits:
     image_tokens_first: bool = False
     """A page's image tokens are made before the prompt is embedded, put among its rows, and dropped; otherwise they
     and what they were made from are held on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageTraits:
-    """What code does around the decoder where code bases differ; the defaults are transformers'."""
-
-    head: str = "last"
-    """The positions that the head computes unless told otherwise: last or all."""
-    logits_to_float32: bool = False
-    """The logits are converted to float32 after the head."""

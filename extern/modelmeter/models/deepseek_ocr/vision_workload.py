@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.models.common.contract import Layouts, Views
 from modelmeter.page_sizes import MAX_SIDE, check_side
 
 if TYPE_CHECKING:
@@ -86,6 +87,71 @@ class VisionWorkload:
                 f"VisionWorkload: max_num={self.max_num} exceeds {MAX_CROPS} crops; "
                 "the published code uses 9, the published vLLM example 6."
             )
+
+
+    # -- what all models' workloads answer: see `models.common.contract.Workload` ------------------------------------
+
+    layout_columns: ClassVar[tuple[str, ...]] = ("views", "crop_columns", "crop_rows")
+
+    layout_title: ClassVar[str] = "crops"
+
+    def layout_text(self, layout: ViewLayout) -> str:
+        """Columns x rows of the crops."""
+        return "none" if layout.num_views_total == 1 else f"{layout.w_crop} x {layout.h_crop}"
+
+    def layout(self, width: int, height: int) -> ViewLayout:
+        """`compute_view_layout`."""
+        return compute_view_layout(self, width, height)
+
+    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
+        """`compute_view_layouts`."""
+        return compute_view_layouts(self, widths, heights)
+
+    def layout_of(self, fields: Sequence[int]) -> ViewLayout:
+        """The layout with these fields."""
+        return fields if isinstance(fields, ViewLayout) else ViewLayout(*fields)
+
+    def tokens(self, layout: ViewLayout) -> VisionTokens:
+        """`compute_vision_tokens`."""
+        return compute_vision_tokens(self, layout)
+
+    def views(self, layout: ViewLayout) -> tuple[Views, ...]:
+        """The global view, and the crops if there are any."""
+        tokens, side = compute_vision_tokens(self, layout), _global_size(self)
+        whole = Views("global", 1, side, side, 1, 1, tokens.global_tokens)
+        if layout.num_views_total == 1:
+            return (whole,)
+        columns, rows, crop = layout.w_crop, layout.h_crop, self.image_size
+        return whole, Views("crops", columns * rows, crop, crop, columns, rows, tokens.crop_tokens)
+
+    def kind(self, layout: ViewLayout) -> bool:
+        """Whether there are crops."""
+        return layout.num_views_total > 1
+
+    def sizes(self, layout: ViewLayout) -> dict[str, int]:
+        """Columns and rows of the crops, where there are any."""
+        return {"columns": layout.w_crop, "rows": layout.h_crop} if layout.num_views_total > 1 else {}
+
+    def with_sizes(self, layout: ViewLayout, sizes: Mapping[str, Any]) -> ViewLayout:
+        """The grid of these columns and rows."""
+        if not sizes:
+            return layout
+        columns, rows = sizes["columns"], sizes["rows"]
+        return ViewLayout(1 + columns * rows, columns, rows)
+
+    def geometry(self, layout: ViewLayout, pages: int) -> PageGeometry:
+        """The batches of views of `pages` pages, and the grid."""
+        crops = layout.w_crop * layout.h_crop
+        vision = VisionConfig(
+            global_branch=_branch(self, pages, _global_size(self)),
+            crop_branch=_branch(self, pages * crops, self.image_size) if layout.num_views_total > 1 else None,
+            base_size=self.base_size,
+        )
+        return PageGeometry(vision, (layout.w_crop, layout.h_crop))
+
+    def examples(self) -> list[ViewLayout]:
+        """`layout_kinds`."""
+        return layout_kinds(self)
 
 
 def _check_positive(who: str, name: str, value: object) -> None:
@@ -160,14 +226,7 @@ def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) ->
     return ViewLayout(1 + crops if crops > 1 else 1, columns, rows)
 
 
-class ViewLayouts(NamedTuple):
-    """The layouts of many pages: page i has `layouts[indices[i]]`. None stands there twice; some may be no page's."""
-
-    indices: NDArray[np.int64]
-    layouts: tuple[ViewLayout, ...]
-
-
-def compute_view_layouts(workload: VisionWorkload, widths: ArrayLike, heights: ArrayLike) -> ViewLayouts:
+def compute_view_layouts(workload: VisionWorkload, widths: ArrayLike, heights: ArrayLike) -> Layouts:
     """`compute_view_layout` of many pages at once: sides [pages] in pixels, both of an integer type.
 
     The same comparisons of the same floats, a grid at a time for all pages, so that every tie falls the same way.
@@ -183,7 +242,7 @@ def compute_view_layouts(workload: VisionWorkload, widths: ArrayLike, heights: A
     uncut = ViewLayout(num_views_total=1, w_crop=1, h_crop=1)
     indices = np.zeros(all_w.shape, np.int64)
     if not workload.crop_mode:
-        return ViewLayouts(indices, (uncut,))
+        return Layouts(indices, (uncut,))
 
     grids = candidate_grids(workload.min_num, workload.max_num)
     cut = (ViewLayout(1 + columns * rows, columns, rows) for columns, rows, _ in grids if columns * rows > 1)
@@ -207,7 +266,7 @@ def compute_view_layouts(workload: VisionWorkload, widths: ArrayLike, heights: A
             np.copyto(grid, numbers[columns, rows], where=wins)
             np.minimum(nearest, distance, out=nearest)
         indices[pages] = grid
-    return ViewLayouts(indices, layouts)
+    return Layouts(indices, layouts)
 
 
 def _sides(name: str, values: ArrayLike) -> NDArray[np.int64]:
@@ -289,6 +348,10 @@ class VisionTokens(NamedTuple):
     projector_tokens_global: int
     projector_tokens_per_crop: int
 
+    def by_view(self) -> dict[str, int]:
+        """The global view's, and the crops'."""
+        return {"global": self.global_tokens, "crops": self.crop_tokens}
+
 
 def compute_vision_tokens(workload: VisionWorkload, layout: ViewLayout) -> VisionTokens:
     """Tokens of a page with this layout. Source: `infer` of the published `modeling_deepseekocr.py`."""
@@ -334,16 +397,18 @@ class VisionConfig:
     base_size: int
 
 
+class PageGeometry(NamedTuple):
+    """What the vision stage is told of pages: their branches, and the grid of the crops (columns, rows)."""
+
+    vision: VisionConfig
+    grid: tuple[int, int]
+
+
 def build_vision_cfg_from_workload(workload: VisionWorkload, layout: ViewLayout, num_pages: int = 1) -> VisionConfig:
     """The batches that `num_pages` pages of this layout send through the vision stage."""
     _check_positive("build_vision_cfg_from_workload", "num_pages", num_pages)
-    has_crops = _check_layout(workload, layout)
-    crops = layout.w_crop * layout.h_crop
-    return VisionConfig(
-        global_branch=_branch(workload, num_pages, _global_size(workload)),
-        crop_branch=_branch(workload, num_pages * crops, workload.image_size) if has_crops else None,
-        base_size=workload.base_size,
-    )
+    _check_layout(workload, layout)
+    return workload.geometry(layout, num_pages).vision
 
 
 def _branch(workload: VisionWorkload, views: int, img_size: int) -> BranchConfig:

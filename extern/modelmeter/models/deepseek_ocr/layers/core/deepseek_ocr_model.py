@@ -15,12 +15,13 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, Embedding, LMHead, State, kv_bytes
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
-from modelmeter.models.deepseek_ocr.traits import PageTraits, StageTraits
-from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
+from modelmeter.models.deepseek_ocr.traits import PageTraits
+from modelmeter.models.deepseek_ocr.vision_workload import PageGeometry
 from modelmeter.operators import (
     Parameter,
     cat,
@@ -36,8 +37,6 @@ from modelmeter.operators import (
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.walk import Call, OperatorRecord, Walk
 
-STAGES: Final = ("vision", "prefill", "decode")
-HEADS: Final = ("last", "all", "none")
 
 #: the published decoder, and the rows of its embedding
 PUBLISHED_DECODER: Final[Mapping[str, int]] = MappingProxyType(
@@ -56,14 +55,6 @@ PUBLISHED_DECODER: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 VOCAB_SIZE: Final = 129280
-
-
-class LayerCost(NamedTuple):
-    """A layer's share of a stage: its path, its layer (None: the operators between the layers) and its walk."""
-
-    path: str
-    layer: BaseLayer | None
-    walk: Walk | OperatorRecord
 
 
 class VisionTower(BaseLayer):
@@ -249,64 +240,27 @@ def side_by_side(clip_tokens: ShapeTensor, sam_map: ShapeTensor) -> ShapeTensor:
     return cat((clip_tokens.narrow(1, 1, clip_tokens.shape[1]), sam_map.flatten(2).transpose(1, 2)), -1)
 
 
-class TextStage(BaseLayer):
-    """Token ids [B, T] over the cache, with an image or without -> logits, and the image tokens, which outlive it."""
-
-    def __init__(self, model: DeepseekOCRModel, **settings: Unpack[Settings]) -> None:
-        super().__init__(**settings)
-        self.embed_tokens = model.embed_tokens
-        self.vision = model.vision
-        self.decoder = model.decoder
-        self.lm_head = model.lm_head
-        for part, name in ((self.vision, "vision"), (self.decoder, ""), (self.lm_head, "lm_head")):
-            part.name = name
-
-    def forward(
-        self,
-        input_ids: ShapeTensor,
-        pixels: tuple[ShapeTensor | None, ...],
-        grid: tuple[int, int],
-        states: tuple[State, ...],
-        experts_hit: int | Fraction,
-        head: str,
-    ) -> tuple[ShapeTensor, ...]:
-        hidden_states, image_hidden_states = self.run(input_ids, pixels, grid, states, experts_hit)
-        if head == "none":
-            return (hidden_states, *image_hidden_states)
-        kept = hidden_states
-        if head == "last":
-            kept = hidden_states.narrow(1, hidden_states.shape[1] - 1, hidden_states.shape[1])
-        logits = self.lm_head.call_remembered("lm_head", kept)
-        if self.traits(StageTraits).logits_to_float32:
-            logits = to(logits, "float32")
-        return (logits, *image_hidden_states)
+class PageTextStage(TextStage):
+    """The stages with text: pages in a loop, or image tokens first, where the code runs so."""
 
     def run(
         self,
         input_ids: ShapeTensor,
-        pixels: tuple[ShapeTensor | None, ...],
-        grid: tuple[int, int],
+        images: tuple[Any, ...],
         states: tuple[State, ...],
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
         """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
-        if pixels and self.traits(PageTraits).image_tokens_first:
-            inputs_embeds = self.embed_around(input_ids, *self.vision.call_remembered("", *pixels, grid))
+        if images and self.traits(PageTraits).image_tokens_first:
+            inputs_embeds = self.embed_around(input_ids, *self.vision.call_remembered("", *images))
             return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
-        inputs_embeds = self.embed_tokens(input_ids)
-        pooled: tuple[ShapeTensor, ...] = ()
-        if pixels and self.traits(PageTraits).pages_looped:
+        if images and self.traits(PageTraits).pages_looped:
+            inputs_embeds = self.embed_tokens(input_ids)
             images_seq_mask = input_ids.tape.input(input_ids.shape, "bool")
             # names of the same frame in the real code, held while the decoder runs
-            _held = self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)
-        elif pixels:
-            outputs = self.vision.call_remembered("", *pixels, grid)
-            pooled = outputs[: input_ids.shape[0]]
-            image_features = cat(pooled, 0)
-            special_image_mask = placeholder_mask(input_ids)
-            # the image's features and the mask are held by name while the decoder runs
-            inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
-        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
+            _held = self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)
+            return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
+        return super().run(input_ids, images, states, experts_hit)
 
     def embed_around(self, input_ids: ShapeTensor, *pages: ShapeTensor) -> ShapeTensor:
         """The prompts' embeddings, and each page's image tokens put among them, all in one chain."""
@@ -322,16 +276,7 @@ def put_rows(inputs_embeds: ShapeTensor, index: ShapeTensor, *pages: ShapeTensor
         index_put(inputs_embeds.select(0, page).narrow(0, 0, rows.shape[0]), index.select(0, page), rows)
 
 
-def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
-    """Which positions are image tokens [B, T, 1]; their number is held against that of the features."""
-    special_image_mask = compare("aten.eq.Scalar", input_ids)
-    n_image_tokens = sum_all(special_image_mask)
-    special_image_mask = special_image_mask.unsqueeze(2)
-    compare("aten.eq.Scalar", mul(n_image_tokens))
-    return special_image_mask
-
-
-class DeepseekOCRModel(BaseLayer):
+class DeepseekOCRModel(VisionLanguageModel):
     """DeepSeek-OCR. Stages are sums over the layers that run in them; no figure is scaled.
 
     sam, clip, projector, decoder: architectural arguments of `ImageEncoderViT`, `VitModel`, `MlpProjector` and
@@ -339,6 +284,7 @@ class DeepseekOCRModel(BaseLayer):
     """
 
     executions = EXECUTIONS
+    text_stage = PageTextStage
 
     def __init__(
         self,
@@ -354,8 +300,8 @@ class DeepseekOCRModel(BaseLayer):
         self.sam_model = ImageEncoderViT(**dict(sam or {}), code=self.code)
         self.vision_model = VitModel(**dict(clip or {}), code=self.code)
         self.projector = MlpProjector(**dict(projector or {}), code=self.code)
-        self.decoder = Decoder(**dict(decoder or PUBLISHED_DECODER), code=self.code)
-        width = self.decoder.norm.weight.shape[0]
+        text = Decoder(**dict(decoder or PUBLISHED_DECODER), code=self.code)
+        width = text.norm.weight.shape[0]
         if self.projector.output_shapes()[0][-1] != width:
             raise ModelMeterError(
                 f"DeepseekOCRModel: the projector gives {self.projector.output_shapes()[0][-1]} features and the "
@@ -363,18 +309,7 @@ class DeepseekOCRModel(BaseLayer):
             )
         self.image_newline = self.parameter(width)
         self.view_seperator = self.parameter(width)  # the published name, misspelt there
-        self.embed_tokens = Embedding(vocab_size, width, code=self.code)
-        self.lm_head = LMHead(width, vocab_size, code=self.code)
-        self.vision = VisionStage(self, code=self.code)
-        self.text = TextStage(self, code=self.code)
-
-    def children(self) -> Iterator[tuple[str, BaseLayer]]:
-        """The parts with parameters, the decoder's under their checkpoint names; stages only call them."""
-        for name, child in super().children():
-            if name == "decoder":
-                yield from child.children()
-            elif name not in ("vision", "text"):
-                yield name, child
+        self.assemble(vision=VisionStage(self, code=self.code), decoder=text, vocab_size=vocab_size)
 
     def parameters_as_converted(self) -> Iterator[Parameter]:
         """Every parameter in the order in which a conversion of the real model comes to them."""
@@ -391,139 +326,21 @@ class DeepseekOCRModel(BaseLayer):
         loose = self.image_newline.nbytes + self.view_seperator.nbytes
         return loose + sum(part.forward_memory_weight() for part in parts)
 
-    # -- walks of the stages ------------------------------------------------------------------------------------------
+    def vision_parts(self) -> Mapping[str, BaseLayer]:
+        """SAM, CLIP and the projector, each called for both branches."""
+        return {"sam_model": self.sam_model, "vision_model": self.vision_model, "projector": self.projector}
 
-    def vision_walk(self, vision: VisionConfig, grid: tuple[int, int], tape: Tape | None = None) -> Walk:
-        """The vision stage of pages whose branches are `vision`, cut into `grid` (columns, rows)."""
-        tape = tape or Tape()
-        self.run_vision(tape, vision, grid)
-        return _only_walk(tape)
+    def images(self, tape: Tape, geometry: PageGeometry) -> tuple[Any, ...]:
+        """Pixels of the global views and of the crops, and the grid (columns, rows) of the crops."""
+        vision, grid = geometry
 
-    def run_vision(self, tape: Tape, vision: VisionConfig, grid: tuple[int, int]) -> None:
-        """The vision stage on a tape."""
-        self.vision.call_remembered("", *self._pixels(tape, vision), grid)
-
-    def prefill_walk(
-        self,
-        batch: int,
-        seq_len: int,
-        vision: VisionConfig | None,
-        grid: tuple[int, int],
-        experts_hit: int | Fraction,
-        head: str,
-        tape: Tape | None = None,
-    ) -> tuple[Walk, int]:
-        """The prompt's pass, image included if there is one, and the bytes of the cache that it fills."""
-        tape = tape or Tape()
-        states = self.run_prefill(tape, batch, seq_len, vision, grid, experts_hit, head)
-        return _only_walk(tape), _held(states)
-
-    def run_prefill(
-        self,
-        tape: Tape,
-        batch: int,
-        seq_len: int,
-        vision: VisionConfig | None,
-        grid: tuple[int, int],
-        experts_hit: int | Fraction,
-        head: str,
-    ) -> tuple[State, ...]:
-        """The prompt's pass on a tape: the cache that it fills."""
-        pixels = () if vision is None else self._pixels(tape, vision)
-        states = tuple(State() for _ in self.decoder.layers)
-        input_ids = tape.input((batch, seq_len), "int64")
-        self.text.call_remembered("", input_ids, pixels, grid, states, experts_hit, head)
-        return states
-
-    def decoder_walk(self, batch: int, seq_len: int, experts_hit: int | Fraction) -> Walk:
-        """The decoder alone over a prompt of embeddings."""
-        tape = Tape()
-        states = tuple(State() for _ in self.decoder.layers)
-        width = self.decoder.norm.weight.shape[0]
-        self.decoder.call_remembered("", tape.input((batch, seq_len, width), self.dtype), states, experts_hit)
-        return _only_walk(tape)
-
-    def decoder_step_walk(self, batch: int, context: int, experts_hit: int | Fraction) -> tuple[Walk, int]:
-        """The decoder alone over one embedding with `context` tokens before it; the bytes of the cache it was given."""
-        tape = Tape()
-        states = self.given_cache(tape, batch, context)
-        before = _held(states)
-        width = self.decoder.norm.weight.shape[0]
-        self.decoder.call_remembered("", tape.input((batch, 1, width), self.dtype), states, experts_hit)
-        return _only_walk(tape), before
-
-    def decode_walk(
-        self, batch: int, context: int, experts_hit: int | Fraction, head: str, tape: Tape | None = None
-    ) -> tuple[Walk, int, int]:
-        """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
-        tape = tape or Tape()
-        states = self.given_cache(tape, batch, context)
-        before = _held(states)
-        self.run_decode(tape, states, batch, experts_hit, head)
-        return _only_walk(tape), before, _held(states)
-
-    def given_cache(self, tape: Tape, batch: int, context: int) -> tuple[State, ...]:
-        """A cache of `context` positions, by layer."""
-        shape = (batch, self.decoder.kv_heads, context, self.decoder.head_dim)
-        return tuple(State(tape.given(shape, self.dtype), tape.given(shape, self.dtype)) for _ in self.decoder.layers)
-
-    def run_decode(
-        self, tape: Tape, states: tuple[State, ...], batch: int, experts_hit: int | Fraction, head: str
-    ) -> None:
-        """One step on a tape, over the cache `states`."""
-        self.text.call_remembered("", tape.input((batch, 1), "int64"), (), (1, 1), states, experts_hit, head)
-
-    def _pixels(self, tape: Tape, vision: VisionConfig) -> tuple[ShapeTensor | None, ...]:
         def views(batch: int, side: int, dtype: str = self.dtype) -> ShapeTensor:
             return tape.input((batch, 3, side, side), dtype)
 
-        crops = vision.crop_branch
         first = views(vision.global_branch.batch_size, vision.global_branch.img_size)
-        if crops is not None:
-            return first, views(crops.batch_size, crops.img_size)
-        if self.traits(PageTraits).pages_looped:
-            return first, views(1, vision.base_size, "float32")  # made without a type, and never converted
-        return first, None
-
-    # -- stages as sums over layers ----------------------------------------------------------------------------------
-
-    def _iter_layers(self, stage: str, walk: Walk) -> Iterator[LayerCost]:
-        """The layers that ran in a stage's walk, in order, and the operators between them; together they are it."""
-        if stage not in STAGES:
-            raise ModelMeterError(f"DeepseekOCRModel: stage {stage} is unknown; {near(stage, STAGES)}")
-        parts: dict[str, BaseLayer] = {
-            "sam_model": self.sam_model,
-            "vision_model": self.vision_model,
-            "projector": self.projector,
-            "lm_head": self.lm_head,
-        }
-        for name, layer in self.decoder.layers.children():
-            parts[f"layers.{name}"] = layer
-        yield from _leaves(walk, "", parts)
-
-
-def _only_walk(tape: Tape) -> Walk:
-    call = tape.entries[-1]
-    assert isinstance(call, Call)
-    return call.walk
-
-
-def _held(states: Sequence[State]) -> int:
-    """Bytes of the cache."""
-    return sum(kv_bytes(state) for state in states)
-
-
-def _leaves(walk: Walk, path: str, parts: Mapping[str, BaseLayer]) -> Iterator[LayerCost]:
-    """Open a walk down to the named parts and to the operators outside them."""
-    for entry in walk.entries:
-        full = ".".join(name for name in (path, entry.path) if name)
-        if isinstance(entry, OperatorRecord):
-            yield LayerCost(full, None, entry)
-            continue
-        names = full.split(".")
-        part = parts.get(full) or parts.get(names[-1])
-        for _ in range(entry.times):
-            if part is None:
-                yield from _leaves(entry.walk, full, parts)
-            else:
-                yield LayerCost(full, part, entry.walk)
+        second = None
+        if vision.crop_branch is not None:
+            second = views(vision.crop_branch.batch_size, vision.crop_branch.img_size)
+        elif self.traits(PageTraits).pages_looped:
+            second = views(1, vision.base_size, "float32")  # made without a type, and never converted
+        return first, second, grid
