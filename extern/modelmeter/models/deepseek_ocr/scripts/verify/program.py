@@ -37,10 +37,11 @@ PAGE_KEYS: Final[Mapping[str, object]] = {"images": [], "sizes": [], "tolerance"
 #: where an operator stands that is in no module of its own
 NO_MODULE: Final = "the model itself"
 
-#: how the figures of a stage are called in tables
+#: how the figures of a stage are called in tables, in the order in which they stand there
 LABELS: Final[Mapping[str, str]] = {
     "tensor_core_flops": "tensor-core FLOPs",
     "cuda_core_flops": "CUDA-core FLOPs",
+    "elements": "elements outside products",
     "io_weight_bytes": "bytes moved, weights",
     "io_activation_bytes": "bytes moved, activations",
     "io_kv_bytes": "bytes moved, KV cache",
@@ -241,11 +242,14 @@ def stage_table(title: str, rows: Sequence[StageRow], tolerance: float) -> Table
     """Analytic and measured figures of stages, elements in one line; without what is 0 on both sides."""
     table = figure_table(title, ("stage", "figure"), ("",))
     for row in rows:
-        elements = list(row.elements.values())
-        every = Compared(sum(each.analytic for each in elements), sum(each.measured for each in elements))
-        shown = [(LABELS[name], compared, compared.agrees(tolerance)) for name, compared in row.compared.items()]
-        shown.append(("elements outside products", every, all(each.agrees(tolerance) for each in elements)))
-        for label, compared, agrees in shown:
+        of_elements = list(row.elements.values())
+        every = Compared(sum(each.analytic for each in of_elements), sum(each.measured for each in of_elements))
+        figures = {**row.compared, "elements": every}
+        for name, label in LABELS.items():
+            compared = figures.get(name, Compared(0, 0))
+            agrees = compared.agrees(tolerance)
+            if name == "elements":
+                agrees = all(each.agrees(tolerance) for each in of_elements)
             if compared.analytic or compared.measured:
                 table.add_row(row.name, label, *cells(compared), verdict(agrees))
         table.add_section()
