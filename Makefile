@@ -6,6 +6,8 @@
 # make bytes: writes reports/verification/bytes.md anew.
 # make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
+# make mutants: puts faults into a copy of the package, one at a time, and has a test catch each; writes
+# reports/verification/mutants.md anew.
 PYTHON ?= python3
 # more extras to install, as in MORE=ray (344 MB)
 MORE ?=
@@ -19,7 +21,7 @@ SPACE := $(EMPTY) $(EMPTY)
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo screenshots docs snapshot published flops bytes bench sweeps check-sweeps test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published flops bytes bench sweeps check-sweeps mutants test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -64,6 +66,9 @@ check-sweeps: $(STAMP)
 	rm -rf outputs/check-sweeps
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants
 
 test: lint types tests
 

@@ -87,6 +87,15 @@ def test_live_set_follows_the_names_that_hold_it() -> None:
     assert (tape.live_bytes, tape.peak_bytes) == (0, 120)
 
 
+def test_the_peak_names_the_first_operator_to_reach_it() -> None:
+    tape = Tape()
+    x = tape.input((10,), "float32")
+    first = clone(x)
+    del first
+    add(x, x)  # the same 40 bytes again
+    assert (tape.peak_bytes, tape.peak_operator) == (40, "aten.clone.default")
+
+
 def test_the_same_view_is_read_once_and_a_broadcast_dimension_once() -> None:
     tape = Tape()
     x = tape.input((4, 6), "float32")

@@ -84,8 +84,8 @@ class ReplicaPageReference:
                 )
 
         model = self.model.model
-        parts = [model.sam_model, model.vision_model, model.projector, model.image_newline, model.view_seperator]
-        return measure(self.roots, call, weights=parts)
+        modules = (model.sam_model, model.vision_model, model.projector)
+        return measure(self.roots, call, weights=[*modules, model.image_newline, model.view_seperator])
 
     def prefill(
         self, inputs: ReplicaInputs, *, experts_hit: int, head: str = "all"
