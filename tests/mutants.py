@@ -133,11 +133,11 @@ MUTANTS = (
     ),
     Mutant(
         kind="stride rule",
-        what="a dimension of size 1 keeps dimensions apart: a step's transposes are copied",
+        what="a dimension of size 1 keeps the dimensions around it apart, wherever it lies",
         file="shape_tensor.py",
         old="ends = old == 0 or (shape[old - 1] != 1 and strides[old - 1] != chunk_elems * chunk_stride)",
         new="ends = old == 0 or strides[old - 1] != chunk_elems * chunk_stride",
-        test=IN_ORDER,
+        test="tests/test_shape_tensor.py::test_a_dimension_of_size_1_lies_anywhere",
     ),
     Mutant(
         kind="stride rule",
@@ -186,7 +186,7 @@ MUTANTS = (
         file=WORKLOAD,
         old="(distance == nearest) & (page_area > least_area)",
         new="(distance == nearest) & (page_area >= least_area)",
-        test=f"{_MODEL_TESTS}/test_view_layouts.py::test_exact_ties",
+        test=f"{_MODEL_TESTS}/test_view_layouts.py::test_edges",
     ),
     Mutant(
         kind="condition of a law",
