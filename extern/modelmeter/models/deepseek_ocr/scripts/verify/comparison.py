@@ -32,14 +32,14 @@ ADDED: Final = (
 )
 PEAKS: Final = ("activation_peak_bytes", "resident_peak_bytes")
 
+_NAMED_ALIKE: Final = (
+    "add arange cat cos cumsum div floor_divide gelu histc mean mul neg pow rsqrt sigmoid silu sin sort sqrt sub sum "
+    "topk where"
+)
 #: what each aten operator outside products is in `FLOPS_PER_ELEMENT`, by its name without overload
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        **{name: name for name in ("add", "arange", "cat", "cos", "cumsum", "div", "floor_divide", "gelu", "histc")},
-        **{name: name for name in ("mean", "mul", "neg", "pow", "rsqrt", "sigmoid", "silu", "sin", "sort", "sqrt")},
-        **{name: name for name in ("sub", "sum", "topk", "where")},
-        **dict.fromkeys(("add_",), "add"),
-        **dict.fromkeys(("mul_",), "mul"),
+        **{name: name for name in _NAMED_ALIKE.split()},
         **dict.fromkeys(("bitwise_and", "bitwise_or", "eq", "gt", "le", "lt"), "compare"),
         **dict.fromkeys(("clone", "im2col"), "copy"),
         **dict.fromkeys(("full", "new_ones", "new_zeros", "scalar_tensor", "zeros"), "fill"),
@@ -48,8 +48,10 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "_softmax": "softmax",
         "_to_copy": "cast",
         "_upsample_bicubic2d_aa": "upsample_bicubic",
+        "add_": "add",
         "constant_pad_nd": "pad",
         "masked_fill_": "where",
+        "mul_": "mul",
         "native_layer_norm": "layer_norm",
         "upsample_linear1d": "upsample_linear",
     }
@@ -156,7 +158,7 @@ class StageRow:
         return _same_place(self.peak_operator, self.peak_path, tolerance)
 
     def agrees(self, tolerance: float) -> bool:
-        """Whether every difference is within `tolerance` of the measured value, and the peak at the same operator."""
+        """Whether every difference is within `tolerance` of the measured value, and the peak at the same place."""
         return self.same_peak(tolerance) and all(each.agrees(tolerance) for each in self.figures())
 
     def entry(self) -> dict[str, Any]:
