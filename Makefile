@@ -2,6 +2,8 @@
 # make screenshots: docs/report*.png anew, of the report that make demo writes; needs a Chromium with its chromedriver.
 # make docs: builds the site from docs/ into outputs/site.
 # make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
+# make published-check: DeepSeek's own files, which you have put into FOLDER, against execution=published, in an environment
+# of their own below outputs/. They run: by saying it you agree to that.
 # make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
 # make bytes: writes reports/verification/bytes.md anew.
 # make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
@@ -19,15 +21,21 @@ COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 
+# the published files, the transformers that they were written for, and what else the check is told, as in ARGS='tokens=200'
+FOLDER ?= models/deepseek-ocr
+PUBLISHED_TRANSFORMERS := 4.46.3
+PUBLISHED_VENV := outputs/published-venv
+ARGS ?=
+
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo screenshots docs snapshot published flops bytes bench sweeps check-sweeps mutants test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench sweeps check-sweeps mutants test format lint types tests clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
 	touch $@
 
 demo: $(STAMP)
@@ -46,6 +54,16 @@ snapshot: $(STAMP)
 
 published: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.published.write_published
+
+published-check: $(PUBLISHED_VENV)/.installed
+	$(PUBLISHED_VENV)/bin/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_published \
+	  reference.folder=$(FOLDER) reference.trust_remote_code=true runtime.attention=eager $(ARGS)
+
+$(PUBLISHED_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PUBLISHED_VENV)
+	grep -v '^transformers==' constraints.txt > $(PUBLISHED_VENV)/constraints.txt
+	$(PUBLISHED_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(PUBLISHED_VENV)/constraints.txt --editable '.[published]' torch transformers==$(PUBLISHED_TRANSFORMERS)
+	touch $@
 
 flops: $(STAMP)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_flops_report $(PAGE_LIST)

@@ -25,7 +25,8 @@ from typing import Any, Final
 from benchmarks.counters import BIASES, CALLS, REFERENCE
 from benchmarks.workloads import WORKLOADS
 from modelmeter.errors import ModelMeterError
-from modelmeter.report.files import write_whole
+from modelmeter.files import write_whole
+from modelmeter.process import tell_error
 from modelmeter.report.marked import refresh_marked
 
 ROOT: Final = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ def main() -> int:
             write_whole(file, json.dumps(compare(), indent=2) + "\n")
         write_tables(arguments.root, json.loads(file.read_text(encoding="utf-8")))
     except ModelMeterError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 2
     return 0
 

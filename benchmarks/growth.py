@@ -24,9 +24,9 @@ from benchmarks.speed import first_page, fresh_models, random_sizes
 from benchmarks.summary import FOLDER, circumstances, write_summary
 from benchmarks.walked import walked_operators
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr import CostModel
 from modelmeter.models.deepseek_ocr.scripts.sweep.figures import COLOURS, FORMATS, house_style
-from modelmeter.report.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

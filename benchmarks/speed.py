@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from benchmarks.clock import Ratio, Side, alternating
 from benchmarks.summary import FOLDER, circumstances, write_summary
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr import CostModel
 from modelmeter.models.deepseek_ocr.schema import compose
-from modelmeter.report.files import write_whole
 
 #: a letter page at 150 dpi, and one of another layout
 PAGE: Final = (1275, 1650)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from modelmeter.report.files import write_whole
+from modelmeter.files import write_whole
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / "reports" / "benchmarks"

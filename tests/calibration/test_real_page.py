@@ -48,7 +48,7 @@ def test_modes_and_stages_that_cannot_run(page: Any) -> None:
     "overrides, words",
     [
         (["execution=published"], "validate execution=transformers"),
-        (["vision.sam.depth=2"], r"changes vision\.\*"),
+        (["vision.sam.mlp_dim=2048"], r"changes vision\.\*"),
     ],
 )
 def test_what_has_no_real_model_is_refused(overrides: list[str], words: str) -> None:

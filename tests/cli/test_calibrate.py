@@ -70,6 +70,20 @@ def test_it_writes_the_device_that_was_measured(synthetic: None, capsys: Capture
     assert flops == model.page(600, 800, 1).total.tensor_core_flops
 
 
+def test_nothing_is_measured_for_an_output_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calibrate, "_time_products", None)
+    peaks = tmp_path / "peaks.yaml"
+    peaks.write_text("name: mine\n")
+    arguments = ["calibrate", "5x5", "--device", "cpu", "--peaks", str(peaks), "-o"]
+    for output, words in ((peaks, "is one of the inputs"), (tmp_path, "is a directory")):
+        assert main([*arguments, str(output)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and words in err
+    assert peaks.read_text() == "name: mine\n"
+
+
 def test_copies_are_read_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "COPIES", (64, 4096))
     copies = calibrate._time_copies("cpu", 1)

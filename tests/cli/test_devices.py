@@ -30,14 +30,16 @@ def test_the_list_has_every_device(capsys: Capture) -> None:
     out = printed(capsys)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
     assert {device.name for device in bundled_devices()} <= set(rows)
-    # memory in GB, TB/s, then bf16, fp16, tf32, fp32, fp8, int8 and vector; no figure is a line
-    assert rows["A100-40G"] == ["40", "1.555", "312", "312", "156", "19.5", "-", "624", "19.5"]
-    assert rows["T4"] == ["16", "0.3", "-", "65", "-", "8.1", "-", "130", "8.1"]
+    # memory in MiB and GB, TB/s, then bf16, fp16, tf32, fp32, fp8, int8 and vector; no figure is a line
+    assert rows["A100-40G"] == ["40,960", "42.95", "1.555", "312", "312", "156", "19.5", "-", "624", "19.5"]
+    assert rows["T4"] == ["15,360", "16.11", "0.3", "-", "65", "-", "8.1", "-", "130", "8.1"]
+    assert "MiB are 2^20 bytes, GB 10^9; " in out
 
 
 def test_one_device_with_its_sources(capsys: Capture) -> None:
     lines = " ".join(printed(capsys, "l40s", "T4").split())
-    assert "L40S NVIDIA L40S memory 48,000,000,000 bytes bandwidth 864,000,000,000 bytes/s" in lines
+    memory = "memory 48,305,799,168 bytes: 46,068 MiB, 48.306 GB (44.99 GiB)"
+    assert f"L40S NVIDIA L40S kind gpu {memory} bandwidth 864,000,000,000 bytes/s" in lines
     assert "derating matmul 1 (assumed)" in lines
     assert "kernel launch not known, counted as 0 price an hour not given source " in lines
     for device in (load_device("L40S"), load_device("T4")):
@@ -65,7 +67,8 @@ def test_json_has_every_figure_and_source(capsys: Capture) -> None:
     assert (document["schema_version"], document["command"]) == (1, "devices")
     shown = {device["name"]: device for device in document["devices"]}
     assert list(shown) == [device.name for device in bundled_devices()]
-    assert shown["H100-SXM"]["memory_bytes"] == 80 * 10**9
+    assert shown["H100-SXM"]["memory_bytes"] == 81559 * 2**20
+    assert (shown["H100-SXM"]["kind"], shown["CPU-Xeon-8480"]["kind"]) == ("gpu", "cpu")
     assert shown["H100-SXM"]["matmul_flops_per_s"]["bf16"] == 989.5e12
     assert shown["H100-SXM"]["kernel_launch"] == {"seconds": None, "origin": "assumed"}
     assert all(source["document"] and source["figures"] for each in shown.values() for source in each["sources"])
@@ -76,7 +79,7 @@ def test_what_is_no_device_is_refused(capsys: Capture, tmp_path: Path) -> None:
     for name, words in (
         ("A1000", 'device A1000 is unknown; did you mean "A100'),
         ("none.yaml", "device file none.yaml does not exist"),
-        ("slow.yaml", "memory_bytes=-1 is negative"),
+        ("slow.yaml", "memory_bytes=-1 is too small; give 1 or more"),
     ):
         assert main(["devices", "T4", name]) == 2
         captured = capsys.readouterr()

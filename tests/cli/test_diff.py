@@ -1,6 +1,7 @@
 """`modelmeter diff`: two configurations, two result files, and what it refuses."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 from modelmeter.cli.diff import split_overrides
 from modelmeter.cli.main import main
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.report.results import overrides_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -105,25 +105,35 @@ def test_what_cannot_be_compared_is_refused(capsys: Capture) -> None:
         "none.json": "{}",
         "later.json": json.dumps(whole | {"schema_version": 2}),
         "modes.json": json.dumps(whole | {"command": "modes"}),
+        "nan.json": '{"schema_version": NaN}',
         "cut.json": json.dumps({key: value for key, value in whole.items() if key != "pages"}),
     }
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.yaml")
     for name, text in files.items():
         Path(name).write_text(text)
     for arguments, words in (
         (["a.json"], "1 of two results are given; give two files"),
-        (["a.json", "away.json"], "away.json cannot be read (No such file"),
+        (["a.json", "away.json"], "away.json does not exist"),
         (["a.json", "text.json"], "text.json is no JSON"),
+        (["a.json", "nan.json"], "NaN is no number"),
+        (["a.json", "/dev/zero"], "/dev/zero is a device; give a file"),
+        (["a.json", "pipe"], "result pipe is a pipe; give a file"),
+        (["600x800", "--a", "workload=tiny", "--device", "pipe.yaml"], "device file pipe.yaml is a pipe"),
         (["a.json", "list.json"], "list.json has no schema_version"),
         (["none.json", "a.json"], "none.json has no schema_version"),
         (["a.json", "later.json"], "later.json has schema version 2, this ModelMeter reads 1"),
         (["a.json", "modes.json"], "modes.json is one of `modelmeter modes`"),
-        (["a.json", "cut.json"], "cut.json is not whole"),
+        (["a.json", "cut.json"], "cut.json: pages is missing"),
         (["a.json", "two.json"], "a.json has 1 pages and two.json has 2"),
         (["a.json", "a.json", "--by", "time"], "--by time needs the time"),
         (["a.json", "a.json", "--output-tokens", "5"], "--output-tokens goes with --a and --b"),
         (["600x800", "800x600", "--a", "workload=tiny"], "2 pages are given"),
         (["--a", "workload=tiny"], "there is no page"),
         (["600x800", "--a", "workload=gundan"], 'did you mean "gundam"'),
+        (["600x800", "--a", "hydra.searchpath=[pkg://evilmod]"], "is for Hydra itself"),
+        (["600x800", "--b", "+hydra.run.dir=x"], "is for Hydra itself"),
+        (["600x800", "--b", "runtime.prompt=${oc.env:HOME}"], "is an interpolation"),
     ):
         assert main(["diff", *arguments]) == 2
         captured = capsys.readouterr()
@@ -131,18 +141,58 @@ def test_what_cannot_be_compared_is_refused(capsys: Capture) -> None:
         assert words in captured.err
 
 
+CONFIGURED = {  # a key of the configuration and its value, what is said
+    "hydra": ("hydra", {"searchpath": ["pkg://evilmod"]}, "config: hydra is no key of the configuration"),
+    "key_of_an_override": ("a=b", 1, "config: a=b is no key of the configuration"),
+    "environment": ("runtime", {"head": "${oc.env:SECRET}"}, "runtime.head=${oc.env:SECRET} is unknown"),
+    "interpolation": ("decoder", {"hidden_size": "${decoder.vocab_size}"}, "is no whole number"),
+    "value": ("vision", {"sam": {"depth": 100_000_000}}, "vision.sam.depth=100000000 is too large; give 1,000"),
+    "group": ("workload", "base", "config: workload holds 'base'"),
+}
+
+
+@pytest.mark.parametrize("key, value, words", CONFIGURED.values(), ids=CONFIGURED)
+def test_a_results_configuration_never_reaches_hydra(
+    key: str, value: Any, words: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "of the environment")
+    document = result(capsys, "a.json", "600x800")
+    Path("evilmod").mkdir()
+    Path("evilmod/__init__.py").write_text("open('ran', 'w')")
+    monkeypatch.syspath_prepend(Path.cwd())
+    document["configuration"][key] = value
+    Path("b.json").write_text(json.dumps(document))
+    assert main(["diff", "b.json", "a.json"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, words in captured.err) == ("", True)
+    assert captured.err.startswith("error: result b.json: config: ")
+    assert "of the environment" not in captured.err
+    assert not Path("ran").exists()
+
+
+def test_a_results_tokenizer_is_not_opened(capsys: Capture) -> None:
+    document = result(capsys, "a.json", "600x800", "runtime.prompt_tokens=5")
+    counted = {"prompt": "<image>Free OCR.", "tokenizer_path": "/dev/zero", "prompt_tokens": 10}
+    document["configuration"]["runtime"] |= counted
+    Path("b.json").write_text(json.dumps(document))
+    compared = json.loads(printed(capsys, "diff", "a.json", "b.json", "--json"))
+    assert compared["pages"][0]["operators"] == []  # the same operators, of the 5 tokens that its figures are of
+    assert {each["key"] for each in compared["configuration"]} == {f"runtime.{key}" for key in counted}
+
+
+def test_a_result_that_lacks_newer_keys_is_read(capsys: Capture) -> None:
+    document = result(capsys, "a.json", "600x800", "workload=base")
+    del document["configuration"]["runtime"]["reserve_bytes"], document["configuration"]["execution"]
+    Path("b.json").write_text(json.dumps(document))
+    out = printed(capsys, "diff", "a.json", "b.json")
+    assert "configuration  the same" in out
+    assert "no operator differs" in out
+
+
 def test_a_comma_parts_overrides_but_not_a_list() -> None:
     given = ["workload=base,decoder.num_hidden_layers=2", "vision.sam.global_attn_indexes=[2,5]", ""]
     expected = ["workload=base", "decoder.num_hidden_layers=2", "vision.sam.global_attn_indexes=[2,5]"]
     assert split_overrides(given) == expected
-
-
-def test_a_configuration_is_made_again_from_its_json() -> None:
-    from dataclasses import asdict
-
-    overrides = ["workload=gundam", "execution=published", "runtime.prompt_tokens=3", "runtime.head=all"]
-    config = load_cost_model(overrides).config
-    assert load_cost_model(overrides_of(asdict(config))).config == config
 
 
 EXAMPLES = re.findall(r"```console\n\$ modelmeter (.*?)\n(.*?)```", DOCUMENT.read_text("utf-8"), flags=re.DOTALL)

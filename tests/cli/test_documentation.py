@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from modelmeter.cli.main import COMMANDS, main
+from modelmeter.cli.app import COMMANDS
+from modelmeter.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")

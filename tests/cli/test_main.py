@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from modelmeter.cli.main import COMMANDS, app, main
+from modelmeter.cli.app import COMMANDS, app
+from modelmeter.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("PIL", "hydra", "numpy", "omegaconf", "pypdfium2", "rich", "torch", "transformers")
@@ -36,6 +37,12 @@ def test_a_command_is_light_until_it_is_called(module: str) -> None:
     imported = imported_by(f"import {module}")
     assert not imported & set(HEAVY)
     assert not any(name.startswith("modelmeter.models.") for name in imported)
+
+
+def test_a_signal_finds_main_at_work_early() -> None:
+    """Before `main` catches it, next to nothing of ours is imported."""
+    ours = {"modelmeter", "modelmeter.cli", "modelmeter.cli.main"}
+    assert imported_by("import modelmeter.cli.main") == {*ours, "__future__"}
 
 
 def test_page_imports_what_it_needs_only() -> None:
@@ -123,25 +130,67 @@ def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [("page", "5x5"), ("page", "5x5", "--json"), ("--help",)])
-def test_a_broken_pipe_ends_quietly(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("options", [(), ("-u",)])
+@pytest.mark.parametrize("module", ["modelmeter", "modelmeter.models.deepseek_ocr.scripts.sweep.run_sweep_modes"])
+def test_a_broken_pipe_ends_quietly(module: str, options: tuple[str, ...], tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "modelmeter", *arguments]
+    arguments = ["--help"] if module == "modelmeter" else ["figures=false", f"hydra.run.dir={tmp_path}"]
+    command = [sys.executable, *options, "-m", module, *arguments]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert done.stderr == ""
-    assert done.returncode == (1 if arguments == ("--help",) else 141)
+    assert done.returncode == 141
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
-def test_a_full_disk_is_told() -> None:
-    with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "modelmeter", "page", "5x5"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: standard output cannot be written (No space left on device); send it")
-    assert done.stderr.count("\n") == 1
+REFUSALS = {
+    "many_pages": (["page", *"abcdefg"], 3, "error: and 5 more.\n"),
+    "long_page": (["page", "n" * 100_000], 1, "check the path"),
+    "long_option": (["page", "5x5", "--" + "n" * 100_000], 1, "(modelmeter page --help)\n"),
+    "long_value": (["page", "5x5", "--dpi", "n" * 100_000], 1, "(modelmeter page --help)\n"),
+    "long_command": (["n" * 100_000], 1, "(modelmeter --help)\n"),
+    "long_name": (["corpus", "n" * 256], 1, "does not exist"),
+    "long_output": (["report", "5x5", "-o", "n" * 300 + ".json"], 1, "cannot be written (File name too long)"),
+    "nul": (["page", "a\0b"], 1, "argument a\\x00b holds a NUL character"),
+    "nul_in_an_option": (["report", "5x5", "-o", "\0.html"], 1, "argument \\x00.html holds a NUL character"),
+    "lone_surrogate": (["page", "\ud800"], 1, "argument \\ud800 is no text"),
+    "signs": (["page", "5x5", "--output-tokens=--5"], 1, "'--5' is not a valid integer"),
+}
+
+
+@pytest.mark.parametrize("arguments, lines, text", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_is_short(arguments: list[str], lines: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", lines)
+    assert len(err) <= 1000 and text in err
+
+
+def test_a_working_directory_that_is_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for arguments in (["page", "5x5"], ["corpus", "a.png"], ["report", "5x5", "-o", "r.json"]):
+        assert main(arguments) == 2
+        message = (
+            "error: the working directory cannot be told (No such file or directory); change to one that exists.\n"
+        )
+        assert capsys.readouterr() == ("", message)
+
+
+def test_memory_that_is_used_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("modelmeter.cli.page.model_package", too_much)
+    assert main(["page", "5x5"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "error: the memory that this process may have is used up; give it more, or fewer pages at a time.\n",
+    )
 
 
 def test_shell_completion() -> None:

@@ -111,9 +111,27 @@ def test_the_published_code_is_told_apart(capsys: Capture) -> None:
     assert "execution=published (without autocast)" in out
     assert "\nwithout autocast  execution: the published infer() runs under CUDA autocast" in out
     assert "tiles of image_size" not in out
-    assert "\ntiles of image_size  layout: " in printed(
-        capsys, "1275x1650", "execution=published", "workload.image_size=512"
-    )
+    for image_size, what in (("512", "puts a part of their features into the prompt"), ("768", "fails here")):
+        out = printed(capsys, "1275x1650", "execution=published", f"workload.image_size={image_size}")
+        assert "\ntiles of image_size  layout: as in the published vLLM example; " in out
+        assert f"the other published code cuts 640 all the same and {what} " in " ".join(out.split())
+
+
+def test_serving_says_the_crops_that_it_counts_with(capsys: Capture) -> None:
+    lines = " ".join(printed(capsys, "1920x1080", "execution=serving").split())
+    assert "(columns x rows) (up to 9 crops; engines 6) tokens 1093 image" in lines
+    assert "layout: counted with workload.max_num=9; vLLM and SGLang cut at most 6" in lines
+    six = printed(capsys, "1920x1080", "execution=serving", "workload.max_num=6")
+    assert "tokens     483 image" in six and "engines 6" not in six
+
+
+def test_loading_decides_where_it_takes_most(capsys: Capture) -> None:
+    arguments = ("1275x1650", "--output-tokens", "100", "execution=published", "runtime.load=float32_on_device")
+    lines = " ".join(printed(capsys, *arguments).split())
+    assert "device memory 14,749,123,584 bytes, 14.749 GB (13.74 GiB): weights 6,672,212,480, peak of load" in lines
+    assert "float32_on_device load: all weights are on the device in float32" in lines
+    (page,) = parsed(capsys, *arguments)["pages"]
+    assert page["vram"]["stage"] == "load" and list(page["stages"]) == ["vision", "prefill", "decode", "total"]
 
 
 def test_readable_figures(capsys: Capture) -> None:
@@ -165,10 +183,11 @@ def test_json_is_the_full_result(capsys: Capture) -> None:
 
 
 def test_json_loses_no_digit(capsys: Capture) -> None:
-    one = parsed(capsys, "1275x1650")["pages"][0]["stages"]["vision"]
-    many = parsed(capsys, "1275x1650", "runtime.batch_size=3000")["pages"][0]["stages"]["vision"]
+    wide = ("1275x1650", "vision.sam.mlp_dim=100000")
+    one = parsed(capsys, *wide)["pages"][0]["stages"]["vision"]
+    many = parsed(capsys, *wide, "runtime.batch_size=500")["pages"][0]["stages"]["vision"]
     assert isinstance(one["tensor_core_flops"], int)
-    assert many["tensor_core_flops"] == str(3000 * one["tensor_core_flops"])
+    assert many["tensor_core_flops"] == str(500 * one["tensor_core_flops"])
 
 
 def test_images(capsys: Capture) -> None:
@@ -259,9 +278,9 @@ BAD_ARGUMENTS = {
         "scan=2.png is no file and no override: there is no scan; the options are vision",
     ),
     "added_key": (("5x5", "+scale=2"), "+scale=2 is no file and no override"),
-    "wrong_type": (("5x5", "runtime.batch_size=x"), "config runtime, key runtime.batch_size: Value 'x'"),
-    "impossible": (("5x5", "runtime.batch_size=0"), "runtime: batch_size=0 is not a batch"),
-    "not_hydras_grammar": (("5x5", "runtime.dtype=[a"), "config: "),
+    "wrong_type": (("5x5", "runtime.batch_size=x"), "config: runtime.batch_size='x' is no whole number"),
+    "impossible": (("5x5", "runtime.batch_size=0"), "config: runtime.batch_size=0 is too small; give 1 or more."),
+    "not_hydras_grammar": (("5x5", "runtime.dtype=[a"), 'override "runtime.dtype=[a" is none that Hydra can read'),
     "context": (
         ("5x5", "--output-tokens", "9000"),
         "page 5x5: context: 283 tokens of prompt and image and output_tokens=9000",
@@ -301,7 +320,7 @@ def test_odd_file_names(capsys: Capture) -> None:
     for shown in ("[red]page.png", "a b.png", "\\udcff.png", "-dash.png"):
         assert f"{shown}: 30 x 20 pixels" in out
     (line,) = refused(capsys, "two\nlines.png")
-    assert line.startswith("error: page two lines.png does not exist")
+    assert line.startswith(r"error: page two\nlines.png does not exist")
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "300"])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from modelmeter.cli.main import main
 from tests.conftest import WritePdf
@@ -144,5 +145,50 @@ def test_a_page_is_never_written_over(capsys: Capture, tmp_path: Path, write_pdf
     page = write_pdf("/MediaBox [0 0 300 110]", name="page.pdf")
     before = page.read_bytes()
     assert main(["report", "page.pdf", "-o", "./page.pdf", "--format", "html"]) == 2
-    assert "page.pdf is one of the pages" in capsys.readouterr().err
+    assert "page.pdf is one of the inputs" in capsys.readouterr().err
     assert page.read_bytes() == before
+
+
+OVERWRITING = {
+    "page_of_a_folder": (["in", "-o", "in/a.png", "--format", "html"], "in/a.png"),
+    "link_to_a_page_of_a_folder": (["in", "-o", "link.html"], "in/a.png"),
+    "table_in_a_folder": (["in", "-o", "in/sizes.csv", "--format", "json"], "in/sizes.csv"),
+    "table": (["in/sizes.csv", "-o", "in/../in/sizes.csv", "--format", "json"], "in/sizes.csv"),
+    "device": (["5x5", "--device", "slow.yaml", "-o", "./slow.yaml", "--format", "json"], "slow.yaml"),
+    "second_name_of_a_device": (["5x5", "--device", "slow.yaml", "-o", "hard.json"], "slow.yaml"),
+    "folder": (["in", "-o", "in", "--format", "json"], None),
+}
+
+
+@pytest.mark.parametrize("arguments, kept", OVERWRITING.values(), ids=OVERWRITING)
+def test_no_input_is_written_over(
+    arguments: list[str], kept: str | None, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("L", (300, 200)).save("in/a.png")
+    (tmp_path / "in" / "sizes.csv").write_text("width,height\n5,5\n")
+    (tmp_path / "link.html").symlink_to("in/a.png")
+    write_device(tmp_path, matmul_flops_per_s={"bf16": 1e12, "fp32": 1e12})
+    (tmp_path / "hard.json").hardlink_to("slow.yaml")
+    before = None if kept is None else (tmp_path / kept).read_bytes()
+    monkeypatch.setattr("modelmeter.report.content.build_report", None)  # refused before anything is computed
+    assert main(["report", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("is a directory" if kept is None else "is one of the inputs; give the output another name.") in err
+    assert kept is None or (tmp_path / kept).read_bytes() == before
+
+
+def test_a_report_beside_the_pages(capsys: Capture, tmp_path: Path) -> None:
+    """A folder of pages may hold its report, and it may be written again."""
+    (tmp_path / "in").mkdir()
+    Image.new("L", (300, 200)).save("in/a.png")
+    for _ in range(2):
+        assert main(["report", "in", "-o", "in/report.json"]) == 0
+    assert "in/report.json: in: 300 x 200 pixels" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="standard output has no such name here")
+def test_standard_output_by_its_name(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", SMALL, "-o", "/dev/stdout", "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)["command"] == "report"

@@ -46,7 +46,7 @@ def refused(capsys: Capture, *arguments: str) -> str:
 
 
 def row(out: str, name: str) -> list[str]:
-    (cells,) = (line.split() for line in out.splitlines() if line.split()[:1] == [name])
+    cells = next(line.split() for line in out.splitlines() if line.split()[:1] == [name])
     return cells[1:]
 
 
@@ -67,7 +67,7 @@ def test_one_device_says_what_is_computed_and_where_it_comes_from(capsys: Captur
     lines = " ".join(out.split())
     assert out.startswith("A100-40G: NVIDIA A100 40GB\nworkload  gundam: ")
     assert "settings execution=transformers runtime.attention=flash" in lines
-    assert "smallest bundled device that runs one such page at a time: A10 " in lines
+    assert "smallest bundled device that runs one such page at a time: RTX-3060-12GB " in lines
     for words in (*result.assumptions(), "queueing and the arrival of requests", "by convention cuda_core_flops"):
         assert words in lines
 
@@ -95,8 +95,8 @@ def test_devices_side_by_side(capsys: Capture) -> None:
     model = load_cost_model()
     kinds = [PageKind(page=model.page(1275, 1650), output_tokens={800: 7, 1500: 3})]
     for device in bundled_devices():
-        if device.name == "T4":
-            assert "T4 -" in " ".join(out.split())
+        if device.name == "RTX-3070" or "bf16" not in device.matmul_flops_per_s:
+            assert row(out, device.name)[:2] == ["-", "-"]
             continue
         result = compute_throughput(model, device, kinds)
         assert result.tpot_s is not None
@@ -106,10 +106,29 @@ def test_devices_side_by_side(capsys: Capture) -> None:
             [*map(float, figures)], rel=HALF_A_DIGIT
         )
         assert (batch, bound) == (str(result.batch_size), "memory")
-    assert "T4 device T4 lists no matmul peak for bf16 (it has fp16, fp32, int8); run the model" in " ".join(
-        out.split()
-    )
+    lines = " ".join(out.split())
+    assert "T4 device T4 lists no matmul peak for bf16 (it has fp16, fp32, int8); run the model" in lines
+    assert "RTX-3070 device RTX-3070: 1 page at once needs 8.6" in lines
+    assert "than its 8.590 GB (8.00 GiB); the reserve alone decides: it fits with runtime.reserve_bytes=" in lines
     assert "cost of" not in out
+
+
+def test_a_cpu_has_no_reserve_of_a_gpu(capsys: Capture) -> None:
+    arguments = ("1275x1650", "--output-tokens", "10", "--batch", "1", "--device")
+    out = printed(capsys, *arguments, "CPU-Xeon-8480")
+    assert row(out, "reserve_bytes")[0] == "0"
+    assert "are left free" not in out
+    assert row(printed(capsys, *arguments, "L4"), "reserve_bytes")[0] == "1,073,741,824"
+    told = printed(capsys, *arguments, "CPU-Xeon-8480", "runtime.reserve_bytes=5")
+    assert row(told, "reserve_bytes")[0] == "5"
+
+
+def test_serving_says_the_crops_that_it_counts_with(capsys: Capture) -> None:
+    arguments = ("1275x1650", "--output-tokens", "10", "--device", "L4", "execution=serving")
+    lines = " ".join(printed(capsys, *arguments).split())
+    assert "max_num=9 (up to 9 crops; engines 6)" in lines
+    assert "vLLM and SGLang cut at most 6 (MAX_CROPS in their processors" in lines
+    assert "engines 6" not in printed(capsys, *arguments, "workload.max_num=6")
 
 
 def test_prices(capsys: Capture) -> None:
@@ -180,7 +199,7 @@ def test_json_says_all_that_the_result_rests_on(capsys: Capture, tmp_path: Path)
     assert (document["schema_version"], document["command"], document["model"]) == (1, "throughput", "deepseek_ocr")
     assert document["configuration"]["decoder"]["hidden_size"] == 1280
     assert (document["batch_size"], document["runaway_share"]) == (2, 0)
-    assert (document["float32"], document["cache"], document["smallest_device"]) == ("fp32", "mean", "A10")
+    assert (document["float32"], document["cache"], document["smallest_device"]) == ("fp32", "mean", "RTX-3060-12GB")
     assert {each["figure"] for each in document["assumptions"]} >= {"prompt_tokens", "io_weight_bytes"}
     assert any(sentence.startswith("queueing") for sentence in document["not_modelled"])
     vast, other = document["results"]
@@ -196,8 +215,9 @@ def test_a_page_that_no_bundled_device_holds(capsys: Capture, tmp_path: Path) ->
     page = ("1275x1650", "--output-tokens", "10", reserve)
     assert parsed(capsys, *page, "--device", "slow.yaml")["smallest_device"] is None
     assert "one such page at a time: none" in " ".join(printed(capsys, *page, "--device", "slow.yaml").split())
-    # a line for each device, and one for what is the same for all
-    assert len(refused(capsys, *page).splitlines()) == len(bundled_devices())
+    # a line for each device, of which the first are told, and one for what is the same for all
+    *told, more = refused(capsys, *page).splitlines()
+    assert len(told) == 2 and more == f"error: and {len(bundled_devices()) - 2} more."
     assert len(refused(capsys, *page, "--batch", "0").splitlines()) == 1
 
 

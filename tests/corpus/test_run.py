@@ -136,9 +136,10 @@ def test_a_late_error_leaves_what_was_there(tmp_path: Path, load_model: Load, wr
 def test_rows_that_cannot_be_written(tmp_path: Path, load_model: Load, write_parquet: WriteParquet) -> None:
     path = write_parquet(table(5))
     (tmp_path / "file").touch()
-    for out in (tmp_path / "file" / "rows.parquet", tmp_path):
-        with pytest.raises(ModelMeterError, match=r"cannot be written .*; choose another folder"):
-            run_corpus([path], load_model, CorpusOptions(rows=out))
+    with pytest.raises(ModelMeterError, match=r"cannot be written .*; choose another folder"):
+        run_corpus([path], load_model, CorpusOptions(rows=tmp_path / "file" / "rows.parquet"))
+    with pytest.raises(ModelMeterError, match="is a directory; give the name of a file"):
+        run_corpus([path], load_model, CorpusOptions(rows=tmp_path))
     assert left_behind(tmp_path) == ["file", "pages.parquet"]
 
 

@@ -80,12 +80,13 @@ class TinyModel:
 
     max_position_embeddings = 20
 
-    def __init__(self, batch_size: int = 1, reserve_bytes: int = 100) -> None:
+    def __init__(self, batch_size: int = 1, reserve_bytes: int | None = 100, load_bytes: int = 0) -> None:
         self.batch_size = batch_size
         self.reserve_bytes = reserve_bytes
+        self.load_bytes = load_bytes
 
     def batched(self, pages: int) -> TinyModel:
-        return TinyModel(pages, self.reserve_bytes)
+        return TinyModel(pages, self.reserve_bytes, self.load_bytes)
 
     def step(self, context: int) -> Stage:
         kv_bytes = self.batch_size * 2 * (context + 1)

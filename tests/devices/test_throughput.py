@@ -181,10 +181,13 @@ def test_a_batch_reads_its_experts_by_its_size() -> None:
 def test_the_smallest_device_that_fits(tmp_path: Path) -> None:
     model = load_cost_model(["workload=base"])
     kinds = [PageKind(page=model.page(1275, 1650), output_tokens=700)]
-    # one page needs about 9 GB; the T4 has 16, but no bf16
-    assert smallest_device(model, kinds).name == "A10"
+    # one page needs 8.585e9 bytes, and a card of 8 GB reports 8.590e9
+    assert smallest_device(model, kinds).name == "RTX-3070"
+    # of those with a little more memory, the T4 and the V100 have no bf16
+    assert smallest_device(model, kinds, batch_size=100).name == "RTX-5070-Ti"
     half = load_cost_model(["workload=base", "runtime.dtype=float16"])
-    assert smallest_device(half, [PageKind(page=half.page(1275, 1650), output_tokens=700)]).name == "T4"
+    half_kinds = [PageKind(page=half.page(1275, 1650), output_tokens=700)]
+    assert smallest_device(half, half_kinds, batch_size=100).name == "T4"
     larger = smallest_device(model, kinds, batch_size=300)
     need = compute_throughput(model, larger, kinds, batch_size=300).memory.total_bytes
     smaller = [device for device in bundled_devices() if device.memory_bytes < larger.memory_bytes]
@@ -208,17 +211,78 @@ def test_what_does_not_fit_says_by_how_much_and_what_would(tmp_path: Path) -> No
         result(tmp_path, PageKind(page=PAGE, output_tokens=3), batch_size=31)
     text = str(error.value)
     assert "Slow: 31 pages at once need 0.000 GB" in text
-    assert "a batch of up to 30 fits; the smallest bundled device with that much memory is T4" in text
+    assert "a batch of up to 30 fits; the reserve alone decides" in text
+    assert "; the smallest bundled device that runs that is RTX-3070; " in text
     model = load_cost_model()
     kinds = [PageKind(page=model.page(1275, 1650), output_tokens=1000)]
     tiny = slow_device(tmp_path, memory_bytes=7_000_000_000, matmul_flops_per_s={"bf16": 1e12, "fp32": 1e12})
     with pytest.raises(DoesNotFit) as error:
         compute_throughput(model, tiny, kinds)
-    found = re.search(r"need ([\d.]+) GB \(.*\), ([\d.]+) GB more than its ([\d.]+) GB", str(error.value))
+    found = re.search(r"needs ([\d.]+) GB \(.*; that is ([\d.]+) GB more than its ([\d.]+) GB \(", str(error.value))
     assert found is not None
     need, more, has = map(float, found.groups())
     assert (has, need) == (7, pytest.approx(has + more, abs=0.0015))
     assert need > 6.67 + 1.07  # weights and reserve
+
+
+def test_a_refusal_names_a_device_that_runs_the_type(tmp_path: Path) -> None:
+    model = load_cost_model(["workload=base"])
+    kinds = [PageKind(page=model.page(1275, 1650), output_tokens=700)]
+    small = slow_device(tmp_path, memory_bytes=10**10, matmul_flops_per_s={"bf16": 1e12, "fp32": 1e12})
+    with pytest.raises(DoesNotFit, match="the smallest bundled device that runs that is RTX-5070-Ti;"):
+        compute_throughput(model, small, kinds, batch_size=100)  # the T4 and the V100 have the memory, but no bf16
+
+
+def test_a_card_of_8_gb_is_told_that_the_reserve_decides() -> None:
+    """A letter page in gundam needs 8,604,036,096 bytes, 1 GiB of them assumed; the card reports 8,589,934,592."""
+    card = load_device("RTX-3070")
+    room = card.memory_bytes - (8_604_036_096 - 2**30)
+    model = load_cost_model()
+    kinds = [PageKind(page=model.page(1275, 1650), output_tokens=1000)]
+    with pytest.raises(DoesNotFit) as error:
+        compute_throughput(model, card, kinds)
+    found = re.search(r"the reserve alone decides: it fits with runtime\.reserve_bytes=(\d+) or less", str(error.value))
+    assert found is not None
+    assert int(found[1]) == room == 1_059_640_320
+    less = load_cost_model([f"runtime.reserve_bytes={found[1]}"])
+    assert compute_throughput(less, card, kinds).batch_size == 1
+    more = load_cost_model([f"runtime.reserve_bytes={int(found[1]) + 1}"])
+    with pytest.raises(DoesNotFit):
+        compute_throughput(more, card, kinds)
+
+
+def test_a_cpu_leaves_no_reserve_unless_told(tmp_path: Path) -> None:
+    kinds = [PageKind(page=PAGE, output_tokens=3)]
+    model = TinyModel(reserve_bytes=None)
+    on_cpu = compute_throughput(model, slow_device(tmp_path, kind="cpu"), kinds)
+    assert on_cpu.memory.reserve_bytes == 0
+    assert not any("left free" in sentence for sentence in on_cpu.assumptions())
+    on_gpu = compute_throughput(model, slow_device(tmp_path, memory_bytes=2**31), kinds, batch_size=1)
+    assert on_gpu.memory.reserve_bytes == 2**30
+    told = compute_throughput(TinyModel(reserve_bytes=7), slow_device(tmp_path, kind="cpu"), kinds)
+    assert told.memory.reserve_bytes == 7
+
+
+def test_a_device_that_cannot_load_does_not_run(tmp_path: Path) -> None:
+    kinds = [PageKind(page=PAGE, output_tokens=3)]
+    loads = compute_throughput(TinyModel(load_bytes=800), slow_device(tmp_path), kinds)
+    assert (loads.memory.load_bytes, loads.memory.total_bytes, loads.batch_size) == (800, 1000, 30)
+    assert {figure.name: figure.value for figure in loads.figures()}["load_bytes"] == 800
+    with pytest.raises(DoesNotFit, match=r"loading 0\.000 GB, .*runtime\.load=direct needs less"):
+        compute_throughput(TinyModel(load_bytes=801), slow_device(tmp_path), kinds, batch_size=1)
+    plain = result(tmp_path, *kinds)
+    assert "load_bytes" not in {figure.name for figure in plain.figures()}
+
+
+def test_static_and_continuous_batches_are_told_apart() -> None:
+    """All prefilled together, or one at a time beside the others' caches: the same card, two numbers."""
+    model, card = load_cost_model(), load_device("RTX-4090")
+    static = model.largest_batch(card.memory_bytes, 1275, 1650, output_tokens=1000)
+    kinds = [PageKind(page=model.page(1275, 1650), output_tokens=1000)]
+    continuous = compute_throughput(model, card, kinds)
+    assert (static, continuous.batch_size) == (20, 146)
+    assert any(sentence.startswith("a continuous batch: ") for sentence in continuous.assumptions())
+    assert "static batch" in (type(model).largest_batch.__doc__ or "")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.reference.building import cache_tensors, on_meta
 from modelmeter.reference.flops import measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
@@ -17,8 +18,6 @@ from modelmeter.reference.modules import (
     TRANSFORMERS_NAMES,
     TextReference,
     VisionReference,
-    cache_tensors,
-    on_meta,
     transformers_path,
     transformers_paths,
 )

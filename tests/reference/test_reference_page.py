@@ -10,11 +10,11 @@ from transformers.cache_utils import DynamicCache
 from transformers.models.unlimited_ocr import modeling_unlimited_ocr
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.reference.building import cache_tensors
 from modelmeter.reference.flops import measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.measurement import measure
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import cache_tensors
 from modelmeter.reference.page import (
     PageGeometry,
     PageReference,

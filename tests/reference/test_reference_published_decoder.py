@@ -1,9 +1,9 @@
-"""The path of the published decoder, driven with a stand-in that this test writes; nothing runs without consent."""
+"""The published files by stand-ins, under two versions of transformers; nothing runs without consent."""
 
-import json
+import re
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import transformers
@@ -13,83 +13,120 @@ from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_published
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_published import decoder_rows
 from modelmeter.reference.published_decoder import PACKAGE, load_published_decoder
+from tests.reference.published_stand_ins import SIZES, write_stand_ins
 
-CONFIGURATION = """
-from pathlib import Path
+ROOT = Path(__file__).parents[2]
 
-Path(__file__).with_name("was_executed").touch()
-
-
-class DeepseekV2Config:
-    def __init__(self, **values):
-        self.values = values
-        self.hidden_size = values["hidden_size"]
-"""
-
-MODELING = """
-from torch import nn
-
-from modelmeter.reference.replica import Decoder, ReplicaCache
-
-from .configuration_deepseek_v2 import DeepseekV2Config
-
-
-class DeepseekV2Model(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        assert isinstance(config, DeepseekV2Config) and config._attn_implementation == "eager"
-        self.config = config
-        self.decoder = Decoder(config.values, eager=True)
-
-    def forward(self, inputs_embeds, past_key_values, use_cache):
-        sizes = self.config.values
-        most = inputs_embeds.shape[1] * sizes["num_experts_per_tok"]
-        self.decoder.declare_experts_hit(min(sizes["n_routed_experts"], most))
-        cache = ReplicaCache(getattr(past_key_values, "key_cache", []), getattr(past_key_values, "value_cache", []))
-        past_key_values.key_cache, past_key_values.value_cache = cache.keys, cache.values
-        return self.decoder(inputs_embeds, cache)
-"""
-
-SIZES: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "moe_intermediate_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "n_routed_experts": 8,
-    "num_experts_per_tok": 2,
-    "n_shared_experts": 2,
-    "first_k_dense_replace": 1,
-}
+VISION = ("image_encoder_vit", "vit_model", "mlp_projector")
+FIGURES = ("tensor-core FLOPs", "bytes moved", "activation peak, bytes")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    config = {"transformers_version": "4.46.3", "language_config": SIZES}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "configuration_deepseek_v2.py").write_text(CONFIGURATION)
-    (tmp_path / "modeling_deepseekv2.py").write_text(MODELING)
-    return tmp_path
+    return write_stand_ins(tmp_path / "published")
 
 
-def overrides() -> list[str]:
+def arguments(folder: Path, tokens: int = 37) -> list[str]:
+    """Of run_verify_published, for the stand-ins' small decoder."""
     sizes = [f"decoder.{name}={value}" for name, value in SIZES.items()]
-    return ["execution=published", "runtime.attention=eager", "vision.projector.n_embed=64", *sizes]
+    reference = [f"reference.folder={folder}", "reference.trust_remote_code=true"]
+    run = [f"tokens={tokens}", "views=[[2,128]]", f"hydra.run.dir={folder.parent}/run"]
+    return [*reference, *run, "runtime.attention=eager", "vision.projector.n_embed=64", *sizes]
 
 
-def test_prefill_and_step_are_measured_and_equal(folder: Path) -> None:
-    model = load_cost_model(overrides())
-    reference = {"folder": str(folder), "trust_remote_code": True}
-    rows = decoder_rows(model, reference, 37)
-    assert [row[:2] for row in rows] == [("decoder prefill", "37"), ("decoder step", "1 after 37")]
-    for _, _, figures, operators in rows:
-        assert [figure.difference for figure in figures.values()] == [0, 0, 0]
-        assert all(figure.measured > 0 for figure in figures.values())
-        assert operators[0] == operators[1]
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("│\n ").split("│")]
+
+
+def table_rows(printed: str) -> dict[tuple[str, str], list[str]]:
+    """By part and figure: size, analytic, measured, difference, verdict."""
+    rows = [cells(line) for line in printed.splitlines() if line.startswith("│")]
+    return {(part, figure): [size, *rest] for part, size, figure, *rest in rows}
+
+
+@pytest.fixture(scope="module")
+def under_their_own_transformers(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """run_verify_published where transformers is like 4.46.3; so few tokens that they cannot hit every expert."""
+    folder = write_stand_ins(tmp_path_factory.mktemp("older") / "published")
+    command = [sys.executable, "-m", "tests.reference.older_transformers", *arguments(folder, tokens=5)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_under_their_own_transformers_everything_is_compared_and_agrees(
+    under_their_own_transformers: subprocess.CompletedProcess[str],
+) -> None:
+    ran = under_their_own_transformers
+    assert ran.returncode == 0, ran.stderr
+    rows = table_rows(ran.stdout)
+    parts = (*VISION, "decoder prefill", "decoder step")
+    assert set(rows) == {(part, figure) for part in parts for figure in FIGURES}
+    sizes = dict.fromkeys(VISION, "2 x 128") | {"decoder prefill": "5", "decoder step": "1 after 5"}
+    for part in parts:
+        for figure in FIGURES:
+            size, analytic, measured, difference, verdict = rows[part, figure]
+            assert (size, difference, verdict) == (sizes[part], "0", "ok")
+            assert analytic == measured != "0"
+
+
+def test_names_of_operators_are_whole(under_their_own_transformers: subprocess.CompletedProcess[str]) -> None:
+    lines = [line for line in under_their_own_transformers.stdout.splitlines() if "peak at" in line]
+    peak = re.compile(r"(.+): peak at (aten\.\w+\.\w+), measured at (aten\.\w+\.\w+): ok")
+    found = [peak.fullmatch(line) for line in lines]
+    assert [match and match[1] for match in found] == [
+        *(f"{part} 2 x 128" for part in VISION), "decoder prefill 5", "decoder step 1 after 5"
+    ]  # fmt: skip
+    assert all(match and match[2] == match[3] for match in found)
+
+
+def test_the_experts_that_the_routing_hit_are_those_read(
+    under_their_own_transformers: subprocess.CompletedProcess[str],
+) -> None:
+    prefill, step = (line for line in under_their_own_transformers.stdout.splitlines() if "experts hit" in line)
+    counted = re.fullmatch(r"decoder prefill 5: (\d+) experts hit, of 16 that .* in 2 layers; those are read", prefill)
+    assert counted and int(counted[1]) < 16
+    assert step.startswith("decoder step 1 after 5: 4 experts hit, of 4 ")
+
+
+def test_what_takes_long_is_said(under_their_own_transformers: subprocess.CompletedProcess[str]) -> None:
+    attention, dense, expert, gate = 4 * 64 * 64, 3 * 64 * 96, 3 * 64 * 32, 8 * 64
+    weights = 100 * 64 + 3 * attention + dense + 2 * (gate + 8 * expert + 2 * expert)
+    assert f"drawing {weights:,} random weights for the decoder" in under_their_own_transformers.stderr
+
+
+def test_under_the_installed_transformers_vision_is_printed_and_one_line_refuses_the_decoder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(arguments(folder), monkeypatch) == 2
+    printed, said = capsys.readouterr()
+    rows = table_rows(printed)
+    assert set(rows) == {(part, figure) for part in VISION for figure in FIGURES}
+    assert {row[-1] for row in rows.values()} == {"ok"}
+    assert said == (
+        f"error: reference=published: importing {folder}/modeling_deepseekv2.py failed with ImportError: cannot import "
+        "name 'LlamaFlashAttention2' from 'transformers.models.llama.modeling_llama'; it was written for transformers "
+        f"4.46.3, and {transformers.__version__} is installed: run make published-check, which sets up an environment "
+        "with that version, or measure the replica (run_verify_end2end execution=published).\n"
+    )
+
+
+def run_program(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> object:
+    """The exit status of run_verify_published."""
+    monkeypatch.setattr(sys, "argv", ["run_verify_published", *overrides])
+    with pytest.raises(SystemExit) as caught:
+        run_verify_published.run("verify_published", run_verify_published.OWN_KEYS, run_verify_published.verify)
+    return caught.value.code
+
+
+def test_a_package_that_the_decoder_needs_is_named(folder: Path) -> None:
+    path = folder / "modeling_deepseekv2.py"
+    path.write_text("import no_such_package\n" + path.read_text())
+    with pytest.raises(ModelMeterError, match=r"modeling_deepseekv2.py imports no_such_package, not installed here"):
+        load_published_decoder(folder, trust_remote_code=True)
 
 
 def test_nothing_is_executed_without_consent(folder: Path) -> None:
+    path = folder / "configuration_deepseek_v2.py"
+    path.write_text("from pathlib import Path\nPath(__file__).with_name('was_executed').touch()\n" + path.read_text())
     with pytest.raises(ModelMeterError, match=r"reference.trust_remote_code=true"):
         load_published_decoder(folder, trust_remote_code=False)
     assert not (folder / "was_executed").exists()
@@ -117,6 +154,19 @@ def test_a_failed_construction_says_so(folder: Path) -> None:
         load_published_decoder(folder, trust_remote_code=True)
 
 
+def test_a_failed_pass_says_so(folder: Path) -> None:
+    (folder / "modeling_deepseekv2.py").write_text(
+        "from torch import nn\n\n\nclass DeepseekV2Model(nn.Linear):\n"
+        "    def __init__(self, config):\n        super().__init__(2, 2)\n        self.config = config\n\n"
+        "    def forward(self, inputs_embeds, past_key_values, use_cache):\n        past_key_values.seen_tokens\n"
+    )
+    decoder = load_published_decoder(folder, trust_remote_code=True)
+    with pytest.raises(
+        ModelMeterError, match=r"running DeepseekV2Model failed with AttributeError: .*seen_tokens.*4.46.3"
+    ):
+        decoder.run(3)
+
+
 def test_a_config_that_is_no_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelMeterError, match=r"config.json cannot be read"):
@@ -130,8 +180,5 @@ def test_flash_attention_is_asked_to_be_eager() -> None:
 
 
 def test_the_program_without_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["run_verify_published", "reference.folder=nowhere", "runtime.attention=eager"])
-    with pytest.raises(SystemExit) as caught:
-        run_verify_published.run("verify_published", run_verify_published.OWN_KEYS, run_verify_published.verify)
-    assert caught.value.code == 2
+    assert run_program(["reference.folder=nowhere", "runtime.attention=eager"], monkeypatch) == 2
     assert "no file nowhere/deepencoder.py" in capsys.readouterr().err

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.reference.building import ARCHITECTURE, on_meta
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import ARCHITECTURE, on_meta
 from modelmeter.reference.replica import CausalModel, Clip, Decoder, ReplicaCache, Sam
 from modelmeter.reference.traffic import TrafficMeter
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.report.files import write_whole
+from modelmeter.files import write_whole
 from modelmeter.report.marked import refresh_marked
 
 TEXT = "before\n<!-- a:begin -->\nold\n<!-- a:end -->\nafter\n"

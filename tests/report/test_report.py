@@ -248,6 +248,31 @@ def test_every_device_is_its_throughput(one: Written) -> None:
     assert reason["label"] == "T4" and "no matmul peak for bf16" in reason["value"]
 
 
+def test_memory_follows_the_device_and_says_what_decides() -> None:
+    overrides = ["execution=serving", "runtime.load=float32_on_device"]
+    devices = [load_device(name) for name in ("CPU-Xeon-8480", "RTX-3070", "L4")]
+    whole = written(
+        build_report(request([parse_size("1275x1650")], device=devices[0], devices=devices[1:], overrides=overrides))
+    )
+    sections, model = whole.sections, load_cost_model(overrides)
+    need = {item["label"]: item["value"] for item in sections["memory"]["device_memory"]["items"]}
+    assert need["reserve (assumed)"] == 0  # a CPU's
+    assert need["peak of load, beside the weights as they stay (analytic; tensors only)"] == model.load_bytes
+    rows = by(sections["devices"]["devices"]["rows"], "device")
+    fits = {name.split()[0]: row["fits"] for name, row in rows.items()}
+    assert fits == {"CPU-Xeon-8480": "yes", "RTX-3070": "no", "L4": "yes"}
+    assert (rows["L4"]["memory_bytes"], rows["L4"]["memory_gib"]) == (23034 * 2**20, "22.49 GiB")
+    assert "crops (up to 9 crops; engines 6)" in whole.markdown
+    holders = sections["memory"]["holders"]
+    assert sum(row["bytes"] for row in holders["rows"]) == model.page(1275, 1650, STEPS).prefill.resident_peak_bytes
+
+
+def test_a_card_that_only_the_reserve_rules_out_is_told_so() -> None:
+    report = build_report(request([parse_size("1275x1650")], output_tokens=0, devices=[load_device("RTX-3070")]))
+    row = by(written(report).sections["devices"]["devices"]["rows"], "device")["RTX-3070"]
+    assert row["fits"] == "the reserve alone decides: it fits with runtime.reserve_bytes=1059640320 or less"
+
+
 def test_every_assumption_and_the_whole_configuration_are_listed(one: Written) -> None:
     model, device = load_cost_model(), load_device("H100-SXM")
     texts = {row["text"] for row in one.sections["assumptions"]["assumptions"]["rows"]}

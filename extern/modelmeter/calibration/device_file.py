@@ -26,9 +26,9 @@ def peaks_of(device: Device) -> Peaks:
 
 
 def device_content(
-    fit: Fit, *, name: str, memory_bytes: int, where: str, known: Device | None = None
+    fit: Fit, *, name: str, kind: str, memory_bytes: int, where: str, known: Device | None = None
 ) -> dict[str, Any]:
-    """What the device's file says. where: how it was measured. known: the device whose peaks the fit was given."""
+    """What the device's file says. kind: gpu or cpu. where: how it was measured. known: whose peaks the fit has."""
     peaks = fit.peaks
     measured = ["memory_bytes"]
     sources = []
@@ -45,6 +45,7 @@ def device_content(
     return {
         "name": name,
         "title": f"{name}, measured" if known is None else f"{name}, measured against the peaks of {known.name}",
+        "kind": kind,
         "matmul_flops_per_s": {peak: rate(each) for peak, each in peaks.matmul.items()},
         "vector_flops_per_s": rate(peaks.vector),
         "memory_bandwidth_bytes_per_s": rate(peaks.bandwidth),

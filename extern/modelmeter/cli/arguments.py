@@ -8,6 +8,7 @@ the file); else it is a file, a PDF if its first bytes or its name say so, an im
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,14 +50,6 @@ class Invocation:
     debug: bool = False
 
 
-class BadArguments(ModelMeterError):
-    """Several things are wrong with the arguments, a line each."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = list(lines)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """One page argument. pages: one, or those of a PDF. dpi: the resolution of a PDF's pages, else None."""
@@ -85,12 +78,12 @@ def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[li
         else:
             pages.append(argument)
     if bad:
-        raise BadArguments(bad)
+        raise ModelMeterError(*bad)
     return pages, overrides
 
 
 def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI) -> list[Input]:
-    """The pages of all page arguments; raises `BadArguments` with a line for each that is bad."""
+    """The pages of all page arguments; raises `ModelMeterError` with a line for each that is bad."""
     inputs: list[Input] = []
     bad: list[str] = []
     for argument in arguments:
@@ -99,7 +92,7 @@ def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI) -> list[Input]
         except ModelMeterError as error:
             bad.append(str(error))
     if bad:
-        raise BadArguments(bad)
+        raise ModelMeterError(*bad)
     if not inputs:
         raise ModelMeterError("there is no page; give an image file, a PDF or WIDTHxHEIGHT, as in 1275x1650.")
     return inputs
@@ -227,7 +220,7 @@ def by_option(function: Function) -> Function:
 
 def is_corpus(name: str) -> bool:
     """Whether an input is a folder or a table of sizes."""
-    return Path(name).is_dir() or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
+    return os.path.isdir(name) or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def inputs_argument(function: Function) -> Function:

@@ -11,7 +11,8 @@ import click
 
 from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, split_arguments
 from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
-from modelmeter.cli.output import write
+from modelmeter.cli.output import rendered, write, write_document
+from modelmeter.files import check_output, is_standard_output, write_whole
 from modelmeter.models import model_package
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def command(
     check_installed("calibrate")
     package = model_package(model)
     names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    if output is not None and is_standard_output(output) and not as_json:
+        output = None
+    if output is not None:
+        check_output("calibrate", output, [*names, *([] if known is None else [known])])
     size = one_page("calibrate", names)
     cost_model = package.load_cost_model(overrides)
     page = cost_model.page(size.width, size.height, output_tokens)
@@ -73,11 +78,14 @@ def command(
     from modelmeter.calibration.device_file import device_content, device_text, peaks_of
     from modelmeter.calibration.fit import fit_device
     from modelmeter.devices import load_device
+    from modelmeter.devices.device import NAME
+    from modelmeter.memory import CPU, GPU
     from modelmeter.reference.timing import machine, use_threads
 
     described = None if known is None else load_device(known)
     use_threads(threads)
     here = machine(device)
+    name = NAME.read("calibrate: name", name or here.name)
     products = _time_products(cost_model, page, output_tokens, device, repeats)
     copies = _time_copies(device, repeats)
     fit = fit_device(products, copies, None if described is None else peaks_of(described))
@@ -89,20 +97,25 @@ def command(
         f"Products of a page of {size.width} x {size.height} pixels, {page.seq_len} positions, {output_tokens} decode "
         f"steps; {' '.join(overrides) or 'no overrides'}; medians of {repeats}.",
     ]
-    content = device_content(fit, name=name or here.name, memory_bytes=here.memory_bytes, where=where, known=described)
+    content = device_content(
+        fit,
+        name=name,
+        kind=CPU if device == "cpu" else GPU,
+        memory_bytes=here.memory_bytes,
+        where=where,
+        known=described,
+    )
     text = device_text(content, fit, notes)
     if output is not None:
-        from modelmeter.report.files import write_whole
-
         write_whole(output, text)
     if as_json:
         from modelmeter.report.json_document import json_text
 
         write(json_text("calibrate", _content(content, fit, copies, here, notes)))
     elif output is None:
-        write(text)
+        write_document(text)
     else:
-        write("\n".join([*_summary(fit), f"written to {output}"]) + "\n")
+        write(rendered(*_summary(fit), f"written to {output}"))
 
 
 def _time_products(

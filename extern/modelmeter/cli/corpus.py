@@ -16,6 +16,7 @@ from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI
+from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from modelmeter.corpus.tally import Tally
@@ -83,9 +84,8 @@ def command(
 
     package = model_package(model)
     sources, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
-    number = output_tokens.lstrip("+-").isdecimal()
     columns = SizeColumns(
-        width=width, height=height, unit=unit, dpi=dpi, output_tokens=int(output_tokens) if number else output_tokens
+        width=width, height=height, unit=unit, dpi=dpi, output_tokens=_number_or_column(output_tokens)
     )
     options = CorpusOptions(
         columns=columns, group=by, max_pixels=max_pixels, strict=strict, rows=rows, resume=resume, engine=engine
@@ -113,7 +113,7 @@ def command(
                 "",
                 page_tables.stage_table(cost.everything.totals, assumptions, show),
                 "",
-                corpus_tables.MEANING,
+                *corpus_tables.MEANING.splitlines(),
                 "",
                 *corpus_tables.corpus_tables(cost, by, show),
                 "",
@@ -121,13 +121,21 @@ def command(
             )
         )
     for line in corpus_tables.left_out_lines(cost):
-        print(line, file=sys.stderr)
+        tell(line)
+
+
+def _number_or_column(text: str) -> int | str:
+    """Decode steps, or the name of the column that has them."""
+    try:
+        return int(text)
+    except ValueError:  # of more digits than Python reads, too
+        return text
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Tally], None]]:
     """A function that shows on standard error how many pages are done and how fast; silent where it is no terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console

@@ -29,5 +29,9 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         write(rendered(*(part for device in devices for part in (throughput_tables.device_lines(device), ""))))
     else:
         write(
-            rendered(throughput_tables.devices_table(devices), "", "peaks are dense, without sparsity; DEVICE: sources")
+            rendered(
+                throughput_tables.devices_table(devices),
+                "",
+                "MiB are 2^20 bytes, GB 10^9; peaks are dense, without sparsity; DEVICE: sources",
+            )
         )

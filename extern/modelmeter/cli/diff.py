@@ -212,25 +212,27 @@ def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
 def _of_result(label: str, document: Mapping[str, Any]) -> Side:
     """A result, and the model that made it if this version makes the same figures of its configuration."""
     from modelmeter.report.diff_tables import stage_rows
-    from modelmeter.report.results import overrides_of
 
-    output_tokens = int(document["output_tokens"])
-    cost_model: CostModel | None = None
+    output_tokens, pages = document["output_tokens"], document["pages"]
     try:
-        cost_model = model_package(document["model"]).load_cost_model(overrides_of(document["configuration"]))
-        for page in document["pages"]:
-            again = _content(cost_model, int(page["width"]), int(page["height"]), output_tokens)
-            if any(written != made for *_, written, made in stage_rows(page, again)):
-                cost_model = None
-                break
-    except ModelMeterError:  # a model, a key or a file that is no more: the figures still stand
-        cost_model = None
+        cost_model = model_package(document["model"]).restore_cost_model(
+            document["configuration"], prompt_tokens=pages[0]["prefill_tokens"] - pages[0]["tokens"]["total"]
+        )
+        same = all(
+            written == made
+            for page in pages
+            for *_, written, made in stage_rows(
+                page, _content(cost_model, page["width"], page["height"], output_tokens)
+            )
+        )
+    except ModelMeterError as error:
+        raise ModelMeterError(f"result {label}: {error}") from error
     return Side(
         label=label,
-        configuration=document["configuration"],
+        configuration=asdict(cost_model.config),
         output_tokens=output_tokens,
-        pages=document["pages"],
-        cost_model=cost_model,
+        pages=pages,
+        cost_model=cost_model if same else None,
     )
 
 

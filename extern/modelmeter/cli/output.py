@@ -6,46 +6,44 @@ import io
 import sys
 from typing import TYPE_CHECKING, Final
 
-import click
-
-from modelmeter.errors import ModelMeterError
+from modelmeter.files import encodable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-READER_GONE: Final = 141
-"""Exit status of a program that a closed pipe ends: 128 + SIGPIPE."""
 
 _NO_LIMIT: Final = 10_000
 
 
 def write(text: str) -> None:
-    """Write JSON or `rendered` text to standard output; a reader that has gone away ends the command quietly."""
-    out = sys.stdout
-    if out is None:
-        raise ModelMeterError("standard output is closed; open it, or send it to a file.")
-    try:
-        out.write(text)
-        out.flush()
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise click.exceptions.Exit(READER_GONE) from None
-        raise ModelMeterError(f"standard output cannot be written ({error.strerror}); send it elsewhere.") from error
+    """Write JSON or `rendered` text to standard output."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_document(text: str) -> None:
+    """Write what would be a file to standard output, byte for byte: UTF-8, whatever the terminal speaks."""
+    text = encodable(text)
+    if not hasattr(sys.stdout, "buffer"):  # a caller's own stream, of texts alone
+        write(text)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
 
 
 def rendered(*parts: RenderableType) -> str:
-    """Text and rich tables as standard output shows them; what its encoding lacks is escaped.
+    """Lines and rich tables as standard output shows them; what it cannot show is escaped.
 
     A table whose columns may not wrap is as wide as it must be, beyond the terminal's width too: no digit is cut off.
     """
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
+    from modelmeter.report.terminal import PrintableConsole
+
     out = sys.stdout
     page = io.TextIOWrapper(io.BytesIO(), encoding=getattr(out, "encoding", None) or "utf-8", errors="backslashreplace")
-    terminal = out is not None and out.isatty()
-    console = Console(file=page, force_terminal=terminal, markup=False, highlight=False, emoji=False)
+    console = PrintableConsole(file=page, force_terminal=out.isatty(), markup=False, highlight=False, emoji=False)
     width = console.width
     for part in parts:
         console.width = width

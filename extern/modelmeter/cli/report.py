@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,8 +23,9 @@ from modelmeter.cli.arguments import (
     split_arguments,
     table_options,
 )
-from modelmeter.cli.output import rendered, write
+from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.models import model_package
 from modelmeter.page_sizes import PageSize
 
@@ -113,17 +114,19 @@ def command(
         output, form = "-", "json"
     package = model_package(model)
     files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    if output is not None and is_standard_output(Path(output)):
+        output = "-"
     written = _format(output, form)
     corpora = [name for name in files if is_corpus(name)]
     check_table_options("report", corpora, width=width, height=height, unit=unit)
     others = [name for name in files if name not in corpora]
     inputs = read_inputs(others, dpi) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")
-    _check_output(path, files)
+    if path is not None:
+        check_output("report", path, _input_files(others, corpora, name))
 
     from modelmeter.devices import bundled_devices, load_device
     from modelmeter.report.content import Request, build_report
-    from modelmeter.report.files import write_whole
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     names = {each.name: each for each in (*devices, device)}
@@ -148,10 +151,11 @@ def command(
     )
     text = _text(report, written)
     if path is None:
-        write(text)
+        write_document(text)
         return
-    write_whole(path, text)
-    write(rendered(f"{path}: {subject}, {len(text.encode()):,} bytes"))
+    content = encodable(text).encode()
+    write_whole(path, content)
+    write(rendered(f"{path}: {subject}, {len(content):,} bytes"))
 
 
 def _text(report: Report, written: str) -> str:
@@ -187,15 +191,18 @@ def _suffix(written: str) -> str:
     return next(suffix for suffix, each in SUFFIXES.items() if each == written)
 
 
-def _check_output(path: Path | None, names: Sequence[str]) -> None:
-    """Refuse to write over a page."""
-    if path is None or not path.exists():
-        return
-    if path.is_dir():
-        raise ModelMeterError(f"report: {path} is a directory; give the name of a file.")
-    for name in names:
-        if Path(name).exists() and path.samefile(name):
-            raise ModelMeterError(f"report: {path} is one of the pages; give the report another name.")
+def _input_files(pages: Sequence[str], corpora: Sequence[str], device: str | None) -> Iterator[str]:
+    """What the report is made from, and must not be written over."""
+    yield from pages
+    if device is not None:
+        yield device
+    if corpora:
+        try:
+            from modelmeter.corpus.sources import input_files
+        except ImportError:  # told where they are read
+            return
+        for source in corpora:
+            yield from input_files(source)
 
 
 def _corpus_pages(

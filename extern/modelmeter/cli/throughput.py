@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelmeter.cli.arguments import (
-    BadArguments,
     Input,
     by_option,
     check_table_options,
@@ -31,6 +29,7 @@ from modelmeter.cli.output import rendered, write
 from modelmeter.cli.output_tokens import OutputTokens, Said, parse_output_tokens
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
+from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -255,7 +254,7 @@ def _tell_left_out(counted: Sequence[tuple[str, CorpusCost]]) -> None:
 
         for _, cost in counted:
             for line in left_out_lines(cost):
-                print(line, file=sys.stderr)
+                tell(line)
 
 
 def _kinds(cost_model: CostModel, given: Input, said: OutputTokens) -> list[PageKind[PageCost]]:
@@ -294,5 +293,5 @@ def _results(
             results[device.name] = str(error)
     reasons = [result for result in results.values() if isinstance(result, str)]
     if len(reasons) == len(results):
-        raise BadArguments(list(dict.fromkeys(reasons)))
+        raise ModelMeterError(*dict.fromkeys(reasons))
     return results

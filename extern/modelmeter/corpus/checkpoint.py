@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,14 +17,11 @@ from typing import Any, Final
 from modelmeter.corpus.sources import Item
 from modelmeter.corpus.tally import Tally
 from modelmeter.errors import ModelMeterError
-from modelmeter.report.files import write_whole, writing
+from modelmeter.files import write_whole, writing
 
 SCHEMA: Final = 1
 
 STATE: Final = "state.json"
-
-#: ends the names of files that a run with a checkpoint is writing; the next run writes over them
-UNFINISHED: Final = "unfinished"
 
 
 @dataclass
@@ -51,7 +47,7 @@ class Checkpoint:
         """Keep other runs out of the folder; the lock ends with the process, however that ends."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
+            lock = (self.folder / "lock").open("a")
         with lock:
             try:
                 import fcntl
@@ -117,10 +113,4 @@ class Checkpoint:
             "fingerprint": self.done.hexdigest(),
             "tally": progress.tally.as_json(),
         }
-        write_whole(self.folder / STATE, json.dumps(state), suffix=UNFINISHED)
-
-
-def keep_part(temporary: Path, part: Path) -> None:
-    """Put a part that is written whole in its place, or in that of one that no state names."""
-    with writing(part):
-        os.replace(temporary, part)
+        write_whole(self.folder / STATE, json.dumps(state))

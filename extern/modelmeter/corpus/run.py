@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -14,14 +14,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modelmeter.corpus.checkpoint import UNFINISHED, Checkpoint, keep_part
+from modelmeter.corpus.checkpoint import Checkpoint, Progress
 from modelmeter.corpus.page_costs import COST_SCHEMA, ModelLoader, PageCosts, SizeColumns
-from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, ReadOptions, files_of, list_items, read_item
+from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, ReadOptions, input_files, list_items, read_item
 from modelmeter.corpus.tally import Tally, summarise
 from modelmeter.corpus.totals import CorpusCost, corpus_cost
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.files import check_output, is_within, replacing, writing
 from modelmeter.models.common.contract import CorpusModel
-from modelmeter.report.files import replacing, writing
 
 ENGINES: Final = ("local", "ray")
 
@@ -113,7 +113,7 @@ def run_corpus(
     """
     options = options or CorpusOptions()
     task = CorpusTask(load_model, options)
-    _check_rows(options.rows, sources)
+    _check_outputs(options, sources)
     items = list_items(sources)
     if options.resume is not None:
         return _run_with_checkpoint(sources, items, task, options, progress)
@@ -127,13 +127,18 @@ def run_corpus(
         return corpus_cost(tally, task.load_model())
 
 
-def _check_rows(rows: Path | None, sources: Sequence[str]) -> None:
-    """Refuse to write the rows over a source."""
-    if rows is None or not rows.exists():
-        return
-    for path in chain.from_iterable(map(files_of, sources)):
-        if path != STDIN and rows.samefile(path):
-            raise ModelMeterError(f"corpus: {rows} is one of the sources; give the rows another name.")
+def _check_outputs(options: CorpusOptions, sources: Sequence[str]) -> None:
+    """Refuse to write the rows, or what is remembered, over a source."""
+    if options.resume is not None:
+        for source in sources:
+            if source != STDIN and is_within(source, options.resume):
+                raise ModelMeterError(
+                    f"corpus: what is remembered in {options.resume} could be written over source {source}; "
+                    "choose another folder."
+                )
+    if options.rows is not None:
+        inputs = chain.from_iterable(map(input_files, sources))
+        check_output("corpus", options.rows, inputs, options.resume)
 
 
 def _take_in(tally: Tally, summary: pa.Table, options: CorpusOptions) -> None:
@@ -197,11 +202,10 @@ def _run_with_checkpoint(
     if STDIN in sources:
         raise ModelMeterError("corpus: standard input (-) cannot be resumed; write it to a file.")
     checkpoint = Checkpoint(options.resume, _identity(sources, task, options))
-    with checkpoint.locked():
+    with checkpoint.locked(), _Parts(checkpoint, options.rows is not None) as parts:
         state, fingerprint = checkpoint.load()
         first, skip = state.items, state.batches
         remembered = first + (skip > 0)
-        parts = _Parts(checkpoint, options.rows is not None)
         seen = 0
         saved = time.monotonic()
         for item in items:
@@ -213,7 +217,7 @@ def _run_with_checkpoint(
                 continue
             for costs in task(item, skip):
                 _take_in(state.tally, summarise(costs), options)
-                parts.write(costs)
+                parts.write(state, costs)
                 state.batches += 1
                 if time.monotonic() - saved >= options.checkpoint_seconds:
                     parts.save(state)
@@ -223,7 +227,7 @@ def _run_with_checkpoint(
         if seen < remembered:
             checkpoint.check("")
         parts.save(state)
-        with _row_file(options.rows, UNFINISHED) as write:
+        with _row_file(options.rows) as write:
             for number in range(state.rows_parts):
                 with pq.ParquetFile(checkpoint.part(number)) as part:
                     for batch in part.iter_batches(options.batch_pages):
@@ -257,12 +261,12 @@ def _as_rows(costs: pa.RecordBatch) -> pa.RecordBatch:
 
 
 @contextmanager
-def _row_file(path: Path | None, suffix: str | None = None) -> Iterator[Callable[[pa.RecordBatch | None], None]]:
+def _row_file(path: Path | None) -> Iterator[Callable[[pa.RecordBatch | None], None]]:
     """A function that writes batches into a Parquet file, which is in place only if all went well."""
     if path is None:
         yield lambda _: None
         return
-    with replacing(path, suffix=suffix) as temporary:
+    with replacing(path) as temporary:
         with writing(path):
             writer = pq.ParquetWriter(temporary, ROW_SCHEMA)
 
@@ -278,29 +282,27 @@ def _row_file(path: Path | None, suffix: str | None = None) -> Iterator[Callable
                 writer.close()
 
 
-class _Parts:
-    """The rows of a run with a checkpoint: a part for each save."""
+class _Parts(ExitStack):
+    """The rows of a run with a checkpoint: a part for each save, whole before a state names it."""
 
     def __init__(self, checkpoint: Checkpoint, wanted: bool) -> None:
+        super().__init__()
         self.checkpoint = checkpoint
         self.wanted = wanted
-        self.temporary = checkpoint.folder / f".rows.parquet.{UNFINISHED}"
-        self.writer: pq.ParquetWriter | None = None
+        self.append: Callable[[pa.RecordBatch | None], None] | None = None
 
-    def write(self, costs: pa.RecordBatch) -> None:
+    def write(self, state: Progress, costs: pa.RecordBatch) -> None:
+        """Append the rows of some pages to the part after those that the state counts."""
         if not self.wanted:
             return
-        with writing(self.temporary):
-            if self.writer is None:
-                self.writer = pq.ParquetWriter(self.temporary, ROW_SCHEMA)
-            self.writer.write_batch(_as_rows(costs))
+        if self.append is None:
+            self.append = self.enter_context(_row_file(self.checkpoint.part(state.rows_parts)))
+        self.append(costs)
 
-    def save(self, state: Any) -> None:
-        """Close the part, then the state that counts it."""
-        if self.writer is not None:
-            with writing(self.temporary):
-                self.writer.close()
-            self.writer = None
-            keep_part(self.temporary, self.checkpoint.part(state.rows_parts))
+    def save(self, state: Progress) -> None:
+        """Put the part in place, then the state that counts it."""
+        if self.append is not None:
+            self.close()
+            self.append = None
             state.rows_parts += 1
         self.checkpoint.save(state)

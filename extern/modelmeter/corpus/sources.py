@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from modelmeter.corpus.page_costs import column_named
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import encodable
 from modelmeter.page_sizes import read_page_size
 from modelmeter.pdf_pages import DEFAULT_DPI, read_pdf_page_sizes
 
@@ -154,6 +155,17 @@ def files_of(source: str) -> Iterator[str]:
         raise ModelMeterError(f"corpus: {source} does not exist; check the path (it is relative to {Path.cwd()}).")
 
 
+def input_files(source: str) -> Iterator[str]:
+    """What no output may replace: the files that a source stands for, and the tables that lie in a folder."""
+    if not os.path.isdir(source):
+        yield from () if source == STDIN else files_of(source)
+        return
+    for folder, _, names in os.walk(source):
+        for name in names:
+            if _suffix(name) in {*IMAGE_SUFFIXES, *TABLE_KINDS, ".pdf"}:
+                yield os.path.join(folder, name)
+
+
 def _walk(folder: str) -> Iterator[str]:
     """Images and PDFs below a folder, the names of one folder at a time held; and folders that cannot be listed.
 
@@ -230,17 +242,22 @@ def _batch(source: str | Sequence[str], rows: Sequence[_Row], options: ReadOptio
     sources = [source] * len(rows) if isinstance(source, str) else source
     numbers, widths, heights, groups, tokens, errors = zip(*rows, strict=True) if rows else ((),) * 6
     columns = {
-        "source": pa.array(sources, pa.string()),
+        "source": _string_array(sources),
         "page_number": pa.array(numbers, pa.int64()),
         "width": pa.array(widths),
         "height": pa.array(heights),
     }
     if options.group is not None:
-        columns["group"] = pa.array(groups, pa.string())
+        columns["group"] = _string_array(groups)
     if options.output_tokens is not None:
         columns["output_tokens"] = pa.array(tokens)
-    columns["error"] = pa.array(errors, pa.string())
+    columns["error"] = _string_array(errors)
     return pa.RecordBatch.from_pydict(columns)
+
+
+def _string_array(texts: Sequence[str | None]) -> pa.Array:
+    """Texts as Arrow's strings, which are UTF-8."""
+    return pa.array([None if text is None else encodable(text) for text in texts], pa.string())
 
 
 def _folder(path: str, options: ReadOptions) -> str | None:
@@ -303,7 +320,12 @@ def _table_batch(
 ) -> pa.RecordBatch:
     """The columns `asked`, which stand in the order of `_column_names`, under the names of an item's batches."""
     width, height, *rest = asked
-    columns = {"source": pa.repeat(path, len(numbers)), "page_number": numbers, "width": width, "height": height}
+    columns = {
+        "source": pa.repeat(encodable(path), len(numbers)),
+        "page_number": numbers,
+        "width": width,
+        "height": height,
+    }
     if options.group is not None:
         columns["group"] = _texts(rest.pop(0), options.group)
     if options.output_tokens is not None:
@@ -433,7 +455,7 @@ def _json_rows(path: str, lines: Iterator[str], options: ReadOptions) -> Iterato
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else encodable(str(value))
 
 
 def _line(error: Exception) -> str:

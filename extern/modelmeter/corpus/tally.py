@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from modelmeter.errors import ModelMeterError
+from modelmeter.errors import ModelMeterError, printable
 from modelmeter.models.common.contract import LayoutFields
 
 #: cells that are counted; more are refused, since a column with that many values is no group
@@ -43,7 +43,8 @@ class LeftOut(NamedTuple):
 
     def __str__(self) -> str:
         where = self.source if self.page_number is None else f"{self.source}#{self.page_number}"
-        return self.error if self.error.startswith(f"page {Path(self.source)} ") else f"{where}: {self.error}"
+        named = self.error.startswith(f"page {printable(str(Path(self.source)))} ")
+        return self.error if named else f"{where}: {self.error}"
 
 
 @dataclass

@@ -13,16 +13,18 @@ To add a device: copy the file nearest to it, and give every figure its source.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import resources
-from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
+from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.kinds import Choice, ListOf, Maybe, Number, Record, Some, Text
+from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
 PEAK_TYPES: Final = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
@@ -35,16 +37,6 @@ ASSUMED: Final = "assumed"
 MEASURED: Final = "measured"
 
 _FIGURES: Final = ("vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory_bytes")
-_KEYS: Final = (
-    "name",
-    "title",
-    "matmul_flops_per_s",
-    *_FIGURES,
-    "derating",
-    "kernel_launch",
-    "price_per_hour",
-    "sources",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +61,17 @@ class Source:
 class Device:
     """One device. Rates are a second, FLOPs count a multiply-add as 2; numbers are exactly as the file writes them.
 
+    kind: "gpu", or "cpu" for a processor whose memory is the host's.
     matmul_flops_per_s: dense peak by type, products accumulated in float32 (in int32 for int8).
     vector_flops_per_s: float32 peak of the cores that are no matrix units.
+    memory_bytes: as the device reports it: MiB as nvidia-smi prints them x 2**20, not the vendor's GB.
     kernel_launch_s: time of an operator before it computes or moves anything; None: not known, counted as 0.
     price_per_hour: in the user's own currency; None: not given.
     """
 
     name: str
     title: str
+    kind: str
     matmul_flops_per_s: Mapping[str, Fraction]
     vector_flops_per_s: Fraction
     memory_bandwidth_bytes_per_s: Fraction
@@ -128,9 +123,7 @@ def device_names() -> list[str]:
 
 def bundled_devices() -> list[Device]:
     """All bundled devices, in the order of their files."""
-    folder = resources.files(__package__)
-    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
-    return [_read(Path(str(folder / file))) for file in files]
+    return [_read(path) for path in _bundled_files().values()]
 
 
 def load_device(name: str | os.PathLike[str]) -> Device:
@@ -138,13 +131,22 @@ def load_device(name: str | os.PathLike[str]) -> Device:
     text = os.fspath(name)
     if text.endswith((".yaml", ".yml")) or os.sep in text:
         return _read(Path(text))
-    bundled = Path(str(resources.files(__package__) / f"{_stem(text)}.yaml"))
-    if not bundled.is_file():
+    bundled = _bundled_files().get(_stem(text))
+    if bundled is None:
+        names = device_names()
+        likely = [name for name in names if _stem(name).startswith(_stem(text))] or names
         raise ModelMeterError(
-            f"device {text} is unknown; {near(text, device_names())} "
+            f"device {text} is unknown; {near(text, likely)} "
             "A device of your own is the path of its YAML file, ending in .yaml."
         )
     return _read(bundled)
+
+
+def _bundled_files() -> dict[str, Path]:
+    """The bundled devices' files by their stems, in order."""
+    folder = resources.files(__package__)
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return {name.removesuffix(".yaml"): Path(str(folder / name)) for name in names}
 
 
 def _stem(name: str) -> str:
@@ -153,157 +155,98 @@ def _stem(name: str) -> str:
 
 # -- reading a file -------------------------------------------------------------------------------------------------
 
+#: far beyond any device, and near enough that no quotient of counts and rates leaves what a float can show
+_RATE: Final = Number(Fraction(1), Fraction(10**24))
+_BYTES: Final = Number(Fraction(1), Fraction(10**18))
+_SHARE: Final = Number(
+    Fraction(1, 10**6),
+    Fraction(1),
+    "it is the share of the peak that is reached; where more was measured, correct the peak",
+)
+_ORIGIN: Final = Choice((ASSUMED, MEASURED))
+_NOTE: Final = Text(2000, least=1)
+#: a device's name: it goes into tables, files and pages
+NAME: Final = Text(64, least=1, without="/\\<>|`'\"")
+_DERATING: Final = Record({"factor": _SHARE, "origin": _ORIGIN}, "a derating")
+_FILE: Final = Record(
+    {
+        "name": NAME,
+        "title": Text(200, least=1),
+        "kind": Maybe(Choice(tuple(RESERVE_BYTES))),
+        "matmul_flops_per_s": Some(PEAK_TYPES, _RATE, "a device file"),
+        **dict.fromkeys(_FIGURES, _RATE),
+        "memory_bytes": _BYTES,
+        "derating": Maybe(Record({part: Maybe(_DERATING) for part in DERATED}, "a device file")),
+        "kernel_launch": Maybe(
+            Record({"seconds": Maybe(Number(Fraction(0), Fraction(3600))), "origin": Maybe(_ORIGIN)}, "a device file")
+        ),
+        "price_per_hour": Maybe(Number(Fraction(0), Fraction(10**9))),
+        "sources": ListOf(
+            Record(
+                {
+                    "figures": ListOf(Text(), 1, 100),
+                    "document": _NOTE,
+                    "where": _NOTE,
+                    "url": Maybe(Text(2000, start="https?://")),
+                },
+                "a source",
+            ),
+            1,
+            100,
+        ),
+    },
+    "a device file",
+    missing="add it with its source (no figure is guessed)",
+)
+
+#: of a device file, comments included: what PyYAML reads in a second or two
+_MOST_BYTES: Final = 2**17
+
 
 def _read(path: Path) -> Device:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
+    content = read_yaml(f"device file {path}", path, _MOST_BYTES)
     who = f"device file {path.name}"
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except FileNotFoundError as error:
-        raise ModelMeterError(f"device file {path} does not exist; check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelMeterError(f"device file {path} cannot be read ({error}).") from error
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ModelMeterError(f"{who} is no YAML file that can be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ModelMeterError(f"{who} holds a {type(content).__name__}; a device is a mapping of its figures.")
-    return _device(who, path, content)
-
-
-def _device(who: str, path: Path, content: Mapping[Any, Any]) -> Device:
-    _check_keys(who, "", content, _KEYS)
-    peaks = _mapping(who, "matmul_flops_per_s", content)
-    _check_keys(who, "matmul_flops_per_s.", peaks, PEAK_TYPES)
+    values = _FILE.read(f"{who}: ", content)
+    peaks = values["matmul_flops_per_s"]
     if not peaks:
         raise ModelMeterError(f"{who}: matmul_flops_per_s is empty; give the peak of one of {', '.join(PEAK_TYPES)}.")
-    memory_bytes = _number(who, "memory_bytes", content)
+    memory_bytes = values["memory_bytes"]
     if memory_bytes.denominator != 1:
         raise ModelMeterError(f"{who}: memory_bytes={float(memory_bytes):g} is no whole number of bytes.")
-    launch_s, launch_origin = _launch(who, content)
-    sources = _sources(who, content)
-    figures = [*(f"matmul_flops_per_s.{peak}" for peak in peaks), *_FIGURES]
-    named = {figure for source in sources for figure in source.figures}
-    for figure in figures:
-        if figure not in named and figure.split(".")[0] not in named:
-            raise ModelMeterError(f"{who}: {figure} has no source; name it under figures of one of the sources.")
-    _check_keys(who, "sources: figures: ", dict.fromkeys(named), ("matmul_flops_per_s", *figures))
+    launch = values["kernel_launch"] or {"seconds": None}
+    if launch["seconds"] is not None and launch["origin"] is None:
+        raise ModelMeterError(f"{who}: kernel_launch.origin is missing; write {ASSUMED} or {MEASURED}.")
+    sources = tuple(
+        Source(figures=tuple(each["figures"]), document=each["document"], where=each["where"], url=each["url"] or "")
+        for each in values["sources"]
+    )
+    _check_sourced(who, sources, [*(f"matmul_flops_per_s.{peak}" for peak in peaks), *_FIGURES])
+    deratings = values["derating"] or {}
     return Device(
-        name=_text(who, "name", content),
-        title=_text(who, "title", content),
-        matmul_flops_per_s=MappingProxyType(
-            {peak: _number(who, f"matmul_flops_per_s.{peak}", peaks, peak) for peak in PEAK_TYPES if peak in peaks}
-        ),
-        vector_flops_per_s=_number(who, "vector_flops_per_s", content),
-        memory_bandwidth_bytes_per_s=_number(who, "memory_bandwidth_bytes_per_s", content),
+        name=values["name"],
+        title=values["title"],
+        kind=values["kind"] or GPU,
+        matmul_flops_per_s=MappingProxyType(peaks),
+        vector_flops_per_s=values["vector_flops_per_s"],
+        memory_bandwidth_bytes_per_s=values["memory_bandwidth_bytes_per_s"],
         memory_bytes=int(memory_bytes),
-        derating=_deratings(who, content),
-        kernel_launch_s=launch_s,
-        kernel_launch_origin=launch_origin,
-        price_per_hour=None
-        if content.get("price_per_hour") is None
-        else _number(who, "price_per_hour", content, least=Fraction(0)),
+        derating=MappingProxyType(
+            {part: Derating(**(deratings.get(part) or {"factor": Fraction(1), "origin": ASSUMED})) for part in DERATED}
+        ),
+        kernel_launch_s=launch["seconds"],
+        kernel_launch_origin=ASSUMED if launch["seconds"] is None else launch["origin"],
+        price_per_hour=values["price_per_hour"],
         sources=sources,
         file=path.name,
     )
 
 
-def _check_keys(who: str, where: str, given: Mapping[Any, Any], known: tuple[str, ...]) -> None:
-    for key in given:
-        if key not in known:
-            raise ModelMeterError(f"{who}: {where}{key} is no key of a device file; {near(str(key), known)}")
-
-
-def _present(who: str, name: str, content: Mapping[Any, Any], key: str) -> Any:
-    if content.get(key) is None:
-        raise ModelMeterError(f"{who}: {name} is missing; add it with its source (no figure is guessed).")
-    return content[key]
-
-
-def _number(
-    who: str, name: str, content: Mapping[Any, Any], key: str | None = None, *, least: Fraction | None = None
-) -> Fraction:
-    """A figure exactly as it is written: above 0, or from `least` on."""
-    value = _present(who, name, content, name if key is None else key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ModelMeterError(f"{who}: {name}={value!r} is no number; write it as in 1.5e+12.")
-    number = Fraction(repr(value))
-    if number < least if least is not None else number <= 0:
-        raise ModelMeterError(
-            f"{who}: {name}={value!r} is {'negative' if value < 0 else 'zero'}; give the figure itself."
-        )
-    return number
-
-
-def _text(who: str, name: str, content: Mapping[Any, Any]) -> str:
-    value = _present(who, name, content, name.split(".")[-1])
-    if not isinstance(value, str) or not value.strip():
-        raise ModelMeterError(f"{who}: {name}={value!r} is no text.")
-    return value
-
-
-def _mapping(who: str, name: str, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    value = _present(who, name, content, name.split(".")[-1])
-    if not isinstance(value, dict):
-        raise ModelMeterError(f"{who}: {name}={value!r} is no mapping of keys and values.")
-    return value
-
-
-def _origin(who: str, name: str, content: Mapping[Any, Any]) -> str:
-    origin = _text(who, name, content)
-    if origin not in (ASSUMED, MEASURED):
-        raise ModelMeterError(f"{who}: {name}={origin} is neither {ASSUMED} nor {MEASURED}.")
-    return origin
-
-
-def _deratings(who: str, content: Mapping[Any, Any]) -> Mapping[str, Derating]:
-    given = _mapping(who, "derating", content) if content.get("derating") is not None else {}
-    _check_keys(who, "derating.", given, DERATED)
-    deratings = {}
-    for name in DERATED:
-        if given.get(name) is None:
-            deratings[name] = Derating(factor=Fraction(1), origin=ASSUMED)
-            continue
-        where = f"derating.{name}"
-        entry = _mapping(who, where, given)
-        _check_keys(who, f"{where}.", entry, ("factor", "origin"))
-        factor = _number(who, f"{where}.factor", entry, "factor")
-        if factor > 1:
-            raise ModelMeterError(
-                f"{who}: {where}.factor={float(factor):g} is above 1; it is the share of the peak that is reached, "
-                "so where more was measured, correct the peak."
-            )
-        deratings[name] = Derating(factor=factor, origin=_origin(who, f"{where}.origin", entry))
-    return MappingProxyType(deratings)
-
-
-def _launch(who: str, content: Mapping[Any, Any]) -> tuple[Fraction | None, str]:
-    if content.get("kernel_launch") is None:
-        return None, ASSUMED
-    entry = _mapping(who, "kernel_launch", content)
-    _check_keys(who, "kernel_launch.", entry, ("seconds", "origin"))
-    if entry.get("seconds") is None:
-        return None, ASSUMED
-    seconds = _number(who, "kernel_launch.seconds", entry, "seconds", least=Fraction(0))
-    return seconds, _origin(who, "kernel_launch.origin", entry)
-
-
-def _sources(who: str, content: Mapping[Any, Any]) -> tuple[Source, ...]:
-    entries = _present(who, "sources", content, "sources")
-    if not isinstance(entries, list) or not entries:
-        raise ModelMeterError(f"{who}: sources={entries!r} is no list of sources.")
-    sources = []
-    for number, entry in enumerate(entries):
-        where = f"sources[{number}]"
-        if not isinstance(entry, dict):
-            raise ModelMeterError(f"{who}: {where}={entry!r} is no mapping of figures, document, where and url.")
-        _check_keys(who, f"{where}.", entry, ("figures", "document", "where", "url"))
-        figures = _present(who, f"{where}.figures", entry, "figures")
-        if not isinstance(figures, list) or not all(isinstance(figure, str) for figure in figures):
-            raise ModelMeterError(f"{who}: {where}.figures={figures!r} is no list of the figures that it gives.")
-        document, place = (_text(who, f"{where}.{key}", entry) for key in ("document", "where"))
-        url = "" if entry.get("url") is None else _text(who, f"{where}.url", entry)
-        sources.append(Source(figures=tuple(figures), document=document, where=place, url=url))
-    return tuple(sources)
+def _check_sourced(who: str, sources: Sequence[Source], figures: Sequence[str]) -> None:
+    """Raise `ModelMeterError` unless every figure has a source, and every source gives figures that are there."""
+    named = {figure for source in sources for figure in source.figures}
+    for figure in figures:
+        if figure not in named and figure.split(".")[0] not in named:
+            raise ModelMeterError(f"{who}: {figure} has no source; name it under figures of one of the sources.")
+    known = ("matmul_flops_per_s", *figures)
+    for name in named.difference(known):
+        raise ModelMeterError(f"{who}: sources: figures: {name} is no key of this device file; {near(name, known)}")

@@ -4,6 +4,8 @@ Modelled is one device that always has pages waiting: `batch_size` pages decode 
 whenever one ends, the next is prefilled alone while the others wait. So a page takes the device its prefill, and of
 each of its decode steps the share 1 / batch_size.
 
+Such a batch is called continuous. A static one, whose pages are all prefilled together, is `CostModel.largest_batch`.
+
     device seconds of a page = prefill + sum over its output tokens of step(batch_size, context) / batch_size
 
 A mix of pages is the mean over it. Weights are read once a step, whatever the batch; how many experts are read, and
@@ -26,6 +28,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 from modelmeter.devices.device import ASSUMED, MEASURED, Device, bundled_devices
 from modelmeter.devices.roofline import BOUNDS, Roofline, StageTime, StepTimes
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.memory import RESERVE_BYTES, amount, reserve_on, smaller_reserve
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Walk
 
@@ -111,8 +114,13 @@ class CostModel(Protocol[PageIn]):
         ...
 
     @property
-    def reserve_bytes(self) -> int:
-        """Device memory that is left free: assumed."""
+    def reserve_bytes(self) -> int | None:
+        """Device memory that is left free: assumed; None: what the kind of the device leaves."""
+        ...
+
+    @property
+    def load_bytes(self) -> int:
+        """Device memory that loading takes at its peak, beside the weights as they stay."""
         ...
 
     def batched(self, pages: int) -> Self:
@@ -239,17 +247,21 @@ def _prepared(
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryNeed:
-    """Bytes that a batch needs: weights, the cache of every page, what a pass holds besides at its peak, a reserve."""
+    """Bytes that a batch needs: weights, the cache of every page, what a pass holds besides at its peak, a reserve.
+
+    load_bytes: beside the weights while they are brought there, before there is any cache.
+    """
 
     weight_bytes: int
     cache_bytes: int
     activation_bytes: int
     reserve_bytes: int
+    load_bytes: int
 
     @property
     def total_bytes(self) -> int:
-        """All four."""
-        return self.weight_bytes + self.cache_bytes + self.activation_bytes + self.reserve_bytes
+        """All that is there at once: cache and activations, or what loading takes where that is more."""
+        return self.weight_bytes + max(self.cache_bytes + self.activation_bytes, self.load_bytes) + self.reserve_bytes
 
 
 class _Memory(Generic[Page]):
@@ -289,8 +301,8 @@ class _Memory(Generic[Page]):
                 tokens += share * (each.kind.page.seq_len * count + count * (count - 1) // 2)
         return ceil(tokens / steps) if steps else None
 
-    def need(self, batch_size: int) -> MemoryNeed:
-        """What `batch_size` pages at once need."""
+    def need(self, batch_size: int, device_kind: str) -> MemoryNeed:
+        """What `batch_size` pages at once need on a device of a kind."""
         cache_bytes = batch_size * self.page_cache_bytes
         peaks = [self.prefill_peak_bytes + cache_bytes - self.page_cache_bytes]
         if self.context is not None:
@@ -299,13 +311,18 @@ class _Memory(Generic[Page]):
             weight_bytes=self.weight_bytes,
             cache_bytes=cache_bytes,
             activation_bytes=max(*peaks, cache_bytes) - cache_bytes,
-            reserve_bytes=self.model.reserve_bytes,
+            reserve_bytes=reserve_on(device_kind, self.model.reserve_bytes),
+            load_bytes=self.model.load_bytes,
         )
+
+    def fits(self, batch_size: int, device: Device) -> bool:
+        """Whether `device` holds `batch_size` pages at once."""
+        return self.need(batch_size, device.kind).total_bytes <= device.memory_bytes
 
     def largest_batch(self, device: Device) -> int:
         """The most pages at once that fit, 0 if not even one does; 1 for pages without steps."""
         limit = 1 if self.context is None else None
-        return largest(lambda batch_size: self.need(batch_size).total_bytes <= device.memory_bytes, limit)
+        return largest(lambda batch_size: self.fits(batch_size, device), limit)
 
 
 # -- the result -----------------------------------------------------------------------------------------------------
@@ -450,6 +467,7 @@ class Throughput:
             Figure("weight_bytes", memory.weight_bytes, "bytes", ANALYTIC),
             Figure("cache_bytes", memory.cache_bytes, "bytes", ANALYTIC),
             Figure("activation_bytes", memory.activation_bytes, "bytes", ANALYTIC),
+            *([Figure("load_bytes", memory.load_bytes, "bytes", ANALYTIC)] if memory.load_bytes else []),
             Figure("memory_bytes", device.memory_bytes, "bytes", GIVEN),
             Figure("reserve_bytes", memory.reserve_bytes, "bytes", ASSUMED),
             Figure("pages", self.pages, "pages", GIVEN),
@@ -475,11 +493,15 @@ class Throughput:
             LONGEST: "every page of a batch has room for the longest page's cache, so nothing is ever preempted",
             MEAN: "a paged cache holds the average page at its average moment; no page is preempted",
         }
+        reserve = (
+            f"{amount(self.memory.reserve_bytes)} of the memory are left free for the device's context, the libraries' "
+            "workspaces and the allocator's rounding (runtime.reserve_bytes)"
+        )
         return (
             *self.device.assumptions(),
-            f"{_gb(self.memory.reserve_bytes)} of the memory are left free for what no shape tells",
+            *([reserve] if self.memory.reserve_bytes else []),
             cache[self.cache],
-            "pages are prefilled one at a time",
+            "a continuous batch: pages are prefilled one at a time, so one page's activations count, not the batch's",
         )
 
 
@@ -512,7 +534,7 @@ def compute_throughput(
         raise ModelMeterError(f"throughput: price_per_hour={float(price):g} is negative.")
     roofline = Roofline(device, float32=float32)
     memory = _Memory(model, prepared, cache)
-    batch = _checked_batch(memory, device, batch_size)
+    batch = _checked_batch(memory, device, batch_size, prepared, float32)
 
     steps = _step_times(roofline, model.batched(batch), prepared)
     prefill = _Sum(roofline.ticks_per_s)
@@ -541,7 +563,7 @@ def compute_throughput(
         batch_size=batch,
         batch_given=batch_size is not None,
         cache=cache,
-        memory=memory.need(batch),
+        memory=memory.need(batch, device.kind),
         pages=sum(kind.count for kind in given),
         output_tokens=sum((share * tokens for each in prepared for tokens, share in each.outputs), Fraction(0)),
         prefill_s=prefill.seconds,
@@ -598,7 +620,9 @@ def _step_times(roofline: Roofline, model: CostModel[Page], kinds: Sequence[_Kin
     return roofline.steps(walks[0], walks[1], walks[2], first, far)
 
 
-def _checked_batch(memory: _Memory[Any], device: Device, batch_size: int | None) -> int:
+def _checked_batch(
+    memory: _Memory[Page], device: Device, batch_size: int | None, kinds: Sequence[_Kind[Page]], float32: str
+) -> int:
     """The batch that was asked for, if it fits, or the largest that does."""
     if batch_size is None:
         batch = memory.largest_batch(device)
@@ -606,30 +630,65 @@ def _checked_batch(memory: _Memory[Any], device: Device, batch_size: int | None)
             return batch
     elif isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ModelMeterError(f"throughput: batch_size={batch_size!r} is no number of pages; give 1 or more.")
-    elif memory.need(batch_size).total_bytes <= device.memory_bytes:
+    elif memory.fits(batch_size, device):
         return batch_size
-    raise DoesNotFit(_does_not_fit(memory, device, batch_size or 1))
+    raise DoesNotFit(_does_not_fit(memory, device, batch_size or 1, kinds, float32))
 
 
-def _does_not_fit(memory: _Memory[Any], device: Device, batch_size: int) -> str:
+def _does_not_fit(
+    memory: _Memory[Page], device: Device, batch_size: int, kinds: Sequence[_Kind[Page]], float32: str
+) -> str:
     """By how much a batch is too large for a device, and what would fit."""
-    need = memory.need(batch_size)
+    need = memory.need(batch_size, device.kind)
     smaller = memory.largest_batch(device) if batch_size > 1 else 0
-    larger = [other.name for other in _by_memory(bundled_devices()) if other.memory_bytes >= need.total_bytes]
     ways = [f"a batch of up to {smaller} fits"] if smaller else []
-    if larger:
-        ways.append(f"the smallest bundled device with that much memory is {larger[0]}")
-    ways.append("fewer output tokens, a mode with fewer tokens or a smaller reserve need less")
+    reserve = smaller_reserve(need.total_bytes, need.reserve_bytes, device.memory_bytes)
+    if reserve is not None:
+        ways.append(reserve)
+    larger, _ = _first_to_run(memory, bundled_devices(), batch_size, kinds, float32)
+    if larger is not None:
+        ways.append(f"the smallest bundled device that runs that is {larger.name}")
+    if not need.load_bytes:
+        ways.append("fewer output tokens or a mode with fewer tokens need less")
+        parts = f"cache {_gb(need.cache_bytes)}, activations {_gb(need.activation_bytes)}"
+    else:
+        ways.append("runtime.load=direct needs less")
+        parts = (
+            f"cache {_gb(need.cache_bytes)} and activations {_gb(need.activation_bytes)}, or loading "
+            f"{_gb(need.load_bytes)}"
+        )
     return (
-        f"device {device.name}: {batch_size} page{'s' if batch_size > 1 else ''} at once need "
-        f"{_gb(need.total_bytes)} (weights {_gb(need.weight_bytes)}, cache {_gb(need.cache_bytes)}, activations "
-        f"{_gb(need.activation_bytes)}, reserve {_gb(need.reserve_bytes)}), "
-        f"{_gb(need.total_bytes - device.memory_bytes)} more than its {_gb(device.memory_bytes)}; {'; '.join(ways)}."
+        f"device {device.name}: {batch_size} page{'s at once need' if batch_size > 1 else ' at once needs'} "
+        f"{amount(need.total_bytes)}: weights {_gb(need.weight_bytes)}, {parts}, reserve {_gb(need.reserve_bytes)}; "
+        f"that is {_gb(need.total_bytes - device.memory_bytes)} more than its {amount(device.memory_bytes)}; "
+        f"{'; '.join(ways)}."
     )
 
 
-def _by_memory(devices: Iterable[Device]) -> list[Device]:
-    return sorted(devices, key=lambda device: (device.memory_bytes, device.name))
+def _first_to_run(
+    memory: _Memory[Page],
+    devices: Iterable[Device],
+    batch_size: int,
+    kinds: Sequence[_Kind[Page]],
+    float32: str,
+) -> tuple[Device | None, list[str]]:
+    """The device with the least memory that holds the batch and has the peaks for it; why smaller ones do not."""
+    walk = memory.model.stage_walk("prefill", page=kinds[0].kind.page)  # any page's: all compute in the same types
+    needs = {kind: memory.need(batch_size, kind).total_bytes for kind in RESERVE_BYTES}
+    refused = []
+    for device in sorted(devices, key=lambda device: (device.memory_bytes, device.name)):
+        lacking = needs[device.kind] - device.memory_bytes
+        if lacking > 0:
+            refused.append(f"{device.name} lacks {_gb(lacking)}")
+            continue
+        roofline = Roofline(device, float32=float32)
+        try:
+            roofline.stage(walk)
+        except ModelMeterError as error:
+            refused.append(str(error).split(";")[0])
+            continue
+        return device, refused
+    return None, refused
 
 
 def _gb(nbytes: int) -> str:
@@ -651,19 +710,9 @@ def smallest_device(
     A device without a peak for a type that the model computes in does not run it.
     """
     prepared = _prepared(tuple(kinds), model, _share("runaway_share", runaway_share))
-    need = _Memory(model, prepared, cache).need(batch_size)
-    walks = [model.stage_walk("prefill", page=each.kind.page) for each in prepared]
-    refused = []
-    for device in _by_memory(bundled_devices() if devices is None else devices):
-        if need.total_bytes > device.memory_bytes:
-            refused.append(f"{device.name} lacks {_gb(need.total_bytes - device.memory_bytes)}")
-            continue
-        roofline = Roofline(device, float32=float32)
-        try:
-            for walk in walks:
-                roofline.stage(walk)
-        except ModelMeterError as error:
-            refused.append(str(error).split(";")[0])
-            continue
-        return device
-    raise DoesNotFit(f"no device runs {batch_size} such pages at once: {'; '.join(refused) or 'none was given'}.")
+    memory = _Memory(model, prepared, cache)
+    given = bundled_devices() if devices is None else devices
+    device, refused = _first_to_run(memory, given, batch_size, prepared, float32)
+    if device is None:
+        raise DoesNotFit(f"no device runs {batch_size} such pages at once: {'; '.join(refused) or 'none was given'}.")
+    return device

@@ -10,7 +10,7 @@ remembered with the conditions that it noted, and repeated wherever they hold (s
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, TypedDict
 
@@ -292,7 +292,7 @@ class BaseLayer:
 
     def forward_memory_weight(self) -> int:
         """Bytes of all parameters, each once."""
-        return sum(parameter.nbytes for _, parameter in self.named_parameters())
+        return self._over_parameters(lambda parameter: parameter.nbytes)
 
     def forward_memory_activation(self) -> int:
         """Bytes of the live set at its peak, the layer's inputs not counted."""
@@ -322,9 +322,21 @@ class BaseLayer:
         for name, child in self.children():
             yield from child.named_parameters(join_path(prefix, name))
 
+    def parameters_as_converted(self) -> Iterator[Parameter]:
+        """Every parameter in the order in which `torch.nn.Module.to` converts them: submodules' first, then its own."""
+        for _, child in self.children():
+            yield from child.parameters_as_converted()
+        yield from (value for value in vars(self).values() if isinstance(value, Parameter))
+
     def parameter_count(self) -> int:
         """Number of parameters."""
-        return sum(parameter.numel for _, parameter in self.named_parameters())
+        return self._over_parameters(lambda parameter: parameter.numel)
+
+    def _over_parameters(self, amount: Callable[[Parameter], int]) -> int:
+        """The sum of `amount` over all parameters; a description that stands in many positions is asked once."""
+        own = sum(amount(value) for value in vars(self).values() if isinstance(value, Parameter))
+        times = Counter(child for _, child in self.children())
+        return own + sum(count * child._over_parameters(amount) for child, count in times.items())
 
 
 class LayerList(BaseLayer):

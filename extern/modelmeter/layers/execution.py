@@ -49,6 +49,9 @@ class Execution:
     """The CLIP tower keeps its embeddings by name while the blocks run."""
     clip_positions_looked_up: bool
     """The CLIP tower looks its position table up by index even where it is resized then."""
+    decoder_made_first: bool
+    """The constructor makes the decoder, its embedding first, before the vision encoders, so a conversion of the whole
+    model begins there; otherwise it makes it after them."""
     pages_looped: bool
     """Pages go through vision one at a time, crops first; otherwise all global views, then all crops, as batches."""
     rotary_per_layer: bool
@@ -110,6 +113,7 @@ TRANSFORMERS: Final = Execution(
     clip_attention_kept=False,
     clip_embeddings_kept=False,
     clip_positions_looked_up=False,
+    decoder_made_first=False,
     pages_looped=False,
     rotary_per_layer=False,
     cache_takes_first_as_is=False,
@@ -150,6 +154,7 @@ PUBLISHED: Final = Execution(
     clip_attention_kept=True,
     clip_embeddings_kept=True,
     clip_positions_looked_up=True,
+    decoder_made_first=True,
     pages_looped=True,
     rotary_per_layer=True,
     cache_takes_first_as_is=True,
@@ -190,6 +195,7 @@ SERVING: Final = Execution(
     clip_attention_kept=False,
     clip_embeddings_kept=False,
     clip_positions_looked_up=False,
+    decoder_made_first=False,
     pages_looped=False,
     rotary_per_layer=False,
     cache_takes_first_as_is=False,

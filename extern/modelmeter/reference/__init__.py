@@ -11,6 +11,7 @@ What one value here means: what a real module was seen to do, operator by operat
 | how many elements operators work through outside products | `elements.ElementCount` |
 | all of one module's figures | `layer.measure_layer` |
 | what a GPU's attention kernel would allocate | `fused_attention.FusedAttention` |
+| what a copy to the host leaves on the device, where a CPU stands for it | `host_copies.HostCopies` |
 | how a device adds a bias that it cannot fuse | `in_place_bias.InPlaceBias` |
 | which modules ran, on tensors of which shapes | `module_calls.ModuleCalls` |
 | where in the cost model's walks a real module stands | `places.place` |

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.reference.building import ARCHITECTURE
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.modules import ARCHITECTURE, VisionReference, published_path, transformers_paths
+from modelmeter.reference.modules import VisionReference, published_path, transformers_paths
 from modelmeter.reference.places import place
 from modelmeter.reference.published import PublishedVision, load_published_vision
 

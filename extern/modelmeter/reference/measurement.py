@@ -16,6 +16,7 @@ from modelmeter.reference._dispatch import Roots, by_path
 from modelmeter.reference.elements import ElementCount
 from modelmeter.reference.flops import OperatorFlops, measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
+from modelmeter.reference.host_copies import HostCopies
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.traffic import OperatorTraffic, Traffic, TrafficMeter
 
@@ -69,11 +70,11 @@ def measure(
     device: str = "meta",
     weights: Sequence[nn.Module | nn.Parameter] | None = None,
 ) -> Measurement:
-    """Run `call` once, without gradients and with a GPU's fused attention, and measure it.
+    """Run `call` once, without gradients and with a GPU's fused attention and copies to the host, and measure it.
 
     cached: gives the tensors of the KV cache, before the call and after it. experts_hit: see `TrafficMeter`.
-    device: whose memory the peaks are of. weights: the parts whose parameters the call needs, all under the roots
-    where there is no such list; a call that reads another one is refused.
+    device: whose memory the peaks are of; "cpu" stands for a GPU. weights: the parts whose parameters the call needs,
+    all under the roots where there is no such list; a call that reads another one is refused.
     """
     traffic = TrafficMeter(roots, kv=cached(), experts_hit=experts_hit)
     live, resident = LiveSet(roots, device=device), LiveSet(roots, given=cached(), device=device)
@@ -82,7 +83,7 @@ def measure(
     needed = known if weights is None else parameters(weights)
     kv_bytes_before = stored_bytes(cached())
     try:
-        with FusedAttention(), traffic, live, resident, elements:
+        with FusedAttention(), HostCopies(device), traffic, live, resident, elements:
             count = measure_flops(roots, call)
     except ModelMeterError:
         raise

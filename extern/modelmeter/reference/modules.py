@@ -14,8 +14,7 @@ not have (602,112 parameters).
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -32,33 +31,9 @@ from transformers.models.unlimited_ocr.modeling_unlimited_ocr import (
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.reference._dispatch import enclosing_paths
+from modelmeter.reference.building import ARCHITECTURE, ATTENTION, DTYPES, choice, on_meta
 from modelmeter.reference.grouped_mm import accept_every_dtype
 from modelmeter.reference.places import VISION_TOWER
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float32": torch.float32,
-}
-
-ATTENTION: Mapping[str, str] = {"flash": "sdpa", "eager": "eager"}
-"""The attention asked for, and transformers' name for it; "flash" is to be run under `FusedAttention`."""
-
-ARCHITECTURE: Mapping[str, int] = {
-    "hidden_size": 1280,
-    "intermediate_size": 6848,
-    "moe_intermediate_size": 896,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 10,
-    "num_key_value_heads": 10,
-    "n_routed_experts": 64,
-    "num_experts_per_tok": 6,
-    "n_shared_experts": 2,
-    "first_k_dense_replace": 1,
-    "vocab_size": 129280,
-    "max_position_embeddings": 8192,
-}
-"""The decoder as published, by the names of the published configuration."""
 
 _SAM, _CLIP, _TEXT = "vision_tower.sam_encoder", "vision_tower.vision_encoder", "language_model"
 
@@ -196,33 +171,6 @@ def published_path(path: str) -> str:
     return path
 
 
-def choice(name: str, value: str, options: Mapping[str, Any]) -> Any:
-    """What `options` holds for `value`; raises `ModelMeterError` for what it does not hold."""
-    if value not in options:
-        raise ModelMeterError(f"reference: no {name} {value!r}; {near(str(value), options)}")
-    return options[value]
-
-
-@contextmanager
-def built_on(device: str, dtype: str) -> Iterator[None]:
-    """Build on a device, with this default element type, for the length of the context."""
-    chosen = choice("dtype", dtype, DTYPES)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(chosen)
-    try:
-        with torch.device(device):
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def on_meta(dtype: str) -> Iterator[None]:
-    """Build on the meta device, with this default element type, for the length of the context."""
-    with built_on("meta", dtype):
-        yield
-
-
 def text_config(**architecture: int) -> UnlimitedOcrTextConfig:
     """transformers' configuration of a decoder with full attention, by the published names (`ARCHITECTURE`)."""
     for name in architecture:
@@ -343,9 +291,3 @@ def filled_cache(config: Any, dtype: torch.dtype, batch_size: int, seq_len: int)
         keys, values = (torch.empty(shape, dtype=dtype, device="meta") for _ in range(2))
         cache.update(keys, values, layer)
     return cache
-
-
-def cache_tensors(cache: DynamicCache) -> list[Tensor]:
-    """The keys and values that a cache holds, layer by layer; none before its first update."""
-    held = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
-    return [tensor for pair in held for tensor in pair if tensor is not None]

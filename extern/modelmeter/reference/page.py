@@ -32,18 +32,11 @@ from transformers.models.unlimited_ocr.configuration_unlimited_ocr import Unlimi
 from transformers.models.unlimited_ocr.processing_unlimited_ocr import UnlimitedOcrProcessor
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.reference.building import ATTENTION, DTYPES, cache_tensors, choice, on_meta
 from modelmeter.reference.fused_attention import BIAS_ALIGNMENT_ELEMS
 from modelmeter.reference.grouped_mm import accept_every_dtype
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.modules import (
-    ATTENTION,
-    DTYPES,
-    cache_tensors,
-    choice,
-    on_meta,
-    published_path,
-    text_config,
-)
+from modelmeter.reference.modules import published_path, text_config
 from modelmeter.reference.places import module_flops, place
 
 #: positions of which the head makes logits, and the library's name for it; none: the head does not run
@@ -57,7 +50,8 @@ GROUPED_ALIGNMENT_ELEMS = 8
 class PageGeometry:
     """Pages of equal size, as a vision-language model sees them. Sides in pixels; a grid of 1 x 1 has no crops.
 
-    prompt_tokens: positions that are not image tokens, the begin token included.
+    prompt_tokens: positions that are not image tokens, the begin token included. base_size: side of the view that the
+    published code takes in place of crops, the global view's where not given.
     """
 
     pages: int = 1
@@ -66,6 +60,7 @@ class PageGeometry:
     columns: int = 1
     rows: int = 1
     prompt_tokens: int = 10
+    base_size: int = 0
 
     @property
     def crops(self) -> int:

@@ -11,6 +11,7 @@ that it imports and that is missing is named at once.
 import ast
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.reference.modules import DTYPES, on_meta
+from modelmeter.reference.building import DTYPES, on_meta
 
 FILE = "deepencoder.py"
 BUILDERS = ("build_sam_vit_b", "build_clip_l", "MlpProjector")
@@ -43,7 +44,8 @@ class ProjectorConfig:
         return self._values.get(key, default)
 
 
-PROJECTOR_CONFIG = ProjectorConfig(projector_type="linear", input_dim=2048, n_embed=1280)
+PROJECTOR: Mapping[str, Any] = {"projector_type": "linear", "input_dim": 2048, "n_embed": 1280}
+"""The projector as published."""
 
 
 class PublishedVision(nn.Module):  # type: ignore[misc]
@@ -80,6 +82,10 @@ class PublishedVision(nn.Module):  # type: ignore[misc]
         grid = -(-side // 64)
         return torch.empty(views, 1024, grid, grid, dtype=self.dtype, device="meta")
 
+    def features(self, views: int, side: int) -> Tensor:
+        """What both make of such views, side by side, as an input for the projector alone, on the meta device."""
+        return torch.empty(views, (-(-side // 64)) ** 2, 2048, dtype=self.dtype, device="meta")
+
     def forward(self, pixel_values: Tensor) -> Tensor:
         """SAM, CLIP on SAM's map, both side by side, projector: one branch of a page."""
         sam_map = self.sam_model(pixel_values)
@@ -100,10 +106,10 @@ def missing_packages(source: str) -> list[str]:
     return sorted(name for name in packages if name not in sys.modules and importlib.util.find_spec(name) is None)
 
 
-def _import_file(path: Path) -> ModuleType:
+def check_packages(path: Path) -> None:
+    """Raise `ModelMeterError` for a file that is no Python, or that imports packages that are not installed."""
     try:
-        source = path.read_text(encoding="utf-8")
-        missing = missing_packages(source)
+        missing = missing_packages(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ModelMeterError(f"reference=published: {path} cannot be read as Python: {error}") from error
     if missing:
@@ -111,6 +117,10 @@ def _import_file(path: Path) -> ModuleType:
             f"reference=published: {path} imports {', '.join(missing)}, not installed here; "
             f"pip install {' '.join(missing)}, or measure with reference=transformers."
         )
+
+
+def _import_file(path: Path) -> ModuleType:
+    check_packages(path)
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
     if spec is None or spec.loader is None:
         raise ModelMeterError(f"reference=published: {path} cannot be imported: Python has no loader for it.")
@@ -126,9 +136,12 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def load_published_vision(folder: Path, trust_remote_code: bool, dtype: str = "bfloat16") -> PublishedVision:
+def load_published_vision(
+    folder: Path, trust_remote_code: bool, dtype: str = "bfloat16", projector: Mapping[str, Any] = PROJECTOR
+) -> PublishedVision:
     """Build the published vision modules from `folder/deepencoder.py` on the meta device, with consent.
 
+    `projector` is what its `MlpProjector` is configured with.
     Without `trust_remote_code` nothing in the folder is executed, and ModelMeterError says what to do.
     """
     path = Path(folder) / FILE
@@ -151,11 +164,11 @@ def load_published_vision(folder: Path, trust_remote_code: bool, dtype: str = "b
     try:
         with on_meta(dtype):
             sam, clip = module.build_sam_vit_b(), module.build_clip_l()
-            projector = module.MlpProjector(PROJECTOR_CONFIG)
+            last = module.MlpProjector(ProjectorConfig(**projector))
     except ModelMeterError:
         raise
     except Exception as error:
         raise ModelMeterError(
             f"reference=published: building the modules of {path} failed with {type(error).__name__}: {error}"
         ) from error
-    return PublishedVision(sam, clip, projector, dtype)
+    return PublishedVision(sam, clip, last, dtype)

@@ -17,7 +17,8 @@ from transformers.models.unlimited_ocr import modeling_unlimited_ocr
 from transformers.models.unlimited_ocr.configuration_unlimited_ocr import UnlimitedOcrConfig
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.reference.modules import ATTENTION, DTYPES, built_on, choice, text_config
+from modelmeter.reference.building import ATTENTION, DTYPES, built_on, choice
+from modelmeter.reference.modules import text_config
 from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens, token_row, values_unchecked
 from modelmeter.reference.timing import check_device
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.reference.modules import ARCHITECTURE
+from modelmeter.reference.building import ARCHITECTURE
 
 SAM_WIDTH, SAM_HEADS, SAM_MLP, SAM_WINDOW, SAM_GRID = 768, 12, 3072, 14, 64
 SAM_BLOCKS, SAM_GLOBAL_BLOCKS = 12, (2, 5, 8, 11)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.reference.building import ARCHITECTURE, ATTENTION, DTYPES, choice, on_meta
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.modules import ARCHITECTURE, ATTENTION, DTYPES, choice, on_meta
 from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens
 from modelmeter.reference.places import module_flops, place
 from modelmeter.reference.replica import CausalModel, ReplicaCache
@@ -60,7 +60,11 @@ class ReplicaPageReference:
         grid = (page.columns, page.rows) if page.crops else (1, 1)
         places = placeholder_tokens(page.global_side, page.crop_side, grid, page.crops)
         positions = places + page.prompt_tokens
-        crops = self._pixels(page.crops, page.crop_side) if page.crops else self._pixels(1, page.global_side)
+        if page.crops:
+            crops = self._pixels(page.crops, page.crop_side)
+        else:  # zeros, made without a type
+            side = page.base_size or page.global_side
+            crops = torch.empty(1, 3, side, side, dtype=torch.float32, device="meta")
         return ReplicaInputs(
             token_ids=torch.empty(page.pages, positions, dtype=torch.long, device="meta"),
             images=[(crops, self._pixels(1, page.global_side))] * page.pages,

@@ -10,6 +10,7 @@ from itertools import groupby
 from math import atan, ceil, cos, degrees, floor, log10, sqrt
 from typing import Final, NamedTuple
 
+from modelmeter.errors import printable
 from modelmeter.report.document import Quantity
 
 #: of a chart that a phone shows small or scrolls, and of one that fits it
@@ -27,14 +28,19 @@ _DRAWN_LINES: Final = 60
 def _svg(height: float, title: str, parts: Sequence[str], width: int = WIDTH) -> str:
     return (
         f'<svg class="{"narrow" if width < WIDTH else "broad"}" viewBox="0 0 {width} {height:.0f}" role="img" '
-        f'aria-label="{escape(title)}" '
+        f'aria-label="{_words(title)}" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
 
 
+def _words(text: str) -> str:
+    """Text as SVG has it."""
+    return escape(printable(text))
+
+
 def _text(x: float, y: float, text: str, *, anchor: str = "start", kind: str = "label", turn: float = 0) -> str:
     turned = f' transform="rotate({turn:.1f} {x:.1f} {y:.1f})"' if turn else ""
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{_words(text)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -42,7 +48,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def _box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
-    inner = f"<title>{escape(title)}</title>" if title else ""
+    inner = f"<title>{_words(title)}</title>" if title else ""
     return (
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" '
         f'height="{max(height, 0.5):.1f}">{inner}</rect>'
@@ -231,7 +237,7 @@ def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_pe
         )
         parts.append(
             f'<circle class="point{hollow} {POINT_KINDS[point.group]}" cx="{across(point.flops_per_byte):.1f}" '
-            f'cy="{up(point.flops_per_s):.1f}" r="{_radius(point.share):.1f}"><title>{escape(words)}</title></circle>'
+            f'cy="{up(point.flops_per_s):.1f}" r="{_radius(point.share):.1f}"><title>{_words(words)}</title></circle>'
         )
     return _svg(bottom + 46, "roofline", [*parts, *names])
 

@@ -29,7 +29,9 @@ from modelmeter.devices import (
 )
 from modelmeter.devices.device import PEAK_OF_DTYPE
 from modelmeter.errors import ModelMeterError
+from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
+from modelmeter.models.common.loading import LOAD
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
@@ -101,8 +103,13 @@ class StageFigures:
     time: StageTime
 
 
-def page_kinds(model: CostModel, pages: Sequence[tuple[PageSize, int]], output_tokens: int) -> list[Kind]:
-    """The pages by layout, in the order of their first; raises `ModelMeterError` for a page that has no cost."""
+def page_kinds(
+    model: CostModel, pages: Sequence[tuple[PageSize, int]], output_tokens: int, device_kind: str
+) -> list[Kind]:
+    """The pages by layout, in the order of their first; raises `ModelMeterError` for a page that has no cost.
+
+    device_kind: of the device that the memory is needed on.
+    """
     costs: dict[tuple[int, int], PageCost] = {}
     first: dict[tuple[object, ...], PageSize] = {}
     counts: Counter[tuple[object, ...]] = Counter()
@@ -121,7 +128,7 @@ def page_kinds(model: CostModel, pages: Sequence[tuple[PageSize, int]], output_t
             first=page,
             count=counts[layout],
             cost=costs[page.width, page.height],
-            vram=model.vram(page.width, page.height, output_tokens),
+            vram=model.vram(page.width, page.height, output_tokens, device_kind=device_kind),
         )
         for layout, page in first.items()
     ]
@@ -139,7 +146,7 @@ class _Builder:
                 f"report: runtime.batch_size={self.model.batch_size} makes one pass of several pages; a report is of "
                 "pages one at a time, and finds the batch of each device itself."
             )
-        self.kinds = page_kinds(self.model, request.pages, self.steps)
+        self.kinds = page_kinds(self.model, request.pages, self.steps, request.device.kind)
         self.kind = max(self.kinds, key=lambda kind: kind.vram.total_bytes)
         self.roofline = Roofline(request.device)
         self.labels = {each.figure: each.label for each in self.model.assumptions()}
@@ -303,7 +310,7 @@ class _Builder:
             key="layouts",
             title="Pages by layout",
             columns=[
-                Column(key="crops", title="crops"),
+                Column(key="crops", title="crops", origin=self.labels.get("layout", "")),
                 Column(key="pages", title="pages", origin="given"),
                 Column(key="first", title="first of them", origin="given", code=True),
                 Column(key="size", title="its pixels", origin="given"),
@@ -530,13 +537,14 @@ class _Builder:
 
     def memory(self) -> Section:
         vram = self.kind.vram
+        held = "beside the weights as they stay" if vram.stage == LOAD else "KV cache included"
         needs = Pairs(
             key="device_memory",
             title=f"What a device must hold for {self.kind.first.source}",
             items=[
                 ("weights, resident (analytic)", Quantity(vram.weight_bytes, "B")),
                 (
-                    f"peak of {vram.stage}, KV cache included (analytic; {self.labels['activation_peak_bytes']})",
+                    f"peak of {vram.stage}, {held} (analytic; {self.labels['activation_peak_bytes']})",
                     Quantity(vram.resident_peak_bytes, "B"),
                 ),
                 ("reserve (assumed)", Quantity(vram.reserve_bytes, "B")),
@@ -546,8 +554,13 @@ class _Builder:
         blocks: list[Block] = [needs]
         for stage, walk in self.walks().items():
             blocks.append(self.live_chart(stage, walk))
-        blocks.append(self.holders(vram.stage))
+        blocks.append(self.holders(max(("prefill", "decode"), key=self.resident_peak_bytes)))
         return Section(key="memory", title="Memory over the pass", blocks=blocks)
+
+    def resident_peak_bytes(self, stage: str) -> int:
+        """The largest live set of a stage of the page that the report goes into."""
+        cost: StageCost = getattr(self.page, stage)
+        return cost.resident_peak_bytes
 
     def live_chart(self, stage: str, walk: Walk) -> Chart:
         records = list(walk.records())
@@ -616,7 +629,7 @@ class _Builder:
         for mode, model in models.items():
             name = f"{mode} (this report)" if mode in (*names, "as configured") else mode
             try:
-                kinds = page_kinds(model, self.request.pages, self.steps)
+                kinds = page_kinds(model, self.request.pages, self.steps, self.request.device.kind)
             except ModelMeterError as error:
                 reasons.append((mode, str(error)))
                 rows.append([name, *[None] * 11])
@@ -693,15 +706,17 @@ class _Builder:
         for name, result in self.throughputs.items():
             shown = f"{name} (this report)" if name == self.request.device.name else name
             memory = Quantity(files[name].memory_bytes, "B")
-            fits = "yes" if self.kind.vram.fits(files[name].memory_bytes) else "no"
+            gibibytes = f"{files[name].memory_bytes / GIB:.2f} GiB"
+            fits = self.one_page_fits(files[name])
             if isinstance(result, str):
                 reasons.append((name, result))
-                rows.append([shown, memory, fits, *[None] * (6 + priced)])
+                rows.append([shown, memory, gibibytes, fits, *[None] * (6 + priced)])
                 continue
             tpot = result.tpot_s
             row: list[Cell] = [
                 shown,
                 memory,
+                gibibytes,
                 fits,
                 Quantity(result.batch_size),
                 Quantity(float(result.pages_per_day)),
@@ -715,8 +730,9 @@ class _Builder:
         columns = [
             Column(key="device", title="device"),
             Column(key="memory_bytes", title="memory", origin="given"),
+            Column(key="memory_gib", title="the same in GiB", origin="given"),
             Column(key="fits", title="one page fits", origin=self.labels["reserve_bytes"]),
-            Column(key="batch_size", title="pages at once", origin=ANALYTIC),
+            Column(key="batch_size", title="continuous batch", origin=ANALYTIC),
             Column(key="pages_per_day", title="pages a day", origin=ANALYTIC),
             Column(key="ttft_s", title="time to first token", origin=ANALYTIC),
             Column(key="tpot_s", title="time per output token", origin=ANALYTIC),
@@ -732,13 +748,19 @@ class _Builder:
                 title="Devices side by side",
                 columns=columns,
                 rows=rows,
-                note="Each device decodes as many pages at once as fit it, and always has pages waiting. Figures are "
-                f"those of the average page.{no_price}",
+                note="Each device decodes as many pages at once as fit it, and always has pages waiting: a continuous "
+                "batch, whose pages are prefilled one at a time. Figures are those of the average page. GB are 10^9 "
+                f"bytes, GiB 2^30; a device's memory is what it reports, not what it is sold as.{no_price}",
             )
         ]
         if reasons:
             blocks.append(Pairs(key="devices_without", title="Devices without a result", items=reasons))
         return Section(key="devices", title="Devices compared", blocks=blocks)
+
+    def one_page_fits(self, device: Device) -> str:
+        """Whether the page that needs most fits a device, and with which reserve where nothing else decides."""
+        vram = self.kind.vram.with_reserve(reserve_on(device.kind, self.model.reserve_bytes))
+        return "yes" if vram.fits(device.memory_bytes) else vram.smaller_reserve(device.memory_bytes) or "no"
 
     def assumptions(self) -> Section:
         rows: list[list[Cell]] = [[each.figure, each.label, each.text] for each in self.model.assumptions()]

@@ -13,7 +13,7 @@ from modelmeter.report.calibration_tables import milliseconds
 from modelmeter.report.page_tables import FIGURES, Show, figures_table, label_lines
 
 #: stages in which a figure is compared; a figure that is not here is not
-_COMPARED: Final[Mapping[str, Sequence[str]]] = {
+COMPARED: Final[Mapping[str, Sequence[str]]] = {
     "tensor_core_flops": ("vision", "prefill", "decode", "total"),
     "cuda_core_flops": ("vision", "prefill", "decode", "total"),
     "io_bytes": ("vision", "prefill", "decode", "total"),
@@ -60,7 +60,7 @@ def stage_rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, st
     """(figure, stage, A's, B's) of two pages' JSON content, but for what is 0 in both."""
     return [
         (figure, stage, int(a["stages"][stage][figure]), int(b["stages"][stage][figure]))
-        for figure, stages in _COMPARED.items()
+        for figure, stages in COMPARED.items()
         for stage in stages
         if int(a["stages"][stage][figure]) or int(b["stages"][stage][figure])
     ]

@@ -1,14 +1,14 @@
 """A report as one HTML file that loads nothing: style, script and charts are in it.
 
-The page is `templates/report.html.j2`; jinja2 fills it in (the extra `report`) and escapes every text. Without a script
-everything can be read; the script sorts tables, and opens and folds the trees.
+The page is `templates/report.html.j2`; jinja2 fills it in (the extra `report`) and escapes every text, characters that
+do not print too. Without a script everything can be read; the script sorts tables, and opens and folds the trees.
 """
 
 from __future__ import annotations
 
 from importlib import resources
 
-from modelmeter.errors import ModelMeterError
+from modelmeter.errors import ModelMeterError, printable
 from modelmeter.report.document import Chart, Pairs, Quantity, Report, Table, Text, Tree, cell_text, holds_figures
 
 
@@ -16,6 +16,7 @@ def report_html(report: Report) -> str:
     """The HTML text of a report."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
+        from markupsafe import Markup
     except ImportError as error:
         raise ModelMeterError(
             "report: HTML needs jinja2; pip install 'modelmeter[report]', or take --format markdown or json."
@@ -24,6 +25,7 @@ def report_html(report: Report) -> str:
         loader=PackageLoader("modelmeter.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

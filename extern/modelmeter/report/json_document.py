@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from modelmeter.files import encodable
 from modelmeter.models.common.contract import CostModel, PageCost
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.common.vram import Vram
@@ -16,17 +17,21 @@ SCHEMA_VERSION: Final = 1
 
 
 def json_text(command: str, content: Mapping[str, Any]) -> str:
-    """A JSON document of a command: schema version, command, then `content`; integers beyond 2^53 as text."""
+    """A JSON document of a command: schema version, command, then `content`; integers beyond 2^53 as text.
+
+    It is ASCII, so that nothing in it is a terminal's to obey; a lone surrogate, which not every reader takes, is
+    written by `encodable`.
+    """
     document = {"schema_version": SCHEMA_VERSION, "command": command} | _exact(content)
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def _exact(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _exact(each) for key, each in value.items()}
+        return {encodable(str(key)): _exact(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(each) for each in value]
-    return json_number(value)
+    return encodable(value) if isinstance(value, str) else json_number(value)
 
 
 def model_content(name: str, model: CostModel) -> dict[str, Any]:

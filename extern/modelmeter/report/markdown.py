@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from modelmeter.errors import printable
 from modelmeter.report.document import (
     Block,
     Cell,
@@ -62,7 +63,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
 
 def _cell(column: Column, cell: Cell) -> str:
     if isinstance(cell, str):
-        words = cell.strip()
+        words = printable(cell.strip())
         if column.code and "`" not in words and words:
             return f"`{words}`".replace("|", "\\|")
         indent = "&nbsp;" * (len(cell) - len(cell.lstrip()))
@@ -71,7 +72,8 @@ def _cell(column: Column, cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Text that Markdown shows as it is, in one line."""
+    text = printable(text)
     for sign in "\\`*_<|#[]":
         text = text.replace(sign, f"\\{sign}")
     return text

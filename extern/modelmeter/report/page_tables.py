@@ -7,6 +7,7 @@ from typing import Final
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages
@@ -73,7 +74,7 @@ def page_lines(
     labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
     return label_lines(
         ("workload", _workload(model, modes)),
-        ("views", _views(page)),
+        ("views", _labelled(_views(page), labels, "layout")),
         ("tokens", f"{tokens.total} image (global {tokens.global_tokens}, crops {tokens.crop_tokens})"),
         ("", f"+ {model.prompt_tokens} prompt ({labels['prompt_tokens']}) = {page.seq_len} in prefill"),
         ("", f"output {_output(output_tokens)}"),
@@ -81,9 +82,16 @@ def page_lines(
     )
 
 
+def _labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
+    """Words, and after them the label of a figure that rests on something."""
+    return f"{words} ({labels[figure]})" if figure in labels else words
+
+
 def model_lines(model: CostModel, modes: Mapping[str, object], overrides: Sequence[str]) -> Table:
     """What all pages have in common: workload and settings."""
-    return label_lines(("workload", _workload(model, modes)), *_settings(model, overrides))
+    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
+    workload = _labelled(_workload(model, modes), labels, "layout")
+    return label_lines(("workload", workload), *_settings(model, overrides))
 
 
 def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
@@ -115,7 +123,7 @@ def stage_table(page: Stages, assumptions: Sequence[Assumption], show: Show) -> 
     labels = {assumption.figure: assumption.label for assumption in assumptions}
     table = figures_table("", "vision", "prefill\nwith vision", "decode", "total")
     for figure, words, unit in FIGURES:
-        row = f"{words} ({labels[figure]})" if figure in labels else words
+        row = _labelled(words, labels, figure)
         table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in STAGES))
     return table
 
@@ -153,13 +161,12 @@ def modes_table(
         table.add_row(name, *cells, end_section=end_section)
 
     add("views", lambda page: str(page.layout.num_views_total))
-    add("crops, columns x rows", _grid)
+    add(_labelled("crops, columns x rows", labels, "layout"), _grid)
     add("image tokens", lambda page: str(page.tokens.total))
     add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
     for figure, stages in COMPARED:
         name, unit = words[figure]
-        if figure in labels:
-            name = f"{name} ({labels[figure]})"
+        name = _labelled(name, labels, figure)
         if len(stages) > 1:
             table.add_row(name)
         for stage in stages:
@@ -202,9 +209,9 @@ def _plain(value: object) -> str:
 
 
 def figures_table(first: str, *columns: str) -> Table:
-    """An empty table: names in its first column, figures in the others."""
+    """An empty table: names in its first column, figures in the others, whose heads may take several lines."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(first, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(Text(column), justify="right", no_wrap=True)
     return table

@@ -1,81 +1,75 @@
-"""Result files read back: the JSON that `modelmeter page --json` printed, and the configuration that made it."""
+"""Result files read back: the JSON that `modelmeter page --json` printed, held against what that may be."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from modelmeter.errors import ModelMeterError
+from modelmeter.documents import read_json
+from modelmeter.errors import ModelMeterError, shown
+from modelmeter.kinds import Kind, ListOf, Record, Text, Whole
+from modelmeter.models.common.stage_cost import FIGURE, PATH
+from modelmeter.page_sizes import MAX_SIDE
+from modelmeter.report.diff_tables import COMPARED
 from modelmeter.report.json_document import SCHEMA_VERSION
 
-_STAGES: Final = ("vision", "prefill", "decode", "total")
-_MEANT: Final = "give what `modelmeter page --json` printed."
+_MEANT: Final = "give what `modelmeter page --json` printed"
+
+#: some 2,500 pages
+_MOST_BYTES: Final = 2**24
+
+_COUNT: Final = Whole(0, 2**53)
+_SIDE: Final = Whole(1, MAX_SIDE)
+
+
+class _Mapping:
+    """A mapping that the model's own package reads."""
+
+    def read(self, name: str, value: object) -> dict[str, Any]:
+        """The mapping as it is."""
+        if not isinstance(value, dict):
+            raise ModelMeterError(f"{name}={shown(value)} is no mapping; {_MEANT}.")
+        return value
+
+
+def _of_page(kinds: dict[str, Kind[Any]]) -> Record:
+    return Record(kinds, "a result", others=True, missing=_MEANT)
+
+
+_STAGES: Final = tuple(dict.fromkeys(stage for stages in COMPARED.values() for stage in stages))
+_STAGE: Final = _of_page({**dict.fromkeys(COMPARED, FIGURE), "peak_path": PATH, "peak_operator": PATH})
+_PAGE: Final = _of_page(
+    {
+        "width": _SIDE,
+        "height": _SIDE,
+        "layout": _of_page(dict.fromkeys(("num_views_total", "w_crop", "h_crop"), _COUNT)),
+        "tokens": _of_page({"total": _COUNT}),
+        "prefill_tokens": _COUNT,
+        "stages": _of_page(dict.fromkeys(_STAGES, _STAGE)),
+    }
+)
+_RESULT: Final = _of_page(
+    {"model": Text(200), "configuration": _Mapping(), "output_tokens": _COUNT, "pages": ListOf(_PAGE, 1, 10_000)}
+)
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """A result with pages; raises `ModelMeterError` for a file that is none, or of another schema version."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelMeterError(f"result {path} cannot be read ({error.strerror}); check the path.") from error
-    except ValueError as error:
-        raise ModelMeterError(f"result {path} is no JSON ({error}); {_MEANT}") from error
+    """A result with pages: `model`, `configuration`, `output_tokens`, and `pages` with what is compared of them.
+
+    Raises `ModelMeterError` for a file that is none, or of another schema version, and for a value that no page has.
+    Newer keys are left out. The configuration is for the model's package to read.
+    """
+    who = f"result {path}"
+    document = read_json(who, path, _MOST_BYTES)
     if not isinstance(document, dict) or "schema_version" not in document:
-        raise ModelMeterError(f"result {path} has no schema_version, so it is no result of modelmeter; {_MEANT}")
-    if document["schema_version"] != SCHEMA_VERSION:
+        raise ModelMeterError(f"{who} has no schema_version, so it is no result of modelmeter; {_MEANT}.")
+    version, command = document["schema_version"], document.get("command")
+    if isinstance(version, bool) or version != SCHEMA_VERSION:
         raise ModelMeterError(
-            f"result {path} has schema version {document['schema_version']}, this ModelMeter reads {SCHEMA_VERSION}; "
+            f"{who} has schema version {shown(version)}, this ModelMeter reads {SCHEMA_VERSION}; "
             "make it again with this version."
         )
-    if document.get("command") != "page":
-        raise ModelMeterError(f"result {path} is one of `modelmeter {document.get('command')}`; {_MEANT}")
-    if not _whole(document):
-        raise ModelMeterError(
-            f"result {path} is not whole: keys of a result of `modelmeter page` are missing; {_MEANT}"
-        )
-    return document
-
-
-def _whole(document: Mapping[str, Any]) -> bool:
-    pages = document.get("pages")
-    return (
-        isinstance(pages, list)
-        and bool(pages)
-        and all(key in document for key in ("model", "configuration", "output_tokens"))
-        and all(
-            isinstance(page, dict)
-            and all(key in page for key in ("width", "height", "layout", "tokens", "prefill_tokens", "stages"))
-            and all(isinstance(page["stages"].get(stage), dict) for stage in _STAGES)
-            for page in pages
-        )
-    )
-
-
-def overrides_of(configuration: Mapping[str, Any], path: str = "") -> list[str]:
-    """The overrides that make a configuration, every key of it.
-
-    >>> overrides_of({"runtime": {"head": None, "prompt": "Free OCR."}, "vision": {"sam": {"qkv_bias": True}}})
-    ['runtime.head=null', "runtime.prompt='Free OCR.'", 'vision.sam.qkv_bias=true']
-    """
-    overrides: list[str] = []
-    for key, value in configuration.items():
-        name = f"{path}.{key}" if path else key
-        if isinstance(value, Mapping):
-            overrides += overrides_of(value, name)
-        else:
-            overrides.append(f"{name}={_hydra(value)}")
-    return overrides
-
-
-def _hydra(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    if isinstance(value, Sequence):
-        return f"[{','.join(map(_hydra, value))}]"
-    return str(value)
+    if command != "page":
+        made = f"one of `modelmeter {command}`" if isinstance(command, str) else f"of no command ({shown(command)})"
+        raise ModelMeterError(f"{who} is {made}; {_MEANT}.")
+    return _RESULT.read(f"{who}: ", document)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.report.files import write_whole
+from modelmeter.files import write_whole
+from modelmeter.process import tell_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
                 write_whole(folder / shot.name, picture)
                 print(f"{folder / shot.name}: {len(picture):,} bytes")
     except ModelMeterError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 2
     return 0
 

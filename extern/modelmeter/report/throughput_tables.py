@@ -7,9 +7,11 @@ from fractions import Fraction
 from typing import Any, Final
 
 from rich.table import Table
+from rich.text import Text
 
 from modelmeter.devices import BOUNDS, NOT_MODELLED, Device, Throughput
 from modelmeter.devices.throughput import KindTime
+from modelmeter.memory import MIB, amount
 from modelmeter.report.page_tables import figures_table, label_lines
 from modelmeter.report.quantities import number
 
@@ -21,15 +23,21 @@ _TERA: Final = 10**12
 
 
 def devices_table(devices: Sequence[Device]) -> Table:
-    """A row a device: memory, bandwidth and peaks, in powers of ten."""
+    """A row a device: memory as it reports it and in GB, bandwidth and peaks in powers of ten."""
     peaks = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
     table = figures_table(
-        "device", "memory\nGB", "bandwidth\nTB/s", *(f"{peak}\nTFLOPS" for peak in peaks), "vector\nTFLOPS"
+        "device",
+        "memory\nMiB",
+        "memory\nGB",
+        "bandwidth\nTB/s",
+        *(f"{peak}\nTFLOPS" for peak in peaks),
+        "vector\nTFLOPS",
     )
     for device in devices:
         rates = [device.matmul_flops_per_s.get(peak) for peak in peaks]
         table.add_row(
             device.name,
+            number(round(device.memory_bytes / MIB)),
             number(device.memory_bytes / _GB),
             number(float(device.memory_bandwidth_bytes_per_s / _TERA)),
             *("-" if rate is None else number(float(rate / _TERA)) for rate in rates),
@@ -46,7 +54,8 @@ def device_lines(device: Device) -> Table:
     price = "not given" if device.price_per_hour is None else number(float(device.price_per_hour))
     return label_lines(
         (device.name, device.title),
-        ("memory", f"{device.memory_bytes:,} bytes"),
+        ("kind", device.kind),
+        ("memory", f"{device.memory_bytes:,} bytes: {device.memory_bytes // MIB:,} MiB, {amount(device.memory_bytes)}"),
         ("bandwidth", f"{number(float(device.memory_bandwidth_bytes_per_s))} bytes/s"),
         *(
             (f"matmul {peak}", f"{number(float(rate))} FLOPs/s, dense")
@@ -109,10 +118,10 @@ def comparison_table(results: Mapping[str, Throughput | str]) -> Table:
     """Devices side by side; a device without a result has its reason below the table."""
     priced = any(not isinstance(each, str) and each.cost_per_1000_pages is not None for each in results.values())
     table = figures_table(
-        "device", "batch", "pages\na day", "output\ntokens/s", "ttft\nms", "tpot\nms", "decode\nbound"
+        "device", "continuous\nbatch", "pages\na day", "output\ntokens/s", "ttft\nms", "tpot\nms", "decode\nbound"
     )
     if priced:
-        table.add_column("cost of\n1000 pages", justify="right", no_wrap=True)
+        table.add_column(Text("cost of\n1000 pages"), justify="right", no_wrap=True)
     for name, result in results.items():
         if isinstance(result, str):
             table.add_row(name, *["-"] * (len(table.columns) - 1))
@@ -152,6 +161,7 @@ def device_content(device: Device) -> dict[str, Any]:
     return {
         "name": device.name,
         "title": device.title,
+        "kind": device.kind,
         "matmul_flops_per_s": {peak: float(rate) for peak, rate in device.matmul_flops_per_s.items()},
         "vector_flops_per_s": float(device.vector_flops_per_s),
         "memory_bandwidth_bytes_per_s": float(device.memory_bandwidth_bytes_per_s),

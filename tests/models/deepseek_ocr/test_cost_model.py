@@ -223,12 +223,12 @@ BAD = [
     ("workload=gundem", 'there is no such workload; did you mean "gundam"'),
     ("workload=zzz", "the options are tiny, small, base, large, gundam, gundam_m"),
     ("execution=servin", 'there is no such execution; did you mean "serving"'),
-    ("workload.base_size=abc", r"config workload, key workload\.base_size: Value 'abc' .* could not be converted"),
+    ("workload.base_size=abc", r"config: workload\.base_size='abc' is no whole number; give one from 1 to 1,048,576"),
     ("workload.base_size=1000", r"base_size=1000 is no multiple of patch_size=16 .* 992 and 1008"),
     ("workload.min_num=12", "min_num=12"),
     ("runtime.dtype=int8", "dtype=int8 is not a type the model runs in"),
     ("runtime.attention=flush", 'did you mean "flash"'),
-    ("runtime.batch_size=0", "batch_size=0 is not a batch"),
+    ("runtime.batch_size=0", "runtime.batch_size=0 is too small; give 1 or more"),
     ("workload.patch_size=32", r"workload\.patch_size=32 differs from vision\.sam\.patch_size=16"),
     ("workload.downsample_ratio=2", "one token of 4 x 4 patches"),
     ("runtime.experts_hit=3", "neither max nor uniform nor a number of experts from 6"),
@@ -298,5 +298,5 @@ def test_json_keeps_every_digit() -> None:
     values: dict[str, Any] = json.loads(text)
     assert (values["tensor_core_flops"], values["io_weight_bytes"]) == (str(2**53 + 1), 12)
     assert StageCost.from_json(text) == cost
-    with pytest.raises(ModelMeterError, match="lacks tensor_core_flops"):
+    with pytest.raises(ModelMeterError, match="StageCost: tensor_core_flops is missing; it was not written by to_json"):
         StageCost.from_json("{}")

@@ -7,11 +7,15 @@ import torch
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import CacheSpec, InputSpec
+from modelmeter.models.common.loading import load_bytes
+from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
+from modelmeter.operators import Parameter
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import VisionReference
+from modelmeter.reference.modules import DTYPES, VisionReference
+from modelmeter.reference.page import PageReference
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 
@@ -127,9 +131,115 @@ def test_search(threshold: int, limit: int | None) -> None:
     assert largest(lambda value: value <= threshold, limit) == threshold
 
 
+def test_the_reserve_follows_the_kind_of_the_device() -> None:
+    model = load_cost_model()
+    gpu, cpu = model.vram(*PAGE, 1000), model.vram(*PAGE, 1000, device_kind="cpu")
+    assert (gpu.total_bytes, gpu.reserve_bytes, cpu.reserve_bytes) == (8_604_036_096, 2**30, 0)
+    assert cpu.total_bytes == gpu.total_bytes - 2**30
+    told = load_cost_model(["runtime.reserve_bytes=12345"])
+    assert told.vram(*PAGE, device_kind="cpu").reserve_bytes == told.vram(*PAGE).reserve_bytes == 12345
+    assert model.largest_batch(gpu.total_bytes - 1, *PAGE, 1000) == 0
+    assert model.largest_batch(gpu.total_bytes - 1, *PAGE, 1000, device_kind="cpu") == 2
+    with pytest.raises(ModelMeterError, match='device kind gpus is unknown; did you mean "gpu"'):
+        model.vram(*PAGE, device_kind="gpus")
+    texts = {each.figure: each.text for each in model.assumptions()}
+    assert texts["reserve_bytes"] == "1,073,741,824 bytes on a GPU, 0 on a CPU (runtime.reserve_bytes)"
+
+
+def test_where_the_reserve_alone_decides_it_is_said() -> None:
+    need = load_cost_model().vram(*PAGE, 1000)
+    assert need.smaller_reserve(8192 * 2**20) == (
+        "the reserve alone decides: it fits with runtime.reserve_bytes=1059640320 or less"
+    )
+    assert load_cost_model(["runtime.reserve_bytes=1059640320"]).vram(*PAGE, 1000).fits(8192 * 2**20)
+    assert need.smaller_reserve(need.total_bytes) is None  # it fits
+    assert need.smaller_reserve(need.total_bytes - need.reserve_bytes - 1) is None  # no reserve is small enough
+    with pytest.raises(ModelMeterError, match="the reserve alone decides"):
+        load_cost_model().longest_output(8192 * 2**20 - 2**25, *PAGE)
+
+
+def test_loading_in_float32_by_hand() -> None:
+    """Elements 3, 10, 2 in float32 are 60 bytes; the second's copy is made beside 40 + 6 + 8 bytes and is 20."""
+    parameters = [Parameter(3, dtype="bfloat16"), Parameter(2, 5, dtype="bfloat16"), Parameter(2, dtype="bfloat16")]
+    assert load_bytes("float32_on_device", parameters) == 6 + 40 + 20 + 8 - 30
+    assert load_bytes("float32_on_device", parameters[::-1]) == 4 + 40 + 20 + 12 - 30
+    assert load_bytes("direct", parameters) == 0
+    assert load_bytes("float32_on_device", [Parameter(3, dtype="float32")]) == 0
+    with pytest.raises(
+        ModelMeterError, match="runtime: load=float32 is unknown; the options are direct, float32_on_device"
+    ):
+        load_bytes("float32", parameters)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_loading_in_float32_is_what_the_real_modules_hold(dtype: str) -> None:
+    """The whole model in float32 on the meta device, converted as `.to(dtype)` does, tensor by tensor: difference 0."""
+    sizes = {"num_hidden_layers": 2, "n_routed_experts": 8, "vocab_size": 5000}
+    real = PageReference("float32", **sizes).model
+    parameters = [parameter.data for parameter in real.parameters()]
+    with torch.no_grad(), LiveSet(given=parameters) as live:
+        del parameters
+        real.to(DTYPES[dtype])
+    overrides = [f"decoder.{name}={size}" for name, size in sizes.items()]
+    model = load_cost_model([*overrides, f"runtime.dtype={dtype}", "runtime.load=float32_on_device"])
+    assert live.peak_bytes == model.model.forward_memory_weight() + model.load_bytes
+
+
+@pytest.mark.parametrize("execution", ["transformers", "published", "serving"])
+def test_loading_converts_every_parameter_once(execution: str) -> None:
+    model = load_cost_model([f"execution={execution}"]).model
+    converted = Counter(parameter.shape for parameter in model.parameters_as_converted())
+    assert converted == Counter(parameter.shape for _, parameter in model.named_parameters())
+
+
+def test_loading_the_published_model_in_float32_exceeds_a_card_of_12_gb() -> None:
+    direct = load_cost_model(["execution=published"])
+    load = load_cost_model(["execution=published", "runtime.load=float32_on_device"])
+    weights, need = direct.model.forward_memory_weight(), load.vram(*PAGE, 1000)
+    embedding = 129280 * 1280 * 2  # converted first, while everything else is float32 still
+    assert (direct.load_bytes, load.load_bytes) == (0, weights + embedding)
+    assert need.stage == "load"
+    assert need.total_bytes - need.reserve_bytes == 2 * weights + embedding == 13_675_381_760
+    assert not need.fits(12288 * 2**20) and direct.vram(*PAGE, 1000).fits(12288 * 2**20)
+    assert f"peak of load {weights + embedding:,}, reserve" in need.describe()
+    assert load.page(*PAGE, 1000) == direct.page(*PAGE, 1000)  # no stage of a page changes
+    assert "float32_on_device" in {each.label for each in load.assumptions()}
+    with pytest.raises(ModelMeterError, match="runtime: load=onto_host is unknown"):
+        load_cost_model(["runtime.load=onto_host"])
+
+
+def test_the_stage_that_decides_is_the_largest() -> None:
+    stages = {"prefill": StageCost(weight_bytes=9, resident_peak_bytes=5), "decode": StageCost(resident_peak_bytes=6)}
+    for held, stage, total in ((0, "decode", 15), (6, "decode", 15), (7, "load", 16)):
+        need = Vram.of_stages(stages, reserve_bytes=0, load_bytes=held)
+        assert (need.stage, need.total_bytes) == (stage, total)
+
+
+ENGINE_CROPS = {(1920, 1080): (1093, 483), (1080, 2340): (1113, 493), (2000, 2000): (1203, 693)}
+
+
+@pytest.mark.parametrize("size", ENGINE_CROPS, ids=lambda size: "x".join(map(str, size)))
+def test_pages_cut_as_engines_cut_them(size: tuple[int, int]) -> None:
+    """vLLM and SGLang cut at most 6 crops; nine are counted with unless the limit is given, and it is said."""
+    nine, six = (load_cost_model(["execution=serving", f"workload.max_num={limit}"]) for limit in (9, 6))
+    assert (nine.page(*size).tokens.total, six.page(*size).tokens.total) == ENGINE_CROPS[size]
+
+
+def test_serving_says_how_many_crops_it_counts_with() -> None:
+    def layouts(*overrides: str) -> list[tuple[str, str]]:
+        return [(each.label, each.text) for each in load_cost_model(overrides).assumptions() if each.figure == "layout"]
+
+    ((label, text),) = layouts("execution=serving")
+    assert label == "up to 9 crops; engines 6"
+    assert "vLLM and SGLang cut at most 6" in text and text.endswith("workload.max_num=6 counts as they do")
+    assert layouts("execution=serving", "workload.max_num=6") == []
+    assert layouts("execution=serving", "workload=base") == []  # no crops at all
+    assert layouts("execution=transformers") == []
+
+
 def test_vram_of_stages_is_said_in_words() -> None:
     need = Vram(weight_bytes=3 * 2**30, resident_peak_bytes=2**30, reserve_bytes=2**29, stage="prefill")
     assert need.describe() == (
-        "4,831,838,208 bytes (4.50 GiB): weights 3,221,225,472, peak of prefill 1,073,741,824, "
+        "4,831,838,208 bytes, 4.832 GB (4.50 GiB): weights 3,221,225,472, peak of prefill 1,073,741,824, "
         "reserve 536,870,912 (assumed)"
     )

@@ -1,5 +1,6 @@
 """A prompt's tokens, by a real tokenizer that the test makes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,46 @@ def test_the_cost_model_counts_by_it(folder: Path) -> None:
 def test_without_a_tokenizer_both_ways_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelMeterError, match=r"set runtime.tokenizer_path .* or give .* runtime.prompt_tokens"):
         count_prompt_tokens("read this", None)
-    with pytest.raises(ModelMeterError, match=r"nowhere is no folder; .* runtime.prompt_tokens"):
+    with pytest.raises(ModelMeterError, match=r"nowhere: its tokenizer.json does not exist"):
         count_prompt_tokens("read this", str(tmp_path / "nowhere"))
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(
-        ModelMeterError, match=r"holds no tokenizer that transformers can load .* runtime.prompt_tokens"
-    ):
+
+
+DAMAGED = {  # what stands in the place of tokenizer.json, what is said
+    "text": ("no JSON", "is no tokenizer that can be read"),
+    "empty": ("", "is no tokenizer that can be read"),
+    "other_json": ('{"version": "1.0"}', "is no tokenizer that can be read"),
+    "deep": ("[" * 100_000, "is no tokenizer that can be read"),
+    "huge": (" " * (2**26 + 1), r"has 67,108,865 bytes; at most 67,108,864 are read"),
+    "nothing": (None, "does not exist"),
+}
+
+
+@pytest.mark.parametrize("content, text", DAMAGED.values(), ids=DAMAGED)
+def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str | None, text: str) -> None:
+    if content is not None:
+        (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ModelMeterError, match=text):
         count_prompt_tokens("read this", str(tmp_path))
+
+
+def test_code_of_a_folder_neither_runs_nor_is_asked_about(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = folder / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")
+    automatic = json.dumps({"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "tokenizer_class": "Evil"})
+    for name in ("tokenizer_config.json", "config.json"):
+        (folder / name).write_text(automatic)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    assert count_prompt_tokens("read this", str(folder)) == 3
+    assert not ran.exists()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_tokenizer_cuts_or_fills_is_not_counted(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.enable_truncation(1)
+    tokenizer.enable_padding(length=50)
+    tokenizer.save(str(file))
+    assert count_prompt_tokens("read this", str(folder)) == 3

@@ -173,7 +173,8 @@ def test_branches(
     def branch(batch_size: int, img_size: int, seq_len: int, num_tokens: int) -> BranchConfig:
         return BranchConfig(batch_size=batch_size, img_size=img_size, seq_len=seq_len, num_tokens=num_tokens)
 
-    expected = VisionConfig(global_branch=branch(*whole), crop_branch=branch(*crops) if crops else None)
+    crop_branch = branch(*crops) if crops else None
+    expected = VisionConfig(global_branch=branch(*whole), crop_branch=crop_branch, base_size=workload.base_size)
     assert build_vision_cfg_from_workload(workload, layout, pages) == expected
 
 

@@ -157,8 +157,12 @@ class CostModel(CorpusModel, Protocol):
         """Positions that prefill and output may take together."""
 
     @property
-    def reserve_bytes(self) -> int:
-        """Device memory that is left free: assumed."""
+    def reserve_bytes(self) -> int | None:
+        """Device memory that is left free: assumed; None: what the kind of the device leaves."""
+
+    @property
+    def load_bytes(self) -> int:
+        """Device memory that loading takes at its peak, beside the weights as they stay."""
 
     def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels."""
@@ -175,8 +179,8 @@ class CostModel(CorpusModel, Protocol):
     def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Holding]:
         """What is alive at the resident peak of a page's "vision", "prefill" or last "decode" step, largest first."""
 
-    def vram(self, width: int, height: int, output_tokens: int = 0) -> Vram:
-        """The memory that a page and its output need."""
+    def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = "gpu") -> Vram:
+        """The memory that a page and its output need on a device of a kind, "gpu" or "cpu"."""
 
     def settings(self) -> Mapping[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
@@ -200,3 +204,9 @@ class ModelPackage(Protocol):
 
     def load_cost_model(self, overrides: Sequence[str] = ()) -> CostModel:
         """Compose the configuration with overrides, and build the model."""
+
+    def restore_cost_model(self, configuration: Mapping[str, Any], *, prompt_tokens: int) -> CostModel:
+        """The model of a configuration as a result states it, and of the prompt tokens that were counted for it.
+
+        Nothing is composed, interpolated or opened for it. Raises `ModelMeterError` for what is no configuration.
+        """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Final
 
-from modelmeter.errors import ModelMeterError
+from modelmeter.documents import parse_json
+from modelmeter.kinds import Kind, Record, Text, Whole
 from modelmeter.shape_tensor import OperatorRecord, Walk
 from modelmeter.units import BITS_PER_BYTE, GIGA, TERA
 
@@ -172,16 +172,17 @@ class StageCost:
     @classmethod
     def from_json(cls, text: str) -> StageCost:
         """The record that `to_json` wrote."""
-        values: Mapping[str, Any] = json.loads(text)
-        missing = [field.name for field in fields(cls) if field.name not in values]
-        if missing:
-            raise ModelMeterError(f"StageCost: the JSON lacks {', '.join(missing)}; it was not written by to_json().")
-        names = ("peak_path", "peak_operator")
-        exact: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
-        for name in exact.keys() - names:
-            exact[name] = int(exact[name])
-        return cls(**exact)
+        names = [field.name for field in fields(cls)]
+        kinds: dict[str, Kind[Any]] = {
+            name: PATH if name in ("peak_path", "peak_operator") else FIGURE for name in names
+        }
+        record = Record(kinds, "the JSON", others=True, missing="it was not written by to_json()")
+        return cls(**record.read("StageCost: ", parse_json("StageCost: the text", text.encode("utf-8", "replace"))))
 
+
+#: what an exact figure of a stage, and a module's or an operator's name, may be where they are read back
+FIGURE: Final = Whole(0, 10**60)
+PATH: Final = Text(500)
 
 #: integers up to here survive a reader that holds numbers as 64-bit floats
 EXACT_IN_FLOAT = 2**53

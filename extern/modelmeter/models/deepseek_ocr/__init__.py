@@ -1,6 +1,6 @@
 """DeepSeek-OCR: from a page's size to what the model computes, moves and holds."""
 
-from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model
+from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model, restore_cost_model
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
@@ -36,4 +36,5 @@ __all__ = [
     "compute_view_layouts",
     "compute_vision_tokens",
     "load_cost_model",
+    "restore_cost_model",
 ]

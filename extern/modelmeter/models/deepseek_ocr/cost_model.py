@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from math import log2
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.errors import ModelMeterError, near
+from modelmeter.errors import ModelMeterError, near, shown
 from modelmeter.layers import BaseLayer
+from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.laws import Laws
+from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.records import record
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vram import Vram
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS, STAGES, DeepseekOCRModel, LayerCost
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import STAGES, DeepseekOCRModel, LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
     DOWNSAMPLE_RATIO,
     ImageEncoderViT,
@@ -27,7 +29,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, compose
+from modelmeter.models.deepseek_ocr.schema import ModelSchema, VisionSchema, compose, read_configuration
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     ViewLayouts,
@@ -52,6 +54,10 @@ PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector", "decoder_pref
 #: layouts whose pages one cost model remembers
 LAYOUTS_KEPT: Final = 4096
 
+#: where all tokens of a step miss an expert with a chance below 2 ** -NEGLIGIBLE_BITS, all experts are hit: no layer
+#: has the bytes that such a chance could change after rounding, and written exactly it has a digit a token
+NEGLIGIBLE_BITS: Final = 128
+
 #: side of the published Hugging Face code's tiles, pixels
 PUBLISHED_TILE: Final = 640
 
@@ -71,11 +77,26 @@ WITHOUT_BLOCKS: Final = Assumption(
     text="the cache holds its tokens alone: an engine allocates whole blocks of them (16 in vLLM by default) and reads "
     "tables of blocks",
 )
-TILES_OF_IMAGE_SIZE: Final = Assumption(
-    figure="layout",
-    label="tiles of image_size",
-    text=f"as in the published vLLM example; the other published code always cuts {PUBLISHED_TILE} and fails here",
+RESERVE_BY_KIND: Final = f"{RESERVE_BYTES[GPU]:,} bytes on a GPU, {RESERVE_BYTES[CPU]} on a CPU (runtime.reserve_bytes)"
+#: crops that vLLM and SGLang cut at most: MAX_CROPS in their processors of this model and in the published vLLM example
+ENGINE_MAX_CROPS: Final = 6
+
+FLOAT32_FIRST: Final = Assumption(
+    figure=LOAD,
+    label=FLOAT32_ON_DEVICE,
+    text="all weights are on the device in float32 before they are converted there, one after another",
 )
+
+
+def tiles_of_image_size(image_size: int) -> Assumption:
+    """What execution=published models where `image_size` is not the side of the published code's tiles."""
+    other = "fails here" if image_size > PUBLISHED_TILE else "puts a part of their features into the prompt"
+    cut = f"cuts {PUBLISHED_TILE} all the same"
+    return Assumption(
+        figure="layout",
+        label="tiles of image_size",
+        text=f"as in the published vLLM example; the other published code {cut} and {other}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +127,15 @@ class PageCost(TextCost):
 
 
 class CostModel:
-    """The cost of pages under one configuration. Safe to share between threads."""
+    """The cost of pages under one configuration. Safe to share between threads, and to send to another process.
 
-    def __init__(self, config: ModelSchema) -> None:
+    counted: the prompt's tokens, where they are known: then no tokenizer is opened for `config.runtime.prompt`.
+    """
+
+    def __init__(self, config: ModelSchema, *, counted: int | None = None) -> None:
+        config = read_configuration(asdict(config))
         self.config = config
         self.workload = VisionWorkload(**vars(config.workload))
-        check_batch_size("runtime", config.runtime.batch_size)
         self.common: dict[str, Any] = {
             "execution": config.execution.name,
             "attention": config.runtime.attention,
@@ -132,31 +156,42 @@ class CostModel:
             name: asdict(getattr(vision, name)) for name in ("sam", "clip", "projector")
         }
         decoder = asdict(config.decoder)
-        check_decoder(decoder)
+        check_heads(decoder["hidden_size"], decoder["num_attention_heads"])
+        check_vision(vision)
         self.max_position_embeddings: int = decoder["max_position_embeddings"]
         self.architecture |= {"vocab_size": decoder.pop("vocab_size"), "decoder": decoder}
-        self.model = DeepseekOCRModel(**self.architecture, **self.common)
-        self.head = self._head()
-        self.prompt_tokens = self._prompt_tokens()
+        self._build()
+        self.head = config.runtime.head or self.model.execution.head
+        self.prompt_tokens = self._prompt_tokens(counted)
         self._weight_bytes = self.model.forward_memory_weight()
         self._vision_weight_bytes = self.model.vision_weight_bytes()
+        self.load_bytes = load_bytes(config.runtime.load, self.model.parameters_as_converted())
+        self.experts_hit(1)
+
+    def _prompt_tokens(self, counted: int | None) -> int:
+        runtime = self.config.runtime
+        if runtime.prompt is None:
+            return runtime.prompt_tokens
+        if counted is None:
+            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
+        check_count("runtime", "prompt_tokens", counted)
+        return counted
+
+    def _build(self) -> None:
+        """The model, of which nothing has been walked yet."""
+        self.model = DeepseekOCRModel(**self.architecture, **self.common)
         self._laws = Laws()
         self._learnt = False
         self._pages: OrderedDict[tuple[int, int, int], PageCost] = OrderedDict()
-        self.experts_hit(1)
 
-    def _head(self) -> str:
-        head = self.config.runtime.head or self.model.execution.head
-        if head not in HEADS:
-            raise ModelMeterError(f"runtime: head={head} is unknown; {near(head, HEADS)}")
-        return head
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
+        walked = ("model", "_laws", "_learnt", "_pages")
+        return {name: value for name, value in vars(self).items() if name not in walked}
 
-    def _prompt_tokens(self) -> int:
-        runtime = self.config.runtime
-        if runtime.prompt is not None:
-            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
-        check_count("runtime", "prompt_tokens", runtime.prompt_tokens)
-        return runtime.prompt_tokens
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._build()
 
     def experts_hit(self, tokens: int) -> int | Fraction:
         """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares."""
@@ -166,7 +201,10 @@ class CostModel:
         if declared == "max":
             return most
         if declared == "uniform":
-            return experts * (1 - (1 - Fraction(top_k, experts)) ** int(tokens))
+            missed = 1 - Fraction(top_k, experts)  # by one token
+            if not missed or -log2(missed) * int(tokens) > NEGLIGIBLE_BITS:
+                return experts
+            return experts * (1 - missed ** int(tokens))
         if isinstance(declared, bool) or not isinstance(declared, int) or not top_k <= declared <= experts:
             raise ModelMeterError(
                 f"runtime: experts_hit={declared} is neither max nor uniform nor a number of experts from "
@@ -195,7 +233,8 @@ class CostModel:
             "uniform": "assumes uniform routing: weights of E (1 - (1 - k/E)^T) experts a layer in a step of T tokens",
         }
         counted = runtime.prompt is not None
-        published, tiles = self.config.execution.name == "published", self.workload.crop_mode
+        published, image_size = self.config.execution.name == "published", self.workload.image_size
+        other_tiles = published and self.workload.crop_mode and image_size != PUBLISHED_TILE
         return (
             Assumption(
                 figure="prompt_tokens",
@@ -212,13 +251,30 @@ class CostModel:
                 ),
             ),
             Assumption(
-                figure="reserve_bytes", label="reserve assumed", text=f"runtime.reserve_bytes={runtime.reserve_bytes}"
+                figure="reserve_bytes",
+                label="reserve assumed",
+                text=RESERVE_BY_KIND
+                if runtime.reserve_bytes is None
+                else f"runtime.reserve_bytes={runtime.reserve_bytes}",
             ),
+            *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
             *((WITHOUT_AUTOCAST,) if published else ()),
-            *((AT_ITS_BEST, WITHOUT_BLOCKS) if self.model.execution.cache_paged else ()),
-            *((TILES_OF_IMAGE_SIZE,) if published and tiles and self.workload.image_size != PUBLISHED_TILE else ()),
+            *((AT_ITS_BEST, WITHOUT_BLOCKS, *self._more_crops()) if self.model.execution.cache_paged else ()),
+            *((tiles_of_image_size(image_size),) if other_tiles else ()),
             *CONVENTIONS,
         )
+
+    def _more_crops(self) -> tuple[Assumption, ...]:
+        """That pages are cut into more crops here than engines cut them into, where they are."""
+        limit = self.workload.max_num
+        if not self.workload.crop_mode or limit <= ENGINE_MAX_CROPS:
+            return ()
+        text = (
+            f"counted with workload.max_num={limit}; vLLM and SGLang cut at most {ENGINE_MAX_CROPS} (MAX_CROPS in "
+            f"their processors and in the published vLLM config): workload.max_num={ENGINE_MAX_CROPS} counts as they do"
+        )
+        label = f"up to {limit} crops; engines {ENGINE_MAX_CROPS}"
+        return (Assumption(figure="layout", label=label, text=text),)
 
     def vision_config(self, layout: ViewLayout) -> VisionConfig:
         """Batch, img_size, seq_len and num_tokens of both branches."""
@@ -409,14 +465,15 @@ class CostModel:
         return self.config.runtime.batch_size
 
     @property
-    def reserve_bytes(self) -> int:
-        """Device memory that is left free: what no shape tells, so it is assumed."""
+    def reserve_bytes(self) -> int | None:
+        """Device memory left free, as `runtime.reserve_bytes` says; None: what the kind of the device leaves."""
         return self.config.runtime.reserve_bytes
 
     def batched(self, pages: int) -> CostModel:
         """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
         check_batch_size("batched", pages)
-        other = copy(self)
+        other = object.__new__(CostModel)
+        vars(other).update(vars(self))
         other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
         other._pages = OrderedDict()
         other._learnt = True  # a number of pages is tried once: only what is asked is walked
@@ -467,32 +524,51 @@ class CostModel:
             self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
         return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
 
-    def vram(self, width: int, height: int, output_tokens: int = 0) -> Vram:
-        """The memory that a page and its output need (or `runtime.batch_size` pages together)."""
+    def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU) -> Vram:
+        """The memory that a page and its output need (or `runtime.batch_size` pages together).
+
+        device_kind: "gpu" or "cpu"; it decides how much is left free where `runtime.reserve_bytes` does not.
+        """
         page = self.page(width, height, output_tokens)
         return Vram.of_stages(
-            {"prefill": page.prefill, "decode": page.decode}, reserve_bytes=self.config.runtime.reserve_bytes
+            {"prefill": page.prefill, "decode": page.decode},
+            reserve_bytes=reserve_on(device_kind, self.reserve_bytes),
+            load_bytes=self.load_bytes,
         )
 
-    def largest_batch(self, memory_bytes: int, width: int, height: int, output_tokens: int = 0) -> int:
-        """The most pages of this size that fit `memory_bytes` together, 0 if none does."""
-        check_count("largest_batch", "memory_bytes", memory_bytes)
-        return largest(lambda pages: self.batched(pages).vram(width, height, output_tokens).fits(memory_bytes))
+    def largest_batch(
+        self, memory_bytes: int, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU
+    ) -> int:
+        """The largest static batch: the most pages of this size that fit `memory_bytes`, 0 if none does.
 
-    def longest_output(self, memory_bytes: int, width: int, height: int) -> int:
+        Static: all of them are prefilled in one pass and decode together, so the prefill's activations count once a
+        page. `devices.compute_throughput` has continuous batches, whose pages are prefilled one at a time: more fit.
+        """
+        check_count("largest_batch", "memory_bytes", memory_bytes)
+
+        def fits(pages: int) -> bool:
+            need = self.batched(pages).vram(width, height, output_tokens, device_kind=device_kind)
+            return need.fits(memory_bytes)
+
+        return largest(fits)
+
+    def longest_output(self, memory_bytes: int, width: int, height: int, *, device_kind: str = GPU) -> int:
         """The most output tokens that fit `memory_bytes`, up to the model's limit.
 
         Raises `ModelMeterError` if the page does not fit without any.
         """
         check_count("longest_output", "memory_bytes", memory_bytes)
-        need = self.vram(width, height)
+        need = self.vram(width, height, device_kind=device_kind)
         if not need.fits(memory_bytes):
+            way = need.smaller_reserve(memory_bytes) or "take a smaller mode or a larger device"
             raise ModelMeterError(
                 f"longest_output: the page alone needs {need.describe()}; {memory_bytes:,} bytes are given, "
-                f"{need.total_bytes - memory_bytes:,} too few; take a smaller mode or a larger device."
+                f"{need.total_bytes - memory_bytes:,} too few; {way}."
             )
         room = self.max_position_embeddings - self.seq_len(compute_view_layout(self.workload, width, height))
-        return largest(lambda tokens: self.vram(width, height, tokens).fits(memory_bytes), room)
+        return largest(
+            lambda tokens: self.vram(width, height, tokens, device_kind=device_kind).fits(memory_bytes), room
+        )
 
     def prefill_layers(self, layout: ViewLayout) -> list[LayerCost]:
         """The layers of a page's prefill, in order, vision's first, and the operators between them."""
@@ -538,6 +614,18 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
     return CostModel(compose(overrides))
 
 
+def restore_cost_model(configuration: Mapping[str, Any], *, prompt_tokens: int) -> CostModel:
+    """The model of a configuration as a result states it, and of the prompt tokens that were counted for it.
+
+    Neither Hydra nor a tokenizer is asked, and nothing is interpolated. Raises `ModelMeterError` for a key that does
+    not exist and for a value that is not allowed.
+
+    >>> restore_cost_model({"workload": {"base_size": 640}}, prompt_tokens=10).workload.base_size
+    640
+    """
+    return CostModel(read_configuration(configuration), counted=prompt_tokens)
+
+
 def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int) -> None:
     """Raise `ModelMeterError` unless what adds up grows evenly from the first step to the last."""
     for name in SUMS:
@@ -548,16 +636,39 @@ def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int
             )
 
 
-def check_decoder(sizes: Mapping[str, int]) -> None:
-    """Raise `ModelMeterError` unless every size of a decoder makes sense, and heads divide."""
-    for name, size in sizes.items():
-        least = 0 if name == "first_k_dense_replace" else 1
-        if size < least:
-            raise ModelMeterError(f"config: decoder.{name}={size} is too small; give {least} or more.")
-    head_dim, left = divmod(sizes["hidden_size"], sizes["num_attention_heads"])
+def check_vision(vision: VisionSchema) -> None:
+    """Raise `ModelMeterError` unless the sizes of the vision stage fit together: positions, and widths of its parts."""
+    sam, clip, projector = vision.sam, vision.clip, vision.projector
+    indexes = sam.global_attn_indexes
+    if len(set(indexes)) < len(indexes) or max(indexes, default=0) >= sam.depth:
+        raise ModelMeterError(
+            f"config: vision.sam.global_attn_indexes={shown(indexes)} are no blocks of vision.sam.depth={sam.depth}; "
+            f"give numbers from 0 to {sam.depth - 1}, each once."
+        )
+    if sam.pretrain_img_size % sam.patch_size:
+        raise ModelMeterError(
+            f"config: vision.sam.pretrain_img_size={sam.pretrain_img_size} is no multiple of "
+            f"vision.sam.patch_size={sam.patch_size}; give one."
+        )
+    width = sam.downsample_channels[-1]
+    if clip.hidden_size != width:
+        raise ModelMeterError(
+            f"config: vision.clip.hidden_size={clip.hidden_size} takes the {width} channels that the last of "
+            f"vision.sam.downsample_channels={sam.downsample_channels} makes; set both to the same width."
+        )
+    if projector.input_dim != width + clip.hidden_size:
+        raise ModelMeterError(
+            f"config: vision.projector.input_dim={projector.input_dim} is not the width of SAM's and CLIP's features "
+            f"side by side; give {width + clip.hidden_size}."
+        )
+
+
+def check_heads(hidden_size: int, num_attention_heads: int) -> None:
+    """Raise `ModelMeterError` where a decoder's heads are of an odd width."""
+    head_dim, left = divmod(hidden_size, num_attention_heads)
     if not left and head_dim % 2:
         raise ModelMeterError(
-            f"config: decoder.hidden_size={sizes['hidden_size']} in num_attention_heads={sizes['num_attention_heads']} "
+            f"config: decoder.hidden_size={hidden_size} in num_attention_heads={num_attention_heads} "
             f"makes heads of {head_dim} elements; the rotary embedding takes even ones."
         )
 

@@ -1,19 +1,23 @@
-"""The configuration's schema, and the errors that a wrong one gets.
+"""The configuration's schema, what its values may be, and the errors that a wrong one gets.
 
-`compose` reads configs/deepseek_ocr.yaml through Hydra with the overrides; `resolve` holds what came against the
-schema, so that a misspelt key or a wrong type fails by its file and key.
+`compose` reads configs/deepseek_ocr.yaml through Hydra with the overrides; `read_configuration` holds what came, from
+there or from a saved result, against the schema and `KINDS`, so that a misspelt key or a wrong value fails by its key.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from modelmeter.errors import ModelMeterError, near
-from modelmeter.models.deepseek_ocr.vision_workload import MODES
+from modelmeter.errors import ModelMeterError, near, printable
+from modelmeter.kinds import Choice, Either, Flag, Kind, ListOf, Maybe, Record, Text, Whole
+from modelmeter.models.common.loading import LOADS
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import HEADS
+from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -115,7 +119,8 @@ class RuntimeSchema:
     tokenizer_path: str | None = None
     head: str | None = None
     experts_hit: Any = "max"
-    reserve_bytes: int = 2**30
+    load: str = "direct"
+    reserve_bytes: int | None = None
 
 
 @dataclass
@@ -139,6 +144,120 @@ class ModelSchema:
 #: the configuration's groups: what an override's key begins with
 CONFIG_GROUPS: Final = tuple(group.name for group in fields(ModelSchema))
 
+# Bounds: far beyond any model or machine of the day, and near enough that every configuration within them is walked in
+# seconds. What has a relation to another size is checked by the layers that are made of both.
+_SIZE: Final = Whole(1, 2**20)  # widths, vocabulary, sides in pixels
+_COUNT: Final = Whole(1, 2**12)  # heads, ratios
+_EXPERTS: Final = Whole(1, 1024)
+_LAYERS: Final = Whole(1, 1000)
+_POSITIONS: Final = Whole(1, 2**30)
+_BATCH: Final = Whole(1, 1024)
+_BYTES: Final = Whole(0, 2**50)
+_WORD: Final = Text(64)
+_OF_USER: Final = Maybe(Text(2**20, printable=False))  # never printed as it is
+
+#: what a value of the configuration may be, by its key
+KINDS: Final[Mapping[str, Kind[Any]]] = {
+    "vision.sam.patch_size": _SIZE,
+    "vision.sam.in_chans": _SIZE,
+    "vision.sam.embed_dim": _SIZE,
+    "vision.sam.depth": _LAYERS,
+    "vision.sam.num_heads": _COUNT,
+    "vision.sam.mlp_dim": _SIZE,
+    "vision.sam.out_chans": _SIZE,
+    "vision.sam.qkv_bias": Flag(),
+    "vision.sam.window_size": _SIZE,
+    "vision.sam.global_attn_indexes": ListOf(Whole(0, _LAYERS.most - 1), 0, _LAYERS.most),
+    "vision.sam.downsample_channels": ListOf(_SIZE, 2, 2),
+    "vision.sam.pretrain_img_size": _SIZE,
+    "vision.clip.hidden_size": _SIZE,
+    "vision.clip.num_layers": _LAYERS,
+    "vision.clip.num_attention_heads": _COUNT,
+    "vision.clip.ffn_hidden_size": _SIZE,
+    "vision.clip.num_positions": Whole(2, _POSITIONS.most),
+    "vision.projector.projector_type": _WORD,
+    "vision.projector.input_dim": _SIZE,
+    "vision.projector.n_embed": _SIZE,
+    "vision.projector.depth": _LAYERS,
+    "vision.projector.mlp_ratio": _COUNT,
+    "vision.projector.downsample_ratio": _COUNT,
+    "decoder.vocab_size": Whole(1, 2**30),
+    "decoder.hidden_size": _SIZE,
+    "decoder.intermediate_size": _SIZE,
+    "decoder.moe_intermediate_size": _SIZE,
+    "decoder.num_hidden_layers": _LAYERS,
+    "decoder.num_attention_heads": _COUNT,
+    "decoder.num_key_value_heads": _COUNT,
+    "decoder.n_routed_experts": _EXPERTS,
+    "decoder.num_experts_per_tok": _EXPERTS,
+    "decoder.n_shared_experts": _COUNT,
+    "decoder.first_k_dense_replace": Whole(0, _LAYERS.most),
+    "decoder.max_position_embeddings": _POSITIONS,
+    "workload.base_size": _SIZE,
+    "workload.image_size": _SIZE,
+    "workload.crop_mode": Flag(),
+    "workload.patch_size": _SIZE,
+    "workload.downsample_ratio": _SIZE,
+    "workload.min_num": Whole(1, MAX_CROPS),
+    "workload.max_num": Whole(1, MAX_CROPS),
+    "runtime.attention": _WORD,
+    "runtime.dtype": _WORD,
+    "runtime.batch_size": _BATCH,
+    "runtime.prompt_tokens": Whole(0, _POSITIONS.most),
+    "runtime.prompt": _OF_USER,
+    "runtime.tokenizer_path": _OF_USER,
+    "runtime.head": Maybe(Choice(HEADS)),
+    "runtime.experts_hit": Either(("max", "uniform"), _EXPERTS),
+    "runtime.load": Choice(LOADS),
+    "runtime.reserve_bytes": Maybe(_BYTES),
+    "execution.name": _WORD,
+}
+
+#: characters, and entries of lists, that the overrides of one configuration may have together: Hydra reads some 400
+#: entries a second
+MAX_OVERRIDE_CHARACTERS: Final = 20_000
+MAX_OVERRIDE_ENTRIES: Final = 1000
+
+#: lists within each other in an override: no key takes any but a list of numbers
+MAX_OVERRIDE_DEPTH: Final = 8
+
+#: Hydra's parser and its registries are the process's
+_HYDRA: Final = threading.RLock()
+
+
+def _record(schema: Callable[[], Any], path: str = "") -> Record:
+    """What a mapping may hold that is read into a dataclass of the schema, or into one of its groups."""
+    kinds: dict[str, Kind[Any]] = {}
+    for each in fields(cast("Any", schema)):
+        name = f"{path}{each.name}"
+        group = is_dataclass(each.default_factory)
+        kinds[each.name] = _record(cast("Any", each.default_factory), f"{name}.") if group else KINDS[name]
+    return Record(kinds, "the configuration", defaults=asdict(schema()), missing="null is no value of it")
+
+
+_CONFIGURATION: Final = _record(ModelSchema)
+
+
+def read_configuration(content: object, who: str = "config: ") -> ModelSchema:
+    """The configuration that a mapping states; keys that it leaves out have the published values.
+
+    Raises `ModelMeterError`, in words that begin with `who`, for a key that does not exist and a value that is not
+    allowed. Nothing of it is interpolated or looked up.
+    """
+    values = _CONFIGURATION.read(who, content)
+    vision = values["vision"]
+    return ModelSchema(
+        vision=VisionSchema(
+            sam=SamSchema(**vision["sam"]),
+            clip=ClipSchema(**vision["clip"]),
+            projector=ProjectorSchema(**vision["projector"]),
+        ),
+        decoder=DecoderSchema(**values["decoder"]),
+        workload=WorkloadSchema(**values["workload"]),
+        runtime=RuntimeSchema(**values["runtime"]),
+        execution=ExecutionSchema(**values["execution"]),
+    )
+
 
 def register_workloads() -> None:
     """Put the named modes into Hydra's store as the group `workload`."""
@@ -156,26 +275,79 @@ def group_options(group: str) -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-def check_overrides(overrides: Sequence[str], extra: Mapping[str, object] | None = None) -> None:
-    """Raise `ModelMeterError` for an override whose key or choice does not exist, naming the near ones.
+def check_overrides(
+    overrides: Sequence[str], extra: Mapping[str, object] | None = None, *, program: bool = False
+) -> None:
+    """Raise `ModelMeterError` for an override that is none, or whose key or choice does not exist, naming near ones.
 
     extra: further top-level keys and their values, of a program that has a configuration of its own around this one.
+    program: these are the command line of a Hydra program, which may sweep and say how Hydra itself runs; everywhere
+    else an override is one value of one key, so that none reaches Hydra's plugins, search path or launchers.
     """
+    _check_amount(overrides)
     tree: dict[str, object] = asdict(ModelSchema()) | dict(extra or {})
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ModelMeterError(f'override "{override}" has no value; write key=value, as in workload=gundam.')
-        key = key.strip()
-        if key.startswith(("hydra.", "hydra/", "~")):
-            continue
-        if key.startswith("+"):
+        key, equals, value = (part.strip() for part in override.partition("="))
+        named = f'override "{printable(override, 100)}"'
+        if re.match(r"[+~]*hydra\b", key.lstrip("'\"")):
+            if program:
+                continue
             raise ModelMeterError(
-                f'override "{override}" adds a key; the configuration is closed, nothing can be added.'
+                f"{named} is for Hydra itself; a cost model has the keys of {', '.join(CONFIG_GROUPS)} alone."
             )
+        if key.startswith(("+", "~")):
+            verb = "adds" if key.startswith("+") else "removes"
+            raise ModelMeterError(
+                f"{named} {verb} a key; the configuration is closed, nothing can be added or removed."
+            )
+        if not equals:
+            raise ModelMeterError(f"{named} has no value; write key=value, as in workload=gundam.")
+        if "@" in key or "/" in key:
+            raise ModelMeterError(f"{named} names a package; write key=value, as in workload=gundam.")
+        if "${" in override:
+            raise ModelMeterError(f"{named} is an interpolation; write the value itself.")
         _check_key(key, tree)
-        if key in CONFIG_GROUPS and value not in group_options(key) and "," not in value:
+        if key in CONFIG_GROUPS and value not in group_options(key) and not (program and "," in value):
             raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, group_options(key))}")
+        if not program:
+            _check_single(named, override)
+
+
+def _check_amount(overrides: Sequence[str]) -> None:
+    """Refuse more than Hydra's parser reads in seconds."""
+    text = "\n".join(overrides)
+    if len(text) > MAX_OVERRIDE_CHARACTERS:
+        raise ModelMeterError(
+            f'override "{printable(max(overrides, key=len), 100)}": the overrides have {len(text):,} characters '
+            f"together; at most {MAX_OVERRIDE_CHARACTERS:,} are read."
+        )
+    unquoted = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", "", text)
+    if unquoted.count(",") > MAX_OVERRIDE_ENTRIES:
+        raise ModelMeterError(
+            f"overrides: their lists have {unquoted.count(','):,} entries together; "
+            f"at most {MAX_OVERRIDE_ENTRIES:,} are read."
+        )
+    depth = 0
+    for sign in unquoted:
+        depth += (sign in "[{(") - (sign in "]})")
+        if depth > MAX_OVERRIDE_DEPTH:
+            raise ModelMeterError(f"overrides: more than {MAX_OVERRIDE_DEPTH} lists stand within each other.")
+
+
+def _check_single(named: str, override: str) -> None:
+    """Refuse what stands for several values: sweeps, and the functions that make them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        with _HYDRA:
+            parsed = OverridesParser.create().parse_override(override.strip())
+    except (HydraException, RecursionError, ValueError) as error:
+        raise ModelMeterError(
+            f"{named} is none that Hydra can read ({' '.join(str(error).split())}); write key=value."
+        ) from error
+    if parsed.is_sweep_override():
+        raise ModelMeterError(f"{named} stands for several values; give one, or a list in brackets.")
 
 
 def _check_key(key: str, tree: Mapping[str, object]) -> None:
@@ -195,25 +367,47 @@ def _check_key(key: str, tree: Mapping[str, object]) -> None:
 def compose(overrides: Sequence[str]) -> ModelSchema:
     """The configuration that Hydra composes from the defaults and `overrides`."""
     check_overrides(overrides)
-    return resolve(compose_config(CONFIG_NAME, overrides))
+    return resolve(compose_config(CONFIG_NAME, [override.strip() for override in overrides]))
 
 
 def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
+    """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema.
 
-    register_workloads()
-    outer = GlobalHydra.instance().hydra  # a Hydra program around us keeps its own
-    try:
-        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            return hydra_compose(config_name, list(overrides))
-    except HydraException as error:
-        raise ModelMeterError(f"config: {error}") from error
-    finally:
-        GlobalHydra.instance().hydra = outer
+    Hydra's own `compose` goes through a singleton, which one thread at a time can have, and no program that Hydra runs;
+    its loader is asked instead, which has nothing to do with either.
+    """
+    from hydra import version
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+    from hydra.core.plugins import Plugins
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf import open_dict
+
+    search_path = ConfigSearchPathImpl()
+    for provider, path in (
+        ("hydra", "pkg://hydra.conf"),
+        ("main", f"pkg://{CONFIG_MODULE}"),
+        ("schema", "structured://"),
+    ):
+        search_path.append(provider, path)
+    with _HYDRA:
+        Plugins.instance()  # registers where configurations come from
+        register_workloads()
+        base = version.VersionBase.instance()
+        outer = base.version_base
+        version.setbase("1.3")
+        try:
+            config = ConfigLoaderImpl(search_path).load_configuration(
+                config_name, [*overrides, "hydra.job.name=modelmeter"], RunMode.RUN, from_shell=False
+            )
+        except HydraException as error:
+            raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
+        finally:
+            base.version_base = outer
+    with open_dict(config):
+        del config["hydra"]
+    return config
 
 
 def resolve(config: DictConfig) -> ModelSchema:
@@ -221,15 +415,8 @@ def resolve(config: DictConfig) -> ModelSchema:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    names = asdict(ModelSchema())
     try:
-        chosen = OmegaConf.create({name: config[name] for name in names})
-        merged = OmegaConf.merge(OmegaConf.structured(ModelSchema), chosen)
-        result: Any = OmegaConf.to_object(merged)
+        content = {group: OmegaConf.to_container(config[group], resolve=True) for group in CONFIG_GROUPS}
     except OmegaConfBaseException as error:
-        key = str(getattr(error, "full_key", "") or "")
-        group = re.split(r"[.\[]", key)[0]
-        first_line = str(error).splitlines()[0]
-        raise ModelMeterError(f"config {group or CONFIG_NAME}, key {key or '?'}: {first_line}") from error
-    assert isinstance(result, ModelSchema)
-    return result
+        raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
+    return read_configuration(content)

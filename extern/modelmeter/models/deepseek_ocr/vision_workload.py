@@ -324,10 +324,14 @@ class BranchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
-    """Both branches of the vision stage; `crop_branch` is None for a page without crops."""
+    """Both branches of the vision stage; `crop_branch` is None for a page without crops.
+
+    base_size: the mode's, pixels; what the published code hands on in place of crops has this side.
+    """
 
     global_branch: BranchConfig
     crop_branch: BranchConfig | None
+    base_size: int
 
 
 def build_vision_cfg_from_workload(workload: VisionWorkload, layout: ViewLayout, num_pages: int = 1) -> VisionConfig:
@@ -338,6 +342,7 @@ def build_vision_cfg_from_workload(workload: VisionWorkload, layout: ViewLayout,
     return VisionConfig(
         global_branch=_branch(workload, num_pages, _global_size(workload)),
         crop_branch=_branch(workload, num_pages * crops, workload.image_size) if has_crops else None,
+        base_size=workload.base_size,
     )
 
 

@@ -11,10 +11,11 @@ from modelmeter.layers import State
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2MoE
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
 from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaAttention
+from modelmeter.reference.building import cache_tensors
 from modelmeter.reference.flops import measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import TextReference, cache_tensors
+from modelmeter.reference.modules import TextReference
 from modelmeter.reference.traffic import TrafficMeter
 from modelmeter.shape_tensor import Call, OperatorRecord, Tape
 

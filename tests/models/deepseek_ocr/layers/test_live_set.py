@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from modelmeter.models.deepseek_ocr import ImageEncoderViT, VitModel, load_cost_model
+from modelmeter.reference.building import on_meta
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import TextReference, VisionReference, on_meta
+from modelmeter.reference.modules import TextReference, VisionReference
 from modelmeter.reference.replica import Clip, Decoder, ReplicaCache, Sam
 from modelmeter.shape_tensor import Walk
 

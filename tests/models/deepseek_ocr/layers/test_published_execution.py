@@ -9,8 +9,8 @@ from torch import nn
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
+from modelmeter.reference.building import ARCHITECTURE, DTYPES, on_meta
 from modelmeter.reference.measurement import measure
-from modelmeter.reference.modules import ARCHITECTURE, DTYPES, on_meta
 from modelmeter.reference.replica import CausalModel, Clip, ReplicaCache, Sam
 from modelmeter.shape_tensor import Walk
 
@@ -144,6 +144,7 @@ def test_other_decoders(name: str, attention: str) -> None:
         (300, 2700, 1, "last", ()),
         (1000, 1000, 2, "none", ("workload.base_size=512", "workload.image_size=448")),
         (1275, 1650, 3, "all", ("workload=tiny",)),
+        (300, 300, 1, "all", ("workload=tiny", "workload.base_size=640")),
     ],
 )
 def test_whole_pages(width: int, height: int, batch: int, head: str, overrides: tuple[str, ...]) -> None:
@@ -158,8 +159,12 @@ def test_whole_pages(width: int, height: int, batch: int, head: str, overrides: 
     causal.model.decoder.declare_experts_hit(int(model.experts_hit(batch * seq_len)))
     side = vision.global_branch.img_size
     crops = page.layout.w_crop * page.layout.h_crop
-    crop_side = vision.crop_branch.img_size if vision.crop_branch else side
-    images = [(empty("bfloat16", crops, 3, crop_side, crop_side), empty("bfloat16", 1, 3, side, side))] * batch
+    if vision.crop_branch:
+        crop_side = vision.crop_branch.img_size
+        patches = empty("bfloat16", crops, 3, crop_side, crop_side)
+    else:
+        patches = empty("float32", 1, 3, model.workload.base_size, model.workload.base_size)
+    images = [(patches, empty("bfloat16", 1, 3, side, side))] * batch
     ids = torch.empty(batch, seq_len, dtype=torch.int64, device="meta")
     mask = torch.empty(batch, seq_len, dtype=torch.bool, device="meta")
     grids = [(page.layout.w_crop, page.layout.h_crop)] * batch
@@ -193,6 +198,19 @@ class WithRoot(nn.Module):
 
     def forward(self, *args: Any) -> Any:
         return self.call(*args)
+
+
+@pytest.mark.parametrize("mode, side", [("gundam", 1024), ("tiny", 512), ("tiny workload.base_size=768", 768)])
+def test_a_page_without_crops_has_zeros_in_float32_in_their_place(mode: str, side: int) -> None:
+    """infer() makes them of base_size x base_size, without a type; the model sums them: are there crops?"""
+    model = load_cost_model(["execution=published", *f"workload={mode}".split()])
+    page = model.page(300, 300)
+    own_pixels, crops = (
+        record for record in model.stage_walk("vision", page=page).records() if record.aten == "aten.sum.default"
+    )
+    assert (crops.bytes_read, crops.bytes_written) == (3 * side * side * 4, 4)
+    view = page.vision_config.global_branch.img_size
+    assert (own_pixels.bytes_read, own_pixels.bytes_written) == (3 * view * view * 2, 2)
 
 
 def test_parameters() -> None:

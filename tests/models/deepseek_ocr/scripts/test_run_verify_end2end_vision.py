@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import VisionTower
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end_vision
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
 from modelmeter.operators import clone
-from modelmeter.report.files import write_whole
 
 REFERENCE = {"name": "transformers", "folder": "", "trust_remote_code": False}
 PROGRAM = run_verify_end2end_vision.__name__

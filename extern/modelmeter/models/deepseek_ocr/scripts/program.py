@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.schema import CONFIG_MODULE, check_overrides, register_workloads
+from modelmeter.process import as_program, tell_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
     from rich.progress import Progress
 
-#: exit statuses: all is well; a difference or a bad page; nothing could be done
+#: exit statuses: all is well; a difference or a bad page; nothing could be done; 128 + SIGINT
 AGREES: Final = 0
 DISAGREES: Final = 1
 UNUSABLE: Final = 2
+INTERRUPTED: Final = 130
 
 #: environment variable that names the folder of the statuses of a run's jobs
 _NOTES: Final = "MODELMETER_JOB_STATUSES"
@@ -47,7 +49,7 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
         _note(ended(lambda: work(config)))
 
     def checked() -> int:
-        check_overrides(overrides, own_keys)
+        check_overrides(overrides, own_keys, program=True)
         register_workloads()
         with tempfile.TemporaryDirectory(prefix="modelmeter-") as notes:
             os.environ[_NOTES] = notes
@@ -63,7 +65,10 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
                 )
             return max(statuses, default=AGREES)
 
-    status = ended(checked)
+    try:
+        status = ended(checked)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
     if status:
         raise SystemExit(status)
 
@@ -79,12 +84,13 @@ def _note(status: int) -> None:
 
 
 def ended(work: Callable[[], int]) -> int:
-    """The status of `work`; an error that a user is meant to read is one line on standard error and `UNUSABLE`."""
-    try:
-        return work()
-    except ModelMeterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UNUSABLE
+    """The status of `work`; an error that a user is meant to read goes to standard error, and is `UNUSABLE`."""
+    with as_program():
+        try:
+            return work()
+        except ModelMeterError as error:
+            tell_error(error)
+            return UNUSABLE
 
 
 def progress_bar() -> Progress:
@@ -105,6 +111,6 @@ def output_folder() -> Path:
 
 def console() -> Console:
     """Standard output; as wide as the tables need where it is no terminal."""
-    from rich.console import Console
+    from modelmeter.report.terminal import PrintableConsole
 
-    return Console(width=None if sys.stdout.isatty() else 120)
+    return PrintableConsole(width=None if sys.stdout.isatty() else 120)

@@ -19,6 +19,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjec
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
 from modelmeter.operators import (
+    Parameter,
     cat,
     compare,
     index_put,
@@ -63,7 +64,8 @@ class VisionStage(BaseLayer):
     global pixels [B, 3, s, s], crop pixels [B w h, 3, c, c] or None, and the grid (columns w, rows h) -> what the
     caller goes on holding: each page's image tokens first, where they are to be put into the prompt afterwards.
     As batches: all global views, then all crops, then page by page. Looped: page after page, its crops first, and its
-    image tokens put into `inputs_embeds` [B, T, D] under the mask [B, T] at once, where those are given.
+    image tokens put into `inputs_embeds` [B, T, D] under the mask [B, T] at once, where those are given. A page of the
+    grid (1, 1) has no crops: there the loop takes what the published `infer()` hands on instead, zeros [1, 3, b, b].
     """
 
     def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
@@ -81,6 +83,7 @@ class VisionStage(BaseLayer):
         *prompt: ShapeTensor,
     ) -> tuple[ShapeTensor, ...]:
         if self.execution.pages_looped:
+            assert crop_pixels is not None  # `_pixels` hands on something always
             return self.forward_looped(global_pixels, crop_pixels, grid, *prompt)
         if self.execution.image_tokens_first:
             return self.forward_dropped(global_pixels, crop_pixels, grid)
@@ -145,13 +148,14 @@ class VisionStage(BaseLayer):
     def forward_looped(
         self,
         global_pixels: ShapeTensor,
-        crop_pixels: ShapeTensor | None,
+        crop_pixels: ShapeTensor,
         grid: tuple[int, int],
         inputs_embeds: ShapeTensor | None = None,
         images_seq_mask: ShapeTensor | None = None,
     ) -> tuple[ShapeTensor, ...]:
         """Page after page; the names of one page's results live until the next page's take them over."""
         columns, rows = grid
+        crops = columns * rows
         tape = global_pixels.tape
         newline = self.newline.on(tape).unsqueeze(0).unsqueeze(0)
         separator = self.separator.on(tape).unsqueeze(0)
@@ -159,10 +163,10 @@ class VisionStage(BaseLayer):
         sum_all(global_pixels.narrow(0, 0, 1))  # is there an image at all?
         for page in range(global_pixels.shape[0]):
             del images_in_this_batch  # an empty list takes its place
-            patches = self.patches(global_pixels, crop_pixels, page, columns * rows)
+            patches = crop_pixels.narrow(0, page * crops, (page + 1) * crops) if crops > 1 else crop_pixels
             image_ori = global_pixels.narrow(0, page, page + 1)
             sum_all(patches)  # are there crops?
-            if crop_pixels is not None:
+            if crops > 1:
                 local_features_1 = self.tower.sam_model.call_remembered("crops.sam_model", patches)
                 local_features_2 = self.tower.vision_model.call_remembered("crops.vision_model", local_features_1)
                 local_features = side_by_side(local_features_2, local_features_1)
@@ -190,16 +194,8 @@ class VisionStage(BaseLayer):
                 mask = images_seq_mask.select(0, page).unsqueeze(1)
                 masked_scatter_in_place(inputs_embeds.select(0, page), mask, images_in_this_batch)
         held = (images_in_this_batch, global_local_features, global_features, global_features_1, global_features_2)
-        crops = (local_features, local_features_1, local_features_2)
-        return tuple(each for each in (*held, *crops) if each is not None)
-
-    def patches(
-        self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, page: int, crops: int
-    ) -> ShapeTensor:
-        """A page's crops; without any, the published preprocessing hands on one empty view."""
-        if crop_pixels is None:
-            return global_pixels.tape.input((1, *global_pixels.shape[1:]), self.dtype)
-        return crop_pixels.narrow(0, page * crops, (page + 1) * crops)
+        of_crops = (local_features, local_features_1, local_features_2)
+        return tuple(each for each in (*held, *of_crops) if each is not None)
 
 
 def with_newlines(features: ShapeTensor, newline: ShapeTensor) -> ShapeTensor:
@@ -356,6 +352,15 @@ class DeepseekOCRModel(BaseLayer):
             elif name not in ("vision", "text"):
                 yield name, child
 
+    def parameters_as_converted(self) -> Iterator[Parameter]:
+        """Every parameter in the order in which a conversion of the real model comes to them."""
+        vision: tuple[BaseLayer, ...] = (self.sam_model, self.vision_model, self.projector)
+        text: tuple[BaseLayer, ...] = (self.embed_tokens, self.decoder)
+        loose = (self.image_newline, self.view_seperator)
+        for part in (*text, *vision) if self.execution.decoder_made_first else (*vision, *text):
+            yield from part.parameters_as_converted()
+        yield from (*loose, *self.lm_head.parameters_as_converted())
+
     def vision_weight_bytes(self) -> int:
         """Bytes of the parameters that the vision stage needs."""
         parts = (self.sam_model, self.vision_model, self.projector)
@@ -445,12 +450,16 @@ class DeepseekOCRModel(BaseLayer):
         self.text.call_remembered("", tape.input((batch, 1), "int64"), (), (1, 1), states, experts_hit, head)
 
     def _pixels(self, tape: Tape, vision: VisionConfig) -> tuple[ShapeTensor | None, ...]:
-        def views(batch: int, side: int) -> ShapeTensor:
-            return tape.input((batch, 3, side, side), self.dtype)
+        def views(batch: int, side: int, dtype: str = self.dtype) -> ShapeTensor:
+            return tape.input((batch, 3, side, side), dtype)
 
         crops = vision.crop_branch
         first = views(vision.global_branch.batch_size, vision.global_branch.img_size)
-        return (first, None if crops is None else views(crops.batch_size, crops.img_size))
+        if crops is not None:
+            return first, views(crops.batch_size, crops.img_size)
+        if self.execution.pages_looped:
+            return first, views(1, vision.base_size, "float32")  # made without a type, and never converted
+        return first, None
 
     # -- stages as sums over layers ----------------------------------------------------------------------------------
 

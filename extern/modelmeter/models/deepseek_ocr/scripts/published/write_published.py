@@ -16,9 +16,10 @@ from typing import Final
 
 from modelmeter.devices import NOT_MODELLED, PageKind, Throughput, compute_throughput, load_device
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, load_cost_model
+from modelmeter.models.deepseek_ocr.scripts.program import AGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.published.measurements import NOT_USED, RUNS, Case, Published, Run
-from modelmeter.report.files import write_whole
 
 FILE: Final = Path("reports/published.md")
 
@@ -144,8 +145,8 @@ def published_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_published(arguments: Sequence[str]) -> None:
-    """Write the report into the file that the command line names."""
+def write_published(arguments: Sequence[str]) -> int:
+    """Write the report into the file that the command line names; the exit status."""
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         raise ModelMeterError(
             f"write_published: {' '.join(arguments)!r} is no output file; give one, or none for {FILE}."
@@ -153,11 +154,8 @@ def write_published(arguments: Sequence[str]) -> None:
     file = Path(arguments[0]) if arguments else FILE
     write_whole(file, published_text())
     print(file)
+    return AGREES
 
 
 if __name__ == "__main__":
-    try:
-        write_published(sys.argv[1:])
-    except ModelMeterError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(ended(lambda: write_published(sys.argv[1:])))

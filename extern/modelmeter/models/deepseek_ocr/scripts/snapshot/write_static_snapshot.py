@@ -20,6 +20,7 @@ import torchinfo
 import transformers
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.snapshot.passes import (
     HEIGHT,
@@ -34,7 +35,6 @@ from modelmeter.models.deepseek_ocr.scripts.snapshot.passes import (
     record,
     stage_parameters,
 )
-from modelmeter.report.files import write_whole
 
 FOLDER: Final = Path("reports/20211117-dsorc-op-analysis/static-20251118-130533")
 

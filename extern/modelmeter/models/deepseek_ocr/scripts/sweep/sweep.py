@@ -16,8 +16,10 @@ from typing import Any, Final
 
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
+from rich.text import Text
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.files import write_whole
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.deepseek_ocr.components import page_components
@@ -26,7 +28,6 @@ from modelmeter.models.deepseek_ocr.schema import ModelSchema, resolve
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, console, output_folder, run
 from modelmeter.models.deepseek_ocr.vision_workload import compute_view_layout, compute_vision_tokens
 from modelmeter.page_sizes import PageSize, parse_size
-from modelmeter.report.files import write_whole
 from modelmeter.report.json_document import SCHEMA_VERSION, json_text
 from modelmeter.units import GIGA, MEGA, TERA
 
@@ -418,7 +419,7 @@ def _console_parts(result: Result) -> Iterator[Table | str]:
     header, cells = table_of(result)
     table = Table(title=result.title, title_justify="left", title_style="bold")
     for name in header[:-1]:
-        table.add_column(name.replace(" ", "\n"), justify="left" if name == header[0] else "right", no_wrap=True)
+        table.add_column(Text(name.replace(" ", "\n")), justify="left" if name == header[0] else "right", no_wrap=True)
     points: dict[str, list[str]] = {}
     for row, line in zip(result.rows, cells, strict=True):
         table.add_row(*line[:-1])

@@ -9,12 +9,12 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.sweep import run_sweep_modes
 from modelmeter.models.deepseek_ocr.scripts.sweep.sweep import UNITS, markdown_table, table_of
 from modelmeter.models.deepseek_ocr.scripts.sweep.write_sweep_reports import default_result
 from modelmeter.page_sizes import parse_size
-from modelmeter.report.files import write_whole
 from modelmeter.report.marked import refresh_marked
 
 #: between which markers of README.md the table stands

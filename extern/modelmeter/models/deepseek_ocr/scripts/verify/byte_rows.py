@@ -16,8 +16,9 @@ import torch
 from modelmeter.layers import InputSpec
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, load_cost_model
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
+from modelmeter.reference.building import DTYPES, cache_tensors, on_meta
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.modules import DTYPES, TextReference, VisionReference, cache_tensors, on_meta
+from modelmeter.reference.modules import TextReference, VisionReference
 from modelmeter.reference.replica import CausalModel, ReplicaCache
 from modelmeter.shape_tensor import Walk
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
@@ -14,9 +14,11 @@ from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
 from modelmeter.models.deepseek_ocr.vision_workload import BranchConfig, ViewLayout
 from modelmeter.operators import FLOPS_PER_ELEMENT
-from modelmeter.reference.branch import BranchMeasurement
-from modelmeter.reference.measurement import Measurement
 from modelmeter.shape_tensor import Walk, join_path
+
+if TYPE_CHECKING:
+    from modelmeter.reference.branch import BranchMeasurement
+    from modelmeter.reference.measurement import Measurement
 
 DETAILS: Final = ("modules", "blocks")
 

@@ -30,7 +30,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.layer_modules import (
     RealModules,
 )
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import check_measured
-from modelmeter.reference.modules import ARCHITECTURE, on_meta
+from modelmeter.reference.building import ARCHITECTURE, on_meta
 from modelmeter.reference.plain import PlainProjector
 from modelmeter.shape_tensor import Tape
 from modelmeter.units import MODEL_DTYPES, ceil_div
@@ -325,11 +325,11 @@ class LayerCases:
                 yield self.case("vision tower", Given((views, 3, side, side)), layer=self.model.vision.tower)
         letter = (Given((1, 3, 1024, 1024)), Given((6, 3, 640, 640)))
         for pixels, grid in (
-            ((letter[0], None), (1, 1)),
+            ((letter[0], self.modules.no_crops), (1, 1)),
             (letter, (2, 3)),
             ((Given((2, 3, 1024, 1024)), Given((4, 3, 640, 640))), (2, 1)),
         ):
-            note = f"crops {grid[0]}x{grid[1]}" if pixels[1] else "no crops"
+            note = f"crops {grid[0]}x{grid[1]}" if grid != (1, 1) else "no crops"
             yield self.case("vision", *pixels, grid, layer=self.model.vision, note=note)
         for image, grid, tokens, past, head in (
             (letter, (2, 3), 913, 0, "last"),

@@ -13,8 +13,9 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
+from modelmeter.reference.building import ARCHITECTURE, DTYPES
 from modelmeter.reference.layer import meta_tensor
-from modelmeter.reference.modules import ARCHITECTURE, DTYPES, filled_cache, transformers_path
+from modelmeter.reference.modules import filled_cache, transformers_path
 from modelmeter.reference.page import LOGITS_TO_KEEP, PageReference, values_unchecked
 from modelmeter.reference.replica import ReplicaCache
 from modelmeter.reference.replica_page import ReplicaPageReference
@@ -57,6 +58,8 @@ class RealModules(ABC):
     calls: ClassVar[Mapping[str, Callable[..., object]]]
     #: by layer class: the outputs of the layer that its module gives too; all where it is not named
     outputs: ClassVar[Mapping[str, slice]] = MappingProxyType({})
+    #: what stands for the crops of a page of 1024 pixels without any
+    no_crops: ClassVar[Given | None] = None
 
     def __init__(self, dtype: str, attention: str, kv_heads: int = HEADS) -> None:
         self.dtype = dtype
@@ -247,10 +250,10 @@ def call_replica_decoder(module: Any, hidden: Any, cache: ReplicaCache, hit: int
 
 
 def replica_images(pixels: Any, crops: Any, grid: tuple[int, int]) -> list[tuple[Any, Any]]:
-    """Each page's crops and global view; a page without crops has an empty view in their place."""
+    """Each page's crops and global view; pages without crops have one empty view in their place."""
     count = grid[0] * grid[1]
     pages = range(pixels.shape[0])
-    patches = [pixels[:1] if crops is None else crops[page * count : (page + 1) * count] for page in pages]
+    patches = [crops if count == 1 else crops[page * count : (page + 1) * count] for page in pages]
     return [(patches[page], pixels[page : page + 1]) for page in pages]
 
 
@@ -290,6 +293,7 @@ class PublishedModules(RealModules):
             "VisionTower": "is not run: VisionStage calls the SAM encoder and the CLIP tower itself",
         }
     )
+    no_crops = Given((1, 3, 1024, 1024), "float32")
     calls = MappingProxyType(
         {
             "Neck": lambda module, hidden: module(hidden.permute(0, 3, 1, 2)),

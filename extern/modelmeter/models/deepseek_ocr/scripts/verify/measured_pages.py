@@ -50,4 +50,5 @@ def page_geometry(cost_model: CostModel, page: PageCost) -> PageGeometry:
         columns=page.layout.w_crop,
         rows=page.layout.h_crop,
         prompt_tokens=cost_model.prompt_tokens,
+        base_size=vision.base_size,
     )

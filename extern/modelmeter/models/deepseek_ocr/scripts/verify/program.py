@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import check_output, encodable, write_whole
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
 from modelmeter.models.deepseek_ocr.schema import VisionSchema
 from modelmeter.models.deepseek_ocr.scripts.program import (
@@ -25,7 +25,7 @@ from modelmeter.models.deepseek_ocr.scripts.program import (
 )
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, worst_difference
 from modelmeter.page_sizes import PageSize, read_page_size
-from modelmeter.report.files import write_whole
+from modelmeter.process import tell
 
 #: of verify.json and verify_layers.json
 SCHEMA_VERSION: Final = 1
@@ -82,7 +82,7 @@ def read_pages(images: Sequence[Any], sizes: Sequence[Any]) -> list[PageSize | B
         try:
             pages.append(read_page_size(str(image)))
         except ModelMeterError as error:
-            pages.append(BadPage(str(image), str(error)))
+            pages.append(BadPage(encodable(str(image)), str(error)))
     for size in sizes:
         source = f"sizes: {size}"
         if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
@@ -112,7 +112,7 @@ def check_vision(cost_model: CostModel) -> None:
 def page_entry(size: PageSize, page: PageCost) -> dict[str, Any]:
     """What every program writes about a page."""
     return {
-        "source": size.source,
+        "source": encodable(size.source),
         "width": size.width,
         "height": size.height,
         "layout": page.layout._asdict(),
@@ -121,10 +121,10 @@ def page_entry(size: PageSize, page: PageCost) -> dict[str, Any]:
 
 
 def page_line(size: PageSize, page: PageCost) -> str:
-    """What every program prints above a page's tables."""
+    """What every program prints above a page's tables, in rich's markup."""
     layout, tokens = page.layout, page.tokens
     return (
-        f"\n{escape(size.source)}: {size.width} x {size.height} pixels, grid {layout.w_crop}x{layout.h_crop}, "
+        f"{escape(size.source)}: {size.width} x {size.height} pixels, grid {layout.w_crop}x{layout.h_crop}, "
         f"{layout.num_views_total} views, {tokens.total} image tokens "
         f"(global {tokens.global_tokens}, crops {tokens.crop_tokens})"
     )
@@ -138,6 +138,8 @@ def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], n
     tolerance = config.tolerance
     check_tolerance(tolerance)
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    path = output_folder() / "verify.json"
+    check_output("verify", path, map(str, plain["images"]))
     pages = read_pages(plain["images"], plain["sizes"])
     out = console()
     entries: list[dict[str, Any]] = []
@@ -155,6 +157,7 @@ def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], n
                 continue
             compared.extend(result.compared)
             entries.append(result.entry)
+            out.print()
             for each in result.printed:
                 out.print(each, soft_wrap=isinstance(each, str), highlight=False)
     summary = {
@@ -165,10 +168,9 @@ def verify_pages(config: DictConfig, verify: Callable[[PageSize], PageResult], n
         "tolerance": float(tolerance),
         "notes": list(notes),
     }
-    path = output_folder() / "verify.json"
     write_whole(path, json.dumps(summary, indent=2) + "\n")
     for refused in bad:
-        print(f"error: {refused.error}", file=sys.stderr)
+        tell(f"error: {refused.error}")
     for note in notes:
         out.print(f"note: {note}", soft_wrap=True, highlight=False)
     figures = sum(len(row.figures()) for row in compared)

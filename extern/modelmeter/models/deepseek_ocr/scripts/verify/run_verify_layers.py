@@ -27,6 +27,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.files import write_whole
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.schema import ModelSchema, resolve
@@ -46,8 +47,8 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     figure_table,
     verdict,
 )
+from modelmeter.process import tell
 from modelmeter.reference.layer import LayerRun, OperatorRun, measure_layer
-from modelmeter.report.files import write_whole
 from modelmeter.shape_tensor import Call, ShapeTensor, Tape
 
 #: the keys of this program beside the cost model's
@@ -331,7 +332,7 @@ def verify(config: DictConfig) -> int:
     for name, reason in report.excused.items():
         out.print(f"{name} is excused: it {reason}", soft_wrap=True, highlight=False)
     for complaint in report.complaints():
-        print(f"error: {complaint}", file=sys.stderr)
+        tell(f"error: {complaint}")
     worst = ", ".join(f"{report.worst_difference(name):,} {heading}" for name, heading in FIGURES.items())
     out.print(
         f"{len(report.verified)} of {len(classes)} layer classes verified, {len(report.excused)} excused, "

@@ -14,9 +14,10 @@ from typing import Final
 from rich.console import Console
 from rich.progress import track
 
-from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
+from modelmeter.models.deepseek_ocr.scripts.program import ended
 from modelmeter.models.deepseek_ocr.scripts.verify.byte_rows import HEADING, ByteRow, groups, rows
-from modelmeter.report.files import write_whole
+from modelmeter.process import tell
 
 REPORT: Final = Path("reports/verification/bytes.md")
 
@@ -53,14 +54,10 @@ def main(arguments: list[str]) -> int:
     write_whole(target, report(found))
     differing = [row for row in found if not row.agrees]
     for row in differing:
-        print(row.line(), file=sys.stderr)
+        tell(row.line())
     print(f"{len(found)} rows, {len(differing)} with a difference -> {target}")
     return int(bool(differing))
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except ModelMeterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+    sys.exit(ended(lambda: main(sys.argv[1:])))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Row, StageRow, worst_difference
@@ -26,7 +27,6 @@ from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import Pag
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
 from modelmeter.models.deepseek_ocr.vision_workload import MODES, NO_CROP_SIDE, compute_view_layout
 from modelmeter.page_sizes import PageSize
-from modelmeter.report.files import write_whole
 
 REPORT: Final = Path("reports/verification/flops.md")
 SOURCE: Final = "OmniDocBench"

@@ -1,0 +1,236 @@
+"""What a value from outside may be: kinds that configurations, device files and saved results are read by.
+
+A kind's `read` returns the value, or raises `ModelMeterError` with the value's name, what came and what is allowed. The
+name's beginning says whose it is, as in "device file mine.yaml: "; names of values within values are put behind it.
+
+    >>> Record({"width": Whole(1, 1000), "note": Maybe(Text())}, "a page").read("page: ", {"width": 0})
+    Traceback (most recent call last):
+    modelmeter.errors.ModelMeterError: page: width=0 is too small; give 1 or more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import isfinite
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from modelmeter.errors import ModelMeterError, near, shown
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+#: integers beyond 2^53 stand in JSON as text, so that no reader rounds them
+_DIGITS: Final = re.compile(r"-?[0-9]{16,200}")
+
+
+class Kind(Protocol[T_co]):
+    """What a value may be."""
+
+    def read(self, name: str, value: object) -> T_co:
+        """The value; raises `ModelMeterError`, in words that begin with `name`, if it is of another kind."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `least` to `most`, both allowed; as text too where a float could not hold it."""
+
+    least: int
+    most: int
+
+    def read(self, name: str, value: object) -> int:
+        """The number."""
+        if isinstance(value, str) and _DIGITS.fullmatch(value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ModelMeterError(
+                f"{name}={shown(value)} is no whole number; give one from {self.least:,} to {self.most:,}."
+            )
+        _check_range(name, value, self.least, self.most)
+        return value
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number exactly as it is written, from `least` to `most`. why: what a larger one would mean."""
+
+    least: Fraction
+    most: Fraction
+    why: str = ""
+
+    def read(self, name: str, value: object) -> Fraction:
+        """The number."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite_number(value):
+            raise ModelMeterError(f"{name}={shown(value)} is no number; write it as in 1.5e+12.")
+        number = Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+        _check_range(name, value, self.least, self.most, self.why)
+        return number
+
+
+def isfinite_number(value: int | float) -> bool:
+    """Whether a number is no infinity and no NaN; an integer of any size is none."""
+    return isinstance(value, int) or isfinite(value)
+
+
+def _check_range(name: str, value: int | float, least: int | Fraction, most: int | Fraction, why: str = "") -> None:
+    if value < least:
+        raise ModelMeterError(f"{name}={shown(value)} is too small; give {_plain(least)} or more.")
+    if value > most:
+        raise ModelMeterError(f"{name}={shown(value)} is too large; give {_plain(most)} or less{why and f' ({why})'}.")
+
+
+def _plain(bound: int | Fraction) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{float(bound):g}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false, and nothing that stands for them."""
+
+    def read(self, name: str, value: object) -> bool:
+        """The flag."""
+        if not isinstance(value, bool):
+            raise ModelMeterError(f"{name}={shown(value)} is neither true nor false.")
+        return value
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text of `least` to `most` characters without any of `without`.
+
+    printable: it goes to a terminal, so line ends and escape sequences are refused. start: what it begins with.
+    """
+
+    most: int = 200
+    least: int = 0
+    without: str = ""
+    printable: bool = True
+    start: str = ""
+
+    def read(self, name: str, value: object) -> str:
+        """The text."""
+        if not isinstance(value, str) or (self.least and not value.strip()):
+            raise ModelMeterError(f"{name}={shown(value)} is no text.")
+        if not self.least <= len(value) <= self.most:
+            raise ModelMeterError(f"{name}={shown(value)} has {len(value):,} characters; give {self.most:,} or less.")
+        if self.printable and not value.isprintable():
+            raise ModelMeterError(f"{name}={shown(value)} has characters that do not print; leave them out.")
+        bad = sorted(set(self.without).intersection(value))
+        if bad:
+            raise ModelMeterError(f"{name}={shown(value)} has {' '.join(bad)}; leave that out.")
+        if not re.match(self.start, value):
+            raise ModelMeterError(f"{name}={shown(value)} begins with no {self.start}.")
+        return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    options: Sequence[str]
+
+    def read(self, name: str, value: object) -> str:
+        """The word."""
+        if not isinstance(value, str):
+            raise ModelMeterError(f"{name}={shown(value)} is no text; the options are {', '.join(self.options)}.")
+        if value not in self.options:
+            raise ModelMeterError(f"{name}={value} is unknown; {near(value, self.options)}")
+        return value
+
+
+@dataclass(frozen=True)
+class Maybe(Generic[T]):
+    """A value that may be left out."""
+
+    kind: Kind[T]
+
+    def read(self, name: str, value: object) -> T | None:
+        """The value, None where it is."""
+        return None if value is None else self.kind.read(name, value)
+
+
+@dataclass(frozen=True)
+class Either:
+    """A word of `words`, or a value of another kind."""
+
+    words: Sequence[str]
+    kind: Kind[Any]
+
+    def read(self, name: str, value: object) -> Any:
+        """The word, or the value."""
+        return value if value in self.words else self.kind.read(name, value)
+
+
+@dataclass(frozen=True)
+class ListOf(Generic[T]):
+    """`least` to `most` values of one kind."""
+
+    kind: Kind[T]
+    least: int
+    most: int
+
+    def read(self, name: str, value: object) -> list[T]:
+        """The values."""
+        if not isinstance(value, list | tuple):
+            raise ModelMeterError(f"{name}={shown(value)} is no list.")
+        if not self.least <= len(value) <= self.most:
+            raise ModelMeterError(f"{name} has {len(value):,} entries; give {self.least:,} to {self.most:,}.")
+        return [self.kind.read(f"{name}[{number}]", each) for number, each in enumerate(value)]
+
+
+def _check_mapping(name: str, value: object, known: Collection[str] | None, what: str) -> str:
+    """Refuse what is no mapping, and names that are not `known`; what the names of its values begin with."""
+    if not isinstance(value, Mapping):
+        raise ModelMeterError(f"{name.rstrip(': ')} holds {shown(value)}; {what} is a mapping of its keys.")
+    root = name if name.endswith(": ") else f"{name}."
+    if known is not None:
+        for key in value:
+            if key not in known:
+                raise ModelMeterError(f"{root}{key} is no key of {what}; {near(str(key), known)}")
+    return root
+
+
+@dataclass(frozen=True)
+class Record:
+    """A mapping of names to values, each of its kind.
+
+    what: whose names these are, for the error that an unknown one gets. others: leave unknown names out instead.
+    defaults: of names that may be left out, as may those whose kind is `Maybe`. missing: what to do about another one.
+    """
+
+    kinds: Mapping[str, Kind[Any]]
+    what: str
+    others: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = "add it"
+
+    def read(self, name: str, value: object) -> dict[str, Any]:
+        """The values by name, all names of `kinds`."""
+        root = _check_mapping(name, value, None if self.others else self.kinds, self.what)
+        assert isinstance(value, Mapping)
+        values = {}
+        for key, kind in self.kinds.items():
+            given = value.get(key, self.defaults.get(key))
+            if given is None and not isinstance(kind, Maybe):
+                raise ModelMeterError(f"{root}{key} is missing; {self.missing}.")
+            values[key] = kind.read(f"{root}{key}", given)
+        return values
+
+
+@dataclass(frozen=True)
+class Some(Generic[T]):
+    """A mapping of some of the names in `names`, their values of one kind. what, missing: as of `Record`."""
+
+    names: Sequence[str]
+    kind: Kind[T]
+    what: str
+    missing: str = "add it"
+
+    def read(self, name: str, value: object) -> dict[str, T]:
+        """The values by name, in the order of `names`."""
+        _check_mapping(name, value, self.names, self.what)
+        assert isinstance(value, Mapping)
+        kinds = {key: self.kind for key in self.names if key in value}
+        return Record(kinds, self.what, missing=self.missing).read(name, value)
