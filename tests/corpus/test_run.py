@@ -17,10 +17,10 @@ from PIL import Image
 
 from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
 from modelmeter.corpus import run as run_module
-from modelmeter.corpus.run import ROW_SCHEMA
+from modelmeter.corpus.run import row_schema
 from modelmeter.corpus.tally import Tally
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
+from modelmeter.models.deepseek_ocr import CostModel, VisionWorkload, load_cost_model
 
 WriteParquet = Callable[..., str]
 Load = ModelLoader[CostModel]
@@ -74,7 +74,7 @@ def test_rows(tmp_path: Path, load_model: Load, write_parquet: WriteParquet) -> 
     options = replace(BY_KIND, rows=tmp_path / "rows.parquet", batch_pages=4)
     cost = run_corpus([path], load_model, options)
     rows = pq.read_table(tmp_path / "rows.parquet")
-    assert rows.schema.equals(ROW_SCHEMA)
+    assert rows.schema.equals(row_schema(VisionWorkload.layout_columns))
     assert rows.column("source").unique().to_pylist() == [path]
     assert rows.column("page_number").to_pylist() == list(range(1, 41))
     assert rows.column("group").to_pylist() == table(40)["kind"]

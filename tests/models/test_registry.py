@@ -13,12 +13,15 @@ from modelmeter.models import DEFAULT_MODEL, MODELS, model_package
 def test_every_model_keeps_its_promises(name: str) -> None:
     package = model_package(name)
     assert package.__name__ == MODELS[name]
-    assert {"workload", "runtime", "execution"} <= set(package.CONFIG_GROUPS)
+    assert {"workload", "runtime", "execution"} <= set(package.CONFIGURATION.groups)
     for mode in package.MODES:
         cost_model = package.load_cost_model([f"workload={mode}"])
         assert cost_model.workload == package.MODES[mode]
         page = cost_model.page(640, 480)
         assert page.seq_len == page.tokens.total + cost_model.prompt_tokens
+        assert sum(views.tokens for views in page.views) == page.tokens.total == sum(page.tokens.by_view().values())
+        assert len(page.layout) == len(cost_model.workload.layout_columns)
+        assert cost_model.workload.layout_of(tuple(page.layout)) == page.layout
 
 
 def test_the_default_exists() -> None:

@@ -43,6 +43,8 @@ class Side:
     output_tokens: int
     pages: Sequence[Mapping[str, Any]]
     cost_model: CostModel | None
+    #: what rows are called that hold a layout's numbers, by their names
+    layout_words: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class PagePair:
 
     a: Mapping[str, Any]
     b: Mapping[str, Any]
+    layout_words: Mapping[str, str]
     changes: Sequence[Change] | None
     times: tuple[Mapping[str, StageTime], Mapping[str, StageTime]] | None
 
@@ -137,7 +140,7 @@ def _asked(side: Side) -> dict[str, Any]:
 def _parts(pair: PagePair, top: int, show: Show) -> list[RenderableType]:
     from modelmeter.report import diff_tables
 
-    parts: list[RenderableType] = [_title(pair), diff_tables.tokens_table(pair.a, pair.b), ""]
+    parts: list[RenderableType] = [_title(pair), diff_tables.tokens_table(pair.a, pair.b, pair.layout_words), ""]
     parts += [diff_tables.stages_table(pair.a, pair.b, show), "", diff_tables.peak_lines(pair.a, pair.b), ""]
     if pair.times is not None:
         parts += [diff_tables.times_table(*pair.times), ""]
@@ -180,6 +183,7 @@ def _configured(
             output_tokens=output_tokens,
             pages=[content],
             cost_model=cost_model,
+            layout_words=cost_model.workload.layout_words,
         )
 
     return side(sides[0]), side(sides[1])
@@ -233,6 +237,7 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
         output_tokens=output_tokens,
         pages=pages,
         cost_model=cost_model if same else None,
+        layout_words=cost_model.workload.layout_words,
     )
 
 
@@ -264,7 +269,7 @@ def _pair(a: Side, b: Side, index: int, roofline: Roofline | None, order: str) -
 
     contents = (a.pages[index], b.pages[index])
     if a.cost_model is None or b.cost_model is None:
-        return PagePair(a=contents[0], b=contents[1], changes=None, times=None)
+        return PagePair(a=contents[0], b=contents[1], layout_words=a.layout_words, changes=None, times=None)
     sums, times = [], []
     for side, content in zip((a, b), contents, strict=True):
         assert side.cost_model is not None
@@ -275,6 +280,7 @@ def _pair(a: Side, b: Side, index: int, roofline: Roofline | None, order: str) -
     return PagePair(
         a=contents[0],
         b=contents[1],
+        layout_words=a.layout_words,
         changes=compare_operators(sums[0], sums[1], order),
         times=(times[0], times[1]) if times else None,
     )
@@ -292,7 +298,7 @@ def _json(a: Side, b: Side, pairs: Sequence[PagePair], device: str | None) -> st
         }
         page["tokens"] = [
             {"name": name, "a": one, "b": other, "delta": other - one}
-            for name, one, other in token_rows(pair.a, pair.b)
+            for name, one, other in token_rows(pair.a, pair.b, pair.layout_words)
         ]
         page["stages"] = [
             {"figure": figure, "stage": stage, "a": one, "b": other, "delta": other - one}

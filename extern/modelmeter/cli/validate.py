@@ -78,8 +78,8 @@ def command(
         raise ModelMeterError(f"validate: model {model} has no real model here that computes; choose another one.")
 
     from modelmeter.calibration.validation import StageComparison, predicted_stages
-    from modelmeter.models.common.stage_cost import STAGES
     from modelmeter.devices import Roofline, load_device
+    from modelmeter.models.common.stage_cost import STAGES
     from modelmeter.reference.timing import machine, time_call, use_threads
 
     described = load_device(against)

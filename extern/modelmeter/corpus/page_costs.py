@@ -17,7 +17,7 @@ around. The others are int64, held against its limits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.contract import CorpusModel, Layout
+from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.page_sizes import MAX_SIDE
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, pixels
 

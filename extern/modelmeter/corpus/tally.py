@@ -125,6 +125,6 @@ def summarise(costs: pa.RecordBatch, layout_columns: Sequence[str]) -> pa.Table:
     if bad.size > MAX_LISTED:
         left_out.append({"pages": sum(table.column(PAGE_COUNT).take(bad[MAX_LISTED:]).to_pylist())})
     whole = pa.schema([*of_cells, ("source", pa.string()), ("page_number", pa.int64()), ("error", pa.string())])
-    return pa.concat_tables(
-        [counted, pa.Table.from_pylist(left_out, schema=whole)], promote_options="default"
-    ).select(whole.names)
+    return pa.concat_tables([counted, pa.Table.from_pylist(left_out, schema=whole)], promote_options="default").select(
+        whole.names
+    )

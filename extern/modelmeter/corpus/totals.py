@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from modelmeter.corpus.sources import Notes
 from modelmeter.corpus.tally import Cell, LeftOut, Tally

@@ -10,8 +10,8 @@ from itertools import groupby
 from math import atan, ceil, cos, degrees, floor, log10, sqrt
 from typing import Final, NamedTuple
 
-from modelmeter.models.common.contract import Views
 from modelmeter.errors import printable
+from modelmeter.models.common.contract import Views
 from modelmeter.report.document import Quantity
 
 #: of a chart that a phone shows small or scrolls, and of one that fits it
@@ -95,7 +95,7 @@ def page_chart(drawing: Drawing) -> str:
     scale = min((NARROW - 4 - views_left) / wide, 200 / high)
     for number, views in enumerate(drawing.views):
         kind, line = f"c{number + 1}", 8 + 16 * number
-        parts += [_box(views_left, line, 10, 10, kind), _text(views_left + 15, line + 9, _words(views))]
+        parts += [_box(views_left, line, 10, 10, kind), _text(views_left + 15, line + 9, _view_words(views))]
         across, down = views.columns * views.width * scale, views.rows * views.height * scale
         parts.append(_box(at, top, across, down, f"view {kind}"))
         parts += _grid(at, top, across, down, views)
@@ -103,14 +103,12 @@ def page_chart(drawing: Drawing) -> str:
     return _svg(top + max(height, scale * high) + 6, title, parts, NARROW)
 
 
-def _words(views: Views) -> str:
+def _view_words(views: Views) -> str:
     size = f"{views.width} x {views.height}: {views.tokens:,} tokens"
     return f"{views.name} view {size}" if views.count == 1 else f"{views.count:,} {views.name} of {size}"
 
 
-def _grid(
-    left: float, top: float, width: float, height: float, views: Views, *, numbers: bool = False
-) -> list[str]:
+def _grid(left: float, top: float, width: float, height: float, views: Views, *, numbers: bool = False) -> list[str]:
     """The lines between views, which cut a page into equal parts, and the numbers of the views if there is room."""
     columns, rows = views.columns, views.rows
     parts = []

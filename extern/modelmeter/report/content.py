@@ -32,8 +32,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.loading import LOAD
-from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.models.common.stage_cost import WITH_TOTAL
+from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
 from modelmeter.report import charts
@@ -345,7 +344,7 @@ class _Builder:
             svg=charts.page_chart(drawing),
             caption=f"{views_text(cost)}, {cost.tokens.total:,} image tokens; with the prompt "
             f"{cost.seq_len:,} tokens in prefill. The views are drawn to a scale of their own.",
-            data={"width": drawing.width, "height": drawing.height, "views": [each._asdict() for each in cost.views]},
+            data={"width": drawing.width, "height": drawing.height, "views": [asdict(each) for each in cost.views]},
         )
 
     def stages(self) -> Section:

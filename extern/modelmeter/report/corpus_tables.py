@@ -120,7 +120,9 @@ def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[R
     workload = cost.workload
     yield distribution_table(cost.everything, show)
     yield ""
-    yield parts_table(workload.layout_title, {workload.layout_text(key): part for key, part in cost.layouts.items()}, show)
+    yield parts_table(
+        workload.layout_title, {workload.layout_text(key): part for key, part in cost.layouts.items()}, show
+    )
     if group is not None:
         yield ""
         groups = cost.groups

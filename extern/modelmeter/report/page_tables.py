@@ -11,8 +11,7 @@ from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views
-from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.models.common.stage_cost import WITH_TOTAL
+from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
 from modelmeter.report.quantities import exact, readable
@@ -190,7 +189,7 @@ def modes_table(
         table.add_row(name, *cells, end_section=end_section)
 
     add("views", lambda page: str(view_count(page)))
-    add(_labelled("crops, columns x rows", labels, "layout"), _grid)
+    add(_labelled("crops, columns x rows", labels, "layout"), grid_text)
     add("image tokens", lambda page: str(page.tokens.total))
     add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
     for figure, stages in COMPARED:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from modelmeter.errors import ModelMeterError, near, printable
-from modelmeter.kinds import Choice, Either, Kind, ListOf, Maybe, Record, Text, Whole
+from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
 from modelmeter.models.common.loading import LOADS
 from modelmeter.models.common.stage_cost import HEADS
 
@@ -88,13 +88,12 @@ MAX_OVERRIDE_DEPTH: Final = 8
 _HYDRA: Final = threading.RLock()
 
 
-
 def build(schema: Callable[[], Any], values: Mapping[str, Any]) -> Any:
     """A dataclass of the schema, its groups within it, of values that were read."""
     built = {}
     for each in fields(cast("Any", schema)):
         group = cast("Any", each.default_factory)
-        built[each.name] = build(group, values[each.name]) if is_dataclass(group) else values[each.name]
+        built[each.name] = build(cast("Any", group), values[each.name]) if is_dataclass(group) else values[each.name]
     return cast("Any", schema)(**built)
 
 
@@ -137,7 +136,7 @@ class Configuration(Generic[Schema]):
         Raises `ModelMeterError`, in words that begin with `who`, for a key that does not exist and a value that is not
         allowed. Nothing of it is interpolated or looked up.
         """
-        return cast("Schema", build(self.schema, self._record.read(who, content)))
+        return cast("Schema", build(cast("Any", self.schema), self._record.read(who, content)))
 
     def register_workloads(self) -> None:
         """Put the named modes into Hydra's store as the group `workload`."""
@@ -156,11 +155,12 @@ class Configuration(Generic[Schema]):
     def check_overrides(
         self, overrides: Sequence[str], extra: Mapping[str, object] | None = None, *, program: bool = False
     ) -> None:
-        """Raise `ModelMeterError` for an override that is none, or whose key or choice does not exist, naming near ones.
+        """Raise `ModelMeterError` for an override that is none, or whose key or choice does not exist.
 
-        extra: further top-level keys and their values, of a program that has a configuration of its own around this one.
-        program: these are the command line of a Hydra program, which may sweep and say how Hydra itself runs; everywhere
-        else an override is one value of one key, so that none reaches Hydra's plugins, search path or launchers.
+        extra: further top-level keys and their values, of a program that has a configuration of its own around this
+        one. program: these are the command line of a Hydra program, which may sweep and say how Hydra itself runs;
+        everywhere else an override is one value of one key, so that none reaches Hydra's plugins, search path or
+        launchers.
         """
         _check_amount(overrides)
         tree: dict[str, object] = asdict(cast("Any", self.schema())) | dict(extra or {})
@@ -198,8 +198,8 @@ class Configuration(Generic[Schema]):
     def compose_config(self, config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
         """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema.
 
-        Hydra's own `compose` goes through a singleton, which one thread at a time can have, and no program that Hydra runs;
-        its loader is asked instead, which has nothing to do with either.
+        Hydra's own `compose` goes through a singleton, which one thread at a time can have, and no program that Hydra
+        runs; its loader is asked instead, which has nothing to do with either.
         """
         from hydra import version
         from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -244,7 +244,6 @@ class Configuration(Generic[Schema]):
         except OmegaConfBaseException as error:
             raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
         return self.read(content)
-
 
 
 def _check_amount(overrides: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
@@ -12,15 +13,17 @@ from modelmeter.walk import Holding, Walk
 
 if TYPE_CHECKING:
     import numpy as np
-    from modelmeter.models.common.configuration import Configuration
     from numpy.typing import ArrayLike, NDArray
+
+    from modelmeter.models.common.configuration import Configuration
 
 
 #: how a page is cut, a tuple of whole numbers that its model names; pages of equal layout cost the same
 Layout = tuple[int, ...]
 
 
-class Views(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Views:
     """A batch of equal views of one page, in the order in which they stand in the prompt."""
 
     name: str  # what they are called, as in "global"
@@ -62,6 +65,10 @@ class Workload(Protocol):
     @property
     def layout_columns(self) -> Sequence[str]:
         """Names of a layout's numbers, for tables and for the columns of corpora."""
+
+    @property
+    def layout_words(self) -> Mapping[str, str]:
+        """What a layout's numbers are called in words, by the names of its fields."""
 
     @property
     def layout_title(self) -> str:

@@ -15,12 +15,13 @@ from fractions import Fraction
 from math import log2
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
+from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import Code, Execution
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import Configuration
+from modelmeter.models.common.configuration import Configuration, RuntimeSchema
 from modelmeter.models.common.contract import Views, Workload
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
@@ -135,7 +136,7 @@ class CostModel(Generic[Config, Work, Model]):
         return ()
 
     def _prompt_tokens(self, counted: int | None) -> int:
-        runtime = self.config.runtime
+        runtime: RuntimeSchema = self.config.runtime
         if runtime.prompt is None:
             return runtime.prompt_tokens
         if counted is None:
@@ -160,7 +161,7 @@ class CostModel(Generic[Config, Work, Model]):
         self._build()
 
     def experts_hit(self, tokens: int) -> int | Fraction:
-        """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares; 0: no experts."""
+        """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares; or 0."""
         if self.model.decoder.routed is None:
             return 0
         declared = self.config.runtime.experts_hit
@@ -398,12 +399,13 @@ class CostModel(Generic[Config, Work, Model]):
     @property
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
-        return self.config.runtime.batch_size
+        return int(self.config.runtime.batch_size)
 
     @property
     def reserve_bytes(self) -> int | None:
         """Device memory left free, as `runtime.reserve_bytes` says; None: what the kind of the device leaves."""
-        return self.config.runtime.reserve_bytes
+        reserve: int | None = self.config.runtime.reserve_bytes
+        return reserve
 
     def batched(self, pages: int) -> Self:
         """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
@@ -534,9 +536,3 @@ def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int
             raise ModelMeterError(
                 f"decode: {name} does not grow evenly with the context; its steps have no closed form."
             )
-
-
-def check_count(who: str, name: str, value: object) -> None:
-    """Raise `ModelMeterError` unless `value` is a whole number of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ModelMeterError(f"{who}: {name}={value!r} is no number of tokens; give a whole number of 0 or more.")

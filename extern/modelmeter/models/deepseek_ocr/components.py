@@ -19,8 +19,8 @@ from modelmeter.layers.basic import LMHead
 from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.models.common import StageCost
+from modelmeter.models.common.vision_language import LayerCost
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import LayerCost
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel

@@ -17,7 +17,12 @@ from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import Deepse
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import DOWNSAMPLE_RATIO, ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
-from modelmeter.models.deepseek_ocr.vision_workload import VisionWorkload
+from modelmeter.models.deepseek_ocr.vision_workload import (
+    ViewLayout,
+    VisionConfig,
+    VisionWorkload,
+    build_vision_cfg_from_workload,
+)
 
 __all__ = ["CostModel", "PageCost", "load_cost_model", "restore_cost_model"]
 
@@ -89,6 +94,10 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
             *((tiles_of_image_size(image_size),) if other_tiles else ()),
         )
 
+    def vision_config(self, layout: ViewLayout) -> VisionConfig:
+        """Batch, img_size, seq_len and num_tokens of both branches."""
+        return build_vision_cfg_from_workload(self.workload, layout, self.config.runtime.batch_size)
+
     def _more_crops(self) -> tuple[Assumption, ...]:
         """That pages are cut into more crops here than engines cut them into, where they are."""
         limit = self.workload.max_num
@@ -100,7 +109,6 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
         )
         label = f"up to {limit} crops; engines {ENGINE_MAX_CROPS}"
         return (Assumption(figure="layout", label=label, text=text),)
-
 
     def part(self, name: str, **size: Any) -> BaseLayer:
         """A part of the vision stage alone: image_encoder_vit, vit_model (batch_size, img_size) or mlp_projector."""

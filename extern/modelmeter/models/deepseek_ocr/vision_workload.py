@@ -88,16 +88,19 @@ class VisionWorkload:
                 "the published code uses 9, the published vLLM example 6."
             )
 
-
     # -- what all models' workloads answer: see `models.common.contract.Workload` ------------------------------------
 
     layout_columns: ClassVar[tuple[str, ...]] = ("views", "crop_columns", "crop_rows")
 
     layout_title: ClassVar[str] = "crops"
+    layout_words: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"num_views_total": "views", "w_crop": "crops, columns", "h_crop": "crops, rows"}
+    )
 
-    def layout_text(self, layout: ViewLayout) -> str:
+    def layout_text(self, layout: Sequence[int]) -> str:
         """Columns x rows of the crops."""
-        return "none" if layout.num_views_total == 1 else f"{layout.w_crop} x {layout.h_crop}"
+        views, columns, rows = layout
+        return "none" if views == 1 else f"{columns} x {rows}"
 
     def layout(self, width: int, height: int) -> ViewLayout:
         """`compute_view_layout`."""

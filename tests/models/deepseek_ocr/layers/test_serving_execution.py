@@ -17,9 +17,10 @@ from modelmeter.layers.decoder.moe import MoeTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.sam import SamTraits
 from modelmeter.models.common.stage_cost import SUMS
-from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, cost_model, load_cost_model
+from modelmeter.models.common.vision_language import StageTraits
+from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS, SERVING
-from modelmeter.models.deepseek_ocr.traits import ClipTraits, PageTraits, StageTraits
+from modelmeter.models.deepseek_ocr.traits import ClipTraits, PageTraits
 from modelmeter.shape_tensor import Tape
 from modelmeter.walk import OperatorRecord, Walk
 
@@ -311,14 +312,14 @@ def test_image_tokens_by_hand() -> None:
 def test_live_is_outputs_and_cache_without_a_garbage_collector() -> None:
     model = load_cost_model(["execution=serving", "workload.base_size=512", "workload.image_size=320"])
     page = model.page(1275, 1650)
-    grid, vision = (page.layout.w_crop, page.layout.h_crop), page.vision_config
+    geometry = model.geometry(page.layout)
     gc.disable()
     try:
         tape = Tape()
-        model.model.run_vision(tape, vision, grid)  # what it returns is dropped here
+        model.model.run_vision(tape, geometry)  # what it returns is dropped here
         assert tape.live_bytes == 0
         tape = Tape()
-        states = model.model.run_prefill(tape, 1, page.seq_len, vision, grid, 64, "last")
+        states = model.model.run_prefill(tape, 1, page.seq_len, geometry, 64, "last")
         kept = 12 * 2 * page.seq_len * 1280 * 2
         assert tape.live_bytes == page.prefill.kv_bytes == kept
         for step in range(1, 4):  # onto what the steps before it left: the cache grows by pieces, none is copied
@@ -334,7 +335,7 @@ def test_live_is_outputs_and_cache_without_a_garbage_collector() -> None:
 def test_steps_over_pieces_cost_what_steps_over_one_cache_cost() -> None:
     model = load_cost_model(["execution=serving", "decoder.num_hidden_layers=2"])
     tape = Tape()
-    states = model.model.run_prefill(tape, 1, 20, None, (1, 1), 64, "last")
+    states = model.model.run_prefill(tape, 1, 20, None, 64, "last")
     for _ in range(3):
         model.model.run_decode(tape, states, 1, 6, "last")
     walk = tape.entries[-1].walk  # type: ignore[union-attr]
@@ -345,6 +346,21 @@ def test_steps_over_pieces_cost_what_steps_over_one_cache_cost() -> None:
         alone.tensor_core_flops,
         alone.peak_bytes,
     )
+
+
+def test_a_prefill_that_peaks_in_the_decoder_by_hand() -> None:
+    """7 tokens of an image and 900 around them through a dense and a MoE layer; nothing of vision is alive then."""
+    overrides = ("workload.base_size=128", "workload.image_size=64", "runtime.prompt_tokens=900")
+    prefill = load_cost_model(["execution=serving", "decoder.num_hidden_layers=2", *overrides]).page(300, 300).prefill
+    assert (prefill.peak_path, prefill.peak_operator) == ("layers.1.mlp.experts", "fused.silu_and_mul")
+    tokens, choices = 907, 907 * 6
+    row = 2 * 1280
+    # residual; the dense layer's output, which its caller holds; attention's output; the shared experts'
+    alive = 4 * tokens * row
+    cache = 2 * 2 * tokens * row
+    routing = choices * (4 + 4) + choices * 4 + 64 * 4  # float32 weights and 32-bit indices; order; offsets
+    gate_and_up, product = choices * 2 * 896 * 2, choices * 896 * 2
+    assert prefill.activation_peak_bytes == alive + cache + routing + gate_and_up + product == 47_897_112
 
 
 def test_holders_are_the_peak() -> None:
@@ -397,7 +413,7 @@ def with_trait(execution: Execution, kind: type, **changed: Any) -> Execution:
 
 def figures(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> object:
     """Every operator of a page, in its parts and as it is held, under an execution."""
-    monkeypatch.setattr(cost_model, "EXECUTIONS", {"serving": execution})
+    monkeypatch.setattr(CostModel, "executions", {"serving": execution})
     model = load_cost_model(["execution=serving", "decoder.num_hidden_layers=2"])
     page = model.page(1275, 1650)
     walks = [model.stage_walk(stage, page=page, context=30) for stage in STAGES]

@@ -6,13 +6,13 @@ and for the published code the description of its forward pass. An engine's is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Unpack
+from typing import Any, Final, Unpack
 
-from modelmeter.errors import ModelMeterError, near
-from modelmeter.layers import BaseLayer, Embedding, LMHead, State, kv_bytes
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers import BaseLayer, State
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
@@ -25,18 +25,12 @@ from modelmeter.models.deepseek_ocr.vision_workload import PageGeometry
 from modelmeter.operators import (
     Parameter,
     cat,
-    compare,
     index_put,
-    masked_scatter,
     masked_scatter_in_place,
-    mul,
     reshape,
     sum_all,
-    to,
 )
 from modelmeter.shape_tensor import ShapeTensor, Tape
-from modelmeter.walk import Call, OperatorRecord, Walk
-
 
 #: the published decoder, and the rows of its embedding
 PUBLISHED_DECODER: Final[Mapping[str, int]] = MappingProxyType(
@@ -285,6 +279,7 @@ class DeepseekOCRModel(VisionLanguageModel):
 
     executions = EXECUTIONS
     text_stage = PageTextStage
+    vision: VisionStage
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
+from modelmeter.checks import check_batch_size
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, Settings, run_blocks
 from modelmeter.layers.vision.sam import Block, GridSize, Neck, PatchEmbed, SamTraits, resize
@@ -116,9 +117,3 @@ def check_view_side(who: str, side: object, patch_size: int) -> None:
             f"{who}: img_size={side} is no multiple of patch_size={patch_size}; the nearest sizes that work are "
             f"{' and '.join(nearest)}."
         )
-
-
-def check_batch_size(who: str, batch_size: object) -> None:
-    """Raise `ModelMeterError` unless a batch is a positive whole number."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ModelMeterError(f"{who}: batch_size={batch_size!r} is not a batch; give a positive whole number.")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final, Unpack
 
+from modelmeter.checks import check_batch_size
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, LayerList, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
-from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import check_batch_size
 from modelmeter.operators import gelu, pad, reshape, unfold
 from modelmeter.shape_tensor import ShapeTensor
 from modelmeter.units import ceil_div

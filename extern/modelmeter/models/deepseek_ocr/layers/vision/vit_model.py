@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from modelmeter.checks import check_batch_size
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear, run_blocks
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
-from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import (
-    DOWNSAMPLE_RATIO,
-    check_batch_size,
-    check_view_side,
-)
+from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import DOWNSAMPLE_RATIO, check_view_side
 from modelmeter.models.deepseek_ocr.traits import ClipTraits
 from modelmeter.operators import (
     add,

@@ -11,15 +11,15 @@ Exit status 0: every difference is within `tolerance`; 1: one is not, or a page 
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.stage_cost import json_number
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.schema import resolve
 from modelmeter.models.deepseek_ocr.scripts.program import run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
     DETAILS,
@@ -44,7 +44,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     memory_table,
     page_entry,
     page_line,
-    peak_line,
+    stage_lines,
     stage_table,
     verify_pages,
 )
@@ -83,7 +83,8 @@ class VisionVerifier:
 
     def rows(self, page: PageCost, detail: str) -> list[Row]:
         """The comparison of one page by module."""
-        branches = {"global": page.vision_config.global_branch, "crops": page.vision_config.crop_branch}
+        vision = self.cost_model.vision_config(page.layout)
+        branches = {"global": vision.global_branch, "crops": vision.crop_branch}
         measurements: dict[str, BranchMeasurement] = {
             name: self._branch(branch.batch_size // vision_calls(self.cost_model), branch.img_size)
             for name, branch in branches.items()
@@ -95,7 +96,9 @@ class VisionVerifier:
         """The comparison of the stage as a whole; none where the reference has no whole model of the same code."""
         if not self.same_code:
             return []
-        return [stage_row("vision", page.vision, [self._stage(page_geometry(self.cost_model, page))])]
+        walk = self.cost_model.stage_walk("vision", page=page)
+        place = partial(self._whole.place, crops=page.layout.num_views_total > 1)
+        return [stage_row("vision", page.vision, [walk], [self._stage(page_geometry(self.cost_model, page))], place)]
 
     @cached_property
     def _whole(self) -> Any:
@@ -128,7 +131,7 @@ class VisionVerifier:
                 comparison_table("vision", rows, tolerance),
                 *([memory_table("vision, bytes, each module alone", rows, tolerance)] if self.same_code else []),
                 *([stage_table("vision stage", stages, tolerance)] if stages else []),
-                *(peak_line(stage, tolerance) for stage in stages),
+                *(text for stage in stages for text in stage_lines(stage, tolerance)),
                 line,
             ],
         )
@@ -148,7 +151,7 @@ def verify(config: DictConfig) -> int:
     if config.detail not in DETAILS:
         raise ModelMeterError(f"verify: detail={config.detail} is unknown; {near(str(config.detail), DETAILS)}")
     reference: Any = OmegaConf.to_container(config.reference)
-    verifier = VisionVerifier(CostModel(resolve(config)), reference)
+    verifier = VisionVerifier(CostModel(CONFIGURATION.resolve(config)), reference)
     return verify_pages(
         config, lambda size: verifier.result(size, config.detail, config.tolerance), notes=verifier.notes()
     )

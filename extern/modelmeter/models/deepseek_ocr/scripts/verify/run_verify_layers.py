@@ -30,7 +30,7 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import write_whole
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common.stage_cost import json_number
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, resolve
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, output_folder, progress_bar, run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 from modelmeter.models.deepseek_ocr.scripts.verify.layer_cases import (
@@ -103,6 +103,7 @@ class Failure:
 
 def _same(ours: OperatorRun, theirs: OperatorRun, tolerance: float) -> bool:
     numbers = (
+        Compared(ours.elements, theirs.elements),
         Compared(ours.read_bytes, theirs.read_bytes),
         Compared(ours.written_bytes, theirs.written_bytes),
         Compared(ours.live_bytes, theirs.live_bytes),
@@ -114,7 +115,7 @@ def _said(run: OperatorRun | None) -> str:
     if run is None:
         return "nothing more"
     moved = f"{run.read_bytes:,} bytes read, {run.written_bytes:,} written"
-    return f"{run.operator} ({moved}, {run.live_bytes:,} alive after it)"
+    return f"{run.operator} ({run.elements:,} elements, {moved}, {run.live_bytes:,} alive after it)"
 
 
 def walk_layer(case: LayerCase) -> LayerRun:
@@ -133,6 +134,7 @@ def walk_layer(case: LayerCase) -> LayerRun:
         operators=tuple(
             OperatorRun(
                 operator=each.aten,
+                elements=each.elements,
                 read_bytes=each.bytes_read,
                 written_bytes=each.bytes_written,
                 live_bytes=each.live_bytes,
@@ -304,7 +306,7 @@ def _shapes(result: LayerRun) -> str:
 def verify(config: DictConfig) -> int:
     """Verify the layers of a composed configuration, print the table, write verify_layers.json; the exit status."""
     check_tolerance(config.tolerance)
-    model = resolve(config)
+    model = CONFIGURATION.resolve(config)
     if model != replace(ModelSchema(), execution=model.execution):
         raise ModelMeterError(
             "verify: the layers are compared in the published architecture, at the sizes and types of layer_cases.py; "

@@ -24,8 +24,8 @@ from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.decoder.mlp import GatedMLP
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
-from modelmeter.models.deepseek_ocr.schema import resolve
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 from modelmeter.reference.measurement import Measurement, measure
@@ -139,7 +139,7 @@ def _say(line: str) -> None:
 
 def verify(config: DictConfig) -> int:
     """Verify every part and print the table; the exit status. What keeps the decoder from it is raised after that."""
-    model = CostModel(resolve(config))
+    model = CostModel(CONFIGURATION.resolve(config))
     if model.config.execution.name != "published":
         raise ModelMeterError(
             f"verify: the published files are not what execution={model.config.execution.name} models; "
