@@ -27,12 +27,11 @@ REPORT = ROOT / "reports" / "verification" / "mutants.md"
 #: what pytest returns where tests ran and some failed; anything else is no verdict
 TESTS_FAILED = 1
 
-MODEL = "models/deepseek_ocr"
-CORE, DECODER = f"{MODEL}/layers/core/deepseek_ocr_model.py", f"{MODEL}/layers/decoder/deepseek_v2.py"
-DECODER_MODEL = f"{MODEL}/layers/decoder/deepseek_v2_model.py"
-SAM, CLIP = f"{MODEL}/layers/vision/image_encoder_vit.py", f"{MODEL}/layers/vision/vit_model.py"
-ATTENTION, ROTARY = f"{MODEL}/layers/llama/attention.py", f"{MODEL}/layers/llama/rotary_embedding.py"
-COST_MODEL, WORKLOAD = f"{MODEL}/cost_model.py", f"{MODEL}/vision_workload.py"
+MODEL, COMMON, DECODER = "models/deepseek_ocr", "models/common", "layers/decoder"
+CORE, STAGES = f"{MODEL}/layers/core/deepseek_ocr_model.py", f"{COMMON}/vision_language.py"
+MOE, MASKS, ATTENTION = f"{DECODER}/moe.py", f"{DECODER}/masks.py", f"{DECODER}/attention.py"
+SAM, WORKLOAD = "layers/vision/sam.py", f"{MODEL}/vision_workload.py"
+COST_MODEL = f"{COMMON}/cost_model.py"
 
 _MODEL_TESTS = "tests/models/deepseek_ocr"
 END2END = f"{_MODEL_TESTS}/scripts/test_run_verify_end2end.py"
@@ -70,14 +69,14 @@ MUTANTS = (
         kind="held tensor",
         what="published: vision's results die before the decoder runs",
         file=CORE,
-        old='_held = self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)',
-        new='self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)',
+        old='_held = self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)',
+        new='self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)',
         test=f"{IN_THE_DECODER}[published]",
     ),
     Mutant(
         kind="held tensor",
         what="transformers: the towers' features die before the decoder runs",
-        file=CORE,
+        file=STAGES,
         old="pooled = outputs[: input_ids.shape[0]]\n",
         new="pooled = outputs[: input_ids.shape[0]]\n            del outputs\n",
         test=f"{IN_THE_DECODER}[transformers]",
@@ -102,7 +101,7 @@ MUTANTS = (
     Mutant(
         kind="operator dropped",
         what="the router's weights are not scaled",
-        file=DECODER,
+        file=MOE,
         old="        topk_weights = mul(topk_weights)\n",
         new="",
         test=IN_ORDER,
@@ -126,7 +125,7 @@ MUTANTS = (
     Mutant(
         kind="view made a copy",
         what="the published code's expanded mask is copied for every page",
-        file=DECODER_MODEL,
+        file=MASKS,
         old="return mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens)",
         new="return add(mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens))",
         test=f"{END2END}::test_the_published_code_by_its_replica[eager]",
@@ -223,7 +222,7 @@ MUTANTS = (
     Mutant(
         kind="weights",
         what="the parts that the vision stage calls are counted twice",
-        file=CORE,
+        file=STAGES,
         old='elif name not in ("vision", "text"):',
         new='elif name != "text":',
         test=f"{END2END}::test_runtimes[runtime.head=none]",
@@ -263,7 +262,7 @@ MUTANTS = (
     Mutant(
         kind="experts",
         what="the second product reads all experts' weights",
-        file=DECODER,
+        file=MOE,
         old="hit_bytes = round(experts_hit * all_bytes / self.num_experts)",
         new="hit_bytes = all_bytes",
         test=f"{SERVING}::test_a_step_by_hand",
@@ -319,7 +318,7 @@ MUTANTS = (
     Mutant(
         kind="mask",
         what="the sliding window's mask has no window",
-        file=DECODER_MODEL,
+        file=MASKS,
         old='    seen = both(seen, compare("aten.gt.Tensor", keys, sub(queries).unsqueeze(1)))\n',
         new="",
         test=IN_ORDER,
@@ -327,7 +326,7 @@ MUTANTS = (
     Mutant(
         kind="mask",
         what="the published code makes a mask for a single token",
-        file=DECODER_MODEL,
+        file=MASKS,
         old="    if tokens == 1:\n        return None\n",
         new="",
         test=f"{END2END}::test_the_published_code_by_its_replica[eager]",

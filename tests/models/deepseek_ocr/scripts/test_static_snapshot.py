@@ -192,10 +192,10 @@ def test_the_output_shapes_of_every_module(monkeypatch: pytest.MonkeyPatch) -> N
     tape = Tape()
     states = tuple(State() for _ in model.decoder.layers)
     pixels = (tape.input((1, 3, 1024, 1024), "bfloat16"), tape.input((6, 3, 640, 640), "bfloat16"))
-    model.text.forward(tape.input((1, 913), "int64"), pixels, (2, 3), states, 64, "last")
+    model.text.forward(tape.input((1, 913), "int64"), (*pixels, (2, 3)), states, 64, "last")
     ours = analytic_outputs("prefill", watched)
     watched.clear()
-    model.text.forward(tape.input((1, 1), "int64"), (), (1, 1), states, 6, "last")
+    model.text.forward(tape.input((1, 1), "int64"), (), states, 6, "last")
     ours |= analytic_outputs("decode", watched)
 
     theirs = {

@@ -40,7 +40,7 @@ from modelmeter.units import MODEL_DTYPES, ceil_div
 #: layer classes that can have no case because they state no operator, and where what they hold is verified
 EXCUSED: Final[Mapping[str, str]] = {
     "LayerList": "states no forward pass; its layers run where NoTPTransformer and the like call them",
-    "DeepseekOCRModel": "states no forward pass; VisionStage and TextStage run its parts together",
+    "DeepseekOCRModel": "states no forward pass; VisionStage and PageTextStage run its parts together",
 }
 
 #: the packages whose layers must be verified or excused

@@ -177,7 +177,7 @@ class TransformersModules(RealModules):
             "DecoderLayer": call_attention,
             "Decoder": call_decoder,
             "VisionStage": call_vision,
-            "TextStage": call_whole,
+            "PageTextStage": call_whole,
         }
     )
 
@@ -301,7 +301,7 @@ class PublishedModules(RealModules):
             "DecoderLayer": call_replica_layer,
             "Decoder": call_replica_decoder,
             "VisionStage": call_replica_vision,
-            "TextStage": call_replica_whole,
+            "PageTextStage": call_replica_whole,
         }
     )
     # the router's logits die with the gate
@@ -334,7 +334,7 @@ class PublishedModules(RealModules):
 
     def prepare(self, layer: str, module: Any, inputs: tuple[Any, ...]) -> Callable[[], object]:
         """The call; the whole model is given the places of the image tokens too."""
-        if layer == "TextStage":
+        if layer == "PageTextStage":
             inputs = (*inputs, Given(inputs[0].shape, "bool"))
         return super().prepare(layer, module, inputs)
 
