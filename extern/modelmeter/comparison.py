@@ -118,12 +118,15 @@ def compare_operators(
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> list[tuple[str, Any, Any]]:
-    """(key, A's value, B's value) wherever two configurations differ; nested keys are joined by dots."""
+    """(key, A's value, B's value) wherever two configurations differ; nested keys are joined by dots.
+
+    None: there is no such key on that side, as of another model.
+    """
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys((*a, *b)):
         name, one, other = f"{path}.{key}" if path else key, a.get(key), b.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differing(one, other, name)
+        if isinstance(one, Mapping) or isinstance(other, Mapping):
+            found += differing(*({} if each is None else each for each in (one, other)), name)
         elif one != other:
             found.append((name, one, other))
     return found

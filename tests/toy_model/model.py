@@ -9,11 +9,9 @@ from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear, Settings
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.operators import add, cat, gelu, reshape, scaled_dot_product_attention
-from modelmeter.shape_tensor import Repeated, ShapeTensor, Tape
+from modelmeter.shape_tensor import ShapeTensor, Tape
 from tests.toy_model.executions import EXECUTIONS
 from tests.toy_model.workload import WINDOW, Geometry
-
-Part = ShapeTensor | Repeated | None
 
 
 class Block(BaseLayer):
@@ -48,18 +46,22 @@ def in_windows(tape: Tape, geometry: Geometry, window: Callable[[int], ShapeTens
 
     def row(height: int) -> tuple[Any, ...]:
         whole = tape.repeated(across, lambda: window(WINDOW * height))
-        return tuple(part for part in (whole, window(right * height) if right else None) if part is not None)
+        return whole, *((window(right * height),) if right else ())
 
     def page() -> tuple[Any, ...]:
         return tape.repeated(down, lambda: row(WINDOW)), *(row(below) if below else ())
 
-    return cat([part for part in (tape.repeated(pages, page),) if part is not None], 0)
+    repeated = tape.repeated(pages, page)
+    assert repeated is not None  # a page has a window or more
+    return cat([repeated], 0)
 
 
 class Tower(BaseLayer):
     """Patches [N, 3 p p] -> [N, D]."""
 
-    def __init__(self, patch: int, width: int, inner: int, heads: int, depth: int, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self, patch: int, width: int, inner: int, heads: int, depth: int, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
         self.patch_embed = Linear(3 * patch * patch, width, code=self.code)
         self.blocks = LayerList([Block(width, inner, heads, code=self.code)] * depth, code=self.code)

@@ -111,6 +111,4 @@ class Workload:
         return [Grid(columns, rows) for columns, rows in product(sides, sides)]
 
 
-MODES: Final[Mapping[str, Workload]] = MappingProxyType(
-    {"page": Workload(), "thumbnail": Workload(max_patches=13)}
-)
+MODES: Final[Mapping[str, Workload]] = MappingProxyType({"page": Workload(), "thumbnail": Workload(max_patches=13)})

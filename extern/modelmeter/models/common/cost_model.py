@@ -415,6 +415,11 @@ class CostModel(Generic[Config, Work, Model]):
         return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head)
 
     @property
+    def parameters(self) -> int:
+        """Parameters of the whole network."""
+        return self.model.parameter_count()
+
+    @property
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
         return int(self.config.runtime.batch_size)
