@@ -5,9 +5,7 @@
 273
 """
 
-from __future__ import annotations
-
-TYPE_CHECKING = False  # typing's own would be imported with the package
+TYPE_CHECKING = False  # the package imports nothing, not even typing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["load_cost_model"]
 
 
-def load_cost_model(overrides: Sequence[str] = (), model: str | None = None) -> CostModel:
+def load_cost_model(overrides: "Sequence[str]" = (), model: str | None = None) -> "CostModel":
     """The cost model of a model, by its name, under Hydra overrides of its configuration.
 
     model: a name that `modelmeter models` lists; None: the first of them. Raises `ModelMeterError` for a model that

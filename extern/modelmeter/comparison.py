@@ -4,7 +4,7 @@ Operators are grouped by what they are: the module's path, a layer's number writ
 figures are sums over a page's prefill (vision included) and all its decode steps, exactly: the groups of a stage add up
 to the stage. Vision is part of prefill and so no stage of its own here.
 
-    >>> a, b = (load_cost_model([f"workload={mode}"]) for mode in ("base", "gundam"))
+    >>> a, b = (load_cost_model([f"execution={name}"]) for name in ("transformers", "serving"))
     >>> for change in compare_operators(operator_sums(a, a.page(1275, 1650)), operator_sums(b, b.page(1275, 1650))):
     ...     print(change.stage, change.path, change.aten, change.delta("tensor_core_flops"))
 """

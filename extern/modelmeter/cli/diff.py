@@ -98,7 +98,7 @@ def command(
     """What changes between two configurations of a page, or two results, and which operators account for it.
 
     Either two files that `modelmeter page --json` wrote; or one INPUT and the overrides of each side, as in
-    1275x1650 --a workload=base --b workload=gundam, with those that both share as KEY=VALUE beside INPUT.
+    1275x1650 --a execution=transformers --b execution=serving, with those that both share as KEY=VALUE beside INPUT.
     """
     if of_a or of_b:
         a, b = _configured(model, arguments, (of_a, of_b), output_tokens or 0)
