@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelmeter import models
-from tests.quick import imports_torch
+from tests.quick import left_out
 
 WritePdf = Callable[..., Path]
 
@@ -43,8 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A file that imports torch is not even opened."""
-    if config.getoption("--quick") and collection_path.suffix == ".py" and imports_torch(collection_path):
+    """A file that imports torch, or runs programs, is not even opened."""
+    if config.getoption("--quick") and collection_path.suffix == ".py" and left_out(collection_path):
         return True
     return None
 

@@ -1,4 +1,7 @@
-"""Which tests `pytest --quick` leaves out: files that import torch, at whatever remove, and those marked as slow."""
+"""Which tests `pytest --quick` leaves out: files that import torch, at whatever remove, and those that run programs.
+
+Single tests are left out by their mark `slow`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 #: where modules are looked for
 SOURCES = (ROOT / "extern", ROOT)
 HEAVY = {"torch", "transformers"}
+#: folders whose tests run whole programs, which import torch or take seconds
+PROGRAMS = {"scripts", "programs", "commands"}
 
 
 @cache
@@ -34,6 +39,11 @@ def imported(statements: list[ast.stmt]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def left_out(file: Path) -> bool:
+    """Whether no test of a file is quick."""
+    return bool(PROGRAMS & set(file.relative_to(ROOT).parts)) or imports_torch(file)
 
 
 def imports_torch(file: Path) -> bool:

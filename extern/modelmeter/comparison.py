@@ -126,7 +126,7 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> lis
     for key in dict.fromkeys((*a, *b)):
         name, one, other = f"{path}.{key}" if path else key, a.get(key), b.get(key)
         if isinstance(one, Mapping) or isinstance(other, Mapping):
-            found += differing(*({} if each is None else each for each in (one, other)), name)
+            found += differing(one or {}, other or {}, name)
         elif one != other:
             found.append((name, one, other))
     return found

@@ -10,7 +10,9 @@ import pytest
 
 from modelmeter.cli.main import main
 from modelmeter.models import DEFAULT_MODEL
+from modelmeter.models.common.contract import Views
 from tests.toy_model import load_cost_model
+from tests.toy_model.workload import Grid, Workload
 
 Capture = pytest.CaptureFixture[str]
 
@@ -51,6 +53,16 @@ def test_page(capsys: Capture) -> None:
     assert f"{load_cost_model().page(1240, 1754, 5).total.tensor_core_flops:,}" in out
     content = json.loads(printed(capsys, "page", A4, "--json"))
     assert (content["model"], content["pages"][0]["layout"]) == ("toy", {"columns": 44, "rows": 63})
+
+
+def test_a_page_that_is_all_tiles(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tiles(_: Workload, layout: Grid) -> tuple[Views, ...]:
+        return (Views("page", layout.columns * layout.rows, 28, 28, *layout, layout.columns * layout.rows),)
+
+    monkeypatch.setattr(Workload, "views", tiles)
+    assert "views     20: 20 page of 28 x 28 in a grid of 4 x 5 (columns x rows)\n" in printed(
+        capsys, "page", "112x140"
+    )
 
 
 def test_modes(capsys: Capture) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from modelmeter import models
 from modelmeter.cli.arguments import complete_model, debug_option, json_option
 from modelmeter.cli.output import rendered, write
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @click.command(short_help="The known models: checkpoints, parameters, pages, executions.")
@@ -38,7 +43,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         ]
         write(json_text("models", {"models": content}))
         return
-    lines = []
+    lines: list[RenderableType] = []
     for name, package in packages.items():
         lines += [
             label_lines(

@@ -108,10 +108,15 @@ def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
 def _views(model: CostModel, page: PageCost) -> str:
     """Number, sides and grids of the views, and which there are none of; of a single view, how it is cut."""
     whole, *parts = page.views
-    text = f"{view_count(page)}: the page as {whole.width} x {whole.height}"
+    first = f"the page as {whole.width} x {whole.height}" if whole.columns * whole.rows == 1 else _tiles(whole)
+    text = f"{view_count(page)}: {first}"
     others = [name for name in page.tokens.by_view() if name != whole.name]
     if not others:
-        return f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
+        return (
+            text
+            if first == _tiles(whole)
+            else f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
+        )
     there = {views.name: _tiles(views) for views in parts}
     return ", ".join((text, *(there.get(name, f"no {name}") for name in others)))
 
