@@ -23,7 +23,7 @@ PLACEHOLDERS = ("<name>", "mine.yaml", "runtime/default.yaml", "execution/")
 def test_every_file_that_is_named_exists() -> None:
     named = set(re.findall(r"`([\w./<>]+(?:/|\.py|\.md|\.yaml))`", CONTRIBUTING))
     assert len(named) > 40
-    places = (ROOT, PACKAGE, TOY, ROOT / "tests" / "models" / "common")
+    places = (ROOT, PACKAGE, PACKAGE / "layers", TOY, ROOT / "tests" / "models" / "common")
     missing = {name for name in named if not any((place / name).exists() for place in places)}
     assert {name for name in missing if not any(each in name for each in PLACEHOLDERS)} == set()
 

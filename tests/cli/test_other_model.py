@@ -3,7 +3,6 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -90,12 +89,6 @@ def test_corpus(capsys: Capture) -> None:
     by_layout = content["layouts"]
     assert sum(part["pages"] for part in by_layout) == 30 == len(rows)
     assert set(by_layout[0]["layout"]) == {"columns", "rows"}
-
-
-def blocks(content: dict[str, Any], section: str) -> dict[str, Any]:
-    """The blocks of a section of a report's JSON, by key."""
-    (found,) = [each for each in content["sections"] if each["key"] == section]
-    return {block["key"]: block for block in found["blocks"] if "key" in block}
 
 
 @pytest.mark.parametrize("suffix", ["html", "md"])

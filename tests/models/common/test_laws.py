@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import reduce
 from itertools import product
 from operator import add
@@ -10,7 +9,7 @@ from operator import add
 import pytest
 
 from benchmarks.walked import walked_operators
-from modelmeter.models.common import StageCost
+from tests.models.walked import walked_prefill, walked_step, walked_vision
 from tests.toy_model import CostModel, load_cost_model
 from tests.toy_model.workload import WINDOW, Grid
 
@@ -34,32 +33,11 @@ def model(request: pytest.FixtureRequest) -> CostModel:
     return load_cost_model(request.param)
 
 
-def walked_prefill(model: CostModel, seq_len: int, layout: Grid | None) -> StageCost:
-    """A prefill's cost from its walk."""
-    walk, kv_bytes = model._prefill_walk(seq_len, layout)
-    return StageCost.of_walk(
-        walk, weight_bytes=model.model.forward_memory_weight(), kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
-    )
-
-
-def walked_step(model: CostModel, context: int) -> StageCost:
-    """A decode step's cost from its walk."""
-    walk, given_bytes, kv_bytes = model._step_walk(context)
-    return StageCost.of_walk(
-        walk,
-        weight_bytes=model.model.forward_memory_weight(),
-        kv_bytes=kv_bytes,
-        kv_added_bytes=kv_bytes - given_bytes,
-        given_bytes=given_bytes,
-    )
-
-
 def test_pages(model: CostModel) -> None:
     for columns, rows in product(SIDES, SIDES):
         grid = Grid(columns, rows)
         page = model.layout_cost(grid)
-        vision = StageCost.of_walk(model._vision_walk(grid), weight_bytes=model.model.vision_weight_bytes())
-        assert page.vision == vision, grid
+        assert page.vision == walked_vision(model, grid), grid
         assert page.prefill == walked_prefill(model, page.seq_len, grid), grid
 
 
@@ -97,11 +75,12 @@ def test_sixteen_laws_hold_for_all_pages(overrides: tuple[str, ...]) -> None:
     assert laws_of(model, "vision") == laws_of(model, "prefill") == WINDOW * WINDOW
 
 
-def test_a_page_walks_fewer_operators_the_fewer_its_windows() -> None:
+def test_a_window_is_walked_once_however_many_there_are() -> None:
     model = load_cost_model()
 
-    def operators(walk: Callable[[Grid], int]) -> list[int]:
-        return [walk(Grid(side, side)) for side in (4, 8, 12)]
-
-    counted = operators(lambda grid: model._vision_walk(grid).operator_count)
-    assert counted[1] - counted[0] == 2 * 3 * (counted[2] - counted[1]) // 10  # windows: 1, 4, 9 in each of two blocks
+    with_windows = [model._vision_walk(Grid(side, side)).operator_count for side in (4, 8, 12)]  # 1, 4, 9 windows
+    one = (with_windows[1] - with_windows[0]) // 3
+    assert with_windows == [with_windows[0] + more * one for more in (0, 3, 8)]
+    with walked_operators() as names:
+        load_cost_model()._vision_walk(Grid(64, 64))
+    assert len(names) == with_windows[0] // 2 + 1  # a window of each of two blocks, which are alike, is walked once
