@@ -35,6 +35,7 @@ GROUND = {
 
 #: rooms, each with those that it may import beside the ground floor
 ROOMS = {
+    "": {"models", "models.common"},
     "layers": set(),
     "models.common": {"layers"},
     "models.<name>": {"layers", "models.common"},
@@ -130,8 +131,8 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 def allowed(source: str, target: str) -> bool:
     """Whether a room may import another."""
-    if source in ("", target) or target == "":
-        return source == target or target == ""
+    if target in (source, ""):
+        return True
     if source in GROUND:
         return target in GROUND[source]
     return target in GROUND or target in ROOMS[source]

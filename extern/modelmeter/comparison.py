@@ -4,7 +4,7 @@ Operators are grouped by what they are: the module's path, a layer's number writ
 figures are sums over a page's prefill (vision included) and all its decode steps, exactly: the groups of a stage add up
 to the stage. Vision is part of prefill and so no stage of its own here.
 
-    >>> a, b = (load_cost_model([f"workload={mode}"]) for mode in ("base", "gundam"))
+    >>> a, b = (load_cost_model([f"execution={name}"]) for name in ("transformers", "serving"))
     >>> for change in compare_operators(operator_sums(a, a.page(1275, 1650)), operator_sums(b, b.page(1275, 1650))):
     ...     print(change.stage, change.path, change.aten, change.delta("tensor_core_flops"))
 """
@@ -118,12 +118,15 @@ def compare_operators(
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> list[tuple[str, Any, Any]]:
-    """(key, A's value, B's value) wherever two configurations differ; nested keys are joined by dots."""
+    """(key, A's value, B's value) wherever two configurations differ; nested keys are joined by dots.
+
+    None: there is no such key on that side, as of another model.
+    """
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys((*a, *b)):
         name, one, other = f"{path}.{key}" if path else key, a.get(key), b.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differing(one, other, name)
+        if isinstance(one, Mapping) or isinstance(other, Mapping):
+            found += differing(one or {}, other or {}, name)
         elif one != other:
             found.append((name, one, other))
     return found

@@ -14,6 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from modelmeter.cli import verify
 from modelmeter.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 PACKAGE = "modelmeter.models.deepseek_ocr.scripts.verify"
 

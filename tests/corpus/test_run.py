@@ -215,6 +215,7 @@ def note_pages(seen: list[int], tally: Tally) -> None:
     seen.append(tally.counted)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_run_may_be_killed_at_any_point(tmp_path: Path, load_model: Load, corpus: list[str]) -> None:
     whole = resumable(tmp_path, resume=None, rows=tmp_path / "whole.parquet")
@@ -248,6 +249,7 @@ def test_a_run_may_be_killed_again_and_again(tmp_path: Path, load_model: Load, c
     assert run_corpus(corpus, load_model, options) == fresh
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_from_outside(tmp_path: Path, write_parquet: WriteParquet) -> None:
     """The same with an interpreter of its own, killed wherever it happens to be."""
     path = write_parquet(table(400), row_group_size=50)

@@ -39,6 +39,7 @@ class Side:
     """One of the two. pages: as in the JSON of `modelmeter page`. cost_model: None where it cannot be made again."""
 
     label: str
+    model: str
     configuration: Mapping[str, Any]
     output_tokens: int
     pages: Sequence[Mapping[str, Any]]
@@ -97,7 +98,7 @@ def command(
     """What changes between two configurations of a page, or two results, and which operators account for it.
 
     Either two files that `modelmeter page --json` wrote; or one INPUT and the overrides of each side, as in
-    1275x1650 --a workload=base --b workload=gundam, with those that both share as KEY=VALUE beside INPUT.
+    1275x1650 --a execution=transformers --b execution=serving, with those that both share as KEY=VALUE beside INPUT.
     """
     if of_a or of_b:
         a, b = _configured(model, arguments, (of_a, of_b), output_tokens or 0)
@@ -134,7 +135,7 @@ def command(
 
 
 def _asked(side: Side) -> dict[str, Any]:
-    return dict(side.configuration) | {"output_tokens": side.output_tokens}
+    return {"model": side.model} | dict(side.configuration) | {"output_tokens": side.output_tokens}
 
 
 def _parts(pair: PagePair, top: int, show: Show) -> list[RenderableType]:
@@ -179,6 +180,7 @@ def _configured(
         content = asdict(size) | _content(cost_model, size.width, size.height, output_tokens)
         return Side(
             label=" ".join([*shared, *own]) or "no overrides",
+            model=model,
             configuration=asdict(cost_model.config),
             output_tokens=output_tokens,
             pages=[content],
@@ -208,8 +210,6 @@ def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     from modelmeter.report.results import read_result
 
     one, other = (read_result(Path(argument)) for argument in arguments)
-    if one["model"] != other["model"]:
-        raise ModelMeterError(f"diff: the results are of two models, {one['model']} and {other['model']}.")
     return _of_result(arguments[0], one), _of_result(arguments[1], other)
 
 
@@ -233,6 +233,7 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
         raise ModelMeterError(f"result {label}: {error}") from error
     return Side(
         label=label,
+        model=document["model"],
         configuration=asdict(cost_model.config),
         output_tokens=output_tokens,
         pages=pages,

@@ -27,5 +27,7 @@ DEFAULT_MODEL: Final = "deepseek_ocr"
 def model_package(name: str = DEFAULT_MODEL) -> ModelPackage:
     """The package of a model, imported now; raises `ModelMeterError` for a name that is not in `MODELS`."""
     if name not in MODELS:
+        if "," in name:
+            raise ModelMeterError(f"model={name} names several models; a cost is one model's, so give one.")
         raise ModelMeterError(f"model {name} does not exist; {near(name, MODELS)}")
     return cast("ModelPackage", import_module(MODELS[name]))

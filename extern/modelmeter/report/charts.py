@@ -21,7 +21,7 @@ NARROW: Final = 470
 #: width of a letter, about, at the size of a chart's labels
 _LETTER: Final = 6.4
 
-#: crops that are numbered in a drawing, and rows or columns that are drawn singly
+#: views that are numbered in a drawing, and rows or columns that are drawn singly
 _NUMBERED_VIEWS: Final = 40
 _DRAWN_LINES: Final = 60
 

@@ -50,7 +50,7 @@ from modelmeter.report.document import (
     Text,
 )
 from modelmeter.report.module_tree import module_tree
-from modelmeter.report.page_tables import FIGURES, grid_text, view_count
+from modelmeter.report.page_tables import FIGURES, view_count
 from modelmeter.walk import Walk
 
 ANALYTIC: Final = "analytic"
@@ -286,12 +286,13 @@ class _Builder:
         )
 
     def pages(self) -> Section:
+        workload = self.model.workload
         rows: list[list[Cell]] = []
         for kind, figures in zip(self.kinds, self.kind_figures, strict=True):
             cost = kind.cost
             rows.append(
                 [
-                    grid_text(cost),
+                    workload.layout_text(cost.layout),
                     Quantity(kind.count),
                     kind.first.source,
                     f"{kind.first.width} x {kind.first.height}",
@@ -309,7 +310,7 @@ class _Builder:
             key="layouts",
             title="Pages by layout",
             columns=[
-                Column(key="crops", title="crops", origin=self.labels.get("layout", "")),
+                Column(key=workload.layout_title, title=workload.layout_title, origin=self.labels.get("layout", "")),
                 Column(key="pages", title="pages", origin="given"),
                 Column(key="first", title="first of them", origin="given", code=True),
                 Column(key="size", title="its pixels", origin="given"),
@@ -326,7 +327,8 @@ class _Builder:
                 Column(key="seconds", title="time alone", origin=ANALYTIC),
             ],
             rows=rows,
-            note="Figures are those of one page of the layout, its decode steps included. Crops are columns x rows.",
+            note="Figures are those of one page of the layout, its decode steps included. "
+            f"{workload.layout_title.capitalize()} are columns x rows.",
         )
         drawings = [self.drawing(number, kind) for number, kind in enumerate(self.kinds[:DRAWN], start=1)]
         blocks: list[Block] = [*drawings, table]
@@ -625,6 +627,7 @@ class _Builder:
                 reasons.append((mode, str(error)))
                 rows.append([name, *[None] * 11])
                 continue
+            grids = [model.workload.layout_text(kind.cost.layout) for kind in kinds]
             prefills = [self.roofline.stage(model.stage_walk("prefill", page=kind.cost)) for kind in kinds]
             result = throughput(model, self.request.device, kinds, self.steps, None)
             if isinstance(result, str):
@@ -636,7 +639,7 @@ class _Builder:
             rows.append(
                 [
                     name,
-                    ", ".join(dict.fromkeys(grid_text(kind.cost) for kind in kinds)) if len(kinds) < 4 else "several",
+                    ", ".join(dict.fromkeys(grids)) if len(grids) < 4 else "several",
                     Quantity(sum(kind.count * kind.cost.tokens.total for kind in kinds)),
                     Quantity(total("tensor_core_flops", "vision"), "FLOPs"),
                     Quantity(total("tensor_core_flops", "prefill"), "FLOPs"),
@@ -657,13 +660,13 @@ class _Builder:
                     None if isinstance(result, str) else Quantity(float(result.pages_per_day)),
                 ]
             )
-        on = f"on {self.request.device.name}"
+        on, layout_title = f"on {self.request.device.name}", self.model.workload.layout_title
         table = Table(
             key="modes",
             title="The named modes, the same pages and settings",
             columns=[
                 Column(key="mode", title="mode"),
-                Column(key="crops", title="crops"),
+                Column(key=layout_title, title=layout_title),
                 Column(key="image_tokens", title="image tokens", origin=ANALYTIC),
                 Column(key="vision_flops", title="vision FLOPs", origin=ANALYTIC),
                 Column(key="prefill_flops", title="prefill FLOPs", origin=ANALYTIC),

@@ -41,7 +41,10 @@ def tokens_table(a: Mapping[str, Any], b: Mapping[str, Any], layout_words: Mappi
 def token_rows(
     a: Mapping[str, Any], b: Mapping[str, Any], layout_words: Mapping[str, str]
 ) -> list[tuple[str, int, int]]:
-    """(what, A's, B's) of two pages' JSON content. layout_words: what the numbers of a layout are called."""
+    """(what, A's, B's) of two pages' JSON content. layout_words: what the numbers of a layout are called.
+
+    Of two models those are compared that both have.
+    """
 
     def sides(*keys: str) -> tuple[int, int]:
         values = [a, b]
@@ -49,8 +52,9 @@ def token_rows(
             values = [value[key] for value in values]
         return int(values[0]), int(values[1])  # type: ignore[call-overload]
 
+    both = a["layout"].keys() & b["layout"].keys()
     return [
-        *((words, *sides("layout", name)) for name, words in layout_words.items() if name in b["layout"]),
+        *((words, *sides("layout", name)) for name, words in layout_words.items() if name in both),
         ("image tokens", *sides("tokens", "total")),
         ("prefill tokens", *sides("prefill_tokens")),
     ]

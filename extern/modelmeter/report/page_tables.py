@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
-from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views
+from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
@@ -79,7 +79,7 @@ def page_lines(
     labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
     return label_lines(
         ("workload", _workload(model, modes)),
-        ("views", _labelled(_views(page), labels, "layout")),
+        ("views", _labelled(_views(model, page), labels, "layout")),
         ("tokens", f"{tokens.total} image ({_by_view(page)})"),
         ("", f"+ {model.prompt_tokens} prompt ({labels['prompt_tokens']}) = {page.seq_len} in prefill"),
         ("", f"output {_output(output_tokens)}"),
@@ -105,13 +105,20 @@ def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
     return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in vars(model.workload).items())}"
 
 
-def _views(page: PageCost) -> str:
-    """Number, sides and grids of the views."""
+def _views(model: CostModel, page: PageCost) -> str:
+    """Number, sides and grids of the views, and which there are none of; of a single view, how it is cut."""
     whole, *parts = page.views
-    text = f"{view_count(page)}: the page as {whole.width} x {whole.height}"
-    if not parts:
-        return f"{text}, no crops"
-    return ", ".join((text, *(_tiles(views) for views in parts)))
+    first = f"the page as {whole.width} x {whole.height}" if whole.columns * whole.rows == 1 else _tiles(whole)
+    text = f"{view_count(page)}: {first}"
+    others = [name for name in page.tokens.by_view() if name != whole.name]
+    if not others:
+        return (
+            text
+            if first == _tiles(whole)
+            else f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
+        )
+    there = {views.name: _tiles(views) for views in parts}
+    return ", ".join((text, *(there.get(name, f"no {name}") for name in others)))
 
 
 def _tiles(views: Views) -> str:
@@ -176,11 +183,18 @@ def modes_lines(model: CostModel, overrides: Sequence[str], output_tokens: int |
 
 
 def modes_table(
-    pages: Mapping[str, tuple[PageCost, Vram] | None], assumptions: Sequence[Assumption], show: Show
+    workload: Workload,
+    pages: Mapping[str, tuple[PageCost, Vram] | None],
+    assumptions: Sequence[Assumption],
+    show: Show,
 ) -> Table:
-    """A column a mode, cost and memory need of the same page below; None: the page does not fit that mode."""
+    """A column a mode, cost and memory need of the same page below; None: the page does not fit that mode.
+
+    workload: of any mode, for its words.
+    """
     labels = {assumption.figure: assumption.label for assumption in assumptions}
-    labels["io_bytes"] += f", {labels['io_weight_bytes']}"  # the row of the weights alone is not shown here
+    of_traffic = [labels[figure] for figure in ("io_bytes", "io_weight_bytes") if figure in labels]
+    labels["io_bytes"] = ", ".join(of_traffic)  # the row of the weights alone is not shown here
     words = {figure: (words.strip(), unit) for figure, words, unit in FIGURES}
     table = figures_table("", *pages)
 
@@ -189,7 +203,8 @@ def modes_table(
         table.add_row(name, *cells, end_section=end_section)
 
     add("views", lambda page: str(view_count(page)))
-    add(_labelled("crops, columns x rows", labels, "layout"), grid_text)
+    grid = _labelled(f"{workload.layout_title}, columns x rows", labels, "layout")
+    add(grid, lambda page: workload.layout_text(page.layout))
     add("image tokens", lambda page: str(page.tokens.total))
     add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
     for figure, stages in COMPARED:
@@ -212,11 +227,6 @@ def modes_table(
 def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
     """What stands behind the labels."""
     return label_lines(*((each.label, f"{each.figure}: {each.text}") for each in assumptions))
-
-
-def grid_text(page: PageCost) -> str:
-    """Columns x rows of the views that show parts of the page."""
-    return next((f"{views.columns} x {views.rows}" for views in page.views if views.columns * views.rows > 1), "none")
 
 
 def _output(output_tokens: int | None) -> str:

@@ -43,7 +43,7 @@ class DecoderLayer(BaseLayer):
         positions: tuple[ShapeTensor, ...],
         attention_mask: ShapeTensor | None,
         cache: State,
-        experts_hit: int | Fraction,
+        experts_hit: int | Fraction = 0,
         residual: ShapeTensor | None = None,
     ) -> Any:
         """`positions`: what attention makes cos and sin of. `residual`: the layer before's, where it is handed on."""

@@ -24,49 +24,60 @@ from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
 class Decoder(BaseLayer):
-    """Decoder without embedding and head: x [B, T, D] over the cache -> [B, T, D]."""
+    """Decoder without embedding and head: x [B, T, D] over the cache -> [B, T, D].
+
+    n_routed_experts: of each layer from `first_k_dense_replace` on; None: every layer is dense, and what else is said
+    of experts goes without saying.
+    """
 
     def __init__(
         self,
         *,
         hidden_size: int,
         intermediate_size: int,
-        moe_intermediate_size: int,
         num_hidden_layers: int,
         num_attention_heads: int,
         num_key_value_heads: int,
-        n_routed_experts: int,
-        num_experts_per_tok: int,
-        n_shared_experts: int,
-        first_k_dense_replace: int,
         max_position_embeddings: int,
+        n_routed_experts: int | None = None,
+        num_experts_per_tok: int = 0,
+        n_shared_experts: int = 0,
+        moe_intermediate_size: int = 0,
+        first_k_dense_replace: int = 0,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         dense_mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
-        moe = MixtureOfExperts(
-            hidden_size, moe_intermediate_size, n_routed_experts, num_experts_per_tok, n_shared_experts, code=self.code
-        )
-        dense, sparse = (
-            DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=mlp, code=self.code)
-            for mlp in (dense_mlp, moe)
-        )
-        sparse.self_attn.remember_with(dense.self_attn)
-        for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
-            norm.remember_with(dense.input_layernorm)
-        self.layers = LayerList(
-            [dense if index < first_k_dense_replace else sparse for index in range(num_hidden_layers)], code=self.code
-        )
+        dense = DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=dense_mlp, code=self.code)
+        layers = [dense] * num_hidden_layers
+        if n_routed_experts is not None:
+            moe = MixtureOfExperts(
+                hidden_size,
+                moe_intermediate_size,
+                n_routed_experts,
+                num_experts_per_tok,
+                n_shared_experts,
+                code=self.code,
+            )
+            sparse = DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=moe, code=self.code)
+            sparse.self_attn.remember_with(dense.self_attn)
+            for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
+                norm.remember_with(dense.input_layernorm)
+            layers[first_k_dense_replace:] = [sparse] * len(layers[first_k_dense_replace:])
+        self.layers = LayerList(layers, code=self.code)
         self.kv_heads = num_key_value_heads
         #: experts of a layer and how many a token visits; None: no layer has experts
-        self.routed: tuple[int, int] | None = (n_routed_experts, num_experts_per_tok)
+        self.routed = None if n_routed_experts is None else (n_routed_experts, num_experts_per_tok)
         self.head_dim = hidden_size // num_attention_heads
         self.norm = RMSNorm(hidden_size, code=self.code)
         self.norm.remember_with(dense.input_layernorm)
         if not self.traits(DecoderTraits).rotary_per_layer:
             self.rotary_emb = RotaryEmbedding(self.head_dim, max_position_embeddings, code=self.code)
 
-    def forward(self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction) -> ShapeTensor:
+    def forward(
+        self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction = 0
+    ) -> ShapeTensor:
+        """`experts_hit`: of a layer with experts."""
         tape = inputs_embeds.tape
         batch, tokens, _ = inputs_embeds.shape
         past = caches[0].items[0].shape[2] if caches[0].items else 0

@@ -1,7 +1,7 @@
-"""DeepSeek-V2's decoder layer on shapes: RMSNorm, MLP, gate, mixture of experts, head.
+"""A decoder's mixture of experts on shapes: the gate, the routed experts, the shared ones.
 
 Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products; the published code, which
-runs one expert after another; and for an engine at its best the kernels of vLLM's DeepSeek-V2.
+runs one expert after another; and for an engine at its best the kernels of vLLM's model of that family.
 """
 
 from __future__ import annotations

@@ -117,6 +117,12 @@ class Configuration(Generic[Schema]):
         return tuple(group.name for group in fields(cast("Any", self.schema)))
 
     @cached_property
+    def _example(self) -> str:
+        """An override that all may write: the mode that goes without saying."""
+        usual = asdict(cast("Any", self.schema()).workload)
+        return f"workload={next(name for name, workload in self.modes.items() if asdict(workload) == usual)}"
+
+    @cached_property
     def _record(self) -> Record:
         return self._record_of(self.schema, "")
 
@@ -179,9 +185,9 @@ class Configuration(Generic[Schema]):
                     f"{named} {verb} a key; the configuration is closed, nothing can be added or removed."
                 )
             if not equals:
-                raise ModelMeterError(f"{named} has no value; write key=value, as in workload=gundam.")
+                raise ModelMeterError(f"{named} has no value; write key=value, as in {self._example}.")
             if "@" in key or "/" in key:
-                raise ModelMeterError(f"{named} names a package; write key=value, as in workload=gundam.")
+                raise ModelMeterError(f"{named} names a package; write key=value, as in {self._example}.")
             if "${" in override:
                 raise ModelMeterError(f"{named} is an interpolation; write the value itself.")
             _check_key(key, tree)

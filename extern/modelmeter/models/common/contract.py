@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from modelmeter.layers import Execution
     from modelmeter.models.common.configuration import Configuration
 
 
@@ -171,6 +172,10 @@ class CostModel(CorpusModel, Protocol):
     """The cost of pages under one configuration."""
 
     @property
+    def parameters(self) -> int:
+        """Parameters of the whole network."""
+
+    @property
     def prompt_tokens(self) -> int:
         """Positions of the prefill that are not image tokens."""
 
@@ -215,6 +220,30 @@ class ModelPackage(Protocol):
     """A package under `modelmeter.models`."""
 
     __name__: str
+
+    @property
+    def TITLE(self) -> str:
+        """What its makers call it."""
+
+    @property
+    def SOURCES(self) -> Sequence[str]:
+        """Where its code, its weights and its description are published."""
+
+    @property
+    def CHECKPOINTS(self) -> Sequence[str]:
+        """The weights that its configuration describes, by the names that people give them, the default first."""
+
+    @property
+    def IMAGE_RULE(self) -> str:
+        """In a line, what a page becomes before the model sees it."""
+
+    @property
+    def EXECUTIONS(self) -> Mapping[str, Execution]:
+        """The code that it can be walked as."""
+
+    @property
+    def PROVEN(self) -> str:
+        """What of its figures was held against something that is not this library, and against what."""
 
     @property
     def MODES(self) -> Mapping[str, Any]:

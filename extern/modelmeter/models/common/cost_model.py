@@ -123,6 +123,20 @@ class CostModel(Generic[Config, Work, Model]):
         self.load_bytes = load_bytes(runtime.load, self.model.parameters_as_converted())
         self.experts_hit(1)
 
+    @classmethod
+    def load(cls, overrides: Sequence[str] = ()) -> Self:
+        """Compose the configuration with Hydra overrides, once, and build the model."""
+        return cls(cls.configuration.compose(overrides))
+
+    @classmethod
+    def restore(cls, configuration: Mapping[str, Any], *, prompt_tokens: int) -> Self:
+        """The model of a configuration as a result states it, and of the prompt tokens that were counted for it.
+
+        Neither Hydra nor a tokenizer is asked, and nothing is interpolated. Raises `ModelMeterError` for a key that
+        does not exist and for a value that is not allowed.
+        """
+        return cls(cls.configuration.read(configuration), counted=prompt_tokens)
+
     @abstractmethod
     def make_workload(self) -> Work:
         """The workload of `self.config`."""
@@ -162,9 +176,13 @@ class CostModel(Generic[Config, Work, Model]):
 
     def experts_hit(self, tokens: int) -> int | Fraction:
         """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares; or 0."""
-        if self.model.decoder.routed is None:
-            return 0
         declared = self.config.runtime.experts_hit
+        if self.model.decoder.routed is None:
+            if declared != "max":
+                raise ModelMeterError(
+                    f"runtime: experts_hit={declared}, but the decoder is dense and has no experts; leave it out."
+                )
+            return 0
         experts, top_k = self.model.decoder.routed
         most = int(min(experts, top_k * tokens))  # where `tokens` varies: all experts, or as many as so few can hit
         if declared == "max":
@@ -395,6 +413,11 @@ class CostModel(Generic[Config, Work, Model]):
     def _step_walk(self, context: int) -> tuple[Walk, int, int]:
         batch = self.config.runtime.batch_size
         return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head)
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole network."""
+        return self.model.parameter_count()
 
     @property
     def batch_size(self) -> int:

@@ -141,7 +141,7 @@ def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:
     >>> load_cost_model(["workload=base"]).page(1275, 1650).tokens.total
     273
     """
-    return CostModel(CONFIGURATION.compose(overrides))
+    return CostModel.load(overrides)
 
 
 def restore_cost_model(configuration: Mapping[str, Any], *, prompt_tokens: int) -> CostModel:
@@ -153,7 +153,7 @@ def restore_cost_model(configuration: Mapping[str, Any], *, prompt_tokens: int) 
     >>> restore_cost_model({"workload": {"base_size": 640}}, prompt_tokens=10).workload.base_size
     640
     """
-    return CostModel(CONFIGURATION.read(configuration), counted=prompt_tokens)
+    return CostModel.restore(configuration, prompt_tokens=prompt_tokens)
 
 
 def check_vision(vision: VisionSchema) -> None:
