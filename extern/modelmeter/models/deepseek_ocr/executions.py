@@ -7,9 +7,11 @@ from typing import Final
 from modelmeter.layers.code import EngineTraits, Execution
 from modelmeter.layers.decoder.moe import MoeTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.vision.clip import ClipTraits
 from modelmeter.layers.vision.sam import SamTraits
+from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.models.common.vision_language import StageTraits
-from modelmeter.models.deepseek_ocr.traits import ClipTraits, PageTraits
+from modelmeter.models.deepseek_ocr.traits import PageTraits
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")
@@ -68,7 +70,7 @@ SERVING: Final = Execution(
             position_ids_given=True,
         ),
         MoeTraits(gate_in_float32=False, grouped_gemm_indexed=True, index_dtype="int32"),
-        PageTraits(image_tokens_first=True),
+        FusionTraits(image_tokens_first=True),
     ),
 )
 
