@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Final, Unpack
 
 from modelmeter.checks import check_batch_size
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Settings, State, run_blocks
+from modelmeter.layers.code import EngineTraits
+from modelmeter.layers.decoder.moe import MoeTraits
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.clip import ClipTraits, NoTPTransformer, NoTPTransformerBlock, VisionEmbeddings
 from modelmeter.layers.vision.sam import Block, GridSize, Neck, PatchEmbed, SamTraits, resize
 from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
@@ -35,6 +38,30 @@ class FusionTraits:
     image_tokens_first: bool = False
     """A page's image tokens are made before the prompt is embedded, put among its rows, and dropped; otherwise they
     and what they were made from are held on."""
+
+
+#: what an engine at its best does of this network
+ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
+    EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
+    SamTraits(
+        rel_pos_always_resized=False,
+        rel_pos_index_on_host=False,
+        rel_pos_bias_copied=False,
+        norm_kept=False,
+        windows_always_padded=False,
+    ),
+    ClipTraits(qkv_fused=True),
+    DecoderTraits(
+        cos_sin_cached=True,
+        kv_paged=True,
+        eager_scores_multiplied=False,
+        eager_weights_returned=False,
+        qkv_and_gate_up_fused=True,
+        position_ids_given=True,
+    ),
+    MoeTraits(gate_in_float32=False, grouped_gemm_indexed=True, index_dtype="int32"),
+    FusionTraits(image_tokens_first=True),
+)
 
 
 class SamEncoder(BaseLayer):
