@@ -454,6 +454,11 @@ def to(x: ShapeTensor, dtype: str) -> ShapeTensor:
     return _pointwise("cast", "aten._to_copy.default", (x,), dtype, "copy")
 
 
+def to_device(x: ShapeTensor) -> ShapeTensor:
+    """A copy of what lies in host memory, an input."""
+    return _pointwise("cast", "aten._to_copy.default", (x,), x.dtype, "copy")
+
+
 def softmax(x: ShapeTensor, dtype: str) -> ShapeTensor:
     """Softmax over the last dimension in `dtype`, which x is converted to first."""
     converted = to(x, dtype)

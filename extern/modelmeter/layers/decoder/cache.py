@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from modelmeter.layers.remembering import State
-from modelmeter.operators import cat
+from modelmeter.operators import cat, to_device
 from modelmeter.shape_tensor import KV, ShapeTensor, Tape
 
 
@@ -74,12 +74,13 @@ class ReferenceWindowCache(GrowingCache):
     def given(self, tape: Tape, shape: tuple[int, int, int], context: int, generated: int, dtype: str) -> State:
         """A cache of `context` positions, of which the last `generated` came in steps."""
         batch, heads, width = shape
+        number = () if self.paged else (tape.input((), "int64"),)
         prefilled = [tape.given((batch, heads, context - generated, width), dtype) for _ in range(2)]
         if isinstance(generated, int) and not generated:
-            return State(*prefilled)
+            return State(*number, *prefilled)
         held = self.window if generated >= self.window else generated
         sliding = [tape.given((batch, heads, held, width), dtype) for _ in range(2)]
-        return State(*prefilled, *(self._kept(each) for each in sliding))
+        return State(*number, *prefilled, *(self._kept(each) for each in sliding))
 
     def _kept(self, full: ShapeTensor) -> ShapeTensor:
         """The last positions of a window, one less than it sees."""
@@ -90,20 +91,23 @@ class ReferenceWindowCache(GrowingCache):
 
     def positions(self, state: State) -> int:
         """Positions that a mask counts."""
-        return sum([keys.shape[2] for keys in state.items[::2]])
+        return sum([keys.shape[2] for keys in state.items[0 if self.paged else 1 :: 2]])
 
     def update(
         self, state: State, key_states: ShapeTensor, value_states: ShapeTensor
     ) -> tuple[ShapeTensor, ShapeTensor]:
         """The first ones are the prefill's; later ones join the window, and both are copied behind one another."""
         if not state.items:
-            return super().update(state, key_states, value_states)
-        keys, values = state.items[2:] or (None, None)
+            state.items = [to_device(key_states.tape.input((), "int64"))]  # the window's length, held beside them
+            state.items.append(cat((key_states,), 2, KV))
+            state.items.append(cat((value_states,), 2, KV))
+            return state.items[1], state.items[2]
+        keys, values = state.items[3:] or (None, None)
         keys = cat((key_states,) if keys is None else (keys, key_states), 2, KV)
         values = cat((value_states,) if values is None else (values, value_states), 2, KV)
-        state.items[2:] = [self._kept(keys), self._kept(values)]
-        full_keys = cat((state.items[0], keys), 2)
-        full_values = cat((state.items[1], values), 2)
+        state.items[3:] = [self._kept(keys), self._kept(values)]
+        full_keys = cat((state.items[1], keys), 2)
+        full_values = cat((state.items[2], values), 2)
         return full_keys, full_values
 
     def slots(self, state: State) -> tuple[ShapeTensor, ...]:
