@@ -12,14 +12,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from itertools import zip_longest
+from functools import reduce
 from math import log2
+from operator import add
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import Code, Execution
-from modelmeter.layers.decoder.cache import Piece
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
@@ -29,6 +29,7 @@ from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
+from modelmeter.models.common.runs import Run, runs
 from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost
 from modelmeter.models.common.vision_language import LayerCost, StageTraits, VisionLanguageModel
 from modelmeter.models.common.vram import Vram
@@ -328,9 +329,13 @@ class CostModel(Generic[Config, Work, Model]):
         return self._laws.cost(self._kind("text" if layout is None else "prefill", layout, sizes), sizes, walk)
 
     @property
-    def decode_pieces(self) -> tuple[Piece, ...]:
-        """Where the law of decode steps changes, by the tokens generated before a step."""
-        return self.model.decoder.pieces
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
+        return not self.model.decoder.windowed
+
+    def decode_runs(self, steps: int) -> list[Run]:
+        """The runs of a page's decode steps."""
+        return list(runs(self.model.decoder.pieces, steps))
 
     def step(self, context: int, generated: int = 0) -> StageCost:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it.
@@ -339,7 +344,7 @@ class CostModel(Generic[Config, Work, Model]):
         """
         check_count("step", "context", context)
         check_generated("step", context, generated)
-        if not self.model.decoder.windowed:
+        if self.steps_by_context:
             return self._step(self._sizes(None, **_positive(context=context)))
         return self._step(self._sizes(None, **_positive(seq_len=context - generated, generated=generated)))
 
@@ -370,29 +375,15 @@ class CostModel(Generic[Config, Work, Model]):
         def walk(sizes: Variables) -> StageCost:
             start, several = sizes.size("seq_len"), sizes.size("steps")
             pages = {name: sizes.size(name) for name in sizes.values if name == "pages"}
-            windowed = self.model.decoder.windowed
 
             def step(generated: Any) -> StageCost:
-                if not windowed:
+                if self.steps_by_context:
                     return self._step({"context": start + generated} | pages)
                 return self._step({"seq_len": start} | ({"generated": generated} if generated else {}) | pages)
 
-            pieces = self.decode_pieces
-            decode: StageCost | None = None
-            for piece, later in zip_longest(pieces, pieces[1:]):
-                if several <= piece.start:
-                    break
-                end = later.start if later and later.start < several else several
-                for offset in range(piece.period):
-                    first = piece.start + offset
-                    if end <= first:
-                        break
-                    count = (end - first + piece.period - 1) // piece.period
-                    series = self._series(step, first, piece.period, count)
-                    decode = series if decode is None else decode + series
-            assert decode is not None
+            series = [self._series(step, run) for run in runs(self.model.decoder.pieces, several)]
             last = step(several - 1)
-            return replace(decode, kv_bytes=last.kv_bytes)
+            return replace(reduce(add, series), kv_bytes=last.kv_bytes)
 
         if steps == 1:
             return self.step(seq_len)
@@ -400,14 +391,14 @@ class CostModel(Generic[Config, Work, Model]):
         return self._laws.cost(("decode", *values), values, walk)
 
     @staticmethod
-    def _series(step: Callable[[Any], StageCost], first: Any, period: int, count: Any) -> StageCost:
-        """`count` steps, the first after `first` that were generated, each `period` after the one before."""
-        start, last = step(first), step(first + (count - 1) * period)
-        if count == 1:
+    def _series(step: Callable[[Any], StageCost], run: Run) -> StageCost:
+        """All steps of a run; `step` gives one by the number that came before it."""
+        start = step(run.first)
+        if run.count == 1:
             return start
-        second = step(first + period)
-        _check_even(start, second, last, count)
-        return start.summed(second, last, count)
+        second, last = step(run.first + run.period), step(run.first + (run.count - 1) * run.period)
+        _check_even(start, second, last, run.count)
+        return start.summed(second, last, run.count)
 
     def _no_step(self, prefill: StageCost) -> StageCost:
         return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
