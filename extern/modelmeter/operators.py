@@ -845,7 +845,8 @@ def scaled_dot_product_attention(
     """Fused attention: query [B, H, Q, d], key and value [B, H, K, d], bias [B, H, Q, K] -> [B, H, Q, d].
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
-    a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as [B, Q, H, d].
+    a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
+    [B, Q, H, d].
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape

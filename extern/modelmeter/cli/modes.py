@@ -79,7 +79,7 @@ def command(
             title,
             page_tables.modes_lines(common, overrides, output_tokens),
             "",
-            page_tables.modes_table(fitting, assumptions, show),
+            page_tables.modes_table(fitting, assumptions, show, common.workload.layout_title),
             *(f"{mode}: {cost}" for mode, cost in costs[size].items() if isinstance(cost, str)),
             "",
         ]

@@ -308,11 +308,12 @@ class _Builder:
                     Quantity(figures["total"].time.seconds, "s"),
                 ]
             )
+        cut = self.model.workload.layout_title
         table = Table(
             key="layouts",
             title="Pages by layout",
             columns=[
-                Column(key="crops", title="crops", origin=self.labels.get("layout", "")),
+                Column(key=cut, title=cut, origin=self.labels.get("layout", "")),
                 Column(key="pages", title="pages", origin="given"),
                 Column(key="first", title="first of them", origin="given", code=True),
                 Column(key="size", title="its pixels", origin="given"),
@@ -329,7 +330,8 @@ class _Builder:
                 Column(key="seconds", title="time alone", origin=ANALYTIC),
             ],
             rows=rows,
-            note="Figures are those of one page of the layout, its decode steps included. Crops are columns x rows.",
+            note="Figures are those of one page of the layout, its decode steps included. "
+            f"{cut.capitalize()} are columns x rows.",
         )
         drawings = [self.drawing(number, kind) for number, kind in enumerate(self.kinds[:DRAWN], start=1)]
         blocks: list[Block] = [*drawings, table]
@@ -661,12 +663,13 @@ class _Builder:
                 ]
             )
         on = f"on {self.request.device.name}"
+        cut = self.model.workload.layout_title
         table = Table(
             key="modes",
             title="The named modes, the same pages and settings",
             columns=[
                 Column(key="mode", title="mode"),
-                Column(key="crops", title="crops"),
+                Column(key=cut, title=cut),
                 Column(key="image_tokens", title="image tokens", origin=ANALYTIC),
                 Column(key="vision_flops", title="vision FLOPs", origin=ANALYTIC),
                 Column(key="prefill_flops", title="prefill FLOPs", origin=ANALYTIC),

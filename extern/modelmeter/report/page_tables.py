@@ -79,7 +79,7 @@ def page_lines(
     labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
     return label_lines(
         ("workload", _workload(model, modes)),
-        ("views", _labelled(_views(page), labels, "layout")),
+        ("views", _labelled(_views(page, model.workload.layout_title), labels, "layout")),
         ("tokens", f"{tokens.total} image ({_by_view(page)})"),
         ("", f"+ {model.prompt_tokens} prompt ({labels['prompt_tokens']}) = {page.seq_len} in prefill"),
         ("", f"output {_output(output_tokens)}"),
@@ -105,12 +105,12 @@ def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
     return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in vars(model.workload).items())}"
 
 
-def _views(page: PageCost) -> str:
-    """Number, sides and grids of the views."""
+def _views(page: PageCost, cut: str) -> str:
+    """Number, sides and grids of the views; `cut`: what a page is cut into."""
     whole, *parts = page.views
     text = f"{view_count(page)}: the page as {whole.width} x {whole.height}"
     if not parts:
-        return f"{text}, no crops"
+        return f"{text}, no {cut}"
     return ", ".join((text, *(_tiles(views) for views in parts)))
 
 
@@ -176,9 +176,12 @@ def modes_lines(model: CostModel, overrides: Sequence[str], output_tokens: int |
 
 
 def modes_table(
-    pages: Mapping[str, tuple[PageCost, Vram] | None], assumptions: Sequence[Assumption], show: Show
+    pages: Mapping[str, tuple[PageCost, Vram] | None], assumptions: Sequence[Assumption], show: Show, cut: str
 ) -> Table:
-    """A column a mode, cost and memory need of the same page below; None: the page does not fit that mode."""
+    """A column a mode, cost and memory need of the same page below; None: the page does not fit that mode.
+
+    cut: what a page is cut into.
+    """
     labels = {assumption.figure: assumption.label for assumption in assumptions}
     labels["io_bytes"] += f", {labels['io_weight_bytes']}"  # the row of the weights alone is not shown here
     words = {figure: (words.strip(), unit) for figure, words, unit in FIGURES}
@@ -189,7 +192,7 @@ def modes_table(
         table.add_row(name, *cells, end_section=end_section)
 
     add("views", lambda page: str(view_count(page)))
-    add(_labelled("crops, columns x rows", labels, "layout"), grid_text)
+    add(_labelled(f"{cut}, columns x rows", labels, "layout"), grid_text)
     add("image tokens", lambda page: str(page.tokens.total))
     add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
     for figure, stages in COMPARED:

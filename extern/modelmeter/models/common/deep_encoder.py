@@ -127,6 +127,7 @@ class SamEncoder(BaseLayer):
         return resized.permute(0, 2, 3, 1)
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
+        """Pixels -> map."""
         # [B, 3, H, W] -> [B, h, w, D]; who runs the blocks holds each's input no longer than it needs it
         hidden_states = run_blocks(
             self.blocks, self.chain("add_positions", self.add_positions, self.patch_embed(pixel_values))
@@ -189,6 +190,7 @@ class ClipEncoder(BaseLayer):
         self.bind((batch_size, hidden_size, grid, grid))
 
     def forward(self, patch_embeds: ShapeTensor) -> ShapeTensor:
+        """The SAM map -> tokens, the class token first."""
         _, _, grid, grid_width = patch_embeds.shape
         if grid != grid_width:
             raise ModelMeterError(
@@ -224,6 +226,7 @@ class VisionTower(BaseLayer):
         self.vision_model = vision_model
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
+        """Pixels -> features of both, side by side."""
         residual = self.sam_model.call_remembered("sam_model", pixel_values)
         hidden_states = self.vision_model.call_remembered("vision_model", residual)
         return side_by_side(hidden_states, residual)
@@ -248,6 +251,7 @@ class TiledVision(BaseLayer):
     def forward(
         self, global_pixels: ShapeTensor, tile_pixels: ShapeTensor | None, grid: tuple[int, int]
     ) -> tuple[ShapeTensor, ...]:
+        """Pixels -> each page's image tokens, and what is held beside them."""
         if self.traits(FusionTraits).image_tokens_first:
             return self.forward_unheld(global_pixels, tile_pixels, grid)
         return self.forward_batched(global_pixels, tile_pixels, grid)

@@ -1,7 +1,7 @@
 """A whole page through transformers' Unlimited-OCR on the meta device: vision, prefill and decode steps, measured.
 
 The model is called as `generate` calls it, with the library's own cache; which tensors that cache holds is stated
-here, a name each. What width and height make of a page is asked of the library's own size functions.
+here, a name each. How the library cuts a page is in `cutting`.
 
     reference = PageReference()
     inputs = reference.inputs(pages=1, grid=(3, 4), prompt_tokens=10)
@@ -11,11 +11,9 @@ here, a name each. What width and height make of a page is asked of the library'
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -172,23 +170,3 @@ def placeholder_tokens(size: int, tile: int, grid: tuple[int, int], tiles: int) 
     sizes = {"size": {"height": size, "width": size}, "tile_size": tile}
     replace: Any = UnlimitedOcrProcessor.replace_image_token
     return len(replace(processor, page, 0, **sizes)) // len(token)
-
-
-@contextmanager
-def _torchvision_stands_in() -> Iterator[None]:
-    """A module in the place of torchvision, which the library's image processor imports and its size rule never asks."""
-
-    class _StandIn(ModuleType):
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            return SimpleNamespace(__call__=None)
-
-    names = (
-        "torchvision",
-        "torchvision.transforms",
-        "torchvision.transforms.v2",
-        "torchvision.transforms.v2.functional",
-    )
-    with patch.dict(sys.modules, {name: _StandIn(name) for name in names}):
-        yield
