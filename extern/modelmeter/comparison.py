@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
+from modelmeter.devices.decode import decode_time, run_time, run_walks
 from modelmeter.devices.roofline import Roofline, StageTime
 from modelmeter.models.common.contract import CostModel
 from modelmeter.models.common.stage_cost import StageCost
@@ -38,6 +39,11 @@ class OperatorSum:
     count: int = 0
     cost: StageCost = field(default_factory=StageCost)
     seconds: Fraction | None = None
+
+    def then(self, later: OperatorSum) -> OperatorSum:
+        """This group's operators, then more of them."""
+        seconds = None if self.seconds is None or later.seconds is None else self.seconds + later.seconds
+        return OperatorSum(count=self.count + later.count, cost=self.cost + later.cost, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,33 +75,26 @@ def operator_sums(
         part = _walk(records)
         seconds = None if roofline is None else roofline.stage(part).exact_seconds
         sums["prefill", path, aten] = OperatorSum(count=len(records), cost=_cost(records), seconds=seconds)
-    if not output_tokens:
-        return sums
-    context = page.seq_len
-    contexts = (context, context + 1, context + output_tokens)
-    first, second, far = (_groups(model.stage_walk("decode", context=each)) for each in contexts)
-    for (path, aten), records in first.items():
-        grown = _cost(second[path, aten])
-        cost = _cost(records).summed(grown, grown, output_tokens)
-        seconds = None
-        if roofline is not None:
-            walks = [_walk(each[path, aten]) for each in (first, second, far)]
-            times = roofline.steps(walks[0], walks[1], walks[2], contexts[0], contexts[2])
-            seconds = times.total(context, output_tokens).exact_seconds
-        sums["decode", path, aten] = OperatorSum(count=len(records) * output_tokens, cost=cost, seconds=seconds)
+    for run in model.decode_runs(output_tokens):
+        walks = run_walks(model, page.seq_len, run)
+        first, second, far = (_groups(walk) for walk in walks)
+        for (path, aten), records in first.items():
+            grown = _cost(second[path, aten])
+            cost = _cost(records).summed(grown, grown, run.count)
+            seconds = None
+            if roofline is not None:
+                parts = (_walk(records), _walk(second[path, aten]), _walk(far[path, aten]))
+                seconds = run_time(roofline, parts, run).exact_seconds
+            steps = OperatorSum(count=len(records) * run.count, cost=cost, seconds=seconds)
+            before = sums.get(("decode", path, aten))
+            sums["decode", path, aten] = steps if before is None else before.then(steps)
     return sums
 
 
 def stage_times(model: CostModel, page: Any, output_tokens: int, roofline: Roofline) -> dict[str, StageTime]:
     """Predicted time of vision, prefill (vision included), decode and total of a page."""
     times = {stage: roofline.stage(model.stage_walk(stage, page=page)) for stage in ("vision", "prefill")}
-    decode = StageTime(ticks_per_s=roofline.ticks_per_s)
-    if output_tokens:
-        context = page.seq_len
-        contexts = (context, context + 1, context + output_tokens)
-        walks = [model.stage_walk("decode", context=each) for each in contexts]
-        steps = roofline.steps(walks[0], walks[1], walks[2], contexts[0], contexts[2])
-        decode = steps.total(context, output_tokens)
+    decode = decode_time(roofline, model, page.seq_len, output_tokens)
     return times | {"decode": decode, "total": times["prefill"] + decode}
 
 

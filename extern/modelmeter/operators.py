@@ -454,6 +454,11 @@ def to(x: ShapeTensor, dtype: str) -> ShapeTensor:
     return _pointwise("cast", "aten._to_copy.default", (x,), dtype, "copy")
 
 
+def to_device(x: ShapeTensor) -> ShapeTensor:
+    """A copy of what lies in host memory, an input."""
+    return _pointwise("cast", "aten._to_copy.default", (x,), x.dtype, "copy")
+
+
 def softmax(x: ShapeTensor, dtype: str) -> ShapeTensor:
     """Softmax over the last dimension in `dtype`, which x is converted to first."""
     converted = to(x, dtype)
@@ -840,16 +845,14 @@ def scaled_dot_product_attention(
     """Fused attention: query [B, H, Q, d], key and value [B, H, K, d], bias [B, H, Q, K] -> [B, H, Q, d].
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
-    a copy of a bias whose rows are not aligned. The result lies in memory as [B, Q, H, d].
+    a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
+    [B, Q, H, d].
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape
-    keys = key.shape[2]
     flash = bias is None and query.dtype != "float32"
-    if bias is not None and keys % BIAS_ALIGNMENT:
-        padded = pad(bias, 0, 0, 0, ceil_div(keys, BIAS_ALIGNMENT) * BIAS_ALIGNMENT - keys)
-        bias = padded.narrow(3, 0, keys)
-        del padded
+    if bias is not None:
+        bias = _aligned_bias(bias, query.dtype)
     out = _attended(query)
     if flash:  # log-sum-exp, random state: written beside the result
         extra = (tape.new((batch, heads, queries), "float32"), tape.new((2,), "uint64"), tape.new((), "uint64"))
@@ -858,6 +861,17 @@ def scaled_dot_product_attention(
     aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
     _record_attention(aten, query, (key,), (value,), bias, (out, *extra))
     return out
+
+
+def _aligned_bias(mask: ShapeTensor, dtype: str) -> ShapeTensor:
+    """A bias or mask [B, H, Q, K] as the efficient kernel gets it: numbers to add, in rows that are aligned."""
+    if mask.dtype == "bool":
+        minus_infinity = fill(mask, (), dtype, "aten.full.default")
+        mask = where(mask, fill(mask, (), dtype, "aten.zeros.default"), minus_infinity)
+    keys = mask.shape[3]
+    if keys % BIAS_ALIGNMENT:
+        mask = pad(mask, 0, 0, 0, ceil_div(keys, BIAS_ALIGNMENT) * BIAS_ALIGNMENT - keys).narrow(3, 0, keys)
+    return mask
 
 
 def attention(

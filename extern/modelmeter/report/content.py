@@ -27,6 +27,7 @@ from modelmeter.devices import (
     Throughput,
     compute_throughput,
 )
+from modelmeter.devices.decode import decode_time
 from modelmeter.devices.device import PEAK_OF_DTYPE
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import GIB, reserve_on
@@ -175,7 +176,9 @@ class _Builder:
     @cached_property
     def decode_walk(self) -> Walk | None:
         """The last decode step, if there is one."""
-        return self.model.stage_walk("decode", context=self.last_context) if self.steps else None
+        if not self.steps:
+            return None
+        return self.model.stage_walk("decode", context=self.last_context, generated=self.steps - 1)
 
     def walks(self) -> dict[str, Walk]:
         return {"prefill": self.prefill_walk} | ({"decode step": self.decode_walk} if self.decode_walk else {})
@@ -824,15 +827,6 @@ class _Builder:
 def build_report(request: Request) -> Report:
     """The report of a request; raises `ModelMeterError` for what cannot be answered."""
     return _Builder(request).report()
-
-
-def decode_time(roofline: Roofline, model: CostModel, context: int, steps: int) -> StageTime:
-    """The time of `steps` decode steps, the first after `context` tokens."""
-    if not steps:
-        return StageTime(ticks_per_s=roofline.ticks_per_s)
-    far = context + max(steps - 1, 1)
-    walks = [model.stage_walk("decode", context=each) for each in (context, context + 1, far)]
-    return roofline.steps(walks[0], walks[1], walks[2], context, far).total(context, steps)
 
 
 def throughput(

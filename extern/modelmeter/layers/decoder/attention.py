@@ -12,6 +12,7 @@ from typing import Unpack
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Linear, State
 from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.cache import GrowingCache
 from modelmeter.layers.decoder.rotary import (
     RotaryEmbedding,
     apply_rotary_pos_emb,
@@ -24,6 +25,7 @@ from modelmeter.operators import (
     cat,
     contiguous,
     div,
+    in_place_output,
     matmul,
     mul,
     reshape,
@@ -43,9 +45,16 @@ class GroupedQueryAttention(BaseLayer):
     remembered = True
 
     def __init__(
-        self, hidden_size: int, num_heads: int, num_key_value_heads: int, **settings: Unpack[Settings]
+        self,
+        hidden_size: int,
+        num_heads: int,
+        num_key_value_heads: int,
+        *,
+        cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
+        self.cache_kind = cache_kind
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
@@ -87,7 +96,7 @@ class GroupedQueryAttention(BaseLayer):
         query_states, key_states, value_states = self.project(hidden_states, kept)
         positions = self.tables(positions)
         query_states, key_states = apply_rotary_pos_emb(query_states, key_states, positions, kept)
-        key_states, value_states = update(cache, key_states, value_states)
+        key_states, value_states = self.cache_kind.update(cache, key_states, value_states)
         attn_output, attn_weights = self.attend(query_states, key_states, value_states, attention_mask)
         attn_output = reshape(attn_output, batch, tokens, -1)
         attn_output = self.o_proj(attn_output)
@@ -115,17 +124,25 @@ class GroupedQueryAttention(BaseLayer):
     def attend_paged(self, hidden_states: ShapeTensor, positions: tuple[ShapeTensor, ...], cache: State) -> ShapeTensor:
         """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""
         projected = self.project(hidden_states)
-        query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, *positions)
+        slots = self.cache_kind.slots(cache)
+        query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, slots, *positions)
         del projected
-        cache.items += new  # keys and values in turn, a pair for each pass
+        if not slots:
+            cache.items += new  # keys and values in turn, a pair for each pass
         return attention(query, cache.items[::2], cache.items[1::2])
 
     def turn_and_store(
-        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, *positions: ShapeTensor
+        self,
+        query: ShapeTensor,
+        key: ShapeTensor,
+        value: ShapeTensor,
+        slots: tuple[ShapeTensor, ...],
+        *positions: ShapeTensor,
     ) -> tuple[ShapeTensor, ...]:
-        """Query turned by its positions; key, turned, and value as the cache keeps them."""
+        """Query turned by its positions; key, turned, and value as the cache keeps them, in slots where there are."""
         query, key = apply_rotary_pos_emb(query, key, self.tables(positions), KV)
-        return query, key, cat((value,), 2, KV)
+        new = key, cat((value,), 2, KV)
+        return query, *(map(in_place_output, slots, new) if slots else new)
 
     def attend(
         self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
@@ -159,22 +176,6 @@ class GroupedQueryAttention(BaseLayer):
             )
         attn_output = scaled_dot_product_attention(query, key, value, mask)
         return contiguous(attn_output.transpose(1, 2))
-
-
-def update(cache: State, key_states: ShapeTensor, value_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-    """Copy new keys and values behind those of the cache, one after the other, as `DynamicLayer.update` does.
-
-    The first are copied too, but for an execution that keeps them as they are.
-    """
-    if cache.items:
-        cache.items[0] = cat((cache.items[0], key_states), 2, KV)
-        cache.items[1] = cat((cache.items[1], value_states), 2, KV)
-    elif key_states.storage.kind == KV:  # made to be kept as they are
-        cache.items = [key_states, value_states]
-    else:  # the library starts from empty tensors
-        cache.items = [cat((key_states,), 2, KV)]
-        cache.items.append(cat((value_states,), 2, KV))
-    return cache.items[0], cache.items[1]
 
 
 def repeat_kv(x: ShapeTensor, groups: int) -> ShapeTensor:

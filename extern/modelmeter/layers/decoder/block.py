@@ -12,6 +12,7 @@ from modelmeter.layers import BaseLayer, State
 from modelmeter.layers.basic import RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
+from modelmeter.layers.decoder.cache import GrowingCache
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.operators import add
@@ -28,10 +29,13 @@ class DecoderLayer(BaseLayer):
         num_key_value_heads: int,
         *,
         mlp: GatedMLP | MixtureOfExperts,
+        cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        self.self_attn = GroupedQueryAttention(hidden_size, num_attention_heads, num_key_value_heads, code=self.code)
+        self.self_attn = GroupedQueryAttention(
+            hidden_size, num_attention_heads, num_key_value_heads, cache_kind=cache_kind, code=self.code
+        )
         self.mlp = mlp
         self.input_layernorm = RMSNorm(hidden_size, code=self.code)
         self.post_attention_layernorm = RMSNorm(hidden_size, code=self.code)

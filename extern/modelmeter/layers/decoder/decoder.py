@@ -14,6 +14,7 @@ from modelmeter.layers import BaseLayer, LayerList, State
 from modelmeter.layers.basic import RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.block import DecoderLayer
+from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
@@ -27,7 +28,8 @@ class Decoder(BaseLayer):
     """Decoder without embedding and head: x [B, T, D] over the cache -> [B, T, D].
 
     n_routed_experts: of each layer from `first_k_dense_replace` on; None: every layer is dense, and what else is said
-    of experts goes without saying.
+    of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
+    included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all.
     """
 
     def __init__(
@@ -44,11 +46,16 @@ class Decoder(BaseLayer):
         n_shared_experts: int = 0,
         moe_intermediate_size: int = 0,
         first_k_dense_replace: int = 0,
+        sliding_window: int | None = None,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         dense_mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
-        dense = DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=dense_mlp, code=self.code)
+        self.cache_kind = GrowingCache()
+        if sliding_window is not None:
+            self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
+        heads = (hidden_size, num_attention_heads, num_key_value_heads)
+        dense = DecoderLayer(*heads, mlp=dense_mlp, cache_kind=self.cache_kind, code=self.code)
         layers = [dense] * num_hidden_layers
         if n_routed_experts is not None:
             moe = MixtureOfExperts(
@@ -59,7 +66,7 @@ class Decoder(BaseLayer):
                 n_shared_experts,
                 code=self.code,
             )
-            sparse = DecoderLayer(hidden_size, num_attention_heads, num_key_value_heads, mlp=moe, code=self.code)
+            sparse = DecoderLayer(*heads, mlp=moe, cache_kind=self.cache_kind, code=self.code)
             sparse.self_attn.remember_with(dense.self_attn)
             for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
                 norm.remember_with(dense.input_layernorm)
@@ -80,36 +87,47 @@ class Decoder(BaseLayer):
         """`experts_hit`: of a layer with experts."""
         tape = inputs_embeds.tape
         batch, tokens, _ = inputs_embeds.shape
-        past = caches[0].items[0].shape[2] if caches[0].items else 0
-        full: ShapeTensor | None = None
+        past = self.cache_kind.positions(caches[0])
+        mask: ShapeTensor | None = None
         if self.traits(DecoderTraits).position_ids_given:
             position_ids = tape.input((batch, tokens), "int64")
         elif self.traits(DecoderTraits).causal_mask_only:
             position_ids = arange(tape, tokens, aten="aten.arange.start").unsqueeze(0)
-            full = causal_only_mask(position_ids, batch, self.dtype) if self.attention == "eager" else None
+            mask = causal_only_mask(position_ids, batch, self.dtype) if self.attention == "eager" else None
         else:
             position_ids = add(arange(tape, tokens)).unsqueeze(0)
-            full, _window = self.masks(tape, batch, tokens, past + tokens)
+            full, window = self.masks(tape, batch, tokens, past + tokens)  # both held to the end
+            mask = window if self.windowed else full
         hidden_states = inputs_embeds
         positions = self.positions(position_ids)
         if self.traits(EngineTraits).add_norm_fused:
             residual = None
             for layer, cache in zip(self.layers, caches, strict=True):
-                hidden_states, residual = layer(hidden_states, positions, full, cache, experts_hit, residual)
+                hidden_states, residual = layer(hidden_states, positions, mask, cache, experts_hit, residual)
             return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
         for layer, cache in zip(self.layers, caches, strict=True):
-            hidden_states = layer(hidden_states, positions, full, cache, experts_hit)
+            hidden_states = layer(hidden_states, positions, mask, cache, experts_hit)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
     def empty_cache(self) -> tuple[State, ...]:
         """A cache before the first pass, by layer."""
         return tuple(State() for _ in self.layers)
 
-    def given_cache(self, tape: Tape, batch: int, context: int) -> tuple[State, ...]:
-        """A cache of `context` positions, by layer."""
-        shape = (batch, self.kv_heads, context, self.head_dim)
-        dtype = self.code.precision.kv
-        return tuple(State(tape.given(shape, dtype), tape.given(shape, dtype)) for _ in self.layers)
+    @property
+    def windowed(self) -> bool:
+        """Whether generated tokens see a window of those before them."""
+        return isinstance(self.cache_kind, ReferenceWindowCache)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Where the law of decode steps changes."""
+        fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
+        return self.cache_kind.pieces(masked=fused_mask)
+
+    def given_cache(self, tape: Tape, batch: int, context: int, generated: int = 0) -> tuple[State, ...]:
+        """A cache of `context` positions, the last `generated` of them from decode steps, by layer."""
+        shape, dtype = (batch, self.kv_heads, self.head_dim), self.code.precision.kv
+        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in self.layers)
 
     def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """What each layer's attention makes cos and sin of."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.runs import Run
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.walk import Holding, Walk
@@ -197,11 +198,18 @@ class CostModel(CorpusModel, Protocol):
     def batched(self, pages: int) -> Self:
         """The same model for `pages` pages at once."""
 
-    def step(self, context: int) -> StageCost:
-        """One decode step with `context` tokens before it."""
+    @property
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
 
-    def stage_walk(self, stage: str, *, page: Any = None, context: int = 0) -> Walk:
-        """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step after `context` tokens."""
+    def decode_runs(self, steps: int) -> Sequence[Run]:
+        """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
+
+    def step(self, context: int, generated: int = 0) -> StageCost:
+        """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
+
+    def stage_walk(self, stage: str, *, page: Any = None, context: int = 0, generated: int = 0) -> Walk:
+        """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step as `step` takes it."""
 
     def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Holding]:
         """What is alive at the resident peak of a page's "vision", "prefill" or last "decode" step, largest first."""

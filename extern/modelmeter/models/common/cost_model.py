@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import reduce
 from math import log2
+from operator import add
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from modelmeter.checks import check_batch_size, check_count
@@ -27,6 +29,7 @@ from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
+from modelmeter.models.common.runs import Run, runs
 from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost
 from modelmeter.models.common.vision_language import LayerCost, StageTraits, VisionLanguageModel
 from modelmeter.models.common.vram import Vram
@@ -343,16 +346,33 @@ class CostModel(Generic[Config, Work, Model]):
         sizes = self._sizes(layout, seq_len=seq_len)
         return self._laws.cost(self._kind("text" if layout is None else "prefill", layout, sizes), sizes, walk)
 
-    def step(self, context: int) -> StageCost:
-        """One decode step with `context` tokens before it."""
+    @property
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
+        return not self.model.decoder.windowed
+
+    def decode_runs(self, steps: int) -> list[Run]:
+        """The runs of a page's decode steps."""
+        return list(runs(self.model.decoder.pieces, steps))
+
+    def step(self, context: int, generated: int = 0) -> StageCost:
+        """One decode step with `context` tokens before it, of which the last `generated` came from steps before it.
+
+        How many came from steps matters to a model alone that attends to them differently.
+        """
         check_count("step", "context", context)
-        return self._step(self._sizes(None, context=context) if context else self._sizes(None))
+        check_generated("step", context, generated)
+        if self.steps_by_context:
+            return self._step(self._sizes(None, **_positive(context=context)))
+        return self._step(self._sizes(None, **_positive(seq_len=context - generated, generated=generated)))
 
     def _step(self, values: Mapping[str, int]) -> StageCost:
         def walk(sizes: Variables) -> StageCost:
-            pages, before = self._varying_pages(sizes), sizes.size("context") if "context" in values else 0
+            pages = self._varying_pages(sizes)
+            generated = sizes.size("generated") if "generated" in values else 0
+            before = generated + sum(sizes.size(name) for name in ("context", "seq_len") if name in values)
             step, given_bytes, kv_bytes = self.model.decode_walk(
-                pages, before, self.experts_hit(pages), self.head, Tape(variables=sizes)
+                pages, before, self.experts_hit(pages), self.head, Tape(variables=sizes), generated
             )
             return StageCost.of_walk(
                 step,
@@ -365,21 +385,38 @@ class CostModel(Generic[Config, Work, Model]):
         return self._laws.cost(("step", *values), values, walk)
 
     def _decode(self, seq_len: int, steps: int) -> StageCost:
-        """`steps` steps after a prefill of `seq_len` tokens, in closed form: sums are affine in the context."""
+        """`steps` steps after a prefill of `seq_len` tokens, in closed form.
+
+        Sums are affine in the context, piece by piece of the steps, and within a piece every so many steps.
+        """
 
         def walk(sizes: Variables) -> StageCost:
             start, several = sizes.size("seq_len"), sizes.size("steps")
             pages = {name: sizes.size(name) for name in sizes.values if name == "pages"}
-            first, second, last = (
-                self._step({"context": context} | pages) for context in (start, start + 1, start + several - 1)
-            )
-            _check_even(first, second, last, several)
-            return first.summed(second, last, several)
+
+            def step(generated: Any) -> StageCost:
+                if self.steps_by_context:
+                    return self._step({"context": start + generated} | pages)
+                return self._step({"seq_len": start} | ({"generated": generated} if generated else {}) | pages)
+
+            series = [self._series(step, run) for run in runs(self.model.decoder.pieces, several)]
+            last = step(several - 1)
+            return replace(reduce(add, series), kv_bytes=last.kv_bytes)
 
         if steps == 1:
             return self.step(seq_len)
         values = self._sizes(None, seq_len=seq_len, steps=steps)
         return self._laws.cost(("decode", *values), values, walk)
+
+    @staticmethod
+    def _series(step: Callable[[Any], StageCost], run: Run) -> StageCost:
+        """All steps of a run; `step` gives one by the number that came before it."""
+        start = step(run.first)
+        if run.count == 1:
+            return start
+        second, last = step(run.first + run.period), step(run.first + (run.count - 1) * run.period)
+        _check_even(start, second, last, run.count)
+        return start.summed(second, last, run.count)
 
     def _no_step(self, prefill: StageCost) -> StageCost:
         return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
@@ -410,9 +447,9 @@ class CostModel(Generic[Config, Work, Model]):
         geometry = None if layout is None else self.geometry(layout)
         return self.model.prefill_walk(batch, seq_len, geometry, self.experts_hit(batch * seq_len), self.head)
 
-    def _step_walk(self, context: int) -> tuple[Walk, int, int]:
+    def _step_walk(self, context: int, generated: int = 0) -> tuple[Walk, int, int]:
         batch = self.config.runtime.batch_size
-        return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head)
+        return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head, generated=generated)
 
     @property
     def parameters(self) -> int:
@@ -440,15 +477,18 @@ class CostModel(Generic[Config, Work, Model]):
         other._learnt = True  # a number of pages is tried once: only what is asked is walked
         return other
 
-    def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0) -> Walk:
+    def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0, generated: int = 0) -> Walk:
         """The operators of "vision" or "prefill" of a page (or text), or of one "decode" step after `context` tokens.
+
+        generated: how many of these came from steps, as `step` takes it.
 
         The walk is for `batch_size` pages like `page`, whatever batch `page` itself was asked for.
         """
         layout = page.layout if isinstance(page, PageCost) else None
         if stage == "decode":
             check_count("stage_walk", "context", context)
-            return self._step_walk(context)[0]
+            check_generated("stage_walk", context, generated)
+            return self._step_walk(context, generated)[0]
         if stage not in STAGES:
             raise ModelMeterError(f"stage_walk: stage {stage} is unknown; {near(stage, STAGES)}")
         if page is None or (stage == "vision" and layout is None):
@@ -480,7 +520,7 @@ class CostModel(Generic[Config, Work, Model]):
             self._check_context(seq_len, output_tokens)
             if not output_tokens:
                 raise ModelMeterError("peak_holders: decode has no step with output_tokens=0; give 1 or more.")
-            states = self.model.decoder.given_cache(tape, batch, seq_len + output_tokens - 1)
+            states = self.model.decoder.given_cache(tape, batch, seq_len + output_tokens - 1, output_tokens - 1)
             self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
         return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
 
@@ -535,9 +575,9 @@ class CostModel(Generic[Config, Work, Model]):
         walk, _ = self._prefill_walk(self.seq_len(layout), layout)
         return list(self.model._iter_layers("prefill", walk))
 
-    def step_layers(self, context: int) -> list[LayerCost]:
-        """The layers of one decode step with `context` tokens before it, and the operators between them."""
-        walk, _, _ = self._step_walk(context)
+    def step_layers(self, context: int, generated: int = 0) -> list[LayerCost]:
+        """The layers of one decode step, as `step` takes it, and the operators between them."""
+        walk, _, _ = self._step_walk(context, generated)
         return list(self.model._iter_layers("decode", walk))
 
 
@@ -549,6 +589,20 @@ def experts_assumption(hit: int | str) -> Assumption:
     }
     text = texts.get(str(hit), f"declared: weights of {hit} experts a layer are read in a step that can hit so many")
     return Assumption(figure="io_weight_bytes", label=f"experts_hit={hit}", text=text)
+
+
+def check_generated(who: str, context: int, generated: int) -> None:
+    """Raise `ModelMeterError` unless so many of the tokens before a step can have come from steps."""
+    check_count(who, "generated", generated)
+    if generated > context:
+        raise ModelMeterError(
+            f"{who}: generated={generated} of context={context} tokens before the step; give at most all of them."
+        )
+
+
+def _positive(**sizes: int) -> dict[str, int]:
+    """The sizes that are not 0, which no variable is."""
+    return {name: size for name, size in sizes.items() if size}
 
 
 def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int) -> None:

@@ -203,11 +203,20 @@ class VisionLanguageModel(BaseLayer):
         return only_walk(tape), before
 
     def decode_walk(
-        self, batch: int, context: int, experts_hit: int | Fraction, head: str, tape: Tape | None = None
+        self,
+        batch: int,
+        context: int,
+        experts_hit: int | Fraction,
+        head: str,
+        tape: Tape | None = None,
+        generated: int = 0,
     ) -> tuple[Walk, int, int]:
-        """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
+        """One step with `context` tokens before it, the last `generated` of them from steps.
+
+        And the bytes of the cache it was given, and of the one it leaves.
+        """
         tape = tape or Tape()
-        states = self.decoder.given_cache(tape, batch, context)
+        states = self.decoder.given_cache(tape, batch, context, generated)
         before = held_bytes(states)
         self.run_decode(tape, states, batch, experts_hit, head)
         return only_walk(tape), before, held_bytes(states)

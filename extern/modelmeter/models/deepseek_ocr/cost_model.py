@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from modelmeter.errors import ModelMeterError, near, shown
+from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common import cost_model as common
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.cost_model import PageCost
+from modelmeter.models.common.deep_encoder_config import check_encoder, check_heads, check_patches
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema, VisionSchema
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel
-from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import DOWNSAMPLE_RATIO, ImageEncoderViT
+from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
 from modelmeter.models.deepseek_ocr.vision_workload import (
@@ -64,16 +65,7 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
     def make_model(self) -> DeepseekOCRModel:
         """The layers of the configuration; raises `ModelMeterError` where its sizes do not fit together."""
         vision, workload = self.config.vision, self.workload
-        if workload.patch_size != vision.sam.patch_size:
-            raise ModelMeterError(
-                f"config: workload.patch_size={workload.patch_size} differs from "
-                f"vision.sam.patch_size={vision.sam.patch_size}; set both to the same size."
-            )
-        if workload.downsample_ratio != DOWNSAMPLE_RATIO:
-            raise ModelMeterError(
-                f"config: workload.downsample_ratio={workload.downsample_ratio}, but net_2 and net_3 of the SAM "
-                f"encoder make one token of {DOWNSAMPLE_RATIO} x {DOWNSAMPLE_RATIO} patches; leave it at that."
-            )
+        check_patches(workload, vision.sam)
         decoder = asdict(self.config.decoder)
         check_heads(decoder["hidden_size"], decoder["num_attention_heads"])
         check_vision(vision)
@@ -159,35 +151,10 @@ def restore_cost_model(configuration: Mapping[str, Any], *, prompt_tokens: int) 
 def check_vision(vision: VisionSchema) -> None:
     """Raise `ModelMeterError` unless the sizes of the vision stage fit together: positions, and widths of its parts."""
     sam, clip, projector = vision.sam, vision.clip, vision.projector
-    indexes = sam.global_attn_indexes
-    if len(set(indexes)) < len(indexes) or max(indexes, default=0) >= sam.depth:
-        raise ModelMeterError(
-            f"config: vision.sam.global_attn_indexes={shown(indexes)} are no blocks of vision.sam.depth={sam.depth}; "
-            f"give numbers from 0 to {sam.depth - 1}, each once."
-        )
-    if sam.pretrain_img_size % sam.patch_size:
-        raise ModelMeterError(
-            f"config: vision.sam.pretrain_img_size={sam.pretrain_img_size} is no multiple of "
-            f"vision.sam.patch_size={sam.patch_size}; give one."
-        )
+    check_encoder(sam, clip)
     width = sam.downsample_channels[-1]
-    if clip.hidden_size != width:
-        raise ModelMeterError(
-            f"config: vision.clip.hidden_size={clip.hidden_size} takes the {width} channels that the last of "
-            f"vision.sam.downsample_channels={sam.downsample_channels} makes; set both to the same width."
-        )
     if projector.input_dim != width + clip.hidden_size:
         raise ModelMeterError(
             f"config: vision.projector.input_dim={projector.input_dim} is not the width of SAM's and CLIP's features "
             f"side by side; give {width + clip.hidden_size}."
-        )
-
-
-def check_heads(hidden_size: int, num_attention_heads: int) -> None:
-    """Raise `ModelMeterError` where a decoder's heads are of an odd width."""
-    head_dim, left = divmod(hidden_size, num_attention_heads)
-    if not left and head_dim % 2:
-        raise ModelMeterError(
-            f"config: decoder.hidden_size={hidden_size} in num_attention_heads={num_attention_heads} "
-            f"makes heads of {head_dim} elements; the rotary embedding takes even ones."
         )

@@ -7,9 +7,11 @@ from typing import Final
 from modelmeter.layers.code import EngineTraits, Execution
 from modelmeter.layers.decoder.moe import MoeTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.vision.clip import ClipTraits
 from modelmeter.layers.vision.sam import SamTraits
+from modelmeter.models.common.deep_encoder import ENGINE_AT_ITS_BEST
 from modelmeter.models.common.vision_language import StageTraits
-from modelmeter.models.deepseek_ocr.traits import ClipTraits, PageTraits
+from modelmeter.models.deepseek_ocr.traits import PageTraits
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")
@@ -47,30 +49,7 @@ PUBLISHED: Final = Execution(
 )
 
 #: an inference engine at its best: no code runs all of this, and a roofline starts from it
-SERVING: Final = Execution(
-    "serving",
-    (
-        EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
-        SamTraits(
-            rel_pos_always_resized=False,
-            rel_pos_index_on_host=False,
-            rel_pos_bias_copied=False,
-            norm_kept=False,
-            windows_always_padded=False,
-        ),
-        ClipTraits(qkv_fused=True),
-        DecoderTraits(
-            cos_sin_cached=True,
-            kv_paged=True,
-            eager_scores_multiplied=False,
-            eager_weights_returned=False,
-            qkv_and_gate_up_fused=True,
-            position_ids_given=True,
-        ),
-        MoeTraits(gate_in_float32=False, grouped_gemm_indexed=True, index_dtype="int32"),
-        PageTraits(image_tokens_first=True),
-    ),
-)
+SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
 EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
     {execution.name: execution for execution in (TRANSFORMERS, PUBLISHED, SERVING)}

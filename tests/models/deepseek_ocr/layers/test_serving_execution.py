@@ -15,12 +15,14 @@ from modelmeter.layers.code import Code, EngineTraits, Execution, Precision
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.moe import MoeTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.vision.clip import ClipTraits
 from modelmeter.layers.vision.sam import SamTraits
+from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.models.common.vision_language import StageTraits
 from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS, SERVING
-from modelmeter.models.deepseek_ocr.traits import ClipTraits, PageTraits
+from modelmeter.models.deepseek_ocr.traits import PageTraits
 from modelmeter.shape_tensor import Tape
 from modelmeter.walk import OperatorRecord, Walk
 
@@ -388,7 +390,7 @@ OTHERWISE: dict[tuple[type, str], object] = {
     (ClipTraits, "embeddings_kept"): True,
     (ClipTraits, "positions_looked_up"): True,
     (PageTraits, "pages_looped"): True,
-    (PageTraits, "image_tokens_first"): False,
+    (FusionTraits, "image_tokens_first"): False,
     (MoeTraits, "experts_grouped"): False,
     (MoeTraits, "gate_in_float32"): True,
     (MoeTraits, "grouped_gemm_indexed"): False,
