@@ -29,7 +29,8 @@ TESTS_FAILED = 1
 
 MODEL, COMMON, DECODER = "models/deepseek_ocr", "models/common", "layers/decoder"
 CORE, STAGES = f"{MODEL}/layers/core/deepseek_ocr_model.py", f"{COMMON}/vision_language.py"
-MOE, MASKS, ATTENTION = f"{DECODER}/moe.py", f"{DECODER}/masks.py", f"{DECODER}/attention.py"
+ENCODER, TILES = f"{COMMON}/deep_encoder.py", f"{COMMON}/tiles.py"
+MOE, MASKS, CACHE = f"{DECODER}/moe.py", f"{DECODER}/masks.py", f"{DECODER}/cache.py"
 SAM, WORKLOAD = "layers/vision/sam.py", f"{MODEL}/vision_workload.py"
 COST_MODEL = f"{COMMON}/cost_model.py"
 
@@ -84,7 +85,7 @@ MUTANTS = (
     Mutant(
         kind="held tensor",
         what="serving: the image's tokens live on through the pass",
-        file=CORE,
+        file=ENCODER,
         old='self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)\n',
         new='self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)\n        self._kept = pages\n',
         test=f"{SERVING}::test_a_prefill_that_peaks_in_the_decoder_by_hand",
@@ -174,15 +175,15 @@ MUTANTS = (
     Mutant(
         kind="tie rule",
         what="of two grids of one ratio the later wins where the page is exactly large enough, not only beyond",
-        file=WORKLOAD,
-        old="if page_area > half_crop_area * more_columns * more_rows:",
-        new="if page_area >= half_crop_area * more_columns * more_rows:",
+        file=TILES,
+        old="if page_area > half_tile_area * more_columns * more_rows:",
+        new="if page_area >= half_tile_area * more_columns * more_rows:",
         test=f"{VISION_WORKLOAD}::test_grid",
     ),
     Mutant(
         kind="tie rule",
         what="the same, of many pages at once",
-        file=WORKLOAD,
+        file=TILES,
         old="(distance == nearest) & (page_area > least_area)",
         new="(distance == nearest) & (page_area >= least_area)",
         test=f"{_MODEL_TESTS}/test_view_layouts.py::test_edges",
@@ -215,8 +216,8 @@ MUTANTS = (
         kind="decode steps",
         what="the last step is one too far",
         file=COST_MODEL,
-        old="(start, start + 1, start + several - 1)",
-        new="(start, start + 1, start + several)",
+        old="step(run.first + (run.count - 1) * run.period)",
+        new="step(run.first + run.count * run.period)",
         test=f"{_MODEL_TESTS}/test_laws.py::test_runs_of_steps[unusual]",
     ),
     Mutant(
@@ -230,9 +231,9 @@ MUTANTS = (
     Mutant(
         kind="weights",
         what="the separator is none of the vision stage's weights",
-        file=CORE,
-        old="loose = self.image_newline.nbytes + self.view_seperator.nbytes",
-        new="loose = self.image_newline.nbytes",
+        file=ENCODER,
+        old="sum(each.nbytes for each in self.separators())",
+        new="sum(each.nbytes for each in self.separators()[:1])",
         test=f"{END2END}::test_runtimes[runtime.head=none]",
     ),
     Mutant(
@@ -246,9 +247,9 @@ MUTANTS = (
     Mutant(
         kind="KV cache",
         what="new values are no part of the cache",
-        file=ATTENTION,
-        old="cache.items[1] = cat((cache.items[1], value_states), 2, KV)",
-        new="cache.items[1] = cat((cache.items[1], value_states), 2)",
+        file=CACHE,
+        old="state.items[1] = cat((state.items[1], value_states), 2, KV)",
+        new="state.items[1] = cat((state.items[1], value_states), 2)",
         test=f"{END2END}::test_runtimes[runtime.head=none]",
     ),
     Mutant(
@@ -278,7 +279,7 @@ MUTANTS = (
     Mutant(
         kind="tokens",
         what="serving: no newline after the rows of a grid",
-        file=CORE,
+        file=ENCODER,
         old="return cat((features, newline.view(1, 1, -1).expand(rows, 1, -1)), 1).view(-1, width)",
         new="return features.view(-1, width)",
         test=f"{SERVING}::test_image_tokens_by_hand",
