@@ -416,6 +416,7 @@ def test_commands_take_counts(tmp_path: Path, capsys: Capture, monkeypatch: pyte
 # -- groups ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_many_groups(tmp_path: Path, capsys: Capture) -> None:
     rows = "".join(f"{600 + number % 7},600,g{number}\n" for number in range(10_001)) + "600,600,g77\n"
     (tmp_path / "a.csv").write_text(f"width,height,g\n{rows}")
