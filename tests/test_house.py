@@ -57,7 +57,7 @@ ROOMS = {
 }
 
 #: words of one model, and the models' own names
-OF_ONE_MODEL = re.compile(r"crop|gundam|\bsam_|\bclip_|[dD]eep[sS]eek")
+OF_ONE_MODEL = re.compile(r"crop|gundam|\bsam_(?!model\b)|\bclip_|[dD]eep[sS]eek")
 
 
 def room_of(module: str) -> str:

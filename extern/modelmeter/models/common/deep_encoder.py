@@ -337,9 +337,9 @@ def image_tokens(
     return cat(parts, 0)
 
 
-def side_by_side(clip_tokens: ShapeTensor, sam_map: ShapeTensor) -> ShapeTensor:
+def side_by_side(tokens: ShapeTensor, feature_map: ShapeTensor) -> ShapeTensor:
     """CLIP's tokens [B, g*g + 1, D] without the class token beside SAM's map [B, D, g, g] -> [B, g*g, 2 D]."""
-    return cat((clip_tokens.narrow(1, 1, clip_tokens.shape[1]), sam_map.flatten(2).transpose(1, 2)), -1)
+    return cat((tokens.narrow(1, 1, tokens.shape[1]), feature_map.flatten(2).transpose(1, 2)), -1)
 
 
 class TiledTextStage(TextStage):
