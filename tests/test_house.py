@@ -87,7 +87,7 @@ WORDS_LEFT = {
 OF_A_FAMILY = {"models/common/deep_encoder.py", "models/common/tiles.py"}
 
 #: words of one model, and the models' own names
-OF_ONE_MODEL = re.compile(r"crop|gundam|\bsam_|\bclip_|[dD]eep[sS]eek")
+OF_ONE_MODEL = re.compile(r"crop|gundam|\bsam_(?!model\b)|\bclip_|[dD]eep[sS]eek")
 
 
 def room_of(module: str) -> str:

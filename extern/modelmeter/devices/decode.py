@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelmeter.devices.roofline import Roofline, StageTime
-from modelmeter.models.common.runs import Run
 from modelmeter.walk import Walk
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.runs import Run
 
 
 class Stepped(Protocol):

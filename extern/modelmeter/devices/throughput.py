@@ -24,16 +24,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import ceil
-from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from modelmeter.devices.decode import decode_time
 from modelmeter.devices.device import ASSUMED, MEASURED, Device, bundled_devices
 from modelmeter.devices.roofline import BOUNDS, Roofline, StageTime
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.memory import RESERVE_BYTES, amount, reserve_on, smaller_reserve
-from modelmeter.models.common.runs import Run
 from modelmeter.search import largest
 from modelmeter.walk import Walk
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.runs import Run
 
 ANALYTIC: Final = "analytic"
 GIVEN: Final = "given"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from modelmeter.layers.remembering import State
-from modelmeter.operators import cat, to_device
+from modelmeter.operators import BIAS_ALIGNMENT, cat, to_device
 from modelmeter.shape_tensor import KV, ShapeTensor, Tape
 
 
@@ -56,7 +56,7 @@ class GrowingCache:
         return ()
 
     def pieces(self, *, masked: bool) -> tuple[Piece, ...]:
-        """The law of decode steps. masked: whether a fused kernel takes a mask, in rows of 8 elements."""
+        """The law of decode steps. masked: whether a fused kernel takes a mask, whose rows are aligned."""
         return (Piece(0, 1),)
 
 
@@ -119,4 +119,4 @@ class ReferenceWindowCache(GrowingCache):
 
     def pieces(self, *, masked: bool) -> tuple[Piece, ...]:
         """Steps until the window is full, then all alike."""
-        return Piece(0, 8 if masked else 1), Piece(self.window, 1)
+        return Piece(0, BIAS_ALIGNMENT if masked else 1), Piece(self.window, 1)

@@ -22,6 +22,7 @@ from modelmeter.layers.decoder.moe import MoeTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.clip import ClipTraits, NoTPTransformer, NoTPTransformerBlock, VisionEmbeddings
 from modelmeter.layers.vision.sam import Block, GridSize, Neck, PatchEmbed, SamTraits, resize
+from modelmeter.layers.vision.tower import VisionTower
 from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
 from modelmeter.operators import Parameter, add, cat, clone, index_put, reshape
 from modelmeter.shape_tensor import ShapeTensor, Tape
@@ -217,21 +218,6 @@ def check_view_side(who: str, side: object, patch_size: int) -> None:
         )
 
 
-class VisionTower(BaseLayer):
-    """SAM, then CLIP over its map, then both side by side: pixels [B, 3, s, s] -> [B, q*q, 2048]."""
-
-    def __init__(self, sam_model: SamEncoder, vision_model: ClipEncoder, **settings: Unpack[Settings]) -> None:
-        super().__init__(**settings)
-        self.sam_model = sam_model
-        self.vision_model = vision_model
-
-    def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
-        """Pixels -> features of both, side by side."""
-        residual = self.sam_model.call_remembered("sam_model", pixel_values)
-        hidden_states = self.vision_model.call_remembered("vision_model", residual)
-        return side_by_side(hidden_states, residual)
-
-
 class TiledVision(BaseLayer):
     """Pages through vision, as batches: all global views, then all tiles, then page by page.
 
@@ -335,11 +321,6 @@ def image_tokens(
         local_grid = local_features.view(rows, columns, side, side, -1).transpose(1, 2)
         parts.insert(0, with_newlines(reshape(local_grid, rows * side, columns * side, -1), newline))
     return cat(parts, 0)
-
-
-def side_by_side(clip_tokens: ShapeTensor, sam_map: ShapeTensor) -> ShapeTensor:
-    """CLIP's tokens [B, g*g + 1, D] without the class token beside SAM's map [B, D, g, g] -> [B, g*g, 2 D]."""
-    return cat((clip_tokens.narrow(1, 1, clip_tokens.shape[1]), sam_map.flatten(2).transpose(1, 2)), -1)
 
 
 class TiledTextStage(TextStage):

@@ -2,8 +2,7 @@
 
 Sizes are pixels, grids are counted in tiles (columns x rows). Every number is an exact integer but one: the search
 compares Python floats, as the models' preprocessing does.
-Source: `dynamic_preprocess` and `find_closest_aspect_ratio` of DeepSeek-OCR, which the families after it keep:
-`get_optimal_tiled_canvas` of transformers 5.23.
+Source: `get_optimal_tiled_canvas` of transformers 5.23, which several models have a copy of.
 """
 
 from __future__ import annotations

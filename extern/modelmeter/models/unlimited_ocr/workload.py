@@ -37,15 +37,11 @@ class PatchesGrid(NamedTuple):
 
 
 class ImageTokens(NamedTuple):
-    """Tokens of one page as the decoder sees them: the global view's with newlines and separator, and the tiles'."""
+    """Tokens of one page as the decoder sees them: the global view's with newlines and separator, the tiles', both."""
 
     global_tokens: int
     local_tokens: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.global_tokens + self.local_tokens
+    total: int
 
     def by_view(self) -> dict[str, int]:
         """The global view's, and the tiles'."""
@@ -129,7 +125,8 @@ class Workload:
         """Image tokens of a page of this layout. Source: `UnlimitedOcrProcessor.replace_image_token`."""
         whole, side = self._queries(self.size), self._queries(self.tile_size)
         local = side * layout.num_rows * (side * layout.num_columns + 1) if layout.num_local_patches else 0
-        return ImageTokens(whole * (whole + 1) + 1, local)
+        page = whole * (whole + 1) + 1
+        return ImageTokens(page, local, page + local)
 
     def _queries(self, side: int) -> int:
         return ceil_div(side // self.patch_size, self.downsample_ratio)

@@ -15,7 +15,8 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.layers import State
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.models.common.deep_encoder import DeepEncoderModel, TiledTextStage, TiledVision, side_by_side
+from modelmeter.layers.vision.tower import side_by_side
+from modelmeter.models.common.deep_encoder import DeepEncoderModel, TiledTextStage, TiledVision
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
