@@ -111,7 +111,7 @@ FORBIDDEN: Final = (
     "vision.sam.downsample_channels=[]",
     "runtime.reserve_bytes=-5",
     "runtime.batch_size=0",
-    "runtime.tokenizer_path=/dev/zero",
+    "runtime.prompt=x",
     "workload.max_num=100000",
     "workload=evilmod",
 )
@@ -136,7 +136,7 @@ def overrides(chance: random.Random) -> Case:
     def forbidden() -> Case:
         given = [chance.choice(FORBIDDEN)]
         if chance.random() < 0.3:
-            given.insert(chance.randrange(2), f"runtime.batch_size={chance.randint(1, 4)}")
+            given.insert(chance.randrange(2), f"decoder.vocab_size={chance.randint(1, 4)}")
         command = chance.choice((["page"], ["page"], ["modes"], ["throughput", "--output-tokens", "5"], ["corpus"]))
         if command == ["corpus"]:
             Path("t.csv").write_text("width,height\n5,5\n")
@@ -262,7 +262,7 @@ def sizes(chance: random.Random) -> Case:
 
     def words() -> Case:
         count = chance.choice((0, 1, 1, 2, 3))
-        pool = ("page", "pge", "verify", "5x5", "--help", "--version", "-h", "--debug", *mutations.TEXTS)
+        pool = ("page", "pge", "verify", "5x5", "--help", "--version", "-h", *mutations.TEXTS)
         given = [chance.choice(pool) for _ in range(count)]
         if "verify" in given[:1]:  # it measures, for seconds
             given = ["verify", "nothing", *given[1:]]

@@ -170,7 +170,7 @@ class Worker:
                 verdict = self.connection.recv()
             except EOFError:
                 self.process.join()
-                yield name, number, _died(self.process.exitcode or 0)
+                yield name, number, died(self.process.exitcode or 0)
                 self.start()
                 if count > 1:
                     self.give((name, number + 1, count - 1))
@@ -191,7 +191,8 @@ class Worker:
         self.process.join()
 
 
-def _died(exit_code: int) -> Verdict:
+def died(exit_code: int) -> Verdict:
+    """What a process died of while it judged a case."""
     if -exit_code in (signal.SIGPROF, signal.SIGALRM):
         return Verdict(HUNG, f"killed by {signal.Signals(-exit_code).name}")
     return Verdict(CRASHED, f"the process ended with {exit_code}")
@@ -277,7 +278,8 @@ def report(counts: Counter[tuple[str, str]], command: str, first: int, workers: 
     return (
         f"# Robustness\n\n`{command}`, numbers from {first:,}; {time.strftime('%Y-%m-%d', time.gmtime())}; commit "
         f"{commit[:12]}; {workers} workers, {seconds:,.0f} s on a machine that did other work too; Python "
-        f"{platform.python_version()}, {versions}.\n\n{table(counts)}\n{what}What the columns mean:\n\n```\n{meant}\n```\n"
+        f"{platform.python_version()}, {versions}.\n\n{table(counts)}\n{what}"
+        f"What the columns mean:\n\n```\n{meant}\n```\n"
     )
 
 

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,27 +44,53 @@ READER_GONE: Final = 141
 OUTPUTS: Final = ("r.json",)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamCase:
+    """A command as a process. kind: what is done to its streams, or "signal"; number, delay: of the signal."""
+
+    command: Sequence[str]
+    kind: str
+    variables: Mapping[str, str]
+    number: signal.Signals = signal.SIGTERM
+    delay: float = 0.0
+
+    def __str__(self) -> str:
+        after = f" {self.number.name} after {self.delay:.2f} s" if self.kind == "signal" else ""
+        return f"{' '.join(self.command)[:100]} [{self.kind}{after} {' '.join(self.variables)}]"
+
+
+KINDS: Final = ("gone", "leaves", "full", "closed", "errors closed", "input closed", "whole")
+VARIABLES: Final[Sequence[Mapping[str, str]]] = (
+    {},
+    {"PYTHONUNBUFFERED": "1"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C"},
+)
+
+
 def judge(chance: random.Random, folder: Path) -> Verdict:
-    """Run one case in an empty folder."""
-    command = chance.choice(COMMANDS)
+    """Judge a case drawn by chance in an empty folder."""
+    case = StreamCase(
+        command=chance.choice(COMMANDS),
+        kind=chance.choice((*KINDS, *["signal"] * 5)),
+        variables=chance.choice((*VARIABLES, {}, {})),
+        number=chance.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
+        delay=chance.choice((chance.uniform(0.05, 0.5), chance.uniform(0.2, 3.0))),
+    )
+    return judge_case(case, folder)
+
+
+def judge_case(case: StreamCase, folder: Path) -> Verdict:
+    """Judge a case in an empty folder."""
+    command, kind, number = case.command, case.kind, case.number
     (folder / "t.csv").write_text("width,height\n1275,1650\n5,5\n")
     (folder / "\udcff.csv").write_text("width,height\n1275,1650\n5,5\n")
     before = {place.name: place.read_bytes() for place in folder.iterdir()}
-    variables = dict(os.environ)
-    for name in ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "LC_ALL"):
-        variables.pop(name, None)
-    variables |= chance.choice(({}, {}, {"PYTHONUNBUFFERED": "1"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}))
-    kind = chance.choice(
-        ("gone", "leaves", "full", "closed", "errors closed", "input closed", "whole", *["signal"] * 4)
-    )
-    number = chance.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-    delay = chance.choice((chance.uniform(0.05, 0.5), chance.uniform(0.2, 3.0)))
-    told = f"{' '.join(command)[:100]} [{kind}{f' {number.name} after {delay:.2f} s' if kind == 'signal' else ''}]"
 
     def verdict(name: str, why: str = "") -> Verdict:
-        return Verdict(name, f"{told} {why}" if why else "")
+        return Verdict(name, f"{case} {why}" if why else "")
 
-    status, out, err, hung = _run(command, kind, number, delay, folder, variables)
+    status, out, err, hung = _run(case, folder)
     if hung:
         return verdict(HUNG, "took too long")
     usual = STATUS.get(tuple(command), 0)
@@ -94,12 +121,12 @@ def judge(chance: random.Random, folder: Path) -> Verdict:
     return verdict(REFUSED if status == 2 else RIGHT)
 
 
-def _run(
-    command: Sequence[str], kind: str, number: signal.Signals, delay: float, folder: Path, variables: dict[str, str]
-) -> tuple[int, str, str, bool]:
+def _run(case: StreamCase, folder: Path) -> tuple[int, str, str, bool]:
     """(status, standard output, standard error, whether it hung)."""
-    started: list[str] = [sys.executable, "-m", "modelmeter", *command]
-    closing = {"closed": ">&-", "errors closed": "2>&-", "input closed": "<&-", "full": ">/dev/full"}.get(kind)
+    unset = ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "LC_ALL")
+    variables = {name: value for name, value in os.environ.items() if name not in unset} | case.variables
+    started: list[str] = [sys.executable, "-m", "modelmeter", *case.command]
+    closing = {"closed": ">&-", "errors closed": "2>&-", "input closed": "<&-", "full": ">/dev/full"}.get(case.kind)
     if closing:
         started = ["/bin/sh", "-c", f'exec "$@" {closing}', "sh", *started]
     err_file = folder.parent / "err"
@@ -122,14 +149,14 @@ def _run(
             process.stdin.close()
         except BrokenPipeError:
             pass
-        if kind == "gone":
+        if case.kind == "gone":
             process.stdout.close()
-        elif kind == "leaves":
+        elif case.kind == "leaves":
             out = os.read(process.stdout.fileno(), 50)
             process.stdout.close()
-        elif kind == "signal":
-            time.sleep(delay)
-            process.send_signal(number)
+        elif case.kind == "signal":
+            time.sleep(case.delay)
+            process.send_signal(case.number)
         try:
             if process.stdout.closed:
                 process.wait(PATIENCE_S)
