@@ -25,6 +25,7 @@ from modelmeter.calibration.fit import Fit, TimedCopy, TimedProduct, fit_device
 from modelmeter.devices import Roofline, load_device
 from modelmeter.devices.device import PEAK_OF_DTYPE
 from modelmeter.errors import ModelMeterError
+from modelmeter.memory import GPU
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.shape_tensor import OperatorRecord, Walk
 
@@ -129,7 +130,7 @@ def write_device(folder: Path, results: Any, rows: Sequence[Row]) -> str:
         f"Measured by benchmarks.gpu on {where}.",
         "Products of a letter page's prefill, and copies; the overhead is that between two kernels of a CUDA graph.",
     ]
-    content = device_content(fit, name=machine["name"], memory_bytes=machine["memory_bytes"], where=where)
+    content = device_content(fit, name=machine["name"], kind=GPU, memory_bytes=machine["memory_bytes"], where=where)
     (folder / "device.yaml").write_text(device_text(content, fit, notes), encoding="utf-8")
     return ""
 

@@ -157,7 +157,7 @@ def _stem(name: str) -> str:
 
 #: far beyond any device, and near enough that no quotient of counts and rates leaves what a float can show
 _RATE: Final = Number(Fraction(1), Fraction(10**24))
-_BYTES: Final = Number(Fraction(1), Fraction(10**18))
+_BYTES: Final = Number(Fraction(1), Fraction(10**24))
 _SHARE: Final = Number(
     Fraction(1, 10**6),
     Fraction(1),

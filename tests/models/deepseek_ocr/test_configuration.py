@@ -66,6 +66,7 @@ TAKES: dict[str, list[Any]] = {
     "runtime.prompt": [None],
     "runtime.tokenizer_path": [None, "x", "${oc.env:HOME}"],
     "runtime.head": [None],
+    "runtime.reserve_bytes": [None],
 }
 
 
