@@ -82,7 +82,7 @@ def command(
             "",
             table,
             "",
-            page_tables.MEANING,
+            *page_tables.MEANING.splitlines(),
             "",
         ]
     write(rendered(*parts, page_tables.assumption_lines(cost_model.assumptions())))

@@ -215,7 +215,7 @@ def input_files(source: str, *, tables: bool = True) -> Iterator[str]:
         return
     for folder, _, names in os.walk(source):
         for name in names:
-            if _suffix(name) in {*IMAGE_SUFFIXES, *(TABLE_KINDS if tables else ()), ".pdf"}:
+            if _suffix(name) in {*IMAGE_SUFFIXES, *PICTURE_SUFFIXES, *(TABLE_KINDS if tables else ()), ".pdf"}:
                 yield os.path.join(folder, name)
 
 

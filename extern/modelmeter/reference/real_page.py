@@ -93,6 +93,7 @@ class RealPage:
         placeholders = placeholder_tokens(geometry.global_side, geometry.crop_side, grid, geometry.crops)
         row = token_row(placeholders, geometry.prompt_tokens, image_token)
         self.token_ids = torch.tensor([row] * geometry.pages, device=device)
+        self._text_ids = torch.ones_like(self.token_ids)  # an input: it exists before the pass
         self.images: dict[str, Any] = {
             "pixel_values": self._pixels(geometry.pages, geometry.global_side, dtype),
             "num_local_patches": [geometry.crops] * geometry.pages,
@@ -135,7 +136,7 @@ class RealPage:
 
     def text_prefill(self) -> object:
         """The pass of a prompt as long as the page's, without an image: the decoder alone."""
-        return self._forward(input_ids=torch.ones_like(self.token_ids), past_key_values=DynamicCache(config=self._text))
+        return self._forward(input_ids=self._text_ids, past_key_values=DynamicCache(config=self._text))
 
     def _forward(self, **arguments: Any) -> Any:
         if self.kept is None:
