@@ -8,7 +8,8 @@
 # make bytes: writes reports/verification/bytes.md anew.
 # make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
 # make lower-bounds: the core on the oldest versions that pyproject.toml allows; needs a package index.
-# make kills: the test of killed and of threaded runs, at length.
+# make fuzz N=100000: that many cases of strange and damaged input; writes reports/robustness.md. FIRST: other cases.
+# make endurance: kills, threads, streams and a full disk, at length; adds what came of them to reports/robustness.md.
 # make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
 # make commands: runs every command of README.md and docs that can run here, the long ones too.
 # make gpu-wheels: collects in outputs/gpu what a GPU machine without a network needs (GPU_PYTHON: its Python, 3.11 or 3.12).
@@ -17,6 +18,8 @@ PYTHON ?= python3
 GPU_PYTHON ?= 3.12
 GPU_OUT ?=
 GPU := outputs/gpu
+N ?= 100000
+FIRST ?= 0
 # more extras to install, as in MORE=ray (344 MB)
 MORE ?=
 VENV := .venv
@@ -35,8 +38,8 @@ ARGS ?=
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds kills sweeps
-.PHONY: check-sweeps commands gpu-wheels gpu test format lint types tests clean
+.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds fuzz sweeps
+.PHONY: endurance check-sweeps commands gpu-wheels gpu test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -90,8 +93,11 @@ sweeps: $(STAMP)
 lower-bounds: $(STAMP)
 	$(BIN)/python -m tests.lower_bounds outputs/lower-bounds
 
-kills: $(STAMP)
-	MODELMETER_KILLS=21 MODELMETER_PAGES=1000 $(BIN)/pytest -n 0 tests/corpus/test_kill.py
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz.driver --cases $(N) --first $(FIRST) --report reports/robustness.md
+
+endurance: $(STAMP)
+	$(BIN)/python -m tests.fuzz.endurance reports/robustness.md
 
 check-sweeps: $(STAMP)
 	rm -rf outputs/check-sweeps

@@ -50,12 +50,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.fuzz import streams
-from tests.fuzz.judge import CRASHED, GOOD, HUNG, VERDICTS, Bench, Verdict
+from tests.fuzz.judge import ASKED, CRASHED, GOOD, HUNG, VERDICTS, Bench, Verdict
 
 #: cases that a worker is given at a time
 CHUNK: Final = 100
 #: failures of each class and verdict that are told
 TOLD: Final = 5
+
+#: folder of a worker's bench, in its own
+BENCH: Final = "bench"
 
 Chunk = tuple[str, int, int]
 """A class, its first number, and how many."""
@@ -135,7 +138,7 @@ def _bench(place: Path) -> tuple[Bench, Any]:
     keep = _keep_models()
     good.result_texts()
     place.mkdir(parents=True, exist_ok=True)
-    return Bench(place / "bench", main), keep
+    return Bench(place / BENCH, main), keep
 
 
 class Worker:
@@ -170,7 +173,9 @@ class Worker:
                 verdict = self.connection.recv()
             except EOFError:
                 self.process.join()
-                yield name, number, died(self.process.exitcode or 0)
+                asked = self.folder / BENCH / ASKED
+                told = asked.read_text()[:1500] if name != streams.NAME and asked.exists() else ""
+                yield name, number, died(self.process.exitcode or 0, told)
                 self.start()
                 if count > 1:
                     self.give((name, number + 1, count - 1))
@@ -191,11 +196,11 @@ class Worker:
         self.process.join()
 
 
-def died(exit_code: int) -> Verdict:
+def died(exit_code: int, asked: str = "") -> Verdict:
     """What a process died of while it judged a case."""
     if -exit_code in (signal.SIGPROF, signal.SIGALRM):
-        return Verdict(HUNG, f"killed by {signal.Signals(-exit_code).name}")
-    return Verdict(CRASHED, f"the process ended with {exit_code}")
+        return Verdict(HUNG, f"killed by {signal.Signals(-exit_code).name} {asked}")
+    return Verdict(CRASHED, f"the process ended with {exit_code} {asked}")
 
 
 # -- the driver ------------------------------------------------------------------------------------------------------
