@@ -697,6 +697,19 @@ RESULTS: Final = (
     b"\xef\xbb\xbf{}",
 )
 
+INJECTED: Final = (
+    ("hydra.searchpath", ["pkg://evilmod"]),
+    ("hydra.searchpath", "[pkg://evilmod]"),
+    ("hydra/launcher", "evilmod"),
+    ("hydra.launcher", {"_target_": "evilmod.x"}),
+    ("+hydra.searchpath", ["pkg://evilmod"]),
+    ("runtime.prompt", "${oc.env:FUZZ_SECRET}"),
+    ("runtime.tokenizer_path", "${oc.env:HOME}"),
+    ("runtime.dtype", "${oc.env:FUZZ_SECRET}"),
+    ("decoder._target_", "evilmod.x"),
+    ("defaults", ["evilmod"]),
+)
+
 
 def saved_results(chance: random.Random) -> Case:
     """Results with any value anywhere, as one or both sides of `diff`."""
@@ -724,6 +737,17 @@ def saved_results(chance: random.Random) -> Case:
         document["configuration"] = mutations.tree(chance, document["configuration"])
         return mutations.json_bytes(chance, document)
 
+    def injected() -> bytes:
+        """What Hydra would act on, were the configuration its overrides."""
+        document = json.loads(texts[one])
+        key, value = chance.choice(INJECTED)
+        *groups, last = key.split(".") if chance.random() < 0.5 else [key]
+        holder = document["configuration"]
+        for group in groups:
+            holder = holder.setdefault(group, {})
+        holder[last] = value
+        return mutations.json_bytes(chance, document)
+
     def damaged() -> bytes:
         return mutations.text(chance, texts[one].encode())
 
@@ -732,7 +756,7 @@ def saved_results(chance: random.Random) -> Case:
         return content
 
     def spoilt() -> Case:
-        content = chosen(chance, (6, changed), (3, configured), (3, damaged), (1, template))
+        content = chosen(chance, (6, changed), (3, configured), (3, damaged), (1, template), (1, injected))
         names = ["a.json", "b.json"]
         chance.shuffle(names)
         Path(names[0]).write_bytes(content)

@@ -206,20 +206,22 @@ def died(exit_code: int, asked: str = "") -> Verdict:
 # -- the driver ------------------------------------------------------------------------------------------------------
 
 
-def shares(cases: int) -> dict[str, int]:
-    """How many cases of each class there are among some."""
+def shares(cases: int, only: str | None = None) -> dict[str, int]:
+    """How many cases of each class there are among some; all of one class, if `only` it is asked for."""
     from tests.fuzz.classes import CLASSES
 
+    if only is not None:
+        return {only: cases}
     weights = sum(weight for _, weight in CLASSES.values())
     counts = {name: max(1, cases * weight // weights) for name, (_, weight) in CLASSES.items()}
     return counts | {streams.NAME: max(1, round(cases * streams.SHARE))}
 
 
-def _chunks(cases: int, first: int) -> deque[Chunk]:
+def _chunks(counts: dict[str, int], first: int) -> deque[Chunk]:
     """All chunks, of all classes in turn."""
     waiting = [
         (at / count, (name, first + at, min(size, count - at)))
-        for name, count in shares(cases).items()
+        for name, count in counts.items()
         for size in (CHUNK if name != streams.NAME else 5,)
         for at in range(0, count, size)
     ]
@@ -227,12 +229,12 @@ def _chunks(cases: int, first: int) -> deque[Chunk]:
 
 
 def fuzz(
-    cases: int, workers: int, first: int = 0, progress: bool = False
+    cases: int, workers: int, first: int = 0, only: str | None = None, progress: bool = False
 ) -> tuple[Counter[tuple[str, str]], list[str]]:
     """Run cases; the counts by (class, verdict), and a line for each failure, but no more than a few of a kind."""
     counts: Counter[tuple[str, str]] = Counter()
     failures: list[str] = []
-    waiting = _chunks(cases, first)
+    waiting = _chunks(shares(cases, only), first)
     began = told = time.monotonic()
     memory = Path("/dev/shm")  # where files cost nothing
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None, prefix="fuzz-") as folder:
@@ -310,13 +312,14 @@ def main() -> int:
     parser.add_argument(
         "--report", type=Path, help="Markdown file that gets the counts; what follows '## ' in it stays"
     )
+    parser.add_argument("--only", metavar="CLASS", help="cases of one class alone")
     parser.add_argument("--case", help="one case, as CLASS:NUMBER")
     asked = parser.parse_args()
     if asked.case:
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             return _one(asked.case, Path(folder))
     began = time.monotonic()
-    counts, _ = fuzz(asked.cases, asked.workers, asked.first, progress=True)
+    counts, _ = fuzz(asked.cases, asked.workers, asked.first, asked.only, progress=True)
     print(table(counts))
     if asked.report:
         command = f"make fuzz N={asked.cases}"
