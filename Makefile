@@ -14,6 +14,8 @@
 # make commands: runs every command of README.md and docs that can run here, the long ones too.
 # make gpu-wheels: collects in outputs/gpu what a GPU machine without a network needs (GPU_PYTHON: its Python, 3.11 or 3.12).
 # make gpu: measures there, without .venv and network, into GPU_OUT, by default reports/calibration/<device>; CI never runs it.
+# make mutants: puts faults into a copy of the package, one at a time, and has a test catch each; writes
+# reports/verification/mutants.md anew.
 PYTHON ?= python3
 GPU_PYTHON ?= 3.12
 GPU_OUT ?=
@@ -39,7 +41,7 @@ ARGS ?=
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
 .PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds fuzz sweeps
-.PHONY: endurance check-sweeps commands gpu-wheels gpu test format lint types tests clean
+.PHONY: endurance check-sweeps mutants commands gpu-wheels gpu test format lint types tests clean
 
 setup: $(STAMP)
 
@@ -103,6 +105,9 @@ check-sweeps: $(STAMP)
 	rm -rf outputs/check-sweeps
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants
 
 commands: $(STAMP)
 	$(BIN)/python -m tests.commands.run_documents

@@ -70,8 +70,16 @@ def test_copies_are_named_and_views_are_free() -> None:
     assert tape.entries == []
     copied = reshape(turned, 6, 5)
     assert copied.storage is not x.storage
-    (record,) = tape.entries
-    assert (record.aten, record.bytes_read, record.bytes_written) == ("aten.clone.default", 60, 60)
+    assert contiguous(turned).storage is not x.storage
+    for record in tape.entries:
+        assert (record.aten, record.bytes_read, record.bytes_written) == ("aten.clone.default", 60, 60)
+    assert len(tape.entries) == 2
+
+
+def test_a_dimension_of_size_1_lies_anywhere() -> None:
+    shape, strides = (2, 1, 3), (3, 99, 1)
+    assert torch.empty_strided(shape, strides, device="meta").view(6).stride() == (1,)
+    assert view_strides(shape, strides, (6,)) == (1,)
 
 
 def test_live_set_follows_the_names_that_hold_it() -> None:
@@ -85,6 +93,15 @@ def test_live_set_follows_the_names_that_hold_it() -> None:
     assert (tape.live_bytes, tape.peak_bytes, tape.peak_operator) == (120, 120, "aten.cat.default")
     del second, third
     assert (tape.live_bytes, tape.peak_bytes) == (0, 120)
+
+
+def test_the_peak_names_the_first_operator_to_reach_it() -> None:
+    tape = Tape()
+    x = tape.input((10,), "float32")
+    first = clone(x)
+    del first
+    add(x, x)  # the same 40 bytes again
+    assert (tape.peak_bytes, tape.peak_operator) == (40, "aten.clone.default")
 
 
 def test_the_same_view_is_read_once_and_a_broadcast_dimension_once() -> None:

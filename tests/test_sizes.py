@@ -237,6 +237,14 @@ def test_the_highest_is_the_first_of_the_largest(plans: list[tuple[int, int, int
     ]
 
 
+def test_equal_sizes_leave_the_first() -> None:
+    rows = Variables(rows=3).size("rows")
+    highest = Highest([])
+    for size, label in ((2 * rows, "first"), (rows + rows, "second"), (rows, "smaller")):
+        highest.reach(size, label)
+    assert [label for _, label in highest.candidates] == ["first"]
+
+
 def test_those_that_are_never_the_highest_are_dropped() -> None:
     rows = Variables(rows=3).size("rows")
     highest = Highest([])

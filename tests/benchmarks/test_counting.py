@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-import hydra
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from benchmarks.growth import SIZES
 from benchmarks.walked import walked_operators
@@ -91,7 +91,9 @@ def test_walked_operators_are_counted_within_the_context_only() -> None:
 
 
 def test_a_cost_model_composes_its_configuration_once_and_a_page_not_at_all() -> None:
-    with patch.object(hydra, "compose", wraps=hydra.compose) as compose:
+    with patch.object(
+        ConfigLoaderImpl, "load_configuration", autospec=True, side_effect=ConfigLoaderImpl.load_configuration
+    ) as compose:
         cost_model = load_cost_model(["workload=base"])
         assert compose.call_count == 1
         cost_model.page(*PAGE, 1000)

@@ -125,6 +125,8 @@ def overrides(chance: random.Random) -> Case:
         given = [f"{key}={chance.choice(SAFE[key])}" for key in keys]
         if {"execution=serving", "runtime.attention=eager"} <= set(given):  # an engine has no eager attention
             given.remove("execution=serving")
+        if {"execution=published", "runtime.dtype=float32"} <= set(given):  # FlashAttention 2 has half precision alone
+            given.remove("execution=published")
         arguments = ["page", _size(chance), *given, "--json"]
         steps = chance.choice((0, 1, 100))
         return Case(arguments=[*arguments, "--output-tokens", str(steps)], expected=RIGHT, check=_page_check)

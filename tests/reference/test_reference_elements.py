@@ -8,6 +8,7 @@ from torch import nn
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.reference.elements import COUNTED_BY, NOT_COUNTED, ElementCount
+from modelmeter.reference.flops import ADDED_FORMULAS, FREE_OF_MULTIPLY_ADDS
 
 
 def meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -30,6 +31,7 @@ OPERATORS = {  # one operator                              elements by operator,
         lambda: TABLE.scatter_(0, meta(2, 3, dtype=torch.int64), 1.0),
         {"aten.scatter_.value": 2 * 3},
     ),
+    "rows copied": (lambda: TABLE.index_copy_(0, ROWS, meta(2, 5)), {"aten.index_copy_.default": 2 * 5}),
     "under a mask": (
         lambda: A.masked_scatter_(meta(3, 5, dtype=torch.bool), meta(4)),
         {"aten.masked_scatter_.default": 15},
@@ -85,3 +87,9 @@ def test_each_operator_stands_once_and_exists() -> None:
     names = [name for group in (*COUNTED_BY.values(), *NOT_COUNTED.values()) for name in group]
     assert len(names) == len(set(names))
     assert not [name for name in names if not hasattr(torch.ops.aten, name)]
+
+
+def test_whatever_the_flop_counter_knows_has_elements_or_a_reason() -> None:
+    known = {name for group in (*COUNTED_BY.values(), *NOT_COUNTED.values()) for name in group}
+    assert known >= FREE_OF_MULTIPLY_ADDS
+    assert known >= {str(packet).removeprefix("aten.") for packet in ADDED_FORMULAS}

@@ -35,18 +35,32 @@ def test_a_module_by_hand() -> None:
         operators=(
             OperatorRun(
                 operator="aten.addmm.default",
+                elements=0,
                 read_bytes=out + F32 * (narrow * wide + wide),
                 written_bytes=hidden,
                 live_bytes=hidden,
             ),
-            OperatorRun(operator="aten.relu.default", read_bytes=hidden, written_bytes=hidden, live_bytes=2 * hidden),
+            OperatorRun(
+                operator="aten.relu.default",
+                elements=rows * wide,
+                read_bytes=hidden,
+                written_bytes=hidden,
+                live_bytes=2 * hidden,
+            ),
             OperatorRun(
                 operator="aten.addmm.default",
+                elements=0,
                 read_bytes=hidden + F32 * (wide * narrow + narrow),
                 written_bytes=out,
                 live_bytes=hidden + out,
             ),
-            OperatorRun(operator="aten.add.Tensor", read_bytes=2 * out, written_bytes=out, live_bytes=hidden + 2 * out),
+            OperatorRun(
+                operator="aten.add.Tensor",
+                elements=rows * narrow,
+                read_bytes=2 * out,
+                written_bytes=out,
+                live_bytes=hidden + 2 * out,
+            ),
         ),
         shapes=((2, 7, 3), (2, 7, 11)),
     )

@@ -18,12 +18,11 @@ from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.page import (
     PageGeometry,
     PageReference,
-    module_flops,
     placeholder_tokens,
-    published_part,
     token_row,
     values_unchecked,
 )
+from modelmeter.reference.places import published_part
 from modelmeter.reference.traffic import TrafficMeter
 
 TINY: dict[str, int] = {"num_hidden_layers": 2, "vocab_size": 500, "n_routed_experts": 8, "num_experts_per_tok": 2}
@@ -83,7 +82,8 @@ def test_parts_of_a_page_by_branch() -> None:
     whole = reference(**TINY)
     inputs = whole.inputs(PageGeometry(global_side=1024, crop_side=640, columns=2, rows=3))
     measured = whole.vision(inputs)
-    assert module_flops(measured) == {
+    flops = whole.module_flops(measured, crops=True)
+    assert flops == {
         "global.sam_model": 976_909_172_736,
         "global.vision_model": 161_715_683_328,
         "global.projector": 1_342_177_280,
@@ -91,14 +91,63 @@ def test_parts_of_a_page_by_branch() -> None:
         "crops.vision_model": 372_028_538_880,
         "crops.projector": 3_145_728_000,
     }
-    assert sum(module_flops(measured).values()) == measured.flops
+    assert sum(flops.values()) == measured.flops
 
 
 def test_names_of_parts() -> None:
-    assert published_part("language_model.layers.11.mlp.experts") == "layers.11"
-    assert published_part("language_model.norm") == "norm"
-    assert published_part("vision_tower.sam_encoder.neck.conv1") == "sam_model"
-    assert published_part("language_model.normal") == published_part("") == published_part("vision_tower") == ""
+    assert published_part("layers.11.mlp.experts") == "layers.11"
+    assert published_part("norm") == "norm"
+    assert published_part("sam_model.neck.0") == "sam_model"
+    assert published_part("normal") == published_part("") == published_part("vision_tower") == ""
+
+
+PLACES = {  # a module of transformers, and which run of its part: where it stands in a page with crops
+    ("vision_tower.sam_encoder.layers.2.attn", 1): "crops.sam_model.blocks.2.attn",
+    ("vision_tower.vision_encoder.encoder.layers.3.self_attn.q_proj", 2): (
+        "global.vision_model.transformer.layers.3.self_attn.q_proj"
+    ),
+    ("vision_tower.vision_encoder.embeddings.position_embedding", 0): "global.vision_model.embeddings",
+    ("vision_tower.sam_encoder.layers.11.mlp.act", 0): "global.sam_model.blocks.11.mlp",
+    ("vision_tower", 1): "crops",
+    ("multi_modal_projector", 0): "global.projector.layers",
+    ("language_model.layers.1.mlp.experts.act_fn", 0): "layers.1.mlp.experts",
+    ("language_model.rotary_emb", 0): "rotary_emb",
+    ("language_model", 0): "",
+    ("lm_head", 0): "lm_head",
+    ("", 0): "",
+    ("something.new", 0): "something.new",
+}
+
+
+@pytest.mark.parametrize("module", PLACES, ids=str)
+def test_where_a_module_stands(module: tuple[str, int]) -> None:
+    assert reference(**TINY).place(*module, crops=True) == PLACES[module]
+
+
+def test_weights_and_cache_of_the_stages() -> None:
+    """By hand: parameters of the parts; in bfloat16, 2 bytes each."""
+    whole = reference(**TINY)
+    inputs = whole.inputs(PageGeometry(global_side=320))
+    vision = whole.vision(inputs)
+    assert vision.weight_bytes == 2 * (95_569_152 + 303_177_728 - 602_112 + 2_622_720 + 2 * 1280)
+    prefill, kv_cache = whole.prefill(inputs, experts_hit=8)
+    step = whole.decode_step(kv_cache, experts_hit=2, head="none")
+    every = sum(each.numel() for each in whole.model.parameters())
+    assert prefill.weight_bytes == step.weight_bytes == 2 * every
+    position_bytes = 2 * 2 * 1280 * 2  # layers, keys and values, width, bytes
+    assert (prefill.kv_added_bytes, step.kv_added_bytes, vision.kv_added_bytes) == (
+        inputs.token_ids.shape[1] * position_bytes,
+        position_bytes,
+        0,
+    )
+
+
+def test_a_parameter_outside_the_listed_weights_is_refused() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 2)).to("meta")
+    x = torch.empty(4, 3, device="meta")
+    assert measure(module, lambda: module(x), weights=[module]).weight_bytes == 4 * (3 * 3 + 3 + 3 * 2 + 2)
+    with pytest.raises(ModelMeterError, match=r"reads 2 parameters, the first of shape \[2, 3\].* list their part"):
+        measure(module, lambda: module(x), weights=[module[0]])
 
 
 def test_a_prompt_and_its_steps() -> None:

@@ -6,6 +6,7 @@ nothing alive).
 """
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -93,7 +94,7 @@ class Storages:
 
 
 class Instrument(TorchDispatchMode):  # type: ignore[misc]
-    """A dispatch mode that knows which module is running: `self.path`, dotted, relative to `roots`.
+    """A dispatch mode that knows which module is running: `self.path`, dotted, relative to `roots`, and `self.run`.
 
     Modules outside `roots` (or all of them, without roots) count to the nearest enclosing module inside.
     `device` filters tensors: what lies on another device is no part of the measurement (a meta run of SAM
@@ -107,7 +108,8 @@ class Instrument(TorchDispatchMode):  # type: ignore[misc]
         self._path_of: dict[int, str] = {}
         for path, module in self._modules.items():
             self._path_of.setdefault(id(module), path)
-        self._running: list[str] = []
+        self._running: list[tuple[str, int]] = []
+        self._runs: Counter[str] = Counter()
         self._hooks: list[Any] = []
         self._depth = 0
 
@@ -119,14 +121,27 @@ class Instrument(TorchDispatchMode):  # type: ignore[misc]
     @property
     def path(self) -> str:
         """Dotted path of the module that is running now, "" outside all submodules."""
-        return self._running[-1] if self._running else ""
+        return self._running[-1][0] if self._running else ""
+
+    @property
+    def run(self) -> int:
+        """How often the outermost submodule that is running ran before: 0 in its first run, and outside of all.
+
+        A part that runs once for each branch of a page has one path for all of them; this tells them apart.
+        """
+        return self._running[-1][1] if self._running else 0
 
     def on_device(self, tree: object) -> list[Tensor]:
         """The tensors of `tree` that lie on the measured device, all of them when that is every one."""
         return [tensor for tensor in tensors(tree) if self.device in (None, tensor.device.type)]
 
     def _entered(self, module: nn.Module, _args: object) -> None:
-        self._running.append(self._path_of.get(id(module), self.path))
+        path = self._path_of.get(id(module), self.path)
+        run = self.run
+        if path and not self.path:
+            run = self._runs[path]
+            self._runs[path] += 1
+        self._running.append((path, run))
 
     def _left(self, _module: nn.Module, _args: object, _result: object) -> None:
         self._running.pop()
@@ -134,6 +149,7 @@ class Instrument(TorchDispatchMode):  # type: ignore[misc]
     def __enter__(self) -> Self:
         if self._depth == 0:  # entered again inside itself, to see the parts of an operator: the hooks are there
             self._running.clear()
+            self._runs.clear()
             self._hooks = [
                 register_module_forward_pre_hook(self._entered),
                 register_module_forward_hook(self._left, always_call=True),

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.reference.building import ARCHITECTURE
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.modules import VisionReference, transformers_paths
+from modelmeter.reference.modules import VisionReference, published_path, transformers_paths
+from modelmeter.reference.places import place
 from modelmeter.reference.published import PublishedVision, load_published_vision
 
 SOURCES = ("transformers", "published")
@@ -36,6 +37,12 @@ class BranchMeasurement:
         if missing:
             raise ModelMeterError(f"reference={self.source}: the measured model has no module {', '.join(missing)}.")
         return sum(flops[path] for path in paths)
+
+    def peak_place(self, part: str, branch: str) -> str:
+        """Where a part reaches its peak, as in the cost model's walks of this branch."""
+        measured = self.parts[part]
+        path = measured.peak_path
+        return place(path if self.source == "published" else published_path(path), 0, (branch,))
 
 
 def vision_reference(

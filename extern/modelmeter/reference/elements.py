@@ -7,7 +7,7 @@ This is what CUDA-core FLOPs are a multiple of, so it is the part of them that c
 - a scatter by index, in place: those that it puts.
 
 Products and attention are tensor-core work and have their own counter (`flops`); views and `empty` work through
-nothing. Each operator stands in `COUNTED_BY` or in `NOT_COUNTED`; any other raises.
+nothing. Each operator stands in `COUNTED_BY` or in `NOT_COUNTED`, whatever `flops` knows among them; any other raises.
 
     with torch.no_grad(), FusedAttention(), ElementCount(module) as elements:
         module(x)
@@ -43,34 +43,48 @@ def _put(args: tuple[Any, ...], _result: Any) -> Tensor:
     return tensors(args[2])[0]  # the values of index_put_, the index of scatter_
 
 
+def _brought(args: tuple[Any, ...], _result: Any) -> Tensor:
+    return tensors(args[3])[0]  # the source of index_copy_
+
+
 COUNTED_BY: Mapping[Callable[[tuple[Any, ...], Any], Tensor], frozenset[str]] = {
     _of_output: _names(
         # element by element
-        "abs add add_ bitwise_and bitwise_not bitwise_or cos div eq erf exp floor_divide ge gelu gt le log lt maximum "
-        "minimum mul mul_ ne neg pow reciprocal relu rsqrt sigmoid silu sin sqrt sub tanh where "
+        "abs add add_ bitwise_and bitwise_not bitwise_or ceil clamp clamp_ clamp_min cos div div_ eq erf exp floor "
+        "floor_divide ge gelu gt hardtanh le log logical_and logical_not logical_or lt maximum minimum mul mul_ "
+        "native_dropout ne neg pow reciprocal relu relu_ remainder rsqrt rsub sigmoid silu sin sqrt sub sub_ tanh "
+        "where "
         # made, filled, copied, converted
-        "_to_copy arange cat clone constant_pad_nd copy_ fill_ full im2col new_ones new_zeros ones scalar_tensor "
-        "stack zero_ zeros zeros_like "
+        "_to_copy arange cat clone constant_pad_nd copy copy_ expand_copy fill fill_ full full_like im2col linspace "
+        "new_full new_ones new_zeros normal_ ones ones_like rand randn repeat roll scalar_tensor stack tril triu "
+        "uniform_ zero_ zeros zeros_like "
         # moved by an index
-        "embedding gather index index_select masked_fill masked_fill_ masked_scatter masked_scatter_ "
+        "embedding gather index index_put index_select masked_fill masked_fill_ masked_scatter masked_scatter_ scatter "
+        "scatter_add slice_scatter "
         # resampled
-        "_upsample_bicubic2d_aa upsample_bicubic2d upsample_linear1d"
+        "_upsample_bicubic2d_aa _upsample_bilinear2d_aa upsample_bicubic2d upsample_bilinear2d upsample_linear1d "
+        "upsample_nearest2d"
     ),
     _of_input: _names(
-        "_log_softmax _softmax all amax any argmax cumsum histc max mean min native_layer_norm sort sum topk"
+        "_log_softmax _safe_softmax _softmax all amax amin any argmax bincount cumsum histc max mean min "
+        "native_group_norm native_layer_norm nonzero prod sort std sum topk var var_mean"
     ),
-    _put: _names("index_put_ scatter_"),
+    _put: _names("index_put_ scatter_ scatter_add_"),
+    _brought: _names("index_copy_"),
 }
 """aten operators (without overload) by the tensor whose elements they work through."""
 
 NOT_COUNTED: Mapping[str, frozenset[str]] = {
     "a product or attention: tensor-core work": _names(
-        "_grouped_mm _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention addmm baddbmm bmm "
-        "convolution mm"
+        "_grouped_mm _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "
+        "_scaled_dot_product_flash_attention_for_cpu addmm addmv baddbmm bmm convolution dot mm mv vdot"
     ),
     "a view or an alias: no work": _names(
-        "_unsafe_view alias as_strided detach expand permute select slice split split_with_sizes squeeze t transpose "
-        "unbind unsqueeze view"
+        "_reshape_alias _unsafe_view alias as_strided detach diagonal expand lift_fresh permute select slice split "
+        "split_with_sizes squeeze t transpose unbind unfold unsafe_split unsqueeze view"
+    ),
+    "asks or checks one value": _names(
+        "_assert_async _assert_scalar _local_scalar_dense equal is_nonzero item sym_numel sym_size"
     ),
     "allocates without writing": _names("empty empty_like empty_strided new_empty new_empty_strided"),
 }
@@ -87,6 +101,8 @@ class ElementCount(Instrument):
         super().__init__(roots, device)
         self.by_operator: Counter[str] = Counter()
         """Elements by operator, such as "aten.add.Tensor"; only operators that have elements."""
+        self.series: list[tuple[str, int]] = []
+        """Every operator, views included, in order, and its elements, 0 where it has none."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -98,8 +114,11 @@ class ElementCount(Instrument):
                 "elements; in modelmeter/reference/elements.py, add its name to COUNTED_BY or to NOT_COUNTED."
             )
         result = func(*args, **(kwargs or {}))
+        elements = 0
         if name in _TENSOR_OF:
             tensor = _TENSOR_OF[name](args, result)
             if self.on_device(tensor):
-                self.by_operator[operator_name(func)] += tensor.numel()
+                elements = tensor.numel()
+                self.by_operator[operator_name(func)] += elements
+        self.series.append((operator_name(func), elements))
         return result

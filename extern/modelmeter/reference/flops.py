@@ -109,6 +109,8 @@ class OperatorFlops:
     """Its name, such as "aten.addmm.default"."""
     path: str
     """Dotted path of the module in which it ran."""
+    run: int
+    """Which run of the outermost submodule that was: see `Instrument.run`."""
     flops: int
     """Its FLOPs."""
 
@@ -156,7 +158,9 @@ class _Attribution(Instrument):
         result = func(*args, **kwargs)
         flops = int(self._counter.get_total_flops()) - before
         if flops:
-            self.operators.append(OperatorFlops(operator=operator_name(func), path=self.path, flops=flops))
+            self.operators.append(
+                OperatorFlops(operator=operator_name(func), path=self.path, run=self.run, flops=flops)
+            )
         return result
 
 

@@ -18,9 +18,11 @@ from modelmeter.reference.measurement import measure
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorRun:
-    """An operator that is not a view: its name, such as "aten.addmm.default", what it moves, what is alive after it."""
+    """An operator that is not a view: its name, such as "aten.addmm.default", what it works through, what it moves,
+    what is alive after it."""
 
     operator: str
+    elements: int
     read_bytes: int
     written_bytes: int
     live_bytes: int
@@ -54,6 +56,7 @@ def measure_layer(call: Callable[[], object], experts_hit: int | None = None) ->
         measured = measure(None, lambda: returned.append(call()), experts_hit=experts_hit)
     moving = {each.operator for each in measured.operator_traffic}
     live = [live_bytes for operator, live_bytes in measured.live_series if operator in moving]
+    elements = [count for operator, count in measured.element_series if operator in moving]
     return LayerRun(
         flops=measured.flops,
         traffic_bytes=measured.io_bytes,
@@ -62,11 +65,12 @@ def measure_layer(call: Callable[[], object], experts_hit: int | None = None) ->
         operators=tuple(
             OperatorRun(
                 operator=each.operator,
+                elements=count,
                 read_bytes=each.traffic.read_bytes,
                 written_bytes=each.traffic.written_bytes,
                 live_bytes=live_bytes,
             )
-            for each, live_bytes in zip(measured.operator_traffic, live, strict=True)
+            for each, live_bytes, count in zip(measured.operator_traffic, live, elements, strict=True)
         ),
         shapes=tuple(tuple(tensor.shape) for tensor in tensors(returned)),
     )

@@ -62,6 +62,8 @@ class LiveSet(Instrument):
         """The operator after which the peak was first reached, such as "aten.add.Tensor"."""
         self.peak_path = ""
         """Dotted path of the module in which that operator ran."""
+        self.peak_run = 0
+        """Which run of the outermost submodule that was: see `Instrument.run`."""
         self.series: list[tuple[str, int]] = []
         """Every operator, views included, in order, and the bytes alive after it."""
         self._at_peak: tuple[Holding, ...] = ()
@@ -109,6 +111,7 @@ class LiveSet(Instrument):
             self.peak_bytes = self.live_bytes
             self.peak_operator = operator
             self.peak_path = self.path
+            self.peak_run = self.run
             self._at_peak = tuple(self._alive.values())
 
     def __torch_dispatch__(

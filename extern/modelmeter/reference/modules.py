@@ -30,8 +30,10 @@ from transformers.models.unlimited_ocr.modeling_unlimited_ocr import (
 )
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.reference._dispatch import enclosing_paths
 from modelmeter.reference.building import ARCHITECTURE, ATTENTION, DTYPES, choice, on_meta
 from modelmeter.reference.grouped_mm import accept_every_dtype
+from modelmeter.reference.places import VISION_TOWER
 
 _SAM, _CLIP, _TEXT = "vision_tower.sam_encoder", "vision_tower.vision_encoder", "language_model"
 
@@ -139,6 +141,34 @@ def transformers_path(published_path: str) -> str:
             f"({', '.join(paths)}); use transformers_paths and sum over them."
         )
     return paths[0]
+
+
+def _published_names() -> dict[str, str]:
+    """`TRANSFORMERS_NAMES` read the other way: of a module with two names the inner one; of several each its own."""
+    names = {VISION_TOWER: VISION_TOWER, _TEXT: ""}
+    for name, paths in TRANSFORMERS_NAMES.items():
+        for path in paths:
+            own = path.rpartition(".")[2]
+            names[path] = name if len(paths) == 1 else f"{name.rpartition('.')[0]}.{own}"
+    return names
+
+
+_PUBLISHED_NAMES = _published_names()
+
+
+def published_path(path: str) -> str:
+    """Where a transformers module stands by the published names; what it has below a known module is kept.
+
+    >>> published_path("vision_tower.vision_encoder.encoder.layers.3.self_attn.q_proj")
+    'vision_model.transformer.layers.3.self_attn.q_proj'
+    """
+    numbers = _LAYER_NUMBER.findall(path)
+    pattern = _LAYER_NUMBER.sub("N", path)
+    for known in enclosing_paths(pattern):
+        if known in _PUBLISHED_NAMES:
+            name = (_PUBLISHED_NAMES[known] + pattern[len(known) :]).removeprefix(".")
+            return name.replace(".N", f".{numbers[0]}") if numbers else name
+    return path
 
 
 def text_config(**architecture: int) -> UnlimitedOcrTextConfig:

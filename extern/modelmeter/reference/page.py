@@ -18,7 +18,6 @@ decodes. What is measured is the model's own forward pass, pixels in.
 An architecture that the meta kernels cannot run as a GPU would is refused by name.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +36,8 @@ from modelmeter.reference.building import ATTENTION, DTYPES, cache_tensors, choi
 from modelmeter.reference.fused_attention import BIAS_ALIGNMENT_ELEMS
 from modelmeter.reference.grouped_mm import accept_every_dtype
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.modules import text_config, transformers_path
+from modelmeter.reference.modules import published_path, text_config
+from modelmeter.reference.places import module_flops, place
 
 #: positions of which the head makes logits, and the library's name for it; none: the head does not run
 LOGITS_TO_KEEP: Mapping[str, int | None] = {"last": 1, "all": 0, "none": None}
@@ -122,7 +122,20 @@ class PageReference:
 
     def module_flops(self, measured: Measurement, *, crops: bool) -> dict[str, int]:
         """FLOPs of a stage by published module path."""
-        return module_flops(measured, branches=("global", "crops") if crops else ("global",))
+        return module_flops(measured, published_path, self._branches(crops))
+
+    def place(self, path: str, run: int, *, crops: bool) -> str:
+        """Where an operator stands in the cost model's walks, by its module's path and run."""
+        return place(published_path(path), run, self._branches(crops))
+
+    def _branches(self, crops: bool) -> Sequence[str]:
+        return ("global", "crops") if crops else ("global",)
+
+    @property
+    def vision_weights(self) -> list[nn.Module | nn.Parameter]:
+        """The parts whose parameters the vision stage needs."""
+        model = self.model.model
+        return [model.vision_tower, model.multi_modal_projector, model.image_newline, model.view_separator]
 
     @property
     def moe_layers(self) -> frozenset[int]:
@@ -192,7 +205,7 @@ class PageReference:
             outputs = self.model.model.get_image_features(**inputs.images, return_dict=True)
             made.extend(features.shape[0] for features in outputs.pooler_output)
 
-        measured = measure(self.roots, call)
+        measured = measure(self.roots, call, weights=self.vision_weights)
         self._check_features(inputs, sum(made))
         return measured
 
@@ -237,47 +250,6 @@ class PageReference:
     def _measure(self, call: Callable[[], object], cache: DynamicCache, experts_hit: int | None) -> Measurement:
         with values_unchecked():
             return measure(self.roots, call, cached=lambda: cache_tensors(cache), experts_hit=experts_hit)
-
-
-_PARTS: Mapping[str, str] = {
-    transformers_path(name): name
-    for name in ("sam_model", "vision_model", "projector", "embed_tokens", "norm", "lm_head")
-}
-
-
-TOWER = ("sam_model", "vision_model", "projector")
-"""The parts that run once for each branch of a page, the global view and the crops."""
-
-
-def module_flops(
-    measured: Measurement, part: Callable[[str], str] | None = None, branches: Sequence[str] = ("global", "crops")
-) -> dict[str, int]:
-    """FLOPs of a stage by published module path: SAM, CLIP and projector of each branch, decoder layers, the rest.
-
-    "global.sam_model", "crops.projector", "layers.3", "lm_head", ...; "" is what ran between them.
-    part: the published name of the part that a module's path lies in, transformers' by default.
-    branches: in the order in which the model runs them, again and again; the projector ends each of them.
-    """
-    part = part or published_part
-    sums: dict[str, int] = {}
-    finished = 0
-    projected = False
-    for each in measured.operator_flops:
-        name = part(each.path)
-        if name in TOWER:
-            finished += projected and name != "projector"
-            projected = name == "projector"
-            name = f"{branches[finished % len(branches)]}.{name}"
-        sums[name] = sums.get(name, 0) + each.flops
-    return sums
-
-
-def published_part(path: str) -> str:
-    """The published name of the part that a transformers module lies in, "" for none: see `module_flops`."""
-    layer = re.match(r"language_model\.(layers\.\d+)\b", path)
-    if layer:
-        return layer.group(1)
-    return next((name for ours, name in _PARTS.items() if path == ours or path.startswith(f"{ours}.")), "")
 
 
 def token_row(placeholders: int, prompt_tokens: int, image_token: int) -> list[int]:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.reference.building import ARCHITECTURE, ATTENTION, DTYPES, choice, on_meta
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, module_flops, placeholder_tokens
+from modelmeter.reference.page import LOGITS_TO_KEEP, PageGeometry, placeholder_tokens
+from modelmeter.reference.places import module_flops, place
 from modelmeter.reference.replica import CausalModel, ReplicaCache
 
 
@@ -86,7 +87,9 @@ class ReplicaPageReference:
                     f"reference: the replica made {made} image tokens for {inputs.placeholders} places in the prompt."
                 )
 
-        return measure(self.roots, call)
+        model = self.model.model
+        modules = (model.sam_model, model.vision_model, model.projector)
+        return measure(self.roots, call, weights=[*modules, model.image_newline, model.view_seperator])
 
     def prefill(
         self, inputs: ReplicaInputs, *, experts_hit: int, head: str = "all"
@@ -110,11 +113,18 @@ class ReplicaPageReference:
         return head
 
     def module_flops(self, measured: Measurement, *, crops: bool) -> dict[str, int]:
-        """FLOPs of a stage by published module path; a page's crops run before its global view."""
-        return module_flops(measured, replica_part, ("crops", "global") if crops else ("global",))
+        """FLOPs of a stage by published module path."""
+        return module_flops(measured, replica_path, self._branches(crops))
+
+    def place(self, path: str, run: int, *, crops: bool) -> str:
+        """Where an operator stands in the cost model's walks, by its module's path and run."""
+        return place(replica_path(path), run, self._branches(crops))
+
+    def _branches(self, crops: bool) -> Sequence[str]:
+        """In the order of the published code: a page's crops run before its global view."""
+        return ("crops", "global") if crops else ("global",)
 
 
-def replica_part(path: str) -> str:
-    """The published name of the part that a module of the replica lies in: a decoder layer, or the first name."""
-    path = path.removeprefix("decoder.")
-    return ".".join(path.split(".")[: 2 if path.startswith("layers.") else 1])
+def replica_path(path: str) -> str:
+    """The published path of a module of the replica, which has a decoder that the checkpoint has no name for."""
+    return "" if path == "decoder" else path.removeprefix("decoder.")

@@ -88,6 +88,8 @@ class OperatorTraffic:
     """Its name, such as "aten.addmm.default"."""
     path: str
     """Dotted path of the module in which it ran."""
+    run: int
+    """Which run of the outermost submodule that was: see `Instrument.run`."""
     traffic: Traffic
 
 
@@ -95,6 +97,7 @@ class OperatorTraffic:
 class _Movement:
     operator: str
     path: str
+    run: int
     read: tuple[tuple[int, int], ...]  # (number of the storage, bytes)
     written: tuple[tuple[int, int], ...]
 
@@ -196,7 +199,9 @@ class TrafficMeter(Instrument):
             read.append((number, size_bytes))
         wrote = [(self._number(tensor), addressed_bytes(tensor)) for tensor in (*made, *written)]
         self._movements.append(
-            _Movement(operator=operator_name(func), path=self.path, read=tuple(read), written=tuple(wrote))
+            _Movement(
+                operator=operator_name(func), path=self.path, run=self.run, read=tuple(read), written=tuple(wrote)
+            )
         )
 
     def _experts_bytes(self, weights: Tensor) -> int:
@@ -221,7 +226,15 @@ class TrafficMeter(Instrument):
     @property
     def operators(self) -> list[OperatorTraffic]:
         """Every operator that is not a view (and not an `empty`), in the order in which they ran."""
-        return [OperatorTraffic(operator=m.operator, path=m.path, traffic=self._traffic(m)) for m in self._movements]
+        return [
+            OperatorTraffic(operator=m.operator, path=m.path, run=m.run, traffic=self._traffic(m))
+            for m in self._movements
+        ]
+
+    def read_of(self, weights: Iterable[Tensor]) -> list[Tensor]:
+        """Those of `weights`, on the measured device, that some operator read."""
+        read = {number for movement in self._movements for number, _ in movement.read}
+        return [tensor for tensor in self.on_device(list(weights)) if self._number(tensor) in read]
 
     def _summed(self, keys: Callable[[OperatorTraffic], Iterable[str]]) -> dict[str, Traffic]:
         sums: dict[str, Traffic] = {}

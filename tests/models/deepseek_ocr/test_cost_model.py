@@ -180,6 +180,9 @@ def test_walks_that_do_not_exist_are_refused(ask: Any, text: str) -> None:
 def test_experts_hit() -> None:
     for declared, hit in (("max", 64), ("9", 9)):
         assert load_cost_model([f"runtime.experts_hit={declared}"]).experts_hit(100) == hit
+    for tokens, hit in ((1, 6), (2, 12), (10, 60), (11, 64)):  # 6 each, until all 64 are hit
+        assert load_cost_model().experts_hit(tokens) == hit
+    assert load_cost_model(["runtime.experts_hit=9"]).experts_hit(1) == 6
     uniform = load_cost_model(["runtime.experts_hit=uniform"])
     assert uniform.experts_hit(1) == 6
     assert uniform.experts_hit(2) == 64 * (1 - Fraction(58, 64) ** 2)

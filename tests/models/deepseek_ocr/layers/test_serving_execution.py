@@ -340,6 +340,21 @@ def test_steps_over_pieces_cost_what_steps_over_one_cache_cost() -> None:
     )
 
 
+def test_a_prefill_that_peaks_in_the_decoder_by_hand() -> None:
+    """7 tokens of an image and 900 around them through a dense and a MoE layer; nothing of vision is alive then."""
+    overrides = ("workload.base_size=128", "workload.image_size=64", "runtime.prompt_tokens=900")
+    prefill = load_cost_model(["execution=serving", "decoder.num_hidden_layers=2", *overrides]).page(300, 300).prefill
+    assert (prefill.peak_path, prefill.peak_operator) == ("layers.1.mlp.experts", "fused.silu_and_mul")
+    tokens, choices = 907, 907 * 6
+    row = 2 * 1280
+    # residual; the dense layer's output, which its caller holds; attention's output; the shared experts'
+    alive = 4 * tokens * row
+    cache = 2 * 2 * tokens * row
+    routing = choices * (4 + 4) + choices * 4 + 64 * 4  # float32 weights and 32-bit indices; order; offsets
+    gate_and_up, product = choices * 2 * 896 * 2, choices * 896 * 2
+    assert prefill.activation_peak_bytes == alive + cache + routing + gate_and_up + product == 47_897_112
+
+
 def test_holders_are_the_peak() -> None:
     model = load_cost_model(["execution=serving"])
     page = model.page(1275, 1650, output_tokens=3)

@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 
+from modelmeter import operators
+from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.layers.core import deepseek_ocr_model
 from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import LMHead
 from modelmeter.models.deepseek_ocr.layers.llama import attention as llama_attention
+from modelmeter.models.deepseek_ocr.layers.llama import rotary_embedding
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end, run_verify_end2end_vision
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, StageRow
+from modelmeter.models.deepseek_ocr.scripts.verify.comparison import KINDS, Compared, StageRow, cuda_core_flops
+from modelmeter.models.deepseek_ocr.scripts.verify.program import stage_lines
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import PageVerifier
 from modelmeter.operators import add, clone
+from modelmeter.reference.elements import COUNTED_BY
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 from tests.models.deepseek_ocr.scripts.results import result_file
 
@@ -99,23 +104,59 @@ def test_a_batch_of_pages_with_crops() -> None:
     verified((600, 1200), *SMALL, "workload.image_size=320", "runtime.batch_size=2", output_tokens=1)
 
 
-@pytest.mark.parametrize("attention", ["flash", "eager"])
-def test_every_operator_in_order(attention: str) -> None:
-    """FLOPs may agree by chance; here each operator's name and bytes stand beside the real one's."""
-    overrides = (*SMALL, "workload.base_size=512", "workload.image_size=320", f"runtime.attention={attention}")
+EVERY_OPERATOR = [
+    ("runtime.attention=flash",),
+    ("runtime.attention=eager",),
+    ("execution=published", "runtime.batch_size=2"),
+]
+
+
+@pytest.mark.parametrize("runtime", EVERY_OPERATOR, ids=" ".join)
+def test_every_operator_in_order(runtime: tuple[str, ...]) -> None:
+    """Sums may agree by chance; here each operator's name, module, elements and bytes stand beside the real one's."""
+    overrides = (*SMALL, "workload.base_size=512", "workload.image_size=320", *runtime)
     verifier = PageVerifier(load_cost_model(overrides), 1)
-    page = verifier.cost_model.page(*LETTER, 1)
+    page = verifier.cost_model.page(600, 1200, 1)
     measured = verifier.measured(page)
-    seq_len = verifier.cost_model.seq_len(page.layout)
     walks = {
-        "prefill": (verifier.cost_model._prefill_walk(seq_len, page.layout)[0], measured.prefill),
-        "decode": (verifier.cost_model._step_walk(seq_len)[0], measured.steps[0]),
+        "vision": (verifier.cost_model.stage_walk("vision", page=page), measured.vision),
+        "prefill": (verifier.cost_model.stage_walk("prefill", page=page), measured.prefill),
+        "decode": (verifier.cost_model.stage_walk("decode", context=page.seq_len), measured.steps[0]),
     }
     for walk, real in walks.values():
-        analytic = [(each.aten, each.bytes_read, each.bytes_written) for each in walk.records()]
-        assert analytic == [
-            (each.operator, each.traffic.read_bytes, each.traffic.written_bytes) for each in real.operator_traffic
+        moving = {each.operator for each in real.operator_traffic}
+        elements = [count for operator, count in real.element_series if operator in moving]
+        analytic = [
+            (each.aten, each.path, each.elements, each.bytes_read, each.bytes_written) for each in walk.records()
         ]
+        assert analytic == [
+            (
+                each.operator,
+                verifier.reference.place(each.path, each.run, crops=True),
+                count,
+                each.traffic.read_bytes,
+                each.traffic.written_bytes,
+            )
+            for each, count in zip(real.operator_traffic, elements, strict=True)
+        ]
+
+
+#: an image of 7 tokens before a long prompt: the peak of the prefill is in the decoder, the image's results alive
+DECODER_PEAK = (
+    *SMALL,
+    "workload.base_size=128",
+    "workload.image_size=64",
+    "runtime.head=last",
+    "runtime.prompt_tokens=900",
+)
+
+
+@pytest.mark.parametrize("execution", ["transformers", "published"])
+def test_a_prefill_that_peaks_in_the_decoder(execution: str) -> None:
+    verifier = verified((300, 300), *DECODER_PEAK, f"execution={execution}", output_tokens=1)
+    _, prefill, _ = verifier.stages(verifier.cost_model.page(300, 300, 1))
+    assert prefill.peak_path[1].startswith("layers.1.mlp")
+    assert prefill.peak_path[0] == prefill.peak_path[1]
 
 
 @pytest.mark.parametrize("attention", ["flash", "eager"])
@@ -269,7 +310,32 @@ def another_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LMHead, "forward", lambda self, x: plain(self, clone(x)))
 
 
-MUTATIONS = [more_flops, more_traffic, higher_peak, smaller_cache, another_operator]
+def more_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = LMHead.__init__
+
+    def with_bias(self: LMHead, hidden_size: int, vocab_size: int, **common: Any) -> None:
+        plain(self, hidden_size, vocab_size, **common)
+        self.bias = self.parameter(vocab_size)
+
+    monkeypatch.setattr(LMHead, "__init__", with_bias)
+
+
+def another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same elements, of an operator that the table rates otherwise."""
+    monkeypatch.setattr(
+        rotary_embedding, "neg", lambda x: operators._pointwise("cos", "aten.neg.default", (x,), x.dtype)
+    )
+
+
+MUTATIONS = [
+    more_flops,
+    more_traffic,
+    higher_peak,
+    smaller_cache,
+    another_operator,
+    more_weights,
+    another_kind,
+]
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS)
@@ -324,8 +390,30 @@ def test_what_agrees() -> None:
     assert not Compared(102, 100).agrees(0.01)
     assert not Compared(1, 0).agrees(1e9)
 
-    def stage(operator: str) -> StageRow:
-        return StageRow(name="x", compared={}, peak_operator=("aten.mm", operator), peak_path=("", ""))
+    def stage(operator: str = "aten.mm", path: str = "a.b", elements: int = 5) -> StageRow:
+        return StageRow(
+            name="x",
+            compared={},
+            elements={"aten.add.Tensor": Compared(5, elements)},
+            peak_operator=("aten.mm", operator),
+            peak_path=("a.b", path),
+            peak_module="",
+        )
 
-    assert stage("aten.mm").agrees(0)
-    assert not stage("aten.add").agrees(0)
+    assert stage().agrees(0)
+    for other in (stage(operator="aten.add"), stage(path="a.c"), stage(elements=6)):
+        assert not other.agrees(0)
+        assert other.agrees(0.5)
+    assert stage_lines(stage(path="", elements=6), 0) == [
+        "x: peak at a.b (aten.mm), measured at the model itself (aten.mm): [bold red]differs[/]",
+        "x: elements of aten.add.Tensor: 5, measured 6, difference -1: [bold red]differs[/]",
+    ]
+
+
+def test_every_kind_of_operator_is_rated_once() -> None:
+    """By hand: 2 sums, 3 sigmoids of 3 FLOPs, a cast; and an operator that nobody rated."""
+    assert cuda_core_flops({"aten.add.Tensor": 2, "aten.sigmoid.default": 3, "aten._to_copy.default": 7}) == 2 + 9
+    assert set(KINDS.values()) == set(operators.FLOPS_PER_ELEMENT)
+    assert {name for group in COUNTED_BY.values() for name in group} >= set(KINDS)
+    with pytest.raises(ModelMeterError, match=r"operator aten.erf.default has no kind.* add it to KINDS"):
+        cuda_core_flops({"aten.erf.default": 1})

@@ -120,6 +120,13 @@ def test_rows_hold_traffic_and_peak_too() -> None:
         assert not replace(row(1, 1), **{name: differing}).agrees(0)
 
 
+@pytest.mark.parametrize("place", ["peak_operator", "peak_path"])
+def test_rows_hold_where_the_peak_is(place: str) -> None:
+    assert replace(row(1, 1), **{place: ("a", "a")}).agrees(0)
+    elsewhere = replace(row(1, 1), **{place: ("a", "b")})
+    assert (elsewhere.agrees(0), elsewhere.agrees(0.1)) == (False, True)
+
+
 STAND_IN = """
 from torch import nn
 from modelmeter.reference.replica import Clip, Sam

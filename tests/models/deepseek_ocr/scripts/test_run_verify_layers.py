@@ -122,7 +122,8 @@ MUTATIONS = {  # what is wrong                            where                 
     "another operator of the same size": (
         (image_encoder_vit, "gelu", silu),
         "MLPBlock (sam_model.blocks.0.mlp), 1x64x64x768, bfloat16: operator 2: the layer runs aten.silu.default "
-        "(25,165,824 bytes read, 25,165,824 written, 50,331,648 alive after it), the module aten.gelu.default (25,",
+        "(12,582,912 elements, 25,165,824 bytes read, 25,165,824 written, 50,331,648 alive after it), the module "
+        "aten.gelu.default (12,582,912 elements, 25,",
     ),
     "an operator left out": (
         (deepseek_v2, "rsqrt", lambda x: x),
@@ -131,8 +132,8 @@ MUTATIONS = {  # what is wrong                            where                 
     "a lifetime": (
         (MlpProjector, "forward", forgetful),
         "MlpProjector (plain torch: downsample_mlp_gelu), 6x100x2048, depth 2, bfloat16: operator 5: the layer runs "
-        "aten.gelu.default (384,000 bytes read, 384,000 written, 768,000 alive after it), the module aten.gelu.default "
-        "(384,000 bytes read, 384,000 written, 3,225,600 alive after it)",
+        "aten.gelu.default (192,000 elements, 384,000 bytes read, 384,000 written, 768,000 alive after it), the module "
+        "aten.gelu.default (192,000 elements, 384,000 bytes read, 384,000 written, 3,225,600 alive after it)",
     ),
     "a shape that cannot be": (
         (deepseek_v2, "gate_product", lambda x, weight: x.view(7)),
@@ -183,7 +184,7 @@ A_RUN = LayerRun(
     traffic_bytes=50,
     peak_bytes=20,
     peak_operator="aten.mm.default",
-    operators=(OperatorRun(operator="aten.mm.default", read_bytes=30, written_bytes=20, live_bytes=20),),
+    operators=(OperatorRun(operator="aten.mm.default", elements=40, read_bytes=30, written_bytes=20, live_bytes=20),),
     shapes=((2, 3),),
 )
 
@@ -220,6 +221,7 @@ OTHERS = {  # a measured run that the analytic one agrees with at tolerance 0, a
         False,
         False,
     ),
+    "an operator's elements": (replace(A_RUN, operators=(replace(A_RUN.operators[0], elements=39),)), False, True),
     "an operator's bytes": (replace(A_RUN, operators=(replace(A_RUN.operators[0], read_bytes=29),)), False, True),
     "what is alive after an operator": (
         replace(A_RUN, operators=(replace(A_RUN.operators[0], live_bytes=19),)),

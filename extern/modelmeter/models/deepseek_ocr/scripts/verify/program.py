@@ -34,15 +34,22 @@ SCHEMA_VERSION: Final = 1
 PAGE_KEYS: Final[Mapping[str, object]] = {"images": [], "sizes": [], "tolerance": 0}
 
 
-#: how the figures of a stage are called in tables
+#: where an operator stands that is in no module of its own
+NO_MODULE: Final = "the model itself"
+
+#: how the figures of a stage are called in tables, in the order in which they stand there
 LABELS: Final[Mapping[str, str]] = {
     "tensor_core_flops": "tensor-core FLOPs",
+    "cuda_core_flops": "CUDA-core FLOPs",
+    "elements": "elements outside products",
     "io_weight_bytes": "bytes moved, weights",
     "io_activation_bytes": "bytes moved, activations",
     "io_kv_bytes": "bytes moved, KV cache",
     "io_bytes": "bytes moved",
+    "weight_bytes": "weights, bytes",
     "activation_peak_bytes": "activation peak, bytes",
     "resident_peak_bytes": "resident peak, bytes",
+    "kv_added_bytes": "KV cache added, bytes",
     "kv_bytes": "KV cache held, bytes",
     "seq_len": "sequence length",
 }
@@ -228,23 +235,41 @@ def memory_table(title: str, rows: Sequence[Row], tolerance: float) -> Table:
     for row in rows:
         for name, compared in (("moved", row.io), ("peak", row.peak)):
             if compared is not None:
-                table.add_row(row.name, name, *cells(compared), verdict(compared.agrees(tolerance)))
+                agrees = compared.agrees(tolerance) and (name != "peak" or row.same_peak(tolerance))
+                table.add_row(row.name, name, *cells(compared), verdict(agrees))
     return table
 
 
 def stage_table(title: str, rows: Sequence[StageRow], tolerance: float) -> Table:
-    """Analytic and measured figures of stages; without what is 0 on both sides."""
+    """Analytic and measured figures of stages, elements in one line; without what is 0 on both sides."""
     table = figure_table(title, ("stage", "figure"), ("",))
     for row in rows:
-        for name, compared in row.compared.items():
+        of_elements = list(row.elements.values())
+        every = Compared(sum(each.analytic for each in of_elements), sum(each.measured for each in of_elements))
+        figures = {**row.compared, "elements": every}
+        for name, label in LABELS.items():
+            compared = figures.get(name, Compared(0, 0))
+            agrees = compared.agrees(tolerance)
+            if name == "elements":
+                agrees = all(each.agrees(tolerance) for each in of_elements)
             if compared.analytic or compared.measured:
-                table.add_row(row.name, LABELS[name], *cells(compared), verdict(compared.agrees(tolerance)))
+                table.add_row(row.name, label, *cells(compared), verdict(agrees))
         table.add_section()
     return table
 
 
-def peak_line(row: StageRow, tolerance: float) -> str:
-    """Where a stage reaches its activation peak, by the cost model and as measured."""
-    (analytic, measured), (path, measured_path) = row.peak_operator, row.peak_path
-    same = verdict(row.same_operator(tolerance))
-    return f"{row.name}: peak at {path} ({analytic}), measured at {measured_path} ({measured}): {same}"
+def stage_lines(row: StageRow, tolerance: float) -> list[str]:
+    """Where a stage reaches its activation peak, by the cost model and as measured; operators whose elements differ."""
+    (operator, measured_operator), (path, measured_path) = row.peak_operator, row.peak_path
+    lines = [
+        f"{row.name}: peak at {path or NO_MODULE} ({operator}), measured at {measured_path or NO_MODULE} "
+        f"({measured_operator}): {verdict(row.same_peak(tolerance))}"
+    ]
+    for name, compared in row.elements.items():
+        if not compared.agrees(tolerance):
+            analytic, measured, difference = cells(compared)
+            lines.append(
+                f"{row.name}: elements of {name}: {analytic}, measured {measured}, difference {difference}: "
+                f"{verdict(False)}"
+            )
+    return lines

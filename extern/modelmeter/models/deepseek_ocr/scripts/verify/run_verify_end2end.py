@@ -5,17 +5,17 @@
 
 Each page's size goes through `compute_view_layout`; transformers' whole model (for `execution=published` the replica of
 that code) runs on the meta device, on the inputs that preprocessing makes of such a page, and is compared by stage
-(FLOPs, traffic, both peaks and the operator at the peak, KV cache, sequence length) and by module (FLOPs). Every decode
-step is compared for itself, and their sum.
+(FLOPs, elements outside products by operator, traffic, weights, both peaks and where the peak is, KV cache, sequence
+length) and by module (FLOPs). Every decode step is compared for itself, and their sum.
 `verify.json` lands in the run directory.
 Exit status 0: every difference is within `tolerance`; 1: one is not, or a page was bad; 2: nothing could be verified.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, Final
 
 from omegaconf import DictConfig
@@ -38,7 +38,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     figure_table,
     page_entry,
     page_line,
-    peak_line,
+    stage_lines,
     stage_table,
     verdict,
     verify_pages,
@@ -117,23 +117,31 @@ class PageVerifier:
 
     def stages(self, page: PageCost) -> list[StageRow]:
         """Vision, prefill and all decode steps together."""
-        measured = self.measured(page)
-        seq_len = self.cost_model.seq_len(page.layout)
-        decode = stage_row("decode", page.decode, measured.steps, measured.prefill.kv_bytes)
+        measured, place = self.measured(page), self._place(page)
+        walk = partial(self.cost_model.stage_walk, page=page)
+        contexts = range(page.seq_len, page.seq_len + self.output_tokens)
+        steps = (walk("decode", context=context) for context in contexts)
+        prefill = stage_row("prefill", page.prefill, [walk("prefill")], [measured.prefill], place)
+        decode = stage_row("decode", page.decode, steps, measured.steps, place, measured.prefill)
         return [
-            stage_row("vision", page.vision, [measured.vision]),
-            _with_length(stage_row("prefill", page.prefill, [measured.prefill]), seq_len, measured.seq_lens[0]),
-            _with_length(decode, seq_len + self.output_tokens, measured.seq_lens[-1]),
+            stage_row("vision", page.vision, [walk("vision")], [measured.vision], place),
+            _with_length(prefill, page.seq_len, measured.seq_lens[0]),
+            _with_length(decode, page.seq_len + self.output_tokens, measured.seq_lens[-1]),
         ]
+
+    def _place(self, page: PageCost) -> Callable[[str, int], str]:
+        """Where the reference's operators stand in the walks of such a page."""
+        return partial(self.reference.place, crops=page.vision_config.crop_branch is not None)
 
     def steps(self, page: PageCost) -> list[StageRow]:
         """Each decode step for itself."""
-        measured = self.measured(page)
-        seq_len = self.cost_model.seq_len(page.layout)
+        measured, cost_model, place = self.measured(page), self.cost_model, self._place(page)
         rows = []
         for index, step in enumerate(measured.steps):
-            row = stage_row(f"decode step {index}", self.cost_model.step(seq_len + index), [step])
-            rows.append(_with_length(row, seq_len + index + 1, measured.seq_lens[index + 1]))
+            context = page.seq_len + index
+            walk = cost_model.stage_walk("decode", context=context)
+            row = stage_row(f"decode step {index}", cost_model.step(context), [walk], [step], place)
+            rows.append(_with_length(row, context + 1, measured.seq_lens[index + 1]))
         return rows
 
     def modules(self, page: PageCost) -> dict[str, list[Row]]:
@@ -185,7 +193,7 @@ class PageVerifier:
                 page_line(size, page),
                 module_table(modules, tolerance),
                 stage_table("stages", stages, tolerance),
-                *(peak_line(stage, tolerance) for stage in stages),
+                *(line for stage in stages for line in stage_lines(stage, tolerance)),
                 f"decode, step by step: {agreeing} of {len(steps)} steps agree ({seq_len} positions before the first)",
                 *([stage_table("decode steps that differ", wrong, tolerance)] if wrong else []),
             ],
@@ -206,8 +214,7 @@ class PageVerifier:
 
 
 def _with_length(row: StageRow, analytic: int, measured: int) -> StageRow:
-    compared = {**row.compared, "seq_len": Compared(analytic, measured)}
-    return StageRow(name=row.name, compared=compared, peak_operator=row.peak_operator, peak_path=row.peak_path)
+    return replace(row, compared={**row.compared, "seq_len": Compared(analytic, measured)})
 
 
 def _numbers(cost: StageCost) -> dict[str, Any]:

@@ -11,7 +11,7 @@ Exit status 0: every difference is within `tolerance`; 1: one is not, or a page 
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -44,7 +44,7 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
     memory_table,
     page_entry,
     page_line,
-    peak_line,
+    stage_lines,
     stage_table,
     verify_pages,
 )
@@ -95,7 +95,9 @@ class VisionVerifier:
         """The comparison of the stage as a whole; none where the reference has no whole model of the same code."""
         if not self.same_code:
             return []
-        return [stage_row("vision", page.vision, [self._stage(page_geometry(self.cost_model, page))])]
+        walk = self.cost_model.stage_walk("vision", page=page)
+        place = partial(self._whole.place, crops=page.vision_config.crop_branch is not None)
+        return [stage_row("vision", page.vision, [walk], [self._stage(page_geometry(self.cost_model, page))], place)]
 
     @cached_property
     def _whole(self) -> Any:
@@ -128,7 +130,7 @@ class VisionVerifier:
                 comparison_table("vision", rows, tolerance),
                 *([memory_table("vision, bytes, each module alone", rows, tolerance)] if self.same_code else []),
                 *([stage_table("vision stage", stages, tolerance)] if stages else []),
-                *(peak_line(stage, tolerance) for stage in stages),
+                *(text for stage in stages for text in stage_lines(stage, tolerance)),
                 line,
             ],
         )

@@ -102,6 +102,7 @@ class Failure:
 
 def _same(ours: OperatorRun, theirs: OperatorRun, tolerance: float) -> bool:
     numbers = (
+        Compared(ours.elements, theirs.elements),
         Compared(ours.read_bytes, theirs.read_bytes),
         Compared(ours.written_bytes, theirs.written_bytes),
         Compared(ours.live_bytes, theirs.live_bytes),
@@ -113,7 +114,7 @@ def _said(run: OperatorRun | None) -> str:
     if run is None:
         return "nothing more"
     moved = f"{run.read_bytes:,} bytes read, {run.written_bytes:,} written"
-    return f"{run.operator} ({moved}, {run.live_bytes:,} alive after it)"
+    return f"{run.operator} ({run.elements:,} elements, {moved}, {run.live_bytes:,} alive after it)"
 
 
 def walk_layer(case: LayerCase) -> LayerRun:
@@ -132,6 +133,7 @@ def walk_layer(case: LayerCase) -> LayerRun:
         operators=tuple(
             OperatorRun(
                 operator=each.aten,
+                elements=each.elements,
                 read_bytes=each.bytes_read,
                 written_bytes=each.bytes_written,
                 live_bytes=each.live_bytes,

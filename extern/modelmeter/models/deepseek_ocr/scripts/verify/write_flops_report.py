@@ -135,8 +135,9 @@ def report_text(source: str, tables: Mapping[str, str], pages: int, prompt_token
 {prompt_tokens} prompt tokens; prefill includes vision; decode is {OUTPUT_TOKENS} steps.
 
 The figures are analytic, and each grid was measured too, on transformers' modules on the meta device: FLOPs of every
-vision block, decoder part, stage and decode step; traffic, peaks and KV cache of every stage and decode step; traffic
-and peaks of SAM, CLIP and projector alone. The worst difference is the largest of all these, in FLOPs, bytes or tokens.
+vision block, decoder part, stage and decode step; elements outside products by operator, CUDA-core FLOPs, traffic,
+weights, peaks and KV cache of every stage and decode step; traffic and peaks of SAM, CLIP and projector alone. The
+worst difference is the largest of all these, in FLOPs, elements, bytes or tokens.
 
 Written by `modelmeter.models.deepseek_ocr.scripts.verify.write_flops_report` from a list of page sizes that is not
 part of this repository.

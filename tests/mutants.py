@@ -1,0 +1,449 @@
+"""Faults put into the package one at a time, and the test that has to catch each: `make mutants`.
+
+A mutant is one text of one file replaced by another. The package is copied beside it, so nothing here is ever broken;
+the named test runs on the untouched copy first and has to pass, then on each mutant and has to fail. The results are
+written to reports/verification/mutants.md. Exit status 1: a mutant survived, or is no mutant any more.
+
+    python -m tests.mutants                # all
+    python -m tests.mutants "tie rule"     # one kind
+
+To add one: a line in `MUTANTS`, with a test that is quick.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "extern" / "modelmeter"
+REPORT = ROOT / "reports" / "verification" / "mutants.md"
+
+#: what pytest returns where tests ran and some failed; anything else is no verdict
+TESTS_FAILED = 1
+
+MODEL = "models/deepseek_ocr"
+CORE, DECODER = f"{MODEL}/layers/core/deepseek_ocr_model.py", f"{MODEL}/layers/decoder/deepseek_v2.py"
+DECODER_MODEL = f"{MODEL}/layers/decoder/deepseek_v2_model.py"
+SAM, CLIP = f"{MODEL}/layers/vision/image_encoder_vit.py", f"{MODEL}/layers/vision/vit_model.py"
+ATTENTION, ROTARY = f"{MODEL}/layers/llama/attention.py", f"{MODEL}/layers/llama/rotary_embedding.py"
+COST_MODEL, WORKLOAD = f"{MODEL}/cost_model.py", f"{MODEL}/vision_workload.py"
+
+_MODEL_TESTS = "tests/models/deepseek_ocr"
+END2END = f"{_MODEL_TESTS}/scripts/test_run_verify_end2end.py"
+IN_ORDER = f"{END2END}::test_every_operator_in_order[runtime.attention=flash]"
+IN_ORDER_PUBLISHED = f"{END2END}::test_every_operator_in_order[execution=published runtime.batch_size=2]"
+IN_THE_DECODER = f"{END2END}::test_a_prefill_that_peaks_in_the_decoder"
+SERVING = f"{_MODEL_TESTS}/layers/test_serving_execution.py"
+VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A fault: `old`, which stands once in `file` (below the package), becomes `new`; `test` has to fail then."""
+
+    kind: str
+    what: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+    def text(self) -> str:
+        """The file's text with the fault in it."""
+        plain = (PACKAGE / self.file).read_text(encoding="utf-8")
+        found = plain.count(self.old)
+        if found != 1:
+            raise SystemExit(f"mutants: {self.file} has {found} times, not once, the text to replace:\n{self.old}")
+        text = plain.replace(self.old, self.new)
+        compile(text, self.file, "exec")
+        return text
+
+
+MUTANTS = (
+    Mutant(
+        kind="held tensor",
+        what="published: vision's results die before the decoder runs",
+        file=CORE,
+        old='_held = self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)',
+        new='self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)',
+        test=f"{IN_THE_DECODER}[published]",
+    ),
+    Mutant(
+        kind="held tensor",
+        what="transformers: the towers' features die before the decoder runs",
+        file=CORE,
+        old="pooled = outputs[: input_ids.shape[0]]\n",
+        new="pooled = outputs[: input_ids.shape[0]]\n            del outputs\n",
+        test=f"{IN_THE_DECODER}[transformers]",
+    ),
+    Mutant(
+        kind="held tensor",
+        what="serving: the image's tokens live on through the pass",
+        file=CORE,
+        old='self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)\n',
+        new='self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)\n        self._kept = pages\n',
+        test=f"{SERVING}::test_a_prefill_that_peaks_in_the_decoder_by_hand",
+    ),
+    Mutant(
+        kind="held tensor",
+        what="SAM's block lets go of its norm before the MLP has run",
+        file=SAM,
+        old="layernorm_output = self.norm2(hidden_states)\n"
+        "            return add(hidden_states, self.mlp(layernorm_output))",
+        new="return add(hidden_states, self.mlp(self.norm2(hidden_states)))",
+        test=f"{_MODEL_TESTS}/layers/test_live_set.py::test_vision[transformers-1]",
+    ),
+    Mutant(
+        kind="operator dropped",
+        what="the router's weights are not scaled",
+        file=DECODER,
+        old="        topk_weights = mul(topk_weights)\n",
+        new="",
+        test=IN_ORDER,
+    ),
+    Mutant(
+        kind="operator doubled",
+        what="published: whether there are crops is asked twice",
+        file=CORE,
+        old="            sum_all(patches)  # are there crops?\n",
+        new="            sum_all(patches)\n            sum_all(patches)\n",
+        test=IN_ORDER_PUBLISHED,
+    ),
+    Mutant(
+        kind="copy made a view",
+        what="contiguous() of what is not row-major copies nothing",
+        file="operators.py",
+        old="return x if x.is_contiguous else clone(x)",
+        new="return x",
+        test="tests/test_shape_tensor.py::test_copies_are_named_and_views_are_free",
+    ),
+    Mutant(
+        kind="view made a copy",
+        what="the published code's expanded mask is copied for every page",
+        file=DECODER_MODEL,
+        old="return mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens)",
+        new="return add(mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens))",
+        test=f"{END2END}::test_the_published_code_by_its_replica[eager]",
+    ),
+    Mutant(
+        kind="stride rule",
+        what="a dimension of size 1 keeps the dimensions around it apart, wherever it lies",
+        file="shape_tensor.py",
+        old="ends = old == 0 or (shape[old - 1] != 1 and strides[old - 1] != chunk_elems * chunk_stride)",
+        new="ends = old == 0 or strides[old - 1] != chunk_elems * chunk_stride",
+        test="tests/test_shape_tensor.py::test_a_dimension_of_size_1_lies_anywhere",
+    ),
+    Mutant(
+        kind="stride rule",
+        what="a bias whose rows are at a multiple of 4 elements counts as aligned",
+        file="operators.py",
+        old="BIAS_ALIGNMENT: Final = 8",
+        new="BIAS_ALIGNMENT: Final = 4",
+        test=f"{_MODEL_TESTS}/layers/test_live_set.py::test_vision[transformers-1]",
+    ),
+    Mutant(
+        kind="tie rule",
+        what="a walk names the last operator to reach the peak, not the first",
+        file="shape_tensor.py",
+        old="if live_bytes > self.peak_bytes:",
+        new="if live_bytes >= self.peak_bytes:",
+        test="tests/test_shape_tensor.py::test_the_peak_names_the_first_operator_to_reach_it",
+    ),
+    Mutant(
+        kind="tie rule",
+        what="of equal sizes a law names the last, not the first",
+        file="sizes.py",
+        old="if _least(known, size) >= 0:\n                return\n"
+        "        kept = [each for each in self.candidates if _least(size, each[0]) <= 0]",
+        new="pass\n        kept = [each for each in self.candidates if _least(size, each[0]) < 0]",
+        test="tests/test_sizes.py::test_equal_sizes_leave_the_first",
+    ),
+    Mutant(
+        kind="tie rule",
+        what="the instrument names the last operator to reach the peak, not the first",
+        file="reference/memory.py",
+        old="if self.live_bytes > self.peak_bytes:",
+        new="if self.live_bytes >= self.peak_bytes:",
+        test="tests/reference/test_reference_memory.py::test_the_peak_names_the_first_operator_to_reach_it",
+    ),
+    Mutant(
+        kind="tie rule",
+        what="of two grids of one ratio the later wins where the page is exactly large enough, not only beyond",
+        file=WORKLOAD,
+        old="if page_area > half_crop_area * more_columns * more_rows:",
+        new="if page_area >= half_crop_area * more_columns * more_rows:",
+        test=f"{VISION_WORKLOAD}::test_grid",
+    ),
+    Mutant(
+        kind="tie rule",
+        what="the same, of many pages at once",
+        file=WORKLOAD,
+        old="(distance == nearest) & (page_area > least_area)",
+        new="(distance == nearest) & (page_area >= least_area)",
+        test=f"{_MODEL_TESTS}/test_view_layouts.py::test_edges",
+    ),
+    Mutant(
+        kind="condition of a law",
+        what="a law holds whatever the remainder by which a size was divided",
+        file="sizes.py",
+        old="            self.variables.note(self.terms, ZERO, other, remainder)\n",
+        new="            pass\n",
+        test="tests/test_sizes.py::test_a_decision_holds_where_it_would_be_the_same",
+    ),
+    Mutant(
+        kind="condition of a law",
+        what="a stage's law is asked for none of its conditions",
+        file="models/common/laws.py",
+        old="compiled(variables.values, figures, variables.conditions)",
+        new="compiled(variables.values, figures)",
+        test=f"{_MODEL_TESTS}/test_laws.py::test_prompts[unusual]",
+    ),
+    Mutant(
+        kind="decode steps",
+        what="the sum over steps grows once too often",
+        file="models/common/stage_cost.py",
+        old="pairs = steps * (steps - 1) // 2",
+        new="pairs = steps * (steps + 1) // 2",
+        test=f"{COSTS}::test_decode_in_closed_form_is_the_sum_of_its_steps",
+    ),
+    Mutant(
+        kind="decode steps",
+        what="the last step is one too far",
+        file=COST_MODEL,
+        old="(start, start + 1, start + several - 1)",
+        new="(start, start + 1, start + several)",
+        test=f"{_MODEL_TESTS}/test_laws.py::test_runs_of_steps[unusual]",
+    ),
+    Mutant(
+        kind="weights",
+        what="the parts that the vision stage calls are counted twice",
+        file=CORE,
+        old='elif name not in ("vision", "text"):',
+        new='elif name != "text":',
+        test=f"{END2END}::test_runtimes[runtime.head=none]",
+    ),
+    Mutant(
+        kind="weights",
+        what="the separator is none of the vision stage's weights",
+        file=CORE,
+        old="loose = self.image_newline.nbytes + self.view_seperator.nbytes",
+        new="loose = self.image_newline.nbytes",
+        test=f"{END2END}::test_runtimes[runtime.head=none]",
+    ),
+    Mutant(
+        kind="KV cache",
+        what="a step adds the cache that it was given once more",
+        file=COST_MODEL,
+        old="kv_added_bytes=kv_bytes - given_bytes,",
+        new="kv_added_bytes=kv_bytes,",
+        test=f"{END2END}::test_runtimes[runtime.head=none]",
+    ),
+    Mutant(
+        kind="KV cache",
+        what="new values are no part of the cache",
+        file=ATTENTION,
+        old="cache.items[1] = cat((cache.items[1], value_states), 2, KV)",
+        new="cache.items[1] = cat((cache.items[1], value_states), 2)",
+        test=f"{END2END}::test_runtimes[runtime.head=none]",
+    ),
+    Mutant(
+        kind="experts",
+        what="a token hits one expert, not k",
+        file=COST_MODEL,
+        old="most = int(min(experts, top_k * tokens))",
+        new="most = int(min(experts, tokens))",
+        test=f"{COSTS}::test_experts_hit",
+    ),
+    Mutant(
+        kind="experts",
+        what="the second product reads all experts' weights",
+        file=DECODER,
+        old="hit_bytes = round(experts_hit * all_bytes / self.num_experts)",
+        new="hit_bytes = all_bytes",
+        test=f"{SERVING}::test_a_step_by_hand",
+    ),
+    Mutant(
+        kind="tokens",
+        what="no newline after the rows of the global view",
+        file=WORKLOAD,
+        old="global_tokens = (side + 1) * side + 1",
+        new="global_tokens = side * side + 1",
+        test=f"{VISION_WORKLOAD}::test_tokens",
+    ),
+    Mutant(
+        kind="tokens",
+        what="serving: no newline after the rows of a grid",
+        file=CORE,
+        old="return cat((features, newline.view(1, 1, -1).expand(rows, 1, -1)), 1).view(-1, width)",
+        new="return features.view(-1, width)",
+        test=f"{SERVING}::test_image_tokens_by_hand",
+    ),
+    Mutant(
+        kind="CUDA-core table",
+        what="silu takes five FLOPs an element",
+        file="operators.py",
+        old='"silu": 4,',
+        new='"silu": 5,',
+        test=f"{SERVING}::test_a_step_by_hand",
+    ),
+    Mutant(
+        kind="CUDA-core table",
+        what="a change of sign is rated as a cosine",
+        file="operators.py",
+        old='_pointwise("neg", "aten.neg.default"',
+        new='_pointwise("cos", "aten.neg.default"',
+        test=f"{END2END}::test_runtimes[runtime.head=none]",
+    ),
+    Mutant(
+        kind="elements",
+        what="a mean works through what it gives, not what it reads",
+        file="operators.py",
+        old='_record("mean", "aten.mean.dim", "reduction", (x,), (out,), elements=x.numel)',
+        new='_record("mean", "aten.mean.dim", "reduction", (x,), (out,), elements=out.numel)',
+        test=f"{END2END}::test_runtimes[runtime.head=none]",
+    ),
+    Mutant(
+        kind="traffic",
+        what="a gather reads its whole table",
+        file="operators.py",
+        old='_record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=out.nbytes)',
+        new='_record("gather", aten, "gather", inputs, (out,), elements=out.numel)',
+        test=IN_ORDER,
+    ),
+    Mutant(
+        kind="mask",
+        what="the sliding window's mask has no window",
+        file=DECODER_MODEL,
+        old='    seen = both(seen, compare("aten.gt.Tensor", keys, sub(queries).unsqueeze(1)))\n',
+        new="",
+        test=IN_ORDER,
+    ),
+    Mutant(
+        kind="mask",
+        what="the published code makes a mask for a single token",
+        file=DECODER_MODEL,
+        old="    if tokens == 1:\n        return None\n",
+        new="",
+        test=f"{END2END}::test_the_published_code_by_its_replica[eager]",
+    ),
+    Mutant(
+        kind="path",
+        what="published: the crops' tower stands under the global view's name",
+        file=CORE,
+        old='self.tower.sam_model.call_remembered("crops.sam_model", patches)',
+        new='self.tower.sam_model.call_remembered("global.sam_model", patches)',
+        test=IN_ORDER_PUBLISHED,
+    ),
+    Mutant(
+        kind="path",
+        what="the instrument takes every run of the tower for the first branch's",
+        file="reference/places.py",
+        old="    branch = branches[run % len(branches)]\n",
+        new="    branch = branches[0]\n",
+        test="tests/reference/test_reference_page.py::test_where_a_module_stands",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a mutant: the tests that failed, none where it survived; and pytest's output."""
+
+    mutant: Mutant
+    failed: tuple[str, ...]
+    output: str
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the package below `folder`; what was compiled is kept."""
+    shutil.copytree(PACKAGE, folder / "modelmeter")
+    return folder
+
+
+def pytest(folder: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run tests on the package in `folder`, which is where they have to find it."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis")}
+    where = [sys.executable, "-c", "import modelmeter; print(modelmeter.__file__)"]
+    found = subprocess.run(where, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    if not Path(found).is_relative_to(folder):
+        raise SystemExit(f"mutants: the tests would run on {found.strip()}, not on the copy in {folder}.")
+    options = ("-n", "0", "-p", "no:cacheprovider", "--tb=line", "-rf")
+    command = [sys.executable, "-m", "pytest", *options, *tests]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def run_mutant(mutant: Mutant) -> Verdict:
+    """Put one fault into a copy of the package and run its test on that."""
+    text = mutant.text()
+    with tempfile.TemporaryDirectory() as folder:
+        package = copied(Path(folder))
+        (package / "modelmeter" / mutant.file).write_text(text, encoding="utf-8")
+        done = pytest(package, [mutant.test])
+    failed = [
+        line.removeprefix("FAILED ").partition(" - ")[0]
+        for line in done.stdout.splitlines()
+        if line.startswith("FAILED ")
+    ]
+    caught = done.returncode == TESTS_FAILED
+    return Verdict(mutant=mutant, failed=tuple(failed) if caught else (), output=done.stdout + done.stderr)
+
+
+def check_unmutated(mutants: Sequence[Mutant]) -> None:
+    """Refuse to judge by tests that fail on the package as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = pytest(copied(Path(folder)), sorted({mutant.test for mutant in mutants}))
+    if done.returncode:
+        raise SystemExit(f"mutants: the tests do not pass on the package as it is:\n{done.stdout}{done.stderr}")
+
+
+def report_text(mutants: Sequence[Mutant]) -> str:
+    """reports/verification/mutants.md, where every mutant is caught."""
+    lines = [
+        "# Faults that tests must catch",
+        "",
+        "Written by `make mutants`: each fault is put into a copy of the package, alone, and the test beside it fails;",
+        "on the package as it is the same tests pass. The texts that are replaced stand in tests/mutants.py.",
+        "",
+        f"{len(mutants)} faults of {len({mutant.kind for mutant in mutants})} kinds, {len(mutants)} caught.",
+        "",
+        "| kind | fault | file | caught by |",
+        "|---|---|---|---|",
+    ]
+    for mutant in sorted(mutants, key=lambda mutant: mutant.kind):
+        lines.append(f"| {mutant.kind} | {mutant.what} | `{mutant.file}` | `{mutant.test}` |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str], mutants: Sequence[Mutant] = MUTANTS, report: Path | None = REPORT) -> int:
+    """Run the mutants of the kinds that are named, all without a name: then, if all are caught, write the report."""
+    kinds = {mutant.kind for mutant in mutants}
+    unknown = [kind for kind in arguments if kind not in kinds]
+    if unknown:
+        raise SystemExit(f"mutants: there is no kind {unknown[0]}; there are {', '.join(sorted(kinds))}.")
+    chosen = [mutant for mutant in mutants if not arguments or mutant.kind in arguments]
+    for mutant in chosen:
+        mutant.text()
+    check_unmutated(chosen)
+    survived = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for verdict in pool.map(run_mutant, chosen):
+            survived += not verdict.failed
+            print(f"{'caught' if verdict.failed else 'SURVIVED'}: {verdict.mutant.kind}: {verdict.mutant.what}")
+            for test in verdict.failed or (verdict.mutant.test,):
+                print(f"    {test}")
+            if not verdict.failed:
+                print(verdict.output)
+    print(f"{len(chosen) - survived} of {len(chosen)} mutants caught")
+    if report is not None and not arguments and not survived:
+        report.write_text(report_text(chosen), encoding="utf-8")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
