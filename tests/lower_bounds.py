@@ -26,7 +26,7 @@ def lower_bounds() -> dict[str, str]:
         dependencies = tomllib.load(file)["project"]["dependencies"]
     bounds = {}
     for dependency in dependencies:
-        match = re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)", dependency)
+        match = re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)(?:,<[0-9.]+)?", dependency)
         if match is None:
             raise ValueError(f"{dependency} is no name with its oldest version")
         bounds[match[1]] = match[2]

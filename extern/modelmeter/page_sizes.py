@@ -257,7 +257,8 @@ def check_regular_file(file: Path) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelMeterError(f"{who} does not exist; check the path (it is relative to {Path.cwd()}).") from error
     except (OSError, ValueError) as error:
-        raise ModelMeterError(f"{who} cannot be opened ({error}); check the path and its permissions.") from error
+        reason = getattr(error, "strerror", None) or error  # the error itself says the path again
+        raise ModelMeterError(f"{who} cannot be opened ({reason}); check the path and its permissions.") from error
     if stat.S_ISDIR(status.st_mode):
         raise ModelMeterError(f"{who} is a directory; give an image file, or all of its pages to modelmeter corpus.")
     if not stat.S_ISREG(status.st_mode):

@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from modelmeter.cli.arguments import debug_option
-from modelmeter.errors import near
+from modelmeter.errors import near, printable
 
 #: module of each subcommand, in the order of the help
 COMMANDS: Final[Mapping[str, str]] = {
@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Click's, with our words for a name that does not exist."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            raise click.UsageError(f"there is no command {args[0]}; {near(args[0], COMMANDS)}", ctx)
+            raise click.UsageError(f"there is no command {printable(args[0])}; {near(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
 
