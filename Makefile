@@ -2,6 +2,8 @@ PYTHON ?= python3
 GPU_PYTHON ?= 3.12
 GPU_OUT ?=
 GPU := outputs/gpu
+N ?= 100000
+FIRST ?= 0
 # more extras to install, as in MORE=ray (344 MB)
 MORE ?=
 VENV := .venv
@@ -22,7 +24,7 @@ SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds kills sweeps
+.PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds sweeps fuzz endurance
 .PHONY: check-sweeps mutants commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
@@ -81,8 +83,11 @@ sweeps: $(STAMP) ## reports/sweep, reports/modes.md and README's table anew
 lower-bounds: $(STAMP) ## the core on the oldest versions that pyproject.toml allows; needs a package index
 	$(BIN)/python -m tests.lower_bounds outputs/lower-bounds
 
-kills: $(STAMP) ## the test of killed and of threaded runs, at length
-	MODELMETER_KILLS=21 MODELMETER_PAGES=1000 $(BIN)/pytest -n 0 tests/corpus/test_kill.py
+fuzz: $(STAMP) ## strange and damaged input, N=100000 cases of it; writes reports/robustness.md. FIRST: other cases
+	$(BIN)/python -m tests.fuzz.driver --cases $(N) --first $(FIRST) --report reports/robustness.md
+
+endurance: $(STAMP) ## kills, threads, streams and a full disk, at length; adds what came of them to reports/robustness.md
+	$(BIN)/python -m tests.fuzz.endurance reports/robustness.md
 
 check-sweeps: $(STAMP) ## whether they would come out the same
 	rm -rf outputs/check-sweeps

@@ -360,6 +360,13 @@ def test_counts(tmp_path: Path, load_model: Load) -> None:
     assert counts == [3, 0, 10**12, 7, 1, 1, 1, 1]
 
 
+def test_a_line_that_is_no_json_among_counts(tmp_path: Path, load_model: Load) -> None:
+    (tmp_path / "a.jsonl").write_text('{"width": 5, "height": 5, "count": "3"}\nnothing\n')
+    cost = run_corpus([str(tmp_path / "a.jsonl")], load_model, CorpusOptions(columns=SizeColumns(count="count")))
+    assert (cost.everything.totals.pages, cost.left_out) == (3, 1)
+    assert [each.error for each in cost.listed] == ["is no JSON object"]
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_row_a_count_is_a_row_a_page(tmp_path: Path, load_model: Load, name: str) -> None:
     sizes = [(1275, 1650, 2), (600, 220, 3), (1275, 1650, 1)]

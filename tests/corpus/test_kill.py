@@ -1,6 +1,6 @@
 """A corpus whose process is killed wherever it happens to be, and a cost model that many threads share.
 
-`make kills` runs it with more kills and pages than `make test`.
+`make endurance` runs it with more kills and pages than `make test`.
 """
 
 import os

@@ -717,7 +717,7 @@ def _json_rows(path: str, lines: _Lines, options: ReadOptions, notes: Notes) -> 
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            yield _Row(number, error="is no JSON object")
+            yield _Row(number, count=None, error="is no JSON object")  # not 1: the other rows have texts
             continue
         if not known:
             _column_names(path, list(row), options, notes)
