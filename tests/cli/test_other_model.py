@@ -148,6 +148,13 @@ REFUSED = {
     ): "model=toy is no override of a model's configuration; a model is chosen by --model NAME.",
     ("page", A4, "--model", "toy", "workload=gundam"): "there is no such workload; the options are page, thumbnail.",
     ("models", "tou"): 'model tou does not exist; did you mean "toy"?',
+    (
+        "verify",
+        "vision",
+        "--model",
+        "toy",
+    ): "toy has no program run_verify_end2end_vision; `modelmeter models toy`",
+    ("validate", "--device", "cpu", "--against", "h100_sxm", "--model", "toy"): "model toy has no real model here",
 }
 
 
@@ -163,7 +170,7 @@ def test_models(capsys: Capture) -> None:
     assert main(["models"]) == 0
     out = capsys.readouterr().out
     lines = [line.split("  ")[0] for line in out.splitlines() if line and not line.startswith(" ")]
-    assert lines == [DEFAULT_MODEL, "toy"]
+    assert lines == [DEFAULT_MODEL, "unlimited_ocr", "toy"]
     assert main(["models", "toy", "--json"]) == 0
     (content,) = json.loads(capsys.readouterr().out)["models"]
     assert content == {

@@ -133,7 +133,8 @@ def test_a_program_that_the_model_lacks(monkeypatch: pytest.MonkeyPatch, capsys:
     assert main(["verify", "layers"]) == 2
     assert (
         capsys.readouterr().err
-        == "error: verify: model deepseek_ocr has no program run_verify_nothing; choose another one.\n"
+        == "error: verify: model deepseek_ocr has no program run_verify_nothing; `modelmeter models "
+        "deepseek_ocr` says what is proven of it.\n"
     )
 
 
