@@ -222,6 +222,17 @@ def test_engines_are_pooled(folder: Path, tmp_path: Path) -> None:
     assert len(pooled(tables)["gemm"].seconds) == 2 * len(COLUMNS["gemm"]["latency"])
 
 
+def test_a_file_without_a_usable_row_is_told_beside_the_others(tmp_path: Path, capsys: Capture) -> None:
+    columns = grid(gemm_dtype=["bfloat16"], m=[1, 8], n=[4096], k=[4096])
+    write(tmp_path / "gemm.a-1.parquet", columns)
+    write(tmp_path / "gemm.b-1.parquet", columns | {"gemm_dtype": ["fp8", "fp8"]})
+    assert main(["judge", str(tmp_path), "--device", "H200", "--by", "file", "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert files["gemm.a-1.parquet"]["classes"]["gemm"]["rows"] == 2
+    assert files["gemm.b-1.parquet"]["classes"] == {}
+    assert files["gemm.b-1.parquet"]["left_out"] == {"gemm: gemm_dtype other than bfloat16": 2}
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 GEMM = grid(gemm_dtype=["bfloat16"], m=[1, 2], n=[64], k=[64])

@@ -91,8 +91,12 @@ def judge(
     constants: Mapping[str, Mapping[str, float]],
     *,
     held_out_only: bool = False,
+    may_be_empty: bool = False,
 ) -> Judgement:
-    """How far times by `constants` are from the tables', rows of all tables together."""
+    """How far times by `constants` are from the tables', rows of all tables together.
+
+    may_be_empty: tables without a usable row are no error, but a judgement without a class.
+    """
     rates = rates_of(device)
     left_out = all_left_out(tables)
     verdicts: dict[str, Verdict] = {}
@@ -117,7 +121,7 @@ def judge(
         for part, chosen in parts.items():
             if chosen.any():
                 verdicts[part] = _verdict(times[chosen], floor[chosen], rows.where(chosen))
-    if not verdicts:
+    if not verdicts and not may_be_empty:
         raise ModelMeterError(
             f"judge: none of the tables' rows is usable; left out: "
             f"{'; '.join(f'{count:,} {reason}' for reason, count in left_out.items())}."

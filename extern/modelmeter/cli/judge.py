@@ -54,7 +54,7 @@ def command(tables: Path, name: str, split: str, by: str | None, leave_out: str 
     found = read_tables(tables)
     chosen = {"held_out_only": split == "held-out"}
     judgement = judge(found, device, constants, **chosen)
-    files = {each.file: judge([each], device, constants, **chosen) for each in found} if by else {}
+    files = {each.file: judge([each], device, constants, may_be_empty=True, **chosen) for each in found} if by else {}
     if as_json:
         from modelmeter.report.json_document import json_text
 
