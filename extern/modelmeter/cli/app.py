@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "verify": "modelmeter.cli.verify",
     "calibrate": "modelmeter.cli.calibrate",
     "validate": "modelmeter.cli.validate",
+    "judge": "modelmeter.cli.judge",
 }
 
 
