@@ -86,7 +86,7 @@ BAD_COMMAND_LINES = {
     "no_number": (("page", "5x5", "--output-tokens", "x"), "error: Invalid value for '--output-tokens': 'x' is not"),
     "negative": (("page", "5x5", "--output-tokens", "-1"), "error: Invalid value for '--output-tokens': -1 is not"),
     "no_resolution": (("page", "5x5", "--dpi", "0"), "error: Invalid value for '--dpi': 0 is not in the range"),
-    "unknown_model": (("page", "5x5", "--model", "x"), "error: model x does not exist; the options are deepseek_ocr."),
+    "unknown_model": (("page", "5x5", "--model", "x"), "error: model x does not exist; the options are deepseek_ocr, "),
 }
 
 

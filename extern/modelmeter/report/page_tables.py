@@ -118,7 +118,7 @@ def _views(model: CostModel, page: PageCost) -> str:
             else f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
         )
     there = {views.name: _tiles(views) for views in parts}
-    return ", ".join((text, *(there.get(name, f"no {name}") for name in others)))
+    return ", ".join((text, *(there.get(name, f"no {model.workload.layout_title}") for name in others)))
 
 
 def _tiles(views: Views) -> str:

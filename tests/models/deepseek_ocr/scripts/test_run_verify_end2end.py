@@ -12,7 +12,7 @@ import pytest
 from modelmeter import operators
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.basic import LMHead
-from modelmeter.layers.decoder import attention as llama_attention
+from modelmeter.layers.decoder import cache
 from modelmeter.layers.decoder import rotary as rotary_embedding
 from modelmeter.models.common import vision_language
 from modelmeter.models.deepseek_ocr import load_cost_model
@@ -302,7 +302,7 @@ def higher_peak(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def smaller_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_attention, "KV", ACTIVATION)
+    monkeypatch.setattr(cache, "KV", ACTIVATION)
 
 
 def another_operator(monkeypatch: pytest.MonkeyPatch) -> None:
