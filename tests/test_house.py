@@ -30,6 +30,7 @@ GROUND = {
     "sizes": {"errors"},
     "walk": set(),
     "shape_tensor": {"errors", "units", "sizes", "walk"},
+    "kernel_classes": {"errors", "walk"},
     "operators": {"errors", "units", "sizes", "walk", "shape_tensor"},
 }
 

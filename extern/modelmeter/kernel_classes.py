@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.shape_tensor import OperatorRecord
+from modelmeter.walk import OperatorRecord
 
 GEMM: Final = "gemm"
 MOE: Final = "moe"  # grouped products, and the fused block of router, choice, both products and sum
