@@ -1,21 +1,3 @@
-# make demo: the vision verification on the bundled pages, and their report in outputs/report.html.  make test: format, lint, types, tests.
-# make screenshots: docs/report*.png anew, of the report that make demo writes; needs a Chromium with its chromedriver.
-# make docs: builds the site from docs/ into outputs/site.
-# make snapshot: writes reports/20211117-dsorc-op-analysis anew.  make published: writes reports/published.md anew.
-# make published-check: DeepSeek's own files, which you have put into FOLDER, against execution=published, in an environment
-# of their own below outputs/. They run: by saying it you agree to that.
-# make flops PAGE_LIST=sizes.csv: writes reports/verification/flops.md anew, from a list of page sizes (not included).
-# make bytes: writes reports/verification/bytes.md anew.
-# make bench: reports/comparison.md, README's table of other tools, and reports/benchmarks; installs the tools below outputs/.
-# make lower-bounds: the core on the oldest versions that pyproject.toml allows; needs a package index.
-# make fuzz N=100000: that many cases of strange and damaged input; writes reports/robustness.md. FIRST: other cases.
-# make endurance: kills, threads, streams and a full disk, at length; adds what came of them to reports/robustness.md.
-# make sweeps: reports/sweep, reports/modes.md and README's table.  make check-sweeps: whether they would come out the same.
-# make commands: runs every command of README.md and docs that can run here, the long ones too.
-# make gpu-wheels: collects in outputs/gpu what a GPU machine without a network needs (GPU_PYTHON: its Python, 3.11 or 3.12).
-# make gpu: measures there, without .venv and network, into GPU_OUT, by default reports/calibration/<device>; CI never runs it.
-# make mutants: puts faults into a copy of the package, one at a time, and has a test catch each; writes
-# reports/verification/mutants.md anew.
 PYTHON ?= python3
 GPU_PYTHON ?= 3.12
 GPU_OUT ?=
@@ -40,34 +22,40 @@ ARGS ?=
 
 SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
 
-.PHONY: setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds fuzz sweeps
-.PHONY: endurance check-sweeps mutants commands gpu-wheels gpu test format lint types tests clean
+.DEFAULT_GOAL := help
 
-setup: $(STAMP)
+.PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds sweeps fuzz endurance
+.PHONY: check-sweeps mutants commands gpu-wheels gpu test quick format
+.PHONY: lint types tests clean
+
+help: ## what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## .venv, with everything that the other targets need
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
 	touch $@
 
-demo: $(STAMP)
+demo: $(STAMP) ## verify the bundled pages against the real modules, and write their report, outputs/report.html
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
 	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 -o outputs/report.html
 
-screenshots: demo
+screenshots: demo ## docs/report*.png anew, of the report that demo writes; needs a Chromium with its chromedriver
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
-docs: $(STAMP)
+docs: $(STAMP) ## the site, from docs/ into outputs/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-snapshot: $(STAMP)
+snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot
 
-published: $(STAMP)
+published: $(STAMP) ## reports/published.md anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.published.write_published
 
-published-check: $(PUBLISHED_VENV)/.installed
+published-check: $(PUBLISHED_VENV)/.installed ## DeepSeek's own files, which you have put into FOLDER, against execution=published, in an environment of their own below outputs/. They run: by saying it you agree to that
 	$(PUBLISHED_VENV)/bin/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_published \
 	  reference.folder=$(FOLDER) reference.trust_remote_code=true runtime.attention=eager $(ARGS)
 
@@ -77,43 +65,43 @@ $(PUBLISHED_VENV)/.installed: pyproject.toml constraints.txt
 	$(PUBLISHED_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(PUBLISHED_VENV)/constraints.txt --editable '.[published]' torch transformers==$(PUBLISHED_TRANSFORMERS)
 	touch $@
 
-flops: $(STAMP)
+flops: $(STAMP) ## reports/verification/flops.md anew, from a list of page sizes: PAGE_LIST=sizes.csv (not included)
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_flops_report $(PAGE_LIST)
 
-bytes: $(STAMP)
+bytes: $(STAMP) ## reports/verification/bytes.md anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report
 
-bench: $(STAMP)
+bench: $(STAMP) ## reports/comparison.md, README's table of other tools, reports/benchmarks; installs the tools below outputs/
 	$(BIN)/python -m benchmarks.compare_tools
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.growth
 
-sweeps: $(STAMP)
+sweeps: $(STAMP) ## reports/sweep, reports/modes.md and README's table anew
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports reports/sweep
 	$(BIN)/python -m $(SWEEPS).write_mode_table
 
-lower-bounds: $(STAMP)
+lower-bounds: $(STAMP) ## the core on the oldest versions that pyproject.toml allows; needs a package index
 	$(BIN)/python -m tests.lower_bounds outputs/lower-bounds
 
-fuzz: $(STAMP)
+fuzz: $(STAMP) ## strange and damaged input, N=100000 cases of it; writes reports/robustness.md. FIRST: other cases
 	$(BIN)/python -m tests.fuzz.driver --cases $(N) --first $(FIRST) --report reports/robustness.md
 
-endurance: $(STAMP)
+endurance: $(STAMP) ## kills, threads, streams and a full disk, at length; adds what came of them to reports/robustness.md
 	$(BIN)/python -m tests.fuzz.endurance reports/robustness.md
 
-check-sweeps: $(STAMP)
+check-sweeps: $(STAMP) ## whether they would come out the same
 	rm -rf outputs/check-sweeps
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
 
-mutants: $(STAMP)
+mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have a test catch each, and write reports/verification/mutants.md anew
 	$(BIN)/python -m tests.mutants
 
-commands: $(STAMP)
+commands: $(STAMP) ## run every command of README.md and docs that can run here, the long ones too
 	$(BIN)/python -m tests.commands.run_documents
 
 # numpy stays behind: it is large, and PyTorch's environments have it
-gpu-wheels: $(STAMP)
+gpu-wheels: $(STAMP) ## collect in outputs/gpu what a GPU machine without a network needs (GPU_PYTHON: its Python, 3.11 or 3.12)
 	rm -rf $(GPU) && mkdir -p $(GPU)/wheels
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(GPU)/wheels antlr4-python3-runtime==4.9.3
 	$(BIN)/pip download --quiet --disable-pip-version-check --constraint constraints.txt --find-links $(GPU)/wheels \
@@ -125,27 +113,30 @@ gpu-wheels: $(STAMP)
 	$(BIN)/python -m benchmarks.gpu.shapes $(GPU)/shapes.json
 	@du -sm $(GPU) | awk '{print $$1 " MB in $(GPU)"; exit $$1 >= 60}'
 
-gpu:
+gpu: ## measure there, without .venv and network, into GPU_OUT, by default reports/calibration/<device>; CI never does
 	@test -f $(GPU)/shapes.json || { echo '$(GPU) is not there: make gpu-wheels, where there is a network, then copy it'; exit 1; }
 	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade --target $(GPU)/site \
 	  $(GPU)/wheels/*.whl
 	PYTHONUNBUFFERED=1 PYTHONPATH=$(GPU)/site:extern $(PYTHON) -m benchmarks.gpu.measure $(if $(GPU_OUT),--out $(GPU_OUT))
 
-test: lint types tests
+test: lint types tests ## format, lint, types, all tests: what must pass
 
-format: $(STAMP)
+format: $(STAMP) ## put the code into form, and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: $(STAMP)
+lint: $(STAMP) ## whether form and lint are in order
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(STAMP)
+types: $(STAMP) ## whether mypy is content
 	$(BIN)/mypy
 
-tests: $(STAMP)
+tests: $(STAMP) ## all tests
 	$(BIN)/pytest
 
-clean:
+quick: $(STAMP) ## the tests that import no torch and are not slow, for while you work: within a minute
+	$(BIN)/pytest --quick
+
+clean: ## remove .venv, outputs and caches
 	rm -rf $(VENV) outputs multirun .pytest_cache .mypy_cache .ruff_cache

@@ -22,7 +22,7 @@ from benchmarks.clock import Ratio, Side, alternating
 from benchmarks.summary import FOLDER, circumstances, write_summary
 from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr import CostModel
-from modelmeter.models.deepseek_ocr.schema import compose
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 
 #: a letter page at 150 dpi, and one of another layout
 PAGE: Final = (1275, 1650)
@@ -59,7 +59,7 @@ Prepare = Callable[[Callable[[], CostModel]], Side]
 
 def fresh_models(*overrides: str) -> Callable[[], CostModel]:
     """What makes cost models that have seen no page; the configuration is composed once, here."""
-    return partial(CostModel, compose(overrides))
+    return partial(CostModel, CONFIGURATION.compose(overrides))
 
 
 def first_page(make: Callable[[], CostModel], output_tokens: int = 1000) -> Side:

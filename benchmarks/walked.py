@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from modelmeter import operators
-from modelmeter.shape_tensor import OperatorRecord
+from modelmeter.walk import OperatorRecord
 
 
 @contextmanager

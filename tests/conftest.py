@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from modelmeter import models
+from tests.quick import left_out
+
 WritePdf = Callable[..., Path]
 
 
@@ -32,6 +35,33 @@ def pdf_bytes(pages: Sequence[str], *, inherited: str = "", trailer: str = "") -
             f"trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{len(file)}\n%%EOF\n"
         ).encode()
     )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--quick: while one works."""
+    parser.addoption("--quick", action="store_true", help="leave out what imports torch, and what is marked as slow")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file that imports torch, or runs programs, is not even opened."""
+    if config.getoption("--quick") and collection_path.suffix == ".py" and left_out(collection_path):
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Slow tests are left out, and counted as such."""
+    if config.getoption("--quick"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the toy model, which is registered as any model is: by a line of `MODELS`."""
+    monkeypatch.setattr(models, "MODELS", {**models.MODELS, "toy": "tests.toy_model"})
+    return "toy"
 
 
 @pytest.fixture

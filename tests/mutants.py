@@ -27,12 +27,12 @@ REPORT = ROOT / "reports" / "verification" / "mutants.md"
 #: what pytest returns where tests ran and some failed; anything else is no verdict
 TESTS_FAILED = 1
 
-MODEL = "models/deepseek_ocr"
-CORE, DECODER = f"{MODEL}/layers/core/deepseek_ocr_model.py", f"{MODEL}/layers/decoder/deepseek_v2.py"
-DECODER_MODEL = f"{MODEL}/layers/decoder/deepseek_v2_model.py"
-SAM, CLIP = f"{MODEL}/layers/vision/image_encoder_vit.py", f"{MODEL}/layers/vision/vit_model.py"
-ATTENTION, ROTARY = f"{MODEL}/layers/llama/attention.py", f"{MODEL}/layers/llama/rotary_embedding.py"
-COST_MODEL, WORKLOAD = f"{MODEL}/cost_model.py", f"{MODEL}/vision_workload.py"
+MODEL, COMMON, DECODER = "models/deepseek_ocr", "models/common", "layers/decoder"
+CORE, STAGES = f"{MODEL}/layers/core/deepseek_ocr_model.py", f"{COMMON}/vision_language.py"
+ENCODER, TILES = f"{COMMON}/deep_encoder.py", f"{COMMON}/tiles.py"
+MOE, MASKS, CACHE = f"{DECODER}/moe.py", f"{DECODER}/masks.py", f"{DECODER}/cache.py"
+SAM, WORKLOAD = "layers/vision/sam.py", f"{MODEL}/vision_workload.py"
+COST_MODEL = f"{COMMON}/cost_model.py"
 
 _MODEL_TESTS = "tests/models/deepseek_ocr"
 END2END = f"{_MODEL_TESTS}/scripts/test_run_verify_end2end.py"
@@ -70,14 +70,14 @@ MUTANTS = (
         kind="held tensor",
         what="published: vision's results die before the decoder runs",
         file=CORE,
-        old='_held = self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)',
-        new='self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)',
+        old='_held = self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)',
+        new='self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)',
         test=f"{IN_THE_DECODER}[published]",
     ),
     Mutant(
         kind="held tensor",
         what="transformers: the towers' features die before the decoder runs",
-        file=CORE,
+        file=STAGES,
         old="pooled = outputs[: input_ids.shape[0]]\n",
         new="pooled = outputs[: input_ids.shape[0]]\n            del outputs\n",
         test=f"{IN_THE_DECODER}[transformers]",
@@ -85,7 +85,7 @@ MUTANTS = (
     Mutant(
         kind="held tensor",
         what="serving: the image's tokens live on through the pass",
-        file=CORE,
+        file=ENCODER,
         old='self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)\n',
         new='self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)\n        self._kept = pages\n',
         test=f"{SERVING}::test_a_prefill_that_peaks_in_the_decoder_by_hand",
@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         kind="operator dropped",
         what="the router's weights are not scaled",
-        file=DECODER,
+        file=MOE,
         old="        topk_weights = mul(topk_weights)\n",
         new="",
         test=IN_ORDER,
@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         kind="view made a copy",
         what="the published code's expanded mask is copied for every page",
-        file=DECODER_MODEL,
+        file=MASKS,
         old="return mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens)",
         new="return add(mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens))",
         test=f"{END2END}::test_the_published_code_by_its_replica[eager]",
@@ -175,15 +175,15 @@ MUTANTS = (
     Mutant(
         kind="tie rule",
         what="of two grids of one ratio the later wins where the page is exactly large enough, not only beyond",
-        file=WORKLOAD,
-        old="if page_area > half_crop_area * more_columns * more_rows:",
-        new="if page_area >= half_crop_area * more_columns * more_rows:",
+        file=TILES,
+        old="if page_area > half_tile_area * more_columns * more_rows:",
+        new="if page_area >= half_tile_area * more_columns * more_rows:",
         test=f"{VISION_WORKLOAD}::test_grid",
     ),
     Mutant(
         kind="tie rule",
         what="the same, of many pages at once",
-        file=WORKLOAD,
+        file=TILES,
         old="(distance == nearest) & (page_area > least_area)",
         new="(distance == nearest) & (page_area >= least_area)",
         test=f"{_MODEL_TESTS}/test_view_layouts.py::test_edges",
@@ -216,14 +216,14 @@ MUTANTS = (
         kind="decode steps",
         what="the last step is one too far",
         file=COST_MODEL,
-        old="(start, start + 1, start + several - 1)",
-        new="(start, start + 1, start + several)",
+        old="step(run.first + (run.count - 1) * run.period)",
+        new="step(run.first + run.count * run.period)",
         test=f"{_MODEL_TESTS}/test_laws.py::test_runs_of_steps[unusual]",
     ),
     Mutant(
         kind="weights",
         what="the parts that the vision stage calls are counted twice",
-        file=CORE,
+        file=STAGES,
         old='elif name not in ("vision", "text"):',
         new='elif name != "text":',
         test=f"{END2END}::test_runtimes[runtime.head=none]",
@@ -231,9 +231,9 @@ MUTANTS = (
     Mutant(
         kind="weights",
         what="the separator is none of the vision stage's weights",
-        file=CORE,
-        old="loose = self.image_newline.nbytes + self.view_seperator.nbytes",
-        new="loose = self.image_newline.nbytes",
+        file=ENCODER,
+        old="sum(each.nbytes for each in self.separators())",
+        new="sum(each.nbytes for each in self.separators()[:1])",
         test=f"{END2END}::test_runtimes[runtime.head=none]",
     ),
     Mutant(
@@ -247,9 +247,9 @@ MUTANTS = (
     Mutant(
         kind="KV cache",
         what="new values are no part of the cache",
-        file=ATTENTION,
-        old="cache.items[1] = cat((cache.items[1], value_states), 2, KV)",
-        new="cache.items[1] = cat((cache.items[1], value_states), 2)",
+        file=CACHE,
+        old="state.items[1] = cat((state.items[1], value_states), 2, KV)",
+        new="state.items[1] = cat((state.items[1], value_states), 2)",
         test=f"{END2END}::test_runtimes[runtime.head=none]",
     ),
     Mutant(
@@ -263,7 +263,7 @@ MUTANTS = (
     Mutant(
         kind="experts",
         what="the second product reads all experts' weights",
-        file=DECODER,
+        file=MOE,
         old="hit_bytes = round(experts_hit * all_bytes / self.num_experts)",
         new="hit_bytes = all_bytes",
         test=f"{SERVING}::test_a_step_by_hand",
@@ -279,7 +279,7 @@ MUTANTS = (
     Mutant(
         kind="tokens",
         what="serving: no newline after the rows of a grid",
-        file=CORE,
+        file=ENCODER,
         old="return cat((features, newline.view(1, 1, -1).expand(rows, 1, -1)), 1).view(-1, width)",
         new="return features.view(-1, width)",
         test=f"{SERVING}::test_image_tokens_by_hand",
@@ -319,7 +319,7 @@ MUTANTS = (
     Mutant(
         kind="mask",
         what="the sliding window's mask has no window",
-        file=DECODER_MODEL,
+        file=MASKS,
         old='    seen = both(seen, compare("aten.gt.Tensor", keys, sub(queries).unsqueeze(1)))\n',
         new="",
         test=IN_ORDER,
@@ -327,7 +327,7 @@ MUTANTS = (
     Mutant(
         kind="mask",
         what="the published code makes a mask for a single token",
-        file=DECODER_MODEL,
+        file=MASKS,
         old="    if tokens == 1:\n        return None\n",
         new="",
         test=f"{END2END}::test_the_published_code_by_its_replica[eager]",

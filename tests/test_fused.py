@@ -6,6 +6,8 @@ import pytest
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerNorm, Linear
+from modelmeter.layers.code import Code, Precision
+from modelmeter.models.deepseek_ocr.executions import SERVING
 from modelmeter.operators import (
     Parameter,
     add,
@@ -13,15 +15,16 @@ from modelmeter.operators import (
     clone,
     fused,
     gather,
+    in_place_output,
     index_put,
     layer_norm,
     linear,
     mul,
     silu,
     to,
-    written_over,
 )
-from modelmeter.shape_tensor import KV, OperatorRecord, ShapeTensor, Tape
+from modelmeter.shape_tensor import KV, ShapeTensor, Tape
+from modelmeter.walk import OperatorRecord
 
 
 def only_record(tape: Tape) -> OperatorRecord:
@@ -133,15 +136,15 @@ def test_what_is_written_in_place_and_what_is_handed_through() -> None:
 def test_a_result_in_the_place_of_an_input_takes_no_memory() -> None:
     tape = Tape()
     x = clone(tape.input((3, 5), "float32"))
-    result = fused("over", lambda x: written_over(x, silu(add(x))), x)
+    result = fused("over", lambda x: in_place_output(x, silu(add(x))), x)
     assert result is x
     record = tape.entries[-1]
     assert isinstance(record, OperatorRecord)
     assert (record.bytes_read, record.bytes_written, record.live_bytes, tape.peak_bytes) == (60, 60, 60, 60)
     with pytest.raises(ModelMeterError, match=r"fused over: .*float16.* cannot be written over .*float32"):
-        fused("over", lambda x: written_over(x, to(x, "float16")), x)
+        fused("over", lambda x: in_place_output(x, to(x, "float16")), x)
     apart = clone(x)
-    assert written_over(x, apart) is apart  # outside a chain
+    assert in_place_output(x, apart) is apart  # outside a chain
 
 
 def test_views_alone_are_no_kernel() -> None:
@@ -214,9 +217,9 @@ def test_a_layer_called_in_a_chain_is_no_call_of_its_own() -> None:
 def test_live_set_of_a_fused_layer_without_a_garbage_collector() -> None:
     class Normed(BaseLayer):
         def __init__(self) -> None:
-            super().__init__(execution="serving", dtype="float16")
-            self.norm = LayerNorm(6, **self.common)
-            self.proj = Linear(6, 2, **self.common)
+            super().__init__(code=Code(SERVING, "flash", Precision.of("float16")))
+            self.norm = LayerNorm(6, code=self.code)
+            self.proj = Linear(6, 2, code=self.code)
 
         def forward(self, x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
             total, normed = self.norm(clone(x), clone(residual))  # in the places of both

@@ -9,6 +9,8 @@ from tests import mutants
 from tests.mutants import MUTANTS, REPORT, ROOT, Mutant, main, report_text
 
 #: caught without torch
+pytestmark = pytest.mark.slow
+
 QUICK = [
     mutant
     for mutant in MUTANTS

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -24,6 +26,7 @@ def test_the_examples_print_what_their_comments_say() -> None:
     assert checked == 13
 
 
+@pytest.mark.slow
 def test_the_demo_output_is_the_programs(tmp_path: Path) -> None:
     module = "modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision"
     page = "examples/pages/letter_portrait.png"

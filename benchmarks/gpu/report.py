@@ -27,7 +27,7 @@ from modelmeter.devices.device import PEAK_OF_DTYPE
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import GPU
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.shape_tensor import OperatorRecord, Walk
+from modelmeter.walk import OperatorRecord, Walk
 
 Row = dict[str, Any]
 

@@ -20,35 +20,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelmeter.calibration.products import experts_hit
+from modelmeter.kernel_classes import kernel_class
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry
 from modelmeter.reference.kernels import convolution_geometry
-from modelmeter.shape_tensor import OperatorRecord
+from modelmeter.walk import OperatorRecord
 
 #: a letter page at 150 dots an inch
 WIDTH, HEIGHT = 1275, 1650
 BATCHES: Final = (1, 16, 64, 256)
 EXECUTIONS: Final = ("transformers", "serving")
 
-#: class of an operator that is no attention, by its kind
-_CLASSES: Final = {"copy": "copy", "gather": "copy", "elementwise": "elementwise", "reduction": "elementwise"}
-
 Use = tuple[str, str, int]
-
-
-def kernel_class(record: OperatorRecord) -> str:
-    """The class whose constants a model of times would take for an operator."""
-    if record.name == "grouped_mm":
-        return "moe"
-    if record.name == "conv2d":
-        return "convolution"
-    if record.kind == "matmul":
-        return "gemm"
-    if record.kind == "attention":
-        if not record.path.startswith("layers."):
-            return "bias_attention" if len(record.inputs) % 2 == 0 else "encoder_attention"
-        return "generation_attention" if record.inputs[0][2] == 1 else "context_attention"
-    return _CLASSES.get(record.kind, "elementwise")
 
 
 def _key(record: OperatorRecord) -> tuple[Any, ...]:

@@ -1,1 +1,25 @@
-"""ModelMeter: what OCR with a vision-language model computes, moves and holds, from the size of a page."""
+"""ModelMeter: what OCR with a vision-language model computes, moves and holds, from the size of a page.
+
+>>> from modelmeter import load_cost_model
+>>> load_cost_model(["workload=base"]).page(1275, 1650).tokens.total
+273
+"""
+
+TYPE_CHECKING = False  # the package imports nothing, not even typing
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelmeter.models.common.contract import CostModel
+
+__all__ = ["load_cost_model"]
+
+
+def load_cost_model(overrides: "Sequence[str]" = (), model: str | None = None) -> "CostModel":
+    """The cost model of a model, by its name, under Hydra overrides of its configuration.
+
+    model: a name that `modelmeter models` lists; None: the first of them. Raises `ModelMeterError` for a model that
+    does not exist, and for an override that is none of its configuration.
+    """
+    from modelmeter.models import DEFAULT_MODEL, model_package
+
+    return model_package(DEFAULT_MODEL if model is None else model).load_cost_model(overrides)

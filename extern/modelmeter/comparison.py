@@ -4,7 +4,7 @@ Operators are grouped by what they are: the module's path, a layer's number writ
 figures are sums over a page's prefill (vision included) and all its decode steps, exactly: the groups of a stage add up
 to the stage. Vision is part of prefill and so no stage of its own here.
 
-    >>> a, b = (load_cost_model([f"workload={mode}"]) for mode in ("base", "gundam"))
+    >>> a, b = (load_cost_model([f"execution={name}"]) for name in ("transformers", "serving"))
     >>> for change in compare_operators(operator_sums(a, a.page(1275, 1650)), operator_sums(b, b.page(1275, 1650))):
     ...     print(change.stage, change.path, change.aten, change.delta("tensor_core_flops"))
 """
@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
+from modelmeter.devices.decode import decode_time, run_time, run_walks
 from modelmeter.devices.roofline import Roofline, StageTime
 from modelmeter.models.common.contract import CostModel
 from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.shape_tensor import OperatorRecord, Walk
+from modelmeter.walk import OperatorRecord, Walk
 
 #: the stages whose operators add up to a page
 STAGES: Final = ("prefill", "decode")
@@ -38,6 +39,11 @@ class OperatorSum:
     count: int = 0
     cost: StageCost = field(default_factory=StageCost)
     seconds: Fraction | None = None
+
+    def then(self, later: OperatorSum) -> OperatorSum:
+        """This group's operators, then more of them."""
+        seconds = None if self.seconds is None or later.seconds is None else self.seconds + later.seconds
+        return OperatorSum(count=self.count + later.count, cost=self.cost + later.cost, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,33 +75,26 @@ def operator_sums(
         part = _walk(records)
         seconds = None if roofline is None else roofline.stage(part).exact_seconds
         sums["prefill", path, aten] = OperatorSum(count=len(records), cost=_cost(records), seconds=seconds)
-    if not output_tokens:
-        return sums
-    context = page.seq_len
-    contexts = (context, context + 1, context + output_tokens)
-    first, second, far = (_groups(model.stage_walk("decode", context=each)) for each in contexts)
-    for (path, aten), records in first.items():
-        grown = _cost(second[path, aten])
-        cost = _cost(records).summed(grown, grown, output_tokens)
-        seconds = None
-        if roofline is not None:
-            walks = [_walk(each[path, aten]) for each in (first, second, far)]
-            times = roofline.steps(walks[0], walks[1], walks[2], contexts[0], contexts[2])
-            seconds = times.total(context, output_tokens).exact_seconds
-        sums["decode", path, aten] = OperatorSum(count=len(records) * output_tokens, cost=cost, seconds=seconds)
+    for run in model.decode_runs(output_tokens):
+        walks = run_walks(model, page.seq_len, run)
+        first, second, far = (_groups(walk) for walk in walks)
+        for (path, aten), records in first.items():
+            grown = _cost(second[path, aten])
+            cost = _cost(records).summed(grown, grown, run.count)
+            seconds = None
+            if roofline is not None:
+                parts = (_walk(records), _walk(second[path, aten]), _walk(far[path, aten]))
+                seconds = run_time(roofline, parts, run).exact_seconds
+            steps = OperatorSum(count=len(records) * run.count, cost=cost, seconds=seconds)
+            before = sums.get(("decode", path, aten))
+            sums["decode", path, aten] = steps if before is None else before.then(steps)
     return sums
 
 
 def stage_times(model: CostModel, page: Any, output_tokens: int, roofline: Roofline) -> dict[str, StageTime]:
     """Predicted time of vision, prefill (vision included), decode and total of a page."""
     times = {stage: roofline.stage(model.stage_walk(stage, page=page)) for stage in ("vision", "prefill")}
-    decode = StageTime(ticks_per_s=roofline.ticks_per_s)
-    if output_tokens:
-        context = page.seq_len
-        contexts = (context, context + 1, context + output_tokens)
-        walks = [model.stage_walk("decode", context=each) for each in contexts]
-        steps = roofline.steps(walks[0], walks[1], walks[2], contexts[0], contexts[2])
-        decode = steps.total(context, output_tokens)
+    decode = decode_time(roofline, model, page.seq_len, output_tokens)
     return times | {"decode": decode, "total": times["prefill"] + decode}
 
 
@@ -118,12 +117,15 @@ def compare_operators(
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> list[tuple[str, Any, Any]]:
-    """(key, A's value, B's value) wherever two configurations differ; nested keys are joined by dots."""
+    """(key, A's value, B's value) wherever two configurations differ; nested keys are joined by dots.
+
+    None: there is no such key on that side, as of another model.
+    """
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys((*a, *b)):
         name, one, other = f"{path}.{key}" if path else key, a.get(key), b.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differing(one, other, name)
+        if isinstance(one, Mapping) or isinstance(other, Mapping):
+            found += differing(one or {}, other or {}, name)
         elif one != other:
             found.append((name, one, other))
     return found

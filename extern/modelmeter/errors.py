@@ -51,8 +51,8 @@ def printable(text: str, limit: int | None = None) -> str:
 def shown(value: object) -> str:
     """A value as a message shows it: its repr, cut in its middle; of nested values the outer ones.
 
-    >>> shown("gundam"), shown(10**6000), shown("9" * 1000)[:5]
-    ("'gundam'", 'a whole number of some 6001 digits', "'9999")
+    >>> shown("flash"), shown(10**6000), shown("9" * 1000)[:5]
+    ("'flash'", 'a whole number of some 6001 digits', "'9999")
     """
     return printable(_VALUES.repr(value), _VALUE_CHARACTERS)
 
@@ -83,10 +83,10 @@ _VALUES.maxstring = _VALUES.maxother = _VALUE_CHARACTERS
 def near(name: str, options: Iterable[str]) -> str:
     """Text to end an "unknown name" error with: the close options, or all of them when none is close.
 
-    >>> near("gundan", ["base", "gundam"])
-    'did you mean "gundam"?'
-    >>> near("xyz", ["base", "gundam"])
-    'the options are base, gundam.'
+    >>> near("flsh", ["eager", "flash"])
+    'did you mean "flash"?'
+    >>> near("xyz", ["eager", "flash"])
+    'the options are eager, flash.'
     """
     from difflib import get_close_matches  # here: only an error needs it
 

@@ -27,8 +27,7 @@ from modelmeter.shape_tensor import (
     KV,
     WEIGHT,
     Chain,
-    OperatorRecord,
-    Shape,
+    Repeated,
     ShapeTensor,
     Storage,
     Tape,
@@ -39,6 +38,7 @@ from modelmeter.shape_tensor import (
 )
 from modelmeter.sizes import cached
 from modelmeter.units import ITEMSIZE, ceil_div
+from modelmeter.walk import OperatorRecord, Shape
 
 Result = TypeVar("Result")
 
@@ -111,18 +111,23 @@ class Parameter:
 # -- recording ------------------------------------------------------------------------------------------------------
 
 
-def _read(inputs: Sequence[ShapeTensor], delivered: int | None = None) -> tuple[int, int, int]:
+def _read(
+    inputs: Sequence[ShapeTensor], delivered: int | None = None, times: Sequence[int] | None = None
+) -> tuple[int, int, int]:
     """Distinct bytes that the inputs address: in all, of weights, of the KV cache.
 
-    delivered: bytes read of the first input, where that is not what it addresses.
+    delivered: bytes read of the first input, where that is not what it addresses. times: how many equals each input
+    stands for.
     """
     total = weight = kv = 0
     seen: list[View] = []
-    for tensor in inputs:
+    for index, tensor in enumerate(inputs):
         storage, view = tensor.storage, tensor.addressed
         if view in seen:
             continue
         nbytes = tensor.addressed_bytes if seen or delivered is None else delivered
+        if times is not None:
+            nbytes *= times[index]
         seen.append(view)
         total += nbytes
         if storage.kind == WEIGHT:
@@ -244,7 +249,7 @@ def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
     return result
 
 
-def written_over(target: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
+def in_place_output(target: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
     """A result of a chain kept in the memory of one of its inputs, which nobody reads afterwards.
 
     Outside a chain there is nothing to keep: the value has memory of its own already.
@@ -449,6 +454,11 @@ def to(x: ShapeTensor, dtype: str) -> ShapeTensor:
     return _pointwise("cast", "aten._to_copy.default", (x,), dtype, "copy")
 
 
+def to_device(x: ShapeTensor) -> ShapeTensor:
+    """A copy of what lies in host memory, an input."""
+    return _pointwise("cast", "aten._to_copy.default", (x,), x.dtype, "copy")
+
+
 def softmax(x: ShapeTensor, dtype: str) -> ShapeTensor:
     """Softmax over the last dimension in `dtype`, which x is converted to first."""
     converted = to(x, dtype)
@@ -609,13 +619,17 @@ def pad(x: ShapeTensor, *after: int) -> ShapeTensor:
     return out
 
 
-def cat(tensors: Sequence[ShapeTensor], axis: int, kind: str = ACTIVATION) -> ShapeTensor:
-    """Tensors behind one another along `axis`, row-major."""
-    first = tensors[0]
+def cat(tensors: Sequence[ShapeTensor | Repeated], axis: int, kind: str = ACTIVATION) -> ShapeTensor:
+    """Tensors behind one another along `axis`, row-major; of what was repeated, every call's results."""
+    whole = Repeated(1, tuple(tensors))
+    parts = list(whole.tensors())
+    first = parts[0][1]
     axis = axis % len(first.shape)
-    size = sum([tensor.shape[axis] for tensor in tensors])
+    size = sum([count * tensor.shape[axis] for count, tensor in parts])
     out = first.tape.new((*first.shape[:axis], size, *first.shape[axis + 1 :]), first.dtype, kind=kind)
-    _record("cat", "aten.cat.default", "copy", tensors, (out,), elements=out.numel)
+    read = _read([tensor for _, tensor in parts], times=[count for count, _ in parts])
+    inputs = [tensor for _, tensor in parts] if first.tape.variables is not None else list(whole.in_order())
+    _record("cat", "aten.cat.default", "copy", inputs, (out,), elements=out.numel, read=read)
     return out
 
 
@@ -831,16 +845,14 @@ def scaled_dot_product_attention(
     """Fused attention: query [B, H, Q, d], key and value [B, H, K, d], bias [B, H, Q, K] -> [B, H, Q, d].
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
-    a copy of a bias whose rows are not aligned. The result lies in memory as [B, Q, H, d].
+    a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
+    [B, Q, H, d].
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape
-    keys = key.shape[2]
     flash = bias is None and query.dtype != "float32"
-    if bias is not None and keys % BIAS_ALIGNMENT:
-        padded = pad(bias, 0, 0, 0, ceil_div(keys, BIAS_ALIGNMENT) * BIAS_ALIGNMENT - keys)
-        bias = padded.narrow(3, 0, keys)
-        del padded
+    if bias is not None:
+        bias = _aligned_bias(bias, query.dtype)
     out = _attended(query)
     if flash:  # log-sum-exp, random state: written beside the result
         extra = (tape.new((batch, heads, queries), "float32"), tape.new((2,), "uint64"), tape.new((), "uint64"))
@@ -849,6 +861,17 @@ def scaled_dot_product_attention(
     aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
     _record_attention(aten, query, (key,), (value,), bias, (out, *extra))
     return out
+
+
+def _aligned_bias(mask: ShapeTensor, dtype: str) -> ShapeTensor:
+    """A bias or mask [B, H, Q, K] as the efficient kernel gets it: numbers to add, in rows that are aligned."""
+    if mask.dtype == "bool":
+        minus_infinity = fill(mask, (), dtype, "aten.full.default")
+        mask = where(mask, fill(mask, (), dtype, "aten.zeros.default"), minus_infinity)
+    keys = mask.shape[3]
+    if keys % BIAS_ALIGNMENT:
+        mask = pad(mask, 0, 0, 0, ceil_div(keys, BIAS_ALIGNMENT) * BIAS_ALIGNMENT - keys).narrow(3, 0, keys)
+    return mask
 
 
 def attention(

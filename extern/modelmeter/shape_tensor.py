@@ -10,16 +10,15 @@ A tensor's storage knows its tape: there is no global state, and two walks may i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.sizes import Highest, Variables, cached
+from modelmeter.sizes import Highest, Variables, at_hand, cached
 from modelmeter.units import ITEMSIZE
-
-Shape = tuple[int, ...]
+from modelmeter.walk import Call, Holding, OperatorRecord, Shape, Walk, join_path
 
 #: what a tensor addresses: its storage, by identity, where it starts in it, and its geometry
 View = tuple[int, int, Shape, Shape]
@@ -85,17 +84,6 @@ def view_strides(shape: Shape, strides: Shape, new_shape: Shape) -> Shape | None
     if not shape:
         return contiguous_strides(new_shape)
     return tuple(result) if axis < 0 else None
-
-
-class Holding(NamedTuple):
-    """One storage that was alive: its bytes, the tensor that it was made as, and the operator that made it."""
-
-    nbytes: int
-    shape: Shape
-    dtype: str
-    kind: str
-    operator: str  # "given": the walk was given it
-    path: str
 
 
 class Storage:
@@ -251,68 +239,6 @@ class ShapeTensor:
         return self.view(*self.shape[:start], prod(self.shape[start:]))
 
 
-class OperatorRecord(NamedTuple):
-    """What one operator did. Counts are FLOPs, elements and bytes."""
-
-    path: str  # module path, relative to the walk that holds the record
-    name: str  # the operator of this library
-    aten: str  # the PyTorch operator that it stands for; "fused.…" for a kernel that PyTorch has no operator for
-    kind: str  # matmul, elementwise, reduction, copy, gather, attention, fused
-    dtype: str  # type of its first input, in which a product runs; of its output where it has no input
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-    tensor_core_flops: int
-    cuda_core_flops: int
-    elements: int  # elements that it computes; its FLOPs are this times the table's entry, a chain's are its sums
-    bytes_read: int
-    bytes_written: int
-    weight_bytes: int  # of the bytes read
-    kv_bytes: int  # of the bytes read and written
-    live_bytes: int  # the live set after it, relative to the start of the walk
-
-
-class Walk(NamedTuple):
-    """One call of a layer, written down: what it did, and what it leaves behind.
-
-    Of a walk over variables the figures are sizes, the peaks are `Highest`, labelled by path and operator, and there
-    are no entries.
-    """
-
-    entries: tuple[OperatorRecord | Call, ...]
-    tensor_core_flops: int
-    cuda_core_flops: int
-    bytes_read: int
-    bytes_written: int
-    weight_bytes: int
-    kv_bytes: int
-    peak_bytes: int  # the live set's maximum, over what was live when the call began
-    resident_peak_bytes: int  # the same with the given cache counted while it is alive
-    peak_path: str
-    peak_operator: str
-    operator_count: int
-
-    def records(self, path: str = "", live_bytes: int = 0) -> Iterator[OperatorRecord]:
-        """Every operator in order, calls opened, with full paths and live bytes from the outermost start."""
-        for entry in self.entries:
-            if isinstance(entry, Call):
-                yield from entry.walk.records(join_path(path, entry.path), live_bytes + entry.live_bytes)
-            else:
-                yield entry._replace(path=join_path(path, entry.path), live_bytes=live_bytes + entry.live_bytes)
-
-
-class Call(NamedTuple):
-    """A walk within a walk: a layer's call that may have been walked before."""
-
-    path: str
-    walk: Walk
-    live_bytes: int  # the live set when it began, relative to the start of the outer walk
-
-
-def join_path(outer: str, inner: str) -> str:
-    """Two module paths, one inside the other."""
-    return f"{outer}.{inner}" if outer and inner else outer or inner
-
-
 #: what a tape notes of the call that runs: `Tape.begin` puts it aside, `Tape.end` takes it up again
 _OF_A_CALL: Final = (
     "entries",
@@ -327,6 +253,43 @@ _OF_A_CALL: Final = (
     "highest_resident",
 )
 _of_a_call: Final = attrgetter(*_OF_A_CALL)
+
+
+class Repeated(NamedTuple):
+    """The results of equal calls in a row: `result` is one call's, and its storages hold those of all of them."""
+
+    times: int
+    result: Any  # a tensor, a tuple of such, or a Repeated
+
+    def tensors(self) -> Iterator[tuple[int, ShapeTensor]]:
+        """Each tensor of one call's result, with the number of its equals among all calls."""
+        for part in self._parts():
+            if isinstance(part, Repeated):
+                yield from ((self.times * times, tensor) for times, tensor in part.tensors())
+            else:
+                yield self.times, part
+
+    def in_order(self) -> Iterator[ShapeTensor]:
+        """The tensors of all results in the order in which they were made, equals by the same tensor."""
+        for _ in range(self.times):
+            for part in self._parts():
+                if isinstance(part, Repeated):
+                    yield from part.in_order()
+                else:
+                    yield part
+
+    def _parts(self) -> list[ShapeTensor | Repeated]:
+        parts = self.result if type(self.result) is tuple else (self.result,)
+        return [part for part in parts if part is not None]
+
+
+def _storages(result: Any) -> list[Storage]:
+    """The storages of a call's result, each once; an external one is somebody else's."""
+    found: dict[int, Storage] = {}
+    for _, tensor in Repeated(1, result).tensors():
+        if not tensor.storage.external:
+            found[id(tensor.storage)] = tensor.storage
+    return list(found.values())
 
 
 class Views:
@@ -435,14 +398,14 @@ class Tape:
         """What was noted since `begin`."""
         tensor = cuda = read = written = weight = kv = count = 0
         for entry in self.entries:
-            part = entry.walk if isinstance(entry, Call) else entry
-            tensor += part.tensor_core_flops
-            cuda += part.cuda_core_flops
-            read += part.bytes_read
-            written += part.bytes_written
-            weight += part.weight_bytes
-            kv += part.kv_bytes
-            count += part.operator_count if isinstance(part, Walk) else 1
+            part, times = (entry.walk, entry.times) if isinstance(entry, Call) else (entry, 1)
+            tensor += part.tensor_core_flops * times
+            cuda += part.cuda_core_flops * times
+            read += part.bytes_read * times
+            written += part.bytes_written * times
+            weight += part.weight_bytes * times
+            kv += part.kv_bytes * times
+            count += (part.operator_count if isinstance(part, Walk) else 1) * times
         peak: Any = self.peak_bytes - self.base_bytes
         resident_peak: Any = self.resident_peak_bytes - self.resident_base_bytes
         entries = tuple(self.entries)
@@ -468,10 +431,23 @@ class Tape:
         for name, value in zip(_OF_A_CALL, outer, strict=True):
             setattr(self, name, value)
 
-    def note(self, name: str, walk: Walk, start_bytes: int, start_resident_bytes: int) -> None:
-        """Write a walk down as one entry; its peak stands on what was live when it began."""
+    def note(
+        self,
+        name: str,
+        walk: Walk,
+        start_bytes: int,
+        start_resident_bytes: int,
+        times: int = 1,
+        left_bytes: int = 0,
+    ) -> None:
+        """Write a walk down as one entry; its peak stands on what was live when it began.
+
+        times: so many calls in a row, each of which leaves `left_bytes` more alive: the last one peaks highest.
+        """
         path = join_path(self.path, name)
-        self.entries.append(Call(path, walk, start_bytes - self.base_bytes))
+        self.entries.append(Call(path, walk, start_bytes - self.base_bytes, times, left_bytes))
+        start_bytes += (times - 1) * left_bytes
+        start_resident_bytes += (times - 1) * left_bytes
         if self.variables is None:
             self.reach(
                 start_bytes + walk.peak_bytes,
@@ -488,6 +464,69 @@ class Tape:
             resident_peak: Any = walk.resident_peak_bytes
             for size, label in resident_peak.candidates:
                 self.highest_resident.reach(resident_above + size, label)
+
+    def repeated(self, count: int, call: Callable[[], Any]) -> Repeated | None:
+        """`[call() for _ in range(count)]`, walked once however large `count` is, which may be a size that varies.
+
+        Every call must do the same: it takes what lives outside it, and returns tensors that it made (or tuples of
+        such, or what an inner `repeated` returned), which are all that it leaves alive. The calls are told apart by
+        nothing but what those before them left, so FLOPs and traffic are `count` times one call's, and the last call
+        peaks highest. What comes back stands for all results together; `operators.cat` joins them. None: no call.
+
+        Raises `ModelMeterError` for a negative count, within a fused kernel, and where a call leaves more alive than
+        it returns or returns what it did not make.
+        """
+        if count < 0:
+            raise ModelMeterError(f"repeated: count={at_hand(count)} is negative; a call is repeated 0 or more times.")
+        if self.chain is not None:
+            raise ModelMeterError(f"repeated: within fused {self.chain.name} there are no calls; repeat the kernel.")
+        if count == 0:
+            return None
+        start_bytes, start_resident_bytes = self.live_bytes, self.live_bytes + self.given_bytes
+        if self.alive is not None:
+            return self._repeated_in_full(count, call)
+        outer = self.begin()
+        try:
+            result = call()
+            walk = self.walk()
+        finally:
+            self.end(outer)
+        left_bytes = self._left(result, start_bytes)
+        self.note("", walk, start_bytes, start_resident_bytes, count, left_bytes)
+        self._multiply(result, count)
+        return Repeated(count, result)
+
+    def _repeated_in_full(self, count: int, call: Callable[[], Any]) -> Repeated:
+        """As `repeated`, where who is alive at the peak is asked for: the last call runs beside what others left."""
+        start_bytes = self.live_bytes
+        result = call()
+        self._left(result, start_bytes)
+        if count > 1:
+            self._multiply(result, count - 1)
+            last = call()
+            del last
+            self._multiply(result, count, count - 1)
+        return Repeated(count, result)
+
+    def _left(self, result: Any, start_bytes: int) -> int:
+        """Bytes that a repeated call left alive, which must be the storages of its results."""
+        left_bytes = self.live_bytes - start_bytes
+        returned = sum(storage.nbytes for storage in _storages(result))
+        if left_bytes != returned:
+            raise ModelMeterError(
+                f"repeated: a call leaves {at_hand(left_bytes):,} bytes alive and returns tensors of "
+                f"{at_hand(returned):,}; return all that it makes and keeps, and nothing made outside it."
+            )
+        return left_bytes
+
+    def _multiply(self, result: Any, times: int, before: int = 1) -> None:
+        """Let the storages of a result stand for those of `times` calls; they stood for those of `before`."""
+        for storage in _storages(result):
+            one = storage.nbytes // before
+            self.live_bytes += one * (times - before)
+            storage.nbytes = one * times
+            if self.alive is not None and id(storage) in self.alive:
+                self.alive[id(storage)] = self.alive[id(storage)]._replace(nbytes=storage.nbytes)
 
     # -- tensors ----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from benchmarks.counters import BIASES, CALLS, Count, counted, exact_parts, part
 from benchmarks.workloads import WORKLOADS, Workload
 from modelmeter.errors import ModelMeterError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads((ROOT / "reports" / "comparison.json").read_text(encoding="utf-8"))
 

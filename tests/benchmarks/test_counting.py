@@ -12,7 +12,7 @@ from benchmarks.growth import SIZES
 from benchmarks.walked import walked_operators
 from modelmeter import operators
 from modelmeter.models.deepseek_ocr import compute_view_layout, load_cost_model
-from modelmeter.shape_tensor import OperatorRecord
+from modelmeter.walk import OperatorRecord
 
 ROOT = Path(__file__).parents[2]
 

@@ -120,7 +120,7 @@ def test_predicted_beside_measured(
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["calibrate"], "Missing option '--device'"),
+        (["calibrate"], "calibrate: give --device, to measure here, or --from, to fit tables"),
         (["calibrate", "--device", "cpu", "600x800", "100x100"], "calibrate: 2 pages are given"),
         (["calibrate", "--device", "cpu", "--peaks", "A1000"], "device A1000 is unknown"),
         (["validate", "--device", "cpu"], "Missing option '--against'"),

@@ -86,7 +86,7 @@ BAD_COMMAND_LINES = {
     "no_number": (("page", "5x5", "--output-tokens", "x"), "error: Invalid value for '--output-tokens': 'x' is not"),
     "negative": (("page", "5x5", "--output-tokens", "-1"), "error: Invalid value for '--output-tokens': -1 is not"),
     "no_resolution": (("page", "5x5", "--dpi", "0"), "error: Invalid value for '--dpi': 0 is not in the range"),
-    "unknown_model": (("page", "5x5", "--model", "x"), "error: model x does not exist; the options are deepseek_ocr."),
+    "unknown_model": (("page", "5x5", "--model", "x"), "error: model x does not exist; the options are deepseek_ocr, "),
 }
 
 
@@ -203,6 +203,7 @@ def test_shell_completion() -> None:
     assert complete("modelmeter", "pa") == ["plain,page"]
     assert complete("modelmeter", "page", "--js") == ["plain,--json"]
     assert complete("modelmeter", "page", "le") == ["file,le"]
+    assert complete("modelmeter", "page", "--model", "deep") == ["plain,deepseek_ocr"]
     assert complete("modelmeter", "verify", "end") == ["plain,end2end"]
     assert complete("modelmeter", "throughput", "--device", "h100") == ["plain,H100-PCIe", "plain,H100-SXM"]
     assert complete("modelmeter", "report", "--device", "mine") == ["file,mine"]

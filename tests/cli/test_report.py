@@ -24,6 +24,7 @@ def files(folder: Path) -> set[str]:
     return {each.name for each in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_suffix_says_the_format(capsys: Capture, tmp_path: Path) -> None:
     for name in ("report.html", "own.md", "own.json"):
         arguments = ["report", SMALL, *([] if name == "report.html" else ["-o", name])]
@@ -57,6 +58,7 @@ def test_a_pdf_and_a_device_of_ones_own(capsys: Capture, tmp_path: Path, write_p
     assert "as asked" in document["sections"]["overview"]["texts"][0]
 
 
+@pytest.mark.slow
 def test_a_corpus_is_its_pages(capsys: Capture, tmp_path: Path, write_pdf: WritePdf) -> None:
     (tmp_path / "scans").mkdir()
     write_pdf("/MediaBox [0 0 300 110]", name="scans/one.pdf")  # 600 x 220 pixels

@@ -14,6 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from modelmeter.cli import verify
 from modelmeter.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 PACKAGE = "modelmeter.models.deepseek_ocr.scripts.verify"
 
@@ -131,7 +133,8 @@ def test_a_program_that_the_model_lacks(monkeypatch: pytest.MonkeyPatch, capsys:
     assert main(["verify", "layers"]) == 2
     assert (
         capsys.readouterr().err
-        == "error: verify: model deepseek_ocr has no program run_verify_nothing; choose another one.\n"
+        == "error: verify: model deepseek_ocr has no program run_verify_nothing; `modelmeter models "
+        "deepseek_ocr` says what is proven of it.\n"
     )
 
 

@@ -92,6 +92,7 @@ CANNOT: Final = {
     "make ": "sets up or works on the whole checkout, for minutes",
     "pip install ": "installs",
     "modelmeter calibrate ": "minutes of CPU: the whole model with its weights",
+    "modelmeter judge ": "needs published tables of kernels, which are not ours to hand on",
     "modelmeter validate ": "minutes of CPU: the whole model with its weights",
     "python -m $sweep -m hydra/launcher=submitit": "needs hydra-submitit-launcher, and Slurm",
     f"python -m {_SCRIPTS}.verify.run_verify_published": "needs DeepSeek's own files",

@@ -275,6 +275,7 @@ def test_links_that_lead_in_circles(tmp_path: Path) -> None:
     assert notes.not_read == {}, "links to folders are no files"
 
 
+@pytest.mark.slow
 def test_files_that_are_not_read_are_counted(tmp_path: Path, load_model: Load, capsys: Capture) -> None:
     picture(tmp_path / "in" / "page.png")
     for name in ("a.heic", "b.HEIC", "c.jxl", "notes.txt", "x/a.txt", "sizes.csv", ".DS_Store", "plain", "a.\x1b[31m"):
@@ -388,6 +389,7 @@ def test_a_row_a_count_is_a_row_a_page(tmp_path: Path, load_model: Load, name: s
         )
 
 
+@pytest.mark.slow
 def test_commands_take_counts(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("few.csv").write_text("width,height,count\n1275,1650,2\n600,600,3\n600,600,0\n")
@@ -421,6 +423,7 @@ def test_commands_take_counts(tmp_path: Path, capsys: Capture, monkeypatch: pyte
 # -- groups ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_many_groups(tmp_path: Path, capsys: Capture) -> None:
     rows = "".join(f"{600 + number % 7},600,g{number}\n" for number in range(10_001)) + "600,600,g77\n"
     (tmp_path / "a.csv").write_text(f"width,height,g\n{rows}")

@@ -18,6 +18,8 @@ import pytest
 from modelmeter.corpus import CorpusOptions, run_corpus
 from modelmeter.models.deepseek_ocr import load_cost_model
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("MODELMETER_KILLS", "3"))
 PAGES_A_THREAD = int(os.environ.get("MODELMETER_PAGES", "25"))
 THREADS = 32

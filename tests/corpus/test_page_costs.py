@@ -15,13 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelmeter.corpus import ModelLoader, PageCosts, SizeColumns, page_costs
-from modelmeter.corpus.page_costs import COST_SCHEMA, LAYOUT_SCHEMA
+from modelmeter.corpus.page_costs import cost_schema, layout_schema
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
-from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
+from modelmeter.models.common.contract import Views
+from modelmeter.models.deepseek_ocr import CostModel, VisionWorkload, load_cost_model
 from modelmeter.pdf_pages import pixels
 
 sides = st.one_of(st.integers(1, 700), st.integers(1, 6000), st.integers(1, 2**31 - 1))
+
+COLUMNS = VisionWorkload.layout_columns
 
 
 def batch(**columns: Any) -> pa.RecordBatch:
@@ -48,14 +51,14 @@ def test_every_row_is_the_cost_of_its_page(model: CostModel, pages: list[tuple[i
         pa.array(column, pa.int64()) for column in (zip(*pages, strict=True) if pages else [[]] * 3)
     )
     costs = page_costs(batch(width=widths, height=heights, n=steps), model, SizeColumns(output_tokens="n"))
-    assert costs.schema.names == ["width", "height", "n", *COST_SCHEMA.names]
-    rows = costs.select(COST_SCHEMA.names).to_pylist()
+    assert costs.schema.names == ["width", "height", "n", *cost_schema(COLUMNS).names]
+    rows = costs.select(cost_schema(COLUMNS).names).to_pylist()
     assert rows == [expected_row(model, *page) for page in pages]
 
 
 def test_without_figures_there_are_layouts_only(model: CostModel) -> None:
     costs = page_costs(batch(width=[1275], height=[1650]), model, figures=False)
-    assert costs.select(LAYOUT_SCHEMA.names).to_pylist() == [
+    assert costs.select(layout_schema(COLUMNS).names).to_pylist() == [
         {"width_px": 1275, "height_px": 1650, "views": 7, "crop_columns": 2, "crop_rows": 3, "decode_steps": 0,
          "error": None}
     ]  # fmt: skip
@@ -99,7 +102,7 @@ def test_sides(model: CostModel, column: pa.Array, expected: int | str) -> None:
         assert (row["width_px"], row["error"]) == (expected, None)
     else:
         assert re.search(expected, row["error"])
-        assert {row[name] for name in COST_SCHEMA.names if name != "error"} == {None}
+        assert {row[name] for name in cost_schema(COLUMNS).names if name != "error"} == {None}
 
 
 def test_a_bad_page_does_not_touch_its_neighbours(model: CostModel) -> None:
@@ -251,12 +254,16 @@ class Giant:
     stage: StageCost
     batch_size: int = 1
 
-    def view_layouts(self, widths: Any, heights: Any) -> Any:
-        return np.zeros(len(widths), np.int64), [(1, 1, 1)]
+    @property
+    def workload(self) -> Any:
+        def layouts(widths: Any, heights: Any) -> Any:
+            return np.zeros(len(widths), np.int64), [(1, 1, 1)]
+
+        return SimpleNamespace(layout_columns=COLUMNS, layouts=layouts)
 
     def layout_cost(self, layout: Any, output_tokens: int = 0) -> Any:
         stages = dict.fromkeys(("vision", "prefill", "decode", "total"), self.stage)
-        return SimpleNamespace(tokens=SimpleNamespace(total=1), layout=SimpleNamespace(num_views_total=1), **stages)
+        return SimpleNamespace(tokens=SimpleNamespace(total=1), views=(Views("page", 1, 8, 8, 1, 1, 1),), **stages)
 
 
 GIANT = StageCost(tensor_core_flops=10**30 + 1, io_weight_bytes=2**70 + 1, activation_peak_bytes=2**63 - 1)

@@ -17,10 +17,10 @@ from PIL import Image
 
 from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
 from modelmeter.corpus import run as run_module
-from modelmeter.corpus.run import ROW_SCHEMA
+from modelmeter.corpus.run import row_schema
 from modelmeter.corpus.tally import Tally
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
+from modelmeter.models.deepseek_ocr import CostModel, VisionWorkload, load_cost_model
 
 WriteParquet = Callable[..., str]
 Load = ModelLoader[CostModel]
@@ -74,7 +74,7 @@ def test_rows(tmp_path: Path, load_model: Load, write_parquet: WriteParquet) -> 
     options = replace(BY_KIND, rows=tmp_path / "rows.parquet", batch_pages=4)
     cost = run_corpus([path], load_model, options)
     rows = pq.read_table(tmp_path / "rows.parquet")
-    assert rows.schema.equals(ROW_SCHEMA)
+    assert rows.schema.equals(row_schema(VisionWorkload.layout_columns))
     assert rows.column("source").unique().to_pylist() == [path]
     assert rows.column("page_number").to_pylist() == list(range(1, 41))
     assert rows.column("group").to_pylist() == table(40)["kind"]
@@ -215,6 +215,7 @@ def note_pages(seen: list[int], tally: Tally) -> None:
     seen.append(tally.counted)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_run_may_be_killed_at_any_point(tmp_path: Path, load_model: Load, corpus: list[str]) -> None:
     whole = resumable(tmp_path, resume=None, rows=tmp_path / "whole.parquet")
@@ -248,6 +249,7 @@ def test_a_run_may_be_killed_again_and_again(tmp_path: Path, load_model: Load, c
     assert run_corpus(corpus, load_model, options) == fresh
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_from_outside(tmp_path: Path, write_parquet: WriteParquet) -> None:
     """The same with an interpreter of its own, killed wherever it happens to be."""
     path = write_parquet(table(400), row_group_size=50)

@@ -16,8 +16,9 @@ from modelmeter.corpus.tally import MAX_LISTED, Cell, LeftOut, Tally, summarise
 from modelmeter.corpus.totals import MEASURES, Distribution, Totals
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
-from modelmeter.models.common.totals import STAGES
-from modelmeter.models.deepseek_ocr import CostModel, PageCost
+from modelmeter.models.common.contract import Views
+from modelmeter.models.common.stage_cost import WITH_TOTAL
+from modelmeter.models.deepseek_ocr import CostModel, PageCost, VisionWorkload
 
 ADDED = (
     "tensor_core_flops", "cuda_core_flops", "io_weight_bytes", "io_activation_bytes", "io_kv_bytes", "kv_added_bytes",
@@ -31,6 +32,8 @@ pages_of_groups = st.lists(
     max_size=40,
 )
 
+LAYOUT_COLUMNS = VisionWorkload.layout_columns
+
 
 def tally_of(model: CostModel, pages: list[tuple[int, int, int, str | None]], batch_pages: int = 7) -> Tally:
     tally = Tally()
@@ -40,7 +43,7 @@ def tally_of(model: CostModel, pages: list[tuple[int, int, int, str | None]], ba
             {"source": ["s"] * len(widths), "page_number": range(len(widths)), "width": widths, "height": heights,
              "n": steps, "group": pa.array(groups, pa.string())}
         )  # fmt: skip
-        tally.add(summarise(page_costs(batch, model, SizeColumns(output_tokens="n"), figures=False)))
+        tally.add(summarise(page_costs(batch, model, SizeColumns(output_tokens="n"), figures=False), LAYOUT_COLUMNS))
     return tally
 
 
@@ -50,7 +53,7 @@ def check(totals: Totals, costs: list[tuple[PageCost, int]]) -> None:
     assert totals.views == sum(cost.layout.num_views_total for cost, _ in costs)
     assert totals.image_tokens == sum(cost.tokens.total for cost, _ in costs)
     assert totals.output_tokens == sum(steps for _, steps in costs)
-    for name in STAGES:
+    for name in WITH_TOTAL:
         stages = [getattr(cost, name) for cost, _ in costs]
         total = getattr(totals, name)
         for figure in ADDED:
@@ -98,9 +101,9 @@ def test_every_stage_figure_is_added_or_the_largest() -> None:
 def test_counts_beyond_64_bits_are_exact() -> None:
     stage = StageCost(tensor_core_flops=10**19 + 1, io_weight_bytes=3, kv_bytes=7, kv_added_bytes=7)
     cost = SimpleNamespace(
-        layout=SimpleNamespace(num_views_total=1), tokens=SimpleNamespace(total=1), **dict.fromkeys(STAGES, stage)
+        views=(Views("page", 1, 8, 8, 1, 1, 1),), tokens=SimpleNamespace(total=1), **dict.fromkeys(WITH_TOTAL, stage)
     )
-    model: Any = SimpleNamespace(layout_cost=lambda layout, steps: cost)
+    model: Any = SimpleNamespace(layout_cost=lambda layout, steps: cost, workload=None)
     tally = Tally(Counter({Cell(None, (1, 1, 1), 0): 10**12 + 1}))
     totals = corpus_cost(tally, model).everything.totals
     assert totals.total.tensor_core_flops == (10**19 + 1) * (10**12 + 1)
@@ -135,7 +138,7 @@ def costs_of(model: CostModel, widths: list[int], **more: Any) -> pa.RecordBatch
 
 def test_a_tally_survives_json(model: CostModel) -> None:
     tally = tally_of(model, [(1275, 1650, 5, "é"), (600, 600, 0, None), (1275, 1650, 5, "é")])
-    tally.add(summarise(costs_of(model, [0, 5])))
+    tally.add(summarise(costs_of(model, [0, 5]), LAYOUT_COLUMNS))
     assert Tally.from_json(json.loads(json.dumps(tally.as_json()))) == tally
     assert (tally.counted, tally.left_out) == (4, 1)
 
@@ -143,12 +146,12 @@ def test_a_tally_survives_json(model: CostModel) -> None:
 def test_left_out_pages_are_counted_and_the_first_listed(model: CostModel) -> None:
     tally = Tally()
     for _ in range(3):
-        tally.add(summarise(costs_of(model, [0] * 700 + [5])))
+        tally.add(summarise(costs_of(model, [0] * 700 + [5]), LAYOUT_COLUMNS))
     assert (tally.counted, tally.left_out, len(tally.listed)) == (3, 2100, MAX_LISTED)
     assert tally.listed[0] == LeftOut("s", 1, "width 0 is not positive")
     assert tally.listed[700] == LeftOut("s", 1, "width 0 is not positive")
     many = Tally()
-    many.add(summarise(costs_of(model, [0] * 2500)))
+    many.add(summarise(costs_of(model, [0] * 2500), LAYOUT_COLUMNS))
     assert (many.counted, many.left_out, len(many.listed)) == (0, 2500, MAX_LISTED)
 
 
@@ -163,7 +166,7 @@ def test_no_page_at_all(model: CostModel) -> None:
     with pytest.raises(ModelMeterError, match="there is no page to count; give images, PDFs, or tables"):
         corpus_cost(Tally(), model)
     tally = Tally()
-    tally.add(summarise(costs_of(model, [0, -1])))
+    tally.add(summarise(costs_of(model, [0, -1]), LAYOUT_COLUMNS))
     with pytest.raises(ModelMeterError, match=r"\(2 left out; the first: s#1: width 0 is not positive\)"):
         corpus_cost(tally, model)
 
@@ -171,9 +174,9 @@ def test_no_page_at_all(model: CostModel) -> None:
 def test_too_many_groups_are_refused(load_model: ModelLoader[CostModel], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelmeter.corpus.tally.MAX_CELLS", 3)
     tally = Tally()
-    tally.add(summarise(costs_of(load_model(), [5, 5, 5], group=["a", "b", "c"])))
+    tally.add(summarise(costs_of(load_model(), [5, 5, 5], group=["a", "b", "c"]), LAYOUT_COLUMNS))
     with pytest.raises(ModelMeterError, match=r"more than 3 different groups, .* group by a column with fewer values"):
-        tally.add(summarise(costs_of(load_model(), [5], group=["d"])))
+        tally.add(summarise(costs_of(load_model(), [5], group=["d"]), LAYOUT_COLUMNS))
 
 
 def test_equal_peaks_are_named_the_same_whatever_the_times() -> None:

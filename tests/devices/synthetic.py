@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from modelmeter.devices import Device, load_device
-from modelmeter.shape_tensor import Call, OperatorRecord, Walk
+from modelmeter.models.common.runs import Run
+from modelmeter.walk import Call, OperatorRecord, Walk
 
 SOURCE = {
     "figures": ["matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory_bytes"],
@@ -88,11 +89,16 @@ class TinyModel:
     def batched(self, pages: int) -> TinyModel:
         return TinyModel(pages, self.reserve_bytes, self.load_bytes)
 
-    def step(self, context: int) -> Stage:
+    steps_by_context = True
+
+    def decode_runs(self, steps: int) -> list[Run]:
+        return [Run(0, 1, steps)]
+
+    def step(self, context: int, generated: int = 0) -> Stage:
         kv_bytes = self.batch_size * 2 * (context + 1)
         return Stage(resident_peak_bytes=kv_bytes + 10 * self.batch_size, kv_bytes=kv_bytes)
 
-    def stage_walk(self, stage: str, *, page: Page | None = None, context: int = 0) -> Walk:
+    def stage_walk(self, stage: str, *, page: Page | None = None, context: int = 0, generated: int = 0) -> Walk:
         if stage == "decode":
             return walk(operator("weights", nbytes=100), operator("cache", nbytes=self.batch_size * 2 * context))
         assert page is not None

@@ -18,13 +18,15 @@ NAMES = [
     *("A10", "A100-40G", "A100-80G", "A10G", "B200", "CPU-Xeon-8480", "H100-PCIe", "H100-SXM", "H20", "H200"),
     *("L4", "L40S", "M2-Max", "M3-Max", "M4-Max", "MI300X", "RTX-3060-12GB", "RTX-3070", "RTX-3090"),
     *("RTX-4060-Ti-16GB", "RTX-4070-Ti-Super", "RTX-4090", "RTX-5060-Ti-16GB", "RTX-5070-Ti", "RTX-5080", "RTX-5090"),
-    *("RTX-6000-Ada", "RTX-A6000", "RTX-PRO-6000", "RX-7900-XTX", "T4", "V100-16GB", "V100-32GB"),
+    *("RTX-6000-Ada", "RTX-A6000", "RTX-PRO-6000", "RTX-PRO-6000-Server", "RX-7900-XTX", "T4"),
+    *("V100-16GB", "V100-32GB"),
 ]
 #: MiB that nvidia-smi prints for cards, where public outputs are many
 REPORTED_MIB = {
     "RTX-4090": 24564, "RTX-3090": 24576, "RTX-5090": 32607, "RTX-3070": 8192, "RTX-3060-12GB": 12288,
     "H100-SXM": 81559, "H200": 143771, "A100-40G": 40960, "A100-80G": 81920, "L4": 23034, "L40S": 46068,
     "A10": 23028, "A10G": 23028, "T4": 15360, "B200": 183359, "H20": 97871, "RTX-A6000": 49140, "RTX-PRO-6000": 97887,
+    "RTX-PRO-6000-Server": 97887,
 }  # fmt: skip
 
 

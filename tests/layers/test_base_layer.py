@@ -1,24 +1,26 @@
 """BaseLayer: every figure from one forward pass, checked by hand on layers small enough to redo."""
 
 import gc
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, InputSpec, LayerList, Linear
+from modelmeter.layers import BaseLayer, InputSpec, LayerList, Linear, Settings
+from modelmeter.models.deepseek_ocr import MlpProjector
 from modelmeter.operators import FLOPS_PER_ELEMENT, add, arange, mm, mul, sigmoid, to
-from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Call, OperatorRecord
 
 
 class GatedMLP(BaseLayer):
     """down_proj(sigmoid(gate_proj(x)) * up_proj(x))."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
-        self.up_proj = Linear(hidden_size, intermediate_size, bias=False, **self.common)
-        self.down_proj = Linear(intermediate_size, hidden_size, bias=False, **self.common)
+    def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, code=self.code)
+        self.up_proj = Linear(hidden_size, intermediate_size, bias=False, code=self.code)
+        self.down_proj = Linear(intermediate_size, hidden_size, bias=False, code=self.code)
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
         gate = self.gate_proj(x)
@@ -28,9 +30,9 @@ class GatedMLP(BaseLayer):
 class Residual(BaseLayer):
     """x + mlp(x); what it was given is kept by the caller."""
 
-    def __init__(self, **common: Any) -> None:
-        super().__init__(**common)
-        self.mlp = GatedMLP(3, 11, **self.common)
+    def __init__(self, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.mlp = GatedMLP(3, 11, code=self.code)
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
         return add(x, self.mlp(x))
@@ -39,9 +41,9 @@ class Residual(BaseLayer):
 class Stack(BaseLayer):
     """n blocks of one description, the first input held all along."""
 
-    def __init__(self, depth: int, **common: Any) -> None:
-        super().__init__(**common)
-        self.blocks = LayerList([Residual(**self.common)] * depth, **self.common)
+    def __init__(self, depth: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.blocks = LayerList([Residual(code=self.code)] * depth, code=self.code)
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
         first = add(x, x)
@@ -147,8 +149,8 @@ def test_the_walk_leaves_its_outputs_alive_and_nothing_else() -> None:
     [
         (lambda: GatedMLP(3, 11).forward_cal_io(), "GatedMLP: no input shapes"),
         (
-            lambda: GatedMLP(3, 11, execution="serving", attention="eager"),
-            "GatedMLP: attention=eager, but execution=serving has fused attention only; leave runtime.attention=flash",
+            lambda: MlpProjector(execution="serving", attention="eager"),
+            "MlpProjector: attention=eager, but execution=serving has fused attention only; leave runtime.attention",
         ),
         (lambda: GatedMLP(3, 11, execution="transformer"), 'did you mean "transformers"'),
         (lambda: GatedMLP(3, 11, attention="flush"), 'did you mean "flash"'),

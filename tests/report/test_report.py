@@ -18,13 +18,14 @@ import modelmeter.report
 from modelmeter.devices import PageKind, Roofline, bundled_devices, compute_throughput, load_device
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import DEFAULT_MODEL, MODELS, model_package
+from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.models.deepseek_ocr import MODES, load_cost_model
 from modelmeter.page_sizes import PageSize, parse_size
 from modelmeter.report.content import Request, build_report
 from modelmeter.report.document import Quantity, Report, Table, Tree, cell_text
 from modelmeter.report.html import report_html
 from modelmeter.report.markdown import report_markdown
-from modelmeter.report.page_tables import FIGURES, STAGES
+from modelmeter.report.page_tables import FIGURES
 from modelmeter.report.report_json import report_json
 
 STEPS = 5
@@ -92,8 +93,8 @@ def test_the_stages_are_the_cost_models(one: Written) -> None:
     page = load_cost_model().page(*PAGE, STEPS)
     rows = by(one.sections["stages"]["page"]["rows"], "figure")
     for figure, words, _ in FIGURES:
-        shown = {stage: exact(rows[words.strip()][stage]) for stage in STAGES}
-        assert shown == {stage: getattr(getattr(page, stage), figure) for stage in STAGES}
+        shown = {stage: exact(rows[words.strip()][stage]) for stage in WITH_TOTAL}
+        assert shown == {stage: getattr(getattr(page, stage), figure) for stage in WITH_TOTAL}
     assert all(row["origin"].startswith("analytic") for row in rows.values())
     assert rows["CUDA-core FLOPs"]["origin"] == "analytic; by convention"
 
@@ -113,7 +114,7 @@ def test_the_times_are_those_of_every_operator(one: Written) -> None:
     assert time["vision"] == float(seconds(model.stage_walk("vision", page=page)))
     assert (time["prefill"], time["decode"]) == (float(prefill), float(decode))
     assert time["total"] == float(prefill + decode)
-    for stage in STAGES:
+    for stage in WITH_TOTAL:
         assert sum(rows[f"bound by {bound}"][stage] for bound in ("compute", "memory", "launch")) == pytest.approx(1)
 
 
@@ -122,7 +123,7 @@ def test_all_pages_are_the_sum_of_the_pages(several: Written) -> None:
     pages = [model.page(*(int(side) for side in size.split("x")), STEPS) for size in SIZES]
     rows = by(several.sections["stages"]["all_pages"]["rows"], "figure")
     for figure, words, _ in FIGURES[:6]:
-        for stage in STAGES:
+        for stage in WITH_TOTAL:
             assert exact(rows[words.strip()][stage]) == sum(getattr(getattr(page, stage), figure) for page in pages)
     for figure, words, _ in FIGURES[6:9]:
         assert rows[words.strip()]["total"] == max(getattr(page.total, figure) for page in pages)

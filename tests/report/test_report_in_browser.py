@@ -15,6 +15,8 @@ import pytest
 from modelmeter.cli.main import main
 from modelmeter.report.screenshots import NoBrowser, browser
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:

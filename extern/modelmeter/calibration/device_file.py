@@ -16,6 +16,10 @@ from modelmeter.devices.device import MEASURED, Device
 _DIGITS: Final = 6
 
 
+#: a device's peaks, by the keys of its file
+PEAKS: Final = ("matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s")
+
+
 def peaks_of(device: Device) -> Peaks:
     """The peaks of a described device, not derated."""
     return Peaks(
@@ -33,10 +37,10 @@ def device_content(
     measured = ["memory_bytes"]
     sources = []
     if known is None:
-        measured += ["matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s"]
+        measured += PEAKS
     else:
         for source in known.sources:
-            figures = [figure for figure in source.figures if figure != "memory_bytes"]
+            figures = [figure for figure in source.figures if figure.partition(".")[0] in PEAKS]
             if figures:
                 entry = {"figures": figures, "document": source.document, "where": source.where}
                 sources.append(entry | ({"url": source.url} if source.url else {}))

@@ -8,8 +8,8 @@ from typing import Any
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import CostModel
-from modelmeter.shape_tensor import OperatorRecord, Shape
 from modelmeter.units import ITEMSIZE
+from modelmeter.walk import OperatorRecord, Shape
 
 
 @dataclass(frozen=True, kw_only=True)

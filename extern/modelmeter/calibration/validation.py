@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from modelmeter.devices import Roofline, StageTime
 from modelmeter.models.common.contract import CostModel
+from modelmeter.models.common.stage_cost import STAGES
 
 #: the passes that are timed: decode is one step after the page's prefill, which includes vision
-STAGES: Final = ("vision", "prefill", "decode")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "page": "modelmeter.cli.page",
     "modes": "modelmeter.cli.modes",
     "corpus": "modelmeter.cli.corpus",
+    "models": "modelmeter.cli.models",
     "devices": "modelmeter.cli.devices",
     "throughput": "modelmeter.cli.throughput",
     "report": "modelmeter.cli.report",
@@ -28,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "verify": "modelmeter.cli.verify",
     "calibrate": "modelmeter.cli.calibrate",
     "validate": "modelmeter.cli.validate",
+    "judge": "modelmeter.cli.judge",
 }
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from modelmeter import models
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.models import DEFAULT_MODEL
 from modelmeter.page_sizes import MAX_PIXELS, PageSize, parse_size, read_page_sizes
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, is_pdf, read_pdf_page_sizes
 from modelmeter.report.quantities import ranges
@@ -41,6 +41,11 @@ def complete_device(_: click.Context, __: click.Parameter, incomplete: str) -> l
 
     names = [device.name for device in bundled_devices() if device.name.lower().startswith(incomplete.lower())]
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+
+
+def complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: models that begin so."""
+    return [CompletionItem(name) for name in models.MODELS if name.startswith(incomplete)]
 
 
 @dataclass
@@ -71,7 +76,9 @@ def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[li
             pages.append(argument)
         elif not _exists(argument):
             overrides.append(argument)
-            if group not in groups:
+            if key == "model":
+                bad.append(f"{argument} is no override of a model's configuration; a model is chosen by --model NAME.")
+            elif group not in groups:
                 bad.append(f"{argument} is no file and no override: there is no {group}; {near(group, groups)}")
         elif group in groups:
             bad.append(f"{argument} is an override and also the name of a file; write ./{argument} for the file.")
@@ -171,7 +178,12 @@ def json_option(function: Function) -> Function:
 def model_option(function: Function) -> Function:
     """--model: a name of `modelmeter.models.MODELS`."""
     return click.option(
-        "--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME", help="The model whose cost it is."
+        "--model",
+        default=models.DEFAULT_MODEL,
+        show_default=True,
+        metavar="NAME",
+        shell_complete=complete_model,
+        help="The model whose cost it is, as modelmeter models lists them.",
     )(function)
 
 

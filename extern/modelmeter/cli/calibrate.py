@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from datetime import date
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, split_arguments
-from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
+from modelmeter.cli.measuring import (
+    check_installed,
+    check_tables_installed,
+    device_option,
+    one_page,
+    repeats_option,
+    threads_option,
+)
 from modelmeter.cli.output import rendered, write, write_document
+from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, is_standard_output, write_whole
 from modelmeter.models import model_package
 
@@ -28,7 +37,15 @@ PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
 
 @click.command(short_help="The machine at hand as a device file, measured.")
 @inputs_argument
-@device_option
+@partial(device_option, required=False)
+@click.option(
+    "--from",
+    "tables",
+    type=click.Path(path_type=Path),
+    metavar="TABLES",
+    help="Fit the constants of kernels on a Parquet file, or a folder of them; nothing is measured. Needs --peaks.",
+)
+@click.option("--source", metavar="TEXT", help="Where TABLES come from, written beside them.  [default: their path]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The device file to write.  [default: print it]")
 @click.option("--name", help="The device's name.  [default: the machine's own]")
 @click.option(
@@ -48,7 +65,9 @@ PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
 @debug_option
 def command(
     arguments: tuple[str, ...],
-    device: str,
+    device: str | None,
+    tables: Path | None,
+    source: str | None,
     output: Path | None,
     name: str | None,
     known: str | None,
@@ -63,10 +82,19 @@ def command(
     Every distinct product of a page of INPUT's size (1275x1650 by default) is run for itself, and so are copies and
     operators too small to compute anything; docs/calibration.md says how the rates are fitted. KEY=VALUE overrides the
     configuration.
+
+    With --from nothing is measured: TABLES are measured times of kernels as `modelmeter judge` reads them, and what is
+    written is the part kernels of a device's file, with the errors on the sites that the fit left out.
     """
+    if tables is not None:
+        return _fit_tables(tables, known, source, output, arguments, device, as_json)
+    if device is None:
+        raise ModelMeterError("calibrate: give --device, to measure here, or --from, to fit tables of kernels.")
+    if source is not None:
+        raise ModelMeterError("calibrate: --source says where the tables of --from come from; leave it out.")
     check_installed("calibrate")
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     if output is not None and is_standard_output(output) and not as_json:
         output = None
     if output is not None:
@@ -116,6 +144,51 @@ def command(
         write_document(text)
     else:
         write(rendered(*_summary(fit), f"written to {output}"))
+
+
+def _fit_tables(
+    tables: Path,
+    known: str | None,
+    source: str | None,
+    output: Path | None,
+    arguments: tuple[str, ...],
+    device: str | None,
+    as_json: bool,
+) -> None:
+    check_tables_installed("calibrate --from")
+    if arguments or device is not None:
+        raise ModelMeterError("calibrate: --from measures nothing here; leave INPUT, KEY=VALUE and --device out.")
+    if known is None:
+        raise ModelMeterError("calibrate: --from needs --peaks, the device that the tables were measured on.")
+    if output is not None and is_standard_output(output):
+        output = None
+    if output is not None:
+        check_output("calibrate", output, [str(tables), known])
+
+    from modelmeter.calibration.kernel_file import fit_tables, kernels_content, kernels_text
+    from modelmeter.calibration.kernel_judgement import rates_of
+    from modelmeter.calibration.kernel_tables import all_left_out, read_tables
+    from modelmeter.devices import load_device
+
+    found = read_tables(tables)
+    kernels = fit_tables(found, rates_of(load_device(known)), source or tables.name)
+    text = kernels_text(kernels)
+    if output is not None:
+        write_whole(output, text)
+    if as_json:
+        from modelmeter.report.json_document import json_text
+
+        write(json_text("calibrate", {"kernels": kernels_content(kernels), "left_out": all_left_out(found)}))
+    elif output is None:
+        write_document(text)
+    else:
+        lines = [
+            f"{name}: {each.fitted_rows:,} rows fitted; on {each.errors.rows:,} others median error "
+            f"{each.errors.median:.1%}, p90 {each.errors.p90:.1%}"
+            for name, each in kernels.items()
+            if each.errors is not None
+        ]
+        write(rendered(*lines, f"written to {output}"))
 
 
 def _time_products(

@@ -93,7 +93,7 @@ def command(
         raise ModelMeterError(f"corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
 
     package = model_package(model)
-    sources, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    sources, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     columns = SizeColumns(
         width=width,
         height=height,

@@ -39,10 +39,13 @@ class Side:
     """One of the two. pages: as in the JSON of `modelmeter page`. cost_model: None where it cannot be made again."""
 
     label: str
+    model: str
     configuration: Mapping[str, Any]
     output_tokens: int
     pages: Sequence[Mapping[str, Any]]
     cost_model: CostModel | None
+    #: what rows are called that hold a layout's numbers, by their names
+    layout_words: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class PagePair:
 
     a: Mapping[str, Any]
     b: Mapping[str, Any]
+    layout_words: Mapping[str, str]
     changes: Sequence[Change] | None
     times: tuple[Mapping[str, StageTime], Mapping[str, StageTime]] | None
 
@@ -94,7 +98,7 @@ def command(
     """What changes between two configurations of a page, or two results, and which operators account for it.
 
     Either two files that `modelmeter page --json` wrote; or one INPUT and the overrides of each side, as in
-    1275x1650 --a workload=base --b workload=gundam, with those that both share as KEY=VALUE beside INPUT.
+    1275x1650 --a execution=transformers --b execution=serving, with those that both share as KEY=VALUE beside INPUT.
     """
     if of_a or of_b:
         a, b = _configured(model, arguments, (of_a, of_b), output_tokens or 0)
@@ -131,13 +135,13 @@ def command(
 
 
 def _asked(side: Side) -> dict[str, Any]:
-    return dict(side.configuration) | {"output_tokens": side.output_tokens}
+    return {"model": side.model} | dict(side.configuration) | {"output_tokens": side.output_tokens}
 
 
 def _parts(pair: PagePair, top: int, show: Show) -> list[RenderableType]:
     from modelmeter.report import diff_tables
 
-    parts: list[RenderableType] = [_title(pair), diff_tables.tokens_table(pair.a, pair.b), ""]
+    parts: list[RenderableType] = [_title(pair), diff_tables.tokens_table(pair.a, pair.b, pair.layout_words), ""]
     parts += [diff_tables.stages_table(pair.a, pair.b, show), "", diff_tables.peak_lines(pair.a, pair.b), ""]
     if pair.times is not None:
         parts += [diff_tables.times_table(*pair.times), ""]
@@ -164,7 +168,7 @@ def _configured(
 ) -> tuple[Side, Side]:
     """One page under two configurations."""
     package = model_package(model)
-    names, shared = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, shared = split_arguments(arguments, package.CONFIGURATION.groups)
     pages = [page for each in read_inputs(names) for page in each.pages]
     if len(pages) > 1:
         raise ModelMeterError(f"diff: {len(pages)} pages are given; with --a and --b, give one.")
@@ -176,10 +180,12 @@ def _configured(
         content = asdict(size) | _content(cost_model, size.width, size.height, output_tokens)
         return Side(
             label=" ".join([*shared, *own]) or "no overrides",
+            model=model,
             configuration=asdict(cost_model.config),
             output_tokens=output_tokens,
             pages=[content],
             cost_model=cost_model,
+            layout_words=cost_model.workload.layout_words,
         )
 
     return side(sides[0]), side(sides[1])
@@ -204,8 +210,6 @@ def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     from modelmeter.report.results import read_result
 
     one, other = (read_result(Path(argument)) for argument in arguments)
-    if one["model"] != other["model"]:
-        raise ModelMeterError(f"diff: the results are of two models, {one['model']} and {other['model']}.")
     return _of_result(arguments[0], one), _of_result(arguments[1], other)
 
 
@@ -229,10 +233,12 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
         raise ModelMeterError(f"result {label}: {error}") from error
     return Side(
         label=label,
+        model=document["model"],
         configuration=asdict(cost_model.config),
         output_tokens=output_tokens,
         pages=pages,
         cost_model=cost_model if same else None,
+        layout_words=cost_model.workload.layout_words,
     )
 
 
@@ -264,7 +270,7 @@ def _pair(a: Side, b: Side, index: int, roofline: Roofline | None, order: str) -
 
     contents = (a.pages[index], b.pages[index])
     if a.cost_model is None or b.cost_model is None:
-        return PagePair(a=contents[0], b=contents[1], changes=None, times=None)
+        return PagePair(a=contents[0], b=contents[1], layout_words=a.layout_words, changes=None, times=None)
     sums, times = [], []
     for side, content in zip((a, b), contents, strict=True):
         assert side.cost_model is not None
@@ -275,6 +281,7 @@ def _pair(a: Side, b: Side, index: int, roofline: Roofline | None, order: str) -
     return PagePair(
         a=contents[0],
         b=contents[1],
+        layout_words=a.layout_words,
         changes=compare_operators(sums[0], sums[1], order),
         times=(times[0], times[1]) if times else None,
     )
@@ -292,7 +299,7 @@ def _json(a: Side, b: Side, pairs: Sequence[PagePair], device: str | None) -> st
         }
         page["tokens"] = [
             {"name": name, "a": one, "b": other, "delta": other - one}
-            for name, one, other in token_rows(pair.a, pair.b)
+            for name, one, other in token_rows(pair.a, pair.b, pair.layout_words)
         ]
         page["stages"] = [
             {"figure": figure, "stage": stage, "a": one, "b": other, "delta": other - one}

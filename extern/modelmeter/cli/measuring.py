@@ -18,10 +18,10 @@ NEEDED: Final = ("torch", "transformers")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def device_option(function: Function) -> Function:
+def device_option(function: Function, *, required: bool = True) -> Function:
     """--device: what runs, "cpu" or "cuda"."""
     return click.option(
-        "--device", type=click.Choice(["cpu", "cuda"]), required=True, help="What runs the operators here."
+        "--device", type=click.Choice(["cpu", "cuda"]), required=required, help="What runs the operators here."
     )(function)
 
 
@@ -49,6 +49,15 @@ def check_installed(who: str) -> None:
     if missing:
         raise ModelMeterError(
             f"{who} runs real operators and needs {' and '.join(missing)}; pip install 'modelmeter[verify]'."
+        )
+
+
+def check_tables_installed(who: str) -> None:
+    """Raise `ModelMeterError` unless what reads tables of kernels is here."""
+    missing = [each for each in ("numpy", "pyarrow") if find_spec(each) is None]
+    if missing:
+        raise ModelMeterError(
+            f"{who} reads Parquet and needs {' and '.join(missing)}; pip install 'modelmeter[corpus]'."
         )
 
 

@@ -38,7 +38,7 @@ def command(
     in runtime.attention=eager. A mode whose context is too short for a page stands without figures, and why.
     """
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     _check_overrides(overrides, package.MODES)
     inputs = read_inputs(names, dpi, max_pixels)
     cost_models = {mode: package.load_cost_model([f"workload={mode}", *overrides]) for mode in package.MODES}
@@ -79,7 +79,7 @@ def command(
             title,
             page_tables.modes_lines(common, overrides, output_tokens),
             "",
-            page_tables.modes_table(fitting, assumptions, show),
+            page_tables.modes_table(common.workload, fitting, assumptions, show),
             *(f"{mode}: {cost}" for mode, cost in costs[size].items() if isinstance(cost, str)),
             "",
         ]

@@ -34,11 +34,11 @@ def command(
     """What pages cost, by stage.
 
     INPUT is an image file, a PDF, or a size such as 1275x1650. KEY=VALUE overrides the configuration, as in
-    workload=gundam. Every page is read and computed before anything is printed. A PDF or a TIFF of several pages has a
-    table of all of them together at the end.
+    runtime.dtype=float32. Every page is read and computed before anything is printed. A PDF or a TIFF of several pages
+    has a table of all of them together at the end.
     """
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     inputs = read_inputs(names, dpi, max_pixels)
     cost_model = package.load_cost_model(overrides)
     costs = {size: _cost(cost_model, size, output_tokens or 0) for each in inputs for size in each.pages}

@@ -118,7 +118,7 @@ def command(
             raise ModelMeterError("report: --json is --format json on standard output; leave -o and --format out.")
         output, form = "-", "json"
     package = model_package(model)
-    files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    files, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     if output is not None and is_standard_output(Path(output)):
         output = "-"
     written = _format(output, form)

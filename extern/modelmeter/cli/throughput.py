@@ -119,7 +119,7 @@ def command(
     are left out, and listed on standard error.
     """
     package = model_package(model)
-    files, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    files, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     corpora = [name for name in files if is_corpus(name)]
     check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]

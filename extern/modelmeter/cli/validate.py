@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Final
 
 import click
@@ -20,7 +19,7 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import model_package
+from modelmeter.models import model_package, module_of
 
 #: modes that are run where none is asked for
 DEFAULT_MODES: Final = {"cpu": ("eager",), "cuda": ("eager", "graph")}
@@ -69,23 +68,24 @@ def command(
     """
     check_installed("validate")
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIG_GROUPS)
+    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     size = one_page("validate", names)
     cost_model = package.load_cost_model(overrides)
     page = cost_model.page(size.width, size.height)
-    program = f"{package.__name__}.scripts.validate"
-    if find_spec(program) is None:
+    program = module_of(package, "scripts.validate.real_pages")
+    if program is None:
         raise ModelMeterError(f"validate: model {model} has no real model here that computes; choose another one.")
 
-    from modelmeter.calibration.validation import STAGES, StageComparison, predicted_stages
+    from modelmeter.calibration.validation import StageComparison, predicted_stages
     from modelmeter.devices import Roofline, load_device
+    from modelmeter.models.common.stage_cost import STAGES
     from modelmeter.reference.timing import machine, time_call, use_threads
 
     described = load_device(against)
     predicted = predicted_stages(cost_model, page, Roofline(described, float32=float32))
     use_threads(threads)
     here = machine(device)
-    real = import_module(f"{program}.real_pages").real_page(cost_model, page, device)
+    real = import_module(program).real_page(cost_model, page, device)
     rows: list[StageComparison] = []
     refused: list[str] = []
     for mode in modes or DEFAULT_MODES[device]:

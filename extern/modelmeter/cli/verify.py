@@ -17,7 +17,7 @@ import click
 from modelmeter.cli.arguments import debug_option, json_option, model_option
 from modelmeter.cli.output import write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import model_package
+from modelmeter.models import model_package, module_of
 
 #: module under scripts/verify of a model's package, and the result that it leaves in its run directory
 PROGRAMS: Final = {
@@ -48,14 +48,16 @@ def command(program: str, arguments: tuple[str, ...], model: str, as_json: bool)
     """
     package = model_package(model)
     name, result_name = PROGRAMS[program]
-    module = f"{package.__name__}.scripts.verify.{name}"
+    module = module_of(package, f"scripts.verify.{name}")
     missing = [each for each in NEEDED if find_spec(each) is None]
     if missing:
         raise ModelMeterError(
             f"verify runs the real modules and needs {' and '.join(missing)}; pip install 'modelmeter[verify]'."
         )
-    if find_spec(module) is None:
-        raise ModelMeterError(f"verify: model {model} has no program {name}; choose another one.")
+    if module is None:
+        raise ModelMeterError(
+            f"verify: model {model} has no program {name}; `modelmeter models {model}` says what is proven of it."
+        )
     if not as_json:
         return _run(module, arguments)
 

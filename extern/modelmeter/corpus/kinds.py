@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelmeter.corpus.totals import CorpusCost
 from modelmeter.devices import PageKind
-from modelmeter.models.common.contract import CorpusModel, LayoutFields
+from modelmeter.models.common.contract import CorpusModel, Layout
 
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import PageCost
@@ -31,7 +31,7 @@ def page_kinds(
     What pages say: `by_group`, else `output_tokens`, else the decode steps that the corpus was counted with. `label`:
     of pages without a group.
     """
-    steps: dict[tuple[str | None, LayoutFields], dict[int, int]] = {}
+    steps: dict[tuple[str | None, Layout], dict[int, int]] = {}
     for cell in sorted(cost.cells, key=lambda cell: (cell.group is None, cell.group or "", *cell[1:])):
         steps.setdefault((cell.group, cell.layout), {})[cell.decode_steps] = cost.cells[cell]
     return [

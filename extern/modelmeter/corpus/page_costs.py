@@ -4,7 +4,8 @@ This one function runs under every engine: the local loop, Ray Data, Spark's map
 between calls, and a page that cannot be counted gets a text in the column `error` and nulls in the others.
 
     >>> import pyarrow as pa
-    >>> from modelmeter.models import model_package
+    >>> from modelmeter.models.common.stage_cost import STAGES
+from modelmeter.models import model_package
     >>> model = model_package().load_cost_model()
     >>> sizes = pa.RecordBatch.from_pydict({"width": [1275, 0], "height": [1650, 5]})
     >>> page_costs(sizes, model).select(["views", "image_tokens", "error"]).to_pylist()[0]
@@ -16,7 +17,7 @@ around. The others are int64, held against its limits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -27,7 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.models.common.contract import CorpusModel, LayoutFields
+from modelmeter.models.common.contract import CorpusModel, Layout
+from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.page_sizes import MAX_SIDE
 from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, pixels
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import PageCost
 
 UNITS: Final = ("pixels", "points")
-STAGES: Final = ("vision", "prefill", "decode")
 
 #: pages that one row may stand for: a whole batch of such rows still adds up in 64 bits
 MAX_COUNT: Final = 10**12
@@ -46,9 +47,6 @@ ERROR: Final = "error"
 
 #: pages that a row stands for, where a column says that
 PAGE_COUNT: Final = "page_count"
-
-#: columns of a page that was counted, beside its error: how it is cut, and what is asked of it
-LAYOUT_COLUMNS: Final = ("width_px", "height_px", "views", "crop_columns", "crop_rows", "decode_steps")
 
 #: different pages whose values are remembered from batch to batch
 _ROWS_KEPT: Final = 1 << 16
@@ -94,7 +92,7 @@ class SizeColumns:
 def page_costs(
     batch: pa.RecordBatch, model: CorpusModel, columns: SizeColumns | None = None, *, figures: bool = True
 ) -> pa.RecordBatch:
-    """Each page's layout and, with `figures`, its cost: the columns of `COST_SCHEMA`, after those that came.
+    """Each page's layout and, with `figures`, its cost: the columns of `cost_schema`, after those that came.
 
     The figures are those of one page. With `columns.count` there is `page_count` too, the pages of each row.
 
@@ -109,7 +107,7 @@ def page_costs(
 _PageRow = tuple[int, ...] | str
 
 
-def _page_row(model: CorpusModel, figures: bool, layout: LayoutFields, output_tokens: int) -> _PageRow:
+def _page_row(model: CorpusModel, figures: bool, layout: Layout, output_tokens: int) -> _PageRow:
     try:
         cost = model.layout_cost(layout, output_tokens)
     except ModelMeterError as error:
@@ -120,7 +118,7 @@ def _page_row(model: CorpusModel, figures: bool, layout: LayoutFields, output_to
 def _page_costs(
     batch: pa.RecordBatch,
     model: CorpusModel,
-    page_row: Callable[[LayoutFields, int], _PageRow],
+    page_row: Callable[[Layout, int], _PageRow],
     columns: SizeColumns,
     figures: bool,
 ) -> pa.RecordBatch:
@@ -128,10 +126,12 @@ def _page_costs(
         raise ModelMeterError(
             f"corpus: runtime.batch_size={model.batch_size}, and a corpus is counted page by page; leave it at 1."
         )
-    added = COST_SCHEMA if figures else LAYOUT_SCHEMA
+    layout_columns = model.workload.layout_columns
+    full = cost_schema(layout_columns)
+    added = full if figures else layout_schema(layout_columns)
     if columns.count is not None:
         added = added.insert(0, pa.field(PAGE_COUNT, pa.int64()))
-    taken = sorted(set(batch.schema.names) & ({*COST_SCHEMA.names, *added.names} - {ERROR}))
+    taken = sorted(set(batch.schema.names) & ({*full.names, *added.names} - {ERROR}))
     if taken:
         raise ModelMeterError(
             f"corpus: column {taken[0]} is there already, and figures are to be written under that name; rename it."
@@ -142,7 +142,7 @@ def _page_costs(
     steps = _steps(batch, columns.output_tokens, errors)
     counts = _counts(batch, columns.count, errors)
     good = errors.none_yet()
-    indices, layouts = model.view_layouts(widths[good], heights[good])
+    indices, layouts = model.workload.layouts(widths[good], heights[good])
     asked, which = _distinct(indices, steps[good])
 
     rows = [page_row(layouts[index], count) for index, count in asked]
@@ -235,11 +235,11 @@ class PageCosts:
         return _page_costs(batch, self.load_model(), self._page_row, self.columns, self.figures)
 
 
-def _remembering(load_model: Callable[[], CorpusModel], figures: bool) -> Callable[[LayoutFields, int], _PageRow]:
+def _remembering(load_model: Callable[[], CorpusModel], figures: bool) -> Callable[[Layout, int], _PageRow]:
     """`_page_row` with a memory for batches to come."""
 
     @lru_cache(_ROWS_KEPT)
-    def page_row(layout: LayoutFields, output_tokens: int) -> _PageRow:
+    def page_row(layout: Layout, output_tokens: int) -> _PageRow:
         return _page_row(load_model(), figures, layout, output_tokens)
 
     return page_row
@@ -254,22 +254,21 @@ _STAGE_FIGURES: Final = (
     ("activation_peak_bytes", pa.int64()),
 )
 
-LAYOUT_SCHEMA: Final = pa.schema([*((name, pa.int64()) for name in LAYOUT_COLUMNS), (ERROR, pa.string())])
 
-COST_SCHEMA: Final = pa.schema(
-    [
-        *((name, pa.int64()) for name in LAYOUT_COLUMNS),
-        ("image_tokens", pa.int64()),
-        *((f"{stage}_{name}", type_) for stage in STAGES for name, type_ in _STAGE_FIGURES),
-        ("kv_bytes", pa.int64()),
-        (ERROR, pa.string()),
-    ]
-)
-"""What `page_costs` adds. Prefill includes vision; kv_bytes is the cache held at the end."""
+def layout_schema(layout_columns: Sequence[str], figures: Sequence[tuple[str, pa.DataType]] = ()) -> pa.Schema:
+    """Columns of a page that was counted: its pixels, its layout's numbers, what is asked of it; figures; its error."""
+    numbers = ("width_px", "height_px", *layout_columns, "decode_steps")
+    return pa.schema([*((name, pa.int64()) for name in numbers), *figures, (ERROR, pa.string())])
+
+
+def cost_schema(layout_columns: Sequence[str]) -> pa.Schema:
+    """What `page_costs` adds. Prefill includes vision; kv_bytes is the cache held at the end."""
+    stages = ((f"{stage}_{name}", type_) for stage in STAGES for name, type_ in _STAGE_FIGURES)
+    return layout_schema(layout_columns, [("image_tokens", pa.int64()), *stages, ("kv_bytes", pa.int64())])
 
 
 def _figures(cost: PageCost) -> tuple[int, ...]:
-    """In the order of `COST_SCHEMA`."""
+    """In the order of `cost_schema`."""
     stages = (getattr(cost, stage) for stage in STAGES)
     figures = (getattr(stage, name) for stage in stages for name, _ in _STAGE_FIGURES)
     return (cost.tokens.total, *figures, cost.total.kv_bytes)

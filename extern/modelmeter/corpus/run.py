@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelmeter.corpus.checkpoint import Checkpoint, Progress
-from modelmeter.corpus.page_costs import COST_SCHEMA, PAGE_COUNT, ModelLoader, PageCosts, SizeColumns
+from modelmeter.corpus.page_costs import PAGE_COUNT, ModelLoader, PageCosts, SizeColumns, cost_schema
 from modelmeter.corpus.sources import BATCH_PAGES, STDIN, Item, Notes, ReadOptions, input_files, list_items, read_item
 from modelmeter.corpus.tally import Tally, summarise
 from modelmeter.corpus.totals import CorpusCost, corpus_cost
@@ -29,16 +29,19 @@ ENGINES: Final = ("local", "ray")
 #: tasks that a corpus is cut into at most on Ray
 _RAY_BLOCKS: Final = 10_000
 
-ROW_SCHEMA: Final = pa.schema(
-    [
-        ("source", pa.string()),
-        ("page_number", pa.int64()),
-        ("group", pa.string()),
-        (PAGE_COUNT, pa.int64()),
-        *COST_SCHEMA,
-    ]
+#: columns of a row beside the page's layout and cost
+_OF_A_ROW: Final = (
+    ("source", pa.string()),
+    ("page_number", pa.int64()),
+    ("group", pa.string()),
+    (PAGE_COUNT, pa.int64()),
 )
-"""A row of the file of rows; `group` is null unless pages are grouped, `page_count` 1 unless a column says it."""
+
+
+def row_schema(layout_columns: Sequence[str]) -> pa.Schema:
+    """A row of the file of rows; `group` is null unless pages are grouped, `page_count` 1 unless a column says it."""
+    return pa.schema([*_OF_A_ROW, *cost_schema(layout_columns)])
+
 
 #: pages at a time at most: their counts add up in 64 bits
 MAX_BATCH_PAGES: Final = 1 << 22
@@ -104,6 +107,23 @@ class CorpusTask:
         self.of_files = PageCosts(self.load_model, SizeColumns(output_tokens=own, count=count), figures=figures)
         self.notes = Notes()
 
+    @property
+    def layout_columns(self) -> Sequence[str]:
+        """What the model calls the numbers of a layout."""
+        return self.load_model().workload.layout_columns  # type: ignore[no-any-return]
+
+    def summary(self, costs: pa.RecordBatch) -> pa.Table:
+        """What a tally needs of some pages."""
+        return summarise(costs, self.layout_columns)
+
+    def rows(self, costs: pa.RecordBatch) -> pa.RecordBatch:
+        """Some pages in the order of `row_schema`."""
+        schema = row_schema(self.layout_columns)
+        columns = {name: costs.column(name) for name in costs.schema.names}
+        columns.setdefault("group", pa.nulls(costs.num_rows, pa.string()))
+        columns.setdefault(PAGE_COUNT, pa.repeat(pa.scalar(1, pa.int64()), costs.num_rows))
+        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
     def __call__(self, item: Item, skip: int = 0) -> Iterator[pa.RecordBatch]:
         """The costs of an item's pages, without its first `skip` batches."""
         # Sizes of images and PDFs are in pixels, whatever the unit of the tables is.
@@ -137,7 +157,7 @@ def run_corpus(
         return _run_with_checkpoint(sources, items, task, options, progress)
     results = _on_ray(items, task, options) if options.engine == "ray" else _local(items, task)
     tally = Tally()
-    with _row_file(options.rows) as write:
+    with _row_file(task, options.rows) as write:
         for summary, rows in results:
             _take_in(tally, summary, options)
             write(rows)
@@ -161,9 +181,9 @@ def _check_outputs(options: CorpusOptions, sources: Sequence[str]) -> None:
 
 
 def _are_rows(path: Path) -> bool:
-    """Whether a file holds rows that an earlier run wrote: the same command may write it again."""
+    """Whether a file holds rows that an earlier run wrote, of whichever model: the same command may write it again."""
     try:
-        return path.is_file() and set(ROW_SCHEMA.names) <= set(pq.read_schema(path).names)
+        return path.is_file() and set(row_schema(()).names) <= set(pq.read_schema(path).names)
     except (pa.ArrowException, OSError):
         return False
 
@@ -177,7 +197,7 @@ def _take_in(tally: Tally, summary: pa.Table, options: CorpusOptions) -> None:
 def _local(items: Iterable[Item], task: CorpusTask) -> Iterator[Result]:
     for item in items:
         for costs in task(item):
-            yield summarise(costs), costs
+            yield task.summary(costs), costs
 
 
 def _on_ray(items: Iterable[Item], task: CorpusTask, options: CorpusOptions) -> Iterator[Result]:
@@ -194,7 +214,7 @@ def _on_ray(items: Iterable[Item], task: CorpusTask, options: CorpusOptions) -> 
     def run(batch: dict[str, Any]) -> Iterator[pa.Table]:
         for item in batch["item"]:
             for costs in task(pickle.loads(item)):
-                yield pa.Table.from_batches([_as_rows(costs)]) if with_rows else summarise(costs)
+                yield pa.Table.from_batches([task.rows(costs)]) if with_rows else task.summary(costs)
 
     context = ray.data.DataContext.get_current()
     before = context.execution_options.preserve_order
@@ -206,7 +226,7 @@ def _on_ray(items: Iterable[Item], task: CorpusTask, options: CorpusOptions) -> 
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             if with_rows:
                 for costs in table.to_batches():
-                    yield summarise(costs), costs
+                    yield task.summary(costs), costs
             else:
                 yield table, None
     except ray.exceptions.RayTaskError as error:
@@ -229,7 +249,7 @@ def _run_with_checkpoint(
     if STDIN in sources:
         raise ModelMeterError("corpus: standard input (-) cannot be resumed; write it to a file.")
     checkpoint = Checkpoint(options.resume, _identity(sources, task, options))
-    with checkpoint.locked(), _Parts(checkpoint, options.rows is not None) as parts:
+    with checkpoint.locked(), _Parts(task, checkpoint, options.rows is not None) as parts:
         state, fingerprint = checkpoint.load()
         first, skip = state.items, state.batches
         remembered = first + (skip > 0)
@@ -243,7 +263,7 @@ def _run_with_checkpoint(
             if seen <= first:
                 continue
             for costs in task(item, skip):
-                _take_in(state.tally, summarise(costs), options)
+                _take_in(state.tally, task.summary(costs), options)
                 parts.write(state, costs)
                 state.batches += 1
                 if time.monotonic() - saved >= options.checkpoint_seconds:
@@ -254,7 +274,7 @@ def _run_with_checkpoint(
         if seen < remembered:
             checkpoint.check("")
         parts.save(state)
-        with _row_file(options.rows) as write:
+        with _row_file(task, options.rows) as write:
             for number in range(len(state.parts)):
                 with pq.ParquetFile(checkpoint.whole_part(number, state)) as part:
                     for batch in part.iter_batches(options.batch_pages):
@@ -280,28 +300,20 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _as_rows(costs: pa.RecordBatch) -> pa.RecordBatch:
-    """In the order of `ROW_SCHEMA`."""
-    columns = {name: costs.column(name) for name in costs.schema.names}
-    columns.setdefault("group", pa.nulls(costs.num_rows, pa.string()))
-    columns.setdefault(PAGE_COUNT, pa.repeat(pa.scalar(1, pa.int64()), costs.num_rows))
-    return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
-
-
 @contextmanager
-def _row_file(path: Path | None) -> Iterator[Callable[[pa.RecordBatch | None], None]]:
+def _row_file(task: CorpusTask, path: Path | None) -> Iterator[Callable[[pa.RecordBatch | None], None]]:
     """A function that writes batches into a Parquet file, which is in place only if all went well."""
     if path is None:
         yield lambda _: None
         return
     with replacing(path) as temporary:
         with writing(path):
-            writer = pq.ParquetWriter(temporary, ROW_SCHEMA)
+            writer = pq.ParquetWriter(temporary, row_schema(task.layout_columns))
 
         def write(batch: pa.RecordBatch | None) -> None:
             assert batch is not None
             with writing(path):
-                writer.write_batch(_as_rows(batch))
+                writer.write_batch(task.rows(batch))
 
         try:
             yield write
@@ -313,8 +325,9 @@ def _row_file(path: Path | None) -> Iterator[Callable[[pa.RecordBatch | None], N
 class _Parts(ExitStack):
     """The rows of a run with a checkpoint: a part for each save, whole before a state names it."""
 
-    def __init__(self, checkpoint: Checkpoint, wanted: bool) -> None:
+    def __init__(self, task: CorpusTask, checkpoint: Checkpoint, wanted: bool) -> None:
         super().__init__()
+        self.task = task
         self.checkpoint = checkpoint
         self.wanted = wanted
         self.append: Callable[[pa.RecordBatch | None], None] | None = None
@@ -324,7 +337,7 @@ class _Parts(ExitStack):
         if not self.wanted:
             return
         if self.append is None:
-            self.append = self.enter_context(_row_file(self.checkpoint.part(len(state.parts))))
+            self.append = self.enter_context(_row_file(self.task, self.checkpoint.part(len(state.parts))))
         self.append(costs)
 
     def save(self, state: Progress) -> None:

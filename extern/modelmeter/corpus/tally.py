@@ -7,6 +7,7 @@ Its size depends on how many different cells there are, not on the pages. Everyt
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from modelmeter.corpus.page_costs import PAGE_COUNT
 from modelmeter.errors import ModelMeterError, printable
-from modelmeter.models.common.contract import LayoutFields
+from modelmeter.models.common.contract import Layout
 
 #: cells that are counted; more are refused, since a column with that many values is no group
 MAX_CELLS: Final = 1_000_000
@@ -25,14 +26,12 @@ MAX_CELLS: Final = 1_000_000
 #: pages left out that are listed with their reasons; the others are counted
 MAX_LISTED: Final = 1000
 
-_CELL: Final = ("group", "views", "crop_columns", "crop_rows", "decode_steps")
-
 
 class Cell(NamedTuple):
     """Pages that cost the same and are counted together. group: None where pages have none."""
 
     group: str | None
-    layout: LayoutFields
+    layout: Layout
     decode_steps: int
 
 
@@ -64,13 +63,14 @@ class Tally:
 
     def add(self, summary: pa.Table) -> None:
         """Take in what `summarise` made of some pages."""
+        _, *layout_columns, _ = _cell_columns(summary)
         for row in summary.to_pylist():
-            if row["views"] is None:
+            if row["decode_steps"] is None:
                 self.left_out += row["pages"]
                 if row["error"] is not None and len(self.listed) < MAX_LISTED:
                     self.listed.append(LeftOut(row["source"], row["page_number"], row["error"]))
                 continue
-            layout = (row["views"], row["crop_columns"], row["crop_rows"])
+            layout = tuple([row[name] for name in layout_columns])
             self.pages[Cell(row["group"], layout, row["decode_steps"])] += row["pages"]
         if len(self.pages) > MAX_CELLS:
             raise ModelMeterError(
@@ -90,12 +90,18 @@ class Tally:
     def from_json(cls, values: dict[str, Any]) -> Tally:
         """The tally that `as_json` gave."""
         pages: Counter[Cell] = Counter()
-        for group, views, columns, rows, steps, count in values["pages"]:
-            pages[Cell(group, (views, columns, rows), steps)] = count
+        for group, *layout, steps, count in values["pages"]:
+            pages[Cell(group, tuple(layout), steps)] = count
         return cls(pages, values["left_out"], [LeftOut(*each) for each in values["listed"]])
 
 
-def summarise(costs: pa.RecordBatch) -> pa.Table:
+def _cell_columns(summary: pa.Table) -> list[str]:
+    """The columns of a summary that tell cells apart: the group, the layout's numbers, the decode steps."""
+    names = summary.column_names
+    return names[: names.index("decode_steps") + 1]  # type: ignore[no-any-return]
+
+
+def summarise(costs: pa.RecordBatch, layout_columns: Sequence[str]) -> pa.Table:
     """What a tally needs of a batch that `page_costs` gave: a row a cell, and a row a page left out.
 
     Of more than `MAX_LISTED` pages left out, a last row counts the others.
@@ -106,24 +112,19 @@ def summarise(costs: pa.RecordBatch) -> pa.Table:
     if "group" not in table.column_names:
         table = table.append_column("group", pa.nulls(table.num_rows, pa.string()))
     bad = np.flatnonzero(table.column("error").is_valid().to_numpy())
-    cells = table.select([*_CELL, PAGE_COUNT])
+    cell = ["group", *layout_columns, "decode_steps"]
+    cells = table.select([*cell, PAGE_COUNT])
     if bad.size:
         cells = cells.take(np.flatnonzero(table.column("error").is_null().to_numpy()))
-    summary = cells.group_by(list(_CELL), use_threads=False).aggregate([(PAGE_COUNT, "sum")])
-    counted = summary.rename_columns([*_CELL, "pages"]).cast(_SUMMARY_SCHEMA_CELLS)
+    summary = cells.group_by(cell, use_threads=False).aggregate([(PAGE_COUNT, "sum")])
+    of_cells = pa.schema([("group", pa.string()), *((name, pa.int64()) for name in (*cell[1:], "pages"))])
+    counted = summary.rename_columns([*cell, "pages"]).cast(of_cells)
     counted = counted.filter(pc.greater(counted.column("pages"), 0))  # rows may stand for no page
     listed = table.take(bad[:MAX_LISTED]).select(["source", "page_number", "error", PAGE_COUNT])
     left_out = listed.rename_columns(["source", "page_number", "error", "pages"]).to_pylist()
     if bad.size > MAX_LISTED:
         left_out.append({"pages": sum(table.column(PAGE_COUNT).take(bad[MAX_LISTED:]).to_pylist())})
-    return pa.concat_tables(
-        [counted, pa.Table.from_pylist(left_out, schema=_SUMMARY_SCHEMA)], promote_options="default"
-    ).select(_SUMMARY_SCHEMA.names)
-
-
-_SUMMARY_SCHEMA_CELLS: Final = pa.schema(
-    [("group", pa.string()), *((name, pa.int64()) for name in (*_CELL[1:], "pages"))]
-)
-_SUMMARY_SCHEMA: Final = pa.schema(
-    [*_SUMMARY_SCHEMA_CELLS, ("source", pa.string()), ("page_number", pa.int64()), ("error", pa.string())]
-)
+    whole = pa.schema([*of_cells, ("source", pa.string()), ("page_number", pa.int64()), ("error", pa.string())])
+    return pa.concat_tables([counted, pa.Table.from_pylist(left_out, schema=whole)], promote_options="default").select(
+        whole.names
+    )

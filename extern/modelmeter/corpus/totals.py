@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from modelmeter.corpus.sources import Notes
 from modelmeter.corpus.tally import Cell, LeftOut, Tally
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.contract import CorpusModel, LayoutFields
+from modelmeter.models.common.contract import CorpusModel, Layout
 from modelmeter.models.common.totals import Totals
 
 #: percentiles of a distribution, beside its smallest and largest value
@@ -98,11 +98,12 @@ class Group:
 class CorpusCost:
     """A corpus: all pages, the pages of each layout and of each group, what was left out, and the counts themselves.
 
-    notes: what was seen and not taken.
+    workload: by whose rule the layouts are cut. notes: what was seen and not taken.
     """
 
+    workload: Any
     everything: Group
-    layouts: Mapping[LayoutFields, Group]
+    layouts: Mapping[Layout, Group]
     groups: Mapping[str | None, Group]
     left_out: int
     listed: tuple[LeftOut, ...]
@@ -120,20 +121,20 @@ def corpus_cost(tally: Tally, model: CorpusModel, notes: Notes | None = None) ->
         )
     # In the order of layout and steps, so that equal peaks are named the same however the pages came.
     cells = sorted(tally.pages, key=lambda cell: (cell.layout, cell.decode_steps, cell.group or ""))
-    one_page: dict[tuple[LayoutFields, int], Totals] = {}
+    one_page: dict[tuple[Layout, int], Totals] = {}
     for cell in cells:
         pair = cell.layout, cell.decode_steps
         if pair not in one_page:
             one_page[pair] = Totals.of_page(model.layout_cost(*pair), cell.decode_steps)
 
-    by_layout: dict[LayoutFields, list[Cell]] = {}
+    by_layout: dict[Layout, list[Cell]] = {}
     by_group: dict[str | None, list[Cell]] = {}
     for cell in cells:
         by_layout.setdefault(cell.layout, []).append(cell)
         by_group.setdefault(cell.group, []).append(cell)
 
     @cache  # of many groups most are alike: a page or two of a layout
-    def of_counts(counts: tuple[tuple[LayoutFields, int, int], ...]) -> Group:
+    def of_counts(counts: tuple[tuple[Layout, int, int], ...]) -> Group:
         return Group.of_pages([(one_page[layout, steps], pages) for layout, steps, pages in counts])
 
     def group(chosen: Sequence[Cell]) -> Group:
@@ -143,6 +144,7 @@ def corpus_cost(tally: Tally, model: CorpusModel, notes: Notes | None = None) ->
     everything = Group.of_groups(layouts.values())
     names = sorted(by_group, key=lambda name: (name is None, name or ""))
     return CorpusCost(
+        workload=model.workload,
         everything=everything,
         layouts=layouts,
         groups={name: group(by_group[name]) if len(names) > 1 else everything for name in names},

@@ -21,9 +21,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from modelmeter.devices.kernel_time import KERNELS, KernelConstants, Rates, check_processors, read_kernels
 from modelmeter.documents import read_yaml
-from modelmeter.errors import ModelMeterError, near
-from modelmeter.kinds import Choice, ListOf, Maybe, Number, Record, Some, Text
+from modelmeter.errors import ModelMeterError, near, printable
+from modelmeter.kinds import Choice, ListOf, Maybe, Number, Record, Some, Text, Whole
 from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
@@ -37,6 +38,8 @@ ASSUMED: Final = "assumed"
 MEASURED: Final = "measured"
 
 _FIGURES: Final = ("vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory_bytes")
+#: what times of kernels need beside; a file may lack them
+_DETAILS: Final = ("multiprocessors", "l2_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class Device:
     memory_bytes: as the device reports it: MiB as nvidia-smi prints them x 2**20, not the vendor's GB.
     kernel_launch_s: time of an operator before it computes or moves anything; None: not known, counted as 0.
     price_per_hour: in the user's own currency; None: not given.
+    multiprocessors, l2_bytes: of the GPU; None: not given.
+    kernels: constants of the times of kernels, by class; only those that are known.
     """
 
     name: str
@@ -80,6 +85,9 @@ class Device:
     kernel_launch_s: Fraction | None
     kernel_launch_origin: str
     price_per_hour: Fraction | None
+    multiprocessors: int | None
+    l2_bytes: int | None
+    kernels: Mapping[str, KernelConstants]
     sources: tuple[Source, ...]
     file: str
 
@@ -101,6 +109,17 @@ class Device:
     def bandwidth(self) -> Fraction:
         """Derated bytes a second."""
         return self.memory_bandwidth_bytes_per_s * self.derating["bandwidth"].factor
+
+    def rates(self, peak: str) -> Rates:
+        """What times of kernels are computed from: figures as published, for products of a type of `PEAK_TYPES`."""
+        self.matmul_rate(peak)  # refused in words where there is none
+        return Rates(
+            peak=float(self.matmul_flops_per_s[peak]),
+            bandwidth=float(self.memory_bandwidth_bytes_per_s),
+            vector=float(self.vector_flops_per_s),
+            processors=self.multiprocessors or 0,
+            l2_bytes=self.l2_bytes or 0,
+        )
 
     def assumptions(self) -> tuple[str, ...]:
         """What of this device is assumed, not measured, a sentence each."""
@@ -136,7 +155,7 @@ def load_device(name: str | os.PathLike[str]) -> Device:
         names = device_names()
         likely = [name for name in names if _stem(name).startswith(_stem(text))] or names
         raise ModelMeterError(
-            f"device {text} is unknown; {near(text, likely)} "
+            f"device {printable(text, 100)} is unknown; {near(text, likely)} "
             "A device of your own is the path of its YAML file, ending in .yaml."
         )
     return _read(bundled)
@@ -181,6 +200,9 @@ _FILE: Final = Record(
             Record({"seconds": Maybe(Number(Fraction(0), Fraction(3600))), "origin": Maybe(_ORIGIN)}, "a device file")
         ),
         "price_per_hour": Maybe(Number(Fraction(0), Fraction(10**9))),
+        "multiprocessors": Maybe(Whole(1, 10**5)),
+        "l2_bytes": Maybe(Whole(1, 10**12)),
+        "kernels": Maybe(KERNELS),
         "sources": ListOf(
             Record(
                 {
@@ -220,7 +242,10 @@ def _read(path: Path) -> Device:
         Source(figures=tuple(each["figures"]), document=each["document"], where=each["where"], url=each["url"] or "")
         for each in values["sources"]
     )
-    _check_sourced(who, sources, [*(f"matmul_flops_per_s.{peak}" for peak in peaks), *_FIGURES])
+    details = [name for name in _DETAILS if values[name] is not None]
+    _check_sourced(who, sources, [*(f"matmul_flops_per_s.{peak}" for peak in peaks), *_FIGURES, *details])
+    kernels = read_kernels(values["kernels"] or {})
+    check_processors(who, kernels, values["multiprocessors"])
     deratings = values["derating"] or {}
     return Device(
         name=values["name"],
@@ -236,6 +261,9 @@ def _read(path: Path) -> Device:
         kernel_launch_s=launch["seconds"],
         kernel_launch_origin=ASSUMED if launch["seconds"] is None else launch["origin"],
         price_per_hour=values["price_per_hour"],
+        multiprocessors=values["multiprocessors"],
+        l2_bytes=values["l2_bytes"],
+        kernels=kernels,
         sources=sources,
         file=path.name,
     )

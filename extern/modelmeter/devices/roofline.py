@@ -34,7 +34,7 @@ from typing import Final, NamedTuple
 
 from modelmeter.devices.device import PEAK_OF_DTYPE, Device
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.shape_tensor import Call, OperatorRecord, Walk
+from modelmeter.walk import Call, OperatorRecord, Walk
 
 COMPUTE: Final = "compute"
 MEMORY: Final = "memory"
@@ -176,10 +176,10 @@ class Roofline:
         for entry in walk.entries:
             if isinstance(entry, Call):
                 inner = self.stage(entry.walk)
-                ticks[COMPUTE] += inner.compute_ticks
-                ticks[MEMORY] += inner.memory_ticks
-                ticks[LAUNCH] += inner.launch_ticks
-                operators += inner.operators
+                ticks[COMPUTE] += inner.compute_ticks * entry.times
+                ticks[MEMORY] += inner.memory_ticks * entry.times
+                ticks[LAUNCH] += inner.launch_ticks * entry.times
+                operators += inner.operators * entry.times
             else:
                 parts = self._parts(entry)
                 ticks[bound_of(parts, self._launch)] += max(parts) + self._launch
@@ -231,7 +231,10 @@ class Roofline:
             raise ModelMeterError(_DIFFERENT)
         for one, two, three in zip(*(walk.entries for walk in walks), strict=True):
             if isinstance(one, Call) and isinstance(two, Call) and isinstance(three, Call):
-                lines.update(self._lines((one.walk, two.walk, three.walk), context, far_context, known))
+                if not one.times == two.times == three.times:
+                    raise ModelMeterError(_DIFFERENT)
+                inner = self._lines((one.walk, two.walk, three.walk), context, far_context, known)
+                lines.update({line: count * one.times for line, count in inner.items()})
                 continue
             if isinstance(one, Call) or isinstance(two, Call) or isinstance(three, Call):
                 raise ModelMeterError(_DIFFERENT)

@@ -19,18 +19,23 @@ how the cache grows, is in the model's own walks at that batch. The sums are exa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import ceil
-from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
+from modelmeter.devices.decode import decode_time
 from modelmeter.devices.device import ASSUMED, MEASURED, Device, bundled_devices
-from modelmeter.devices.roofline import BOUNDS, Roofline, StageTime, StepTimes
+from modelmeter.devices.roofline import BOUNDS, Roofline, StageTime
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.memory import RESERVE_BYTES, amount, reserve_on, smaller_reserve
 from modelmeter.search import largest
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.runs import Run
 
 ANALYTIC: Final = "analytic"
 GIVEN: Final = "given"
@@ -127,11 +132,20 @@ class CostModel(Protocol[PageIn]):
         """The same model for `pages` pages at once."""
         ...
 
-    def step(self, context: int) -> StageFigures:
-        """One decode step with `context` tokens before it."""
+    @property
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
         ...
 
-    def stage_walk(self, stage: str, *, page: PageIn | None = None, context: int = 0) -> Walk:
+    def decode_runs(self, steps: int) -> Sequence[Run]:
+        """The runs of a page's decode steps."""
+        ...
+
+    def step(self, context: int, generated: int = 0) -> StageFigures:
+        """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
+        ...
+
+    def stage_walk(self, stage: str, *, page: PageIn | None = None, context: int = 0, generated: int = 0) -> Walk:
         """The operators of "prefill" of a page, or of one "decode" step."""
         ...
 
@@ -274,39 +288,47 @@ class _Memory(Generic[Page]):
         prefills = [each.kind.page.prefill for each in kinds]
         self.weight_bytes = max(prefill.weight_bytes for prefill in prefills)
         self.prefill_peak_bytes = max(prefill.resident_peak_bytes for prefill in prefills)
-        self.context = self._longest(kinds) if cache == LONGEST else self._mean(kinds)
-        if self.context is None:
+        self.before = self._longest(kinds) if cache == LONGEST else self._mean(kinds)
+        if self.before is None:
             self.page_cache_bytes = max(prefill.kv_bytes for prefill in prefills)
         else:
-            self.page_cache_bytes = model.step(self.context).kv_bytes
+            self.page_cache_bytes = model.step(*self.before).kv_bytes
 
-    @staticmethod
-    def _longest(kinds: Sequence[_Kind[Page]]) -> int | None:
-        """Tokens before the longest page's last step; None if no page has a step."""
-        last = [
-            each.kind.page.seq_len + output.output_tokens - 1
+    def _longest(self, kinds: Sequence[_Kind[Page]]) -> tuple[int, int] | None:
+        """Tokens before the last step that holds most, and how many of them came from steps; None: no page has one."""
+        last = {
+            (each.kind.page.seq_len + output.output_tokens - 1, output.output_tokens - 1)
             for each in kinds
             for output in each.outputs
             if output.output_tokens
-        ]
-        return max(last, default=None)
+        }
+        if self.model.steps_by_context or not last:
+            return max(last, default=None)
+        return max(sorted(last), key=lambda before: self.model.step(*before).resident_peak_bytes)
 
     @staticmethod
-    def _mean(kinds: Sequence[_Kind[Page]]) -> int | None:
-        """Tokens before a step, on average over all steps of all pages, rounded up."""
-        steps = tokens = Fraction(0)
+    def _mean(kinds: Sequence[_Kind[Page]]) -> tuple[int, int] | None:
+        """The same before a step on average over all steps of all pages, rounded up.
+
+        Where a cache stops growing it holds no more than that at its average moment.
+        """
+        steps = tokens = generated = Fraction(0)
         for each in kinds:
             for count, share in each.outputs:
                 steps += share * count
-                tokens += share * (each.kind.page.seq_len * count + count * (count - 1) // 2)
-        return ceil(tokens / steps) if steps else None
+                tokens += share * each.kind.page.seq_len * count
+                generated += share * (count * (count - 1) // 2)
+        if not steps:
+            return None
+        context = ceil((tokens + generated) / steps)
+        return context, min(ceil(generated / steps), context)
 
     def need(self, batch_size: int, device_kind: str) -> MemoryNeed:
         """What `batch_size` pages at once need on a device of a kind."""
         cache_bytes = batch_size * self.page_cache_bytes
         peaks = [self.prefill_peak_bytes + cache_bytes - self.page_cache_bytes]
-        if self.context is not None:
-            peaks.append(self.model.batched(batch_size).step(self.context).resident_peak_bytes)
+        if self.before is not None:
+            peaks.append(self.model.batched(batch_size).step(*self.before).resident_peak_bytes)
         return MemoryNeed(
             weight_bytes=self.weight_bytes,
             cache_bytes=cache_bytes,
@@ -321,7 +343,7 @@ class _Memory(Generic[Page]):
 
     def largest_batch(self, device: Device) -> int:
         """The most pages at once that fit, 0 if not even one does; 1 for pages without steps."""
-        limit = 1 if self.context is None else None
+        limit = 1 if self.before is None else None
         return largest(lambda batch_size: self.fits(batch_size, device), limit)
 
 
@@ -546,7 +568,7 @@ def compute_throughput(
         prefill.add(page_prefill, each.share)
         for tokens, share in each.outputs:
             if steps is not None and tokens:
-                decode.add(steps.total(each.kind.page.seq_len, tokens), share)
+                decode.add(steps(each.kind.page.seq_len, tokens), share)
         times.append(
             KindTime(
                 label=each.kind.label,
@@ -604,8 +626,13 @@ class _Sum:
         return sum(self.bounds.values(), Fraction(0))
 
 
-def _step_times(roofline: Roofline, model: CostModel[Page], kinds: Sequence[_Kind[Page]]) -> StepTimes | None:
-    """Decode steps by context, over all contexts that the pages reach; None if no page has a step."""
+def _step_times(
+    roofline: Roofline, model: CostModel[Page], kinds: Sequence[_Kind[Page]]
+) -> Callable[[int, int], StageTime] | None:
+    """The time of a page's decode steps by its prefill and their number; None if no page has a step.
+
+    Where a step depends on the tokens before it alone, all contexts that the pages reach share one law.
+    """
     ends = [
         (each.kind.page.seq_len, each.kind.page.seq_len + output.output_tokens - 1)
         for each in kinds
@@ -614,10 +641,12 @@ def _step_times(roofline: Roofline, model: CostModel[Page], kinds: Sequence[_Kin
     ]
     if not ends:
         return None
+    if not model.steps_by_context:
+        return partial(decode_time, roofline, model)
     first = min(start for start, _ in ends)
     far = max(*(last for _, last in ends), first + 1)
     walks = [model.stage_walk("decode", context=context) for context in (first, first + 1, far)]
-    return roofline.steps(walks[0], walks[1], walks[2], first, far)
+    return roofline.steps(walks[0], walks[1], walks[2], first, far).total
 
 
 def _checked_batch(

@@ -1,19 +1,24 @@
-"""Layers on shapes: the base class, lists of layers, the layers every network has, and the executions."""
+"""Layers on shapes: the base class, lists of layers, the layers every network has, and the code that they are of."""
 
-from modelmeter.layers.base_layer import BaseLayer, CacheSpec, InputSpec, LayerList, State, kv_bytes
-from modelmeter.layers.basic import Conv2d, LayerNorm, Linear, after_sum, run_blocks
-from modelmeter.layers.execution import EXECUTIONS, Execution
+from modelmeter.layers.base_layer import BaseLayer, CacheSpec, InputSpec, LayerList
+from modelmeter.layers.basic import Conv2d, Embedding, LayerNorm, Linear, LMHead, RMSNorm, after_sum, run_blocks
+from modelmeter.layers.code import Code, Execution, Settings
+from modelmeter.layers.remembering import State, kv_bytes
 
 __all__ = [
-    "EXECUTIONS",
     "BaseLayer",
     "CacheSpec",
+    "Code",
     "Conv2d",
+    "Embedding",
     "Execution",
     "InputSpec",
+    "LMHead",
     "LayerList",
     "LayerNorm",
     "Linear",
+    "RMSNorm",
+    "Settings",
     "State",
     "after_sum",
     "kv_bytes",

@@ -11,27 +11,28 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, TypedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers.execution import check_attention, execution_named
+from modelmeter.layers.code import LIBRARY, Code, EngineTraits, Execution, Settings, Traits
+from modelmeter.layers.remembering import (
+    Remembered,
+    State,
+    describe,
+    flat,
+    geometry_of,
+    kv_bytes,
+    states_in,
+)
 from modelmeter.operators import Parameter, Result, fused
-from modelmeter.shape_tensor import KV, Call, OperatorRecord, Shape, ShapeTensor, Storage, Tape, Walk, join_path
-from modelmeter.sizes import Condition, Variables, frozen, rebased
-from modelmeter.units import check_model_dtype
+from modelmeter.shape_tensor import ShapeTensor, Storage, Tape
+from modelmeter.sizes import Variables, frozen, rebased
+from modelmeter.walk import Call, OperatorRecord, Shape, Walk, join_path
 
 #: geometries kept by one layer, and walks of one geometry over variables under different conditions; the least recently
 #: used is forgotten
 WALKS_KEPT: Final = 256
-
-
-class Common(TypedDict):
-    """The keywords that a layer hands to the layers inside it."""
-
-    execution: str
-    attention: str
-    dtype: str
 
 
 class InputSpec(NamedTuple):
@@ -40,15 +41,6 @@ class InputSpec(NamedTuple):
     shape: Shape
     dtype: str
     strides: Shape | None = None
-
-
-class State:
-    """Tensors that calls replace and that outlive them, such as the keys and values of one decoder layer."""
-
-    __slots__ = ("items",)
-
-    def __init__(self, *items: ShapeTensor) -> None:
-        self.items = list(items)
 
 
 class CacheSpec(NamedTuple):
@@ -62,50 +54,21 @@ class CacheSpec(NamedTuple):
 Given = InputSpec | CacheSpec | Shape | Any
 
 
-def kv_bytes(state: State) -> int:
-    """Bytes of the KV cache that a state holds."""
-    return sum(item.storage.nbytes for item in state.items if item.storage.kind == KV)
-
-
-class _Output(NamedTuple):
-    """Geometry of a tensor that a walk returned: a view of an argument, or of a storage that the walk made."""
-
-    argument: int | None
-    storage: int
-    storage_bytes: int
-    kind: str
-    shape: Shape
-    strides: Shape
-    dtype: str
-    offset: int  # from the argument's, where it is a view of one
-
-
-class _Remembered(NamedTuple):
-    walk: Walk
-    outputs: tuple[_Output, ...]  # what it returned, then what it left in each state
-    returned: tuple[bool, ...]  # of each value returned, whether it is a tensor; else it is None
-    returns_tuple: bool
-    state_items: tuple[int, ...]
-    variables: Variables | None  # those that its sizes are of
-    conditions: tuple[Condition, ...]  # under which it is what the call does
-
-
 class BaseLayer:
     """A module on shapes.
 
     Subclasses give `forward`, the real module's forward pass with one operator a line, and the real submodules' names.
-    execution: the code that is modelled. attention: "flash" (fused) or "eager". dtype: of weights and activations.
+    code: what the layer is walked as, which it hands to the layers inside it; or by names, execution: the code that is
+    modelled ("transformers" by default), attention: "flash" (fused, the default) or "eager", dtype: of weights and
+    activations ("bfloat16" by default).
     """
 
-    def __init__(self, *, execution: str = "transformers", attention: str = "flash", dtype: str = "bfloat16") -> None:
-        who = type(self).__name__
-        self.execution = execution_named(who, execution)
-        check_attention(who, attention, self.execution)
-        check_model_dtype(who, dtype)
-        self.attention = attention
-        self.dtype = dtype
-        self.common: Common = {"execution": execution, "attention": attention, "dtype": dtype}
-        self._walks: OrderedDict[object, tuple[_Remembered, ...]] = OrderedDict()
+    #: the executions that this layer knows by name: those of the model that it belongs to
+    executions: ClassVar[Mapping[str, Execution]] = LIBRARY
+
+    def __init__(self, **settings: Unpack[Settings]) -> None:
+        self.code = Code.resolve(type(self).__name__, self.executions, settings)
+        self._walks: OrderedDict[object, tuple[Remembered, ...]] = OrderedDict()
         self._bound: tuple[Given, ...] = ()
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -118,9 +81,23 @@ class BaseLayer:
     #: whether every call is remembered, not those in a `LayerList` alone: worth it where a geometry comes again
     remembered: ClassVar[bool] = False
 
+    @property
+    def attention(self) -> str:
+        """The kind of attention: "flash" or "eager"."""
+        return self.code.attention
+
+    @property
+    def dtype(self) -> str:
+        """The type of activations."""
+        return self.code.precision.activations
+
+    def traits(self, kind: type[Traits]) -> Traits:
+        """What the modelled code does, of one kind of traits."""
+        return self.code.execution.traits(kind)
+
     def parameter(self, *shape: int) -> Parameter:
         """A weight of this layer, of its type."""
-        return Parameter(*shape, dtype=self.dtype)
+        return Parameter(*shape, dtype=self.code.precision.weights)
 
     def forward(self, *args: Any) -> Any:
         """The forward pass: shape-tensors in, shape-tensors out."""
@@ -128,7 +105,7 @@ class BaseLayer:
 
     def chain(self, name: str, function: Callable[..., Result], *inputs: Any) -> Result:
         """`function(*inputs)`: one kernel called "fused.<name>" where this code fuses its chains."""
-        return fused(name, function, *inputs) if self.execution.chains_fused else function(*inputs)
+        return fused(name, function, *inputs) if self.traits(EngineTraits).chains_fused else function(*inputs)
 
     def __call__(self, *args: Any) -> Any:
         """Run `forward` under this layer's name, the arguments held until it returns."""
@@ -156,14 +133,14 @@ class BaseLayer:
         if tape.alive is not None or tape.chain is not None:
             return self._call_as(tape, name, *args)
         variables = tape.variables
-        key = _geometry(args)
+        key = geometry_of(args)
         if variables is not None:
             key = ("over variables", frozen(key))
         for remembered in self._walks.get(key, ()):
             if variables is remembered.variables or (variables and variables.hold(remembered.conditions)):
                 return self._repeat(tape, name, key, remembered, args)
         # weakly: what a state held may die during the call, and another storage take its address
-        arguments = [(weakref.ref(tensor.storage), tensor.offset) for tensor in _flat(args)]
+        arguments = [(weakref.ref(tensor.storage), tensor.offset) for tensor in flat(args)]
         start_bytes = tape.live_bytes
         start_resident_bytes = tape.live_bytes + tape.given_bytes
         outer = tape.begin()
@@ -174,12 +151,12 @@ class BaseLayer:
         finally:
             tape.end(outer)
             conditions = variables.collected(outer_conditions) if variables else ()
-        states = list(_states(args))
+        states = list(states_in(args))
         returned = result if isinstance(result, tuple) else (result,)
-        left = [*_flat(returned), *_flat(states)]
-        remembered = _Remembered(
+        left = [*flat(returned), *flat(states)]
+        remembered = Remembered(
             walk,
-            _describe(left, arguments),
+            describe(left, arguments),
             tuple([value is not None for value in returned]),
             isinstance(result, tuple),
             tuple(len(state.items) for state in states),
@@ -191,14 +168,14 @@ class BaseLayer:
         tape.note(name, walk, start_bytes, start_resident_bytes)
         return result
 
-    def _remember(self, key: object, remembered: _Remembered, instead: _Remembered | None = None) -> None:
+    def _remember(self, key: object, remembered: Remembered, instead: Remembered | None = None) -> None:
         """Keep a walk, `instead` of one that says the same, and forget the oldest where there are too many."""
         others = self._walks.pop(key, ())
         self._walks[key] = (remembered, *[each for each in others[: WALKS_KEPT - 1] if each is not instead])
         if len(self._walks) > WALKS_KEPT:
             self._walks.popitem(last=False)
 
-    def _at(self, variables: Variables, key: object, remembered: _Remembered) -> _Remembered:
+    def _at(self, variables: Variables, key: object, remembered: Remembered) -> Remembered:
         """The same polynomials at other values, kept instead."""
         moved = remembered._replace(
             walk=rebased(remembered.walk, variables),
@@ -208,7 +185,7 @@ class BaseLayer:
         self._remember(key, moved, remembered)
         return moved
 
-    def _repeat(self, tape: Tape, name: str, key: object, remembered: _Remembered, args: Sequence[Any]) -> Any:
+    def _repeat(self, tape: Tape, name: str, key: object, remembered: Remembered, args: Sequence[Any]) -> Any:
         """Take a remembered call as made: its entry, its peak, and fresh tensors for what it returned."""
         variables = tape.variables
         if variables is None:
@@ -230,13 +207,13 @@ class BaseLayer:
                 if storage is None:
                     storage = storages[number] = Storage(tape, nbytes, kind)
             else:
-                arguments = arguments or list(_flat(args))
+                arguments = arguments or list(flat(args))
                 storage = arguments[argument].storage
                 offset += arguments[argument].offset
             results.append(ShapeTensor(storage, shape, strides, dtype, offset))
         if remembered.state_items:
             start = sum(remembered.returned)
-            for state, count in zip(_states(args), remembered.state_items, strict=True):
+            for state, count in zip(states_in(args), remembered.state_items, strict=True):
                 state.items = results[start : start + count]
                 start += count
         if not remembered.returns_tuple:
@@ -268,7 +245,7 @@ class BaseLayer:
         self.call_remembered("", *args)
         call = tape.entries[-1]
         assert isinstance(call, Call)
-        return call.walk, tuple(_states(args))
+        return call.walk, tuple(states_in(args))
 
     def output_shapes(self, *inputs: Given) -> tuple[Shape, ...]:
         """Shapes of what `forward` returns."""
@@ -346,8 +323,8 @@ class LayerList(BaseLayer):
     walked once for all of them.
     """
 
-    def __init__(self, layers: Sequence[BaseLayer], **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, layers: Sequence[BaseLayer], **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.layers = tuple(layers)
 
     def __iter__(self) -> Iterator[_Position]:
@@ -374,31 +351,10 @@ class _Position:
         return self.layer.call_remembered(self.name, *args)
 
 
-# -- helpers of a remembered call -----------------------------------------------------------------------------------
-
-
-def _flat(args: Sequence[Any]) -> Iterator[ShapeTensor]:
-    for arg in args:
-        if isinstance(arg, ShapeTensor):
-            yield arg
-        elif isinstance(arg, State):
-            yield from arg.items
-        elif isinstance(arg, tuple):
-            yield from _flat(arg)
-
-
-def _states(args: Sequence[Any]) -> Iterator[State]:
-    for arg in args:
-        if isinstance(arg, State):
-            yield arg
-        elif isinstance(arg, tuple):
-            yield from _states(arg)
-
-
 def _tape_of(args: Sequence[Any]) -> Tape:
     if args and type(args[0]) is ShapeTensor:
         return args[0].storage.tape
-    for tensor in _flat(args):
+    for tensor in flat(args):
         return tensor.storage.tape
     raise ModelMeterError("a layer was called without a shape-tensor: make one with Tape().input(shape, dtype).")
 
@@ -415,39 +371,3 @@ def _input(tape: Tape, value: Given, dtype: str) -> Any:
     if isinstance(value, tuple):
         return tuple(_input(tape, each, dtype) for each in value)
     return value
-
-
-def _geometry(args: Sequence[Any]) -> object:
-    """What a walk depends on: shapes, strides, types, which arguments share memory, and plain values."""
-    storages: dict[int, tuple[int, int]] = {}
-    key: list[object] = []
-    for arg in args:
-        if isinstance(arg, ShapeTensor):
-            # where in its storage the first argument of it starts is of no consequence
-            number, start = storages.setdefault(id(arg.storage), (len(storages), arg.offset))
-            held = arg.storage
-            key.append((arg.shape, arg.strides, arg.dtype, held.kind, held.given, number, arg.offset - start))
-        elif isinstance(arg, State):
-            key.append(("state", _geometry(arg.items)))
-        elif isinstance(arg, tuple):
-            key.append(_geometry(arg))
-        else:
-            key.append(arg)
-    return tuple(key)
-
-
-def _describe(
-    tensors: Sequence[ShapeTensor], arguments: Sequence[tuple[weakref.ref[Storage], int]]
-) -> tuple[_Output, ...]:
-    """The geometry of what a walk left; `arguments` are the storages of its arguments and where they start."""
-    made: dict[int, int] = {}
-    outputs = []
-    for tensor in tensors:
-        storage = tensor.storage
-        number = made.setdefault(id(storage), len(made))
-        argument, start = next(
-            ((index, offset) for index, (each, offset) in enumerate(arguments) if each() is storage), (None, 0)
-        )
-        geometry = (tensor.shape, tensor.strides, tensor.dtype, tensor.offset - start)
-        outputs.append(_Output(argument, number, storage.nbytes, storage.kind, *geometry))
-    return tuple(outputs)

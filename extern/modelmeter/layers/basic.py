@@ -1,10 +1,11 @@
-"""The layers that every network is made of: Linear, Conv2d, LayerNorm. They are torch.nn's, on shapes."""
+"""The layers that every network is made of, on shapes: Linear, Conv2d, the norms, the embedding, the head."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
-from modelmeter.operators import add, conv2d, layer_norm, linear, written_over
+from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.operators import add, conv2d, gather, in_place_output, layer_norm, linear, mean, mul, rsqrt, square, to
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
@@ -14,8 +15,8 @@ class Linear(BaseLayer):
     Source: torch.nn.Linear.    Counted: the product.    Left out: the bias's sums (the product starts from it).
     """
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.weight = self.parameter(out_features, in_features)
         self.bias = self.parameter(out_features) if bias else None
 
@@ -39,9 +40,9 @@ class Conv2d(BaseLayer):
         stride: int = 1,
         padding: int = 0,
         bias: bool = True,
-        **common: Any,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(**common)
+        super().__init__(**settings)
         self.stride = stride
         self.padding = padding
         self.weight = self.parameter(out_channels, in_channels, kernel_size, kernel_size)
@@ -54,8 +55,8 @@ class Conv2d(BaseLayer):
 class LayerNorm(BaseLayer):
     """x [..., d] -> [..., d].    Source: torch.nn.LayerNorm, with weight and bias [d]."""
 
-    def __init__(self, width: int, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, width: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
         self.weight = self.parameter(width)
         self.bias = self.parameter(width)
 
@@ -70,6 +71,53 @@ class LayerNorm(BaseLayer):
         return layer_norm(x, self.weight, self.bias)
 
 
+class RMSNorm(BaseLayer):
+    """x [..., d] -> [..., d], normalised in float32."""
+
+    remembered = True
+
+    def __init__(self, hidden_size: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.weight = self.parameter(hidden_size)
+
+    def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
+        """With a residual: its sum with the hidden states, and the norm of that."""
+        if residual is None:
+            return self.chain("rms_norm", self.normalize, hidden_states)
+        return self.chain("add_rms_norm", after_sum(self.normalize), hidden_states, residual)
+
+    def normalize(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        """The norm itself."""
+        input_dtype = hidden_states.dtype
+        hidden_states = to(hidden_states, "float32")
+        variance = mean(square(hidden_states))
+        hidden_states = mul(hidden_states, rsqrt(add(variance)))
+        return mul(self.weight.on(hidden_states.tape), to(hidden_states, input_dtype))
+
+
+class Embedding(BaseLayer):
+    """Token ids [B, T] -> [B, T, D]: one row of the table a token."""
+
+    def __init__(self, vocab_size: int, hidden_size: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.weight = self.parameter(vocab_size, hidden_size)
+
+    def forward(self, input_ids: ShapeTensor) -> ShapeTensor:
+        table = self.weight.on(input_ids.tape)
+        return gather(table, *input_ids.shape, aten="aten.embedding.default", index=input_ids)
+
+
+class LMHead(BaseLayer):
+    """x [B, T, D] -> logits [B, T, V]."""
+
+    def __init__(self, hidden_size: int, vocab_size: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.weight = self.parameter(vocab_size, hidden_size)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        return linear(hidden_states, self.weight)
+
+
 def after_sum(
     norm: Callable[[ShapeTensor], ShapeTensor],
 ) -> Callable[[ShapeTensor, ShapeTensor], tuple[ShapeTensor, ShapeTensor]]:
@@ -78,14 +126,14 @@ def after_sum(
     def add_and_normalize(x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         total = add(residual, x)
         normed = norm(total)
-        return written_over(residual, total), written_over(x, normed)
+        return in_place_output(residual, total), in_place_output(x, normed)
 
     return add_and_normalize
 
 
 def run_blocks(blocks: LayerList, x: ShapeTensor) -> ShapeTensor:
     """Blocks one after another; where each hands its last output and the residual on, they are summed at the end."""
-    if not blocks.execution.residual_handed_on:
+    if not blocks.traits(EngineTraits).add_norm_fused:
         for block in blocks:
             x = block(x)
         return x

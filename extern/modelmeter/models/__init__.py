@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
 from modelmeter.errors import ModelMeterError, near
 
 if TYPE_CHECKING:
-    from modelmeter.models import deepseek_ocr
+    from modelmeter.models import deepseek_ocr, unlimited_ocr
     from modelmeter.models.common.contract import ModelPackage
 
-    _KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
+    _DEEPSEEK_OCR_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
+    _UNLIMITED_OCR_KEEPS_ITS_PROMISES: ModelPackage = unlimited_ocr
 
 #: the package of each model, by the name that users give it
-MODELS: Final[Mapping[str, str]] = MappingProxyType({"deepseek_ocr": "modelmeter.models.deepseek_ocr"})
+MODELS: Final[Mapping[str, str]] = MappingProxyType(
+    {"deepseek_ocr": "modelmeter.models.deepseek_ocr", "unlimited_ocr": "modelmeter.models.unlimited_ocr"}
+)
 
 DEFAULT_MODEL: Final = "deepseek_ocr"
 
@@ -27,5 +31,16 @@ DEFAULT_MODEL: Final = "deepseek_ocr"
 def model_package(name: str = DEFAULT_MODEL) -> ModelPackage:
     """The package of a model, imported now; raises `ModelMeterError` for a name that is not in `MODELS`."""
     if name not in MODELS:
+        if "," in name:
+            raise ModelMeterError(f"model={name} names several models; a cost is one model's, so give one.")
         raise ModelMeterError(f"model {name} does not exist; {near(name, MODELS)}")
     return cast("ModelPackage", import_module(MODELS[name]))
+
+
+def module_of(package: ModelPackage, below: str) -> str | None:
+    """The name of a module below a model's package; None where the model has none such."""
+    name = f"{package.__name__}.{below}"
+    try:
+        return None if find_spec(name) is None else name
+    except ModuleNotFoundError:  # not even the package that it would stand in
+        return None

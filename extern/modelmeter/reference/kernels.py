@@ -13,7 +13,7 @@ from torch import Tensor
 from modelmeter.calibration.products import Product
 from modelmeter.errors import ModelMeterError
 from modelmeter.reference.building import DTYPES, choice
-from modelmeter.shape_tensor import Shape
+from modelmeter.walk import Shape
 
 Call = Callable[[], object]
 

@@ -11,6 +11,7 @@ from math import atan, ceil, cos, degrees, floor, log10, sqrt
 from typing import Final, NamedTuple
 
 from modelmeter.errors import printable
+from modelmeter.models.common.contract import Views
 from modelmeter.report.document import Quantity
 
 #: of a chart that a phone shows small or scrolls, and of one that fits it
@@ -20,8 +21,8 @@ NARROW: Final = 470
 #: width of a letter, about, at the size of a chart's labels
 _LETTER: Final = 6.4
 
-#: crops that are numbered in a drawing, and rows or columns that are drawn singly
-_NUMBERED_CROPS: Final = 40
+#: views that are numbered in a drawing, and rows or columns that are drawn singly
+_NUMBERED_VIEWS: Final = 40
 _DRAWN_LINES: Final = 60
 
 
@@ -69,51 +70,47 @@ def _legend(y: float, items: Sequence[tuple[str, str]]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A page and its views: sides in pixels, grid (1 x 1: no crops), tokens. crop_side: None where there are none."""
+    """A page and its views: sides in pixels; of the views the first shows all of the page."""
 
     width: int
     height: int
-    columns: int
-    rows: int
-    global_side: int
-    crop_side: int | None
-    global_tokens: int
-    crop_tokens: int
+    views: tuple[Views, ...]
 
 
 def page_chart(drawing: Drawing) -> str:
-    """The page under its crop grid, and beside it the views to a scale of their own."""
+    """The page under the grid that cuts it, and beside it the views to a scale of their own."""
     title = f"page of {drawing.width} x {drawing.height} pixels and its views"
     left, top = 4.0, 48.0
     scale = min(170 / drawing.width, 200 / drawing.height)
     width, height = drawing.width * scale, drawing.height * scale
     parts = [_text(left, 17, f"page: {drawing.width} x {drawing.height}"), _box(left, top, width, height, "paper")]
-    if drawing.crop_side is not None:
-        parts.append(_text(left, 33, f"crops: {drawing.columns} x {drawing.rows}"))
-        parts += _grid(left, top, width, height, drawing, numbers=True)
-    crop = drawing.crop_side or 0
-    side, columns, rows = drawing.global_side, drawing.columns * crop, drawing.rows * crop
-    gap = 0.12 * side if crop else 0
-    views_left = 200.0
-    scale = min((NARROW - 4 - views_left) / (side + gap + columns), 200 / max(side, rows))
-    words = f"global view {side} x {side}: {drawing.global_tokens:,} tokens"
-    parts += [_box(views_left, 8, 10, 10, "c1"), _text(views_left + 15, 17, words)]
-    parts.append(_box(views_left, top, side * scale, side * scale, "view c1"))
-    if crop:
-        crops_left = views_left + (side + gap) * scale
-        words = f"{drawing.columns * drawing.rows:,} crops of {crop} x {crop}: {drawing.crop_tokens:,} tokens"
-        parts += [_box(views_left, 24, 10, 10, "c2"), _text(views_left + 15, 33, words)]
-        parts.append(_box(crops_left, top, columns * scale, rows * scale, "view c2"))
-        parts += _grid(crops_left, top, columns * scale, rows * scale, drawing)
-    bottom = top + max(height, scale * max(side, rows))
-    return _svg(bottom + 6, title, parts, NARROW)
+    for views in drawing.views:
+        if views.columns * views.rows > 1:
+            parts.append(_text(left, 33, f"{views.name}: {views.columns} x {views.rows}"))
+            parts += _grid(left, top, width, height, views, numbers=True)
+    gap = 0.12 * drawing.views[0].width
+    wide = sum(views.columns * views.width for views in drawing.views) + gap * (len(drawing.views) - 1)
+    high = max(views.rows * views.height for views in drawing.views)
+    at = views_left = 200.0
+    scale = min((NARROW - 4 - views_left) / wide, 200 / high)
+    for number, views in enumerate(drawing.views):
+        kind, line = f"c{number + 1}", 8 + 16 * number
+        parts += [_box(views_left, line, 10, 10, kind), _text(views_left + 15, line + 9, _view_words(views))]
+        across, down = views.columns * views.width * scale, views.rows * views.height * scale
+        parts.append(_box(at, top, across, down, f"view {kind}"))
+        parts += _grid(at, top, across, down, views)
+        at += across + gap * scale
+    return _svg(top + max(height, scale * high) + 6, title, parts, NARROW)
 
 
-def _grid(
-    left: float, top: float, width: float, height: float, drawing: Drawing, *, numbers: bool = False
-) -> list[str]:
-    """The lines between crops, which cut a page into equal parts, and the numbers of the crops if there is room."""
-    columns, rows = drawing.columns, drawing.rows
+def _view_words(views: Views) -> str:
+    size = f"{views.width} x {views.height}: {views.tokens:,} tokens"
+    return f"{views.name} view {size}" if views.count == 1 else f"{views.count:,} {views.name} of {size}"
+
+
+def _grid(left: float, top: float, width: float, height: float, views: Views, *, numbers: bool = False) -> list[str]:
+    """The lines between views, which cut a page into equal parts, and the numbers of the views if there is room."""
+    columns, rows = views.columns, views.rows
     parts = []
     if max(columns, rows) <= _DRAWN_LINES:
         parts += [
@@ -124,7 +121,7 @@ def _grid(
             _line(left, top + height * each / rows, left + width, top + height * each / rows, "cut")
             for each in range(1, rows)
         ]
-    if numbers and columns * rows <= _NUMBERED_CROPS and min(width / columns, height / rows) >= 16:
+    if numbers and columns * rows <= _NUMBERED_VIEWS and min(width / columns, height / rows) >= 16:
         for index in range(columns * rows):
             row, column = divmod(index, columns)
             x, y = left + width * (column + 0.5) / columns, top + height * (row + 0.5) / rows

@@ -27,13 +27,13 @@ from modelmeter.devices import (
     Throughput,
     compute_throughput,
 )
+from modelmeter.devices.decode import decode_time
 from modelmeter.devices.device import PEAK_OF_DTYPE
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.loading import LOAD
-from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.models.common.totals import STAGES
+from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
 from modelmeter.report import charts
@@ -51,8 +51,8 @@ from modelmeter.report.document import (
     Text,
 )
 from modelmeter.report.module_tree import module_tree
-from modelmeter.report.page_tables import FIGURES
-from modelmeter.shape_tensor import Walk
+from modelmeter.report.page_tables import FIGURES, view_count
+from modelmeter.walk import Walk
 
 ANALYTIC: Final = "analytic"
 
@@ -176,7 +176,9 @@ class _Builder:
     @cached_property
     def decode_walk(self) -> Walk | None:
         """The last decode step, if there is one."""
-        return self.model.stage_walk("decode", context=self.last_context) if self.steps else None
+        if not self.steps:
+            return None
+        return self.model.stage_walk("decode", context=self.last_context, generated=self.steps - 1)
 
     def walks(self) -> dict[str, Walk]:
         return {"prefill": self.prefill_walk} | ({"decode step": self.decode_walk} if self.decode_walk else {})
@@ -187,10 +189,10 @@ class _Builder:
 
     def stage_figures(self, page: PageCost) -> dict[str, StageFigures]:
         """Cost and time of every stage of a page."""
-        times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in STAGES[:2]}
+        times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in WITH_TOTAL[:2]}
         times["decode"] = decode_time(self.roofline, self.model, page.seq_len, self.steps)
         times["total"] = times["prefill"] + times["decode"]
-        return {stage: StageFigures(cost=getattr(page, stage), time=times[stage]) for stage in STAGES}
+        return {stage: StageFigures(cost=getattr(page, stage), time=times[stage]) for stage in WITH_TOTAL}
 
     @cached_property
     def kind_figures(self) -> list[dict[str, StageFigures]]:
@@ -217,7 +219,7 @@ class _Builder:
                     ),
                 ),
             )
-            for stage in STAGES
+            for stage in WITH_TOTAL
         }
 
     @cached_property
@@ -287,18 +289,18 @@ class _Builder:
         )
 
     def pages(self) -> Section:
+        workload = self.model.workload
         rows: list[list[Cell]] = []
         for kind, figures in zip(self.kinds, self.kind_figures, strict=True):
             cost = kind.cost
             rows.append(
                 [
-                    grid_text(cost),
+                    workload.layout_text(cost.layout),
                     Quantity(kind.count),
                     kind.first.source,
                     f"{kind.first.width} x {kind.first.height}",
-                    Quantity(cost.layout.num_views_total),
-                    Quantity(cost.tokens.global_tokens),
-                    Quantity(cost.tokens.crop_tokens),
+                    Quantity(view_count(cost)),
+                    *(Quantity(tokens) for tokens in cost.tokens.by_view().values()),
                     Quantity(cost.tokens.total),
                     Quantity(cost.seq_len),
                     Quantity(cost.total.tensor_core_flops, "FLOPs"),
@@ -311,13 +313,15 @@ class _Builder:
             key="layouts",
             title="Pages by layout",
             columns=[
-                Column(key="crops", title="crops", origin=self.labels.get("layout", "")),
+                Column(key=workload.layout_title, title=workload.layout_title, origin=self.labels.get("layout", "")),
                 Column(key="pages", title="pages", origin="given"),
                 Column(key="first", title="first of them", origin="given", code=True),
                 Column(key="size", title="its pixels", origin="given"),
                 Column(key="views", title="views", origin=ANALYTIC),
-                Column(key="global_tokens", title="global tokens", origin=ANALYTIC),
-                Column(key="crop_tokens", title="crop tokens", origin=ANALYTIC),
+                *(
+                    Column(key=f"{name}_tokens", title=f"{name} tokens", origin=ANALYTIC)
+                    for name in self.kinds[0].cost.tokens.by_view()
+                ),
                 Column(key="image_tokens", title="image tokens", origin=ANALYTIC),
                 Column(key="prefill_tokens", title="prefill tokens", origin=f"prompt {self.labels['prompt_tokens']}"),
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
@@ -326,7 +330,8 @@ class _Builder:
                 Column(key="seconds", title="time alone", origin=ANALYTIC),
             ],
             rows=rows,
-            note="Figures are those of one page of the layout, its decode steps included. Crops are columns x rows.",
+            note="Figures are those of one page of the layout, its decode steps included. "
+            f"{workload.layout_title.capitalize()} are columns x rows.",
         )
         drawings = [self.drawing(number, kind) for number, kind in enumerate(self.kinds[:DRAWN], start=1)]
         blocks: list[Block] = [*drawings, table]
@@ -335,18 +340,8 @@ class _Builder:
         return Section(key="pages", title="Pages and tokens", blocks=blocks)
 
     def drawing(self, number: int, kind: Kind) -> Chart:
-        cost, views = kind.cost, kind.cost.vision_config
-        crops = views.crop_branch
-        drawing = charts.Drawing(
-            width=kind.first.width,
-            height=kind.first.height,
-            columns=cost.layout.w_crop,
-            rows=cost.layout.h_crop,
-            global_side=views.global_branch.img_size,
-            crop_side=None if crops is None else crops.img_size,
-            global_tokens=cost.tokens.global_tokens,
-            crop_tokens=cost.tokens.crop_tokens,
-        )
+        cost = kind.cost
+        drawing = charts.Drawing(width=kind.first.width, height=kind.first.height, views=cost.views)
         same = f", and {kind.count - 1:,} more with this layout" if kind.count > 1 else ""
         return Chart(
             key=f"page_{number}",
@@ -354,7 +349,7 @@ class _Builder:
             svg=charts.page_chart(drawing),
             caption=f"{views_text(cost)}, {cost.tokens.total:,} image tokens; with the prompt "
             f"{cost.seq_len:,} tokens in prefill. The views are drawn to a scale of their own.",
-            data=asdict(drawing),
+            data={"width": drawing.width, "height": drawing.height, "views": [asdict(each) for each in cost.views]},
         )
 
     def stages(self) -> Section:
@@ -635,6 +630,7 @@ class _Builder:
                 reasons.append((mode, str(error)))
                 rows.append([name, *[None] * 11])
                 continue
+            grids = [model.workload.layout_text(kind.cost.layout) for kind in kinds]
             prefills = [self.roofline.stage(model.stage_walk("prefill", page=kind.cost)) for kind in kinds]
             result = throughput(model, self.request.device, kinds, self.steps, None)
             if isinstance(result, str):
@@ -646,7 +642,7 @@ class _Builder:
             rows.append(
                 [
                     name,
-                    ", ".join(dict.fromkeys(grid_text(kind.cost) for kind in kinds)) if len(kinds) < 4 else "several",
+                    ", ".join(dict.fromkeys(grids)) if len(grids) < 4 else "several",
                     Quantity(sum(kind.count * kind.cost.tokens.total for kind in kinds)),
                     Quantity(total("tensor_core_flops", "vision"), "FLOPs"),
                     Quantity(total("tensor_core_flops", "prefill"), "FLOPs"),
@@ -667,13 +663,13 @@ class _Builder:
                     None if isinstance(result, str) else Quantity(float(result.pages_per_day)),
                 ]
             )
-        on = f"on {self.request.device.name}"
+        on, layout_title = f"on {self.request.device.name}", self.model.workload.layout_title
         table = Table(
             key="modes",
             title="The named modes, the same pages and settings",
             columns=[
                 Column(key="mode", title="mode"),
-                Column(key="crops", title="crops"),
+                Column(key=layout_title, title=layout_title),
                 Column(key="image_tokens", title="image tokens", origin=ANALYTIC),
                 Column(key="vision_flops", title="vision FLOPs", origin=ANALYTIC),
                 Column(key="prefill_flops", title="prefill FLOPs", origin=ANALYTIC),
@@ -833,15 +829,6 @@ def build_report(request: Request) -> Report:
     return _Builder(request).report()
 
 
-def decode_time(roofline: Roofline, model: CostModel, context: int, steps: int) -> StageTime:
-    """The time of `steps` decode steps, the first after `context` tokens."""
-    if not steps:
-        return StageTime(ticks_per_s=roofline.ticks_per_s)
-    far = context + max(steps - 1, 1)
-    walks = [model.stage_walk("decode", context=each) for each in (context, context + 1, far)]
-    return roofline.steps(walks[0], walks[1], walks[2], context, far).total(context, steps)
-
-
 def throughput(
     model: CostModel, device: Device, kinds: Sequence[Kind], output_tokens: int, price_per_hour: float | None
 ) -> Throughput | str:
@@ -867,14 +854,9 @@ def repeated(time: StageTime, count: int) -> StageTime:
     )
 
 
-def grid_text(cost: PageCost) -> str:
-    """Columns x rows of the crops."""
-    return "none" if cost.vision_config.crop_branch is None else f"{cost.layout.w_crop} x {cost.layout.h_crop}"
-
-
 def views_text(cost: PageCost) -> str:
     """How many views."""
-    views = cost.layout.num_views_total
+    views = view_count(cost)
     return "1 view" if views == 1 else f"{views:,} views"
 
 

@@ -18,7 +18,6 @@ from modelmeter.report.page_tables import Show, figures_table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from modelmeter.models.common.contract import LayoutFields
 
 #: rows of the distributions: measure, words for it, unit
 MEASURES: Final = (
@@ -118,9 +117,12 @@ def parts_table(first: str, parts: Mapping[str, Group], show: Show) -> Table:
 
 def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[RenderableType]:
     """The distributions, the layouts, and the groups if pages are grouped by `group`."""
+    workload = cost.workload
     yield distribution_table(cost.everything, show)
     yield ""
-    yield parts_table("crops", {_crops(layout): part for layout, part in cost.layouts.items()}, show)
+    yield parts_table(
+        workload.layout_title, {workload.layout_text(key): part for key, part in cost.layouts.items()}, show
+    )
     if group is not None:
         yield ""
         groups = cost.groups
@@ -148,7 +150,7 @@ def corpus_content(cost: CorpusCost, group: str | None) -> dict[str, Any]:
     content["files_not_read"] = dict(cost.notes.not_read)
     content |= _group_content(cost.everything)
     content["layouts"] = [
-        {"layout": dict(zip(("views", "crop_columns", "crop_rows"), layout, strict=True)), **_group_content(part)}
+        {"layout": dict(zip(cost.workload.layout_columns, layout, strict=True)), **_group_content(part)}
         for layout, part in cost.layouts.items()
     ]
     if group is not None and len(cost.groups) > MAX_JSON_GROUPS:
@@ -164,11 +166,6 @@ def corpus_content(cost: CorpusCost, group: str | None) -> dict[str, Any]:
 def _group_content(group: Group) -> dict[str, Any]:
     distributions = {name: asdict(group.distribution(name)) for name in group.pages_by_value}
     return group.totals.as_dict() | {"distributions": distributions}
-
-
-def _crops(layout: LayoutFields) -> str:
-    views, columns, rows = layout
-    return "none" if views == 1 else f"{columns} x {rows}"
 
 
 def _group_name(group: str, name: str | None) -> str:

@@ -30,16 +30,21 @@ def configuration_lines(differences: Iterable[tuple[str, Any, Any]]) -> Table:
     return label_lines(*(lines or [("configuration", "the same")]))
 
 
-def tokens_table(a: Mapping[str, Any], b: Mapping[str, Any]) -> Table:
-    """Views, tokens and positions."""
+def tokens_table(a: Mapping[str, Any], b: Mapping[str, Any], layout_words: Mapping[str, str]) -> Table:
+    """How the pages are cut, tokens and positions."""
     table = figures_table("", *_SIDES)
-    for name, one, other in token_rows(a, b):
+    for name, one, other in token_rows(a, b, layout_words):
         table.add_row(name, f"{one:,}", f"{other:,}", *_change(one, other, lambda value, _: f"{value:,}", ""))
     return table
 
 
-def token_rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """(what, A's, B's) of two pages' JSON content."""
+def token_rows(
+    a: Mapping[str, Any], b: Mapping[str, Any], layout_words: Mapping[str, str]
+) -> list[tuple[str, int, int]]:
+    """(what, A's, B's) of two pages' JSON content. layout_words: what the numbers of a layout are called.
+
+    Of two models those are compared that both have.
+    """
 
     def sides(*keys: str) -> tuple[int, int]:
         values = [a, b]
@@ -47,10 +52,9 @@ def token_rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, in
             values = [value[key] for value in values]
         return int(values[0]), int(values[1])  # type: ignore[call-overload]
 
+    both = a["layout"].keys() & b["layout"].keys()
     return [
-        ("views", *sides("layout", "num_views_total")),
-        ("crops, columns", *sides("layout", "w_crop")),
-        ("crops, rows", *sides("layout", "h_crop")),
+        *((words, *sides("layout", name)) for name, words in layout_words.items() if name in both),
         ("image tokens", *sides("tokens", "total")),
         ("prefill tokens", *sides("prefill_tokens")),
     ]

@@ -9,7 +9,7 @@ from typing import Final
 from modelmeter.devices import BOUNDS, OperatorTime, Roofline
 from modelmeter.report.document import SHARE, Cell, Column, Node, Quantity, Tree
 from modelmeter.report.quantities import ranges
-from modelmeter.shape_tensor import OperatorRecord, Walk
+from modelmeter.walk import OperatorRecord, Walk
 
 COLUMNS: Final = (
     Column(key="module", title="module", code=True),

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
-from modelmeter.models.common.contract import CostModel, PageCost, Stages
-from modelmeter.models.common.stage_cost import StageCost
-from modelmeter.models.common.totals import STAGES, Totals
+from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
+from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
+from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
 from modelmeter.report.quantities import exact, readable
 
@@ -32,9 +32,9 @@ FIGURES: Final = (
 
 #: rows of the comparison of modes: figure of `StageCost`, stages
 COMPARED: Final = (
-    ("tensor_core_flops", STAGES),
-    ("cuda_core_flops", STAGES),
-    ("io_bytes", STAGES),
+    ("tensor_core_flops", WITH_TOTAL),
+    ("cuda_core_flops", WITH_TOTAL),
+    ("io_bytes", WITH_TOTAL),
     ("activation_peak_bytes", ("vision", "prefill", "decode")),
     ("kv_bytes", ("prefill", "total")),
     ("weight_bytes", ("total",)),
@@ -79,8 +79,8 @@ def page_lines(
     labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
     return label_lines(
         ("workload", _workload(model, modes)),
-        ("views", _labelled(_views(page), labels, "layout")),
-        ("tokens", f"{tokens.total} image (global {tokens.global_tokens}, crops {tokens.crop_tokens})"),
+        ("views", _labelled(_views(model, page), labels, "layout")),
+        ("tokens", f"{tokens.total} image ({_by_view(page)})"),
         ("", f"+ {model.prompt_tokens} prompt ({labels['prompt_tokens']}) = {page.seq_len} in prefill"),
         ("", f"output {_output(output_tokens)}"),
         *_settings(model, overrides),
@@ -105,14 +105,35 @@ def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
     return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in vars(model.workload).items())}"
 
 
-def _views(page: PageCost) -> str:
-    """Number, sides and grid of the views."""
-    layout, whole, crops = page.layout, page.vision_config.global_branch, page.vision_config.crop_branch
-    text = f"{layout.num_views_total}: the page as {whole.img_size} x {whole.img_size}"
-    if crops is None:
-        return f"{text}, no crops"
-    grid = f"a grid of {layout.w_crop} x {layout.h_crop} (columns x rows)"
-    return f"{text}, {layout.w_crop * layout.h_crop} crops of {crops.img_size} x {crops.img_size} in {grid}"
+def _views(model: CostModel, page: PageCost) -> str:
+    """Number, sides and grids of the views, and which there are none of; of a single view, how it is cut."""
+    whole, *parts = page.views
+    first = f"the page as {whole.width} x {whole.height}" if whole.columns * whole.rows == 1 else _tiles(whole)
+    text = f"{view_count(page)}: {first}"
+    others = [name for name in page.tokens.by_view() if name != whole.name]
+    if not others:
+        return (
+            text
+            if first == _tiles(whole)
+            else f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
+        )
+    there = {views.name: _tiles(views) for views in parts}
+    return ", ".join((text, *(there.get(name, f"no {model.workload.layout_title}") for name in others)))
+
+
+def _tiles(views: Views) -> str:
+    grid = f"a grid of {views.columns} x {views.rows} (columns x rows)"
+    return f"{views.count} {views.name} of {views.width} x {views.height} in {grid}"
+
+
+def _by_view(page: PageCost) -> str:
+    """Image tokens of each batch of views."""
+    return ", ".join(f"{name} {tokens}" for name, tokens in page.tokens.by_view().items())
+
+
+def view_count(page: PageCost) -> int:
+    """Views of one page."""
+    return sum(views.count for views in page.views)
 
 
 def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -129,7 +150,7 @@ def stage_table(page: Stages, assumptions: Sequence[Assumption], show: Show) -> 
     table = figures_table("", "vision", "prefill\nwith vision", "decode", "total")
     for figure, words, unit in FIGURES:
         row = _labelled(words, labels, figure)
-        table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in STAGES))
+        table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in WITH_TOTAL))
     return table
 
 
@@ -144,7 +165,7 @@ def totals_line(name: str, totals: Totals, batch_size: int) -> str:
 
 def memory_lines(page: PageCost, vram: Vram) -> Table:
     """The module and the operator that reach each stage's activation peak first, and what a device must hold."""
-    stages: dict[str, StageCost] = {stage: getattr(page, stage) for stage in STAGES[:-1]}
+    stages: dict[str, StageCost] = {stage: getattr(page, stage) for stage in WITH_TOTAL[:-1]}
     return label_lines(
         ("activation peak at", ""),
         *(
@@ -162,11 +183,18 @@ def modes_lines(model: CostModel, overrides: Sequence[str], output_tokens: int |
 
 
 def modes_table(
-    pages: Mapping[str, tuple[PageCost, Vram] | None], assumptions: Sequence[Assumption], show: Show
+    workload: Workload,
+    pages: Mapping[str, tuple[PageCost, Vram] | None],
+    assumptions: Sequence[Assumption],
+    show: Show,
 ) -> Table:
-    """A column a mode, cost and memory need of the same page below; None: the page does not fit that mode."""
+    """A column a mode, cost and memory need of the same page below; None: the page does not fit that mode.
+
+    workload: of any mode, for its words.
+    """
     labels = {assumption.figure: assumption.label for assumption in assumptions}
-    labels["io_bytes"] += f", {labels['io_weight_bytes']}"  # the row of the weights alone is not shown here
+    of_traffic = [labels[figure] for figure in ("io_bytes", "io_weight_bytes") if figure in labels]
+    labels["io_bytes"] = ", ".join(of_traffic)  # the row of the weights alone is not shown here
     words = {figure: (words.strip(), unit) for figure, words, unit in FIGURES}
     table = figures_table("", *pages)
 
@@ -174,8 +202,9 @@ def modes_table(
         cells = ("-" if page is None else cell(page[0]) for page in pages.values())
         table.add_row(name, *cells, end_section=end_section)
 
-    add("views", lambda page: str(page.layout.num_views_total))
-    add(_labelled("crops, columns x rows", labels, "layout"), _grid)
+    add("views", lambda page: str(view_count(page)))
+    grid = _labelled(f"{workload.layout_title}, columns x rows", labels, "layout")
+    add(grid, lambda page: workload.layout_text(page.layout))
     add("image tokens", lambda page: str(page.tokens.total))
     add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
     for figure, stages in COMPARED:
@@ -198,10 +227,6 @@ def modes_table(
 def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
     """What stands behind the labels."""
     return label_lines(*((each.label, f"{each.figure}: {each.text}") for each in assumptions))
-
-
-def _grid(page: PageCost) -> str:
-    return "none" if page.vision_config.crop_branch is None else f"{page.layout.w_crop} x {page.layout.h_crop}"
 
 
 def _output(output_tokens: int | None) -> str:

@@ -32,6 +32,17 @@ class _Mapping:
         return value
 
 
+class _Counts:
+    """Numbers by name, whichever a model has."""
+
+    def read(self, name: str, value: object) -> dict[str, int]:
+        """The numbers."""
+        content = _Mapping().read(name, value)
+        if len(content) > 100:
+            raise ModelMeterError(f"{name} has {len(content):,} numbers; {_MEANT}.")
+        return {str(key)[:100]: _COUNT.read(f"{name}.{str(key)[:100]}", each) for key, each in content.items()}
+
+
 def _of_page(kinds: dict[str, Kind[Any]]) -> Record:
     return Record(kinds, "a result", others=True, missing=_MEANT)
 
@@ -42,7 +53,7 @@ _PAGE: Final = _of_page(
     {
         "width": _SIDE,
         "height": _SIDE,
-        "layout": _of_page(dict.fromkeys(("num_views_total", "w_crop", "h_crop"), _COUNT)),
+        "layout": _Counts(),
         "tokens": _of_page({"total": _COUNT}),
         "prefill_tokens": _COUNT,
         "stages": _of_page(dict.fromkeys(_STAGES, _STAGE)),

@@ -15,15 +15,12 @@ from typing import Any
 import pytest
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.configuration import COMMON_KINDS, MAX_OVERRIDE_CHARACTERS
 from modelmeter.models.deepseek_ocr import CostModel, PageCost, load_cost_model, restore_cost_model
-from modelmeter.models.deepseek_ocr.schema import (
-    KINDS,
-    MAX_OVERRIDE_CHARACTERS,
-    ModelSchema,
-    check_overrides,
-    compose,
-    read_configuration,
-)
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION, KINDS, ModelSchema
+
+#: what a value may be, by key
+ALL_KINDS = {**KINDS, **COMMON_KINDS}
 
 
 def with_value(key: str, value: Any) -> dict[str, Any]:
@@ -70,11 +67,11 @@ TAKES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("key", KINDS)
+@pytest.mark.parametrize("key", ALL_KINDS)
 def test_every_key_takes_what_makes_sense_and_names_what_does_not(key: str) -> None:
     for value in VALUES:
         try:
-            model = CostModel(read_configuration(with_value(key, value)))
+            model = CostModel(CONFIGURATION.read(with_value(key, value)))
             page = model.page(600, 800, 3)
         except ModelMeterError as error:
             assert len(str(error)) <= 900
@@ -240,19 +237,19 @@ def test_no_module_is_imported_for_an_override(tmp_path: Path) -> None:
     ],
 )
 def test_a_program_says_how_hydra_runs_and_may_sweep(override: str) -> None:
-    check_overrides([override], {"own": 0}, program=True)
+    CONFIGURATION.check_overrides([override], {"own": 0}, program=True)
 
 
 @pytest.mark.parametrize("override", ["~decoder", "+a=1", "decoder.hidden_size=${oc.env:HOME}", "workload@vision=base"])
 def test_a_programs_model_has_the_same_rules(override: str) -> None:
     with pytest.raises(ModelMeterError):
-        check_overrides([override], program=True)
+        CONFIGURATION.check_overrides([override], program=True)
 
 
 def test_many_threads_compose_at_once() -> None:
     modes = ["tiny", "small", "base", "large", "gundam", "gundam_m"] * 4
     with ThreadPoolExecutor(16) as pool:
-        configurations = list(pool.map(lambda mode: compose([f"workload={mode}"]), modes))
+        configurations = list(pool.map(lambda mode: CONFIGURATION.compose([f"workload={mode}"]), modes))
     assert configurations[:6] * 4 == configurations
     assert len({each.workload.base_size for each in configurations[:6]}) == 4
 
@@ -307,5 +304,5 @@ def test_the_kinds_are_those_of_the_schema() -> None:
             for key in (keys(value, f"{path}{name}.") if isinstance(value, dict) else [f"{path}{name}"])
         ]
 
-    assert list(KINDS) == keys(asdict(ModelSchema()))
-    assert read_configuration({}) == read_configuration(json.loads(json.dumps(asdict(ModelSchema())))) == ModelSchema()
+    assert set(ALL_KINDS) == set(keys(asdict(ModelSchema())))
+    assert CONFIGURATION.read({}) == CONFIGURATION.read(json.loads(json.dumps(asdict(ModelSchema())))) == ModelSchema()

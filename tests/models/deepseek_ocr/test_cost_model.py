@@ -15,9 +15,9 @@ import pytest
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
 from modelmeter.models.deepseek_ocr import ImageEncoderViT, MlpProjector, VitModel, load_cost_model
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, VisionSchema, compose
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema, VisionSchema
 from modelmeter.models.deepseek_ocr.vision_workload import MODES
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 
 def test_a_page_needs_neither_torch_nor_transformers() -> None:
@@ -63,11 +63,13 @@ def test_named_modes(mode: str) -> None:
 
 
 def test_without_crops_one_view_of_image_size() -> None:
-    page = load_cost_model(["workload=base", "workload.base_size=1024", "workload.image_size=640"]).page(1275, 1650)
+    model = load_cost_model(["workload=base", "workload.base_size=1024", "workload.image_size=640"])
+    page = model.page(1275, 1650)
     assert (page.layout.num_views_total, page.tokens.total) == (1, 111)
-    branch = page.vision_config.global_branch
+    vision = model.vision_config(page.layout)
+    branch = vision.global_branch
     assert (branch.batch_size, branch.img_size, branch.seq_len, branch.num_tokens) == (1, 640, 101, 100)
-    assert page.vision_config.crop_branch is None
+    assert vision.crop_branch is None
 
 
 def test_layers_and_the_operators_between_them_sum_to_the_stage() -> None:
@@ -204,7 +206,7 @@ def test_impossible_lengths_are_refused(ask: Any, text: str) -> None:
 
 
 def test_the_file_of_the_vision_group_holds_the_layers_defaults() -> None:
-    config = compose([]).vision
+    config = CONFIGURATION.compose([]).vision
     assert config == VisionSchema()
     for layer, group in ((ImageEncoderViT, config.sam), (VitModel, config.clip), (MlpProjector, config.projector)):
         parameters = inspect.signature(layer).parameters
@@ -214,7 +216,7 @@ def test_the_file_of_the_vision_group_holds_the_layers_defaults() -> None:
 
 
 def test_the_defaults_are_the_published_ones() -> None:
-    assert compose([]) == ModelSchema()
+    assert CONFIGURATION.compose([]) == ModelSchema()
 
 
 BAD = [

@@ -6,9 +6,9 @@ from typing import Final
 
 import pytest
 
-from modelmeter.models.common import StageCost
 from modelmeter.models.deepseek_ocr import CostModel, ViewLayout, load_cost_model
 from modelmeter.models.deepseek_ocr.vision_workload import candidate_grids, layout_kinds
+from tests.models.walked import walked_prefill, walked_step, walked_vision
 
 GRIDS: Final = ((1, 1), (2, 3), (3, 2), (1, 2), (2, 1), (9, 1), (1, 5), (2, 2), (4, 2), (3, 3))
 #: prompts without an image: one token, those that hit few experts, one for each way that rows pad to
@@ -60,25 +60,6 @@ def model(request: pytest.FixtureRequest) -> CostModel:
     return load_cost_model(request.param)
 
 
-def walked_step(model: CostModel, context: int) -> StageCost:
-    """A decode step's cost from its walk."""
-    walk, given_bytes, kv_bytes = model._step_walk(context)
-    return StageCost.of_walk(
-        walk,
-        weight_bytes=model.model.forward_memory_weight(),
-        kv_bytes=kv_bytes,
-        kv_added_bytes=kv_bytes - given_bytes,
-        given_bytes=given_bytes,
-    )
-
-
-def walked_prefill(model: CostModel, seq_len: int, layout: ViewLayout | None) -> StageCost:
-    """A prefill's cost from its walk."""
-    walk, kv_bytes = model._prefill_walk(seq_len, layout)
-    weight_bytes = model.model.forward_memory_weight()
-    return StageCost.of_walk(walk, weight_bytes=weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes)
-
-
 def layouts(model: CostModel) -> list[ViewLayout]:
     """Layouts of every kind that the workload has."""
     if not model.workload.crop_mode:
@@ -89,8 +70,7 @@ def layouts(model: CostModel) -> list[ViewLayout]:
 def test_pages(model: CostModel) -> None:
     for layout in layouts(model):
         page = model.layout_cost(layout)
-        vision = StageCost.of_walk(model._vision_walk(layout), weight_bytes=model.model.vision_weight_bytes())
-        assert page.vision == vision, layout
+        assert page.vision == walked_vision(model, layout), layout
         assert page.prefill == walked_prefill(model, page.seq_len, layout), layout
 
 

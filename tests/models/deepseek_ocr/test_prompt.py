@@ -8,8 +8,8 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.models.deepseek_ocr.prompt import count_prompt_tokens
 
 
 @pytest.fixture

@@ -434,6 +434,7 @@ def page_sizes(max_num: int) -> Iterator[tuple[int, int]]:
                 yield width * scale + 1, height * scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_num", [9, 6])
 @pytest.mark.parametrize("image_size", [640, 1024])
 def test_grid_equals_transformers(max_num: int, image_size: int) -> None:

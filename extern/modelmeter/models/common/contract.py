@@ -2,79 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.runs import Run
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
-from modelmeter.shape_tensor import Holding, Walk
+from modelmeter.walk import Holding, Walk
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    from modelmeter.layers import Execution
+    from modelmeter.models.common.configuration import Configuration
 
 
-class Layout(Protocol):
-    """How a page is cut: views in all, and the columns and rows of its crops (1 x 1: no crops)."""
+#: how a page is cut, a tuple of whole numbers that its model names; pages of equal layout cost the same
+Layout = tuple[int, ...]
 
-    @property
-    def num_views_total(self) -> int:
-        """Views, the global one counted."""
 
-    @property
-    def w_crop(self) -> int:
-        """Columns of crops."""
+@dataclass(frozen=True, slots=True)
+class Views:
+    """A batch of equal views of one page, in the order in which they stand in the prompt."""
 
-    @property
-    def h_crop(self) -> int:
-        """Rows of crops."""
+    name: str  # what they are called, as in "global"
+    count: int
+    height: int  # pixels, as the model sees them
+    width: int
+    columns: int  # how they tile the page; 1 x 1: each shows all of it
+    rows: int
+    tokens: int  # of all of them, what separates them included
 
-    def _asdict(self) -> dict[str, Any]:
-        """All fields."""
+
+class Layouts(NamedTuple):
+    """The layouts of many pages: page i has `layouts[indices[i]]`. None stands there twice; some may be no page's."""
+
+    indices: NDArray[np.int64]
+    layouts: Sequence[Layout]
 
 
 class Tokens(Protocol):
     """Image tokens of a page, as the decoder sees them."""
 
     @property
-    def global_tokens(self) -> int:
-        """Of the global view."""
-
-    @property
-    def crop_tokens(self) -> int:
-        """Of all crops."""
-
-    @property
     def total(self) -> int:
-        """Of both."""
+        """All of them; the tokens of the views sum to it."""
+
+    def by_view(self) -> Mapping[str, int]:
+        """The tokens of each batch of views that a page of any layout may have; they sum to the total."""
 
     def _asdict(self) -> dict[str, Any]:
         """All fields."""
 
 
-class Branch(Protocol):
-    """One batch of equal views."""
+class Workload(Protocol):
+    """What pages become before a model sees them: the rule of its preprocessing, with the knobs that it has.
+
+    A frozen dataclass; its fields are named as the published preprocessing names them.
+    """
 
     @property
-    def batch_size(self) -> int:
-        """Views."""
+    def layout_columns(self) -> Sequence[str]:
+        """Names of a layout's numbers, for tables and for the columns of corpora."""
 
     @property
-    def img_size(self) -> int:
-        """Side of a view, pixels."""
-
-
-class Branches(Protocol):
-    """Both batches of a page; no crop branch where there are no crops."""
+    def layout_words(self) -> Mapping[str, str]:
+        """What a layout's numbers are called in words, by the names of its fields."""
 
     @property
-    def global_branch(self) -> Branch:
-        """The view of the whole page."""
+    def layout_title(self) -> str:
+        """What `layout_text` writes, as the head of a column."""
 
-    @property
-    def crop_branch(self) -> Branch | None:
-        """The crops."""
+    def layout_text(self, layout: Any) -> str:
+        """A layout in a table, as in "2 x 3"."""
+
+    def layout(self, width: int, height: int) -> Any:
+        """How a page of `width` x `height` pixels is cut; raises `ModelMeterError` for sizes that no page has."""
+
+    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
+        """The same for many pages at once: sides [pages] in pixels, of an integer type."""
+
+    def layout_of(self, fields: Sequence[int]) -> Any:
+        """The layout with these numbers."""
+
+    def tokens(self, layout: Any) -> Tokens:
+        """Image tokens of a page of this layout."""
+
+    def views(self, layout: Any) -> tuple[Views, ...]:
+        """The batches of views that such a page goes through vision as."""
+
+    def kind(self, layout: Any) -> Hashable:
+        """Layouts of one kind may share a law."""
+
+    def sizes(self, layout: Any) -> dict[str, int]:
+        """The numbers of a layout that vary within its kind, by the name of the variable; each is 1 or more."""
+
+    def with_sizes(self, layout: Any, sizes: Mapping[str, Any]) -> Any:
+        """The layout with these numbers in the place of those that vary: sizes of a walk over variables."""
+
+    def geometry(self, layout: Any, pages: int) -> Any:
+        """What the model's vision pass is told of `pages` pages of this layout; the numbers may be sizes that vary."""
+
+    def examples(self) -> Sequence[Any]:
+        """A layout of each kind that pages can have."""
 
 
 class Stages(Protocol):
@@ -101,24 +134,20 @@ class PageCost(Stages, Protocol):
     """What one page, or a batch of equal pages, costs."""
 
     @property
-    def layout(self) -> Layout:
-        """Views and grid."""
+    def layout(self) -> Any:
+        """How the page is cut."""
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> Any:
         """Image tokens of one page."""
 
     @property
-    def vision_config(self) -> Branches:
-        """The batches of views that run."""
+    def views(self) -> tuple[Views, ...]:
+        """The batches of views of one page."""
 
     @property
     def seq_len(self) -> int:
         """Positions of a page's prefill: image tokens and prompt."""
-
-
-#: the fields of a layout: views in all, columns and rows of its crops; a page's cost depends on nothing else
-LayoutFields = tuple[int, int, int]
 
 
 class CorpusModel(Protocol):
@@ -132,12 +161,11 @@ class CorpusModel(Protocol):
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
 
-    def view_layouts(
-        self, widths: NDArray[np.int64], heights: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Sequence[LayoutFields]]:
-        """Sides of many pages in pixels -> each page's index into the layouts that follow; none occurs twice."""
+    @property
+    def workload(self) -> Any:
+        """A `Workload`."""
 
-    def layout_cost(self, layout: LayoutFields, output_tokens: int = 0) -> PageCost:
+    def layout_cost(self, layout: Layout, output_tokens: int = 0) -> PageCost:
         """The cost of a page of this layout; raises `ModelMeterError` where the model cannot run it."""
 
 
@@ -145,8 +173,8 @@ class CostModel(CorpusModel, Protocol):
     """The cost of pages under one configuration."""
 
     @property
-    def workload(self) -> Any:
-        """The workload's knobs, a dataclass."""
+    def parameters(self) -> int:
+        """Parameters of the whole network."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -170,11 +198,18 @@ class CostModel(CorpusModel, Protocol):
     def batched(self, pages: int) -> Self:
         """The same model for `pages` pages at once."""
 
-    def step(self, context: int) -> StageCost:
-        """One decode step with `context` tokens before it."""
+    @property
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
 
-    def stage_walk(self, stage: str, *, page: Any = None, context: int = 0) -> Walk:
-        """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step after `context` tokens."""
+    def decode_runs(self, steps: int) -> Sequence[Run]:
+        """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
+
+    def step(self, context: int, generated: int = 0) -> StageCost:
+        """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
+
+    def stage_walk(self, stage: str, *, page: Any = None, context: int = 0, generated: int = 0) -> Walk:
+        """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step as `step` takes it."""
 
     def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Holding]:
         """What is alive at the resident peak of a page's "vision", "prefill" or last "decode" step, largest first."""
@@ -195,12 +230,36 @@ class ModelPackage(Protocol):
     __name__: str
 
     @property
+    def TITLE(self) -> str:
+        """What its makers call it."""
+
+    @property
+    def SOURCES(self) -> Sequence[str]:
+        """Where its code, its weights and its description are published."""
+
+    @property
+    def CHECKPOINTS(self) -> Sequence[str]:
+        """The weights that its configuration describes, by the names that people give them, the default first."""
+
+    @property
+    def IMAGE_RULE(self) -> str:
+        """In a line, what a page becomes before the model sees it."""
+
+    @property
+    def EXECUTIONS(self) -> Mapping[str, Execution]:
+        """The code that it can be walked as."""
+
+    @property
+    def PROVEN(self) -> str:
+        """What of its figures was held against something that is not this library, and against what."""
+
+    @property
     def MODES(self) -> Mapping[str, Any]:
         """The named workloads."""
 
     @property
-    def CONFIG_GROUPS(self) -> Sequence[str]:
-        """What an override's key may begin with."""
+    def CONFIGURATION(self) -> Configuration[Any]:
+        """Its groups, and what their values may be."""
 
     def load_cost_model(self, overrides: Sequence[str] = ()) -> CostModel:
         """Compose the configuration with overrides, and build the model."""

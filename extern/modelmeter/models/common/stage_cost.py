@@ -8,11 +8,18 @@ from typing import Any, Final
 
 from modelmeter.documents import parse_json
 from modelmeter.kinds import Kind, Record, Text, Whole
-from modelmeter.shape_tensor import OperatorRecord, Walk
 from modelmeter.units import BITS_PER_BYTE, GIGA, TERA
+from modelmeter.walk import OperatorRecord, Walk
+
+#: a page's stages, and with what they come to together
+STAGES: Final = ("vision", "prefill", "decode")
+WITH_TOTAL: Final = (*STAGES, "total")
+
+#: positions of which the head makes logits
+HEADS: Final = ("last", "all", "none")
 
 #: the fields that add up
-SUMS = (
+SUMS: Final = (
     "tensor_core_flops",
     "cuda_core_flops",
     "io_weight_bytes",

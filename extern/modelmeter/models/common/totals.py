@@ -11,23 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.models.common.stage_cost import StageCost
+from modelmeter.models.common.stage_cost import SUMS, WITH_TOTAL, StageCost
 
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import PageCost
 
-STAGES: Final = ("vision", "prefill", "decode", "total")
-
-#: figures of a stage that add up over pages; the others are the largest page's, and so is its peak
-_SUMS: Final = (
-    "tensor_core_flops",
-    "cuda_core_flops",
-    "io_weight_bytes",
-    "io_activation_bytes",
-    "io_kv_bytes",
-    "kv_added_bytes",
-)
-
+#: figures of a stage of which the largest page's count; others add up, and its peak is the highest
 _LARGEST: Final = ("weight_bytes", "resident_peak_bytes", "kv_bytes")
 
 _COUNTS: Final = ("pages", "views", "image_tokens", "output_tokens")
@@ -53,7 +42,7 @@ class Totals:
         """One page."""
         return cls(
             pages=1,
-            views=cost.layout.num_views_total,
+            views=sum(view.count for view in cost.views),
             image_tokens=cost.tokens.total,
             output_tokens=output_tokens,
             vision=cost.vision,
@@ -65,18 +54,18 @@ class Totals:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         counts = {name: getattr(self, name) for name in _COUNTS}
-        return counts | {"stages": {stage: getattr(self, stage).as_dict() for stage in STAGES}}
+        return counts | {"stages": {stage: getattr(self, stage).as_dict() for stage in WITH_TOTAL}}
 
     @classmethod
     def of_pages(cls, pages: Sequence[tuple[Totals, int]]) -> Totals:
         """Totals, each taken a number of times. Of equal peaks the first is named."""
         totals: dict[str, Any] = {name: sum(getattr(each, name) * times for each, times in pages) for name in _COUNTS}
-        totals |= {name: _stage_total([(getattr(each, name), times) for each, times in pages]) for name in STAGES}
+        totals |= {name: _stage_total([(getattr(each, name), times) for each, times in pages]) for name in WITH_TOTAL}
         return cls(**totals)
 
 
 def _stage_total(stages: Sequence[tuple[StageCost, int]]) -> StageCost:
     highest = max((stage for stage, _ in stages), key=lambda stage: stage.activation_peak_bytes, default=_NOTHING)
-    figures: dict[str, Any] = {name: sum(getattr(stage, name) * times for stage, times in stages) for name in _SUMS}
+    figures: dict[str, Any] = {name: sum(getattr(stage, name) * times for stage, times in stages) for name in SUMS}
     figures |= {name: max((getattr(stage, name) for stage, _ in stages), default=0) for name in _LARGEST}
     return replace(highest, **figures)

@@ -1,15 +1,17 @@
 """DeepSeek-OCR: from a page's size to what the model computes, moves and holds."""
 
+from typing import Final
+
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model, restore_cost_model
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
-from modelmeter.models.deepseek_ocr.schema import CONFIG_GROUPS
 from modelmeter.models.deepseek_ocr.vision_workload import (
     MODES,
     ViewLayout,
-    ViewLayouts,
     VisionTokens,
     VisionWorkload,
     build_vision_cfg_from_workload,
@@ -18,16 +20,34 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     compute_vision_tokens,
 )
 
+TITLE: Final = "DeepSeek-OCR"
+SOURCES: Final = (
+    "arXiv:2510.18234",
+    "huggingface.co/deepseek-ai/DeepSeek-OCR",
+    "transformers 5.23: unlimited_ocr",
+)
+CHECKPOINTS: Final = ("deepseek_ocr",)
+IMAGE_RULE: Final = "one square view of the page, and in crop mode 2 to 9 square crops in a grid near the page's ratio"
+PROVEN: Final = (
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; published: of a replica of that "
+    "code, and where you have the files, of these; serving: by hand, it is nobody's code"
+)
+
 __all__ = [
-    "CONFIG_GROUPS",
+    "CHECKPOINTS",
+    "CONFIGURATION",
+    "EXECUTIONS",
+    "IMAGE_RULE",
     "MODES",
+    "PROVEN",
+    "SOURCES",
+    "TITLE",
     "CostModel",
     "DeepseekOCRModel",
     "ImageEncoderViT",
     "MlpProjector",
     "PageCost",
     "ViewLayout",
-    "ViewLayouts",
     "VisionTokens",
     "VisionWorkload",
     "VitModel",

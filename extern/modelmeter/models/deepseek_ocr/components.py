@@ -15,14 +15,16 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from modelmeter.layers import BaseLayer
+from modelmeter.layers.basic import LMHead
+from modelmeter.layers.decoder.block import DecoderLayer
+from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.models.common import StageCost
+from modelmeter.models.common.vision_language import LayerCost
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import LayerCost
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2MoE, LMHead
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
-from modelmeter.shape_tensor import Call, OperatorRecord, Walk
+from modelmeter.walk import Call, OperatorRecord, Walk
 
 COMPONENTS: Final = ("sam", "clip", "projector", "attention", "mlp", "moe", "head", "other")
 
@@ -55,11 +57,14 @@ def page_components(cost_model: CostModel, page: PageCost, output_tokens: int) -
 
 def _entries(cost: LayerCost) -> Iterator[tuple[str, Walk | OperatorRecord]]:
     """A layer's walk, or the entries of a decoder layer's, with their components."""
-    if not isinstance(cost.layer, DeepseekV2DecoderLayer):
+    if not isinstance(cost.layer, DecoderLayer):
         yield _WHOLE_LAYERS[type(cost.layer)] if cost.layer else "other", cost.walk
         return
     assert isinstance(cost.walk, Walk)
-    parts = {"self_attn": "attention", "mlp": "moe" if isinstance(cost.layer.mlp, DeepseekV2MoE) else "mlp"}
+    parts = {"self_attn": "attention", "mlp": "moe" if isinstance(cost.layer.mlp, MixtureOfExperts) else "mlp"}
     for entry in cost.walk.entries:
-        owner = entry.path.partition(".")[0]
-        yield parts.get(owner, "other"), entry.walk if isinstance(entry, Call) else entry
+        component = parts.get(entry.path.partition(".")[0], "other")
+        if isinstance(entry, Call):
+            yield from [(component, entry.walk)] * entry.times
+        else:
+            yield component, entry

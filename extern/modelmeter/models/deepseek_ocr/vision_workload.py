@@ -18,20 +18,20 @@ tokens around the image. Another named mode is one more line in `MODES`.
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.tiles import MAX_TILES, nearest_grid, nearest_grids, page_sides
+from modelmeter.models.common.tiles import candidate_grids as candidate_grids
 from modelmeter.page_sizes import MAX_SIDE, check_side
+from modelmeter.units import ceil_div
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 NO_CROP_SIDE: Final = 640
 """Pixels; an image with no side above this is never cropped, whatever `image_size` is.
@@ -39,11 +39,8 @@ NO_CROP_SIDE: Final = 640
 Source: `infer` of the published `modeling_deepseekocr.py`, which has the number written out.
 """
 
-MAX_CROPS: Final = 10_000
-"""Largest `max_num` that is searched: far beyond the decoder's 8192 positions, and still a quick search."""
-
-_PAGES_AT_ONCE: Final = 1 << 15
-"""Pages that one vectorised search holds against all grids: its arrays stay in a core's cache."""
+MAX_CROPS: Final = MAX_TILES
+"""Largest `max_num` that is searched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +83,74 @@ class VisionWorkload:
                 f"VisionWorkload: max_num={self.max_num} exceeds {MAX_CROPS} crops; "
                 "the published code uses 9, the published vLLM example 6."
             )
+
+    # -- what all models' workloads answer: see `models.common.contract.Workload` ------------------------------------
+
+    layout_columns: ClassVar[tuple[str, ...]] = ("views", "crop_columns", "crop_rows")
+
+    layout_title: ClassVar[str] = "crops"
+    layout_words: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"num_views_total": "views", "w_crop": "crops, columns", "h_crop": "crops, rows"}
+    )
+
+    def layout_text(self, layout: Sequence[int]) -> str:
+        """Columns x rows of the crops."""
+        views, columns, rows = layout
+        return "none" if views == 1 else f"{columns} x {rows}"
+
+    def layout(self, width: int, height: int) -> ViewLayout:
+        """`compute_view_layout`."""
+        return compute_view_layout(self, width, height)
+
+    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
+        """`compute_view_layouts`."""
+        return compute_view_layouts(self, widths, heights)
+
+    def layout_of(self, fields: Sequence[int]) -> ViewLayout:
+        """The layout with these fields."""
+        return fields if isinstance(fields, ViewLayout) else ViewLayout(*fields)
+
+    def tokens(self, layout: ViewLayout) -> VisionTokens:
+        """`compute_vision_tokens`."""
+        return compute_vision_tokens(self, layout)
+
+    def views(self, layout: ViewLayout) -> tuple[Views, ...]:
+        """The global view, and the crops if there are any."""
+        tokens, side = compute_vision_tokens(self, layout), _global_size(self)
+        whole = Views("global", 1, side, side, 1, 1, tokens.global_tokens)
+        if layout.num_views_total == 1:
+            return (whole,)
+        columns, rows, crop = layout.w_crop, layout.h_crop, self.image_size
+        return whole, Views("crops", columns * rows, crop, crop, columns, rows, tokens.crop_tokens)
+
+    def kind(self, layout: ViewLayout) -> bool:
+        """Whether there are crops."""
+        return layout.num_views_total > 1
+
+    def sizes(self, layout: ViewLayout) -> dict[str, int]:
+        """Columns and rows of the crops, where there are any."""
+        return {"columns": layout.w_crop, "rows": layout.h_crop} if layout.num_views_total > 1 else {}
+
+    def with_sizes(self, layout: ViewLayout, sizes: Mapping[str, Any]) -> ViewLayout:
+        """The grid of these columns and rows."""
+        if not sizes:
+            return layout
+        columns, rows = sizes["columns"], sizes["rows"]
+        return ViewLayout(1 + columns * rows, columns, rows)
+
+    def geometry(self, layout: ViewLayout, pages: int) -> PageGeometry:
+        """The batches of views of `pages` pages, and the grid."""
+        crops = layout.w_crop * layout.h_crop
+        vision = VisionConfig(
+            global_branch=_branch(self, pages, _global_size(self)),
+            crop_branch=_branch(self, pages * crops, self.image_size) if layout.num_views_total > 1 else None,
+            base_size=self.base_size,
+        )
+        return PageGeometry(vision, (layout.w_crop, layout.h_crop))
+
+    def examples(self) -> list[ViewLayout]:
+        """`layout_kinds`."""
+        return layout_kinds(self)
 
 
 def _check_positive(who: str, name: str, value: object) -> None:
@@ -150,119 +215,33 @@ def compute_view_layout(workload: VisionWorkload, image_w: int, image_h: int) ->
     if not workload.crop_mode or (image_w <= NO_CROP_SIDE and image_h <= NO_CROP_SIDE):
         return ViewLayout(num_views_total=1, w_crop=1, h_crop=1)
 
-    page_area = image_w * image_h
-    half_crop_area = 0.5 * workload.image_size * workload.image_size
-    (_, columns, rows), *others = _nearest_grids(image_w / image_h, workload.min_num, workload.max_num)
-    for _, more_columns, more_rows in others:
-        if page_area > half_crop_area * more_columns * more_rows:
-            columns, rows = more_columns, more_rows
+    columns, rows = nearest_grid(image_w, image_h, workload.image_size, workload.min_num, workload.max_num)
     crops = columns * rows
     return ViewLayout(1 + crops if crops > 1 else 1, columns, rows)
 
 
-class ViewLayouts(NamedTuple):
-    """The layouts of many pages: page i has `layouts[indices[i]]`. None stands there twice; some may be no page's."""
-
-    indices: NDArray[np.int64]
-    layouts: tuple[ViewLayout, ...]
-
-
-def compute_view_layouts(workload: VisionWorkload, widths: ArrayLike, heights: ArrayLike) -> ViewLayouts:
+def compute_view_layouts(workload: VisionWorkload, widths: ArrayLike, heights: ArrayLike) -> Layouts:
     """`compute_view_layout` of many pages at once: sides [pages] in pixels, both of an integer type.
 
-    The same comparisons of the same floats, a grid at a time for all pages, so that every tie falls the same way.
     Needs numpy, which `compute_view_layout` does not.
     """
     import numpy as np
 
-    all_w, all_h = _sides("widths", widths), _sides("heights", heights)
-    if all_w.shape != all_h.shape:
-        raise ModelMeterError(
-            f"compute_view_layouts: {all_w.size} widths and {all_h.size} heights; give one of each for every page."
-        )
-    uncut = ViewLayout(num_views_total=1, w_crop=1, h_crop=1)
-    indices = np.zeros(all_w.shape, np.int64)
+    who = "compute_view_layouts"
     if not workload.crop_mode:
-        return ViewLayouts(indices, (uncut,))
-
-    grids = candidate_grids(workload.min_num, workload.max_num)
-    cut = (ViewLayout(1 + columns * rows, columns, rows) for columns, rows, _ in grids if columns * rows > 1)
-    layouts = (uncut, *cut)
-    numbers = {(layout.w_crop, layout.h_crop): number for number, layout in enumerate(layouts)}
-    half_crop_area = 0.5 * workload.image_size * workload.image_size
-    searched = np.flatnonzero((all_w > NO_CROP_SIDE) | (all_h > NO_CROP_SIDE))
-    for start in range(0, searched.size, _PAGES_AT_ONCE):
-        pages = searched[start : start + _PAGES_AT_ONCE]
-        image_w, image_h = all_w[pages], all_h[pages]
-        page_ratio = image_w / image_h  # sides are below 2**53: the float that Python's own division gives
-        page_area = image_w * image_h  # below 2**62
-        nearest = np.full(pages.size, math.inf)
-        grid = np.zeros(pages.size, np.int64)
-        for columns, rows, grid_ratio in grids:
-            distance = np.abs(page_ratio - grid_ratio)
-            wins = distance < nearest
-            # numpy would round the areas to compare them with a float; an integer is above it if it is above its floor
-            least_area = min(math.floor(half_crop_area * columns * rows), MAX_SIDE**2)
-            wins |= (distance == nearest) & (page_area > least_area)
-            np.copyto(grid, numbers[columns, rows], where=wins)
-            np.minimum(nearest, distance, out=nearest)
-        indices[pages] = grid
-    return ViewLayouts(indices, layouts)
-
-
-def _sides(name: str, values: ArrayLike) -> NDArray[np.int64]:
-    """One-dimensional int64 sides, each from 1 to `MAX_SIDE`."""
-    import numpy as np
-
-    sides: NDArray[Any] = np.asarray(values)
-    if sides.ndim != 1 or (sides.size and not np.issubdtype(sides.dtype, np.integer)):
-        raise ModelMeterError(
-            f"compute_view_layouts: {name} is an array of {sides.dtype} with {sides.ndim} dimensions; "
-            "give one dimension of whole numbers of pixels."
-        )
-    wrong = np.flatnonzero((sides < 1) | (sides > MAX_SIDE))
-    if wrong.size:
-        check_side("compute_view_layouts", f"{name}[{wrong[0]}]", int(sides[wrong[0]]))
-    return sides.astype(np.int64)
-
-
-@cache
-def candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float], ...]:
-    """(columns, rows, columns / rows) of each grid of min_num to max_num crops, by crops, then by columns."""
-    grids = [
-        (columns, rows)
-        for columns in range(1, max_num + 1)
-        for rows in range(_ceil_div(min_num, columns), max_num // columns + 1)
-    ]
-    grids.sort(key=lambda grid: (grid[0] * grid[1], grid[0]))
-    return tuple((columns, rows, columns / rows) for columns, rows in grids)
-
-
-def _nearest_grids(page_ratio: float, min_num: int, max_num: int) -> list[tuple[int, int, int]]:
-    """(place, columns, rows) of the grids whose ratio is nearest to the page's, by their place in `candidate_grids`.
-
-    The published code holds a page against every grid: the first of the nearest ones wins, then each later one that
-    the page is large enough for. Floats on purpose: with exact fractions other grids would tie, and win.
-    """
-    ratios, grids = _grids_by_ratio(min_num, max_num)
-    above = bisect_left(ratios, page_ratio)
-    below = above - 1
-    to_below, to_above = page_ratio - ratios[below], ratios[above] - page_ratio
-    if to_below == to_above:
-        return sorted(grids[below] + grids[above])
-    # No further ratio ties by rounding. Between two grids a distance is below MAX_CROPS, its error below 1e-11, and
-    # ratios lie MAX_CROPS**-2 or more apart; a page wider than any grid is up to MAX_SIDE off, where they lie 1 apart.
-    return grids[below] if to_below < to_above else grids[above]
-
-
-@cache
-def _grids_by_ratio(min_num: int, max_num: int) -> tuple[list[float], list[list[tuple[int, int, int]]]]:
-    """The ratios of grids, ascending, between two that no page has, and the (place, columns, rows) of each."""
-    grids: dict[float, list[tuple[int, int, int]]] = {-math.inf: [], math.inf: []}
-    for place, (columns, rows, ratio) in enumerate(candidate_grids(min_num, max_num)):
-        grids.setdefault(ratio, []).append((place, columns, rows))
-    ratios = sorted(grids)
-    return ratios, [grids[ratio] for ratio in ratios]
+        all_w, _ = page_sides(who, widths, heights)
+        return Layouts(np.zeros(all_w.shape, np.int64), (ViewLayout(num_views_total=1, w_crop=1, h_crop=1),))
+    indices, grids = nearest_grids(
+        who,
+        widths,
+        heights,
+        uncut_side=NO_CROP_SIDE,
+        tile_side=workload.image_size,
+        min_num=workload.min_num,
+        max_num=workload.max_num,
+    )
+    layouts = (ViewLayout(1 + columns * rows if columns * rows > 1 else 1, columns, rows) for columns, rows in grids)
+    return Layouts(indices, tuple(layouts))
 
 
 def layout_kinds(workload: VisionWorkload) -> list[ViewLayout]:
@@ -288,6 +267,10 @@ class VisionTokens(NamedTuple):
     total: int
     projector_tokens_global: int
     projector_tokens_per_crop: int
+
+    def by_view(self) -> dict[str, int]:
+        """The global view's, and the crops'."""
+        return {"global": self.global_tokens, "crops": self.crop_tokens}
 
 
 def compute_vision_tokens(workload: VisionWorkload, layout: ViewLayout) -> VisionTokens:
@@ -334,16 +317,18 @@ class VisionConfig:
     base_size: int
 
 
+class PageGeometry(NamedTuple):
+    """What the vision stage is told of pages: their branches, and the grid of the crops (columns, rows)."""
+
+    vision: VisionConfig
+    grid: tuple[int, int]
+
+
 def build_vision_cfg_from_workload(workload: VisionWorkload, layout: ViewLayout, num_pages: int = 1) -> VisionConfig:
     """The batches that `num_pages` pages of this layout send through the vision stage."""
     _check_positive("build_vision_cfg_from_workload", "num_pages", num_pages)
-    has_crops = _check_layout(workload, layout)
-    crops = layout.w_crop * layout.h_crop
-    return VisionConfig(
-        global_branch=_branch(workload, num_pages, _global_size(workload)),
-        crop_branch=_branch(workload, num_pages * crops, workload.image_size) if has_crops else None,
-        base_size=workload.base_size,
-    )
+    _check_layout(workload, layout)
+    return workload.geometry(layout, num_pages).vision
 
 
 def _branch(workload: VisionWorkload, views: int, img_size: int) -> BranchConfig:
@@ -358,11 +343,7 @@ def _global_size(workload: VisionWorkload) -> int:
 
 def _tokens_per_side(workload: VisionWorkload, img_size: int) -> int:
     """Tokens along one side of a view; a remainder of the patch grid makes one more, as strides round up."""
-    return _ceil_div(img_size // workload.patch_size, workload.downsample_ratio)
-
-
-def _ceil_div(dividend: int, divisor: int) -> int:
-    return -(-dividend // divisor)
+    return ceil_div(img_size // workload.patch_size, workload.downsample_ratio)
 
 
 def _check_layout(workload: VisionWorkload, layout: ViewLayout) -> bool:

@@ -8,16 +8,18 @@ import torch
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import State
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2MoE
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
-from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaAttention
+from modelmeter.layers.decoder.attention import GroupedQueryAttention
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.decoder.moe import MixtureOfExperts
+from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import PUBLISHED_DECODER
 from modelmeter.reference.building import cache_tensors
 from modelmeter.reference.flops import measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.modules import TextReference
 from modelmeter.reference.traffic import TrafficMeter
-from modelmeter.shape_tensor import Call, OperatorRecord, Tape
+from modelmeter.shape_tensor import Tape
+from modelmeter.walk import Call, OperatorRecord
 
 
 class Figures(NamedTuple):
@@ -36,7 +38,7 @@ def reference(dtype: str = "bfloat16", attention: str = "flash", **architecture:
     return TextReference(dtype=dtype, attention=attention, **architecture)
 
 
-def walked(model: DeepseekV2Model, batch: int, tokens: int, past: int, hit: int, width: int, kv: int) -> Figures:
+def walked(model: Decoder, batch: int, tokens: int, past: int, hit: int, width: int, kv: int) -> Figures:
     tape = Tape()
     shape = (batch, kv, past, model.head_dim)
     states = [
@@ -94,7 +96,7 @@ def compare(batch: int, tokens: int, past: int, dtype: str, attention: str, **ar
     experts = architecture.get("n_routed_experts", 64)
     hit = min(experts, architecture.get("num_experts_per_tok", 6) * batch * tokens)
     kept = {name: value for name, value in architecture.items() if name not in ("vocab_size",)}
-    model = DeepseekV2Model(dtype=dtype, attention=attention, **kept)
+    model = Decoder(dtype=dtype, attention=attention, **{**PUBLISHED_DECODER, **kept})
     kv = architecture.get("num_key_value_heads", architecture.get("num_attention_heads", 10))
     ours = walked(model, batch, tokens, past, hit, architecture.get("hidden_size", 1280), kv)
     theirs = measured(text, batch, tokens, past, hit)
@@ -155,18 +157,18 @@ def test_parameters_equal_the_module() -> None:
     text = reference()
     model = sum(parameter.numel() for parameter in text.model.parameters())
     embedding = 129_280 * 1280
-    assert DeepseekV2Model().parameter_count() == model - embedding
+    assert Decoder(**PUBLISHED_DECODER).parameter_count() == model - embedding
 
 
 @pytest.mark.parametrize(
     "make, text",
     [
         (
-            lambda: LlamaAttention(1280, 30, 8),
+            lambda: GroupedQueryAttention(1280, 30, 8),
             r"num_attention_heads=30 does not divide by num_key_value_heads=8 \(remainder 6\); .* 1, 2, 3, 5, 6, 10",
         ),
-        (lambda: LlamaAttention(1000, 30, 5), "hidden_size=1000 does not divide by num_attention_heads=30"),
-        (lambda: DeepseekV2MoE(64, 32, 4, 6, 1), "num_experts_per_tok=6 is more than n_routed_experts=4"),
+        (lambda: GroupedQueryAttention(1000, 30, 5), "hidden_size=1000 does not divide by num_attention_heads=30"),
+        (lambda: MixtureOfExperts(64, 32, 4, 6, 1), "num_experts_per_tok=6 is more than n_routed_experts=4"),
     ],
 )
 def test_wrong_architectures_are_refused(make: Any, text: str) -> None:

@@ -12,7 +12,7 @@ from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.modules import TextReference, VisionReference
 from modelmeter.reference.replica import Clip, Decoder, ReplicaCache, Sam
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 
 def check(walk: Walk, module: nn.Module, *args: Any) -> None:

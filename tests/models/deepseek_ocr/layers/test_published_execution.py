@@ -12,7 +12,7 @@ from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel,
 from modelmeter.reference.building import ARCHITECTURE, DTYPES, on_meta
 from modelmeter.reference.measurement import measure
 from modelmeter.reference.replica import CausalModel, Clip, ReplicaCache, Sam
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 SMALL = {"num_hidden_layers": 4, "num_key_value_heads": 5, "n_routed_experts": 16, "num_experts_per_tok": 3}
 ARCHITECTURES = {
@@ -153,7 +153,7 @@ def test_whole_pages(width: int, height: int, batch: int, head: str, overrides: 
     runtime = [f"runtime.batch_size={batch}", f"runtime.head={head}"]
     model = load_cost_model(["execution=published", *runtime, *overrides, *of_decoder])
     page = model.page(width, height)
-    vision = page.vision_config
+    vision = model.vision_config(page.layout)
     seq_len = page.tokens.total + 10
     causal = causal_model("bfloat16", "flash", **small)
     causal.model.decoder.declare_experts_hit(int(model.experts_hit(batch * seq_len)))
@@ -173,7 +173,9 @@ def test_whole_pages(width: int, height: int, batch: int, head: str, overrides: 
         def forward(self, held: ReplicaCache) -> torch.Tensor:
             return causal(ids, images, mask, grids, held, head)
 
-    walk, _ = model.model.prefill_walk(batch, seq_len, vision, grids[0], model.experts_hit(batch * seq_len), head)
+    walk, _ = model.model.prefill_walk(
+        batch, seq_len, model.geometry(page.layout), model.experts_hit(batch * seq_len), head
+    )
     assert of_walk(walk) == measured(WithRoot(causal, Whole()), cache_of=ReplicaCache)
     assert (page.prefill.activation_peak_bytes, page.prefill.io_bytes) == (
         walk.peak_bytes,
@@ -184,7 +186,7 @@ def test_whole_pages(width: int, height: int, batch: int, head: str, overrides: 
         def forward(self) -> object:
             return causal.model(None, images, None, grids, None)
 
-    walk = model.model.vision_walk(vision, grids[0])
+    walk = model.model.vision_walk(model.geometry(page.layout))
     assert of_walk(walk) == measured(WithRoot(causal, Vision()))
 
 
@@ -209,7 +211,7 @@ def test_a_page_without_crops_has_zeros_in_float32_in_their_place(mode: str, sid
         record for record in model.stage_walk("vision", page=page).records() if record.aten == "aten.sum.default"
     )
     assert (crops.bytes_read, crops.bytes_written) == (3 * side * side * 4, 4)
-    view = page.vision_config.global_branch.img_size
+    view = page.views[0].width
     assert (own_pixels.bytes_read, own_pixels.bytes_written) == (3 * view * view * 2, 2)
 
 

@@ -10,12 +10,21 @@ import pytest
 from modelmeter.cli.main import main
 from modelmeter.devices import PageKind, compute_throughput, load_device
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import CacheSpec, InputSpec, execution
-from modelmeter.layers.execution import SERVING, Execution
+from modelmeter.layers import CacheSpec, InputSpec
+from modelmeter.layers.code import Code, EngineTraits, Execution, Precision
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.decoder.moe import MoeTraits
+from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.vision.clip import ClipTraits
+from modelmeter.layers.vision.sam import SamTraits
+from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.models.common.stage_cost import SUMS
+from modelmeter.models.common.vision_language import StageTraits
 from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
-from modelmeter.shape_tensor import OperatorRecord, Tape, Walk
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS, SERVING
+from modelmeter.models.deepseek_ocr.traits import PageTraits
+from modelmeter.shape_tensor import Tape
+from modelmeter.walk import OperatorRecord, Walk
 
 STAGES = ("vision", "prefill", "decode")
 
@@ -99,8 +108,8 @@ STEP = [
 ]
 
 
-def tiny_decoder(**common: Any) -> DeepseekV2Model:
-    return DeepseekV2Model(
+def tiny_decoder(execution: str = "serving", dtype: str = "bfloat16") -> Decoder:
+    return Decoder(
         hidden_size=12,
         intermediate_size=10,
         moe_intermediate_size=6,
@@ -110,8 +119,9 @@ def tiny_decoder(**common: Any) -> DeepseekV2Model:
         n_routed_experts=5,
         num_experts_per_tok=2,
         n_shared_experts=3,
+        first_k_dense_replace=1,
         max_position_embeddings=40,
-        **{"execution": "serving", **common},
+        code=Code(EXECUTIONS[execution], "flash", Precision.of(dtype)),
     )
 
 
@@ -304,14 +314,14 @@ def test_image_tokens_by_hand() -> None:
 def test_live_is_outputs_and_cache_without_a_garbage_collector() -> None:
     model = load_cost_model(["execution=serving", "workload.base_size=512", "workload.image_size=320"])
     page = model.page(1275, 1650)
-    grid, vision = (page.layout.w_crop, page.layout.h_crop), page.vision_config
+    geometry = model.geometry(page.layout)
     gc.disable()
     try:
         tape = Tape()
-        model.model.run_vision(tape, vision, grid)  # what it returns is dropped here
+        model.model.run_vision(tape, geometry)  # what it returns is dropped here
         assert tape.live_bytes == 0
         tape = Tape()
-        states = model.model.run_prefill(tape, 1, page.seq_len, vision, grid, 64, "last")
+        states = model.model.run_prefill(tape, 1, page.seq_len, geometry, 64, "last")
         kept = 12 * 2 * page.seq_len * 1280 * 2
         assert tape.live_bytes == page.prefill.kv_bytes == kept
         for step in range(1, 4):  # onto what the steps before it left: the cache grows by pieces, none is copied
@@ -327,7 +337,7 @@ def test_live_is_outputs_and_cache_without_a_garbage_collector() -> None:
 def test_steps_over_pieces_cost_what_steps_over_one_cache_cost() -> None:
     model = load_cost_model(["execution=serving", "decoder.num_hidden_layers=2"])
     tape = Tape()
-    states = model.model.run_prefill(tape, 1, 20, None, (1, 1), 64, "last")
+    states = model.model.run_prefill(tape, 1, 20, None, 64, "last")
     for _ in range(3):
         model.model.run_decode(tape, states, 1, 6, "last")
     walk = tape.entries[-1].walk  # type: ignore[union-attr]
@@ -366,40 +376,46 @@ def test_holders_are_the_peak() -> None:
 # -- traits -----------------------------------------------------------------------------------------------------------
 
 #: traits that an engine's forward pass reads, and another value of each
-OTHERWISE: dict[str, object] = {
-    "head": "all",
-    "logits_to_float32": True,
-    "rel_pos_always_resized": True,
-    "rel_pos_index_on_host": True,
-    "windows_always_padded": True,
-    "layer_norm_2d_fused": False,
-    "resized_table_kept": True,
-    "sam_map_cloned": True,
-    "clip_patch_convolution": True,
-    "clip_qkv_fused": False,
-    "clip_embeddings_kept": True,
-    "clip_positions_looked_up": True,
-    "pages_looped": True,
-    "experts_grouped": False,
-    "chains_fused": False,
-    "residual_handed_on": False,
-    "attention_fused_only": False,
-    "image_tokens_first": False,
-    "decoder_products_joined": False,
-    "cache_paged": False,
-    "positions_given": False,
-    "rotary_tables_kept": False,
-    "gate_in_float32": True,
-    "rows_found_by_product": False,
-    "index_dtype": "int64",
+OTHERWISE: dict[tuple[type, str], object] = {
+    (StageTraits, "head"): "all",
+    (StageTraits, "logits_to_float32"): True,
+    (SamTraits, "rel_pos_always_resized"): True,
+    (SamTraits, "rel_pos_index_on_host"): True,
+    (SamTraits, "windows_always_padded"): True,
+    (SamTraits, "layer_norm_2d_fused"): False,
+    (SamTraits, "resized_table_kept"): True,
+    (SamTraits, "map_cloned"): True,
+    (ClipTraits, "patch_convolution"): True,
+    (ClipTraits, "qkv_fused"): False,
+    (ClipTraits, "embeddings_kept"): True,
+    (ClipTraits, "positions_looked_up"): True,
+    (PageTraits, "pages_looped"): True,
+    (FusionTraits, "image_tokens_first"): False,
+    (MoeTraits, "experts_grouped"): False,
+    (MoeTraits, "gate_in_float32"): True,
+    (MoeTraits, "grouped_gemm_indexed"): False,
+    (MoeTraits, "index_dtype"): "int64",
+    (EngineTraits, "chains_fused"): False,
+    (EngineTraits, "add_norm_fused"): False,
+    (EngineTraits, "attention_fused_only"): False,
+    (DecoderTraits, "qkv_and_gate_up_fused"): False,
+    (DecoderTraits, "kv_paged"): False,
+    (DecoderTraits, "position_ids_given"): False,
+    (DecoderTraits, "cos_sin_cached"): False,
 }
 #: those that only show where chains are not fused: what they change is an intermediate of a kernel
 INSIDE_A_CHAIN = ("resized_table_kept", "rel_pos_index_on_host", "windows_always_padded")
 
 
-def figures(traits: Execution, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Every operator of a page, in its parts and as it is held, under an execution of these traits."""
-    monkeypatch.setattr(execution, "EXECUTIONS", {"serving": traits})
+def with_trait(execution: Execution, kind: type, **changed: Any) -> Execution:
+    """The execution with one of its traits otherwise."""
+    record = replace(execution.traits(kind), **changed)
+    return Execution(execution.name, (*(each for each in execution.facts if type(each) is not kind), record))
+
+
+def figures(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Every operator of a page, in its parts and as it is held, under an execution."""
+    monkeypatch.setattr(CostModel, "executions", {"serving": execution})
     model = load_cost_model(["execution=serving", "decoder.num_hidden_layers=2"])
     page = model.page(1275, 1650)
     walks = [model.stage_walk(stage, page=page, context=30) for stage in STAGES]
@@ -409,11 +425,11 @@ def figures(traits: Execution, monkeypatch: pytest.MonkeyPatch) -> object:
     return operators, [walk.peak_bytes for walk in (*walks, *of_parts)], page.total.weight_bytes
 
 
-@pytest.mark.parametrize("trait", OTHERWISE)
-def test_every_trait_is_read(trait: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    traits = replace(SERVING, chains_fused=False) if trait in INSIDE_A_CHAIN else SERVING
-    flipped: Any = {trait: OTHERWISE[trait]}
-    assert figures(replace(traits, **flipped), monkeypatch) != figures(traits, monkeypatch)
+@pytest.mark.parametrize("kind, trait", OTHERWISE, ids=[f"{kind.__name__}.{trait}" for kind, trait in OTHERWISE])
+def test_every_trait_is_read(kind: type, trait: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution = with_trait(SERVING, EngineTraits, chains_fused=False) if trait in INSIDE_A_CHAIN else SERVING
+    other = with_trait(execution, kind, **{trait: OTHERWISE[kind, trait]})
+    assert figures(other, monkeypatch) != figures(execution, monkeypatch)
 
 
 # -- devices, and what is refused -------------------------------------------------------------------------------------

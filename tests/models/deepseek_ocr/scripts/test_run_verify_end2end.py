@@ -11,11 +11,11 @@ import pytest
 
 from modelmeter import operators
 from modelmeter.errors import ModelMeterError
+from modelmeter.layers.basic import LMHead
+from modelmeter.layers.decoder import cache
+from modelmeter.layers.decoder import rotary as rotary_embedding
+from modelmeter.models.common import vision_language
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.models.deepseek_ocr.layers.core import deepseek_ocr_model
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import LMHead
-from modelmeter.models.deepseek_ocr.layers.llama import attention as llama_attention
-from modelmeter.models.deepseek_ocr.layers.llama import rotary_embedding
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end, run_verify_end2end_vision
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import KINDS, Compared, StageRow, cuda_core_flops
 from modelmeter.models.deepseek_ocr.scripts.verify.program import stage_lines
@@ -286,23 +286,23 @@ def more_flops(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def more_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = deepseek_ocr_model.placeholder_mask
-    monkeypatch.setattr(deepseek_ocr_model, "placeholder_mask", lambda ids: plain(add(ids)))
+    plain = vision_language.placeholder_mask
+    monkeypatch.setattr(vision_language, "placeholder_mask", lambda ids: plain(add(ids)))
 
 
 def higher_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = deepseek_ocr_model.placeholder_mask
+    plain = vision_language.placeholder_mask
     held: list[ShapeTensor] = []
 
     def holding(ids: ShapeTensor) -> ShapeTensor:
         held.append(add(ids))  # lives on through the whole stage
         return plain(ids)
 
-    monkeypatch.setattr(deepseek_ocr_model, "placeholder_mask", holding)
+    monkeypatch.setattr(vision_language, "placeholder_mask", holding)
 
 
 def smaller_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_attention, "KV", ACTIVATION)
+    monkeypatch.setattr(cache, "KV", ACTIVATION)
 
 
 def another_operator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
+from modelmeter.layers.vision.tower import VisionTower
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import VisionTower
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end_vision
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row
 from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier

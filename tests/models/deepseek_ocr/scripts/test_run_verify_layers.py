@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from modelmeter.layers import BaseLayer
-from modelmeter.models.deepseek_ocr.layers.decoder import deepseek_v2
-from modelmeter.models.deepseek_ocr.layers.vision import image_encoder_vit
+from modelmeter.layers import BaseLayer, basic
+from modelmeter.layers.decoder import moe
+from modelmeter.layers.vision import sam
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_layers
 from modelmeter.models.deepseek_ocr.scripts.verify.layer_cases import EXCUSED, cases_of, excuses, layer_classes
@@ -52,7 +52,7 @@ def test_every_class_has_a_case_or_an_excuse(execution: str) -> None:
     assert verified | excuses(execution).keys() == set(NAMES)
     assert not verified & excuses(execution).keys()
     # below a subclass, and in files that nothing else imports
-    assert {"LayerNorm2d", "LlamaFlashAttention2", "DeepseekOCRModel"} <= set(NAMES)
+    assert {"LayerNorm2d", "GroupedQueryAttention", "DeepseekOCRModel"} <= set(NAMES)
 
 
 def test_an_excuse_is_a_class_without_operators() -> None:
@@ -61,14 +61,14 @@ def test_an_excuse_is_a_class_without_operators() -> None:
 
 
 #: compared by test_published_execution and by test_run_verify_end2end
-SLOW = {("published", "DeepseekV2Model"), *((execution, "TextStage") for execution in EXECUTIONS)}
+SLOW = {("published", "Decoder"), *((execution, "PageTextStage") for execution in EXECUTIONS)}
 LINES = {(execution, name) for execution in EXECUTIONS for name in NAMES if name not in excuses(execution)} - SLOW
 
 
 @pytest.mark.parametrize("execution, name", sorted(LINES))
 def test_every_class_agrees(execution: str, name: str) -> None:
     """In bfloat16, with one attention; the program compares the other types."""
-    attention = "eager" if name == "LlamaAttention" else "flash"
+    attention = "eager" if name == "GroupedQueryAttention" else "flash"
     cases = [case for case in cases_of(execution) if (case.name, case.dtype) == (name, "bfloat16")]
     rows = [compare(case) for case in cases if case.attention in ("", attention)]
     for row in rows:
@@ -80,7 +80,7 @@ def test_every_class_agrees(execution: str, name: str) -> None:
 def test_a_run_of_another_execution(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert program(monkeypatch, tmp_path, "execution=published", "layers=[LlamaRotaryEmbedding]") == 0
+    assert program(monkeypatch, tmp_path, "execution=published", "layers=[RotaryEmbedding]") == 0
     assert "1 of 1 layer classes verified" in capsys.readouterr().out
     result = result_in(tmp_path)
     assert result["execution"] == "published"
@@ -89,7 +89,7 @@ def test_a_run_of_another_execution(
 
 
 def test_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert program(monkeypatch, tmp_path, "layers=[MoEGate,LlamaAttention]") == 0
+    assert program(monkeypatch, tmp_path, "layers=[MoEGate,GroupedQueryAttention]") == 0
     printed = capsys.readouterr().out
     assert "2 of 2 layer classes verified, 0 excused" in printed
     assert "worst difference 0 FLOPs, 0 bytes moved, 0 peak bytes (tolerance 0)" in printed
@@ -102,7 +102,7 @@ def test_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
     assert gate["flops"] == {"analytic": flops, "measured": flops, "difference": 0}
     assert gate["output_shapes"]["measured"] == [[913, 64], [913, 6], [913, 6]]
     assert gate["attention"] == "" and gate["agrees"]
-    eager = lines["LlamaAttention", "1x1x1280 after 913", "float32"]
+    eager = lines["GroupedQueryAttention", "1x1x1280 after 913", "float32"]
     assert eager["attention"] == "eager"
     assert eager["output_shapes"]["analytic"] == [[1, 1, 1280], [1, 10, 1, 914]]
 
@@ -120,14 +120,14 @@ def forgetful(self: MlpProjector, x: ShapeTensor) -> ShapeTensor:
 FORWARD = MlpProjector.forward
 MUTATIONS = {  # what is wrong                            where                                   what is said of it
     "another operator of the same size": (
-        (image_encoder_vit, "gelu", silu),
+        (sam, "gelu", silu),
         "MLPBlock (sam_model.blocks.0.mlp), 1x64x64x768, bfloat16: operator 2: the layer runs aten.silu.default "
         "(12,582,912 elements, 25,165,824 bytes read, 25,165,824 written, 50,331,648 alive after it), the module "
         "aten.gelu.default (12,582,912 elements, 25,",
     ),
     "an operator left out": (
-        (deepseek_v2, "rsqrt", lambda x: x),
-        "DeepseekV2RMSNorm (norm), 1x913x1280, bfloat16: operator 5: the layer runs aten.mul.Tensor",
+        (basic, "rsqrt", lambda x: x),
+        "RMSNorm (norm), 1x913x1280, bfloat16: operator 5: the layer runs aten.mul.Tensor",
     ),
     "a lifetime": (
         (MlpProjector, "forward", forgetful),
@@ -136,7 +136,7 @@ MUTATIONS = {  # what is wrong                            where                 
         "aten.gelu.default (192,000 elements, 384,000 bytes read, 384,000 written, 3,225,600 alive after it)",
     ),
     "a shape that cannot be": (
-        (deepseek_v2, "gate_product", lambda x, weight: x.view(7)),
+        (moe, "gate_product", lambda x, weight: x.view(7)),
         "MoEGate (layers.1.mlp.gate), 1x913x1280, bfloat16: ShapeTensor([913, 1280], strides=[1280, 1], float32) has "
         "1168640 elements and cannot take the shape [7]",
     ),
@@ -243,7 +243,7 @@ def test_what_agrees(measured: LayerRun, exactly: bool, nearly: bool) -> None:
     [
         (("layers=[Blok]",), 'there is no layer Blok; did you mean "Block"'),
         (("layers=[LayerList]",), "LayerList cannot be verified: it states no forward pass"),
-        (("layers=Block",), r"layers=Block is no list of classes; write layers=[DeepseekV2MoE,Block]"),
+        (("layers=Block",), r"layers=Block is no list of classes; write layers=[MixtureOfExperts,Block]"),
         (("tolerance=-1",), "tolerance=-1 is no share of the measured value"),
         (("tolerance=much",), "tolerance=much is no share of the measured value"),
         (("toleranse=1",), 'did you mean "tolerance"'),

@@ -16,7 +16,8 @@ import pytest
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, State
 from modelmeter.models.deepseek_ocr import DeepseekOCRModel, load_cost_model
-from modelmeter.shape_tensor import Shape, ShapeTensor, Tape, join_path
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Shape, join_path
 
 PROGRAM = "modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot"
 ROOT = Path(__file__).parents[4]
@@ -191,10 +192,10 @@ def test_the_output_shapes_of_every_module(monkeypatch: pytest.MonkeyPatch) -> N
     tape = Tape()
     states = tuple(State() for _ in model.decoder.layers)
     pixels = (tape.input((1, 3, 1024, 1024), "bfloat16"), tape.input((6, 3, 640, 640), "bfloat16"))
-    model.text.forward(tape.input((1, 913), "int64"), pixels, (2, 3), states, 64, "last")
+    model.text.forward(tape.input((1, 913), "int64"), (*pixels, (2, 3)), states, 64, "last")
     ours = analytic_outputs("prefill", watched)
     watched.clear()
-    model.text.forward(tape.input((1, 1), "int64"), (), (1, 1), states, 6, "last")
+    model.text.forward(tape.input((1, 1), "int64"), (), states, 6, "last")
     ours |= analytic_outputs("decode", watched)
 
     theirs = {

@@ -17,7 +17,7 @@ import pytest
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
 from modelmeter.models.deepseek_ocr import VisionWorkload, compute_view_layout, load_cost_model
-from modelmeter.models.deepseek_ocr.schema import compose_config
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.scripts.sweep import figures
 from modelmeter.models.deepseek_ocr.scripts.sweep.run_sweep_grids import page_of_grid
 from modelmeter.models.deepseek_ocr.scripts.sweep.sweep import (
@@ -45,7 +45,7 @@ def results() -> dict[str, Result]:
 
 
 def computed(name: str, *overrides: str) -> Result:
-    return compute(BY_NAME[name], compose_config(f"sweep_{name}", overrides))
+    return compute(BY_NAME[name], CONFIGURATION.compose_config(f"sweep_{name}", overrides))
 
 
 def row_named(result: Result, label: str) -> Row:

@@ -80,10 +80,10 @@ def test_a_difference_is_shown_and_fails(
 
 
 def test_an_analytic_model_that_is_wrong_makes_rows_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modelmeter.models.deepseek_ocr.layers.decoder import deepseek_v2
+    from modelmeter.layers.decoder import mlp
     from modelmeter.operators import clone, silu
 
     monkeypatch.setattr(byte_rows, "PROMPTS", (100,))
-    monkeypatch.setattr(deepseek_v2, "silu", lambda x: clone(silu(x)))
+    monkeypatch.setattr(mlp, "silu", lambda x: clone(silu(x)))
     differing = [row.part for row in rows(Group("transformers", "bfloat16", "flash", "text")) if not row.agrees]
     assert differing == ["decoder_prefill", "decode_step"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.models.deepseek_ocr.schema import CONFIG_GROUPS, CONFIG_MODULE, check_overrides, register_workloads
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.process import READER_GONE, as_program, tell_error
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=config_name)
+    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIGURATION.module}", config_name=config_name)
     def job(config: DictConfig) -> None:
         try:
             status = ended(lambda: work(config))
@@ -79,7 +79,7 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
         given = command_line(sys.argv[1:])
         if not given.shell_completion:
             _check(given, own_keys)
-        register_workloads()
+        CONFIGURATION.register_workloads()
         with tempfile.TemporaryDirectory(prefix="modelmeter-") as notes:
             try:
                 with _launching(given, notes):
@@ -148,8 +148,10 @@ def _check(given: argparse.Namespace, own_keys: Mapping[str, object]) -> None:
 
     Which choices a group has, Hydra knows: --config-dir and hydra.searchpath add to them.
     """
-    choices = tuple(f"{group}=" for group in CONFIG_GROUPS)
-    check_overrides([each for each in given.overrides if not each.startswith(choices)], own_keys, program=True)
+    choices = tuple(f"{group}=" for group in CONFIGURATION.groups)
+    CONFIGURATION.check_overrides(
+        [each for each in given.overrides if not each.startswith(choices)], own_keys, program=True
+    )
 
 
 @contextlib.contextmanager
@@ -212,7 +214,7 @@ def _in_words(error: Exception) -> str:
         return f'override "{error.override}" cannot be read: {said}'
     key = getattr(error, "full_key", None)
     if isinstance(error, ConfigCompositionException) and said.startswith(
-        tuple(f"Could not override '{group}." for group in CONFIG_GROUPS)
+        tuple(f"Could not override '{group}." for group in CONFIGURATION.groups)
     ):
         said += "; a file of your own must state what is overridden: add the key there."
     return f"config{f' key {key}' if key else ''}: {said}"

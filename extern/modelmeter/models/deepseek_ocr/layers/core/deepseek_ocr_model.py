@@ -6,59 +6,52 @@ and for the published code the description of its forward pass. An engine's is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, Unpack
 
-from modelmeter.errors import ModelMeterError, near
-from modelmeter.layers import BaseLayer, State, kv_bytes
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import Embedding, LMHead
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2_model import DeepseekV2Model
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers import State
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.vision.tower import side_by_side
+from modelmeter.models.common.deep_encoder import DeepEncoderModel, TiledTextStage, TiledVision
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
-from modelmeter.models.deepseek_ocr.vision_workload import VisionConfig
+from modelmeter.models.deepseek_ocr.traits import PageTraits
+from modelmeter.models.deepseek_ocr.vision_workload import PageGeometry
 from modelmeter.operators import (
     Parameter,
     cat,
-    compare,
-    index_put,
-    masked_scatter,
     masked_scatter_in_place,
-    mul,
     reshape,
     sum_all,
-    to,
 )
-from modelmeter.shape_tensor import Call, OperatorRecord, ShapeTensor, Tape, Walk
+from modelmeter.shape_tensor import ShapeTensor, Tape
 
-STAGES: Final = ("vision", "prefill", "decode")
-HEADS: Final = ("last", "all", "none")
-
-
-class LayerCost(NamedTuple):
-    """A layer's share of a stage: its path, its layer (None: the operators between the layers) and its walk."""
-
-    path: str
-    layer: BaseLayer | None
-    walk: Walk | OperatorRecord
-
-
-class VisionTower(BaseLayer):
-    """SAM, then CLIP over its map, then both side by side: pixels [B, 3, s, s] -> [B, q*q, 2048]."""
-
-    def __init__(self, sam_model: ImageEncoderViT, vision_model: VitModel, **common: Any) -> None:
-        super().__init__(**common)
-        self.sam_model = sam_model
-        self.vision_model = vision_model
-
-    def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
-        residual = self.sam_model.call_remembered("sam_model", pixel_values)
-        hidden_states = self.vision_model.call_remembered("vision_model", residual)
-        return side_by_side(hidden_states, residual)
+#: the published decoder, and the rows of its embedding
+PUBLISHED_DECODER: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "hidden_size": 1280,
+        "intermediate_size": 6848,
+        "moe_intermediate_size": 896,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 10,
+        "num_key_value_heads": 10,
+        "n_routed_experts": 64,
+        "num_experts_per_tok": 6,
+        "n_shared_experts": 2,
+        "first_k_dense_replace": 1,
+        "max_position_embeddings": 8192,
+    }
+)
+VOCAB_SIZE: Final = 129280
 
 
-class VisionStage(BaseLayer):
+class VisionStage(TiledVision):
     """Pages through vision.
 
     global pixels [B, 3, s, s], crop pixels [B w h, 3, c, c] or None, and the grid (columns w, rows h) -> what the
@@ -68,82 +61,19 @@ class VisionStage(BaseLayer):
     grid (1, 1) has no crops: there the loop takes what the published `infer()` hands on instead, zeros [1, 3, b, b].
     """
 
-    def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
-        super().__init__(**common)
-        self.projector = model.projector
-        self.newline = model.image_newline
-        self.separator = model.view_seperator
-        self.tower = VisionTower(model.sam_model, model.vision_model, **self.common)
+    tiles_name = "crops"
 
     def forward(
         self,
         global_pixels: ShapeTensor,
-        crop_pixels: ShapeTensor | None,
+        tile_pixels: ShapeTensor | None,
         grid: tuple[int, int],
         *prompt: ShapeTensor,
     ) -> tuple[ShapeTensor, ...]:
-        if self.execution.pages_looped:
-            assert crop_pixels is not None  # `_pixels` hands on something always
-            return self.forward_looped(global_pixels, crop_pixels, grid, *prompt)
-        if self.execution.image_tokens_first:
-            return self.forward_dropped(global_pixels, crop_pixels, grid)
-        return self.forward_batched(global_pixels, crop_pixels, grid)
-
-    def forward_dropped(
-        self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, grid: tuple[int, int]
-    ) -> tuple[ShapeTensor, ...]:
-        """As batches; of all that, only each page's image tokens are left, made in one chain a page."""
-        global_features = self.features("global", global_pixels)
-        crop_features = None if crop_pixels is None else self.features("crops", crop_pixels)
-        newline, separator = self.newline.on(global_pixels.tape), self.separator.on(global_pixels.tape)
-        crops = grid[0] * grid[1]
-        pages = []
-        for page in range(global_pixels.shape[0]):
-            local = None if crop_features is None else crop_features.narrow(0, page * crops, (page + 1) * crops)
-            views = (global_features.select(0, page), local, newline, separator)
-            pages.append(self.chain("image_tokens", image_tokens, *views, grid))
-        return tuple(pages)
-
-    def features(self, branch: str, pixels: ShapeTensor) -> ShapeTensor:
-        """Views [B, 3, s, s] through tower and projector -> [B, q*q, D]."""
-        hidden_states = self.tower.call_remembered(branch, pixels)
-        return self.projector.call_remembered(f"{branch}.projector", hidden_states)  # type: ignore[no-any-return]
-
-    def forward_batched(
-        self, global_pixels: ShapeTensor, crop_pixels: ShapeTensor | None, grid: tuple[int, int]
-    ) -> tuple[ShapeTensor, ...]:
-        """All pages' global views, then all their crops, then page by page."""
-        global_hidden = self.tower.call_remembered("global", global_pixels)
-        global_features = self.projector.call_remembered("global.projector", global_hidden)
-        crop_hidden = crop_features = None
-        if crop_pixels is not None:
-            crop_hidden = self.tower.call_remembered("crops", crop_pixels)
-            crop_features = self.projector.call_remembered("crops.projector", crop_hidden)
-        tape = global_pixels.tape
-        newline = self.newline.on(tape).unsqueeze(0).unsqueeze(0)
-        separator = self.separator.on(tape).unsqueeze(0)
-        pages = global_pixels.shape[0]
-        columns, rows = grid
-        all_features = []
-        for page in range(pages):
-            features = global_features.select(0, page)
-            side = round(features.shape[0] ** 0.5)
-            global_grid = features.view(side, side, -1)
-            global_grid = cat((global_grid, newline.expand(side, 1, -1)), 1)
-            global_flat = global_grid.view(-1, global_grid.shape[-1])
-            if crop_features is None:
-                all_features.append(cat((global_flat, separator), 0))
-                continue
-            crops = columns * rows
-            local_features = crop_features.narrow(0, page * crops, (page + 1) * crops)
-            side = round(local_features.shape[1] ** 0.5)
-            local_grid = local_features.view(rows, columns, side, side, -1)
-            local_grid = reshape(local_grid.transpose(1, 2), rows * side, columns * side, -1)
-            local_grid = cat((local_grid, newline.expand(rows * side, 1, -1)), 1)
-            local_flat = local_grid.view(-1, local_grid.shape[-1])
-            all_features.append(cat((local_flat, global_flat, separator), 0))
-        held = (global_hidden,) if crop_hidden is None else (global_hidden, crop_hidden)
-        return (*all_features, *held)
+        if self.traits(PageTraits).pages_looped:
+            assert tile_pixels is not None  # `images` hands on something always
+            return self.forward_looped(global_pixels, tile_pixels, grid, *prompt)
+        return super().forward(global_pixels, tile_pixels, grid)
 
     def forward_looped(
         self,
@@ -198,123 +128,36 @@ class VisionStage(BaseLayer):
         return tuple(each for each in (*held, *of_crops) if each is not None)
 
 
-def with_newlines(features: ShapeTensor, newline: ShapeTensor) -> ShapeTensor:
-    """A grid [rows, columns, D] and a newline [D] after every row -> [rows (columns + 1), D]."""
-    rows, _, width = features.shape
-    return cat((features, newline.view(1, 1, -1).expand(rows, 1, -1)), 1).view(-1, width)
-
-
-def image_tokens(
-    global_features: ShapeTensor,
-    local_features: ShapeTensor | None,
-    newline: ShapeTensor,
-    separator: ShapeTensor,
-    grid: tuple[int, int],
-) -> ShapeTensor:
-    """One page's tokens: of its crops [columns rows, c*c, D], of its global view [g*g, D], and the separator [D]."""
-    side = round(global_features.shape[0] ** 0.5)
-    parts = [with_newlines(global_features.view(side, side, -1), newline), separator.unsqueeze(0)]
-    if local_features is not None:
-        columns, rows = grid
-        side = round(local_features.shape[1] ** 0.5)
-        local_grid = local_features.view(rows, columns, side, side, -1).transpose(1, 2)
-        parts.insert(0, with_newlines(reshape(local_grid, rows * side, columns * side, -1), newline))
-    return cat(parts, 0)
-
-
-def side_by_side(clip_tokens: ShapeTensor, sam_map: ShapeTensor) -> ShapeTensor:
-    """CLIP's tokens [B, g*g + 1, D] without the class token beside SAM's map [B, D, g, g] -> [B, g*g, 2 D]."""
-    return cat((clip_tokens.narrow(1, 1, clip_tokens.shape[1]), sam_map.flatten(2).transpose(1, 2)), -1)
-
-
-class TextStage(BaseLayer):
-    """Token ids [B, T] over the cache, with an image or without -> logits, and the image tokens, which outlive it."""
-
-    def __init__(self, model: DeepseekOCRModel, **common: Any) -> None:
-        super().__init__(**common)
-        self.embed_tokens = model.embed_tokens
-        self.vision = model.vision
-        self.decoder = model.decoder
-        self.lm_head = model.lm_head
-        for part, name in ((self.vision, "vision"), (self.decoder, ""), (self.lm_head, "lm_head")):
-            part.name = name
-
-    def forward(
-        self,
-        input_ids: ShapeTensor,
-        pixels: tuple[ShapeTensor | None, ...],
-        grid: tuple[int, int],
-        states: tuple[State, ...],
-        experts_hit: int | Fraction,
-        head: str,
-    ) -> tuple[ShapeTensor, ...]:
-        hidden_states, image_hidden_states = self.run(input_ids, pixels, grid, states, experts_hit)
-        if head == "none":
-            return (hidden_states, *image_hidden_states)
-        kept = hidden_states
-        if head == "last":
-            kept = hidden_states.narrow(1, hidden_states.shape[1] - 1, hidden_states.shape[1])
-        logits = self.lm_head.call_remembered("lm_head", kept)
-        if self.execution.logits_to_float32:
-            logits = to(logits, "float32")
-        return (logits, *image_hidden_states)
+class PageTextStage(TiledTextStage):
+    """The stages with text: pages in a loop where the code runs so."""
 
     def run(
         self,
         input_ids: ShapeTensor,
-        pixels: tuple[ShapeTensor | None, ...],
-        grid: tuple[int, int],
+        images: tuple[Any, ...],
         states: tuple[State, ...],
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
         """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
-        if pixels and self.execution.image_tokens_first:
-            inputs_embeds = self.embed_around(input_ids, *self.vision.call_remembered("", *pixels, grid))
-            return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
-        inputs_embeds = self.embed_tokens(input_ids)
-        pooled: tuple[ShapeTensor, ...] = ()
-        if pixels and self.execution.pages_looped:
+        if images and self.traits(PageTraits).pages_looped:
+            inputs_embeds = self.embed_tokens(input_ids)
             images_seq_mask = input_ids.tape.input(input_ids.shape, "bool")
             # names of the same frame in the real code, held while the decoder runs
-            _held = self.vision.call_remembered("", *pixels, grid, inputs_embeds, images_seq_mask)
-        elif pixels:
-            outputs = self.vision.call_remembered("", *pixels, grid)
-            pooled = outputs[: input_ids.shape[0]]
-            image_features = cat(pooled, 0)
-            special_image_mask = placeholder_mask(input_ids)
-            # the image's features and the mask are held by name while the decoder runs
-            inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
-        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
-
-    def embed_around(self, input_ids: ShapeTensor, *pages: ShapeTensor) -> ShapeTensor:
-        """The prompts' embeddings, and each page's image tokens put among them, all in one chain."""
-        inputs_embeds: ShapeTensor = self.embed_tokens(input_ids)
-        index = input_ids.tape.input((len(pages), pages[0].shape[0]), "int64")  # the engine brings it
-        self.chain("put_image_tokens", put_rows, inputs_embeds, index, *pages)
-        return inputs_embeds
+            _held = self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)
+            return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
+        return super().run(input_ids, images, states, experts_hit)
 
 
-def put_rows(inputs_embeds: ShapeTensor, index: ShapeTensor, *pages: ShapeTensor) -> None:
-    """Each page's rows [n, D] put at [pages, n] of [pages, T, D]; n rows are written, whichever they are."""
-    for page, rows in enumerate(pages):
-        index_put(inputs_embeds.select(0, page).narrow(0, 0, rows.shape[0]), index.select(0, page), rows)
-
-
-def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
-    """Which positions are image tokens [B, T, 1]; their number is held against that of the features."""
-    special_image_mask = compare("aten.eq.Scalar", input_ids)
-    n_image_tokens = sum_all(special_image_mask)
-    special_image_mask = special_image_mask.unsqueeze(2)
-    compare("aten.eq.Scalar", mul(n_image_tokens))
-    return special_image_mask
-
-
-class DeepseekOCRModel(BaseLayer):
+class DeepseekOCRModel(DeepEncoderModel):
     """DeepSeek-OCR. Stages are sums over the layers that run in them; no figure is scaled.
 
     sam, clip, projector, decoder: architectural arguments of `ImageEncoderViT`, `VitModel`, `MlpProjector` and
-    `DeepseekV2Model`; the defaults are the published model's. vocab_size: rows of the embedding and of the head.
+    `Decoder`; the defaults are the published model's. vocab_size: rows of the embedding and of the head.
     """
+
+    executions = EXECUTIONS
+    text_stage = PageTextStage
+    vision: VisionStage
 
     def __init__(
         self,
@@ -323,15 +166,15 @@ class DeepseekOCRModel(BaseLayer):
         clip: Mapping[str, Any] | None = None,
         projector: Mapping[str, Any] | None = None,
         decoder: Mapping[str, Any] | None = None,
-        vocab_size: int = 129280,
-        **common: Any,
+        vocab_size: int = VOCAB_SIZE,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(**common)
-        self.sam_model = ImageEncoderViT(**dict(sam or {}), **self.common)
-        self.vision_model = VitModel(**dict(clip or {}), **self.common)
-        self.projector = MlpProjector(**dict(projector or {}), **self.common)
-        self.decoder = DeepseekV2Model(**dict(decoder or {}), **self.common)
-        width = self.decoder.norm.weight.shape[0]
+        super().__init__(**settings)
+        self.sam_model = ImageEncoderViT(**dict(sam or {}), code=self.code)
+        self.vision_model = VitModel(**dict(clip or {}), code=self.code)
+        self.projector = MlpProjector(**dict(projector or {}), code=self.code)
+        text = Decoder(**dict(decoder or PUBLISHED_DECODER), code=self.code)
+        width = text.norm.weight.shape[0]
         if self.projector.output_shapes()[0][-1] != width:
             raise ModelMeterError(
                 f"DeepseekOCRModel: the projector gives {self.projector.output_shapes()[0][-1]} features and the "
@@ -339,166 +182,32 @@ class DeepseekOCRModel(BaseLayer):
             )
         self.image_newline = self.parameter(width)
         self.view_seperator = self.parameter(width)  # the published name, misspelt there
-        self.embed_tokens = Embedding(vocab_size, width, **self.common)
-        self.lm_head = LMHead(width, vocab_size, **self.common)
-        self.vision = VisionStage(self, **self.common)
-        self.text = TextStage(self, **self.common)
+        self.assemble(vision=VisionStage(self, code=self.code), decoder=text, vocab_size=vocab_size)
 
-    def children(self) -> Iterator[tuple[str, BaseLayer]]:
-        """The parts with parameters, the decoder's under their checkpoint names; stages only call them."""
-        for name, child in super().children():
-            if name == "decoder":
-                yield from child.children()
-            elif name not in ("vision", "text"):
-                yield name, child
+    def separators(self) -> tuple[Parameter, Parameter]:
+        """What ends a row of tokens, and what ends the image."""
+        return self.image_newline, self.view_seperator
 
     def parameters_as_converted(self) -> Iterator[Parameter]:
         """Every parameter in the order in which a conversion of the real model comes to them."""
-        vision: tuple[BaseLayer, ...] = (self.sam_model, self.vision_model, self.projector)
-        text: tuple[BaseLayer, ...] = (self.embed_tokens, self.decoder)
-        loose = (self.image_newline, self.view_seperator)
-        for part in (*text, *vision) if self.execution.decoder_made_first else (*vision, *text):
+        if not self.traits(PageTraits).decoder_made_first:
+            yield from super().parameters_as_converted()
+            return
+        for part in (self.embed_tokens, self.decoder, self.sam_model, self.vision_model, self.projector):
             yield from part.parameters_as_converted()
-        yield from (*loose, *self.lm_head.parameters_as_converted())
+        yield from (*self.separators(), *self.lm_head.parameters_as_converted())
 
-    def vision_weight_bytes(self) -> int:
-        """Bytes of the parameters that the vision stage needs."""
-        parts = (self.sam_model, self.vision_model, self.projector)
-        loose = self.image_newline.nbytes + self.view_seperator.nbytes
-        return loose + sum(part.forward_memory_weight() for part in parts)
+    def images(self, tape: Tape, geometry: PageGeometry) -> tuple[Any, ...]:
+        """Pixels of the global views and of the crops, and the grid (columns, rows) of the crops."""
+        vision, grid = geometry
 
-    # -- walks of the stages ------------------------------------------------------------------------------------------
-
-    def vision_walk(self, vision: VisionConfig, grid: tuple[int, int], tape: Tape | None = None) -> Walk:
-        """The vision stage of pages whose branches are `vision`, cut into `grid` (columns, rows)."""
-        tape = tape or Tape()
-        self.run_vision(tape, vision, grid)
-        return _only_walk(tape)
-
-    def run_vision(self, tape: Tape, vision: VisionConfig, grid: tuple[int, int]) -> None:
-        """The vision stage on a tape."""
-        self.vision.call_remembered("", *self._pixels(tape, vision), grid)
-
-    def prefill_walk(
-        self,
-        batch: int,
-        seq_len: int,
-        vision: VisionConfig | None,
-        grid: tuple[int, int],
-        experts_hit: int | Fraction,
-        head: str,
-        tape: Tape | None = None,
-    ) -> tuple[Walk, int]:
-        """The prompt's pass, image included if there is one, and the bytes of the cache that it fills."""
-        tape = tape or Tape()
-        states = self.run_prefill(tape, batch, seq_len, vision, grid, experts_hit, head)
-        return _only_walk(tape), _held(states)
-
-    def run_prefill(
-        self,
-        tape: Tape,
-        batch: int,
-        seq_len: int,
-        vision: VisionConfig | None,
-        grid: tuple[int, int],
-        experts_hit: int | Fraction,
-        head: str,
-    ) -> tuple[State, ...]:
-        """The prompt's pass on a tape: the cache that it fills."""
-        pixels = () if vision is None else self._pixels(tape, vision)
-        states = tuple(State() for _ in self.decoder.layers)
-        input_ids = tape.input((batch, seq_len), "int64")
-        self.text.call_remembered("", input_ids, pixels, grid, states, experts_hit, head)
-        return states
-
-    def decoder_walk(self, batch: int, seq_len: int, experts_hit: int | Fraction) -> Walk:
-        """The decoder alone over a prompt of embeddings."""
-        tape = Tape()
-        states = tuple(State() for _ in self.decoder.layers)
-        width = self.decoder.norm.weight.shape[0]
-        self.decoder.call_remembered("", tape.input((batch, seq_len, width), self.dtype), states, experts_hit)
-        return _only_walk(tape)
-
-    def decoder_step_walk(self, batch: int, context: int, experts_hit: int | Fraction) -> tuple[Walk, int]:
-        """The decoder alone over one embedding with `context` tokens before it; the bytes of the cache it was given."""
-        tape = Tape()
-        states = self.given_cache(tape, batch, context)
-        before = _held(states)
-        width = self.decoder.norm.weight.shape[0]
-        self.decoder.call_remembered("", tape.input((batch, 1, width), self.dtype), states, experts_hit)
-        return _only_walk(tape), before
-
-    def decode_walk(
-        self, batch: int, context: int, experts_hit: int | Fraction, head: str, tape: Tape | None = None
-    ) -> tuple[Walk, int, int]:
-        """One step with `context` tokens before it; the bytes of the cache it was given, and of the one it leaves."""
-        tape = tape or Tape()
-        states = self.given_cache(tape, batch, context)
-        before = _held(states)
-        self.run_decode(tape, states, batch, experts_hit, head)
-        return _only_walk(tape), before, _held(states)
-
-    def given_cache(self, tape: Tape, batch: int, context: int) -> tuple[State, ...]:
-        """A cache of `context` positions, by layer."""
-        shape = (batch, self.decoder.kv_heads, context, self.decoder.head_dim)
-        return tuple(State(tape.given(shape, self.dtype), tape.given(shape, self.dtype)) for _ in self.decoder.layers)
-
-    def run_decode(
-        self, tape: Tape, states: tuple[State, ...], batch: int, experts_hit: int | Fraction, head: str
-    ) -> None:
-        """One step on a tape, over the cache `states`."""
-        self.text.call_remembered("", tape.input((batch, 1), "int64"), (), (1, 1), states, experts_hit, head)
-
-    def _pixels(self, tape: Tape, vision: VisionConfig) -> tuple[ShapeTensor | None, ...]:
         def views(batch: int, side: int, dtype: str = self.dtype) -> ShapeTensor:
             return tape.input((batch, 3, side, side), dtype)
 
-        crops = vision.crop_branch
         first = views(vision.global_branch.batch_size, vision.global_branch.img_size)
-        if crops is not None:
-            return first, views(crops.batch_size, crops.img_size)
-        if self.execution.pages_looped:
-            return first, views(1, vision.base_size, "float32")  # made without a type, and never converted
-        return first, None
-
-    # -- stages as sums over layers ----------------------------------------------------------------------------------
-
-    def _iter_layers(self, stage: str, walk: Walk) -> Iterator[LayerCost]:
-        """The layers that ran in a stage's walk, in order, and the operators between them; together they are it."""
-        if stage not in STAGES:
-            raise ModelMeterError(f"DeepseekOCRModel: stage {stage} is unknown; {near(stage, STAGES)}")
-        parts: dict[str, BaseLayer] = {
-            "sam_model": self.sam_model,
-            "vision_model": self.vision_model,
-            "projector": self.projector,
-            "lm_head": self.lm_head,
-        }
-        for name, layer in self.decoder.layers.children():
-            parts[f"layers.{name}"] = layer
-        yield from _leaves(walk, "", parts)
-
-
-def _only_walk(tape: Tape) -> Walk:
-    call = tape.entries[-1]
-    assert isinstance(call, Call)
-    return call.walk
-
-
-def _held(states: Sequence[State]) -> int:
-    """Bytes of the cache."""
-    return sum(kv_bytes(state) for state in states)
-
-
-def _leaves(walk: Walk, path: str, parts: Mapping[str, BaseLayer]) -> Iterator[LayerCost]:
-    """Open a walk down to the named parts and to the operators outside them."""
-    for entry in walk.entries:
-        full = ".".join(name for name in (path, entry.path) if name)
-        if isinstance(entry, OperatorRecord):
-            yield LayerCost(full, None, entry)
-            continue
-        names = full.split(".")
-        part = parts.get(full) or parts.get(names[-1])
-        if part is None:
-            yield from _leaves(entry.walk, full, parts)
-        else:
-            yield LayerCost(full, part, entry.walk)
+        second = None
+        if vision.crop_branch is not None:
+            second = views(vision.crop_branch.batch_size, vision.crop_branch.img_size)
+        elif self.traits(PageTraits).pages_looped:
+            second = views(1, vision.base_size, "float32")  # made without a type, and never converted
+        return first, second, grid

@@ -7,11 +7,13 @@ they are verified against plain PyTorch modules.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final, Unpack
 
+from modelmeter.checks import check_batch_size
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, LayerList, Linear
-from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import check_batch_size
+from modelmeter.layers.code import Settings
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.operators import gelu, pad, reshape, unfold
 from modelmeter.shape_tensor import ShapeTensor
 from modelmeter.units import ceil_div
@@ -35,6 +37,8 @@ class MlpProjector(BaseLayer):
     (depth - 2) times GELU and Linear, GELU, and a Linear to n_embed.
     """
 
+    executions = EXECUTIONS
+
     def __init__(
         self,
         *,
@@ -46,9 +50,9 @@ class MlpProjector(BaseLayer):
         depth: int = 1,
         mlp_ratio: int = 1,
         downsample_ratio: int = 2,
-        **common: Any,
+        **settings: Unpack[Settings],
     ) -> None:
-        super().__init__(**common)
+        super().__init__(**settings)
         check_batch_size("MlpProjector", batch_size)
         if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 1:
             raise ModelMeterError(f"MlpProjector: num_tokens={num_tokens!r}; give a positive whole number.")
@@ -62,9 +66,9 @@ class MlpProjector(BaseLayer):
         self.projector_type = projector_type
         self.downsample_ratio = downsample_ratio
         if projector_type == "linear":
-            self.layers: BaseLayer = Linear(input_dim, n_embed, **self.common)
+            self.layers: BaseLayer = Linear(input_dim, n_embed, code=self.code)
         elif projector_type != "identity":
-            self.layers = LayerList(self._sequence(input_dim, n_embed, depth, mlp_ratio), **self.common)
+            self.layers = LayerList(self._sequence(input_dim, n_embed, depth, mlp_ratio), code=self.code)
         self.bind((batch_size, num_tokens, input_dim))
 
     def _sequence(self, input_dim: int, n_embed: int, depth: int, mlp_ratio: int) -> list[BaseLayer]:
@@ -75,8 +79,8 @@ class MlpProjector(BaseLayer):
         layers: list[BaseLayer] = []
         for width, next_width in pairwise(widths):
             if layers:
-                layers.append(Gelu(**self.common))
-            layers.append(Linear(width, next_width, **self.common))
+                layers.append(Gelu(code=self.code))
+            layers.append(Linear(width, next_width, code=self.code))
         return layers
 
     def downsample(self, x: ShapeTensor) -> ShapeTensor:

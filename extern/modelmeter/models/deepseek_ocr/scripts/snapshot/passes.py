@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr.schema import RuntimeSchema
+from modelmeter.models.common.configuration import RuntimeSchema
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     VisionTokens,

@@ -12,6 +12,7 @@ from io import BytesIO
 from itertools import cycle, product
 from typing import TYPE_CHECKING, Final
 
+from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.models.deepseek_ocr.components import COMPONENTS
 from modelmeter.models.deepseek_ocr.scripts.sweep.sweep import Result, Row, peak_name
 from modelmeter.units import GIGA, MEGA, TERA
@@ -39,7 +40,6 @@ COMPONENT_NAMES: Final = {
     "other": "other",
 }
 
-STAGES: Final = ("vision", "prefill", "decode")
 
 STYLE: Final = {
     "svg.hashsalt": "modelmeter",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelmeter.layers.execution import ATTENTIONS
+from modelmeter.layers.code import ATTENTIONS
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
 from modelmeter.models.deepseek_ocr.scripts.sweep import run_sweep_modes
 from modelmeter.models.deepseek_ocr.scripts.sweep.run_sweep_modes import in_mode

@@ -12,12 +12,12 @@ from math import isqrt
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.tiles import candidate_grids
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
 from modelmeter.models.deepseek_ocr.scripts.sweep.sweep import Point, Sweep, check_number, output_tokens_of, run_sweep
 from modelmeter.models.deepseek_ocr.vision_workload import (
     NO_CROP_SIDE,
     VisionWorkload,
-    candidate_grids,
     compute_view_layout,
 )
 from modelmeter.page_sizes import PageSize

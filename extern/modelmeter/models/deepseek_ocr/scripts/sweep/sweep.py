@@ -23,8 +23,8 @@ from modelmeter.files import write_whole
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.deepseek_ocr.components import page_components
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, resolve
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, console, output_folder, run
 from modelmeter.models.deepseek_ocr.vision_workload import compute_view_layout, compute_vision_tokens
 from modelmeter.page_sizes import PageSize, parse_size
@@ -155,7 +155,7 @@ def with_runtime(cost_model: CostModel, **runtime: Any) -> CostModel:
 
 def compute(sweep: Sweep, config: DictConfig) -> Result:
     """All rows of a sweep under a composed configuration; refused where no point at all can be computed."""
-    configuration = resolve(config)
+    configuration = CONFIGURATION.resolve(config)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     own = {key: plain[key] for key in sweep.keys}
     _check_varied(sweep, configuration)

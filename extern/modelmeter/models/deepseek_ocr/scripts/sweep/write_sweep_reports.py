@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Final
 
-from modelmeter.models.deepseek_ocr.schema import compose_config
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.sweep import (
     run_sweep_attention,
@@ -28,7 +28,7 @@ SWEEPS: Final = tuple(
 
 def default_result(sweep: Sweep) -> Result:
     """A sweep as its configuration file states it."""
-    return compute(sweep, compose_config(f"sweep_{sweep.name}"))
+    return compute(sweep, CONFIGURATION.compose_config(f"sweep_{sweep.name}"))
 
 
 def write_reports(folder: Path, *, figures: bool) -> None:

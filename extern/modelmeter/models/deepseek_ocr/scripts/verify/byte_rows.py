@@ -20,7 +20,7 @@ from modelmeter.reference.building import DTYPES, cache_tensors, on_meta
 from modelmeter.reference.measurement import Measurement, measure
 from modelmeter.reference.modules import TextReference, VisionReference
 from modelmeter.reference.replica import CausalModel, ReplicaCache
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 SIDES: Final = (448, 512, 640, 656, 768, 1024, 1280)
 VIEWS: Final = (1, 2, 6, 9)

@@ -12,9 +12,10 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
+from modelmeter.models.deepseek_ocr.traits import PageTraits
 from modelmeter.models.deepseek_ocr.vision_workload import BranchConfig, ViewLayout
 from modelmeter.operators import FLOPS_PER_ELEMENT
-from modelmeter.shape_tensor import Walk, join_path
+from modelmeter.walk import Walk, join_path
 
 if TYPE_CHECKING:
     from modelmeter.reference.branch import BranchMeasurement
@@ -270,7 +271,7 @@ def worst_difference(rows: Iterable[Row | StageRow]) -> int:
 
 def vision_calls(cost_model: CostModel) -> int:
     """How often each branch runs: once for all pages, or page after page."""
-    return cost_model.config.runtime.batch_size if cost_model.model.execution.pages_looped else 1
+    return cost_model.config.runtime.batch_size if cost_model.code.execution.traits(PageTraits).pages_looped else 1
 
 
 def branch_rows(

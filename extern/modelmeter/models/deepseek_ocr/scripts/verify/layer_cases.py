@@ -18,8 +18,10 @@ from typing import Any, Final
 import modelmeter.layers
 import modelmeter.models.deepseek_ocr.layers
 from modelmeter.layers import BaseLayer, State
+from modelmeter.layers.code import Code, Precision
+from modelmeter.layers.decoder.attention import GroupedQueryAttention
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel
-from modelmeter.models.deepseek_ocr.layers.llama.attention import LlamaFlashAttention2
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import Gelu, MlpProjector
 from modelmeter.models.deepseek_ocr.scripts.verify.layer_modules import (
     HEAD_DIM,
@@ -38,7 +40,7 @@ from modelmeter.units import MODEL_DTYPES, ceil_div
 #: layer classes that can have no case because they state no operator, and where what they hold is verified
 EXCUSED: Final[Mapping[str, str]] = {
     "LayerList": "states no forward pass; its layers run where NoTPTransformer and the like call them",
-    "DeepseekOCRModel": "states no forward pass; VisionStage and TextStage run its parts together",
+    "DeepseekOCRModel": "states no forward pass; VisionStage and PageTextStage run its parts together",
 }
 
 #: the packages whose layers must be verified or excused
@@ -162,14 +164,10 @@ class LayerCases:
     def __init__(self, modules: type[RealModules], dtype: str, attention: str = "") -> None:
         self.dtype = dtype
         self.attention = attention
-        self.common: dict[str, Any] = {
-            "execution": modules.execution,
-            "attention": attention or "flash",
-            "dtype": dtype,
-        }
+        self.code = Code(EXECUTIONS[modules.execution], attention or "flash", Precision.of(dtype))
         self.modules = modules(dtype, attention or "flash")
         self.grouped_heads = modules(dtype, attention or "flash", kv_heads=2)
-        self.model = DeepseekOCRModel(**self.common)
+        self.model = DeepseekOCRModel(code=self.code)
 
     def case(
         self,
@@ -228,26 +226,27 @@ class LayerCases:
         """The projector, and the types of it that the model does not use."""
         for views, side in VIEWS:
             yield self.case("projector", Given((views, (side // 64) ** 2, 2048)))
-        sizes = {"input_dim": 2048, "n_embed": ARCHITECTURE["hidden_size"]}
-        for kind, tokens, more in (
+        sizes: dict[str, Any] = {"input_dim": 2048, "n_embed": ARCHITECTURE["hidden_size"]}
+        kinds: tuple[tuple[str, int, dict[str, Any]], ...] = (
             ("identity", 100, {}),
             ("mlp_gelu", 100, {"depth": 1}),
             ("mlp_gelu", 100, {"depth": 3}),
             ("downsample_mlp_gelu", 100, {"depth": 2}),
             ("downsample_mlp_gelu", 49, {"depth": 4, "mlp_ratio": 9}),
             ("downsample_mlp_gelu", 64, {"depth": 3, "mlp_ratio": 2, "downsample_ratio": 3}),
-        ):
+        )
+        for kind, tokens, more in kinds:
             yield self.case(
                 f"plain torch: {kind}",
                 Given((6, tokens, 2048)),
-                layer=MlpProjector(projector_type=kind, **sizes, **more, **self.common),
+                layer=MlpProjector(projector_type=kind, **sizes, **more, code=self.code),
                 plain=partial(self.plain_projector, kind, **sizes, **more),
                 note=", ".join(f"{name} {value}" for name, value in more.items()),
             )
         yield self.case(
             "plain torch: GELU",
             Given((6, 100, 1280)),
-            layer=Gelu(**self.common),
+            layer=Gelu(code=self.code),
             plain=lambda: self.plain_projector("mlp_gelu", depth=2, **sizes).layers[1],
         )
 
@@ -313,7 +312,7 @@ class LayerCases:
                     self.modules.positions(tokens),
                     None,
                     Cache(batch=1, context=past, kv_heads=2),
-                    layer=LlamaFlashAttention2(1280, HEADS, 2, **self.common),
+                    layer=GroupedQueryAttention(1280, HEADS, 2, code=self.code),
                     modules=self.grouped_heads,
                     note="2 KV heads",
                 )

@@ -172,13 +172,12 @@ class TransformersModules(RealModules):
             "VitModel": last_hidden_state,
             "VisionTower": last_hidden_state,
             "Experts": lambda module, hidden, indices, weights, _hit: module(hidden, indices, weights),
-            "DeepseekV2MoE": lambda module, hidden, _hit: module(hidden),
-            "LlamaAttention": call_attention,
-            "LlamaFlashAttention2": call_attention,
-            "DeepseekV2DecoderLayer": call_attention,
-            "DeepseekV2Model": call_decoder,
+            "MixtureOfExperts": lambda module, hidden, _hit: module(hidden),
+            "GroupedQueryAttention": call_attention,
+            "DecoderLayer": call_attention,
+            "Decoder": call_decoder,
             "VisionStage": call_vision,
-            "TextStage": call_whole,
+            "PageTextStage": call_whole,
         }
     )
 
@@ -289,7 +288,7 @@ class PublishedModules(RealModules):
     types = (("bfloat16", "flash"), ("bfloat16", "eager"), ("float32", "eager"), ("float16", "flash"))
     not_run = MappingProxyType(
         {
-            "Experts": "is not run: one expert after another, each a DeepseekV2MLP, which DeepseekV2MoE calls",
+            "Experts": "is not run: one expert after another, each a GatedMLP, which MixtureOfExperts calls",
             "VisionTower": "is not run: VisionStage calls the SAM encoder and the CLIP tower itself",
         }
     )
@@ -297,13 +296,12 @@ class PublishedModules(RealModules):
     calls = MappingProxyType(
         {
             "Neck": lambda module, hidden: module(hidden.permute(0, 3, 1, 2)),
-            "DeepseekV2MoE": call_replica_experts,
-            "LlamaAttention": call_replica_layer,
-            "LlamaFlashAttention2": call_replica_layer,
-            "DeepseekV2DecoderLayer": call_replica_layer,
-            "DeepseekV2Model": call_replica_decoder,
+            "MixtureOfExperts": call_replica_experts,
+            "GroupedQueryAttention": call_replica_layer,
+            "DecoderLayer": call_replica_layer,
+            "Decoder": call_replica_decoder,
             "VisionStage": call_replica_vision,
-            "TextStage": call_replica_whole,
+            "PageTextStage": call_replica_whole,
         }
     )
     # the router's logits die with the gate
@@ -336,7 +334,7 @@ class PublishedModules(RealModules):
 
     def prepare(self, layer: str, module: Any, inputs: tuple[Any, ...]) -> Callable[[], object]:
         """The call; the whole model is given the places of the image tokens too."""
-        if layer == "TextStage":
+        if layer == "PageTextStage":
             inputs = (*inputs, Given(inputs[0].shape, "bool"))
         return super().prepare(layer, module, inputs)
 

@@ -42,7 +42,7 @@ def page_reference(cost_model: CostModel) -> Any:
 
 def page_geometry(cost_model: CostModel, page: PageCost) -> PageGeometry:
     """The page as the reference takes it."""
-    vision = page.vision_config
+    vision = cost_model.vision_config(page.layout)
     return PageGeometry(
         pages=cost_model.config.runtime.batch_size,
         global_side=vision.global_branch.img_size,

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, write_whole
+from modelmeter.models.deepseek_ocr.config import VisionSchema
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.schema import VisionSchema
 from modelmeter.models.deepseek_ocr.scripts.program import (
     AGREES,
     DISAGREES,

@@ -20,13 +20,15 @@ from typing import Any, Final
 
 from omegaconf import DictConfig
 
+from modelmeter.checks import check_count
 from modelmeter.errors import ModelMeterError
+from modelmeter.layers.decoder.block import DecoderLayer
+from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.stage_cost import json_number
-from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, check_count
-from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import LayerCost
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2MoE
-from modelmeter.models.deepseek_ocr.schema import resolve
+from modelmeter.models.common.vision_language import LayerCost
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
+from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
 from modelmeter.models.deepseek_ocr.scripts.program import run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row, StageRow, stage_row
 from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import REPLICA_NOTE, page_geometry, page_reference
@@ -131,7 +133,7 @@ class PageVerifier:
 
     def _place(self, page: PageCost) -> Callable[[str, int], str]:
         """Where the reference's operators stand in the walks of such a page."""
-        return partial(self.reference.place, crops=page.vision_config.crop_branch is not None)
+        return partial(self.reference.place, crops=page.layout.num_views_total > 1)
 
     def steps(self, page: PageCost) -> list[StageRow]:
         """Each decode step for itself."""
@@ -155,7 +157,7 @@ class PageVerifier:
             "decode": [cost_model.step_layers(context) for context in contexts],
         }
         calls = {"vision": [measured.vision], "prefill": [measured.prefill], "decode": measured.steps}
-        crops = page.vision_config.crop_branch is not None
+        crops = page.layout.num_views_total > 1
         return {
             stage: module_rows(
                 stage,
@@ -228,7 +230,7 @@ def analytic_flops(layers: Iterable[LayerCost]) -> Iterable[tuple[str, bool, int
     """(published path, whether it is a mixture of experts, FLOPs) of a walk's layers and of what ran between them."""
     for cost in layers:
         layer = cost.layer
-        moe = isinstance(layer, DeepseekV2DecoderLayer) and isinstance(layer.mlp, DeepseekV2MoE)
+        moe = isinstance(layer, DecoderLayer) and isinstance(layer.mlp, MixtureOfExperts)
         yield cost.path, moe, cost.walk.tensor_core_flops
 
 
@@ -268,7 +270,7 @@ def module_table(modules: Mapping[str, Sequence[Row]], tolerance: float) -> Any:
 
 def verify(config: DictConfig) -> int:
     """Verify every page of a composed configuration, print the tables, write verify.json; the exit status."""
-    verifier = PageVerifier(CostModel(resolve(config)), config.output_tokens)
+    verifier = PageVerifier(CostModel(CONFIGURATION.resolve(config)), config.output_tokens)
     return verify_pages(config, lambda size: verifier.result(size, config.tolerance), notes=verifier.notes())
 
 

@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.stage_cost import json_number
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
-from modelmeter.models.deepseek_ocr.schema import resolve
 from modelmeter.models.deepseek_ocr.scripts.program import run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import (
     DETAILS,
@@ -83,7 +83,8 @@ class VisionVerifier:
 
     def rows(self, page: PageCost, detail: str) -> list[Row]:
         """The comparison of one page by module."""
-        branches = {"global": page.vision_config.global_branch, "crops": page.vision_config.crop_branch}
+        vision = self.cost_model.vision_config(page.layout)
+        branches = {"global": vision.global_branch, "crops": vision.crop_branch}
         measurements: dict[str, BranchMeasurement] = {
             name: self._branch(branch.batch_size // vision_calls(self.cost_model), branch.img_size)
             for name, branch in branches.items()
@@ -96,7 +97,7 @@ class VisionVerifier:
         if not self.same_code:
             return []
         walk = self.cost_model.stage_walk("vision", page=page)
-        place = partial(self._whole.place, crops=page.vision_config.crop_branch is not None)
+        place = partial(self._whole.place, crops=page.layout.num_views_total > 1)
         return [stage_row("vision", page.vision, [walk], [self._stage(page_geometry(self.cost_model, page))], place)]
 
     @cached_property
@@ -150,7 +151,7 @@ def verify(config: DictConfig) -> int:
     if config.detail not in DETAILS:
         raise ModelMeterError(f"verify: detail={config.detail} is unknown; {near(str(config.detail), DETAILS)}")
     reference: Any = OmegaConf.to_container(config.reference)
-    verifier = VisionVerifier(CostModel(resolve(config)), reference)
+    verifier = VisionVerifier(CostModel(CONFIGURATION.resolve(config)), reference)
     return verify_pages(
         config, lambda size: verifier.result(size, config.detail, config.tolerance), notes=verifier.notes()
     )

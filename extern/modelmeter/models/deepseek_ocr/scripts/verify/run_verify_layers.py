@@ -1,6 +1,6 @@
 """Every layer class, analytic against its real module, at several sizes and types.
 
-    python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_layers 'layers=[DeepseekV2MoE,Block]'
+    python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_layers 'layers=[MixtureOfExperts,Block]'
 
 Each line of `layer_cases` is walked on shapes and run on the meta device: FLOPs, traffic and activation peak are
 compared, and the operators one by one, the one at the peak among them. Without `layers` every class that derives from
@@ -30,7 +30,7 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import write_whole
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common.stage_cost import json_number
-from modelmeter.models.deepseek_ocr.schema import ModelSchema, resolve
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, output_folder, progress_bar, run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 from modelmeter.models.deepseek_ocr.scripts.verify.layer_cases import (
@@ -49,7 +49,8 @@ from modelmeter.models.deepseek_ocr.scripts.verify.program import (
 )
 from modelmeter.process import tell
 from modelmeter.reference.layer import LayerRun, OperatorRun, measure_layer
-from modelmeter.shape_tensor import Call, ShapeTensor, Tape
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Call
 
 #: the keys of this program beside the cost model's
 OWN_KEYS: Final = {"layers": [], "tolerance": 0}
@@ -305,7 +306,7 @@ def _shapes(result: LayerRun) -> str:
 def verify(config: DictConfig) -> int:
     """Verify the layers of a composed configuration, print the table, write verify_layers.json; the exit status."""
     check_tolerance(config.tolerance)
-    model = resolve(config)
+    model = CONFIGURATION.resolve(config)
     if model != replace(ModelSchema(), execution=model.execution):
         raise ModelMeterError(
             "verify: the layers are compared in the published architecture, at the sizes and types of layer_cases.py; "
@@ -346,7 +347,7 @@ def verify(config: DictConfig) -> int:
 def _names(plain: Any) -> list[str]:
     layers = plain["layers"]
     if not isinstance(layers, list):
-        raise ModelMeterError(f"verify: layers={layers} is no list of classes; write layers=[DeepseekV2MoE,Block].")
+        raise ModelMeterError(f"verify: layers={layers} is no list of classes; write layers=[MixtureOfExperts,Block].")
     return [str(name) for name in layers]
 
 

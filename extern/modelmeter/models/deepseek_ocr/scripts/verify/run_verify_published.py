@@ -23,15 +23,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.layers.decoder.mlp import GatedMLP
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
-from modelmeter.models.deepseek_ocr.layers.decoder.deepseek_v2 import DeepseekV2MLP
-from modelmeter.models.deepseek_ocr.schema import resolve
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 from modelmeter.reference.measurement import Measurement, measure
 from modelmeter.reference.published import load_published_vision
 from modelmeter.reference.published_decoder import experts_hit, load_published_decoder
-from modelmeter.shape_tensor import Walk
+from modelmeter.walk import Walk
 
 #: the keys of this program beside the cost model's
 OWN_KEYS = {
@@ -114,7 +114,7 @@ def decoder_rows(model: CostModel, reference: dict[str, Any], tokens: int) -> li
     step, _ = decoder.run(1, cache)
     most = [min(sizes["n_routed_experts"], sizes["num_experts_per_tok"] * each) for each in (tokens, 1)]
     walks = model.model.decoder_walk(1, tokens, most[0]), model.model.decoder_step_walk(1, tokens, most[1])[0]
-    expert = DeepseekV2MLP(sizes["hidden_size"], sizes["moe_intermediate_size"], **model.common)
+    expert = GatedMLP(sizes["hidden_size"], sizes["moe_intermediate_size"], code=model.code)
     layers = sizes["num_hidden_layers"] - sizes["first_k_dense_replace"]
     rows = []
     for (part, size), walk, measured, hit_at_most in zip(
@@ -139,7 +139,7 @@ def _say(line: str) -> None:
 
 def verify(config: DictConfig) -> int:
     """Verify every part and print the table; the exit status. What keeps the decoder from it is raised after that."""
-    model = CostModel(resolve(config))
+    model = CostModel(CONFIGURATION.resolve(config))
     if model.config.execution.name != "published":
         raise ModelMeterError(
             f"verify: the published files are not what execution={model.config.execution.name} models; "

@@ -1,0 +1,58 @@
+"""Constants of kernels as the part `kernels` of a device's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelmeter.calibration.kernel_fit import errors_of, fit_class, fitting_rows, predicted, unseen_rows
+from modelmeter.calibration.kernel_tables import KernelTable, pooled
+from modelmeter.devices.kernel_time import CONSTANTS, FITTED, Errors, KernelConstants, Rates
+from modelmeter.kinds import Whole
+
+
+def fit_tables(tables: Sequence[KernelTable], rates: Rates, source: str) -> dict[str, KernelConstants]:
+    """The constants of every class that the tables have rows of, with their errors on the sites held out."""
+    fitted = {}
+    for name, rows in pooled(tables).items():
+        values = fit_class(rows, rates)
+        unseen = unseen_rows(rows, rates)
+        fitted[name] = KernelConstants(
+            values=values,
+            origin=FITTED,
+            source=source,
+            fitted_rows=len(fitting_rows(rows, rates).seconds),
+            errors=errors_of(predicted(values, rates, unseen), unseen) if len(unseen.seconds) else None,
+        )
+    return fitted
+
+
+def kernels_content(kernels: Mapping[str, KernelConstants]) -> dict[str, Any]:
+    """What stands under `kernels` of a device's file."""
+    content = {}
+    for name, constants in kernels.items():
+        about: dict[str, Any] = {"origin": constants.origin, "source": constants.source}
+        if constants.fitted_rows:
+            about["fitted_rows"] = constants.fitted_rows
+        if constants.errors is not None:
+            about["errors"] = _errors(constants.errors)
+        values = {
+            key: int(constants.values[key]) if isinstance(kind, Whole) else constants.values[key]
+            for key, kind in CONSTANTS[name].items()
+        }
+        content[name] = values | about
+    return content
+
+
+def _errors(errors: Errors) -> dict[str, Any]:
+    return {"rows": errors.rows, "median": round(errors.median, 4), "p90": round(errors.p90, 4)}
+
+
+def kernels_text(kernels: Mapping[str, KernelConstants]) -> str:
+    """The part `kernels` as YAML, a class a block."""
+    import yaml
+
+    text: str = yaml.safe_dump(
+        {"kernels": kernels_content(kernels)}, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False
+    )
+    return text

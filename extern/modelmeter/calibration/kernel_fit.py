@@ -1,0 +1,217 @@
+"""The constants of each class of kernels, fitted on tables of measured ones.
+
+Minimised: the mean of log(1 + (e / 10 %)^2), where e = log(predicted / measured), so that a kernel of 5 us weighs as
+much as one of 5 ms, and rows of another kernel than most (several times off) hardly pull; by iteratively reweighted
+Gauss-Newton steps with Marquardt's damping, in the logarithms of the constants. The problems have ten constants at most
+and are smooth but for the larger of two times; numpy alone solves them, and the same rows give the same constants.
+
+Fitted on cold rows, whose weights are beyond twice the L2 cache: in a model's pass nothing else is read twice. What the
+cache gives to a benchmark that goes round few weights is fitted afterwards, on all rows, with the rest as it is. Tiles
+are tried one after another on a part of the rows. Products of the sizes of models for OCR weigh eight times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+
+from modelmeter import kernel_classes as classes
+from modelmeter.calibration.kernel_tables import KernelRows
+from modelmeter.devices.kernel_time import CONSTANTS, SECONDS, Errors, Rates
+from modelmeter.errors import ModelMeterError
+from modelmeter.kinds import Number
+
+#: errors far above this hardly pull
+_USUAL: Final = 0.1
+_OCR_WEIGHT: Final = 8.0
+#: rows that a class needs to be fitted, and those that tiles are tried on
+LEAST_ROWS: Final = 50
+_TRIED_ROWS: Final = 3000
+
+#: where the search begins
+_START: Final[Mapping[str, float]] = {
+    "overhead_s": 8e-6,
+    "matmul": 0.7,
+    "exponentials": 0.05,
+    "bandwidth": 0.8,
+    "overlap": 0.3,
+    "chain": 0.1,
+    "waves": 0.5,
+    "activations": 1.0,
+    "l2_share": 0.5,
+    "l2_speed": 2.0,
+    "tile_s": 3e-6,
+    "key_s": 2e-9,
+    "grouped_key_s": 5e-10,
+    "split_s": 2e-6,
+}
+_CACHE: Final = ("l2_share", "l2_speed")
+#: tiles that are tried
+_TILES: Final[Mapping[str, Mapping[str, Sequence[int]]]] = {
+    classes.GEMM: {"tile": (16, 64, 128)},
+    classes.MOE: {"tile": (64, 128)},
+    classes.CONTEXT_ATTENTION: {"tile_rows": (64, 128, 192), "tile_rows_wide": (64, 128), "tile_keys": (64, 128)},
+    classes.ENCODER_ATTENTION: {"tile_rows": (64, 128, 192), "tile_rows_wide": (128,), "tile_keys": (64, 128)},
+}
+
+Array = Any
+Values = dict[str, float]
+
+
+def predicted(values: Mapping[str, float], rates: Rates, rows: KernelRows) -> Array:
+    """Seconds of each row by the constants of its class."""
+    arguments: dict[str, Any] = dict(rows.sizes)
+    if rows.kernel_class == classes.GEMM:
+        arguments["resident"] = np.where(rows.cold(rates.l2_bytes), 0.0, rows.resident)
+    elif rows.kernel_class == classes.GENERATION_ATTENTION:
+        arguments["resident"] = rows.resident
+    elif rows.kernel_class != classes.MOE:
+        arguments["causal"] = rows.kernel_class == classes.CONTEXT_ATTENTION
+    return SECONDS[rows.kernel_class](values, rates, **arguments)
+
+
+def bound(rates: Rates, rows: KernelRows) -> Array:
+    """Seconds of each row by the roofline as it is: peaks in full, all scores counted, nothing for a launch."""
+    sizes = rows.sizes
+    if rows.kernel_class in (classes.GEMM, classes.MOE):
+        nbytes = sizes["nbytes"] if "nbytes" in sizes else sizes["weight_bytes"] + sizes["activation_bytes"]
+        return np.maximum(sizes["flops"] / rates.peak, nbytes / rates.bandwidth)
+    queries = sizes.get("length", 1)
+    keys = sizes.get("keys", queries)
+    flops = 4 * sizes["batch"] * sizes["heads"] * queries * keys * sizes["head_dim"]
+    moved = sizes["heads"] * queries + sizes["kv_heads"] * keys
+    return np.maximum(flops / rates.peak, 4 * sizes["batch"] * moved * sizes["head_dim"] / rates.bandwidth)
+
+
+def errors_of(times: Array, rows: KernelRows) -> Errors:
+    """How far predicted times are from the measured ones."""
+    sizes = abs(times / rows.seconds - 1)
+    return Errors(rows=len(sizes), median=float(np.median(sizes)), p90=float(np.quantile(sizes, 0.9)))
+
+
+def fitting_rows(rows: KernelRows, rates: Rates) -> KernelRows:
+    """The rows that a class is fitted on: not held out, aligned, and cold where the class reads weights."""
+    return rows.where(~rows.held_out & rows.aligned & _cold(rows, rates))
+
+
+def unseen_rows(rows: KernelRows, rates: Rates) -> KernelRows:
+    """The rows that tell the error of a class's constants: held out, and cold where the class reads weights."""
+    return rows.where(rows.held_out & _cold(rows, rates))
+
+
+def _cold(rows: KernelRows, rates: Rates) -> Array:
+    if rows.kernel_class in (classes.GEMM, classes.MOE):
+        return rows.cold(rates.l2_bytes)
+    return np.ones(len(rows.seconds), dtype=bool)
+
+
+def fit_class(rows: KernelRows, rates: Rates) -> Values:
+    """The constants of a class; raises `ModelMeterError` where there are too few rows for them."""
+    name = rows.kernel_class
+    cold = fitting_rows(rows, rates)
+    if len(cold.seconds) < LEAST_ROWS:
+        raise ModelMeterError(
+            f"fit: {len(cold.seconds)} rows of {name} are usable (bfloat16, cold, not held out); it takes {LEAST_ROWS}."
+        )
+    free = [key for key in CONSTANTS[name] if key in _START]
+    if name == classes.GEMM:
+        free = [key for key in free if key not in _CACHE]
+    fixed: Values = {"l2_share": 0.0, "l2_speed": 1.0} if name == classes.GEMM else {}
+    tried = cold.where(np.arange(len(cold.seconds)) % max(1, len(cold.seconds) // _TRIED_ROWS) == 0)
+    best: tuple[float, Values] | None = None
+    choices = _TILES.get(name, {})
+    for tiles in product(*choices.values()):
+        chosen = fixed | dict(zip(choices, map(float, tiles), strict=True))
+        cost, values = _minimised(tried, rates, free, chosen, {}, steps=20 if choices else 0)
+        if best is None or cost < best[0]:
+            best = cost, values
+    assert best is not None
+    tiles_of = {key: best[1][key] for key in choices}
+    _, values = _minimised(cold, rates, free, fixed | tiles_of, best[1], steps=60)
+    if name == classes.GEMM:
+        every = rows.where(~rows.held_out)
+        kept = {key: value for key, value in values.items() if key not in _CACHE}
+        _, values = _minimised(every, rates, list(_CACHE), kept, {}, steps=40)
+    return {key: _rounded(key, values[key]) for key in CONSTANTS[name]}
+
+
+def _rounded(key: str, value: float) -> float:
+    """Four digits; what is next to nothing is nothing."""
+    smallest = 1e-14 if key.endswith("_s") else 1e-6
+    return 0.0 if value < smallest and key not in ("matmul", "bandwidth", "exponentials") else float(f"{value:.4g}")
+
+
+def _limits(name: str, key: str) -> tuple[float, float]:
+    kind = CONSTANTS[name][key]
+    assert isinstance(kind, Number)
+    return float(kind.least), float(kind.most)
+
+
+def _minimised(
+    rows: KernelRows, rates: Rates, free: Sequence[str], fixed: Mapping[str, float], start: Values, *, steps: int
+) -> tuple[float, Values]:
+    """The least cost and its constants; `free` are searched, from `start` or the usual beginning."""
+    name = rows.kernel_class
+    limits = [_limits(name, key) for key in free]
+    shift = np.array([1.0 if key == "l2_speed" else 0.0 for key in free])
+    weights = 1 + (_OCR_WEIGHT - 1) * rows.ocr
+    weights = weights / weights.sum()
+    measured = np.log(rows.seconds)
+
+    def constants(point: Array) -> Values:
+        found = np.exp(point) + shift
+        return dict(fixed) | {
+            key: float(min(max(value, least), most))
+            for key, value, (least, most) in zip(free, found, limits, strict=True)
+        }
+
+    def residuals(point: Array) -> Array:
+        return np.log(predicted(constants(point), rates, rows)) - measured
+
+    begin = np.array([start.get(key, _START[key]) for key in free]) - shift
+    point = _gauss_newton(residuals, np.log(np.maximum(begin, 1e-14)), weights, steps)
+    return _cost(residuals(point), weights), constants(point)
+
+
+def _cost(residuals: Array, weights: Array) -> float:
+    return float((weights * np.log1p((residuals / _USUAL) ** 2)).sum())
+
+
+def _gauss_newton(residuals: Callable[[Array], Array], point: Array, weights: Array, steps: int) -> Array:
+    """The point where the cost of `residuals` is least, near `point`."""
+    here = residuals(point)
+    cost, damping = _cost(here, weights), 1e-2
+    for _ in range(steps):
+        slopes = np.empty((len(here), len(point)))
+        for column in range(len(point)):
+            moved = point.copy()
+            moved[column] += 1e-4
+            slopes[:, column] = (residuals(moved) - here) / 1e-4
+        pull = weights / (here**2 + _USUAL**2)
+        curvature = slopes.T @ (slopes * pull[:, None])
+        gradient = slopes.T @ (here * pull)
+        scale = np.diag(np.diag(curvature) + 1e-9 * np.trace(curvature) + 1e-12)
+        for _ in range(8):
+            step = np.clip(-np.linalg.solve(curvature + damping * scale, gradient), -1, 1)
+            there = residuals(point + step)
+            new = _cost(there, weights)
+            if new < cost:
+                break
+            damping *= 4
+        else:
+            return point
+        gained = cost - new
+        point, here, cost, damping = point + step, there, new, max(damping / 5, 1e-7)
+        if gained < 1e-6 * cost:
+            return point
+    return point
+
+
+def carried(known: Sequence[Mapping[str, float]]) -> Values:
+    """Constants for a device that was not fitted: of each, the median of those that were."""
+    if not known:
+        raise ModelMeterError("carry: no device has fitted constants of this class; fit one first.")
+    return {key: float(np.median([values[key] for values in known])) for key in known[0]}

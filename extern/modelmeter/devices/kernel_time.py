@@ -1,0 +1,322 @@
+"""How long a kernel takes on a device, by its class: from FLOPs, bytes and sizes, and constants that a file gives.
+
+Every class but attention: t = overhead + max(c, m) + overlap x min(c, m), where c = FLOPs / (matmul x peak) and
+m = bytes / (bandwidth x the memory's rate). `matmul` and `bandwidth` are the shares of the device's own figures that
+kernels of the class reach; `overlap` is the part of the shorter one that does not run beside the longer one.
+
+- gemm: rows are rounded up to whole tiles of `tile`. Where a benchmark repeats few weights, some lie in the L2 cache:
+  `l2_share` of the cache holds them, and delivers them `l2_speed` times as fast as memory. A model's pass finds none.
+- moe: an expert's rows are rounded up to tiles of a power of two, `tile` rows at most; activations that go through
+  memory between the kernels of the block cost `activations` times their bytes beside it all.
+- context_attention, encoder_attention: tiles of `tile_rows` queries (heads of 96 and less; `tile_rows_wide` beyond) by
+  `tile_keys` keys, the products of each at `matmul` and its exponentials at `exponentials` of the vector peak; `chain`
+  tiles of one query tile follow one another whatever else runs, and `waves` is the part of the last wave's idle
+  multiprocessors that no other work fills. Widths of heads are rounded up to those that kernels exist for.
+- generation_attention: `tile_s` for each sequence and KV head, over the multiprocessors; `key_s` for each key where
+  every head has keys of its own, which kernels do not split, `grouped_key_s` where heads share them, and there
+  `split_s` beyond 128 keys, for the sum of the parts.
+- bias_attention, elementwise, copy, convolution: the common form.
+
+Sizes and times are numbers, or numpy arrays of the same length: the formulas hold for both. Peaks are the device's
+figures as published; nothing here is derated twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Final
+
+from modelmeter import kernel_classes as classes
+from modelmeter.errors import ModelMeterError
+from modelmeter.kinds import Choice, Kind, Maybe, Number, Record, Text, Whole
+
+FITTED: Final = "fitted"
+CARRIED: Final = "carried"
+GIVEN: Final = "given"
+ORIGINS: Final = (FITTED, CARRIED, GIVEN)
+
+_SHARE: Final = Number(Fraction(1, 10**6), Fraction(1), "it is the share of the peak that is reached")
+_PART: Final = Number(Fraction(0), Fraction(1))
+_SECONDS: Final = Number(Fraction(0), Fraction(1))
+_FACTOR: Final = Number(Fraction(0), Fraction(1000))
+_TILE: Final = Whole(1, 1024)
+
+_COMMON: Final[Mapping[str, Kind[Any]]] = {
+    "overhead_s": _SECONDS,
+    "matmul": _SHARE,
+    "bandwidth": _SHARE,
+    "overlap": _PART,
+}
+_MOVING: Final[Mapping[str, Kind[Any]]] = {"overhead_s": _SECONDS, "bandwidth": _SHARE}
+_CACHED: Final[Mapping[str, Kind[Any]]] = {"l2_share": _PART, "l2_speed": Number(Fraction(1), Fraction(1000))}
+_PREFILL: Final[Mapping[str, Kind[Any]]] = {
+    "overhead_s": _SECONDS,
+    "matmul": _SHARE,
+    "exponentials": _SHARE,
+    "bandwidth": _SHARE,
+    "overlap": _PART,
+    "chain": _FACTOR,
+    "waves": _FACTOR,
+    "tile_rows": _TILE,
+    "tile_rows_wide": _TILE,
+    "tile_keys": _TILE,
+}
+
+#: the constants of each class, by name
+CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
+    {
+        classes.GEMM: {**_COMMON, "tile": _TILE, **_CACHED},
+        classes.MOE: {**_COMMON, "activations": _FACTOR, "tile": _TILE},
+        classes.CONTEXT_ATTENTION: _PREFILL,
+        classes.ENCODER_ATTENTION: _PREFILL,
+        classes.BIAS_ATTENTION: _COMMON,
+        classes.GENERATION_ATTENTION: {
+            "overhead_s": _SECONDS,
+            "bandwidth": _SHARE,
+            "overlap": _PART,
+            **_CACHED,
+            "tile_s": _SECONDS,
+            "key_s": _SECONDS,
+            "grouped_key_s": _SECONDS,
+            "split_s": _SECONDS,
+        },
+        classes.ELEMENTWISE: _MOVING,
+        classes.COPY: _MOVING,
+        classes.CONVOLUTION: _COMMON,
+    }
+)
+#: what a time needs of the device beside its peaks
+NEEDS_PROCESSORS: Final = (classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION, classes.GENERATION_ATTENTION)
+
+#: widths of heads that fused attention has kernels for
+HEAD_WIDTHS: Final = (64, 96, 128, 192, 256, 512)
+#: keys from which a decode step of grouped heads is split
+SPLIT_KEYS: Final = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errors:
+    """|predicted / measured - 1| over rows that no fit has seen: their number, the median and the 90th percentile."""
+
+    rows: int
+    median: float
+    p90: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelConstants:
+    """What a class of kernels reaches on a device. values: by the names of `CONSTANTS`, shares and seconds.
+
+    origin: "fitted", "carried" over from other devices, or "given" by the user. source: what it was fitted on.
+    errors: on rows that were held out, or, of carried ones, of devices that were left out; None: not known.
+    """
+
+    values: Mapping[str, float]
+    origin: str
+    source: str
+    fitted_rows: int
+    errors: Errors | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What of a device times need: FLOPs and bytes a second as published, multiprocessors, bytes of the L2 cache.
+
+    vector: FLOPs a second outside the matrix units. processors, l2_bytes: 0 where the device's file has none.
+    """
+
+    peak: float
+    bandwidth: float
+    vector: float
+    processors: int
+    l2_bytes: int
+
+
+# -- times ----------------------------------------------------------------------------------------------------------
+# Numbers or arrays: so the larger of two, a step and a rounding up are written in arithmetic.
+
+
+def _larger(left: Any, right: Any) -> Any:
+    return (left + right + abs(left - right)) / 2
+
+
+def _smaller(left: Any, right: Any) -> Any:
+    return (left + right - abs(left - right)) / 2
+
+
+def _tiles(size: Any, tile: float) -> Any:
+    """How many tiles a size takes."""
+    return -(-size // tile)
+
+
+def overlapped(compute_s: Any, memory_s: Any, overlap: float) -> Any:
+    """Seconds of two parts of which the shorter runs beside the longer one but for the part `overlap` of it."""
+    return _larger(compute_s, memory_s) + overlap * _smaller(compute_s, memory_s)
+
+
+def _from_memory(nbytes: Any, resident: Any, values: Mapping[str, float], rates: Rates) -> Any:
+    """Seconds to read `nbytes` of which a benchmark goes round `resident` bytes; 0: nothing lies in the cache."""
+    held = _smaller(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0) * (resident > 0)
+    return nbytes * (1 - held + held / values["l2_speed"]) / (values["bandwidth"] * rates.bandwidth)
+
+
+def gemm_seconds(
+    values: Mapping[str, float], rates: Rates, *, rows: Any, flops: Any, nbytes: Any, resident: Any = 0
+) -> Any:
+    """A product of `rows` rows by a weight.
+
+    resident: bytes of weights that a benchmark goes round; 0 where all weights stream, as in a model.
+    """
+    padded = _tiles(rows, values["tile"]) * values["tile"] / rows
+    compute = flops * padded / (values["matmul"] * rates.peak)
+    return values["overhead_s"] + overlapped(compute, _from_memory(nbytes, resident, values, rates), values["overlap"])
+
+
+def moe_seconds(
+    values: Mapping[str, float],
+    rates: Rates,
+    *,
+    flops: Any,
+    weight_bytes: Any,
+    activation_bytes: Any,
+    rows_an_expert: Any,
+) -> Any:
+    """The fused block of router, sorting, both grouped products, activation and sum.
+
+    rows_an_expert: of an expert that is hit. activation_bytes: what goes through memory between its kernels.
+    """
+    tile: Any = 16
+    size = 16
+    while size < values["tile"]:  # the smallest power of two that holds an expert's rows, up to `tile`
+        tile = tile + (rows_an_expert > size) * size
+        size *= 2
+    padded = _tiles(rows_an_expert, tile) * tile / rows_an_expert
+    compute = flops * padded / (values["matmul"] * rates.peak)
+    memory = weight_bytes / (values["bandwidth"] * rates.bandwidth)
+    between = values["activations"] * activation_bytes / rates.bandwidth
+    return values["overhead_s"] + overlapped(compute, memory, values["overlap"]) + between
+
+
+def prefill_attention_seconds(
+    values: Mapping[str, float],
+    rates: Rates,
+    *,
+    batch: Any,
+    heads: Any,
+    kv_heads: Any,
+    length: Any,
+    head_dim: Any,
+    causal: bool,
+) -> Any:
+    """Fused attention of `length` queries over as many keys, in bfloat16; of causal tiles those on the diagonal too."""
+    wide = head_dim > HEAD_WIDTHS[1]
+    rows = values["tile_rows"] + (values["tile_rows_wide"] - values["tile_rows"]) * wide
+    keys = values["tile_keys"]
+    width: Any = HEAD_WIDTHS[0]
+    for smaller, larger in pairwise(HEAD_WIDTHS):
+        width = width + (head_dim > smaller) * (larger - smaller)
+    query_tiles, key_tiles = _tiles(length, rows), _tiles(length, keys)
+    blocks = batch * heads * query_tiles
+    seen = _smaller((query_tiles + 1) / 2 * rows / keys, key_tiles) if causal else key_tiles
+    filled = _tiles(blocks, rates.processors) * rates.processors / blocks - 1
+    load = blocks * seen / rates.processors * (1 + values["waves"] * filled) + values["chain"] * key_tiles
+    products = 4 * rows * keys * width * rates.processors / (values["matmul"] * rates.peak)
+    exponentials = rows * keys * rates.processors / (values["exponentials"] * rates.vector)
+    nbytes = 2 * batch * (2 * heads + 2 * kv_heads) * length * head_dim
+    memory = nbytes / (values["bandwidth"] * rates.bandwidth)
+    return values["overhead_s"] + overlapped(load * (products + exponentials), memory, values["overlap"])
+
+
+def generation_attention_seconds(
+    values: Mapping[str, float],
+    rates: Rates,
+    *,
+    batch: Any,
+    heads: Any,
+    kv_heads: Any,
+    keys: Any,
+    head_dim: Any,
+    resident: Any = 0,
+) -> Any:
+    """One query a sequence over `keys` keys, in bfloat16. resident: as of `gemm_seconds`, bytes of the cache."""
+    nbytes = 4 * batch * (heads + kv_heads * keys) * head_dim
+    own = heads == kv_heads
+    grouped = 1 - own * 1
+    a_key = values["grouped_key_s"] + own * (values["key_s"] - values["grouped_key_s"])
+    work = values["tile_s"] * batch * kv_heads / rates.processors + a_key * keys * head_dim / 128
+    return (
+        values["overhead_s"]
+        + values["split_s"] * grouped * (keys > SPLIT_KEYS)
+        + overlapped(work, _from_memory(nbytes, resident, values, rates), values["overlap"])
+    )
+
+
+# -- reading --------------------------------------------------------------------------------------------------------
+
+_WORDS: Final = Text(2000, least=1)
+_ERRORS: Final = Record(
+    {
+        "rows": Whole(0, 10**9),
+        "median": Number(Fraction(0), Fraction(10**6)),
+        "p90": Number(Fraction(0), Fraction(10**6)),
+    },
+    "the errors of kernels",
+)
+_ABOUT: Final[Mapping[str, Kind[Any]]] = {
+    "origin": Choice(ORIGINS),
+    "source": _WORDS,
+    "fitted_rows": Maybe(Whole(1, 10**9)),
+    "errors": Maybe(_ERRORS),
+}
+#: what a device's file may have under `kernels`
+KERNELS: Final = Record(
+    {
+        name: Maybe(
+            Record({**constants, **_ABOUT}, f"the constants of {name}", missing="a class has all of its constants")
+        )
+        for name, constants in CONSTANTS.items()
+    },
+    "kernels, whose names are classes of kernels",
+)
+
+
+def read_kernels(content: Mapping[str, Any]) -> Mapping[str, KernelConstants]:
+    """The constants of each class that a file has, from what `KERNELS` has read."""
+    found = {}
+    for name, given in content.items():
+        if given is None:
+            continue
+        errors = given["errors"]
+        found[name] = KernelConstants(
+            values=MappingProxyType({key: float(given[key]) for key in CONSTANTS[name]}),
+            origin=given["origin"],
+            source=given["source"],
+            fitted_rows=given["fitted_rows"] or 0,
+            errors=errors and Errors(rows=errors["rows"], median=float(errors["median"]), p90=float(errors["p90"])),
+        )
+    return MappingProxyType(found)
+
+
+def check_processors(who: str, kernels: Mapping[str, KernelConstants], processors: int | None) -> None:
+    """Raise `ModelMeterError` where constants of attention are given, and no number of multiprocessors."""
+    needing = [name for name in kernels if name in NEEDS_PROCESSORS]
+    if needing and processors is None:
+        raise ModelMeterError(
+            f"{who}: kernels.{needing[0]} needs the number of multiprocessors; add multiprocessors with its source."
+        )
+
+
+#: the time of each class that tables of kernels are judged on
+SECONDS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
+    {
+        classes.GEMM: gemm_seconds,
+        classes.MOE: moe_seconds,
+        classes.CONTEXT_ATTENTION: prefill_attention_seconds,
+        classes.ENCODER_ATTENTION: prefill_attention_seconds,
+        classes.GENERATION_ATTENTION: generation_attention_seconds,
+    }
+)

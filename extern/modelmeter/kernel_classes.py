@@ -1,0 +1,75 @@
+"""Which class of kernel runs an operator: what its time depends on beside FLOPs and bytes.
+
+A class has constants of its own in a device's file (`modelmeter.devices.kernel_time`). The table stands beside the
+operators: an operator whose kind is not here is refused, never counted among others by default.
+
+To add a class: a name in `CLASSES`, the operators that it holds in the table, and its time in `kernel_time`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.walk import OperatorRecord
+
+GEMM: Final = "gemm"
+MOE: Final = "moe"  # grouped products, and the fused block of router, choice, both products and sum
+CONTEXT_ATTENTION: Final = "context_attention"  # causal, of a prefill
+ENCODER_ATTENTION: Final = "encoder_attention"  # every position sees every other
+BIAS_ATTENTION: Final = "bias_attention"  # with a matrix that is added to the scores, as SAM's
+GENERATION_ATTENTION: Final = "generation_attention"  # one query a sequence, over the KV cache
+ELEMENTWISE: Final = "elementwise"  # pointwise operators, reductions, and chains of them
+COPY: Final = "copy"
+CONVOLUTION: Final = "convolution"
+
+CLASSES: Final = (
+    GEMM,
+    MOE,
+    CONTEXT_ATTENTION,
+    ENCODER_ATTENTION,
+    BIAS_ATTENTION,
+    GENERATION_ATTENTION,
+    ELEMENTWISE,
+    COPY,
+    CONVOLUTION,
+)
+
+#: class of an operator by its name, where that says more than its kind
+_OF_NAME: Final[Mapping[str, str]] = MappingProxyType({"grouped_mm": MOE, "conv2d": CONVOLUTION})
+#: class of an operator by its kind; attention's depends on its shapes too
+_OF_KIND: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "matmul": GEMM,
+        "elementwise": ELEMENTWISE,
+        "reduction": ELEMENTWISE,
+        "fused": ELEMENTWISE,
+        "copy": COPY,
+        "gather": COPY,
+    }
+)
+#: what the paths of the decoder's operators begin with
+_DECODER: Final = "layers."
+
+
+def kernel_class(record: OperatorRecord) -> str:
+    """The class whose constants tell an operator's time; raises `ModelMeterError` for an operator that has none."""
+    if record.name in _OF_NAME:
+        return _OF_NAME[record.name]
+    if record.kind == "attention":
+        return _attention_class(record)
+    if record.kind not in _OF_KIND:
+        raise ModelMeterError(
+            f"operator {record.aten} at {record.path} is of kind {record.kind}, which has no kernel class (known: "
+            f"{', '.join(_OF_KIND)}, attention); add it to modelmeter/kernel_classes.py."
+        )
+    return _OF_KIND[record.kind]
+
+
+def _attention_class(record: OperatorRecord) -> str:
+    """Of a decoder, by the number of queries; of an encoder, by whether a bias comes with query, keys and values."""
+    if record.path.startswith(_DECODER):
+        return GENERATION_ATTENTION if record.inputs[0][2] == 1 else CONTEXT_ATTENTION
+    return BIAS_ATTENTION if len(record.inputs) % 2 == 0 else ENCODER_ATTENTION

@@ -1,0 +1,120 @@
+"""The code that layers are walked as: an execution, which is a set of facts; the kind of attention; the types.
+
+A layer is given a `Code`, resolved once, and hands it to the layers inside it. What code bases do differently is stated
+as records of traits, each beside the layers that read it; an execution of a model is its name and those records of it
+that differ from the defaults, which are what transformers' modules do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypedDict, TypeVar
+
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.units import check_model_dtype
+
+ATTENTIONS: Final = ("flash", "eager")
+
+Traits = TypeVar("Traits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineTraits:
+    """What code does in all of its layers where code bases differ; the defaults are transformers'."""
+
+    chains_fused: bool = False
+    """Chains of operators without a product run as one kernel; otherwise operator by operator."""
+    add_norm_fused: bool = False
+    """A block hands its last output and the residual on, and whoever comes next sums them; otherwise it sums them."""
+    attention_fused_only: bool = False
+    """Attention is one kernel that reads keys, values and bias where they lie and writes its result alone; there is no
+    eager form. Otherwise it is PyTorch's function."""
+    vision_takes_eager: bool = True
+    """`attention=eager` reaches the vision encoders too; otherwise they always call the fused function."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A code base: its name, and records of traits, one of a kind."""
+
+    name: str
+    facts: tuple[object, ...] = ()
+    _by_kind: Mapping[type, object] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_kind", {type(each): each for each in self.facts})
+
+    def traits(self, kind: type[Traits]) -> Traits:
+        """The record of this kind, or its defaults."""
+        known = self._by_kind.get(kind)
+        return known if isinstance(known, kind) else _defaults(kind)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Types of what is in memory, by what it is."""
+
+    weights: str = "bfloat16"
+    activations: str = "bfloat16"
+    kv: str = "bfloat16"
+
+    @classmethod
+    def of(cls, dtype: str) -> Precision:
+        """All of one type."""
+        return cls(dtype, dtype, dtype)
+
+
+#: the executions of a layer that is of no model: transformers' modules
+LIBRARY: Final[Mapping[str, Execution]] = MappingProxyType({"transformers": Execution("transformers")})
+
+
+class Settings(TypedDict, total=False):
+    """What every layer takes as keywords: the code, resolved; or what it is resolved from."""
+
+    code: Code
+    execution: str
+    attention: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """What all layers of a model have in common, resolved once. attention: "flash" (fused) or "eager"."""
+
+    execution: Execution = LIBRARY["transformers"]
+    attention: str = "flash"
+    precision: Precision = Precision()
+
+    @classmethod
+    def resolve(cls, who: str, executions: Mapping[str, Execution], settings: Settings) -> Code:
+        """The code that a layer's keywords name; raises `ModelMeterError` for what is unknown or does not fit."""
+        given = settings.get("code")
+        if given is not None:
+            return given
+        name, attention = settings.get("execution", "transformers"), settings.get("attention", "flash")
+        dtype = settings.get("dtype", "bfloat16")
+        if name not in executions:
+            raise ModelMeterError(f"{who}: execution={name} is unknown; {near(name, executions)}")
+        execution = executions[name]
+        if attention not in ATTENTIONS:
+            raise ModelMeterError(f"{who}: attention={attention} is unknown; {near(attention, ATTENTIONS)}")
+        if attention == "eager" and execution.traits(EngineTraits).attention_fused_only:
+            eager = [each.name for each in executions.values() if not each.traits(EngineTraits).attention_fused_only]
+            raise ModelMeterError(
+                f"{who}: attention=eager, but execution={execution.name} has fused attention only; leave "
+                f"runtime.attention=flash, or take {' or '.join(f'execution={each}' for each in eager)}."
+            )
+        check_model_dtype(who, dtype)
+        return cls(execution, attention, Precision.of(dtype))
+
+
+_DEFAULTS: Final[dict[type, object]] = {}
+
+
+def _defaults(kind: type[Traits]) -> Traits:
+    """A record of traits as transformers has them, made once."""
+    if kind not in _DEFAULTS:
+        _DEFAULTS[kind] = kind()
+    return _DEFAULTS[kind]  # type: ignore[return-value]

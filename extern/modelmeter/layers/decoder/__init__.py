@@ -1,0 +1,1 @@
+"""What decoders are made of: attention, rotary embedding, masks, MLP, mixture of experts, blocks."""

@@ -1,0 +1,186 @@
+"""The decoder's attention on shapes, fused or in separate steps, with grouped KV heads and a growing cache.
+
+Source of the walk: `UnlimitedOcrTextAttention` of transformers 5.23, and for the published code Llama's attention as it
+was when that code was written.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Unpack
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.layers import BaseLayer, Linear, State
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.cache import GrowingCache
+from modelmeter.layers.decoder.rotary import (
+    RotaryEmbedding,
+    apply_rotary_pos_emb,
+    rotary_rows,
+)
+from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.operators import (
+    add,
+    attention,
+    cat,
+    contiguous,
+    div,
+    in_place_output,
+    matmul,
+    mul,
+    reshape,
+    scaled_dot_product_attention,
+    softmax,
+    to,
+)
+from modelmeter.shape_tensor import ACTIVATION, KV, ShapeTensor
+
+
+class GroupedQueryAttention(BaseLayer):
+    """Attention of x [B, T, D] over the cache and itself -> [B, T, D]; in separate steps the weights come too.
+
+    The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it.
+    """
+
+    remembered = True
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        num_key_value_heads: int,
+        *,
+        cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(**settings)
+        self.cache_kind = cache_kind
+        if num_heads % num_key_value_heads:
+            raise ModelMeterError(
+                f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
+                f"num_key_value_heads={num_key_value_heads} (remainder {num_heads % num_key_value_heads}); "
+                f"decoder.num_key_value_heads may be "
+                f"{', '.join(str(heads) for heads in range(1, num_heads + 1) if num_heads % heads == 0)}."
+            )
+        if hidden_size % num_heads:
+            raise ModelMeterError(
+                f"{type(self).__name__}: hidden_size={hidden_size} does not divide by num_attention_heads={num_heads}."
+            )
+        self.head_dim = hidden_size // num_heads
+        self.groups = num_heads // num_key_value_heads
+        kv_size = num_key_value_heads * self.head_dim
+        if self.traits(DecoderTraits).qkv_and_gate_up_fused:
+            self.qkv_proj = Linear(hidden_size, hidden_size + 2 * kv_size, bias=False, code=self.code)
+        else:
+            self.q_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
+            self.k_proj = Linear(hidden_size, kv_size, bias=False, code=self.code)
+            self.v_proj = Linear(hidden_size, kv_size, bias=False, code=self.code)
+        self.o_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
+        if self.traits(DecoderTraits).rotary_per_layer:
+            self.rotary_emb = RotaryEmbedding(self.head_dim, code=self.code)
+
+    def forward(
+        self,
+        hidden_states: ShapeTensor,
+        positions: tuple[ShapeTensor, ...],
+        attention_mask: ShapeTensor | None,
+        cache: State,
+    ) -> tuple[ShapeTensor, ShapeTensor | None]:
+        """`positions`: what `tables` makes cos and sin of."""
+        batch, tokens, _ = hidden_states.shape
+        if self.traits(DecoderTraits).kv_paged:
+            attn_output = self.attend_paged(hidden_states, positions, cache)
+            return self.o_proj(reshape(attn_output.transpose(1, 2), batch, tokens, -1)), None
+        # the first keys and values may become the cache as they are
+        kept = KV if self.traits(DecoderTraits).first_kv_uncopied and not cache.items else ACTIVATION
+        query_states, key_states, value_states = self.project(hidden_states, kept)
+        positions = self.tables(positions)
+        query_states, key_states = apply_rotary_pos_emb(query_states, key_states, positions, kept)
+        key_states, value_states = self.cache_kind.update(cache, key_states, value_states)
+        attn_output, attn_weights = self.attend(query_states, key_states, value_states, attention_mask)
+        attn_output = reshape(attn_output, batch, tokens, -1)
+        attn_output = self.o_proj(attn_output)
+        return attn_output, attn_weights if self.traits(DecoderTraits).eager_weights_returned else None
+
+    def project(self, hidden_states: ShapeTensor, kept: str = ACTIVATION) -> tuple[ShapeTensor, ...]:
+        """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as."""
+        by_head = (*hidden_states.shape[:2], -1, self.head_dim)
+        if self.traits(DecoderTraits).qkv_and_gate_up_fused:
+            heads = self.qkv_proj(hidden_states).view(*by_head).transpose(1, 2)
+            kv_heads = heads.shape[1] // (self.groups + 2)
+            ends = (self.groups * kv_heads, (self.groups + 1) * kv_heads, heads.shape[1])
+            return tuple(heads.narrow(1, start, end) for start, end in pairwise((0, *ends)))
+        query_states = self.q_proj(hidden_states).view(*by_head).transpose(1, 2)
+        key_states = self.k_proj(hidden_states).view(*by_head).transpose(1, 2)
+        value_states = self.v_proj(hidden_states, kept).view(*by_head).transpose(1, 2)
+        return query_states, key_states, value_states
+
+    def tables(self, positions: tuple[ShapeTensor, ...]) -> tuple[ShapeTensor, ...]:
+        """Cos and sin: as given, built here of position ids, or looked up for them in the table beside them."""
+        if self.traits(DecoderTraits).rotary_per_layer:
+            return self.rotary_emb(*positions)  # type: ignore[no-any-return]
+        return rotary_rows(*positions) if self.traits(DecoderTraits).cos_sin_cached else positions
+
+    def attend_paged(self, hidden_states: ShapeTensor, positions: tuple[ShapeTensor, ...], cache: State) -> ShapeTensor:
+        """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""
+        projected = self.project(hidden_states)
+        slots = self.cache_kind.slots(cache)
+        query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, slots, *positions)
+        del projected
+        if not slots:
+            cache.items += new  # keys and values in turn, a pair for each pass
+        return attention(query, cache.items[::2], cache.items[1::2])
+
+    def turn_and_store(
+        self,
+        query: ShapeTensor,
+        key: ShapeTensor,
+        value: ShapeTensor,
+        slots: tuple[ShapeTensor, ...],
+        *positions: ShapeTensor,
+    ) -> tuple[ShapeTensor, ...]:
+        """Query turned by its positions; key, turned, and value as the cache keeps them, in slots where there are."""
+        query, key = apply_rotary_pos_emb(query, key, self.tables(positions), KV)
+        new = key, cat((value,), 2, KV)
+        return query, *(map(in_place_output, slots, new) if slots else new)
+
+    def attend(
+        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
+    ) -> tuple[ShapeTensor, ShapeTensor | None]:
+        """Attention over keys and values -> [B, T, H, d], and in separate steps the weights [B, H, T, context]."""
+        if self.attention == "eager":
+            return self.attend_eager(query, key, value, mask)
+        return self.attend_fused(query, key, value, mask), None
+
+    def attend_eager(
+        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """Scores, mask, softmax in float32 and the weighted sum, one after another."""
+        key, value = repeat_kv(key, self.groups), repeat_kv(value, self.groups)
+        scale = mul if self.traits(DecoderTraits).eager_scores_multiplied else div
+        attn_weights = scale(matmul(query, key.transpose(-2, -1)))
+        if mask is not None:
+            attn_weights = add(attn_weights, mask)
+        attn_weights = to(softmax(attn_weights, "float32"), query.dtype)
+        attn_output = matmul(attn_weights, value)
+        return contiguous(attn_output.transpose(1, 2)), attn_weights
+
+    def attend_fused(
+        self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
+    ) -> ShapeTensor:
+        """One fused kernel, which takes grouped KV heads as they are and keeps no weights."""
+        if self.traits(DecoderTraits).flash_half_precision_only and query.dtype == "float32":
+            raise ModelMeterError(
+                f"{type(self).__name__}: execution={self.code.execution.name} calls FlashAttention 2, which takes half "
+                f"precision only, and runtime.dtype=float32; set runtime.attention=eager or runtime.dtype=bfloat16."
+            )
+        attn_output = scaled_dot_product_attention(query, key, value, mask)
+        return contiguous(attn_output.transpose(1, 2))
+
+
+def repeat_kv(x: ShapeTensor, groups: int) -> ShapeTensor:
+    """Each KV head written `groups` times, [B, KV heads, S, d] -> [B, heads, S, d]."""
+    if groups == 1:
+        return x
+    batch, heads, positions, width = x.shape
+    return reshape(x.unsqueeze(2).expand(-1, -1, groups, -1, -1), batch, heads * groups, positions, width)

@@ -1,0 +1,80 @@
+"""A decoder's block on shapes: attention, then a gated MLP or a mixture of experts, each after a norm.
+
+Source of the walk: `UnlimitedOcrTextDecoderLayer` of transformers 5.23; an engine sums residuals in the norms.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, Unpack
+
+from modelmeter.layers import BaseLayer, State
+from modelmeter.layers.basic import RMSNorm
+from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.decoder.attention import GroupedQueryAttention
+from modelmeter.layers.decoder.cache import GrowingCache
+from modelmeter.layers.decoder.mlp import GatedMLP
+from modelmeter.layers.decoder.moe import MixtureOfExperts
+from modelmeter.operators import add
+from modelmeter.shape_tensor import ShapeTensor
+
+
+class DecoderLayer(BaseLayer):
+    """Pre-norm decoder layer, x [B, T, D] -> [B, T, D]; dense or with experts, by its `mlp`."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_attention_heads: int,
+        num_key_value_heads: int,
+        *,
+        mlp: GatedMLP | MixtureOfExperts,
+        cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(**settings)
+        self.self_attn = GroupedQueryAttention(
+            hidden_size, num_attention_heads, num_key_value_heads, cache_kind=cache_kind, code=self.code
+        )
+        self.mlp = mlp
+        self.input_layernorm = RMSNorm(hidden_size, code=self.code)
+        self.post_attention_layernorm = RMSNorm(hidden_size, code=self.code)
+        self.post_attention_layernorm.remember_with(self.input_layernorm)
+
+    def forward(
+        self,
+        hidden_states: ShapeTensor,
+        positions: tuple[ShapeTensor, ...],
+        attention_mask: ShapeTensor | None,
+        cache: State,
+        experts_hit: int | Fraction = 0,
+        residual: ShapeTensor | None = None,
+    ) -> Any:
+        """`positions`: what attention makes cos and sin of. `residual`: the layer before's, where it is handed on."""
+        arguments = (experts_hit,) if isinstance(self.mlp, MixtureOfExperts) else ()
+        if self.traits(EngineTraits).add_norm_fused:
+            return self.forward_add_norm(hidden_states, residual, (positions, attention_mask, cache), arguments)
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        hidden_states, _ = self.self_attn(hidden_states, positions, attention_mask, cache)
+        hidden_states = add(residual, hidden_states)
+        residual = hidden_states
+        hidden_states = self.post_attention_layernorm(hidden_states)
+        hidden_states = self.mlp(hidden_states, *arguments)
+        return add(residual, hidden_states)
+
+    def forward_add_norm(
+        self,
+        hidden_states: ShapeTensor,
+        residual: ShapeTensor | None,
+        of_attention: tuple[Any, ...],
+        of_mlp: tuple[int | Fraction, ...],
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same, each sum in the norm that comes after it, the last one in the next layer's."""
+        if residual is None:
+            residual, hidden_states = hidden_states, self.input_layernorm(hidden_states)
+        else:
+            residual, hidden_states = self.input_layernorm(hidden_states, residual)
+        hidden_states, _ = self.self_attn(hidden_states, *of_attention)
+        residual, hidden_states = self.post_attention_layernorm(hidden_states, residual)
+        return self.mlp(hidden_states, *of_mlp), residual

@@ -1,0 +1,145 @@
+"""The decoder as a whole on shapes: masks, rotary tables, the layers, the final norm.
+
+Source of the walk: `UnlimitedOcrTextModel.forward` of transformers 5.23, its mask functions included: the mask of the
+sliding-window layers is built in every pass, whether a layer uses it or not. An engine builds none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Unpack
+
+from modelmeter.layers import BaseLayer, LayerList, State
+from modelmeter.layers.basic import RMSNorm
+from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.decoder.block import DecoderLayer
+from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
+from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
+from modelmeter.layers.decoder.mlp import GatedMLP
+from modelmeter.layers.decoder.moe import MixtureOfExperts
+from modelmeter.layers.decoder.rotary import RotaryEmbedding
+from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.operators import add, arange
+from modelmeter.shape_tensor import ShapeTensor, Tape
+
+
+class Decoder(BaseLayer):
+    """Decoder without embedding and head: x [B, T, D] over the cache -> [B, T, D].
+
+    n_routed_experts: of each layer from `first_k_dense_replace` on; None: every layer is dense, and what else is said
+    of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
+    included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        intermediate_size: int,
+        num_hidden_layers: int,
+        num_attention_heads: int,
+        num_key_value_heads: int,
+        max_position_embeddings: int,
+        n_routed_experts: int | None = None,
+        num_experts_per_tok: int = 0,
+        n_shared_experts: int = 0,
+        moe_intermediate_size: int = 0,
+        first_k_dense_replace: int = 0,
+        sliding_window: int | None = None,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(**settings)
+        dense_mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
+        self.cache_kind = GrowingCache()
+        if sliding_window is not None:
+            self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
+        heads = (hidden_size, num_attention_heads, num_key_value_heads)
+        dense = DecoderLayer(*heads, mlp=dense_mlp, cache_kind=self.cache_kind, code=self.code)
+        layers = [dense] * num_hidden_layers
+        if n_routed_experts is not None:
+            moe = MixtureOfExperts(
+                hidden_size,
+                moe_intermediate_size,
+                n_routed_experts,
+                num_experts_per_tok,
+                n_shared_experts,
+                code=self.code,
+            )
+            sparse = DecoderLayer(*heads, mlp=moe, cache_kind=self.cache_kind, code=self.code)
+            sparse.self_attn.remember_with(dense.self_attn)
+            for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
+                norm.remember_with(dense.input_layernorm)
+            layers[first_k_dense_replace:] = [sparse] * len(layers[first_k_dense_replace:])
+        self.layers = LayerList(layers, code=self.code)
+        self.kv_heads = num_key_value_heads
+        #: experts of a layer and how many a token visits; None: no layer has experts
+        self.routed = None if n_routed_experts is None else (n_routed_experts, num_experts_per_tok)
+        self.head_dim = hidden_size // num_attention_heads
+        self.norm = RMSNorm(hidden_size, code=self.code)
+        self.norm.remember_with(dense.input_layernorm)
+        if not self.traits(DecoderTraits).rotary_per_layer:
+            self.rotary_emb = RotaryEmbedding(self.head_dim, max_position_embeddings, code=self.code)
+
+    def forward(
+        self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction = 0
+    ) -> ShapeTensor:
+        """`experts_hit`: of a layer with experts."""
+        tape = inputs_embeds.tape
+        batch, tokens, _ = inputs_embeds.shape
+        past = self.cache_kind.positions(caches[0])
+        mask: ShapeTensor | None = None
+        if self.traits(DecoderTraits).position_ids_given:
+            position_ids = tape.input((batch, tokens), "int64")
+        elif self.traits(DecoderTraits).causal_mask_only:
+            position_ids = arange(tape, tokens, aten="aten.arange.start").unsqueeze(0)
+            mask = causal_only_mask(position_ids, batch, self.dtype) if self.attention == "eager" else None
+        else:
+            position_ids = add(arange(tape, tokens)).unsqueeze(0)
+            full, window = self.masks(tape, batch, tokens, past + tokens)  # both held to the end
+            mask = window if self.windowed else full
+        hidden_states = inputs_embeds
+        positions = self.positions(position_ids)
+        if self.traits(EngineTraits).add_norm_fused:
+            residual = None
+            for layer, cache in zip(self.layers, caches, strict=True):
+                hidden_states, residual = layer(hidden_states, positions, mask, cache, experts_hit, residual)
+            return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
+        for layer, cache in zip(self.layers, caches, strict=True):
+            hidden_states = layer(hidden_states, positions, mask, cache, experts_hit)
+        return self.norm(hidden_states)  # type: ignore[no-any-return]
+
+    def empty_cache(self) -> tuple[State, ...]:
+        """A cache before the first pass, by layer."""
+        return tuple(State() for _ in self.layers)
+
+    @property
+    def windowed(self) -> bool:
+        """Whether generated tokens see a window of those before them."""
+        return isinstance(self.cache_kind, ReferenceWindowCache)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Where the law of decode steps changes."""
+        fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
+        return self.cache_kind.pieces(masked=fused_mask)
+
+    def given_cache(self, tape: Tape, batch: int, context: int, generated: int = 0) -> tuple[State, ...]:
+        """A cache of `context` positions, the last `generated` of them from decode steps, by layer."""
+        shape, dtype = (batch, self.kv_heads, self.head_dim), self.code.precision.kv
+        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in self.layers)
+
+    def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """What each layer's attention makes cos and sin of."""
+        if self.traits(DecoderTraits).rotary_per_layer:
+            return (position_ids,)
+        if self.traits(DecoderTraits).cos_sin_cached:
+            return position_ids, self.rotary_emb.buffers["cos_sin_cache"].on(position_ids.tape)
+        return self.rotary_emb(position_ids)  # type: ignore[no-any-return]
+
+    def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor]:
+        """The mask of full attention, none for a fused kernel, and that of a sliding window."""
+        if self.attention == "flash":
+            return None, sliding_mask(tape, batch, tokens, context)
+        full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        return full, additive(sliding_mask(tape, batch, tokens, context), self.dtype)

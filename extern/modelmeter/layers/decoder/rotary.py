@@ -1,0 +1,77 @@
+"""Rotary position embedding on shapes.
+
+Source of the walk: `UnlimitedOcrTextRotaryEmbedding` and `apply_rotary_pos_emb` of transformers 5.23, and for the
+published code Llama's rotary embedding as it was when that code was written.
+"""
+
+from typing import Unpack
+
+from modelmeter.layers import BaseLayer
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.operators import Parameter, add, cat, cos, gather, matmul, mul, neg, sin, to
+from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
+
+
+class RotaryEmbedding(BaseLayer):
+    """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type.
+
+    The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs. An engine keeps
+    the cosines and sines of all positions, side by side, and reads the rows of the positions that it needs.
+    """
+
+    remembered = True
+
+    def __init__(self, head_dim: int, max_position_embeddings: int = 8192, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        # a buffer, not a parameter: it is read, but no checkpoint holds it
+        if self.traits(DecoderTraits).cos_sin_cached:
+            self.buffers = {"cos_sin_cache": self.parameter(max_position_embeddings, head_dim)}
+        else:
+            self.buffers = {"inv_freq": Parameter(head_dim // 2, dtype="float32")}
+
+    def forward(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        inv_freq = self.buffers["inv_freq"].on(position_ids.tape)
+        if self.traits(DecoderTraits).rotary_per_layer:
+            return self.forward_by_product(inv_freq, position_ids)
+        freqs = mul(to(position_ids.unsqueeze(2), "float32"), inv_freq)  # [1, T, d/2]
+        emb = cat((freqs, freqs), -1)
+        cosine = mul(cos(emb))
+        sine = mul(sin(emb))
+        return to(cosine, self.dtype), to(sine, self.dtype)
+
+    def forward_by_product(self, inv_freq: ShapeTensor, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same tables, from a product of [1, d/2, 1] and [1, 1, T]."""
+        position_ids_expanded = to(position_ids.unsqueeze(1), "float32")
+        freqs = matmul(inv_freq.view(1, -1, 1), position_ids_expanded).transpose(1, 2)
+        emb = cat((freqs, freqs), -1)
+        cosine = cos(emb)
+        sine = sin(emb)
+        cosine = mul(cosine)
+        sine = mul(sine)
+        return to(cosine, self.dtype), to(sine, self.dtype)
+
+
+def rotary_rows(position_ids: ShapeTensor, cos_sin_cache: ShapeTensor) -> tuple[ShapeTensor, ...]:
+    """Cos and sin [B, T, d] of positions [B, T], from the table [positions, d]: d/2 cosines and d/2 sines a row."""
+    rows = gather(cos_sin_cache, *position_ids.shape, aten="aten.index.Tensor", index=position_ids)
+    return tuple(cat((half, half), -1) for half in rows.chunk(2, -1))
+
+
+def rotate_half(x: ShapeTensor) -> ShapeTensor:
+    """The halves of the last dimension exchanged, the second with its sign changed."""
+    x1, x2 = x.chunk(2, -1)
+    return cat((neg(x2), x1), -1)
+
+
+def apply_rotary_pos_emb(
+    query: ShapeTensor, key: ShapeTensor, tables: tuple[ShapeTensor, ...], key_kind: str = ACTIVATION
+) -> tuple[ShapeTensor, ShapeTensor]:
+    """Query and key [B, H, T, d] turned by their positions.
+
+    tables: cos and sin. key_kind: what the turned keys are kept as.
+    """
+    cosine, sine = (table.unsqueeze(1) for table in tables)
+    q_embed = add(mul(query, cosine), mul(rotate_half(query), sine))
+    k_embed = add(mul(key, cosine), mul(rotate_half(key), sine), key_kind)
+    return q_embed, k_embed

@@ -1,0 +1,29 @@
+"""Facts about code of decoders, read where their forward passes differ."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderTraits:
+    """What decoders' code does where code bases differ; the defaults are transformers'."""
+
+    rotary_per_layer: bool = False
+    """Each decoder layer builds its rotary tables anew, by a matrix product; otherwise once, by a multiplication."""
+    cos_sin_cached: bool = False
+    """The decoder's rotary tables are in memory for all positions, and rows are looked up as queries and keys turn."""
+    first_kv_uncopied: bool = False
+    """The KV cache keeps the first keys and values as they come; otherwise it copies them."""
+    kv_paged: bool = False
+    """The KV cache stays where it is, and a pass writes its new keys and values only; otherwise all of it is copied."""
+    eager_scores_multiplied: bool = True
+    """Eager attention of the decoder multiplies the scores by a number; otherwise it divides them."""
+    flash_half_precision_only: bool = False
+    """Fused attention of the decoder is the FlashAttention package, which refuses float32."""
+    eager_weights_returned: bool = True
+    """Eager attention of the decoder returns its weights, which its caller keeps; otherwise they die with it."""
+    causal_mask_only: bool = False
+    """The decoder makes one causal mask, and only for eager attention; otherwise a sliding window's mask too."""
+    qkv_and_gate_up_fused: bool = False
+    """Products of the decoder over one input are one: query, key and value, and gate and up."""
+    position_ids_given: bool = False
+    """The positions come with the tokens, and no masks are made; otherwise the decoder makes both."""

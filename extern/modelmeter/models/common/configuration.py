@@ -1,0 +1,303 @@
+"""A model's configuration: its groups, what their values may be, and the errors that a wrong one gets.
+
+A model states its schema, a dataclass of dataclasses of which two groups, `runtime` and `execution`, are the same for
+all; what each value may be, by its key; and where its YAML files are. `compose` reads these through Hydra with the
+overrides; `read` holds what came, from there or from a saved result, against the schema.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cached_property
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from modelmeter.errors import ModelMeterError, near, printable
+from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
+from modelmeter.models.common.loading import LOADS
+from modelmeter.models.common.stage_cost import HEADS
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+Schema = TypeVar("Schema")
+
+
+@dataclass
+class RuntimeSchema:
+    """The group `runtime`."""
+
+    attention: str = "flash"
+    dtype: str = "bfloat16"
+    batch_size: int = 1
+    prompt_tokens: int = 10
+    prompt: str | None = None
+    tokenizer_path: str | None = None
+    head: str | None = None
+    experts_hit: Any = "max"
+    load: str = "direct"
+    reserve_bytes: int | None = None
+
+
+@dataclass
+class ExecutionSchema:
+    """The group `execution`."""
+
+    name: str = "transformers"
+
+
+# Bounds: far beyond any model or machine of the day, and near enough that every configuration within them is walked in
+# seconds. What has a relation to another size is checked by the layers that are made of both.
+SIZE: Final = Whole(1, 2**20)  # widths, vocabulary, sides in pixels
+COUNT: Final = Whole(1, 2**12)  # heads, ratios
+EXPERTS: Final = Whole(1, 1024)
+LAYERS: Final = Whole(1, 1000)
+POSITIONS: Final = Whole(1, 2**30)
+BATCH: Final = Whole(1, 1024)
+BYTES: Final = Whole(0, 2**50)
+WORD: Final = Text(64)
+_OF_USER: Final = Maybe(Text(2**20, printable=False))  # never printed as it is
+
+#: what a value of the groups that all models have may be, by its key
+COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
+    "runtime.attention": WORD,
+    "runtime.dtype": WORD,
+    "runtime.batch_size": BATCH,
+    "runtime.prompt_tokens": Whole(0, POSITIONS.most),
+    "runtime.prompt": _OF_USER,
+    "runtime.tokenizer_path": _OF_USER,
+    "runtime.head": Maybe(Choice(HEADS)),
+    "runtime.experts_hit": Either(("max", "uniform"), EXPERTS),
+    "runtime.load": Choice(LOADS),
+    "runtime.reserve_bytes": Maybe(BYTES),
+    "execution.name": WORD,
+}
+
+#: characters, and entries of lists, that the overrides of one configuration may have together: Hydra reads some 400
+#: entries a second
+MAX_OVERRIDE_CHARACTERS: Final = 20_000
+MAX_OVERRIDE_ENTRIES: Final = 1000
+
+#: lists within each other in an override: no key takes any but a list of numbers
+MAX_OVERRIDE_DEPTH: Final = 8
+
+#: Hydra's parser and its registries are the process's
+_HYDRA: Final = threading.RLock()
+
+
+def build(schema: Callable[[], Any], values: Mapping[str, Any]) -> Any:
+    """A dataclass of the schema, its groups within it, of values that were read."""
+    built = {}
+    for each in fields(cast("Any", schema)):
+        group = cast("Any", each.default_factory)
+        built[each.name] = build(cast("Any", group), values[each.name]) if is_dataclass(group) else values[each.name]
+    return cast("Any", schema)(**built)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration(Generic[Schema]):
+    """What one model's configuration is.
+
+    schema: its dataclass. kinds: what a value of its own groups may be, by key. module: the package of its YAML files.
+    name: of the file that names the defaults. modes: the named workloads, of which each is a choice of `workload`.
+    """
+
+    schema: type[Schema]
+    kinds: Mapping[str, Kind[Any]]
+    module: str
+    name: str
+    modes: Mapping[str, Any]
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """What an override's key begins with."""
+        return tuple(group.name for group in fields(cast("Any", self.schema)))
+
+    @cached_property
+    def _example(self) -> str:
+        """An override that all may write: the mode that goes without saying."""
+        usual = asdict(cast("Any", self.schema()).workload)
+        return f"workload={next(name for name, workload in self.modes.items() if asdict(workload) == usual)}"
+
+    @cached_property
+    def _record(self) -> Record:
+        return self._record_of(self.schema, "")
+
+    def _record_of(self, schema: Callable[[], Any], path: str) -> Record:
+        kinds: dict[str, Kind[Any]] = {}
+        for each in fields(cast("Any", schema)):
+            name, group = f"{path}{each.name}", cast("Any", each.default_factory)
+            if is_dataclass(group):
+                kinds[each.name] = self._record_of(cast("Any", group), f"{name}.")
+            else:
+                kinds[each.name] = COMMON_KINDS[name] if name in COMMON_KINDS else self.kinds[name]
+        return Record(kinds, "the configuration", defaults=asdict(schema()), missing="null is no value of it")
+
+    def read(self, content: object, who: str = "config: ") -> Schema:
+        """The configuration that a mapping states; keys that it leaves out have the published values.
+
+        Raises `ModelMeterError`, in words that begin with `who`, for a key that does not exist and a value that is not
+        allowed. Nothing of it is interpolated or looked up.
+        """
+        return cast("Schema", build(cast("Any", self.schema), self._record.read(who, content)))
+
+    def register_workloads(self) -> None:
+        """Put the named modes into Hydra's store as the group `workload`."""
+        from hydra.core.config_store import ConfigStore
+
+        for name, workload in self.modes.items():
+            ConfigStore.instance().store(group="workload", name=name, node=asdict(workload))
+
+    def group_options(self, group: str) -> list[str]:
+        """The choices of a group: workload's modes, or the files of its folder."""
+        if group == "workload":
+            return list(self.modes)
+        folder = resources.files(self.module) / group
+        return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+    def check_overrides(
+        self, overrides: Sequence[str], extra: Mapping[str, object] | None = None, *, program: bool = False
+    ) -> None:
+        """Raise `ModelMeterError` for an override that is none, or whose key or choice does not exist.
+
+        extra: further top-level keys and their values, of a program that has a configuration of its own around this
+        one. program: these are the command line of a Hydra program, which may sweep and say how Hydra itself runs;
+        everywhere else an override is one value of one key, so that none reaches Hydra's plugins, search path or
+        launchers.
+        """
+        _check_amount(overrides)
+        tree: dict[str, object] = asdict(cast("Any", self.schema())) | dict(extra or {})
+        for override in overrides:
+            key, equals, value = (part.strip() for part in override.partition("="))
+            named = f'override "{printable(override, 100)}"'
+            if re.match(r"[+~]*hydra\b", key.lstrip("'\"")):
+                if program:
+                    continue
+                raise ModelMeterError(
+                    f"{named} is for Hydra itself; a cost model has the keys of {', '.join(self.groups)} alone."
+                )
+            if key.startswith(("+", "~")):
+                verb = "adds" if key.startswith("+") else "removes"
+                raise ModelMeterError(
+                    f"{named} {verb} a key; the configuration is closed, nothing can be added or removed."
+                )
+            if not equals:
+                raise ModelMeterError(f"{named} has no value; write key=value, as in {self._example}.")
+            if "@" in key or "/" in key:
+                raise ModelMeterError(f"{named} names a package; write key=value, as in {self._example}.")
+            if "${" in override:
+                raise ModelMeterError(f"{named} is an interpolation; write the value itself.")
+            _check_key(key, tree)
+            if key in self.groups and value not in self.group_options(key) and not (program and "," in value):
+                raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, self.group_options(key))}")
+            if not program:
+                _check_single(named, override)
+
+    def compose(self, overrides: Sequence[str]) -> Schema:
+        """The configuration that Hydra composes from the defaults and `overrides`."""
+        self.check_overrides(overrides)
+        return self.resolve(self.compose_config(self.name, [override.strip() for override in overrides]))
+
+    def compose_config(self, config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+        """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema.
+
+        Hydra's own `compose` goes through a singleton, which one thread at a time can have, and no program that Hydra
+        runs; its loader is asked instead, which has nothing to do with either.
+        """
+        from hydra import version
+        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+        from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+        from hydra.core.plugins import Plugins
+        from hydra.errors import HydraException
+        from hydra.types import RunMode
+        from omegaconf import open_dict
+
+        search_path = ConfigSearchPathImpl()
+        for provider, path in (
+            ("hydra", "pkg://hydra.conf"),
+            ("main", f"pkg://{self.module}"),
+            ("schema", "structured://"),
+        ):
+            search_path.append(provider, path)
+        with _HYDRA:
+            Plugins.instance()  # registers where configurations come from
+            self.register_workloads()
+            base = version.VersionBase.instance()
+            outer = base.version_base
+            version.setbase("1.3")
+            try:
+                config = ConfigLoaderImpl(search_path).load_configuration(
+                    config_name, [*overrides, "hydra.job.name=modelmeter"], RunMode.RUN, from_shell=False
+                )
+            except HydraException as error:
+                raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
+            finally:
+                base.version_base = outer
+        with open_dict(config):
+            del config["hydra"]
+        return config
+
+    def resolve(self, config: DictConfig) -> Schema:
+        """What Hydra composed, held against the schema."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        try:
+            content = {group: OmegaConf.to_container(config[group], resolve=True) for group in self.groups}
+        except OmegaConfBaseException as error:
+            raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
+        return self.read(content)
+
+
+def _check_amount(overrides: Sequence[str]) -> None:
+    """Refuse more than Hydra's parser reads in seconds."""
+    text = "\n".join(overrides)
+    if len(text) > MAX_OVERRIDE_CHARACTERS:
+        raise ModelMeterError(
+            f'override "{printable(max(overrides, key=len), 100)}": the overrides have {len(text):,} characters '
+            f"together; at most {MAX_OVERRIDE_CHARACTERS:,} are read."
+        )
+    unquoted = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", "", text)
+    if unquoted.count(",") > MAX_OVERRIDE_ENTRIES:
+        raise ModelMeterError(
+            f"overrides: their lists have {unquoted.count(','):,} entries together; "
+            f"at most {MAX_OVERRIDE_ENTRIES:,} are read."
+        )
+    depth = 0
+    for sign in unquoted:
+        depth += (sign in "[{(") - (sign in "]})")
+        if depth > MAX_OVERRIDE_DEPTH:
+            raise ModelMeterError(f"overrides: more than {MAX_OVERRIDE_DEPTH} lists stand within each other.")
+
+
+def _check_single(named: str, override: str) -> None:
+    """Refuse what stands for several values: sweeps, and the functions that make them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        with _HYDRA:
+            parsed = OverridesParser.create().parse_override(override.strip())
+    except (HydraException, RecursionError, ValueError) as error:
+        raise ModelMeterError(
+            f"{named} is none that Hydra can read ({' '.join(str(error).split())}); write key=value."
+        ) from error
+    if parsed.is_sweep_override():
+        raise ModelMeterError(f"{named} stands for several values; give one, or a list in brackets.")
+
+
+def _check_key(key: str, tree: Mapping[str, object]) -> None:
+    node: object = tree
+    walked: list[str] = []
+    for name in key.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            options = [".".join((*walked, option)) for option in node] if isinstance(node, Mapping) else []
+            raise ModelMeterError(
+                f"config key {key} does not exist (no figure is scaled, every key is a knob of the model); "
+                f"{near('.'.join((*walked, name)), options)}"
+            )
+        node = node[name]
+        walked.append(name)

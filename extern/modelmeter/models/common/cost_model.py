@@ -1,0 +1,615 @@
+"""`CostModel`: from the size of a page to what it costs, for every model alike; a page is arithmetic.
+
+A model states its configuration, its executions, its workload and its layers (see `contract`). What a page costs is
+found by laws (`laws`): a layout of each kind is walked once over variables, every other is looked up.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from functools import reduce
+from math import log2
+from operator import add
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+
+from modelmeter.checks import check_batch_size, check_count
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.layers import Code, Execution
+from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
+from modelmeter.models.common.assumption import CONVENTIONS, Assumption
+from modelmeter.models.common.configuration import Configuration, RuntimeSchema
+from modelmeter.models.common.contract import Views, Workload
+from modelmeter.models.common.laws import Laws
+from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
+from modelmeter.models.common.prompt import count_prompt_tokens
+from modelmeter.models.common.records import record
+from modelmeter.models.common.runs import Run, runs
+from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost
+from modelmeter.models.common.vision_language import LayerCost, StageTraits, VisionLanguageModel
+from modelmeter.models.common.vram import Vram
+from modelmeter.search import largest
+from modelmeter.shape_tensor import Tape
+from modelmeter.sizes import Variables
+from modelmeter.walk import Holding, Walk
+
+#: layouts whose pages one cost model remembers
+LAYOUTS_KEPT: Final = 4096
+
+#: where all tokens of a step miss an expert with a chance below 2 ** -NEGLIGIBLE_BITS, all experts are hit: no layer
+#: has the bytes that such a chance could change after rounding, and written exactly it has a digit a token
+NEGLIGIBLE_BITS: Final = 128
+
+WITHOUT_BLOCKS: Final = Assumption(
+    figure="kv_bytes",
+    label="blocks not rounded up",
+    text="the cache holds its tokens alone: an engine allocates whole blocks of them (16 in vLLM by default) and reads "
+    "tables of blocks",
+)
+AT_ITS_BEST: Final = Assumption(
+    figure="execution",
+    label="an engine at its best",
+    text="the least of the executions, counted like them, kernel by kernel and without a cache; no code runs all of it",
+)
+RESERVE_BY_KIND: Final = f"{RESERVE_BYTES[GPU]:,} bytes on a GPU, {RESERVE_BYTES[CPU]} on a CPU (runtime.reserve_bytes)"
+FLOAT32_FIRST: Final = Assumption(
+    figure=LOAD,
+    label=FLOAT32_ON_DEVICE,
+    text="all weights are on the device in float32 before they are converted there, one after another",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextCost:
+    """The stages of a prompt without an image of `seq_len` positions."""
+
+    seq_len: int
+    prefill: StageCost
+    decode: StageCost
+
+    @property
+    def total(self) -> StageCost:
+        """Prefill, then decode."""
+        return self.prefill + self.decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageCost(TextCost):
+    """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together).
+
+    Prefill includes vision; `seq_len` counts the image's tokens and the prompt's. views: the batches of equal views
+    that one page goes through vision as.
+    """
+
+    layout: Any
+    tokens: Any
+    views: tuple[Views, ...]
+    vision: StageCost
+
+
+Config = TypeVar("Config")
+Work = TypeVar("Work", bound=Workload)
+Model = TypeVar("Model", bound=VisionLanguageModel)
+
+
+class CostModel(Generic[Config, Work, Model]):
+    """The cost of pages under one configuration. Safe to share between threads, and to send to another process.
+
+    counted: the prompt's tokens, where they are known: then no tokenizer is opened for `config.runtime.prompt`.
+    A model's own class says what `configuration` and `executions` are, and makes workload and layers of a
+    configuration.
+    """
+
+    configuration: ClassVar[Configuration[Any]]
+    executions: ClassVar[Mapping[str, Execution]]
+
+    def __init__(self, config: Config, *, counted: int | None = None) -> None:
+        self.config: Any = self.configuration.read(asdict(config))  # type: ignore[call-overload]
+        runtime = self.config.runtime
+        self.workload = self.make_workload()
+        self.code = Code.resolve(
+            "config",
+            self.executions,
+            {"execution": self.config.execution.name, "attention": runtime.attention, "dtype": runtime.dtype},
+        )
+        self._build()
+        self.max_position_embeddings: int = self.config.decoder.max_position_embeddings
+        self.head = runtime.head or self.code.execution.traits(StageTraits).head
+        self.prompt_tokens = self._prompt_tokens(counted)
+        self._weight_bytes = self.model.forward_memory_weight()
+        self._vision_weight_bytes = self.model.vision_weight_bytes()
+        self.load_bytes = load_bytes(runtime.load, self.model.parameters_as_converted())
+        self.experts_hit(1)
+
+    @classmethod
+    def load(cls, overrides: Sequence[str] = ()) -> Self:
+        """Compose the configuration with Hydra overrides, once, and build the model."""
+        return cls(cls.configuration.compose(overrides))
+
+    @classmethod
+    def restore(cls, configuration: Mapping[str, Any], *, prompt_tokens: int) -> Self:
+        """The model of a configuration as a result states it, and of the prompt tokens that were counted for it.
+
+        Neither Hydra nor a tokenizer is asked, and nothing is interpolated. Raises `ModelMeterError` for a key that
+        does not exist and for a value that is not allowed.
+        """
+        return cls(cls.configuration.read(configuration), counted=prompt_tokens)
+
+    @abstractmethod
+    def make_workload(self) -> Work:
+        """The workload of `self.config`."""
+
+    @abstractmethod
+    def make_model(self) -> Model:
+        """The layers of `self.config` as `self.code` runs them; raises `ModelMeterError` where sizes do not fit."""
+
+    def own_assumptions(self) -> Sequence[Assumption]:
+        """What the model declares or assumes beside what all do."""
+        return ()
+
+    def _prompt_tokens(self, counted: int | None) -> int:
+        runtime: RuntimeSchema = self.config.runtime
+        if runtime.prompt is None:
+            return runtime.prompt_tokens
+        if counted is None:
+            return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
+        check_count("runtime", "prompt_tokens", counted)
+        return counted
+
+    def _build(self) -> None:
+        """The model, of which nothing has been walked yet."""
+        self.model = self.make_model()
+        self._laws = Laws()
+        self._learnt = False
+        self._pages: OrderedDict[Hashable, PageCost] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
+        walked = ("model", "_laws", "_learnt", "_pages")
+        return {name: value for name, value in vars(self).items() if name not in walked}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._build()
+
+    def experts_hit(self, tokens: int) -> int | Fraction:
+        """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares; or 0."""
+        declared = self.config.runtime.experts_hit
+        if self.model.decoder.routed is None:
+            if declared != "max":
+                raise ModelMeterError(
+                    f"runtime: experts_hit={declared}, but the decoder is dense and has no experts; leave it out."
+                )
+            return 0
+        experts, top_k = self.model.decoder.routed
+        most = int(min(experts, top_k * tokens))  # where `tokens` varies: all experts, or as many as so few can hit
+        if declared == "max":
+            return most
+        if declared == "uniform":
+            missed = 1 - Fraction(top_k, experts)  # by one token
+            if not missed or -log2(missed) * int(tokens) > NEGLIGIBLE_BITS:
+                return experts
+            return experts * (1 - missed ** int(tokens))
+        if isinstance(declared, bool) or not isinstance(declared, int) or not top_k <= declared <= experts:
+            raise ModelMeterError(
+                f"runtime: experts_hit={declared} is neither max nor uniform nor a number of experts from "
+                f"{top_k} (one token's) to {experts} (all)."
+            )
+        return min(declared, most)
+
+    def settings(self) -> dict[str, object]:
+        """What the figures depend on beside workload and page size, by the name that an override gives it."""
+        runtime = self.config.runtime
+        return {
+            "execution": self.config.execution.name,
+            "runtime.attention": runtime.attention,
+            "runtime.dtype": runtime.dtype,
+            "runtime.batch_size": runtime.batch_size,
+            "runtime.head": self.head,
+            **({} if self.model.decoder.routed is None else {"runtime.experts_hit": runtime.experts_hit}),
+        }
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """The figures of a page that are declared, assumed or conventional."""
+        runtime = self.config.runtime
+        counted = runtime.prompt is not None
+        paged = self.code.execution.traits(DecoderTraits).kv_paged
+        return (
+            Assumption(
+                figure="prompt_tokens",
+                label="counted" if counted else "declared",
+                text="counted by the tokenizer in runtime.tokenizer_path"
+                if counted
+                else f"runtime.prompt_tokens={self.prompt_tokens}",
+            ),
+            *(() if self.model.decoder.routed is None else (experts_assumption(runtime.experts_hit),)),
+            Assumption(
+                figure="reserve_bytes",
+                label="reserve assumed",
+                text=RESERVE_BY_KIND
+                if runtime.reserve_bytes is None
+                else f"runtime.reserve_bytes={runtime.reserve_bytes}",
+            ),
+            *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
+            *((AT_ITS_BEST, WITHOUT_BLOCKS) if paged else ()),
+            *self.own_assumptions(),
+            *CONVENTIONS,
+        )
+
+    def seq_len(self, layout: Any) -> int:
+        """Positions of a page's prompt: its image tokens, and those around them."""
+        return self.workload.tokens(layout).total + self.prompt_tokens
+
+    def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
+        """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill."""
+        return self.layout_cost(self.workload.layout(width, height), output_tokens)
+
+    def layout_cost(self, layout: Any, output_tokens: int = 0) -> PageCost:
+        """The cost of any page of this layout, or of one with its fields: nothing else of a page matters."""
+        page = self._pages.get(layout)
+        if page is None:
+            page = self._pages[layout] = self._page(self.workload.layout_of(layout))
+            if len(self._pages) > LAYOUTS_KEPT:
+                self._pages.popitem(last=False)
+        self._check_context(page.seq_len, output_tokens)
+        if not output_tokens:
+            return page
+        return record(type(page), vars(page) | {"decode": self._decode(page.seq_len, output_tokens)})
+
+    def _page(self, layout: Any) -> PageCost:
+        """The page without output."""
+        tokens = self.workload.tokens(layout)
+        seq_len = self.seq_len(layout)
+        self._check_context(seq_len, 0)
+        if not self._learnt:
+            self._learnt = True
+            self._learn()
+        prefill = self._prefill(seq_len, layout)
+        return PageCost(
+            seq_len=seq_len,
+            layout=layout,
+            tokens=tokens,
+            views=self.workload.views(layout),
+            vision=self._vision(layout),
+            prefill=prefill,
+            decode=self._no_step(prefill),
+        )
+
+    def _learn(self) -> None:
+        """Walk a layout of each kind, so that from the first page on a page of any layout is arithmetic.
+
+        Unless the decoder's own law does not reach from one layout to the next: then each page walks it anyway.
+        """
+        first, *others = self.workload.examples()
+        with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
+            self._prefill(self.seq_len(first), first)
+            for layout in others:
+                values = self._sizes(first, seq_len=self.seq_len(layout))
+                if self._laws.known(self._kind("prefill", first, values), values):
+                    self._prefill(self.seq_len(layout), layout)
+                    self._vision(layout)
+
+    def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
+        """The cost of a prompt without an image: `prompt_tokens` positions, then `output_tokens` decode steps."""
+        check_count("text", "prompt_tokens", prompt_tokens)
+        self._check_context(prompt_tokens, output_tokens)
+        if prompt_tokens == 0:
+            raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
+        prefill = self._prefill(prompt_tokens, None)
+        decode = self._decode(prompt_tokens, output_tokens) if output_tokens else self._no_step(prefill)
+        return TextCost(seq_len=prompt_tokens, prefill=prefill, decode=decode)
+
+    def _check_context(self, seq_len: int, output_tokens: int) -> None:
+        check_count("page", "output_tokens", output_tokens)
+        if seq_len + output_tokens > self.max_position_embeddings:
+            room = self.max_position_embeddings - seq_len
+            raise ModelMeterError(
+                f"context: {seq_len} tokens of prompt and image and output_tokens={output_tokens} exceed "
+                f"decoder.max_position_embeddings={self.max_position_embeddings}; "
+                + (f"output_tokens may be up to {room}." if room >= 0 else "take a smaller mode or a shorter prompt.")
+            )
+
+    # -- stages over variables: the sizes that differ from page to page ------------------------------------------------
+
+    def _sizes(self, layout: Any | None, **values: int) -> dict[str, int]:
+        """The sizes that vary: `values`, those of the layout, pages where there are several."""
+        if layout is not None:
+            values |= self.workload.sizes(layout)
+        if self.batch_size > 1:
+            values["pages"] = self.batch_size
+        return values
+
+    def _vision(self, layout: Any) -> StageCost:
+        def walk(sizes: Variables) -> StageCost:
+            vision = self.model.vision_walk(self._varying(sizes, layout), Tape(variables=sizes))
+            return StageCost.of_walk(vision, weight_bytes=self._vision_weight_bytes)
+
+        sizes = self._sizes(layout)
+        return self._laws.cost(self._kind("vision", layout, sizes), sizes, walk)
+
+    def _prefill(self, seq_len: int, layout: Any | None) -> StageCost:
+        def walk(sizes: Variables) -> StageCost:
+            pages, tokens = self._varying_pages(sizes), sizes.size("seq_len")
+            geometry = None if layout is None else self._varying(sizes, layout)
+            prefill, kv_bytes = self.model.prefill_walk(
+                pages, tokens, geometry, self.experts_hit(pages * tokens), self.head, Tape(variables=sizes)
+            )
+            return StageCost.of_walk(
+                prefill, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
+            )
+
+        sizes = self._sizes(layout, seq_len=seq_len)
+        return self._laws.cost(self._kind("text" if layout is None else "prefill", layout, sizes), sizes, walk)
+
+    @property
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
+        return not self.model.decoder.windowed
+
+    def decode_runs(self, steps: int) -> list[Run]:
+        """The runs of a page's decode steps."""
+        return list(runs(self.model.decoder.pieces, steps))
+
+    def step(self, context: int, generated: int = 0) -> StageCost:
+        """One decode step with `context` tokens before it, of which the last `generated` came from steps before it.
+
+        How many came from steps matters to a model alone that attends to them differently.
+        """
+        check_count("step", "context", context)
+        check_generated("step", context, generated)
+        if self.steps_by_context:
+            return self._step(self._sizes(None, **_positive(context=context)))
+        return self._step(self._sizes(None, **_positive(seq_len=context - generated, generated=generated)))
+
+    def _step(self, values: Mapping[str, int]) -> StageCost:
+        def walk(sizes: Variables) -> StageCost:
+            pages = self._varying_pages(sizes)
+            generated = sizes.size("generated") if "generated" in values else 0
+            before = generated + sum(sizes.size(name) for name in ("context", "seq_len") if name in values)
+            step, given_bytes, kv_bytes = self.model.decode_walk(
+                pages, before, self.experts_hit(pages), self.head, Tape(variables=sizes), generated
+            )
+            return StageCost.of_walk(
+                step,
+                weight_bytes=self._weight_bytes,
+                kv_bytes=kv_bytes,
+                kv_added_bytes=kv_bytes - given_bytes,
+                given_bytes=given_bytes,
+            )
+
+        return self._laws.cost(("step", *values), values, walk)
+
+    def _decode(self, seq_len: int, steps: int) -> StageCost:
+        """`steps` steps after a prefill of `seq_len` tokens, in closed form.
+
+        Sums are affine in the context, piece by piece of the steps, and within a piece every so many steps.
+        """
+
+        def walk(sizes: Variables) -> StageCost:
+            start, several = sizes.size("seq_len"), sizes.size("steps")
+            pages = {name: sizes.size(name) for name in sizes.values if name == "pages"}
+
+            def step(generated: Any) -> StageCost:
+                if self.steps_by_context:
+                    return self._step({"context": start + generated} | pages)
+                return self._step({"seq_len": start} | ({"generated": generated} if generated else {}) | pages)
+
+            series = [self._series(step, run) for run in runs(self.model.decoder.pieces, several)]
+            last = step(several - 1)
+            return replace(reduce(add, series), kv_bytes=last.kv_bytes)
+
+        if steps == 1:
+            return self.step(seq_len)
+        values = self._sizes(None, seq_len=seq_len, steps=steps)
+        return self._laws.cost(("decode", *values), values, walk)
+
+    @staticmethod
+    def _series(step: Callable[[Any], StageCost], run: Run) -> StageCost:
+        """All steps of a run; `step` gives one by the number that came before it."""
+        start = step(run.first)
+        if run.count == 1:
+            return start
+        second, last = step(run.first + run.period), step(run.first + (run.count - 1) * run.period)
+        _check_even(start, second, last, run.count)
+        return start.summed(second, last, run.count)
+
+    def _no_step(self, prefill: StageCost) -> StageCost:
+        return StageCost(weight_bytes=self._weight_bytes, kv_bytes=prefill.kv_bytes)
+
+    def _varying_pages(self, sizes: Variables) -> int:
+        return sizes.size("pages") if self.batch_size > 1 else 1
+
+    def _varying(self, sizes: Variables, layout: Any) -> Any:
+        """The geometry of a layout, as far as it varies."""
+        varying = self.workload.with_sizes(layout, {name: sizes.size(name) for name in self.workload.sizes(layout)})
+        return self.workload.geometry(varying, self._varying_pages(sizes))
+
+    def _kind(self, stage: str, layout: Any | None, sizes: Mapping[str, int]) -> Hashable:
+        """What may share a law: a stage, of layouts of one kind, over the same variables."""
+        return stage, None if layout is None else self.workload.kind(layout), *sizes
+
+    def geometry(self, layout: Any) -> Any:
+        """What vision is given for `runtime.batch_size` pages of this layout."""
+        return self.workload.geometry(layout, self.config.runtime.batch_size)
+
+    # -- walks of one page's stages, operator by operator ------------------------------------------------------------
+
+    def _vision_walk(self, layout: Any) -> Walk:
+        return self.model.vision_walk(self.geometry(layout))
+
+    def _prefill_walk(self, seq_len: int, layout: Any | None) -> tuple[Walk, int]:
+        batch = self.config.runtime.batch_size
+        geometry = None if layout is None else self.geometry(layout)
+        return self.model.prefill_walk(batch, seq_len, geometry, self.experts_hit(batch * seq_len), self.head)
+
+    def _step_walk(self, context: int, generated: int = 0) -> tuple[Walk, int, int]:
+        batch = self.config.runtime.batch_size
+        return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head, generated=generated)
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole network."""
+        return self.model.parameter_count()
+
+    @property
+    def batch_size(self) -> int:
+        """Pages of equal size that one `PageCost` is for."""
+        return int(self.config.runtime.batch_size)
+
+    @property
+    def reserve_bytes(self) -> int | None:
+        """Device memory left free, as `runtime.reserve_bytes` says; None: what the kind of the device leaves."""
+        reserve: int | None = self.config.runtime.reserve_bytes
+        return reserve
+
+    def batched(self, pages: int) -> Self:
+        """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
+        check_batch_size("batched", pages)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
+        other._pages = OrderedDict()
+        other._learnt = True  # a number of pages is tried once: only what is asked is walked
+        return other
+
+    def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0, generated: int = 0) -> Walk:
+        """The operators of "vision" or "prefill" of a page (or text), or of one "decode" step after `context` tokens.
+
+        generated: how many of these came from steps, as `step` takes it.
+
+        The walk is for `batch_size` pages like `page`, whatever batch `page` itself was asked for.
+        """
+        layout = page.layout if isinstance(page, PageCost) else None
+        if stage == "decode":
+            check_count("stage_walk", "context", context)
+            check_generated("stage_walk", context, generated)
+            return self._step_walk(context, generated)[0]
+        if stage not in STAGES:
+            raise ModelMeterError(f"stage_walk: stage {stage} is unknown; {near(stage, STAGES)}")
+        if page is None or (stage == "vision" and layout is None):
+            raise ModelMeterError(f"stage_walk: the {stage} stage is that of a page; give page=cost_model.page(...).")
+        if stage == "vision" and layout is not None:
+            return self._vision_walk(layout)
+        return self._prefill_walk(page.seq_len, layout)[0]
+
+    def vision_layers(self, layout: Any) -> list[LayerCost]:
+        """The layers of the vision stage, in order, and the operators between them."""
+        return list(self.model._iter_layers("vision", self._vision_walk(layout)))
+
+    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> list[Holding]:
+        """Who is alive at the resident peak of a page's stage, the largest first; together they are that peak.
+
+        decode: the last of `output_tokens` steps, at least one.
+        """
+        if stage not in STAGES:
+            raise ModelMeterError(f"peak_holders: stage {stage} is unknown; {near(stage, STAGES)}")
+        layout = self.workload.layout(width, height)
+        seq_len = self.seq_len(layout)
+        batch, geometry = self.config.runtime.batch_size, self.geometry(layout)
+        tape = Tape(tracing=True)
+        if stage == "vision":
+            self.model.run_vision(tape, geometry)
+        elif stage == "prefill":
+            self.model.run_prefill(tape, batch, seq_len, geometry, self.experts_hit(batch * seq_len), self.head)
+        else:
+            self._check_context(seq_len, output_tokens)
+            if not output_tokens:
+                raise ModelMeterError("peak_holders: decode has no step with output_tokens=0; give 1 or more.")
+            states = self.model.decoder.given_cache(tape, batch, seq_len + output_tokens - 1, output_tokens - 1)
+            self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
+        return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
+
+    def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU) -> Vram:
+        """The memory that a page and its output need (or `runtime.batch_size` pages together).
+
+        device_kind: "gpu" or "cpu"; it decides how much is left free where `runtime.reserve_bytes` does not.
+        """
+        page = self.page(width, height, output_tokens)
+        return Vram.of_stages(
+            {"prefill": page.prefill, "decode": page.decode},
+            reserve_bytes=reserve_on(device_kind, self.reserve_bytes),
+            load_bytes=self.load_bytes,
+        )
+
+    def largest_batch(
+        self, memory_bytes: int, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU
+    ) -> int:
+        """The largest static batch: the most pages of this size that fit `memory_bytes`, 0 if none does.
+
+        Static: all of them are prefilled in one pass and decode together, so the prefill's activations count once a
+        page. `devices.compute_throughput` has continuous batches, whose pages are prefilled one at a time: more fit.
+        """
+        check_count("largest_batch", "memory_bytes", memory_bytes)
+
+        def fits(pages: int) -> bool:
+            need = self.batched(pages).vram(width, height, output_tokens, device_kind=device_kind)
+            return need.fits(memory_bytes)
+
+        return largest(fits)
+
+    def longest_output(self, memory_bytes: int, width: int, height: int, *, device_kind: str = GPU) -> int:
+        """The most output tokens that fit `memory_bytes`, up to the model's limit.
+
+        Raises `ModelMeterError` if the page does not fit without any.
+        """
+        check_count("longest_output", "memory_bytes", memory_bytes)
+        need = self.vram(width, height, device_kind=device_kind)
+        if not need.fits(memory_bytes):
+            way = need.smaller_reserve(memory_bytes) or "take a smaller mode or a larger device"
+            raise ModelMeterError(
+                f"longest_output: the page alone needs {need.describe()}; {memory_bytes:,} bytes are given, "
+                f"{need.total_bytes - memory_bytes:,} too few; {way}."
+            )
+        room = self.max_position_embeddings - self.seq_len(self.workload.layout(width, height))
+        return largest(
+            lambda tokens: self.vram(width, height, tokens, device_kind=device_kind).fits(memory_bytes), room
+        )
+
+    def prefill_layers(self, layout: Any) -> list[LayerCost]:
+        """The layers of a page's prefill, in order, vision's first, and the operators between them."""
+        walk, _ = self._prefill_walk(self.seq_len(layout), layout)
+        return list(self.model._iter_layers("prefill", walk))
+
+    def step_layers(self, context: int, generated: int = 0) -> list[LayerCost]:
+        """The layers of one decode step, as `step` takes it, and the operators between them."""
+        walk, _, _ = self._step_walk(context, generated)
+        return list(self.model._iter_layers("decode", walk))
+
+
+def experts_assumption(hit: int | str) -> Assumption:
+    """How many experts of a layer a step is taken to read."""
+    texts = {
+        "max": "weights of min(E, k T) experts a layer are read in a step of T tokens: the most that it can hit",
+        "uniform": "assumes uniform routing: weights of E (1 - (1 - k/E)^T) experts a layer in a step of T tokens",
+    }
+    text = texts.get(str(hit), f"declared: weights of {hit} experts a layer are read in a step that can hit so many")
+    return Assumption(figure="io_weight_bytes", label=f"experts_hit={hit}", text=text)
+
+
+def check_generated(who: str, context: int, generated: int) -> None:
+    """Raise `ModelMeterError` unless so many of the tokens before a step can have come from steps."""
+    check_count(who, "generated", generated)
+    if generated > context:
+        raise ModelMeterError(
+            f"{who}: generated={generated} of context={context} tokens before the step; give at most all of them."
+        )
+
+
+def _positive(**sizes: int) -> dict[str, int]:
+    """The sizes that are not 0, which no variable is."""
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _check_even(first: StageCost, second: StageCost, last: StageCost, steps: int) -> None:
+    """Raise `ModelMeterError` unless what adds up grows evenly from the first step to the last."""
+    for name in SUMS:
+        start = getattr(first, name)
+        if start + (getattr(second, name) - start) * (steps - 1) != getattr(last, name):
+            raise ModelMeterError(
+                f"decode: {name} does not grow evenly with the context; its steps have no closed form."
+            )

@@ -1,0 +1,267 @@
+"""`VisionLanguageModel`: image tokens put among a prompt's, a decoder over them, a head; its stages as walks.
+
+A model of this kind states its vision pass, what that pass is given, and its parts; the stages are the same for all.
+Source of the walk: `…ForConditionalGeneration.forward` of transformers 5.23, called as `generate` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, NamedTuple, Unpack
+
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.layers import BaseLayer, Embedding, LMHead, Settings, State, kv_bytes
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.models.common.stage_cost import STAGES
+from modelmeter.operators import cat, compare, masked_scatter, mul, sum_all, to
+from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.walk import Call, OperatorRecord, Walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTraits:
+    """What code does around the decoder where code bases differ; the defaults are transformers'."""
+
+    head: str = "last"
+    """The positions that the head computes unless told otherwise: last or all."""
+    logits_to_float32: bool = False
+    """The logits are converted to float32 after the head."""
+
+
+class LayerCost(NamedTuple):
+    """A layer's share of a stage: its path, its layer (None: the operators between the layers) and its walk."""
+
+    path: str
+    layer: BaseLayer | None
+    walk: Walk | OperatorRecord
+
+
+class TextStage(BaseLayer):
+    """Token ids [B, T] over the cache, with images or without -> logits, and the image tokens, which outlive it."""
+
+    def __init__(self, model: VisionLanguageModel, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.embed_tokens = model.embed_tokens
+        self.vision = model.vision
+        self.decoder = model.decoder
+        self.lm_head = model.lm_head
+        for part, name in ((self.vision, "vision"), (self.decoder, ""), (self.lm_head, "lm_head")):
+            part.name = name
+
+    def forward(
+        self,
+        input_ids: ShapeTensor,
+        images: tuple[Any, ...],
+        states: tuple[State, ...],
+        experts_hit: int | Fraction,
+        head: str,
+    ) -> tuple[ShapeTensor, ...]:
+        """`images`: what the vision pass is given, nothing for a prompt without images."""
+        hidden_states, image_hidden_states = self.run(input_ids, images, states, experts_hit)
+        if head == "none":
+            return (hidden_states, *image_hidden_states)
+        kept = hidden_states
+        if head == "last":
+            kept = hidden_states.narrow(1, hidden_states.shape[1] - 1, hidden_states.shape[1])
+        logits = self.lm_head.call_remembered("lm_head", kept)
+        if self.traits(StageTraits).logits_to_float32:
+            logits = to(logits, "float32")
+        return (logits, *image_hidden_states)
+
+    def run(
+        self,
+        input_ids: ShapeTensor,
+        images: tuple[Any, ...],
+        states: tuple[State, ...],
+        experts_hit: int | Fraction,
+    ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
+        """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
+        inputs_embeds = self.embed_tokens(input_ids)
+        pooled: tuple[ShapeTensor, ...] = ()
+        if images:
+            outputs = self.vision.call_remembered("", *images)
+            pooled = outputs[: input_ids.shape[0]]
+            image_features = cat(pooled, 0)
+            special_image_mask = placeholder_mask(input_ids)
+            # the image's features and the mask are held by name while the decoder runs
+            inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
+        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
+
+
+def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
+    """Which positions are image tokens [B, T, 1]; their number is held against that of the features."""
+    special_image_mask = compare("aten.eq.Scalar", input_ids)
+    n_image_tokens = sum_all(special_image_mask)
+    special_image_mask = special_image_mask.unsqueeze(2)
+    compare("aten.eq.Scalar", mul(n_image_tokens))
+    return special_image_mask
+
+
+class VisionLanguageModel(BaseLayer):
+    """A vision pass, an embedding, a decoder and a head. Stages are sums over the layers that run in them.
+
+    A model makes its own parts, then `assemble`s them.
+    """
+
+    #: how the stages with text run
+    text_stage: ClassVar[type[TextStage]] = TextStage
+
+    def assemble(self, *, vision: BaseLayer, decoder: Decoder, vocab_size: int, tied_head: bool = False) -> None:
+        """Put the parts together.
+
+        vision: the layer whose pass makes each page's image tokens, the pages' first among what it returns. vocab_size:
+        rows of the embedding and of the head. tied_head: the head's weight is the embedding's.
+        """
+        self.decoder = decoder
+        width = decoder.norm.weight.shape[0]
+        self.embed_tokens = Embedding(vocab_size, width, code=self.code)
+        self.lm_head = LMHead(width, vocab_size, code=self.code)
+        if tied_head:
+            self.lm_head.weight = self.embed_tokens.weight
+        self.vision = vision
+        self.text = self.text_stage(self, code=self.code)
+
+    def children(self) -> Iterator[tuple[str, BaseLayer]]:
+        """The parts with parameters, the decoder's under their checkpoint names; stages only call them."""
+        for name, child in super().children():
+            if name == "decoder":
+                yield from child.children()
+            elif name not in ("vision", "text"):
+                yield name, child
+
+    def images(self, tape: Tape, geometry: Any) -> tuple[Any, ...]:
+        """What the vision pass is given for pages of this geometry, a workload's word: pixels, and how they lie."""
+        raise ModelMeterError(f"{type(self).__name__} states no vision pass.")
+
+    def vision_weight_bytes(self) -> int:
+        """Bytes of the parameters that the vision stage needs."""
+        raise ModelMeterError(f"{type(self).__name__} states no vision pass.")
+
+    def vision_parts(self) -> Mapping[str, BaseLayer]:
+        """The layers of the vision stage whose costs are told apart, by the name that they are called by."""
+        return {}
+
+    # -- walks of the stages ------------------------------------------------------------------------------------------
+
+    def vision_walk(self, geometry: Any, tape: Tape | None = None) -> Walk:
+        """The vision stage of pages of this geometry."""
+        tape = tape or Tape()
+        self.run_vision(tape, geometry)
+        return only_walk(tape)
+
+    def run_vision(self, tape: Tape, geometry: Any) -> None:
+        """The vision stage on a tape."""
+        self.vision.call_remembered("", *self.images(tape, geometry))
+
+    def prefill_walk(
+        self,
+        batch: int,
+        seq_len: int,
+        geometry: Any | None,
+        experts_hit: int | Fraction,
+        head: str,
+        tape: Tape | None = None,
+    ) -> tuple[Walk, int]:
+        """The prompt's pass, images included if there are any, and the bytes of the cache that it fills."""
+        tape = tape or Tape()
+        states = self.run_prefill(tape, batch, seq_len, geometry, experts_hit, head)
+        return only_walk(tape), held_bytes(states)
+
+    def run_prefill(
+        self,
+        tape: Tape,
+        batch: int,
+        seq_len: int,
+        geometry: Any | None,
+        experts_hit: int | Fraction,
+        head: str,
+    ) -> tuple[State, ...]:
+        """The prompt's pass on a tape: the cache that it fills."""
+        images = () if geometry is None else self.images(tape, geometry)
+        states = self.decoder.empty_cache()
+        input_ids = tape.input((batch, seq_len), "int64")
+        self.text.call_remembered("", input_ids, images, states, experts_hit, head)
+        return states
+
+    def decoder_walk(self, batch: int, seq_len: int, experts_hit: int | Fraction) -> Walk:
+        """The decoder alone over a prompt of embeddings."""
+        tape = Tape()
+        states = self.decoder.empty_cache()
+        width = self.decoder.norm.weight.shape[0]
+        self.decoder.call_remembered("", tape.input((batch, seq_len, width), self.dtype), states, experts_hit)
+        return only_walk(tape)
+
+    def decoder_step_walk(self, batch: int, context: int, experts_hit: int | Fraction) -> tuple[Walk, int]:
+        """The decoder alone over one embedding with `context` tokens before it; the bytes of the cache it was given."""
+        tape = Tape()
+        states = self.decoder.given_cache(tape, batch, context)
+        before = held_bytes(states)
+        width = self.decoder.norm.weight.shape[0]
+        self.decoder.call_remembered("", tape.input((batch, 1, width), self.dtype), states, experts_hit)
+        return only_walk(tape), before
+
+    def decode_walk(
+        self,
+        batch: int,
+        context: int,
+        experts_hit: int | Fraction,
+        head: str,
+        tape: Tape | None = None,
+        generated: int = 0,
+    ) -> tuple[Walk, int, int]:
+        """One step with `context` tokens before it, the last `generated` of them from steps.
+
+        And the bytes of the cache it was given, and of the one it leaves.
+        """
+        tape = tape or Tape()
+        states = self.decoder.given_cache(tape, batch, context, generated)
+        before = held_bytes(states)
+        self.run_decode(tape, states, batch, experts_hit, head)
+        return only_walk(tape), before, held_bytes(states)
+
+    def run_decode(
+        self, tape: Tape, states: tuple[State, ...], batch: int, experts_hit: int | Fraction, head: str
+    ) -> None:
+        """One step on a tape, over the cache `states`."""
+        self.text.call_remembered("", tape.input((batch, 1), "int64"), (), states, experts_hit, head)
+
+    # -- stages as sums over layers ----------------------------------------------------------------------------------
+
+    def _iter_layers(self, stage: str, walk: Walk) -> Iterator[LayerCost]:
+        """The layers that ran in a stage's walk, in order, and the operators between them; together they are it."""
+        if stage not in STAGES:
+            raise ModelMeterError(f"{type(self).__name__}: stage {stage} is unknown; {near(stage, STAGES)}")
+        parts: dict[str, BaseLayer] = {**self.vision_parts(), "lm_head": self.lm_head}
+        for name, layer in self.decoder.layers.children():
+            parts[f"layers.{name}"] = layer
+        yield from _leaves(walk, "", parts)
+
+
+def only_walk(tape: Tape) -> Walk:
+    """The walk of the call that a tape noted last."""
+    call = tape.entries[-1]
+    assert isinstance(call, Call)
+    return call.walk
+
+
+def held_bytes(states: Sequence[State]) -> int:
+    """Bytes of the cache."""
+    return sum(kv_bytes(state) for state in states)
+
+
+def _leaves(walk: Walk, path: str, parts: Mapping[str, BaseLayer]) -> Iterator[LayerCost]:
+    """Open a walk down to the named parts and to the operators outside them."""
+    for entry in walk.entries:
+        full = ".".join(name for name in (path, entry.path) if name)
+        if isinstance(entry, OperatorRecord):
+            yield LayerCost(full, None, entry)
+            continue
+        names = full.split(".")
+        part = parts.get(full) or parts.get(names[-1])
+        for _ in range(entry.times):
+            if part is None:
+                yield from _leaves(entry.walk, full, parts)
+            else:
+                yield LayerCost(full, part, entry.walk)

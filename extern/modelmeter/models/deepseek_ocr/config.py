@@ -1,0 +1,102 @@
+"""The configuration of DeepSeek-OCR: its groups, their published values, and what else these may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from modelmeter.kinds import Flag, Kind, Whole
+from modelmeter.models.common.configuration import (
+    COUNT,
+    LAYERS,
+    SIZE,
+    WORD,
+    Configuration,
+    ExecutionSchema,
+    RuntimeSchema,
+)
+from modelmeter.models.common.deep_encoder_config import (
+    DECODER_KINDS,
+    ENCODER_KINDS,
+    ClipSchema,
+    MoeDecoderSchema,
+    SamSchema,
+)
+from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
+
+
+@dataclass
+class ProjectorSchema:
+    """Arguments of `MlpProjector`."""
+
+    projector_type: str = "linear"
+    input_dim: int = 2048
+    n_embed: int = 1280
+    depth: int = 1
+    mlp_ratio: int = 1
+    downsample_ratio: int = 2
+
+
+@dataclass
+class VisionSchema:
+    """The group `vision`."""
+
+    sam: SamSchema = field(default_factory=SamSchema)
+    clip: ClipSchema = field(default_factory=ClipSchema)
+    projector: ProjectorSchema = field(default_factory=ProjectorSchema)
+
+
+@dataclass
+class DecoderSchema(MoeDecoderSchema):
+    """The group `decoder`: the published config's names."""
+
+    max_position_embeddings: int = 8192
+
+
+@dataclass
+class WorkloadSchema:
+    """The group `workload`: arguments of `VisionWorkload`."""
+
+    base_size: int = 1024
+    image_size: int = 640
+    crop_mode: bool = True
+    patch_size: int = 16
+    downsample_ratio: int = 4
+    min_num: int = 2
+    max_num: int = 9
+
+
+@dataclass
+class ModelSchema:
+    """The whole configuration of a cost model."""
+
+    vision: VisionSchema = field(default_factory=VisionSchema)
+    decoder: DecoderSchema = field(default_factory=DecoderSchema)
+    workload: WorkloadSchema = field(default_factory=WorkloadSchema)
+    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
+    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+
+
+#: what a value of the model's own groups may be, by its key
+KINDS: Final[Mapping[str, Kind[Any]]] = {
+    **ENCODER_KINDS,
+    "vision.projector.projector_type": WORD,
+    "vision.projector.input_dim": SIZE,
+    "vision.projector.n_embed": SIZE,
+    "vision.projector.depth": LAYERS,
+    "vision.projector.mlp_ratio": COUNT,
+    "vision.projector.downsample_ratio": COUNT,
+    **DECODER_KINDS,
+    "workload.base_size": SIZE,
+    "workload.image_size": SIZE,
+    "workload.crop_mode": Flag(),
+    "workload.patch_size": SIZE,
+    "workload.downsample_ratio": SIZE,
+    "workload.min_num": Whole(1, MAX_CROPS),
+    "workload.max_num": Whole(1, MAX_CROPS),
+}
+
+CONFIGURATION: Final = Configuration(
+    schema=ModelSchema, kinds=KINDS, module="modelmeter.models.deepseek_ocr.configs", name="deepseek_ocr", modes=MODES
+)

@@ -1,1 +1,0 @@
-"""Attention of the decoder and its rotary embedding, which are Llama's."""

@@ -1,0 +1,78 @@
+"""The configuration of Unlimited-OCR: its groups, and what their values may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from modelmeter.kinds import Flag, Kind, Whole
+from modelmeter.models.common.configuration import SIZE, Configuration, ExecutionSchema, RuntimeSchema
+from modelmeter.models.common.deep_encoder_config import (
+    DECODER_KINDS,
+    ENCODER_KINDS,
+    ClipSchema,
+    MoeDecoderSchema,
+    SamSchema,
+)
+from modelmeter.models.common.tiles import MAX_TILES
+from modelmeter.models.unlimited_ocr.workload import MODES
+
+
+@dataclass
+class VisionSchema:
+    """The group `vision`."""
+
+    sam: SamSchema = field(default_factory=SamSchema)
+    clip: ClipSchema = field(default_factory=ClipSchema)
+
+
+@dataclass
+class DecoderSchema(MoeDecoderSchema):
+    """The group `decoder`: the names of the model's config."""
+
+    max_position_embeddings: int = 32768
+    sliding_window: int = 128
+
+
+@dataclass
+class WorkloadSchema:
+    """The group `workload`: arguments of `Workload`."""
+
+    size: int = 1024
+    crop_to_patches: bool = True
+    tile_size: int = 640
+    min_patches: int = 2
+    max_patches: int = 32
+    patch_size: int = 16
+    downsample_ratio: int = 4
+
+
+@dataclass
+class ModelSchema:
+    """The whole configuration of a cost model."""
+
+    vision: VisionSchema = field(default_factory=VisionSchema)
+    decoder: DecoderSchema = field(default_factory=DecoderSchema)
+    workload: WorkloadSchema = field(default_factory=WorkloadSchema)
+    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
+    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+
+
+#: what a value of the model's own groups may be, by its key
+KINDS: Final[Mapping[str, Kind[Any]]] = {
+    **ENCODER_KINDS,
+    **DECODER_KINDS,
+    "decoder.sliding_window": Whole(2, 2**20),
+    "workload.size": SIZE,
+    "workload.crop_to_patches": Flag(),
+    "workload.tile_size": SIZE,
+    "workload.min_patches": Whole(1, MAX_TILES),
+    "workload.max_patches": Whole(1, MAX_TILES),
+    "workload.patch_size": SIZE,
+    "workload.downsample_ratio": SIZE,
+}
+
+CONFIGURATION: Final = Configuration(
+    schema=ModelSchema, kinds=KINDS, module="modelmeter.models.unlimited_ocr.configs", name="unlimited_ocr", modes=MODES
+)

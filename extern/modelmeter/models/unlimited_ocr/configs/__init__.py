@@ -1,0 +1,1 @@
+"""The Hydra configuration: one group per axis."""

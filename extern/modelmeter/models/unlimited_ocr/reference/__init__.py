@@ -1,0 +1,1 @@
+"""Unlimited-OCR as transformers has it, measured on the meta device."""

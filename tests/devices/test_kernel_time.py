@@ -1,0 +1,180 @@
+"""Times of kernels by hand, on a device of round figures; what a device's file may say of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelmeter import kernel_classes
+from modelmeter.devices import bundled_devices, load_device
+from modelmeter.devices.kernel_time import (
+    CONSTANTS,
+    Rates,
+    gemm_seconds,
+    generation_attention_seconds,
+    moe_seconds,
+    overlapped,
+    prefill_attention_seconds,
+)
+from modelmeter.errors import ModelMeterError
+from tests.devices.synthetic import SOURCE, slow_device
+
+#: 1,000 FLOPs and 100 bytes a second, 10 multiprocessors
+RATES = Rates(peak=1000.0, bandwidth=100.0, vector=500.0, processors=10, l2_bytes=60)
+GEMM = {
+    **{"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.5, "overlap": 0.25, "tile": 1},
+    **{"l2_share": 0.5, "l2_speed": 3.0},
+}
+MOE = {"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.5, "overlap": 0.25, "activations": 2.0, "tile": 32}
+PREFILL = {
+    **{"overhead_s": 1.0, "matmul": 0.5, "exponentials": 0.5, "bandwidth": 0.5, "overlap": 0.0, "chain": 0.0},
+    **{"waves": 0.0, "tile_rows": 128, "tile_rows_wide": 64, "tile_keys": 64},
+}
+DECODE = {
+    **{"overhead_s": 1.0, "bandwidth": 0.5, "overlap": 0.0, "l2_share": 0.0, "l2_speed": 1.0},
+    **{"tile_s": 100.0, "key_s": 3.0, "grouped_key_s": 0.5, "split_s": 7.0},
+}
+
+
+def test_the_shorter_part_hides_but_for_the_overlap() -> None:
+    assert overlapped(8.0, 4.0, 0.25) == overlapped(4.0, 8.0, 0.25) == 9.0
+    assert overlapped(8.0, 4.0, 0) == 8 and overlapped(8.0, 4.0, 1) == 12
+
+
+def test_a_product() -> None:
+    # 4,000 FLOPs at 500 a second, 200 bytes at 50 a second
+    assert gemm_seconds(GEMM, RATES, rows=8, flops=4000, nbytes=200) == 1 + 8 + 0.25 * 4
+    # rows in tiles of 16: twice the work
+    assert gemm_seconds(GEMM | {"tile": 16}, RATES, rows=8, flops=4000, nbytes=200) == 1 + 16 + 0.25 * 4
+    # half of the cache holds 30 of 60 bytes that the benchmark goes round: half of the bytes come three times as fast
+    cached = gemm_seconds(GEMM, RATES, rows=8, flops=0, nbytes=300, resident=60)
+    assert cached == pytest.approx(1 + 6 * (0.5 + 0.5 / 3))
+
+
+def test_a_block_of_experts() -> None:
+    sizes = {"flops": 2000, "weight_bytes": 100, "activation_bytes": 50}
+    # 12 rows of an expert in a tile of 16, 20 in one of 32, 40 in two of 32
+    for rows, padded in ((12, 16), (20, 32), (40, 64)):
+        expected = 1 + 4 * padded / rows + 0.25 * 2 + 2 * 0.5
+        assert moe_seconds(MOE, RATES, rows_an_expert=rows, **sizes) == pytest.approx(expected)
+
+
+def test_attention_of_a_prefill_and_of_an_encoder() -> None:
+    def seconds(causal: bool, **changes: float) -> Any:
+        sizes = {"batch": 1, "heads": 10, "kv_heads": 10, "length": 256, "head_dim": 48}
+        return prefill_attention_seconds(PREFILL | changes, RATES, causal=causal, **sizes)
+
+    tile = 4 * 128 * 64 * 64 / (500 / 10) + 128 * 64 / (250 / 10)  # a head of 48 runs as one of 64
+    # 20 query tiles over 10 multiprocessors: 2 each, of 4 key tiles, of which causal ones see 2 and 4
+    assert seconds(False) == pytest.approx(1 + 2 * 4 * tile)
+    assert seconds(True) == pytest.approx(1 + 2 * 3 * tile)
+    assert seconds(False, chain=0.5) == pytest.approx(1 + (2 * 4 + 0.5 * 4) * tile)
+    memory = 2 * (2 * 10 + 2 * 10) * 256 * 48 / 50
+    assert seconds(False, overlap=0.5) == pytest.approx(1 + 2 * 4 * tile + 0.5 * memory)
+
+
+def test_the_last_wave() -> None:
+    sizes = {"batch": 1, "heads": 1, "kv_heads": 1, "head_dim": 64, "causal": False}
+    work = 4 * 128 * 64 * 64 / 50 + 128 * 64 / 25
+    for length, tiles in ((128, 1), (128 * 12, 12)):
+        fill = (10 if tiles == 1 else 20) / tiles - 1
+        expected = tiles / 10 * (length / 64) * (1 + 0.5 * fill) * work
+        got = prefill_attention_seconds(PREFILL | {"waves": 0.5}, RATES, length=length, **sizes)
+        assert got == pytest.approx(1 + expected)
+
+
+def test_a_decode_step() -> None:
+    own = generation_attention_seconds(DECODE, RATES, batch=2, heads=4, kv_heads=4, keys=200, head_dim=64)
+    assert own == max(100 * 8 / 10 + 3 * 200 / 2, 4 * 2 * (4 + 4 * 200) * 64 / 50) + 1
+    shared = generation_attention_seconds(DECODE, RATES, batch=2, heads=4, kv_heads=2, keys=200, head_dim=64)
+    assert shared == max(100 * 4 / 10 + 0.5 * 200 / 2, 4 * 2 * (4 + 2 * 200) * 64 / 50) + 1 + 7
+    few = generation_attention_seconds(DECODE, RATES, batch=2, heads=4, kv_heads=2, keys=128, head_dim=64)
+    assert few == max(100 * 4 / 10 + 0.5 * 128 / 2, 4 * 2 * (4 + 2 * 128) * 64 / 50) + 1
+
+
+@pytest.mark.parametrize("device", [each for each in bundled_devices() if each.kernels], ids=lambda each: each.name)
+def test_times_grow_with_sizes_on_every_device_that_has_constants(device: Any) -> None:
+    rates = device.rates("bf16")
+    rows = np.array([1.0, 16, 64, 256, 1024, 8192])
+    gemm = device.kernels["gemm"].values
+    times = gemm_seconds(gemm, rates, rows=rows, flops=2 * rows * 1280 * 1280, nbytes=2 * (1280 * 1280 + 2560 * rows))
+    assert (np.diff(times) > 0).all()
+    assert times[2] == gemm_seconds(
+        gemm, rates, rows=64, flops=2 * 64 * 1280 * 1280, nbytes=2 * (1280 * 1280 + 2560 * 64)
+    )  # of numbers as of arrays
+    keys = np.array([1.0, 100, 1000, 10_000])
+    decode = device.kernels["generation_attention"].values
+    for kv_heads in (10, 2):
+        times = generation_attention_seconds(
+            decode, rates, batch=16, heads=10, kv_heads=kv_heads, keys=keys, head_dim=128
+        )
+        assert (np.diff(times) > 0).all()
+    lengths = np.array([1.0, 257, 577, 1025, 4096])
+    for name, causal in (("context_attention", True), ("encoder_attention", False)):
+        if name in device.kernels:
+            sizes = {"batch": 1, "heads": 16, "kv_heads": 16, "head_dim": 64}
+            times = prefill_attention_seconds(
+                device.kernels[name].values, rates, length=lengths, causal=causal, **sizes
+            )
+            assert (np.diff(times) > 0).all()
+
+
+def test_fitted_devices_say_on_what_and_how_well() -> None:
+    fitted = {device.name for device in bundled_devices() if "fitted" in {k.origin for k in device.kernels.values()}}
+    assert fitted == {"A100-80G", "H100-SXM", "H200", "L40S", "RTX-PRO-6000-Server"}
+    for device in bundled_devices():
+        for name, constants in device.kernels.items():
+            assert constants.errors is not None and 0 < constants.errors.median < 0.12, (device.name, name)
+            assert constants.errors.median < constants.errors.p90
+            assert (constants.fitted_rows > 300) == (constants.origin == "fitted")
+            assert constants.source
+    for carried, source in (("A100-40G", "A100-80G"), ("RTX-PRO-6000", "RTX-PRO-6000-Server")):
+        one, other = load_device(carried).kernels, load_device(source).kernels
+        assert {name: each.values for name, each in one.items()} == {name: each.values for name, each in other.items()}
+        assert {each.origin for each in one.values()} == {"carried"}
+
+
+# -- a file of the user's own ----------------------------------------------------------------------------------------
+
+COPY = {"overhead_s": 2e-6, "bandwidth": 0.5, "origin": "given", "source": "my own"}
+
+
+def test_constants_of_the_users_own(tmp_path: Path) -> None:
+    device = slow_device(tmp_path, kernels={"copy": COPY})
+    assert dict(device.kernels["copy"].values) == {"overhead_s": 2e-6, "bandwidth": 0.5}
+    assert (device.kernels["copy"].origin, device.kernels["copy"].errors) == ("given", None)
+    assert not slow_device(tmp_path).kernels
+
+
+@pytest.mark.parametrize(
+    "kernels, text",
+    [
+        ({"gemms": COPY}, "slow.yaml: kernels.gemms is no key of kernels, whose names are classes of kernels"),
+        ({"copy": COPY | {"speed": 1}}, "kernels.copy.speed is no key of the constants of copy"),
+        ({"copy": COPY | {"bandwidth": 1.2}}, "kernels.copy.bandwidth=1.2 is too large; give 1 or less"),
+        ({"copy": COPY | {"bandwidth": -0.1}}, "kernels.copy.bandwidth=-0.1 is too small"),
+        ({"copy": COPY | {"overhead_s": -1e-6}}, "kernels.copy.overhead_s=-1e-06 is too small; give 0 or more"),
+        ({"copy": COPY | {"origin": "guessed"}}, "kernels.copy.origin=guessed is unknown"),
+        ({"copy": {"bandwidth": 0.5}}, "kernels.copy.overhead_s is missing; a class has all of its constants"),
+        (
+            {"encoder_attention": PREFILL | {"origin": "given", "source": "mine"}},
+            "kernels.encoder_attention needs the number of multiprocessors; add multiprocessors with its source",
+        ),
+    ],
+)
+def test_wrong_constants_are_refused(kernels: dict[str, Any], text: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelMeterError) as raised:
+        slow_device(tmp_path, kernels=kernels)
+    assert text in str(raised.value)
+
+
+def test_multiprocessors_have_a_source(tmp_path: Path) -> None:
+    with pytest.raises(ModelMeterError, match="multiprocessors has no source"):
+        slow_device(tmp_path, multiprocessors=4)
+    source = SOURCE | {"figures": [*SOURCE["figures"], "multiprocessors"]}
+    assert slow_device(tmp_path, multiprocessors=4, sources=[source]).multiprocessors == 4
+
+
+def test_every_class_has_constants() -> None:
+    assert set(CONSTANTS) == set(kernel_classes.CLASSES)

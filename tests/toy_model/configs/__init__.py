@@ -1,0 +1,1 @@
+"""The YAML files of the toy, a folder a group."""
