@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
+from modelmeter.models.common.tiles import candidate_grids
 from modelmeter.models.deepseek_ocr import CostModel, ViewLayout, load_cost_model
-from modelmeter.models.deepseek_ocr.vision_workload import candidate_grids, layout_kinds
+from modelmeter.models.deepseek_ocr.vision_workload import layout_kinds
 from tests.models.walked import walked_prefill, walked_step, walked_vision
 
 GRIDS: Final = ((1, 1), (2, 3), (3, 2), (1, 2), (2, 1), (9, 1), (1, 5), (2, 2), (4, 2), (3, 3))

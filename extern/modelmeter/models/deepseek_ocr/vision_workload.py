@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.contract import Layouts, Views
-from modelmeter.models.common.tiles import MAX_TILES, nearest_grid, nearest_grids, page_sides
-from modelmeter.models.common.tiles import candidate_grids as candidate_grids
+from modelmeter.models.common.tiles import MAX_TILES, candidate_grids, nearest_grid, nearest_grids, page_sides
 from modelmeter.page_sizes import MAX_SIDE, check_side
 from modelmeter.units import ceil_div
 

@@ -43,7 +43,6 @@ TEXT_RUNTIMES: Final = {
     "published": (("bfloat16", "flash"), ("bfloat16", "eager"), ("float32", "eager"), ("float16", "flash")),
 }
 VISION_PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector")
-TEXT_PARTS: Final = ("decoder_prefill", "decode_step", "lm_head")
 
 
 class Group(NamedTuple):
