@@ -68,8 +68,13 @@ def kernel_class(record: OperatorRecord) -> str:
     return _OF_KIND[record.kind]
 
 
+def in_decoder(path: str) -> bool:
+    """Whether an operator of this path is one of the decoder."""
+    return path.startswith(_DECODER)
+
+
 def _attention_class(record: OperatorRecord) -> str:
     """Of a decoder, by the number of queries; of an encoder, by whether a bias comes with query, keys and values."""
-    if record.path.startswith(_DECODER):
+    if in_decoder(record.path):
         return GENERATION_ATTENTION if record.inputs[0][2] == 1 else CONTEXT_ATTENTION
     return BIAS_ATTENTION if len(record.inputs) % 2 == 0 else ENCODER_ATTENTION
