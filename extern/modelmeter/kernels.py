@@ -33,6 +33,7 @@ OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         classes.BIAS_ATTENTION: (),
         classes.ELEMENTWISE: (),
         classes.COPY: (),
+        classes.STRIDED: ("elements",),
         classes.CONVOLUTION: (),
     }
 )
@@ -76,6 +77,11 @@ def _grouped(record: OperatorRecord) -> dict[str, Any]:
     }
 
 
+def _strided(record: OperatorRecord) -> dict[str, Any]:
+    """The elements that are put one by one."""
+    return {"elements": record.elements}
+
+
 def _attention(record: OperatorRecord) -> dict[str, Any]:
     """Of query [B, H, Q, d] and keys [B, H', K, d]."""
     batch, heads, length, head_dim = record.inputs[0]
@@ -95,6 +101,7 @@ _READ: Final[Mapping[str, Callable[[OperatorRecord], dict[str, Any]]]] = Mapping
     {
         classes.GEMM: _gemm,
         classes.MOE: _grouped,
+        classes.STRIDED: _strided,
         classes.CONTEXT_ATTENTION: _attention,
         classes.ENCODER_ATTENTION: _attention,
         classes.GENERATION_ATTENTION: _generation,

@@ -45,11 +45,14 @@ from modelmeter.walk import OperatorRecord, Walk
 
 Array = Any
 
-#: seconds for which a host issues one operator of eager PyTorch
-HOST_S: Final = 14e-6
-HOST_SOURCE: Final = (
-    "one operator of eager transformers 5.23 under torch 2.11 took the hosts of an H100 and an H200 13.8 and 13.1 us "
-    "(median; reports/calibration)"
+#: seconds for which a host issues one operator of eager code, the views and the Python around it included
+OPERATOR_S: Final = 25e-6
+#: by how much hosts differ: another one took this many times as long
+HOSTS_DIFFER: Final = 1.25
+OPERATOR_SOURCE: Final = (
+    "transformers 5.23 under torch 2.11: a page's vision, prefill of text and decode step took the host of an H100 "
+    "25.4 us for each operator that is counted here, that of an H200 31.1; an operator alone 13.8 and 13.1 "
+    "(reports/calibration)"
 )
 
 #: stages whose layouts are asked for
@@ -193,6 +196,37 @@ class Estimate:
     __rmul__ = __mul__
 
 
+@dataclass(frozen=True, kw_only=True)
+class IssuedTime:
+    """Seconds of a stage whose operators a host issues: it takes the longer of host and device.
+
+    host_s: of the host, 0 where it replays a graph.
+    """
+
+    device: Estimate
+    host_s: float
+
+    @property
+    def value(self) -> float:
+        """The estimate."""
+        return max(self.device.value, self.host_s)
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval."""
+        return max(self.device.low, self.host_s / HOSTS_DIFFER)
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval."""
+        return max(self.device.high, self.host_s * HOSTS_DIFFER)
+
+    @property
+    def waits_for(self) -> str:
+        """Which of both takes longer: "host" or "device"."""
+        return "host" if self.host_s > self.device.value else "device"
+
+
 #: no time at all
 NO_TIME: Final = Estimate(by_class={}, widths={}, launches=0)
 
@@ -321,6 +355,10 @@ def _moving(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array
     return kernel_time.moving_seconds(values, rates, nbytes=sizes["nbytes"])
 
 
+def _strided(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+    return kernel_time.strided_seconds(values, rates, nbytes=sizes["nbytes"], elements=sizes["elements"])
+
+
 #: seconds of a kernel of each class, from the constants, the device's rates and the kernel's sizes
 SECONDS: Final[Mapping[str, Callable[..., Array]]] = MappingProxyType(
     {
@@ -332,11 +370,12 @@ SECONDS: Final[Mapping[str, Callable[..., Array]]] = MappingProxyType(
         classes.BIAS_ATTENTION: _common,
         classes.ELEMENTWISE: _moving,
         classes.COPY: _moving,
+        classes.STRIDED: _strided,
         classes.CONVOLUTION: _common,
     }
 )
 #: classes whose time does not depend on a peak of products
-_WITHOUT_PRODUCTS: Final = (classes.ELEMENTWISE, classes.COPY)
+_WITHOUT_PRODUCTS: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
 
 
 class StageTimes:
@@ -447,6 +486,14 @@ class StageTimes:
         times = np.array([count for *_, count in taken], float)
         return steps.mapped(lambda each: np.bincount(owners, weights=each * times, minlength=len(starts)))
 
+    def issued(self, stage: str, device: Estimate, *, operator_s: float = OPERATOR_S) -> IssuedTime:
+        """A stage's time with the host that issues its operators, from its device time.
+
+        Code that replays the stage as a graph, and code that nobody runs, costs the host nothing.
+        """
+        issues = not self.bound and not self.model.graphed(stage)
+        return IssuedTime(device=device, host_s=device.launches * operator_s if issues else 0.0)
+
     # -- times of kernels ------------------------------------------------------------------------------------------
 
     def walk(self, walk: Walk) -> Estimate:
@@ -530,11 +577,3 @@ def _lacking(device: Device, kernel_class: str) -> str:
         f"estimated; add kernels.{kernel_class} to {device.file}, write them with modelmeter calibrate --from, or take "
         "execution=serving, whose bound needs none."
     )
-
-
-# -- the host -------------------------------------------------------------------------------------------------------
-
-
-def host_s(launches: float, *, seconds_an_operator: float = HOST_S) -> float:
-    """Seconds for which a host issues so many operators of eager code."""
-    return launches * seconds_an_operator
