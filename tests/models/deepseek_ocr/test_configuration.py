@@ -61,6 +61,7 @@ TAKES: dict[str, list[Any]] = {
     "vision.sam.qkv_bias": [True],
     "workload.crop_mode": [True],
     "runtime.prompt": [None],
+    "runtime.experts_hit": [None],
     "runtime.tokenizer_path": [None, "x", "${oc.env:HOME}"],
     "runtime.head": [None],
     "runtime.reserve_bytes": [None],

@@ -37,7 +37,7 @@ class RuntimeSchema:
     prompt: str | None = None
     tokenizer_path: str | None = None
     head: str | None = None
-    experts_hit: Any = "max"
+    experts_hit: Any = None
     load: str = "direct"
     reserve_bytes: int | None = None
 
@@ -70,7 +70,7 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.prompt": _OF_USER,
     "runtime.tokenizer_path": _OF_USER,
     "runtime.head": Maybe(Choice(HEADS)),
-    "runtime.experts_hit": Either(("max", "uniform"), EXPERTS),
+    "runtime.experts_hit": Maybe(Either(("max", "uniform"), EXPERTS)),
     "runtime.load": Choice(LOADS),
     "runtime.reserve_bytes": Maybe(BYTES),
     "execution.name": WORD,
