@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import reduce
 from math import log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -25,6 +25,7 @@ from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.configuration import Configuration, RuntimeSchema
 from modelmeter.models.common.contract import Views, Workload
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.prompt import count_prompt_tokens
@@ -201,6 +202,21 @@ class CostModel(Generic[Config, Work, Model]):
                 f"{top_k} (one token's) to {experts} (all)."
             )
         return min(declared, most)
+
+    @property
+    def engine(self) -> EngineSchema:
+        """What serves it, and how much of a device that takes."""
+        return cast("EngineSchema", self.config.engine)
+
+    @property
+    def host(self) -> HostSchema:
+        """What the machine around the device does for a page."""
+        return cast("HostSchema", self.config.host)
+
+    @property
+    def client(self) -> ClientSchema:
+        """Who sends the pages."""
+        return cast("ClientSchema", self.config.client)
 
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
