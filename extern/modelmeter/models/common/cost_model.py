@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import reduce
 from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, cast
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -26,6 +26,7 @@ from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.configuration import Configuration, RuntimeSchema
 from modelmeter.models.common.contract import Views, Workload
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.prompt import count_prompt_tokens
@@ -225,6 +226,21 @@ class CostModel(Generic[Config, Work, Model]):
         """How many experts a layer's tokens hit: "max", "uniform" or a number; unless told, the most of a count."""
         declared: int | str | None = self.config.runtime.experts_hit
         return MAX if declared is None else declared
+
+    @property
+    def engine(self) -> EngineSchema:
+        """What serves it, and how much of a device that takes."""
+        return cast("EngineSchema", self.config.engine)
+
+    @property
+    def host(self) -> HostSchema:
+        """What the machine around the device does for a page."""
+        return cast("HostSchema", self.config.host)
+
+    @property
+    def client(self) -> ClientSchema:
+        """Who sends the pages."""
+        return cast("ClientSchema", self.config.client)
 
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
