@@ -109,6 +109,14 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
         ),
         0.5 + 3000 * 16 / 12 / 500 + 0.25 * 60 / 10 + 2 * 80 / 20,
     ),
+    # the block as one: of 4 experts of (2 x 2 x 3 + 3 x 2) x 2 = 36 bytes 2 are hit, by 12 rows each
+    "moe-block": (
+        record(
+            *("fused_moe", "matmul", ((6, 3), (6, 4), (6, 4), (4, 4, 3), (4, 3, 2)), (6, 3)),
+            **{"tensor_core_flops": 3000, "bytes_read": 112, "bytes_written": 40, "weight_bytes": 72},
+        ),
+        1 + 3000 * 16 / 12 / 500 + 0.25 * 72 / 10 + 2 * 80 / 20,
+    ),
     # 2 query tiles of 4 heads over 10 multiprocessors, each sees 1.5 of 2 times 2 key tiles
     "context_attention": (
         record("attention", "attention", ((1, 4, 256, 64), (1, 2, 256, 64)), (1, 4, 256, 64), **DECODER),

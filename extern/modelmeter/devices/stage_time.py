@@ -331,7 +331,7 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         activation_bytes=sizes["nbytes"] - sizes["weight_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
     )
-    return seconds - values["overhead_s"] * (1 - 1 / sizes["products"])
+    return seconds - values["overhead_s"] * (1 - 1 / sizes["of_a_block"])
 
 
 def _prefill_attention(causal: bool) -> Callable[..., Array]:
