@@ -23,7 +23,7 @@ from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 #: sizes of every kernel: FLOPs of products, other FLOPs, bytes read and written
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
 #: and of those of a class. moe: bytes of weights read, rows of all experts, bytes of one expert's weights, and how many
-#: such kernels are a block of experts
+#: such kernels are a block of experts. convolution: input channels, and products that one output sums
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         classes.GEMM: ("rows",),
@@ -35,7 +35,7 @@ OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         classes.ELEMENTWISE: (),
         classes.COPY: (),
         classes.STRIDED: ("elements",),
-        classes.CONVOLUTION: (),
+        classes.CONVOLUTION: ("channels", "depth"),
     }
 )
 #: the grouped products that a block of experts has: up with its gate, and down
@@ -88,6 +88,12 @@ def _strided(record: OperatorRecord) -> dict[str, Any]:
     return {"elements": record.elements}
 
 
+def _convolution(record: OperatorRecord) -> dict[str, Any]:
+    """Of a weight [out, in, window...]."""
+    _, channels, *window = record.inputs[1]
+    return {"channels": channels, "depth": channels * prod(window)}
+
+
 def _attention(record: OperatorRecord) -> dict[str, Any]:
     """Of query [B, H, Q, d] and keys [B, H', K, d]."""
     batch, heads, length, head_dim = record.inputs[0]
@@ -108,6 +114,7 @@ _READ: Final[Mapping[str, Callable[[OperatorRecord], dict[str, Any]]]] = Mapping
         classes.GEMM: _gemm,
         classes.MOE: _moe,
         classes.STRIDED: _strided,
+        classes.CONVOLUTION: _convolution,
         classes.CONTEXT_ATTENTION: _attention,
         classes.ENCODER_ATTENTION: _attention,
         classes.GENERATION_ATTENTION: _generation,
