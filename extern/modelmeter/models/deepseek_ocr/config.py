@@ -12,6 +12,7 @@ from modelmeter.models.common.configuration import (
     LAYERS,
     SIZE,
     WORD,
+    CheckpointSchema,
     Configuration,
     ExecutionSchema,
     RuntimeSchema,
@@ -23,6 +24,7 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.deepseek_ocr.checkpoint_files import FILES
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
 
@@ -77,6 +79,7 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -98,6 +101,9 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.max_num": Whole(1, MAX_CROPS),
 }
 
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("deepseek_ocr",)
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -105,4 +111,6 @@ CONFIGURATION: Final = Configuration(
     name="deepseek_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelmeter.kinds import Flag, Kind, Whole
-from modelmeter.models.common.configuration import SIZE, Configuration, ExecutionSchema, RuntimeSchema
+from modelmeter.models.common.configuration import SIZE, CheckpointSchema, Configuration, ExecutionSchema, RuntimeSchema
 from modelmeter.models.common.deep_encoder_config import (
     DECODER_KINDS,
     ENCODER_KINDS,
@@ -16,6 +16,7 @@ from modelmeter.models.common.deep_encoder_config import (
     SamSchema,
 )
 from modelmeter.models.common.tiles import MAX_TILES
+from modelmeter.models.unlimited_ocr.checkpoint_files import FILES
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.workload import MODES
 
@@ -58,6 +59,7 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -74,6 +76,9 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.downsample_ratio": SIZE,
 }
 
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("unlimited_ocr",)
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -81,4 +86,6 @@ CONFIGURATION: Final = Configuration(
     name="unlimited_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )
