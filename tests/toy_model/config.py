@@ -15,6 +15,7 @@ from modelmeter.models.common.configuration import (
     ExecutionSchema,
     RuntimeSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from tests.toy_model.checkpoint_files import FILES
 from tests.toy_model.executions import EXECUTIONS
 from tests.toy_model.workload import MODES, WINDOW
@@ -60,6 +61,9 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
     checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 

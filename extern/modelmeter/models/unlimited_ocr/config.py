@@ -15,6 +15,7 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.tiles import MAX_TILES
 from modelmeter.models.unlimited_ocr.checkpoint_files import FILES
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
@@ -59,6 +60,9 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
     checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
@@ -76,6 +80,12 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.downsample_ratio": SIZE,
 }
 
+#: what engines set otherwise for this model: the n-grams of vLLM's recipe, of one page (its processor cuts 32 tiles as
+#: the published one does)
+ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "vllm": {"host.ngram": "true", "host.ngram_size": 35, "host.ngram_window": 128}
+}
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("unlimited_ocr",)
 
@@ -86,6 +96,7 @@ CONFIGURATION: Final = Configuration(
     name="unlimited_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    engine_keys=ENGINE_KEYS,
     checkpoints=CHECKPOINTS,
     files=FILES,
 )
