@@ -16,7 +16,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.walk import OperatorRecord
 
 GEMM: Final = "gemm"
-MOE: Final = "moe"  # grouped products, and the fused block of router, choice, both products and sum
+MOE: Final = "moe"  # grouped products, and an engine's block of both, with order, activation and sum
 CONTEXT_ATTENTION: Final = "context_attention"  # causal, of a prefill
 ENCODER_ATTENTION: Final = "encoder_attention"  # every position sees every other
 BIAS_ATTENTION: Final = "bias_attention"  # with a matrix that is added to the scores, as SAM's
@@ -38,7 +38,7 @@ CLASSES: Final = (
 )
 
 #: class of an operator by its name, where that says more than its kind
-_OF_NAME: Final[Mapping[str, str]] = MappingProxyType({"grouped_mm": MOE, "conv2d": CONVOLUTION})
+_OF_NAME: Final[Mapping[str, str]] = MappingProxyType({"grouped_mm": MOE, "fused_moe": MOE, "conv2d": CONVOLUTION})
 #: class of an operator by its kind; attention's depends on its shapes too
 _OF_KIND: Final[Mapping[str, str]] = MappingProxyType(
     {
