@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
@@ -35,12 +34,3 @@ def model_package(name: str = DEFAULT_MODEL) -> ModelPackage:
             raise ModelMeterError(f"model={name} names several models; a cost is one model's, so give one.")
         raise ModelMeterError(f"model {name} does not exist; {near(name, MODELS)}")
     return cast("ModelPackage", import_module(MODELS[name]))
-
-
-def module_of(package: ModelPackage, below: str) -> str | None:
-    """The name of a module below a model's package; None where the model has none such."""
-    name = f"{package.__name__}.{below}"
-    try:
-        return None if find_spec(name) is None else name
-    except ModuleNotFoundError:  # not even the package that it would stand in
-        return None
