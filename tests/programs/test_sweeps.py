@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models import model_package
 from modelmeter.models.common import StageCost
 from modelmeter.models.deepseek_ocr import VisionWorkload, compute_view_layout, load_cost_model
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION
+from modelmeter.programs.hydra_program import register
 from modelmeter.programs.sweep import figures
-from modelmeter.programs.sweep.grids import page_of_grid
 from modelmeter.programs.sweep.sweep import (
     Result,
     Row,
@@ -30,22 +31,24 @@ from modelmeter.programs.sweep.sweep import (
     to_markdown,
 )
 from modelmeter.programs.sweep.write_mode_table import mode_table, write_mode_table
-from modelmeter.programs.sweep.write_sweep_reports import SWEEPS, default_result
+from modelmeter.programs.sweep.write_sweep_reports import PROGRAMS, default_result
 from tests.programs.results import Done, RunMain, job_folders, result_file
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports"
-BY_NAME = {sweep.name: sweep for sweep in SWEEPS}
+BY_NAME = {program.name: program for program in PROGRAMS}
+MODEL = model_package()
 PACKAGE = "modelmeter.programs.sweep"
 
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, Result]:
-    return {name: default_result(sweep) for name, sweep in BY_NAME.items()}
+    return {name: default_result(program, MODEL) for name, program in BY_NAME.items()}
 
 
 def computed(name: str, *overrides: str) -> Result:
-    return compute(BY_NAME[name], CONFIGURATION.compose_config(f"sweep_{name}", overrides))
+    register(CONFIGURATION)
+    return compute(BY_NAME[name], MODEL, CONFIGURATION.compose_config(f"sweep_{name}", overrides))
 
 
 def row_named(result: Result, label: str) -> Row:
@@ -173,13 +176,13 @@ def test_flash_and_eager_differ_in_memory_only(results: dict[str, Result]) -> No
 )
 def test_a_page_for_a_grid(image_size: int, columns: int, rows: int) -> None:
     workload = VisionWorkload(image_size=image_size, max_num=100)
-    page = page_of_grid(workload, columns, rows)
+    page = workload.page_of_grid(columns, rows)
     assert compute_view_layout(workload, page.width, page.height)[1:] == (columns, rows)
 
 
 def test_a_grid_that_no_page_has_is_refused() -> None:
     with pytest.raises(ModelMeterError, match=r"no page is cut into 1 x 2 crops with workload\.image_size=160"):
-        page_of_grid(VisionWorkload(image_size=160), 1, 2)
+        VisionWorkload(image_size=160).page_of_grid(1, 2)
 
 
 def test_a_result_names_the_code_whose_cost_it_is() -> None:

@@ -12,8 +12,8 @@ from io import BytesIO
 from itertools import cycle, product
 from typing import TYPE_CHECKING, Final
 
+from modelmeter.models.common.components import component_titles
 from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.models.deepseek_ocr.components import COMPONENTS
 from modelmeter.programs.sweep.sweep import Result, Row, peak_name
 from modelmeter.units import GIGA, MEGA, TERA
 
@@ -28,18 +28,6 @@ FORMATS: Final[Mapping[str, Mapping[str, None]]] = {"svg": {"Date": None, "Creat
 
 #: told apart with every common kind of colour blindness (Okabe and Ito)
 COLOURS: Final = ("#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#999999")
-
-COMPONENT_NAMES: Final = {
-    "sam": "SAM",
-    "clip": "CLIP",
-    "projector": "projector",
-    "attention": "decoder attention",
-    "mlp": "decoder MLP",
-    "moe": "decoder MoE",
-    "head": "head",
-    "other": "other",
-}
-
 
 STYLE: Final = {
     "svg.hashsalt": "modelmeter",
@@ -96,7 +84,8 @@ def costs_figure(result: Result) -> Figure:
     decodes = any(row["output_tokens"] for row in rows)
     whole_page = "prefill and decode" if decodes else "prefill"
 
-    parts = {COMPONENT_NAMES[name]: [_component(row, name) / TERA for row in rows] for name in COMPONENTS}
+    titles = component_titles(result.cost_model)
+    parts = {title: [_component(row, name) / TERA for row in rows] for name, title in titles.items()}
     _stacked(panels[0], {name: values for name, values in parts.items() if any(values)})
     panels[0].set_title(f"tensor-core work by component, {whole_page}")
     panels[0].set_ylabel("TFLOPs (10¹²)")

@@ -22,13 +22,10 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import write_whole
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.components import page_components
 from modelmeter.models.common.contract import ModelPackage
-from modelmeter.models.deepseek_ocr.components import page_components
-from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema
-from modelmeter.models.deepseek_ocr.cost_model import CostModel
-from modelmeter.models.deepseek_ocr.vision_workload import compute_view_layout, compute_vision_tokens
 from modelmeter.page_sizes import PageSize, parse_size
-from modelmeter.programs.hydra_program import AGREES, console, output_folder, run
+from modelmeter.programs.hydra_program import AGREES, AnyCostModel, console, cost_model_of, output_folder, run
 from modelmeter.report.json_document import SCHEMA_VERSION, json_text
 from modelmeter.units import GIGA, MEGA, TERA
 
@@ -46,39 +43,50 @@ class Point:
     """One page to compute, named by its place on the sweep's axis."""
 
     label: str
-    cost_model: CostModel
+    cost_model: AnyCostModel
     page: PageSize
     output_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """One axis and its points.
+    """One axis and its points, of one model.
 
-    name: of the files and of configs/sweep_<name>.yaml. axis: what a label says. about: a sentence for the report.
-    keys: the program's own keys, those that `points` reads. varied: keys of the cost model that differ by point.
-    points: from the cost model as configured and the values of the program's own keys.
+    title: what it is about. axis: what a label says. about: a sentence for the report. varied: keys of the cost model
+    that differ by point. points: from the cost model as configured and the values of the program's own keys.
     x, x_text: a column of the rows that spreads the points out, and its name; log_x: whether it does so by factors.
     """
 
-    name: str
     title: str
     axis: str
     about: str
-    keys: tuple[str, ...]
     varied: tuple[str, ...]
-    points: Callable[[CostModel, Mapping[str, Any]], Iterable[Point]]
+    points: Callable[[AnyCostModel, Mapping[str, Any]], Iterable[Point]]
     x: str
     x_text: str
     log_x: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
+class SweepProgram:
+    """A sweep that any model can be asked for.
+
+    name: of the files and of configs/sweep_<name>.yaml. keys: the program's own keys, those that `points` reads.
+    of: the sweep of a model; raises `ModelMeterError` where the model has nothing to vary there.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    of: Callable[[ModelPackage], Sweep]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """A sweep, the cost model as configured, the values of the sweep's own keys, its rows, and what they rest on."""
 
+    name: str
     sweep: Sweep
-    cost_model: CostModel
+    cost_model: AnyCostModel
     own: Mapping[str, Any]
     rows: tuple[Row, ...]
     assumptions: tuple[Assumption, ...]
@@ -145,32 +153,47 @@ def _whole_number(key: str, value: object, least: int) -> int:
     return value
 
 
-def with_runtime(cost_model: CostModel, **runtime: Any) -> CostModel:
+def chosen_modes(own: Mapping[str, Any], package: ModelPackage) -> list[str]:
+    """The modes that the key `modes` gives."""
+    return names(own, "modes", package.MODES)
+
+
+def with_runtime(cost_model: AnyCostModel, **runtime: Any) -> AnyCostModel:
     """The cost model with other values in the group `runtime` of its configuration."""
     config = cost_model.config
-    return CostModel(replace(config, runtime=replace(config.runtime, **runtime)))
+    return type(cost_model)(replace(config, runtime=replace(config.runtime, **runtime)))
+
+
+def decided(package: ModelPackage) -> list[str]:
+    """The fields of the workload that a mode decides: those in which the named modes differ."""
+    modes = [asdict(mode) for mode in package.MODES.values()]
+    return [name for name, value in modes[0].items() if any(mode[name] != value for mode in modes)]
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def compute(sweep: Sweep, config: DictConfig) -> Result:
+def compute(program: SweepProgram, package: ModelPackage, config: DictConfig) -> Result:
     """All rows of a sweep under a composed configuration; refused where no point at all can be computed."""
-    configuration = CONFIGURATION.resolve(config)
+    sweep = program.of(package)
+    configuration = package.CONFIGURATION.resolve(config)
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    own = {key: plain[key] for key in sweep.keys}
-    _check_varied(sweep, configuration)
-    cost_model = CostModel(configuration)
+    own = {key: plain[key] for key in program.keys}
+    if own.get("modes", ()) is None:
+        own["modes"] = list(package.MODES)
+    _check_varied(program, sweep, configuration, package.CONFIGURATION.schema())
+    cost_model = cost_model_of(package, config)
     points = list(sweep.points(cost_model, own))
     check_number(len(points))
-    rows = tuple(row_of(point) for point in points)
+    shown = decided(package)
+    rows = tuple(row_of(point, shown) for point in points)
     if all(row["refused"] for row in rows):
         raise ModelMeterError(f"sweep: none of the {len(rows)} points can be computed. {rows[0]['refused']}")
     models = dict.fromkeys(point.cost_model for point in points)
     assumptions = dict.fromkeys(each for model in models for each in model.assumptions())
     unsaid = {*NOT_SHOWN, *(key.rpartition(".")[2] for key in sweep.varied)}  # the rows say what they vary
-    shown = tuple(each for each in assumptions if each.figure not in unsaid)
-    return Result(sweep=sweep, cost_model=cost_model, own=own, rows=rows, assumptions=shown)
+    said = tuple(each for each in assumptions if each.figure not in unsaid)
+    return Result(name=program.name, sweep=sweep, cost_model=cost_model, own=own, rows=rows, assumptions=said)
 
 
 def check_number(points: int) -> None:
@@ -179,39 +202,37 @@ def check_number(points: int) -> None:
         raise ModelMeterError(f"sweep: {points:,} points are more than {MAX_POINTS:,}; sweep over fewer values.")
 
 
-def _check_varied(sweep: Sweep, configuration: ModelSchema) -> None:
+def _check_varied(program: SweepProgram, sweep: Sweep, configuration: Any, usual: Any) -> None:
     """Refuse a value that nobody would hear, since the sweep sets its own at every point."""
-    given, default = (dict(_flat(asdict(each))) for each in (configuration, ModelSchema()))
+    given, default = (dict(_flat(asdict(each))) for each in (configuration, usual))
     for key in sweep.varied:
         if given[key] != default[key]:
             raise ModelMeterError(
                 f"sweep: {key}={_override(given[key])} would not be heard, since this sweep varies it; its own keys "
-                f"are {', '.join(sweep.keys)}."
+                f"are {', '.join(program.keys)}."
             )
 
 
-def row_of(point: Point) -> Row:
-    """What a point costs, or the model's error where its tokens are too many."""
+def row_of(point: Point, shown: Sequence[str]) -> Row:
+    """What a point costs, or the model's error where its tokens are too many; shown: fields of the workload."""
     model, page = point.cost_model, point.page
-    layout = compute_view_layout(model.workload, page.width, page.height)
-    tokens = compute_vision_tokens(model.workload, layout)
+    layout = model.workload.layout(page.width, page.height)
+    views = model.workload.views(layout)
     sequence = model.seq_len(layout)
     row: Row = {
         "label": point.label,
         "width": page.width,
         "height": page.height,
-        "base_size": model.workload.base_size,
-        "image_size": model.workload.image_size,
-        "crop_mode": model.workload.crop_mode,
+        **{name: getattr(model.workload, name) for name in shown},
         "execution": model.config.execution.name,
         "attention": model.config.runtime.attention,
         "dtype": model.config.runtime.dtype,
         "batch_size": model.config.runtime.batch_size,
         "prompt_tokens": model.prompt_tokens,
         "output_tokens": point.output_tokens,
-        "grid": f"{layout.w_crop}x{layout.h_crop}",
-        "views": layout.num_views_total,
-        "image_tokens": tokens.total,
+        "grid": f"{views[-1].columns}x{views[-1].rows}",
+        "views": sum(view.count for view in views),
+        "image_tokens": model.workload.tokens(layout).total,
         "sequence_tokens": sequence,
         "context_tokens": sequence + point.output_tokens,
         "refused": "",
@@ -255,7 +276,7 @@ def to_json(result: Result) -> str:
         "assumptions": [asdict(each) for each in result.assumptions],
         "rows": result.rows,
     }
-    return json_text(f"sweep_{result.sweep.name}", content)
+    return json_text(f"sweep_{result.name}", content)
 
 
 def to_csv(result: Result) -> str:
@@ -347,9 +368,9 @@ def to_markdown(results: Sequence[Result], figures: Sequence[str]) -> str:
         own = [each for each in result.assumptions if each not in common]
         parts += [_assumption_list(own)] if own else []
         parts.append(markdown_table(*table_of(result)))
-        parts.append(f"Exact: [CSV]({sweep.name}.csv), [JSON]({sweep.name}.json).\n")
+        parts.append(f"Exact: [CSV]({result.name}.csv), [JSON]({result.name}.json).\n")
         parts += [
-            f"[![{sweep.title}: {figure}]({sweep.name}_{figure}.png)]({sweep.name}_{figure}.svg)\n"
+            f"[![{sweep.title}: {figure}]({result.name}_{figure}.png)]({result.name}_{figure}.svg)\n"
             for figure in figures
         ]
     return "\n".join(parts)
@@ -380,14 +401,14 @@ def write(folder: Path, results: Sequence[Result], *, figures: bool) -> None:
     files: dict[str, str | bytes] = {}
     drawn: list[str] = []
     for result in results:
-        files[f"{result.sweep.name}.csv"] = to_csv(result)
-        files[f"{result.sweep.name}.json"] = to_json(result)
+        files[f"{result.name}.csv"] = to_csv(result)
+        files[f"{result.name}.json"] = to_json(result)
         if figures:
             from modelmeter.programs.sweep.figures import FIGURES, draw
 
             drawn = list(FIGURES)
             for name, figure in draw(result).items():
-                files[f"{result.sweep.name}_{name}"] = figure
+                files[f"{result.name}_{name}"] = figure
     files["README.md"] = to_markdown(results, drawn)
     for name, content in files.items():
         write_whole(folder / name, content)
@@ -396,7 +417,7 @@ def write(folder: Path, results: Sequence[Result], *, figures: bool) -> None:
 # -- the program -------------------------------------------------------------------------------------------------------
 
 
-def run_sweep(sweep: Sweep) -> None:
+def run_sweep(program: SweepProgram) -> None:
     """The program of a sweep: its files land in the run directory, its table on standard output."""
 
     def work(package: ModelPackage, config: DictConfig) -> int:
@@ -404,7 +425,7 @@ def run_sweep(sweep: Sweep) -> None:
             raise ModelMeterError(f"sweep: figures={config.figures} is neither true nor false.")
         if config.figures:
             check_matplotlib()
-        result = compute(sweep, config)
+        result = compute(program, package, config)
         folder = output_folder()
         write(folder, [result], figures=config.figures)
         out = console()
@@ -412,7 +433,7 @@ def run_sweep(sweep: Sweep) -> None:
             out.print(each, soft_wrap=isinstance(each, str), highlight=False, markup=False)
         return AGREES
 
-    run(f"sweep_{sweep.name}", dict.fromkeys((*sweep.keys, "figures")), work)
+    run(f"sweep_{program.name}", dict.fromkeys((*program.keys, "figures")), work)
 
 
 def _console_parts(result: Result) -> Iterator[Table | str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
+from modelmeter.models import model_package
 from modelmeter.page_sizes import parse_size
 from modelmeter.programs.hydra_program import AGREES, ended
 from modelmeter.programs.sweep import modes
@@ -23,7 +24,7 @@ BLOCK = "modes"
 
 def mode_table() -> str:
     """The table in Markdown, and a sentence on what it is of."""
-    result = default_result(modes.SWEEP)
+    result = default_result(modes.PROGRAM, model_package())
     page, settings = parse_size(result.own["page"]), result.settings
     text = (
         f"A letter page at 150 dpi ({page.width} x {page.height} pixels), {settings['runtime.prompt_tokens']} prompt "
