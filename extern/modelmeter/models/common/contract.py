@@ -224,6 +224,62 @@ class CostModel(CorpusModel, Protocol):
         """The figures that are declared, assumed or conventional."""
 
 
+class WholeModel(Protocol):
+    """A model's real modules as one, on the meta device, and where what they run stands in the cost model's walks.
+
+    It is made for one cost model, of whose configuration it is. What it is called with and what it measured are its
+    own (`reference.measurement.Measurement`): this file, and who imports it, needs no torch.
+    """
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of its figures must know."""
+
+    def check(self) -> None:
+        """Raise `ModelMeterError` for a configuration that the real modules cannot be measured in."""
+
+    def inputs(self, layout: Any) -> Any:
+        """What the published preprocessing makes of `batch_size` pages of this layout and their prompt."""
+
+    def vision(self, inputs: Any) -> Any:
+        """The vision stage of these pages, measured."""
+
+    def prefill(self, inputs: Any, *, experts_hit: int, head: str) -> tuple[Any, Any]:
+        """The prompt's pass, its images included, measured, and the cache that it filled."""
+
+    def decode_step(self, cache: Any, *, experts_hit: int, head: str) -> Any:
+        """One step of all pages over the cache, which it moves on by a position, measured."""
+
+    def skip(self, cache: Any, steps: int) -> None:
+        """Move a cache on by so many steps without measuring them."""
+
+    def positions(self, cache: Any) -> int:
+        """Positions that the cache stands for: those that a sliding window has dropped too."""
+
+    def place(self, path: str, run: int, layout: Any) -> str:
+        """Where an operator stands in the walks of such pages.
+
+        path: of its real module. run: how many calls of that module's outermost part came before.
+        """
+
+    def parts(self, source: Mapping[str, Any]) -> VisionParts | None:
+        """The parts of vision one by one; None where they are not told apart.
+
+        source: which modules, as the group `reference` of a configuration says. Raises `ModelMeterError` for others.
+        """
+
+
+class VisionParts(Protocol):
+    """The parts of a vision stage, each called alone on what the one before it gave."""
+
+    @property
+    def same_code(self) -> bool:
+        """Whether these modules are the code that `execution` names, so that traffic and peaks are the same too."""
+
+    def rows(self, page: Any, detail: str) -> Sequence[Any]:
+        """A `reference.comparison.Row` for each part of a page; on detail=blocks for every block below them too."""
+
+
 class ModelPackage(Protocol):
     """A package under `modelmeter.models`."""
 
@@ -269,3 +325,15 @@ class ModelPackage(Protocol):
 
         Nothing is composed, interpolated or opened for it. Raises `ModelMeterError` for what is no configuration.
         """
+
+    def whole_model(self, cost_model: Any) -> WholeModel:
+        """The real modules that this cost model is of. torch is imported when it is called.
+
+        Raises `ModelMeterError` where there are none: a model that nobody has, an execution that is nobody's code.
+        """
+
+    def layer_verification(self) -> Any:
+        """Its layers beside the real modules that they describe: `reference.layer_case.LayerVerification`; as above."""
+
+    def real_page(self, cost_model: Any, page: Any, device: str) -> Any:
+        """The real model with random weights and a page's inputs on a device that computes: what is timed; as above."""
