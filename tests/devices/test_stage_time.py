@@ -17,6 +17,8 @@ from modelmeter.devices.stage_time import (
     HOSTS_DIFFER,
     NO_TIME,
     OPERATOR_S,
+    PASS,
+    PASS_ERROR,
     Estimate,
     IssuedTime,
     NoConstants,
@@ -184,8 +186,10 @@ def test_the_interval_contains_the_estimate_and_narrows_with_kinds_of_kernels(ti
     first = record("cat", "copy", ((1,),), (1,), bytes_read=10)
     one = times.walk(walk(first))
     assert one.widths["copy"] == pytest.approx(one.value * np.hypot(0.1, 0.3))
-    assert one.low == pytest.approx(one.value / (1 + np.hypot(0.1, 0.3)))
-    assert one.high == pytest.approx(one.value * (1 + np.hypot(0.1, 0.3)))
+    assert one.widths[PASS] == pytest.approx(one.value * PASS_ERROR)
+    relative = (0.1**2 + 0.3**2 + PASS_ERROR**2) ** 0.5
+    assert one.low == pytest.approx(one.value / (1 + relative))
+    assert one.high == pytest.approx(one.value * (1 + relative))
     same = times.walk(walk(*[first] * 4))  # of one shape: the same error four times
     assert same.widths["copy"] / same.value == pytest.approx(one.widths["copy"] / one.value)
     shapes = [record("cat", "copy", ((1,),), (1,), bytes_read=10, elements=n, cuda_core_flops=n) for n in range(4)]

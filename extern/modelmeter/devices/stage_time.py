@@ -10,11 +10,13 @@ Classes that need a word:
   and its own bytes and FLOPs. What sorts and sums around it are operators of their own there, with their own overheads.
 - attention is timed as bfloat16 of its class moves it; in float32 its bytes, and shares of the peak, are those too.
 
-The interval. Errors of kernels have two parts. What all kernels of a class have in common (another engine's kernels,
-another driver) does not average out: its size is the median error of the class on rows that no fit has seen. What is
-each shape's own averages out over the distinct kernels of a stage: it is the class's 90th percentile, weighted as
-independent errors are. Both together, and the classes, add as independent errors do. The interval is
-value / (1 + r) to value * (1 + r), r the relative width. docs/throughput.md says how often it held what was measured.
+The interval, meant to hold nine of ten measured times. Errors have three parts. What all kernels of a class have in
+common (another engine's kernels, another driver) does not average out: its size is the median error of the class on
+rows that no fit has seen. What is each shape's own averages out over the distinct kernels of a stage: it is the class's
+90th percentile, weighted as independent errors are. What a pass is beside its kernels, each timed alone (clocks, gaps,
+what lies in the cache), is `PASS_ERROR` of the whole. These, and the classes, add as independent errors do; the same
+error of two stages adds in full. The interval is value / (1 + r) to value * (1 + r), r the relative width.
+reports/timing/stages.md has how often it held what was measured.
 
     >>> times = StageTimes(cost_model, load_device("H100-SXM"))
     >>> times.stage("prefill", cost_model.workload.layout(1275, 1650)).value
@@ -54,6 +56,12 @@ OPERATOR_SOURCE: Final = (
     "25.4 us for each operator that is counted here, that of an H200 31.1; an operator alone 13.8 and 13.1 "
     "(reports/calibration)"
 )
+
+#: how far a pass is from the sum of its kernels: the stages of an H100 (reports/timing/stages.md), whose kernels a
+#: table has timed one by one, were within this for two of three
+PASS_ERROR: Final = 0.1
+#: what such widths are of, beside the classes of kernels
+PASS: Final = "pass"
 
 #: stages whose layouts are asked for
 PAGE_STAGES: Final = ("vision", "prefill")
@@ -150,7 +158,8 @@ class Timed(Protocol):
 class Estimate:
     """Seconds of a device, by class of kernel.
 
-    by_class: seconds. widths: how far those of a class may be off, in seconds. launches: kernels that run.
+    by_class: seconds. widths: how far those of a class, and of all together (`PASS`), may be off, in seconds.
+    launches: kernels that run.
     """
 
     by_class: Mapping[str, float]
@@ -303,10 +312,15 @@ class _Sums:
         self.widths: dict[str, Array] = {}
         self.launches = np.zeros(pages)
 
-    def add(self, pages: Array, kernel_class: str, seconds: Array, widths: Array, launches: Array) -> None:
-        for sums, values in ((self.by_class, seconds), (self.widths, widths)):
-            sums.setdefault(kernel_class, np.zeros(self.pages))[pages] += values
+    def add(self, pages: Array, kernel_class: str, seconds: Array, launches: Array) -> None:
+        self._put(self.by_class, pages, kernel_class, seconds)
         self.launches[pages] += launches
+
+    def widen(self, pages: Array, name: str, widths: Array) -> None:
+        self._put(self.widths, pages, name, widths)
+
+    def _put(self, sums: dict[str, Array], pages: Array, name: str, values: Array) -> None:
+        sums.setdefault(name, np.zeros(self.pages))[pages] += values
 
     def arrays(self) -> EstimateArrays:
         return EstimateArrays(by_class=self.by_class, widths=self.widths, launches=self.launches)
@@ -537,19 +551,19 @@ class StageTimes:
         return sums.arrays()
 
     def _add(self, sums: _Sums, pages: Array, kernels: Sequence[Kernels]) -> None:
-        """Add kernels of pages: the widths of a class once all of its kernels are known."""
+        """Add all kernels of pages."""
         classes_run: dict[str, list[tuple[Array, Array]]] = {}
         for each in kernels:
             classes_run.setdefault(each.kernel_class, []).append((each.count, self._seconds(each) * each.count))
         for name, parts in classes_run.items():
             seconds = sum(part.sum(axis=1) for _, part in parts)
             launches = sum(count.sum(axis=1) for count, _ in parts)
-            squares = sum((part**2).sum(axis=1) for _, part in parts)
+            sums.add(pages, name, seconds, launches)
             errors = None if self.bound else self.device.kernels[name].errors
-            widths = np.zeros(len(pages))
             if errors is not None:
-                widths = np.sqrt((errors.median * seconds) ** 2 + errors.p90**2 * squares)
-            sums.add(pages, name, seconds, widths, launches)
+                squares = sum((part**2).sum(axis=1) for _, part in parts)
+                sums.widen(pages, name, np.sqrt((errors.median * seconds) ** 2 + errors.p90**2 * squares))
+                sums.widen(pages, PASS, PASS_ERROR * seconds)
 
     def _seconds(self, kernels: Kernels) -> Array:
         """Seconds of one of each of these kernels."""
