@@ -30,20 +30,23 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from types import MappingProxyType
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.devices import kernel_time
 from modelmeter.devices.device import Device
-from modelmeter.devices.kernel_laws import Kernels, Laws, evaluated, kernels_of, single
+from modelmeter.devices.kernel_laws import Kernels, evaluated, kernels_of, single
 from modelmeter.devices.kernel_time import Rates
 from modelmeter.devices.roofline import check_float32, peak_of
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.kernels import kernel_of
 from modelmeter.shape_tensor import Tape
 from modelmeter.walk import OperatorRecord, Walk
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.contract import TimedModel, Varied
 
 Array = Any
 
@@ -69,86 +72,6 @@ PAGE_STAGES: Final = ("vision", "prefill")
 
 class NoConstants(ModelMeterError):
     """A device has no constants for a class of kernels that a model runs."""
-
-
-# -- what is asked of a cost model ----------------------------------------------------------------------------------
-
-
-class Varied(Protocol):
-    """A stage over the sizes that differ from page to page."""
-
-    @property
-    def kind(self) -> Hashable:
-        """What may share a law."""
-        ...
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The sizes by name."""
-        ...
-
-    @property
-    def walk(self) -> Callable[..., tuple[Walk, int, int]]:
-        """The stage on a tape over variables of these names, and bytes of the cache before and after."""
-        ...
-
-
-class Timed(Protocol):
-    """A model whose stages can be walked over variables."""
-
-    kernel_laws: Laws
-
-    @property
-    def workload(self) -> Any:
-        """What pages become before the model sees them: its `examples` are layouts of each kind."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """Pages at once."""
-        ...
-
-    @property
-    def bound_alone(self) -> bool:
-        """Whether a time of this model is a bound."""
-        ...
-
-    @property
-    def steps_by_context(self) -> bool:
-        """Whether a decode step depends on the tokens before it alone."""
-        ...
-
-    def for_times(self) -> Self:
-        """The model as its times are estimated."""
-        ...
-
-    def batched(self, pages: int) -> Self:
-        """The same for several pages at once."""
-        ...
-
-    def graphed(self, stage: str) -> bool:
-        """Whether a stage is replayed as one graph."""
-        ...
-
-    def seq_len(self, layout: Any) -> int:
-        """Positions of a page's prompt."""
-        ...
-
-    def vision_over(self, layout: Any) -> Varied:
-        """The vision stage of a layout."""
-        ...
-
-    def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
-        """The prefill of a prompt, with a page or without."""
-        ...
-
-    def step_over(self, seq_len: int, generated: int) -> Varied:
-        """A decode step."""
-        ...
-
-    def decode_runs(self, steps: int) -> Sequence[Any]:
-        """The runs of a page's decode steps."""
-        ...
 
 
 # -- estimates ------------------------------------------------------------------------------------------------------
@@ -404,7 +327,7 @@ class StageTimes:
     constants for a class of kernels that the model runs.
     """
 
-    def __init__(self, model: Timed, device: Device, *, float32: str = "fp32") -> None:
+    def __init__(self, model: TimedModel, device: Device, *, float32: str = "fp32") -> None:
         check_float32("StageTimes", float32)
         self.model = model.for_times()
         self.device = device
@@ -463,10 +386,10 @@ class StageTimes:
             return self._by_context(model, starts, counts)
         return self._by_runs(model, starts, counts)
 
-    def _at_once(self, batch: int | None) -> Timed:
+    def _at_once(self, batch: int | None) -> TimedModel:
         return self.model if batch is None or batch == self.model.batch_size else self.model.batched(batch)
 
-    def _by_context(self, model: Timed, starts: Array, counts: Array) -> EstimateArrays:
+    def _by_context(self, model: TimedModel, starts: Array, counts: Array) -> EstimateArrays:
         """Sums over steps: differences of the running sum over all contexts that are reached."""
         used = counts > 0
         first = int(starts[used].min()) if used.any() else 0
@@ -480,7 +403,7 @@ class StageTimes:
 
         return steps.mapped(summed)
 
-    def _by_runs(self, model: Timed, starts: Array, counts: Array) -> EstimateArrays:
+    def _by_runs(self, model: TimedModel, starts: Array, counts: Array) -> EstimateArrays:
         """Sums over steps, run by run: of a run whose first and last step are alike, one step so many times."""
         runs = [
             (page, start, run)

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import reduce
 from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -25,7 +25,7 @@ from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.configuration import Configuration, RuntimeSchema
-from modelmeter.models.common.contract import Views, Workload
+from modelmeter.models.common.contract import Varied, Views, Workload
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.prompt import count_prompt_tokens
@@ -67,18 +67,6 @@ FLOAT32_FIRST: Final = Assumption(
     label=FLOAT32_ON_DEVICE,
     text="all weights are on the device in float32 before they are converted there, one after another",
 )
-
-
-class Varied(NamedTuple):
-    """A stage over the sizes that differ from page to page.
-
-    kind: what may share a law. sizes: their values at hand. walk: the stage on a tape over variables of these names,
-    the bytes of the cache that it is given, and of the one that it leaves.
-    """
-
-    kind: Hashable
-    sizes: dict[str, int]
-    walk: Callable[[Tape], tuple[Walk, int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
