@@ -115,9 +115,10 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
     "moe-block": (
         record(
             *("fused_moe", "matmul", ((6, 3), (6, 4), (6, 4), (4, 4, 3), (4, 3, 2)), (6, 3)),
-            **{"tensor_core_flops": 3000, "bytes_read": 112, "bytes_written": 40, "weight_bytes": 72},
+            **{"tensor_core_flops": 3000, "bytes_read": 152, "weight_bytes": 72},
         ),
-        1 + 3000 * 16 / 12 / 500 + 0.25 * 72 / 10 + 2 * 80 / 20,
+        # 2 x 6 x 3 elements in and out; 24 rows by 3 x 3 of the hidden size and 4 x 2 of the width
+        1 + 3000 * 16 / 12 / 500 + 0.25 * 72 / 10 + 2 * 2 * (36 + 24 * (9 + 8)) / 20,
     ),
     # 2 query tiles of 4 heads over 10 multiprocessors, each sees 1.5 of 2 times 2 key tiles
     "context_attention": (

@@ -265,7 +265,7 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         rates,
         flops=sizes["flops"],
         weight_bytes=sizes["weight_bytes"],
-        activation_bytes=sizes["nbytes"] - sizes["weight_bytes"],
+        activation_bytes=sizes["activation_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
     )
     return seconds - values["overhead_s"] * (1 - 1 / sizes["of_a_block"])
