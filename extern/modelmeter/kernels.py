@@ -22,8 +22,9 @@ from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 
 #: sizes of every kernel: FLOPs of products, other FLOPs, bytes read and written
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
-#: and of those of a class. moe: bytes of weights read, and of activations that pass through memory; rows of all experts, bytes of one expert's weights, and how many
-#: such kernels are a block of experts. convolution: input channels, and products that one output sums
+#: and of those of a class. moe: bytes of weights read, and of activations that pass through memory; rows of all
+#: experts, bytes of one expert's weights, and how many such kernels are a block. convolution: input channels, and
+#: products that one output sums
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         classes.GEMM: ("rows",),

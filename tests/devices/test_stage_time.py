@@ -268,7 +268,7 @@ def same(one: Estimate, other: Estimate) -> None:
 TWO_SAM = ("vision.sam.depth=2", "vision.sam.global_attn_indexes=[1]")
 
 
-@pytest.mark.parametrize("execution", ["transformers", "published", "serving"])
+@pytest.mark.parametrize("execution", ["transformers", "published", "vllm", "sglang", "serving"])
 @pytest.mark.parametrize("name", ["deepseek_ocr", "unlimited_ocr"])
 def test_laws_of_models_with_experts_are_walks(name: str, execution: str, slow: Device) -> None:
     if (name, execution) == ("unlimited_ocr", "published"):
