@@ -120,16 +120,17 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
         # 2 x 6 x 3 elements in and out; 24 rows by 3 x 3 of the hidden size and 4 x 2 of the width
         1 + 3000 * 16 / 12 / 500 + 0.25 * 72 / 10 + 2 * 2 * (36 + 24 * (9 + 8)) / 20,
     ),
+    # less a copy of 2 x 256 x 64 keys, and as many values, of 2 bytes read and written, at 5 bytes a second
     # 2 query tiles of 4 heads over 10 multiprocessors, each sees 1.5 of 2 times 2 key tiles
     "context_attention": (
         record("attention", "attention", ((1, 4, 256, 64), (1, 2, 256, 64)), (1, 4, 256, 64), **DECODER),
-        1 + 8 * 3 / 10 * (4 * 128 * 64 * 64 / 50 + 128 * 64 / 2.5),
+        1 + 8 * 3 / 10 * (4 * 128 * 64 * 64 / 50 + 128 * 64 / 2.5) - (0.75 + 4 * 2 * 2 * 256 * 64 / 5),
     ),
     "encoder_attention": (
         record("attention", "attention", ((1, 4, 256, 64),) * 3, (1, 4, 256, 64)),
         1 + 8 * 4 / 10 * (4 * 128 * 64 * 64 / 50 + 128 * 64 / 2.5),
     ),
-    # keys in two pieces, 40 + 1
+    # keys in two pieces, 40 + 1; less the copy of one key and value a head
     "generation_attention": (
         record(
             *("attention", "attention"),
@@ -137,7 +138,7 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
             (2, 4, 1, 64),
             **DECODER,
         ),
-        1 + 4 * 2 * (4 + 4 * 41) * 64 / 10,
+        1 + 4 * 2 * (4 + 4 * 41) * 64 / 10 - (0.75 + 4 * 2 * 2 * 4 * 64 / 5),
     ),
     "bias_attention": (
         record(

@@ -8,6 +8,8 @@ bound and no estimate: the roofline at the device's figures as `Roofline` has it
 Classes that need a word:
 - moe: a grouped product apart (transformers) is one of the two of a fused block: it pays half of the block's overhead,
   and its own bytes and FLOPs. What sorts and sums around it are operators of their own there, with their own overheads.
+- attention over a cache: tables have timed the write of new keys and values with it. In a walk that is an operator of
+  its own, so its time as a copy is taken off.
 - attention is timed as bfloat16 of its class moves it; in float32 its bytes, and shares of the peak, are those too.
 
 The interval, meant to hold nine of ten measured times. Errors have three parts. What all kernels of a class have in
@@ -316,6 +318,16 @@ SECONDS: Final[Mapping[str, Callable[..., Array]]] = MappingProxyType(
         classes.CONVOLUTION: _convolution,
     }
 )
+#: classes whose tables have timed, with the kernel, the write of new keys and values into the cache
+_WITH_A_WRITE: Final = (classes.CONTEXT_ATTENTION, classes.GENERATION_ATTENTION)
+
+
+def _write(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+    """Seconds of a copy of an attention's new keys and values, as of bfloat16: an operator of its own in a walk."""
+    elements = 2 * sizes["batch"] * sizes["kv_heads"] * sizes.get("length", 1) * sizes["head_dim"]
+    return kernel_time.moving_seconds(values, rates, nbytes=2 * 2 * elements)
+
+
 #: classes whose time does not depend on a peak of products
 _WITHOUT_PRODUCTS: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
 
@@ -498,7 +510,12 @@ class StageTimes:
         peak = next(iter(self.device.matmul_flops_per_s))
         if kernels.kernel_class not in _WITHOUT_PRODUCTS:
             peak = peak_of(kernels.dtype, self.float32)
-        return SECONDS[kernels.kernel_class](constants.values, self.device.rates(peak), kernels.sizes)
+        rates = self.device.rates(peak)
+        seconds = SECONDS[kernels.kernel_class](constants.values, rates, kernels.sizes)
+        if kernels.kernel_class in _WITH_A_WRITE and classes.COPY in self.device.kernels:
+            write = _write(self.device.kernels[classes.COPY].values, rates, kernels.sizes)
+            seconds = np.maximum(seconds - write, 0.0)
+        return seconds
 
     def _bound(self, kernels: Kernels) -> Array:
         """The roofline of each of these kernels, as `Roofline` has it."""
