@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import reduce
 from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -24,8 +24,9 @@ from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import Configuration, RuntimeSchema
+from modelmeter.models.common.configuration import CheckpointSchema, Configuration, RuntimeSchema
 from modelmeter.models.common.contract import Varied, Views, Workload
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.prompt import count_prompt_tokens
@@ -221,10 +222,27 @@ class CostModel(Generic[Config, Work, Model]):
         declared: int | str | None = self.config.runtime.experts_hit
         return MAX if declared is None else declared
 
+    @property
+    def engine(self) -> EngineSchema:
+        """What serves it, and how much of a device that takes."""
+        return cast("EngineSchema", self.config.engine)
+
+    @property
+    def host(self) -> HostSchema:
+        """What the machine around the device does for a page."""
+        return cast("HostSchema", self.config.host)
+
+    @property
+    def client(self) -> ClientSchema:
+        """Who sends the pages."""
+        return cast("ClientSchema", self.config.client)
+
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
-        runtime = self.config.runtime
+        runtime, checkpoint = self.config.runtime, self.config.checkpoint.name
+        said = checkpoint is None or [checkpoint] == list(self.configuration.checkpoints)  # by the model's name
         return {
+            **({} if said else {"checkpoint": checkpoint}),
             "execution": self.config.execution.name,
             "runtime.attention": runtime.attention,
             "runtime.dtype": runtime.dtype,
@@ -255,6 +273,7 @@ class CostModel(Generic[Config, Work, Model]):
                 if runtime.reserve_bytes is None
                 else f"runtime.reserve_bytes={runtime.reserve_bytes}",
             ),
+            *unconfirmed(self.config.checkpoint),
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
             *((AT_ITS_BEST if engine.at_its_best else AS_LAUNCHED, WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),
@@ -653,6 +672,13 @@ class CostModel(Generic[Config, Work, Model]):
         """The layers of one decode step, as `step` takes it, and the operators between them."""
         walk, _, _ = self._step_walk(context, generated)
         return list(self.model._iter_layers("decode", walk))
+
+
+def unconfirmed(checkpoint: CheckpointSchema) -> tuple[Assumption, ...]:
+    """What of a checkpoint's values nobody confirmed."""
+    if checkpoint.unconfirmed is None:
+        return ()
+    return (Assumption(figure="checkpoint", label="not all confirmed", text=checkpoint.unconfirmed),)
 
 
 def experts_assumption(hit: int | str) -> Assumption:
