@@ -12,7 +12,7 @@ import pytest
 from benchmarks.walked import walked_operators
 from modelmeter import kernel_classes as classes
 from modelmeter import load_cost_model
-from modelmeter.devices import Device, Roofline, load_device
+from modelmeter.devices import Device, Roofline, bundled_devices, load_device
 from modelmeter.devices.stage_time import (
     HOSTS_DIFFER,
     NO_TIME,
@@ -338,6 +338,20 @@ def test_larger_pages_and_longer_contexts_take_longer(times: StageTimes) -> None
     assert contexts == sorted(contexts)
     batches = [times.step(100, batch=batch).value for batch in (1, 2, 7, 60)]
     assert batches == sorted(batches)
+
+
+def test_the_same_on_every_device_that_has_constants() -> None:
+    model = load_toy(["runtime.dtype=float32"])  # which every device has a peak for
+    for device in bundled_devices():
+        if device.kernels:
+            times = StageTimes(model, device)
+            pages = times.stages("prefill", [Grid(side, side) for side in range(4, 65, 4)])
+            assert (np.diff(pages.value) > 0).all(), device.name
+            assert ((pages.low < pages.value) & (pages.value < pages.high)).all(), device.name
+            steps = [times.step(context).value for context in (1, 100, 128, 129, 500, 4000)]
+            assert steps == sorted(steps), device.name
+            batches = [times.step(100, batch=batch).value for batch in (1, 2, 3, 7, 20, 60)]
+            assert batches == sorted(batches), device.name
 
 
 # -- what is counted as how -------------------------------------------------------------------------------------------
