@@ -368,6 +368,12 @@ def test_experts_are_hit_evenly_unless_the_user_says_how_many(slow: Device) -> N
     assert model.settings()["runtime.experts_hit"] == "max"  # counts are as they were
 
 
+def test_an_engine_replays_its_decode_steps_alone(slow: Device) -> None:
+    times = StageTimes(load_cost_model(["execution=vllm", "decoder.num_hidden_layers=2", *TWO_SAM]), slow)
+    assert times.host_s("decode", 100) == 0
+    assert times.host_s("prefill", 100) == times.host_s("vision", 100) == 100 * OPERATOR_S
+
+
 def test_of_a_bound_the_roofline(tmp_path: Path) -> None:
     device = slow_device(tmp_path, kernel_launch={"seconds": 0.5, "origin": "measured"})
     model = load_cost_model(["execution=serving", "decoder.num_hidden_layers=2", "runtime.experts_hit=max"])
@@ -387,6 +393,7 @@ def test_a_host_issues_operators_unless_it_replays_a_graph(times: StageTimes) ->
     assert (issued.host_s, issued.value, issued.waits_for) == (2.0, 2.0, "host")
     assert (issued.low, issued.high) == (2 / HOSTS_DIFFER, 2 * HOSTS_DIFFER)
     assert times.issued("decode", device).host_s == 100 * OPERATOR_S
+    assert times.host_s("decode", np.array([1, 100]), operator_s=0.02).tolist() == [0.02, 2.0]
     fast = IssuedTime(device=device, host_s=0.95)
     assert (fast.value, fast.waits_for) == (1.0, "device")
     assert (fast.low, fast.high) == (device.low, 0.95 * HOSTS_DIFFER)
