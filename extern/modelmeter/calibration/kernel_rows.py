@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelmeter import kernel_classes as classes
+from modelmeter.errors import ModelMeterError
 
 #: sizes of the products of models for OCR: rows at most, and features
 OCR_ROWS: Final = 8192
@@ -83,7 +84,7 @@ def gemm_rows(m: Array, n: Array, k: Array, resident: Array, seconds: Array) -> 
     return KernelRows(
         kernel_class=classes.GEMM,
         seconds=seconds,
-        sizes={"rows": m, "flops": 2 * m * n * k, "nbytes": 2 * (m * k + n * k + m * n)},
+        sizes={"rows": m, "columns": n, "flops": 2 * m * n * k, "nbytes": 2 * (m * k + n * k + m * n)},
         resident=resident,
         held_out=_held_out([n, k]),
         ocr=ocr,
@@ -123,9 +124,19 @@ def moe_rows(
 
 
 def attention_rows(
-    kernel_class: str, *, batch: Array, heads: Array, kv_heads: Array, head_dim: Array, length: Array, seconds: Array
+    kernel_class: str,
+    *,
+    batch: Array,
+    heads: Array,
+    kv_heads: Array,
+    head_dim: Array,
+    length: Array,
+    seconds: Array,
+    before: Array | None = None,
 ) -> KernelRows:
-    """Fused attention; length: keys, which of a prefill and of an encoder are as many as queries."""
+    """Fused attention; length: queries of a prefill or an encoder, keys of a decode step. before: keys
+    that a prefill finds.
+    """
     sizes = {"batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
     resident = np.zeros(len(batch))
     if kernel_class == classes.GENERATION_ATTENTION:
@@ -133,6 +144,8 @@ def attention_rows(
         resident = 4 * batch * kv_heads * length * head_dim
     else:
         sizes["length"] = length
+    if kernel_class == classes.CONTEXT_ATTENTION:
+        sizes["before"] = np.zeros(len(batch)) if before is None else before
     return KernelRows(
         kernel_class=kernel_class,
         seconds=seconds,
@@ -193,3 +206,9 @@ def all_left_out(tables: Sequence[KernelTable]) -> dict[str, int]:
     for table in tables:
         counts.update(table.left_out)
     return dict(counts)
+
+
+def none_usable(who: str, left_out: Mapping[str, int]) -> ModelMeterError:
+    """The refusal of tables without a row that can be taken."""
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+    return ModelMeterError(f"{who}: none of the tables' rows is usable; left out: {reasons}.")
