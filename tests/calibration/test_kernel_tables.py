@@ -31,7 +31,7 @@ TRUE: dict[str, dict[str, float]] = {
     },
     "moe": {
         **{"overhead_s": 3e-5, "matmul": 0.5, "bandwidth": 0.9, "overlap": 0.4, "activations": 1.5},
-        **{"few": 8, "tile_least": 32, "tile": 128},
+        **{"misaligned": 2.5, "few": 8, "tile_least": 32, "tile": 128},
     },
     "encoder_attention": {
         **{"overhead_s": 6e-6, "matmul": 0.6, "exponentials": 0.2, "bandwidth": 0.7, "overlap": 0.5, "chain": 0.2},
@@ -59,7 +59,7 @@ COLUMNS: dict[str, Columns] = {
     "gemm": grid(gemm_dtype=["bfloat16"], m=[1, 17, 64, 100, 500, 1000, 4000], n=SIDES, k=SIDES),
     "moe": grid(
         **{"moe_dtype": ["bfloat16"], "distribution": ["balanced"], "num_tokens": [1, 3, 8, 40, 200, 1000, 5000]},
-        **{"hidden_size": [1280, 2048, 4096], "inter_size": [896, 1536, 768], "topk": [6, 8], "num_experts": [64, 128]},
+        **{"hidden_size": [1280, 2048, 4096], "inter_size": [896, 1536, 760], "topk": [6, 8], "num_experts": [64, 128]},
         **{"moe_tp_size": [1], "moe_ep_size": [1]},
     ),
     "encoder_attention": grid(

@@ -34,7 +34,7 @@ GEMM = {
 }
 MOE = {
     **{"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.5, "overlap": 0.25, "activations": 2.0},
-    **{"few": 8, "tile_least": 32, "tile": 64},
+    **{"misaligned": 3.0, "few": 8, "tile_least": 32, "tile": 64},
 }
 PREFILL = {
     **{"overhead_s": 1.0, "matmul": 0.5, "exponentials": 0.5, "bandwidth": 0.5, "overlap": 0.0, "chain": 0.0},
@@ -96,6 +96,8 @@ def test_a_block_of_experts() -> None:
     for rows, padded in ((8, 16), (12, 32), (40, 64), (100, 128)):
         expected = 1 + 4 * padded / rows + 0.25 * 2 + 2 * 0.5
         assert moe_seconds(MOE, RATES, rows_an_expert=rows, **sizes) == pytest.approx(expected)
+    slower = moe_seconds(MOE, RATES, rows_an_expert=8, misaligned=1, **sizes)
+    assert slower == pytest.approx(1 + 3 * (4 * 2 + 0.25 * 2) + 2 * 0.5)
 
 
 def test_attention_of_a_prefill_and_of_an_encoder() -> None:

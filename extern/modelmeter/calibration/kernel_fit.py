@@ -45,6 +45,7 @@ _START: Final[Mapping[str, float]] = {
     "waves": 0.35,
     "tile_half": 6.0,
     "activations": 1.0,
+    "misaligned": 1.5,
     "l2_share": 0.5,
     "l2_speed": 2.0,
     "tile_s": 3e-6,
@@ -56,6 +57,8 @@ _START: Final[Mapping[str, float]] = {
     "depth_s": 8e-9,
 }
 _CACHE: Final = ("l2_share", "l2_speed")
+#: constants that are no less than 1
+_FACTORS: Final = ("l2_speed", "misaligned")
 #: tiles that are tried
 _TILES: Final[Mapping[str, Mapping[str, Sequence[int]]]] = {
     classes.GEMM: {"tile": (64, 128)},
@@ -100,8 +103,8 @@ def errors_of(times: Array, rows: KernelRows) -> Errors:
 
 
 def fitting_rows(rows: KernelRows, rates: Rates) -> KernelRows:
-    """The rows that a class is fitted on: not held out, aligned, and cold where the class reads weights."""
-    return rows.where(~rows.held_out & rows.aligned & _cold(rows, rates))
+    """The rows that a class is fitted on: not held out, and cold where the class reads weights."""
+    return rows.where(~rows.held_out & _cold(rows, rates))
 
 
 def unseen_rows(rows: KernelRows, rates: Rates) -> KernelRows:
@@ -174,7 +177,7 @@ def _minimised(
     """The least cost and its constants; `free` are searched, from `start` or the usual beginning."""
     name = rows.kernel_class
     limits = [_limits(name, key) for key in free]
-    shift = np.array([1.0 if key == "l2_speed" else 0.0 for key in free])
+    shift = np.array([1.0 if key in _FACTORS else 0.0 for key in free])
     weights = 1 + (_OCR_WEIGHT - 1) * rows.ocr
     weights = weights / weights.sum()
     measured = np.log(rows.seconds)

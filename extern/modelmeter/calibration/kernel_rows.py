@@ -17,13 +17,12 @@ from typing import Any, Final
 import numpy as np
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.kernel_time import ALIGNED_WIDTH
 from modelmeter.errors import ModelMeterError
 
 #: sizes of the products of models for OCR: rows at most, and features
 OCR_ROWS: Final = 8192
 OCR_FEATURES: Final = (768, 6144)
-#: features that are aligned for the matrix units
-ALIGNED: Final = 64
 #: a row is cold where what it goes round is this many times the L2 cache
 COLD: Final = 2
 
@@ -34,8 +33,7 @@ Array = Any
 class KernelRows:
     """Rows of one class, an array of each: seconds measured, the arguments of the class's time, and what tells them.
 
-    resident: bytes of weights that a product's benchmark goes round, of a decode step its KV cache; else 0. aligned:
-    whether an expert's part is aligned for the matrix units; of other classes always.
+    resident: bytes of weights that a product's benchmark goes round, of a decode step its KV cache; else 0.
     """
 
     kernel_class: str
@@ -44,7 +42,6 @@ class KernelRows:
     resident: Array
     held_out: Array
     ocr: Array
-    aligned: Array
 
     def where(self, chosen: Array) -> KernelRows:
         """The rows for which `chosen` is true."""
@@ -55,7 +52,6 @@ class KernelRows:
             resident=self.resident[chosen],
             held_out=self.held_out[chosen],
             ocr=self.ocr[chosen],
-            aligned=self.aligned[chosen],
         )
 
     def cold(self, l2_bytes: int) -> Array:
@@ -88,7 +84,6 @@ def gemm_rows(m: Array, n: Array, k: Array, resident: Array, seconds: Array) -> 
         resident=resident,
         held_out=_held_out([n, k]),
         ocr=ocr,
-        aligned=np.ones(len(m), dtype=bool),
     )
 
 
@@ -115,11 +110,11 @@ def moe_rows(
             "weight_bytes": weights,
             "activation_bytes": moved,
             "rows_an_expert": tokens * chosen / hit,
+            "misaligned": (width % ALIGNED_WIDTH != 0) * 1.0,
         },
         resident=weights,
         held_out=_held_out(site),
         ocr=np.zeros(len(tokens), dtype=bool),
-        aligned=width % ALIGNED == 0,
     )
 
 
@@ -153,7 +148,6 @@ def attention_rows(
         resident=resident,
         held_out=_held_out([heads, kv_heads, head_dim, length]),
         ocr=np.zeros(len(batch), dtype=bool),
-        aligned=np.ones(len(batch), dtype=bool),
     )
 
 
@@ -166,7 +160,6 @@ def moving_rows(tokens: Array, bytes_a_token: Array, seconds: Array) -> KernelRo
         resident=np.zeros(len(tokens)),
         held_out=_held_out([bytes_a_token, tokens]),
         ocr=np.zeros(len(tokens), dtype=bool),
-        aligned=np.ones(len(tokens), dtype=bool),
     )
 
 
@@ -195,7 +188,6 @@ def pooled(tables: Sequence[KernelTable]) -> dict[str, KernelRows]:
                 resident=np.concatenate([each.resident for each in rows]),
                 held_out=np.concatenate([each.held_out for each in rows]),
                 ocr=np.concatenate([each.ocr for each in rows]),
-                aligned=np.concatenate([each.aligned for each in rows]),
             )
     return found
 

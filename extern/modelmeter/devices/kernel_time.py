@@ -12,7 +12,8 @@ kernels of the class reach; `overlap` is the part of the shorter one that does n
   model's pass finds none.
 - moe: an expert's rows are rounded up to tiles: of 16 rows up to `few` rows an expert, else of the power of two from
   `tile_least` to `tile` that holds them; activations that go through memory between the kernels of the block cost
-  `activations` times their bytes beside it all.
+  `activations` times their bytes beside it all. Experts whose width is no multiple of 16 take `misaligned` times as
+  long.
 - context_attention, encoder_attention: tiles of `tile_rows` queries (heads of 96 and less; `tile_rows_wide` beyond) by
   `tile_keys` keys, the products of each at `matmul` and its exponentials at `exponentials` of the vector peak; `chain`
   tiles of one query tile follow one another whatever else runs, and `waves` is the part of the last wave's idle
@@ -67,7 +68,8 @@ _MOVING: Final[Mapping[str, Kind[Any]]] = {
     "bandwidth": _SHARE,
     "bytes_per_flop": _FACTOR,
 }
-_CACHED: Final[Mapping[str, Kind[Any]]] = {"l2_share": _PART, "l2_speed": Number(Fraction(1), Fraction(1000))}
+_SLOWER: Final = Number(Fraction(1), Fraction(1000))
+_CACHED: Final[Mapping[str, Kind[Any]]] = {"l2_share": _PART, "l2_speed": _SLOWER}
 _PREFILL: Final[Mapping[str, Kind[Any]]] = {
     "overhead_s": _SECONDS,
     "matmul": _SHARE,
@@ -92,7 +94,14 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
             "split_s": _SECONDS,
             **_CACHED,
         },
-        classes.MOE: {**_COMMON, "activations": _FACTOR, "few": _TILE, "tile_least": _TILE, "tile": _TILE},
+        classes.MOE: {
+            **_COMMON,
+            "activations": _FACTOR,
+            "misaligned": _SLOWER,
+            "few": _TILE,
+            "tile_least": _TILE,
+            "tile": _TILE,
+        },
         classes.CONTEXT_ATTENTION: _PREFILL,
         classes.ENCODER_ATTENTION: _PREFILL,
         classes.BIAS_ATTENTION: {"overhead_s": _SECONDS, "matmul": _SHARE, "bytes_per_flop": _FACTOR},
@@ -134,6 +143,8 @@ CROWDED: Final = 3
 #: of the L2 cache, what holds operands of pointwise kernels: from the profiles of RTX 4090 and RTX PRO 6000, whose
 #: caches are large enough to show it; 0.3 to 0.5 fit as well
 HELD: Final = 0.4
+#: features of an expert that its matrices' rows are loaded whole with, 32 bytes
+ALIGNED_WIDTH: Final = 16
 #: input channels of a convolution that the matrix units take
 ALIGNED_CHANNELS: Final = 8
 #: keys from which a decode step of grouped heads is split
@@ -266,10 +277,12 @@ def moe_seconds(
     weight_bytes: Any,
     activation_bytes: Any,
     rows_an_expert: Any,
+    misaligned: Any = 0,
 ) -> Any:
     """The fused block of router, sorting, both grouped products, activation and sum.
 
     rows_an_expert: of an expert that is hit. activation_bytes: what goes through memory between its kernels.
+    misaligned: 1 where the experts' width is no multiple of `ALIGNED_WIDTH`.
     """
     tile: Any = values["tile_least"]
     size = values["tile_least"]
@@ -281,7 +294,8 @@ def moe_seconds(
     compute = flops * padded / (values["matmul"] * rates.peak)
     memory = weight_bytes / (values["bandwidth"] * rates.bandwidth)
     between = values["activations"] * activation_bytes / rates.bandwidth
-    return values["overhead_s"] + overlapped(compute, memory, values["overlap"]) + between
+    slower = 1 + misaligned * (values["misaligned"] - 1)
+    return values["overhead_s"] + slower * overlapped(compute, memory, values["overlap"]) + between
 
 
 def prefill_attention_seconds(
