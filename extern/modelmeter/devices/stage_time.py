@@ -255,9 +255,8 @@ class _Sums:
 
 
 def _gemm(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
-    return kernel_time.gemm_seconds(
-        values, rates, rows=np.maximum(sizes["rows"], 1), flops=sizes["flops"], nbytes=sizes["nbytes"]
-    )
+    named = {name: np.maximum(sizes[name], 1) for name in ("rows", "columns", "batch")}
+    return kernel_time.gemm_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"], **named)
 
 
 def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
@@ -269,6 +268,7 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         weight_bytes=sizes["weight_bytes"],
         activation_bytes=sizes["activation_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
+        misaligned=sizes["width"] % kernel_time.ALIGNED_WIDTH != 0,
     )
     return seconds - values["overhead_s"] * (1 - 1 / sizes["of_a_block"])
 
