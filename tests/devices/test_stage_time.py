@@ -361,7 +361,7 @@ def test_the_same_on_every_device_that_has_constants() -> None:
             assert ((pages.low < pages.value) & (pages.value < pages.high)).all(), device.name
             steps = [times.step(context).value for context in (1, 100, 128, 129, 500, 4000)]
             assert steps == sorted(steps), device.name
-            # one token's norm is multiplied by a number; that of several is broadcast, which is a kernel of another class
+            # one token is scaled by a number; several are by numbers that are broadcast, a kernel of another class
             batches = [times.step(100, batch=batch).value for batch in (2, 3, 7, 20, 60)]
             assert batches == sorted(batches), device.name
 

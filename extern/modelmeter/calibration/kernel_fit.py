@@ -35,7 +35,7 @@ LEAST_ROWS: Final = 20
 _TRIED_ROWS: Final = 3000
 
 #: where the search begins
-_START: Final[dict[str, float]] = {
+_START: Final[Mapping[str, float]] = {
     "overhead_s": 8e-6,
     "matmul": 0.7,
     "exponentials": 0.05,
@@ -195,7 +195,7 @@ def _minimised(
     def residuals(point: Array) -> Array:
         return np.log(predicted(constants(point), rates, rows)) - measured
 
-    usually = _START | _START_OF.get(name, {})
+    usually = {**_START, **_START_OF.get(name, {})}
     usual = np.log(np.array([usually[key] for key in free]) - shift)
     begin = np.log(np.maximum(np.array([start.get(key, usually[key]) for key in free]) - shift, 1e-14))
     found = []
