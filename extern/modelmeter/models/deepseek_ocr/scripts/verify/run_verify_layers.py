@@ -30,7 +30,7 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import write_whole
 from modelmeter.layers import BaseLayer
 from modelmeter.models.common.stage_cost import json_number
-from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, output_folder, progress_bar, run
 from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
 from modelmeter.models.deepseek_ocr.scripts.verify.layer_cases import (
@@ -307,7 +307,7 @@ def verify(config: DictConfig) -> int:
     """Verify the layers of a composed configuration, print the table, write verify_layers.json; the exit status."""
     check_tolerance(config.tolerance)
     model = CONFIGURATION.resolve(config)
-    if model != replace(ModelSchema(), execution=model.execution):
+    if model != replace(CONFIGURATION.read({}), execution=model.execution):
         raise ModelMeterError(
             "verify: the layers are compared in the published architecture, at the sizes and types of layer_cases.py; "
             "of the cost model's configuration leave everything but execution= as it is."
