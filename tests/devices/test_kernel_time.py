@@ -10,10 +10,13 @@ from modelmeter import kernel_classes
 from modelmeter.devices import bundled_devices, load_device
 from modelmeter.devices.kernel_time import (
     CONSTANTS,
+    SECONDS,
     Rates,
+    common_seconds,
     gemm_seconds,
     generation_attention_seconds,
     moe_seconds,
+    moving_seconds,
     overlapped,
     prefill_attention_seconds,
 )
@@ -91,6 +94,17 @@ def test_a_decode_step() -> None:
     assert shared == max(100 * 4 / 10 + 0.5 * 200 / 2, 4 * 2 * (4 + 2 * 200) * 64 / 50) + 1 + 7
     few = generation_attention_seconds(DECODE, RATES, batch=2, heads=4, kv_heads=2, keys=128, head_dim=64)
     assert few == max(100 * 4 / 10 + 0.5 * 128 / 2, 4 * 2 * (4 + 2 * 128) * 64 / 50) + 1
+
+
+def test_a_convolution_and_a_copy() -> None:
+    common = {"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.25, "overlap": 0.5}
+    # 2,000 FLOPs at 500 a second, 50 bytes at 25 a second
+    assert common_seconds(common, RATES, flops=2000, nbytes=50) == 1 + 4 + 0.5 * 2
+    assert moving_seconds({"overhead_s": 1.0, "bandwidth": 0.25}, RATES, nbytes=50) == 1 + 2
+
+
+def test_every_class_has_a_time() -> None:
+    assert set(SECONDS) == set(kernel_classes.CLASSES)
 
 
 @pytest.mark.parametrize("device", [each for each in bundled_devices() if each.kernels], ids=lambda each: each.name)

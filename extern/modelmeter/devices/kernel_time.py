@@ -15,7 +15,9 @@ kernels of the class reach; `overlap` is the part of the shorter one that does n
 - generation_attention: `tile_s` for each sequence and KV head, over the multiprocessors; `key_s` for each key where
   every head has keys of its own, which kernels do not split, `grouped_key_s` where heads share them, and there
   `split_s` beyond 128 keys, for the sum of the parts.
-- bias_attention, elementwise, copy, convolution: the common form.
+- bias_attention, convolution: the common form. elementwise, copy: without products, overhead + m.
+- strided: overhead + the longer of m and elements / `elements_per_s`. Where each element is looked up by its indices,
+  a GPU puts as many a second whatever its memory: an H100 and an H200 the same.
 
 Sizes and times are numbers, or numpy arrays of the same length: the formulas hold for both. Peaks are the device's
 figures as published; nothing here is derated twice.
@@ -86,6 +88,7 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
         },
         classes.ELEMENTWISE: _MOVING,
         classes.COPY: _MOVING,
+        classes.STRIDED: {**_MOVING, "elements_per_s": Number(Fraction(1), Fraction(10**18))},
         classes.CONVOLUTION: _COMMON,
     }
 )
@@ -255,6 +258,24 @@ def generation_attention_seconds(
     )
 
 
+def common_seconds(values: Mapping[str, float], rates: Rates, *, flops: Any, nbytes: Any) -> Any:
+    """A convolution, or attention with a bias: the common form as it is."""
+    compute = flops / (values["matmul"] * rates.peak)
+    memory = nbytes / (values["bandwidth"] * rates.bandwidth)
+    return values["overhead_s"] + overlapped(compute, memory, values["overlap"])
+
+
+def moving_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any) -> Any:
+    """A chain of pointwise operators and reductions, or a copy: nothing but its bytes counts."""
+    return values["overhead_s"] + nbytes / (values["bandwidth"] * rates.bandwidth)
+
+
+def strided_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, elements: Any) -> Any:
+    """A copy into another order of memory, padding, or a pointwise operator of which an operand is broadcast."""
+    memory = nbytes / (values["bandwidth"] * rates.bandwidth)
+    return values["overhead_s"] + _larger(memory, elements / values["elements_per_s"])
+
+
 # -- reading --------------------------------------------------------------------------------------------------------
 
 _WORDS: Final = Text(2000, least=1)
@@ -310,13 +331,18 @@ def check_processors(who: str, kernels: Mapping[str, KernelConstants], processor
         )
 
 
-#: the time of each class that tables of kernels are judged on
+#: the time of each class
 SECONDS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
         classes.GEMM: gemm_seconds,
         classes.MOE: moe_seconds,
         classes.CONTEXT_ATTENTION: prefill_attention_seconds,
         classes.ENCODER_ATTENTION: prefill_attention_seconds,
+        classes.BIAS_ATTENTION: common_seconds,
         classes.GENERATION_ATTENTION: generation_attention_seconds,
+        classes.ELEMENTWISE: moving_seconds,
+        classes.COPY: moving_seconds,
+        classes.STRIDED: strided_seconds,
+        classes.CONVOLUTION: common_seconds,
     }
 )
