@@ -10,6 +10,7 @@ To add a class: its sizes in `OF_CLASS`, where they are read in `_READ`, and its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -21,12 +22,12 @@ from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 
 #: sizes of every kernel: FLOPs of products, other FLOPs, bytes read and written
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
-#: and of those of a class. moe: bytes of weights read, rows of all experts, bytes of one expert's weights, and of how
-#: many kernels with a product the fused block that it is part of has
+#: and of those of a class. moe: bytes of weights read, rows of all experts, bytes of one expert's weights, and how many
+#: such kernels are a block of experts. convolution: input channels, and products that one output sums
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         classes.GEMM: ("rows",),
-        classes.MOE: ("weight_bytes", "rows", "expert_bytes", "products"),
+        classes.MOE: ("weight_bytes", "rows", "expert_bytes", "of_a_block"),
         classes.CONTEXT_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
         classes.ENCODER_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
         classes.GENERATION_ATTENTION: ("batch", "heads", "kv_heads", "keys", "head_dim"),
@@ -34,7 +35,7 @@ OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         classes.ELEMENTWISE: (),
         classes.COPY: (),
         classes.STRIDED: ("elements",),
-        classes.CONVOLUTION: (),
+        classes.CONVOLUTION: ("channels", "depth"),
     }
 )
 #: the grouped products that a block of experts has: up with its gate, and down
@@ -66,20 +67,31 @@ def _gemm(record: OperatorRecord) -> dict[str, Any]:
     return {"rows": record.outputs[0][-2]}
 
 
-def _grouped(record: OperatorRecord) -> dict[str, Any]:
-    """One of the grouped products: rows sorted by expert, each multiplied by its expert's weight."""
-    depth, (rows, features) = record.inputs[0][-1], record.outputs[0]
+def _moe(record: OperatorRecord) -> dict[str, Any]:
+    """A block of experts as one, or one of its grouped products: rows sorted by expert, each by its expert's weight."""
+    if record.name == "fused_moe":
+        _, (tokens, top_k), _, (_, *up), (_, *down) = record.inputs
+        rows, parameters, of_a_block = tokens * top_k, prod(up) + prod(down), 1
+    else:
+        rows, features = record.outputs[0]
+        parameters, of_a_block = record.inputs[0][-1] * features, GROUPED_PRODUCTS
     return {
         "weight_bytes": record.weight_bytes,
         "rows": rows,
-        "expert_bytes": depth * features * ITEMSIZE[record.dtype],
-        "products": GROUPED_PRODUCTS,
+        "expert_bytes": parameters * ITEMSIZE[record.dtype],
+        "of_a_block": of_a_block,
     }
 
 
 def _strided(record: OperatorRecord) -> dict[str, Any]:
     """The elements that are put one by one."""
     return {"elements": record.elements}
+
+
+def _convolution(record: OperatorRecord) -> dict[str, Any]:
+    """Of a weight [out, in, window...]."""
+    _, channels, *window = record.inputs[1]
+    return {"channels": channels, "depth": channels * prod(window)}
 
 
 def _attention(record: OperatorRecord) -> dict[str, Any]:
@@ -100,8 +112,9 @@ def _generation(record: OperatorRecord) -> dict[str, Any]:
 _READ: Final[Mapping[str, Callable[[OperatorRecord], dict[str, Any]]]] = MappingProxyType(
     {
         classes.GEMM: _gemm,
-        classes.MOE: _grouped,
+        classes.MOE: _moe,
         classes.STRIDED: _strided,
+        classes.CONVOLUTION: _convolution,
         classes.CONTEXT_ATTENTION: _attention,
         classes.ENCODER_ATTENTION: _attention,
         classes.GENERATION_ATTENTION: _generation,

@@ -44,11 +44,11 @@ VALUES: dict[str, dict[str, float]] = {
         **{"overhead_s": 1.0, "bandwidth": 0.5, "overlap": 0.0, "l2_share": 0.0, "l2_speed": 1.0},
         **{"tile_s": 0.5, "key_s": 0.3, "grouped_key_s": 0.1, "split_s": 0.7},
     },
-    classes.BIAS_ATTENTION: COMMON,
-    classes.ELEMENTWISE: {"overhead_s": 1.0, "bandwidth": 0.5},
-    classes.COPY: {"overhead_s": 0.75, "bandwidth": 0.25},
-    classes.STRIDED: {"overhead_s": 1.0, "bandwidth": 0.5, "elements_per_s": 4.0},
-    classes.CONVOLUTION: COMMON | {"overhead_s": 0.25},
+    classes.BIAS_ATTENTION: {"overhead_s": 1.0, "matmul": 0.5, "bytes_per_flop": 0.2},
+    classes.ELEMENTWISE: {"overhead_s": 1.0, "bandwidth": 0.5, "bytes_per_flop": 0.5},
+    classes.COPY: {"overhead_s": 0.75, "bandwidth": 0.25, "bytes_per_flop": 1.0},
+    classes.STRIDED: {"overhead_s": 1.0, "bandwidth": 0.5, "elements_per_flop": 0.08},
+    classes.CONVOLUTION: {"overhead_s": 0.25, "matmul": 0.5, "vector": 0.5, "depth_s": 0.01},
 }
 ERRORS = {"rows": 10, "median": 0.1, "p90": 0.3}
 
@@ -109,6 +109,14 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
         ),
         0.5 + 3000 * 16 / 12 / 500 + 0.25 * 60 / 10 + 2 * 80 / 20,
     ),
+    # the block as one: of 4 experts of (2 x 2 x 3 + 3 x 2) x 2 = 36 bytes 2 are hit, by 12 rows each
+    "moe-block": (
+        record(
+            *("fused_moe", "matmul", ((6, 3), (6, 4), (6, 4), (4, 4, 3), (4, 3, 2)), (6, 3)),
+            **{"tensor_core_flops": 3000, "bytes_read": 112, "bytes_written": 40, "weight_bytes": 72},
+        ),
+        1 + 3000 * 16 / 12 / 500 + 0.25 * 72 / 10 + 2 * 80 / 20,
+    ),
     # 2 query tiles of 4 heads over 10 multiprocessors, each sees 1.5 of 2 times 2 key tiles
     "context_attention": (
         record("attention", "attention", ((1, 4, 256, 64), (1, 2, 256, 64)), (1, 4, 256, 64), **DECODER),
@@ -129,8 +137,11 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
         1 + 4 * 2 * (4 + 4 * 41) * 64 / 10,
     ),
     "bias_attention": (
-        record("attention", "attention", ((1, 2, 8, 4),) * 3 + ((1, 2, 8, 8),), (1, 2, 8, 4), tensor_core_flops=2000),
-        1 + 4,
+        record(
+            *("attention", "attention", ((1, 2, 8, 4),) * 3 + ((1, 2, 8, 8),), (1, 2, 8, 4)),
+            **{"tensor_core_flops": 2000, "bytes_read": 20},
+        ),
+        1 + 4 + 2,  # 20 bytes at 10 a second
     ),
     "elementwise": (record("add", "elementwise", ((3, 5), (3, 5)), (3, 5), bytes_read=40, bytes_written=20), 1 + 6),
     "reduction": (record("mean", "reduction", ((3, 5),), (3, 1), bytes_read=20), 1 + 2),
@@ -140,7 +151,11 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
     # 20 bytes take 2 seconds, 15 elements 3.75
     "strided": (record("add", "elementwise", ((3, 5), (5,)), (3, 5), bytes_read=20, elements=15), 1 + 3.75),
     "strided-copy": (record("copy", "copy", ((3, 5),), (3, 5), bytes_read=60, elements=15), 1 + 6),
-    "convolution": (record("conv2d", "matmul", ((1, 3, 8, 8),), (1, 2, 2, 2), tensor_core_flops=2000), 0.25 + 4),
+    # 8 channels by a window of 2 x 3: 48 products an output
+    "convolution": (
+        record("conv2d", "matmul", ((1, 8, 8, 8), (2, 8, 2, 3)), (1, 2, 2, 2), tensor_core_flops=2000),
+        0.25 + 0.48 + 4,
+    ),
 }
 
 

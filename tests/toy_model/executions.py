@@ -16,7 +16,7 @@ SERVING: Final = Execution(
             add_norm_fused=True,
             attention_fused_only=True,
             vision_takes_eager=False,
-            least_of_all=True,
+            at_its_best=True,
         ),
         DecoderTraits(cos_sin_cached=True, kv_paged=True, qkv_and_gate_up_fused=True, position_ids_given=True),
     ),

@@ -331,7 +331,7 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         activation_bytes=sizes["nbytes"] - sizes["weight_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
     )
-    return seconds - values["overhead_s"] * (1 - 1 / sizes["products"])
+    return seconds - values["overhead_s"] * (1 - 1 / sizes["of_a_block"])
 
 
 def _prefill_attention(causal: bool) -> Callable[..., Array]:
@@ -347,8 +347,13 @@ def _generation(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, A
     return kernel_time.generation_attention_seconds(values, rates, **named)
 
 
-def _common(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
-    return kernel_time.common_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"])
+def _bias_attention(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+    return kernel_time.bias_attention_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"])
+
+
+def _convolution(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+    named = {name: sizes[name] for name in ("flops", "nbytes", "channels", "depth")}
+    return kernel_time.convolution_seconds(values, rates, **named)
 
 
 def _moving(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
@@ -367,11 +372,11 @@ SECONDS: Final[Mapping[str, Callable[..., Array]]] = MappingProxyType(
         classes.CONTEXT_ATTENTION: _prefill_attention(causal=True),
         classes.ENCODER_ATTENTION: _prefill_attention(causal=False),
         classes.GENERATION_ATTENTION: _generation,
-        classes.BIAS_ATTENTION: _common,
+        classes.BIAS_ATTENTION: _bias_attention,
         classes.ELEMENTWISE: _moving,
         classes.COPY: _moving,
         classes.STRIDED: _strided,
-        classes.CONVOLUTION: _common,
+        classes.CONVOLUTION: _convolution,
     }
 )
 #: classes whose time does not depend on a peak of products

@@ -34,9 +34,9 @@ class EngineTraits:
     vision_takes_eager: bool = True
     """`attention=eager` reaches the vision encoders too; otherwise they always call the fused function."""
     graphed: frozenset[str] = frozenset()
-    """The stages that are replayed as one graph; otherwise the host issues one operator after another."""
-    least_of_all: bool = False
-    """No code runs all of this: it is the least that an engine could do, and a time of it a bound."""
+    """Stages whose kernels are launched as one CUDA graph; otherwise the host launches each."""
+    at_its_best: bool = False
+    """No code runs all of this: it is the least that an engine could do, and a bound."""
 
 
 @dataclass(frozen=True)

@@ -562,7 +562,7 @@ class CostModel(Generic[Config, Work, Model]):
     @property
     def bound_alone(self) -> bool:
         """Whether no code runs all that is modelled, so that a time is a bound: the least that any could take."""
-        return self.code.execution.traits(EngineTraits).least_of_all
+        return self.code.execution.traits(EngineTraits).at_its_best
 
     def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0, generated: int = 0) -> Walk:
         """The operators of "vision" or "prefill" of a page (or text), or of one "decode" step after `context` tokens.

@@ -48,7 +48,7 @@ ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
         add_norm_fused=True,
         attention_fused_only=True,
         vision_takes_eager=False,
-        least_of_all=True,
+        at_its_best=True,
     ),
     SamTraits(
         rel_pos_always_resized=False,
