@@ -11,11 +11,11 @@ from modelmeter.models.common.loading import load_bytes
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
+from modelmeter.models.deepseek_ocr.reference.modules import DTYPES, VisionReference
+from modelmeter.models.deepseek_ocr.reference.page import PageReference
 from modelmeter.operators import Parameter
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import DTYPES, VisionReference
-from modelmeter.reference.page import PageReference
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 
@@ -185,7 +185,7 @@ def test_loading_in_float32_is_what_the_real_modules_hold(dtype: str) -> None:
     assert live.peak_bytes == model.model.forward_memory_weight() + model.load_bytes
 
 
-@pytest.mark.parametrize("execution", ["transformers", "published", "serving"])
+@pytest.mark.parametrize("execution", ["transformers", "published", "vllm", "sglang", "serving"])
 def test_loading_converts_every_parameter_once(execution: str) -> None:
     model = load_cost_model([f"execution={execution}"]).model
     converted = Counter(parameter.shape for parameter in model.parameters_as_converted())

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.models.common import cost_model as common
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.cost_model import PageCost
@@ -18,6 +19,7 @@ from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import Deepse
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
+from modelmeter.models.deepseek_ocr.page_layers import make_workload
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     VisionConfig,
@@ -58,7 +60,7 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
 
     def make_workload(self) -> VisionWorkload:
         """The workload of the configuration."""
-        return VisionWorkload(**vars(self.config.workload))
+        return make_workload(self.config.workload)
 
     def make_model(self) -> DeepseekOCRModel:
         """The layers of the configuration; raises `ModelMeterError` where its sizes do not fit together."""
@@ -80,7 +82,7 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
         other_tiles = published and self.workload.crop_mode and image_size != PUBLISHED_TILE
         return (
             *((WITHOUT_AUTOCAST,) if published else ()),
-            *(self._more_crops() if execution not in ("transformers", "published") else ()),
+            *(self._more_crops() if self.code.execution.traits(DecoderTraits).kv_paged else ()),
             *((tiles_of_image_size(image_size),) if other_tiles else ()),
         )
 
