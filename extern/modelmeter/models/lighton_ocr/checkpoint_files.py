@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Choice, Kind, ListOf, Whole
-from modelmeter.models.common.checkpoint_files import CheckpointFiles, Keys, Layout
+from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
 from modelmeter.models.common.configuration import LAYERS, SIZE
 
 _TYPES: Final = "decoder.layer_types"
@@ -132,10 +132,10 @@ def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
     return values
 
 
-_LAYOUT: Final = Layout(keys=CONFIG, finish=finish)
+_CLASS: Final = ConfigClass(keys=CONFIG, finish=finish)
 
 FILES: Final = CheckpointFiles(
-    classes={"LightOnOCRForConditionalGeneration": _LAYOUT, "LightOnOcrForConditionalGeneration": _LAYOUT},
+    classes={"LightOnOCRForConditionalGeneration": _CLASS, "LightOnOcrForConditionalGeneration": _CLASS},
     model_types={"lighton_ocr": "LightOnOcrForConditionalGeneration"},
     preprocessor=PREPROCESSOR,
     kinds=KINDS,
