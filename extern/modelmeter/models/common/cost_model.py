@@ -327,6 +327,7 @@ class CostModel(Generic[Config, Work, Model]):
         first, *others = self.workload.examples()
         with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
             self._prefill(self.seq_len(first), first)
+            self._vision(first)
             for layout in others:
                 values = self._sizes(first, seq_len=self.seq_len(layout))
                 if self._laws.known(self._kind("prefill", first, values), values):
