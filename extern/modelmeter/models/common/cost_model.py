@@ -60,7 +60,7 @@ WITHOUT_BLOCKS: Final = Assumption(
 AT_ITS_BEST: Final = Assumption(
     figure="execution",
     label="an engine at its best",
-    text="the bound of the executions for the weights that it counts, kernel by kernel and without a cache; no code "
+    text="the bound of the executions with the same settings, kernel by kernel and without a cache; no code "
     "runs all of it",
 )
 AS_LAUNCHED: Final = Assumption(
