@@ -17,7 +17,7 @@ TOY = ROOT / "tests" / "toy_model"
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 #: parts of file names that stand for any: of a package that one adds
-PLACEHOLDERS = ("<name>", "mine.yaml", "runtime/default.yaml", "execution/")
+PLACEHOLDERS = ("<name>", "mine.yaml")
 
 
 def test_every_file_that_is_named_exists() -> None:

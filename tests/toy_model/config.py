@@ -14,6 +14,7 @@ from modelmeter.models.common.configuration import (
     ExecutionSchema,
     RuntimeSchema,
 )
+from tests.toy_model.executions import EXECUTIONS
 from tests.toy_model.workload import MODES, WINDOW
 
 
@@ -77,5 +78,10 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
 }
 
 CONFIGURATION: Final = Configuration(
-    schema=ModelSchema, kinds=KINDS, module="tests.toy_model.configs", name="toy", modes=MODES
+    schema=ModelSchema,
+    kinds=KINDS,
+    module="tests.toy_model.configs",
+    name="toy",
+    modes=MODES,
+    executions=EXECUTIONS,
 )

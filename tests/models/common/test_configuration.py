@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import asdict
+from importlib.resources import files
 
 import pytest
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.configuration import COMMON_CONFIGS
 from tests.toy_model import CONFIGURATION, MODES, load_cost_model
 from tests.toy_model.config import ModelSchema
 
@@ -14,6 +16,16 @@ def test_the_files_state_what_the_schema_does() -> None:
     assert CONFIGURATION.compose(()) == ModelSchema() == CONFIGURATION.read({})
     assert CONFIGURATION.groups == ("vision", "decoder", "workload", "runtime", "execution")
     assert CONFIGURATION.group_options("execution") == ["serving", "transformers"]
+
+
+def test_common_files_are_found_behind_the_models_own() -> None:
+    common = files(COMMON_CONFIGS)
+    assert CONFIGURATION.group_options("runtime") == ["default"]
+    assert not (files("tests.toy_model.configs") / "runtime").is_dir()
+    assert (common / "execution" / "published.yaml").is_file()  # which the toy has not: see `group_options` above
+    for name in CONFIGURATION.executions:
+        assert (common / "execution" / f"{name}.yaml").is_file()
+        assert CONFIGURATION.compose([f"execution={name}"]).execution.name == name
 
 
 def test_the_modes_are_the_choices_of_workload() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.configuration import COMMON_KINDS, MAX_OVERRIDE_CHARACTERS
+from modelmeter.models.common.configuration import COMMON_CONFIGS, COMMON_KINDS, MAX_OVERRIDE_CHARACTERS
 from modelmeter.models.deepseek_ocr import CostModel, PageCost, load_cost_model, restore_cost_model
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION, KINDS, ModelSchema
 
@@ -264,7 +264,8 @@ def test_a_model_is_composed_within_a_composition_and_leaves_it_as_it_was() -> N
         assert load_cost_model(["workload=base"]).workload.base_size == 1024
         assert GlobalHydra.instance().hydra is outer
         assert str(version.getbase()) == "1.2"
-        config = hydra_compose("deepseek_ocr", return_hydra_config=True)
+        common = f"hydra.searchpath=[pkg://{COMMON_CONFIGS}]"
+        config = hydra_compose("deepseek_ocr", [common], return_hydra_config=True)
         assert config.hydra.job.name == "outer"
 
 

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -84,6 +84,9 @@ MAX_OVERRIDE_ENTRIES: Final = 1000
 #: lists within each other in an override: no key takes any but a list of numbers
 MAX_OVERRIDE_DEPTH: Final = 8
 
+#: the package of the files that all models find behind their own
+COMMON_CONFIGS: Final = "modelmeter.models.common.configs"
+
 #: Hydra's parser and its registries are the process's
 _HYDRA: Final = threading.RLock()
 
@@ -103,6 +106,7 @@ class Configuration(Generic[Schema]):
 
     schema: its dataclass. kinds: what a value of its own groups may be, by key. module: the package of its YAML files.
     name: of the file that names the defaults. modes: the named workloads, of which each is a choice of `workload`.
+    executions: the code that it can be walked as, of which each is a choice of `execution`.
     """
 
     schema: type[Schema]
@@ -110,6 +114,7 @@ class Configuration(Generic[Schema]):
     module: str
     name: str
     modes: Mapping[str, Any]
+    executions: Mapping[str, Any]
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -144,6 +149,11 @@ class Configuration(Generic[Schema]):
         """
         return cast("Schema", build(cast("Any", self.schema), self._record.read(who, content)))
 
+    def register_program(self) -> None:
+        """What a Hydra program finds beside the model's own files: the common ones, and the named modes."""
+        _register_search_path()
+        self.register_workloads()
+
     def register_workloads(self) -> None:
         """Put the named modes into Hydra's store as the group `workload`."""
         from hydra.core.config_store import ConfigStore
@@ -152,11 +162,12 @@ class Configuration(Generic[Schema]):
             ConfigStore.instance().store(group="workload", name=name, node=asdict(workload))
 
     def group_options(self, group: str) -> list[str]:
-        """The choices of a group: workload's modes, or the files of its folder."""
+        """The choices of a group: workload's modes, the model's executions, or the files of its folders."""
         if group == "workload":
             return list(self.modes)
-        folder = resources.files(self.module) / group
-        return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+        if group == "execution":  # the common folder has those of all models
+            return sorted(self.executions)
+        return sorted({name for module in (self.module, COMMON_CONFIGS) for name in _files(module, group)})
 
     def check_overrides(
         self, overrides: Sequence[str], extra: Mapping[str, object] | None = None, *, program: bool = False
@@ -219,6 +230,7 @@ class Configuration(Generic[Schema]):
         for provider, path in (
             ("hydra", "pkg://hydra.conf"),
             ("main", f"pkg://{self.module}"),
+            ("common", f"pkg://{COMMON_CONFIGS}"),
             ("schema", "structured://"),
         ):
             search_path.append(provider, path)
@@ -250,6 +262,28 @@ class Configuration(Generic[Schema]):
         except OmegaConfBaseException as error:
             raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
         return self.read(content)
+
+
+def _files(module: str, group: str) -> list[str]:
+    """The choices of a group that stand as files in a package."""
+    folder = resources.files(module) / group
+    if not folder.is_dir():
+        return []
+    return [file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")]
+
+
+@cache  # a second plugin would find them twice
+def _register_search_path() -> None:
+    """Let Hydra programs of this process search `COMMON_CONFIGS`, behind the program's own files."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class CommonSearchPath(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            search_path.append("common", f"pkg://{COMMON_CONFIGS}")
+
+    Plugins.instance().register(CommonSearchPath)
 
 
 def _check_amount(overrides: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
 
 
@@ -98,5 +99,10 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
 }
 
 CONFIGURATION: Final = Configuration(
-    schema=ModelSchema, kinds=KINDS, module="modelmeter.models.deepseek_ocr.configs", name="deepseek_ocr", modes=MODES
+    schema=ModelSchema,
+    kinds=KINDS,
+    module="modelmeter.models.deepseek_ocr.configs",
+    name="deepseek_ocr",
+    modes=MODES,
+    executions=EXECUTIONS,
 )

@@ -16,6 +16,7 @@ from modelmeter.models.common.deep_encoder_config import (
     SamSchema,
 )
 from modelmeter.models.common.tiles import MAX_TILES
+from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.workload import MODES
 
 
@@ -74,5 +75,10 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
 }
 
 CONFIGURATION: Final = Configuration(
-    schema=ModelSchema, kinds=KINDS, module="modelmeter.models.unlimited_ocr.configs", name="unlimited_ocr", modes=MODES
+    schema=ModelSchema,
+    kinds=KINDS,
+    module="modelmeter.models.unlimited_ocr.configs",
+    name="unlimited_ocr",
+    modes=MODES,
+    executions=EXECUTIONS,
 )

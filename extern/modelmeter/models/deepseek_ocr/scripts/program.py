@@ -79,7 +79,7 @@ def run(config_name: str, own_keys: Mapping[str, object], work: Callable[[DictCo
         given = command_line(sys.argv[1:])
         if not given.shell_completion:
             _check(given, own_keys)
-        CONFIGURATION.register_workloads()
+        CONFIGURATION.register_program()
         with tempfile.TemporaryDirectory(prefix="modelmeter-") as notes:
             try:
                 with _launching(given, notes):
