@@ -1,8 +1,8 @@
 """What one operator does: the shapes that come out, its FLOPs, and the bytes that it moves.
 
 Counting rules
-- A multiply-add is 2 FLOPs. Products (linear, conv2d, matmul, attention) are tensor-core FLOPs; a bias starts the
-  accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
+- A multiply-add is 2 FLOPs. Products (linear, conv2d, conv3d, matmul, attention) are tensor-core FLOPs; a bias starts
+  the accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
 - Everything else is CUDA-core work: elements x `FLOPS_PER_ELEMENT`. The table is a convention, not a measurement.
 - Bytes: the distinct bytes that the inputs address (a broadcast dimension once, the same view once) and the bytes of
   the outputs. A gather reads what it delivers. Views are no operators: they move nothing.
@@ -61,6 +61,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "sin": 4,  # likewise
         "mean": 1,  # one sum an element read; the division is one a row
         "sum": 1,  # one sum an element read
+        "prod": 1,  # one product an element read
         "compare": 1,  # one comparison, or one logical operation
         "where": 1,  # one choice
         "fill": 0,
@@ -337,7 +338,9 @@ def pointwise_strides(operands: tuple[tuple[Shape, Shape], ...]) -> Shape:
     Source: the behaviour of TensorIterator, torch 2.13.
     """
     first_shape, first_strides = operands[0]
-    if all(operand == operands[0] for operand in operands) and _dense(first_shape, first_strides):
+    # ranks first: tuples of different lengths are compared as far as they go, and a size that varies notes that
+    alike = all(len(operand[0]) == len(first_shape) and operand == operands[0] for operand in operands)
+    if alike and _dense(first_shape, first_strides):
         return first_strides
     shape = broadcast_shape(tuple(operand_shape for operand_shape, _ in operands))
     rank = len(shape)
@@ -545,6 +548,13 @@ def total(x: ShapeTensor, axis: int) -> ShapeTensor:
     """Sum over one dimension, which disappears."""
     out = x.tape.new((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype)
     _record("sum", "aten.sum.dim_IntList", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
+def product(x: ShapeTensor) -> ShapeTensor:
+    """Product over the last dimension, which disappears; of what lies on the host, on the host."""
+    out = x.tape.new(x.shape[:-1], x.dtype, kind=HOST if x.storage.kind == HOST else ACTIVATION)
+    _record("prod", "aten.prod.dim_int", "reduction", (x,), (out,), elements=x.numel)
     return out
 
 
@@ -763,6 +773,18 @@ def conv2d(
     return out
 
 
+def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
+    """Patches x [N, c, t, h, w] * weight [n, c, t, h, w], a kernel as large as a patch -> [N, n, 1, 1, 1]."""
+    patches, *patch = x.shape
+    features, *kernel = weight.shape
+    if patch != kernel:
+        raise ModelMeterError(f"conv3d: {x!r} is not of patches as large as the kernel, {kernel}.")
+    out = x.tape.new((patches, features, 1, 1, 1), x.dtype)
+    flops = 2 * patches * features * prod(kernel)
+    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=(weight,))
+    return out
+
+
 def mm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
     """[m, k] @ [k, n] -> [m, n]."""
     rows, depth = left.shape
@@ -886,6 +908,27 @@ def attention(
         raise ModelMeterError(f"attention: the rows of the bias {bias!r} are not at a multiple of {BIAS_ALIGNMENT}.")
     out = _attended(query)
     _record_attention("fused.attention", query, keys, values, bias, (out,))
+    return out
+
+
+def packed_attention(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, lengths: ShapeTensor, pairs: int
+) -> ShapeTensor:
+    """An engine's fused attention within each of several sequences that lie behind one another, [N, H, d] -> [N, H, d].
+
+    lengths: where the sequences end, which the kernel reads. pairs: of a query and a key of the same sequence, the sum
+    of the squares of their lengths.
+    """
+    out = query.tape.new(query.shape, query.dtype)
+    heads, width = query.shape[1:]
+    _record(
+        "attention",
+        "fused.attention",
+        "attention",
+        (query, key, value, lengths),
+        (out,),
+        tensor_core_flops=4 * heads * width * pairs,
+    )
     return out
 
 

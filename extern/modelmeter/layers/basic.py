@@ -5,7 +5,20 @@ from typing import Any, Unpack
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
 from modelmeter.layers.code import EngineTraits, Settings
-from modelmeter.operators import add, conv2d, gather, in_place_output, layer_norm, linear, mean, mul, rsqrt, square, to
+from modelmeter.operators import (
+    Parameter,
+    add,
+    conv2d,
+    gather,
+    in_place_output,
+    layer_norm,
+    linear,
+    mean,
+    mul,
+    rsqrt,
+    square,
+    to,
+)
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
@@ -108,14 +121,18 @@ class Embedding(BaseLayer):
 
 
 class LMHead(BaseLayer):
-    """x [B, T, D] -> logits [B, T, V]."""
+    """x [B, T, D] -> logits [B, T, V]. tied_to: the embedding whose table is the weight; None: it has its own."""
 
-    def __init__(self, hidden_size: int, vocab_size: int, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self, hidden_size: int, vocab_size: int, tied_to: Embedding | None = None, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
-        self.weight = self.parameter(vocab_size, hidden_size)
+        # a tied weight is the embedding's parameter, not one of this layer's
+        self.weight = self.parameter(vocab_size, hidden_size) if tied_to is None else None
+        self.tied_weights: tuple[Parameter, ...] = () if tied_to is None else (tied_to.weight,)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        return linear(hidden_states, self.weight)
+        return linear(hidden_states, self.weight or self.tied_weights[0])
 
 
 def after_sum(

@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING, Final, cast
 from modelmeter.errors import ModelMeterError, near
 
 if TYPE_CHECKING:
-    from modelmeter.models import deepseek_ocr, unlimited_ocr
+    from modelmeter.models import deepseek_ocr, qwen2_5_vl, unlimited_ocr
     from modelmeter.models.common.contract import ModelPackage
 
     _DEEPSEEK_OCR_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
+    _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _UNLIMITED_OCR_KEEPS_ITS_PROMISES: ModelPackage = unlimited_ocr
 
 #: the package of each model, by the name that users give it
 MODELS: Final[Mapping[str, str]] = MappingProxyType(
-    {"deepseek_ocr": "modelmeter.models.deepseek_ocr", "unlimited_ocr": "modelmeter.models.unlimited_ocr"}
+    {
+        "deepseek_ocr": "modelmeter.models.deepseek_ocr",
+        "unlimited_ocr": "modelmeter.models.unlimited_ocr",
+        "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
+    }
 )
 
 DEFAULT_MODEL: Final = "deepseek_ocr"

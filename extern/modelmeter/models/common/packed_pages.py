@@ -1,0 +1,71 @@
+"""Models whose pages go through vision packed, as one grid of patches each: the Qwen family's.
+
+Source of the walk: `Qwen2_5_VLModel` and `Qwen2VLModel` of transformers 5.23.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from modelmeter.layers import BaseLayer
+from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.vision.packed import Grid, PackedTower, PageTensors, tokens_of_pages
+from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
+from modelmeter.operators import compare, mul, sum_all
+from modelmeter.shape_tensor import ShapeTensor, Tape
+
+
+class PackedVision(BaseLayer):
+    """Pages' patches to the image tokens of each page, and the tower's last hidden states, held beside them."""
+
+    def __init__(self, visual: PackedTower, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.visual = visual
+
+    def forward(self, given: PageTensors, grid: Grid) -> tuple[ShapeTensor, ...]:
+        """Each page's image tokens [n, D], then the last hidden states."""
+        hidden_states, tokens = self.visual.call_remembered("visual", given, grid)
+        return *tokens_of_pages(tokens, given.grid_thw, grid.pages), hidden_states
+
+
+class PackedTextStage(TextStage):
+    """The stages with text; placeholders of videos are looked for, too."""
+
+    returns_image_tokens = False
+
+    def placeholder_masks(self, input_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """Which positions [B, T, 1] are image tokens, and which a video's: their numbers are worked out."""
+        special_image_mask = compare("aten.eq.Scalar", input_ids)
+        special_video_mask = compare("aten.eq.Scalar", input_ids)
+        n_image_tokens = sum_all(special_image_mask)
+        special_image_mask = special_image_mask.unsqueeze(2)
+        compare("aten.eq.Scalar", mul(n_image_tokens))
+        sum_all(special_video_mask)
+        return special_image_mask, special_video_mask.unsqueeze(2)
+
+
+class PackedPagesModel(VisionLanguageModel):
+    """A model with such a tower, called `visual`, whose decoder takes three coordinates a position."""
+
+    text_stage = PackedTextStage
+    visual: PackedTower
+
+    def assemble_pages(self, *, visual: PackedTower, decoder: Decoder, vocab_size: int, tied_head: bool) -> None:
+        """Put the parts together."""
+        self.visual = visual
+        vision = PackedVision(visual, code=self.code)
+        self.assemble(vision=vision, decoder=decoder, vocab_size=vocab_size, tied_head=tied_head)
+
+    def images(self, tape: Tape, geometry: Grid) -> tuple[Any, ...]:
+        """What comes with the pages, and their grid."""
+        return self.visual.tensors(tape, geometry), geometry
+
+    def vision_weight_bytes(self) -> int:
+        """The tower's, its merger among them."""
+        return self.visual.forward_memory_weight()
+
+    def vision_parts(self) -> Mapping[str, BaseLayer]:
+        """The tower."""
+        return {"visual": self.visual}

@@ -1,0 +1,42 @@
+"""Qwen2.5-VL and the OCR models trained from it: from a page's size to what the model computes, moves and holds."""
+
+from typing import Final
+
+from modelmeter.models.qwen2_5_vl.config import CONFIGURATION
+from modelmeter.models.qwen2_5_vl.cost_model import CostModel, load_cost_model, restore_cost_model
+from modelmeter.models.qwen2_5_vl.executions import EXECUTIONS
+from modelmeter.models.qwen2_5_vl.model import Qwen2_5VLModel
+from modelmeter.models.qwen2_5_vl.workload import MODES, Workload
+
+TITLE: Final = "Qwen2.5-VL"
+SOURCES: Final = ("huggingface.co/allenai/olmOCR-2-7B-1025", "transformers 5.23: qwen2_5_vl")
+CHECKPOINTS: Final = (
+    "olmocr_2_7b",
+    "rolmocr",
+    "infinity_parser_7b",
+    "nanonets_ocr2_3b",
+    "ocrflux_3b",
+    "qwen2_5_vl_3b",
+    "qwen2_5_vl_7b",
+)
+IMAGE_RULE: Final = "one grid of 28-pixel tokens at the page's own size, within 3,136 and 12,845,056 pixels"
+PROVEN: Final = (
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
+    "code"
+)
+
+__all__ = [
+    "CHECKPOINTS",
+    "CONFIGURATION",
+    "EXECUTIONS",
+    "IMAGE_RULE",
+    "MODES",
+    "PROVEN",
+    "SOURCES",
+    "TITLE",
+    "CostModel",
+    "Qwen2_5VLModel",
+    "Workload",
+    "load_cost_model",
+    "restore_cost_model",
+]
