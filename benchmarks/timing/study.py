@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from modelmeter import kernel_classes as classes
 from modelmeter.calibration.kernel_fit import bound, errors_of, predicted, unseen_rows
 from modelmeter.calibration.kernel_judgement import PEAK, Judgement, carried_constants, constants_of, judge, rates_of
-from modelmeter.calibration.kernel_tables import KernelRows, pooled, read_tables
+from modelmeter.calibration.kernel_rows import KernelRows, pooled
+from modelmeter.calibration.kernel_tables import read_tables
 from modelmeter.devices import Device, bundled_devices, load_device
 from modelmeter.devices.kernel_time import (
     gemm_seconds,

@@ -46,7 +46,7 @@ class Walk(NamedTuple):
     """One call of a layer, written down: what it did, and what it leaves behind.
 
     Of a walk over variables the figures are sizes, the peaks are `Highest`, labelled by path and operator, and there
-    are no entries.
+    are no entries, unless its tape keeps them.
     """
 
     entries: tuple[OperatorRecord | Call, ...]

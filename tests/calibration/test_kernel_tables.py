@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from modelmeter.calibration.kernel_fit import carried, fit_class, predicted
-from modelmeter.calibration.kernel_tables import KernelTable, pooled, read_tables
+from modelmeter.calibration.kernel_rows import KernelTable, pooled
+from modelmeter.calibration.kernel_tables import read_tables
 from modelmeter.cli.main import main
 from modelmeter.devices import load_device
 from modelmeter.devices.kernel_time import Rates
@@ -82,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, columns in COLUMNS.items():
         file = path / f"{name}.made-1.parquet"
         (table,) = read_tables(write(file, columns))
-        write(file, columns | {"latency": list(predicted(TRUE[name], RATES, table.rows) * 1e3)})
+        write(file, columns | {"latency": list(predicted(TRUE[name], RATES, table.rows[0]) * 1e3)})
     return path
 
 
@@ -118,8 +119,14 @@ def test_the_fit_recovers_a_synthetic_device(name: str, folder: Path) -> None:
 
 def test_the_fit_says_what_it_lacks() -> None:
     with pytest.raises(ModelMeterError, match=r"no device has fitted constants"):
-        carried([])
-    assert carried([{"a": 1.0}, {"a": 5.0}, {"a": 2.0}]) == {"a": 2.0}
+        carried("copy", [])
+
+
+def test_what_is_carried_is_the_median_of_each_constant() -> None:
+    known = [{"overhead_s": 1.0, "matmul": 0.1, "bytes_per_flop": share} for share in (1.0, 5.0, 2.0, 4.0)]
+    assert carried("bias_attention", known) == {"overhead_s": 1.0, "matmul": 0.1, "bytes_per_flop": 3.0}
+    tiles = [dict(TRUE["moe"], tile=tile) for tile in (64, 128, 64, 128)]
+    assert carried("moe", tiles)["tile"] == 64  # of tiles one that exists
 
 
 # -- the command line ------------------------------------------------------------------------------------------------
@@ -173,16 +180,17 @@ def test_errors_are_those_of_a_table_by_hand(device: Path, tmp_path: Path, capsy
 
 
 def test_left_out_takes_the_others_constants(tmp_path: Path, capsys: Capture) -> None:
-    h100, l40s, h200, rtx = (
-        load_device(name).kernels["gemm"].values for name in ("H100-SXM", "L40S", "H200", "RTX-PRO-6000-Server")
+    h100, l40s, h200, rtx, geforce = (
+        load_device(name).kernels["gemm"].values
+        for name in ("H100-SXM", "L40S", "H200", "RTX-PRO-6000-Server", "RTX-4090")
     )
-    others = carried([h100, l40s, h200, rtx])
-    assert others["matmul"] == pytest.approx(sorted(each["matmul"] for each in (h100, l40s, h200, rtx))[1], abs=0.1)
+    others = carried("gemm", [h100, l40s, h200, rtx, geforce])
+    assert others["matmul"] == pytest.approx(sorted(each["matmul"] for each in (h100, l40s, h200, rtx, geforce))[2])
     columns = grid(gemm_dtype=["bfloat16"], m=[1, 8], n=[4096], k=[4096])
     path = write(tmp_path / "gemm.a-1.parquet", columns)
     (table,) = read_tables(path)
     a100 = load_device("A100-80G").rates("bf16")
-    write(path, columns | {"latency": list(predicted(others, a100, table.rows) * 1e3)})
+    write(path, columns | {"latency": list(predicted(others, a100, table.rows[0]) * 1e3)})
     assert main(["judge", str(path), "--device", "A100-80G", "--leave-out", "A100-80G", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"]["gemm"]["median"] < 1e-9
 
@@ -193,7 +201,9 @@ def test_left_out_takes_the_others_constants(tmp_path: Path, capsys: Capture) ->
 def test_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
     def left_out(name: str, columns: Columns) -> tuple[dict[str, int], int]:
         (table,) = read_tables(write(tmp_path / f"{name}.a-1.parquet", columns))
-        return dict(table.left_out), len(table.rows.seconds)
+        return {key.removeprefix(f"{name}: "): count for key, count in table.left_out.items()}, len(
+            table.rows[0].seconds
+        )
 
     gemm = grid(gemm_dtype=["bfloat16", "fp8"], m=[1, 2, 3], n=[64, 100], k=[64])
     assert left_out("gemm", gemm) == ({"gemm_dtype other than bfloat16": 6, "n or k no multiple of 64": 3}, 3)
@@ -250,14 +260,14 @@ GEMM = grid(gemm_dtype=["bfloat16"], m=[1, 2], n=[64], k=[64])
         ("gemm", GEMM | {"m": [0, 1]}, "m=0.0 in row 0 is no size; give 1 or more"),
         ("gemm", GEMM | {"gemm_dtype": ["fp8", "fp8"]}, "none of the tables' rows is usable"),
         ("gem", GEMM, 'gem is no class of kernels with tables; did you mean "gemm"?'),
-        ("moe", COLUMNS["moe"], "device H100-PCIe lists no multiprocessors"),
+        ("moe", COLUMNS["moe"], "device MI300X lists no l2_bytes; add it with its source to mi300x.yaml"),
     ],
 )
 def test_tables_that_cannot_be_judged_are_refused(
     name: str, columns: Columns, text: str, tmp_path: Path, capsys: Capture
 ) -> None:
     path = write(tmp_path / f"{name}.a-1.parquet", columns)
-    device = "H100-PCIe" if name == "moe" else "H100-SXM"
+    device = "MI300X" if name == "moe" else "H100-SXM"
     assert main(["judge", str(path), "--device", device]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and text in captured.err and captured.err.count("\n") <= 3

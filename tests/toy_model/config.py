@@ -14,6 +14,7 @@ from modelmeter.models.common.configuration import (
     ExecutionSchema,
     RuntimeSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from tests.toy_model.executions import EXECUTIONS
 from tests.toy_model.workload import MODES, WINDOW
 
@@ -58,6 +59,9 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
 
 
 #: what a value of the model's own groups may be, by its key

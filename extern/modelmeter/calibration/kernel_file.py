@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelmeter.calibration.kernel_fit import errors_of, fit_class, fitting_rows, predicted, unseen_rows
-from modelmeter.calibration.kernel_tables import KernelTable, pooled
+from modelmeter.calibration.kernel_fit import (
+    LEAST_ROWS,
+    errors_of,
+    fit_class,
+    fitting_rows,
+    predicted,
+    unseen_rows,
+)
+from modelmeter.calibration.kernel_rows import KernelTable, pooled
 from modelmeter.devices.kernel_time import CONSTANTS, FITTED, Errors, KernelConstants, Rates
 from modelmeter.kinds import Whole
 
 
 def fit_tables(tables: Sequence[KernelTable], rates: Rates, source: str) -> dict[str, KernelConstants]:
-    """The constants of every class that the tables have rows of, with their errors on the sites held out."""
+    """The constants of every class that the tables have enough rows of, with their errors on the sites held out.
+
+    Raises `ModelMeterError` where no class has enough.
+    """
     fitted = {}
-    for name, rows in pooled(tables).items():
+    every = pooled(tables)
+    enough = [name for name, rows in every.items() if len(fitting_rows(rows, rates).seconds) >= LEAST_ROWS]
+    for name in enough or every:
+        rows = every[name]
         values = fit_class(rows, rates)
         unseen = unseen_rows(rows, rates)
         fitted[name] = KernelConstants(

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from statistics import median, median_low
 from typing import Any, Final
 
 import numpy as np
 
 from modelmeter import kernel_classes as classes
-from modelmeter.calibration.kernel_tables import KernelRows
+from modelmeter.calibration.kernel_rows import KernelRows
 from modelmeter.devices.kernel_time import CONSTANTS, SECONDS, Errors, Rates
 from modelmeter.errors import ModelMeterError
-from modelmeter.kinds import Number
+from modelmeter.kinds import Number, Whole
 
 #: errors far above this hardly pull
 _USUAL: Final = 0.1
@@ -47,6 +48,10 @@ _START: Final[Mapping[str, float]] = {
     "key_s": 2e-9,
     "grouped_key_s": 5e-10,
     "split_s": 2e-6,
+    "bytes_per_flop": 0.03,
+    "elements_per_flop": 0.005,
+    "vector": 0.3,
+    "depth_s": 8e-9,
 }
 _CACHE: Final = ("l2_share", "l2_speed")
 #: tiles that are tried
@@ -68,7 +73,7 @@ def predicted(values: Mapping[str, float], rates: Rates, rows: KernelRows) -> Ar
         arguments["resident"] = np.where(rows.cold(rates.l2_bytes), 0.0, rows.resident)
     elif rows.kernel_class == classes.GENERATION_ATTENTION:
         arguments["resident"] = rows.resident
-    elif rows.kernel_class != classes.MOE:
+    elif rows.kernel_class in (classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION):
         arguments["causal"] = rows.kernel_class == classes.CONTEXT_ATTENTION
     return SECONDS[rows.kernel_class](values, rates, **arguments)
 
@@ -76,9 +81,9 @@ def predicted(values: Mapping[str, float], rates: Rates, rows: KernelRows) -> Ar
 def bound(rates: Rates, rows: KernelRows) -> Array:
     """Seconds of each row by the roofline as it is: peaks in full, all scores counted, nothing for a launch."""
     sizes = rows.sizes
-    if rows.kernel_class in (classes.GEMM, classes.MOE):
+    if "batch" not in sizes:
         nbytes = sizes["nbytes"] if "nbytes" in sizes else sizes["weight_bytes"] + sizes["activation_bytes"]
-        return np.maximum(sizes["flops"] / rates.peak, nbytes / rates.bandwidth)
+        return np.maximum(sizes.get("flops", 0) / rates.peak, nbytes / rates.bandwidth)
     queries = sizes.get("length", 1)
     keys = sizes.get("keys", queries)
     flops = 4 * sizes["batch"] * sizes["heads"] * queries * keys * sizes["head_dim"]
@@ -110,16 +115,27 @@ def _cold(rows: KernelRows, rates: Rates) -> Array:
 
 def fit_class(rows: KernelRows, rates: Rates) -> Values:
     """The constants of a class; raises `ModelMeterError` where there are too few rows for them."""
-    name = rows.kernel_class
     cold = fitting_rows(rows, rates)
     if len(cold.seconds) < LEAST_ROWS:
         raise ModelMeterError(
-            f"fit: {len(cold.seconds)} rows of {name} are usable (bfloat16, cold, not held out); it takes {LEAST_ROWS}."
+            f"fit: {len(cold.seconds)} rows of {rows.kernel_class} are usable (bfloat16, cold, not held out); it takes "
+            f"{LEAST_ROWS}."
         )
+    values = fit_rows(cold, rates)
+    if rows.kernel_class == classes.GEMM:
+        every = rows.where(~rows.held_out)
+        if not every.cold(rates.l2_bytes).all():  # else no row shows what the cache gives
+            kept = {key: value for key, value in values.items() if key not in _CACHE}
+            _, values = _minimised(every, rates, list(_CACHE), kept, {}, steps=40)
+    return {key: _rounded(key, values[key]) for key in CONSTANTS[rows.kernel_class]}
+
+
+def fit_rows(cold: KernelRows, rates: Rates) -> Values:
+    """The constants of a class by all of the rows, as of a pass: no weight lies in the L2 cache."""
+    name = cold.kernel_class
     free = [key for key in CONSTANTS[name] if key in _START]
-    if name == classes.GEMM:
-        free = [key for key in free if key not in _CACHE]
     fixed: Values = {"l2_share": 0.0, "l2_speed": 1.0} if name == classes.GEMM else {}
+    free = [key for key in free if key not in fixed]
     tried = cold.where(np.arange(len(cold.seconds)) % max(1, len(cold.seconds) // _TRIED_ROWS) == 0)
     best: tuple[float, Values] | None = None
     choices = _TILES.get(name, {})
@@ -131,17 +147,17 @@ def fit_class(rows: KernelRows, rates: Rates) -> Values:
     assert best is not None
     tiles_of = {key: best[1][key] for key in choices}
     _, values = _minimised(cold, rates, free, fixed | tiles_of, best[1], steps=60)
-    if name == classes.GEMM:
-        every = rows.where(~rows.held_out)
-        kept = {key: value for key, value in values.items() if key not in _CACHE}
-        _, values = _minimised(every, rates, list(_CACHE), kept, {}, steps=40)
     return {key: _rounded(key, values[key]) for key in CONSTANTS[name]}
+
+
+#: constants that are no share at 0
+_SHARES: Final = ("matmul", "bandwidth", "exponentials", "vector")
 
 
 def _rounded(key: str, value: float) -> float:
     """Four digits; what is next to nothing is nothing."""
     smallest = 1e-14 if key.endswith("_s") else 1e-6
-    return 0.0 if value < smallest and key not in ("matmul", "bandwidth", "exponentials") else float(f"{value:.4g}")
+    return 0.0 if value < smallest and key not in _SHARES else float(f"{value:.4g}")
 
 
 def _limits(name: str, key: str) -> tuple[float, float]:
@@ -210,8 +226,11 @@ def _gauss_newton(residuals: Callable[[Array], Array], point: Array, weights: Ar
     return point
 
 
-def carried(known: Sequence[Mapping[str, float]]) -> Values:
-    """Constants for a device that was not fitted: of each, the median of those that were."""
+def carried(kernel_class: str, known: Sequence[Mapping[str, float]]) -> Values:
+    """Constants for a device that was not fitted: of each, the median of those that were; of tiles, one that exists."""
     if not known:
         raise ModelMeterError("carry: no device has fitted constants of this class; fit one first.")
-    return {key: float(np.median([values[key] for values in known])) for key in known[0]}
+    return {
+        key: float((median_low if isinstance(kind, Whole) else median)([values[key] for values in known]))
+        for key, kind in CONSTANTS[kernel_class].items()
+    }

@@ -11,7 +11,7 @@ import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.calibration.kernel_fit import bound, carried, errors_of, predicted
-from modelmeter.calibration.kernel_tables import KernelRows, KernelTable, all_left_out, pooled
+from modelmeter.calibration.kernel_rows import KernelRows, KernelTable, all_left_out, pooled
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_time import FITTED, KernelConstants, Rates
 from modelmeter.errors import ModelMeterError
@@ -75,7 +75,7 @@ def carried_constants(devices: Sequence[Device], without: str) -> dict[str, dict
             if device.name != without and name in device.kernels and device.kernels[name].origin == FITTED
         ]
         if known:
-            found[name] = carried(known)
+            found[name] = carried(name, known)
     return found
 
 

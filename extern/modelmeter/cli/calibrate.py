@@ -167,7 +167,8 @@ def _fit_tables(
 
     from modelmeter.calibration.kernel_file import fit_tables, kernels_content, kernels_text
     from modelmeter.calibration.kernel_judgement import rates_of
-    from modelmeter.calibration.kernel_tables import all_left_out, read_tables
+    from modelmeter.calibration.kernel_rows import all_left_out
+    from modelmeter.calibration.kernel_tables import read_tables
     from modelmeter.devices import load_device
 
     found = read_tables(tables)

@@ -1,6 +1,6 @@
 """How long a kernel takes on a device, by its class: from FLOPs, bytes and sizes, and constants that a file gives.
 
-Every class but attention: t = overhead + max(c, m) + overlap x min(c, m), where c = FLOPs / (matmul x peak) and
+The common form is t = overhead + max(c, m) + overlap x min(c, m), where c = FLOPs / (matmul x peak) and
 m = bytes / (bandwidth x the memory's rate). `matmul` and `bandwidth` are the shares of the device's own figures that
 kernels of the class reach; `overlap` is the part of the shorter one that does not run beside the longer one.
 
@@ -15,7 +15,15 @@ kernels of the class reach; `overlap` is the part of the shorter one that does n
 - generation_attention: `tile_s` for each sequence and KV head, over the multiprocessors; `key_s` for each key where
   every head has keys of its own, which kernels do not split, `grouped_key_s` where heads share them, and there
   `split_s` beyond 128 keys, for the sum of the parts.
-- bias_attention, elementwise, copy, convolution: the common form.
+- bias_attention: products, and beside them all bytes, the matrix of the bias among them, at `bytes_per_flop` of the
+  vector peak, which is how fast multiprocessors load and store; no less than the memory needs for the bytes.
+- convolution: `depth_s` for each of the products that one output sums one after another, and the products, at `matmul`
+  of the matrix units' peak or, where the channels fill none of them, at `vector` of the vector peak.
+- elementwise, copy: overhead and the longer of two times: of the bytes that do not lie in the L2 cache (`HELD` of it)
+  at the memory's rate, and of all bytes at `bytes_per_flop` of the vector peak. What a kernel of a pass reads was
+  mostly written by the one before it, and lies in the cache.
+- strided: overhead and the longer of the first of these and of elements / (`elements_per_flop` of the vector peak).
+  Where each element is looked up by its indices, as many are put a second whatever the memory is.
 
 Sizes and times are numbers, or numpy arrays of the same length: the formulas hold for both. Peaks are the device's
 figures as published; nothing here is derated twice.
@@ -51,7 +59,11 @@ _COMMON: Final[Mapping[str, Kind[Any]]] = {
     "bandwidth": _SHARE,
     "overlap": _PART,
 }
-_MOVING: Final[Mapping[str, Kind[Any]]] = {"overhead_s": _SECONDS, "bandwidth": _SHARE}
+_MOVING: Final[Mapping[str, Kind[Any]]] = {
+    "overhead_s": _SECONDS,
+    "bandwidth": _SHARE,
+    "bytes_per_flop": _FACTOR,
+}
 _CACHED: Final[Mapping[str, Kind[Any]]] = {"l2_share": _PART, "l2_speed": Number(Fraction(1), Fraction(1000))}
 _PREFILL: Final[Mapping[str, Kind[Any]]] = {
     "overhead_s": _SECONDS,
@@ -73,7 +85,7 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
         classes.MOE: {**_COMMON, "activations": _FACTOR, "tile": _TILE},
         classes.CONTEXT_ATTENTION: _PREFILL,
         classes.ENCODER_ATTENTION: _PREFILL,
-        classes.BIAS_ATTENTION: _COMMON,
+        classes.BIAS_ATTENTION: {"overhead_s": _SECONDS, "matmul": _SHARE, "bytes_per_flop": _FACTOR},
         classes.GENERATION_ATTENTION: {
             "overhead_s": _SECONDS,
             "bandwidth": _SHARE,
@@ -86,7 +98,8 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
         },
         classes.ELEMENTWISE: _MOVING,
         classes.COPY: _MOVING,
-        classes.CONVOLUTION: _COMMON,
+        classes.STRIDED: {"overhead_s": _SECONDS, "bandwidth": _SHARE, "elements_per_flop": _FACTOR},
+        classes.CONVOLUTION: {"overhead_s": _SECONDS, "matmul": _SHARE, "vector": _SHARE, "depth_s": _SECONDS},
     }
 )
 #: what a time needs of the device beside its peaks
@@ -94,6 +107,11 @@ NEEDS_PROCESSORS: Final = (classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION,
 
 #: widths of heads that fused attention has kernels for
 HEAD_WIDTHS: Final = (64, 96, 128, 192, 256, 512)
+#: of the L2 cache, what holds operands of pointwise kernels: from the profiles of RTX 4090 and RTX PRO 6000, whose
+#: caches are large enough to show it; 0.3 to 0.5 fit as well
+HELD: Final = 0.4
+#: input channels of a convolution that the matrix units take
+ALIGNED_CHANNELS: Final = 8
 #: keys from which a decode step of grouped heads is split
 SPLIT_KEYS: Final = 128
 
@@ -255,6 +273,41 @@ def generation_attention_seconds(
     )
 
 
+def bias_attention_seconds(values: Mapping[str, float], rates: Rates, *, flops: Any, nbytes: Any) -> Any:
+    """Attention whose scores have a matrix added; nbytes: with that matrix."""
+    products = flops / (values["matmul"] * rates.peak)
+    moved = nbytes / (values["bytes_per_flop"] * rates.vector)
+    return values["overhead_s"] + _larger(products + moved, nbytes / rates.bandwidth)
+
+
+def convolution_seconds(
+    values: Mapping[str, float], rates: Rates, *, flops: Any, nbytes: Any, channels: Any, depth: Any
+) -> Any:
+    """A convolution of `channels` input channels; depth: products that one output sums, channels x window."""
+    aligned = (channels % ALIGNED_CHANNELS == 0) * 1.0
+    rate = aligned * values["matmul"] * rates.peak + (1 - aligned) * values["vector"] * rates.vector
+    work = _larger(flops / rate, nbytes / rates.bandwidth)
+    return values["overhead_s"] + values["depth_s"] * depth + work
+
+
+def moving_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any) -> Any:
+    """A chain of pointwise operators and reductions, or a copy: nothing but its bytes counts."""
+    within = nbytes / (values["bytes_per_flop"] * rates.vector)
+    return values["overhead_s"] + _larger(_beyond_cache(nbytes, values, rates), within)
+
+
+def strided_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, elements: Any) -> Any:
+    """A copy into another order of memory, padding, or a pointwise operator of which an operand is broadcast."""
+    within = elements / (values["elements_per_flop"] * rates.vector)
+    return values["overhead_s"] + _larger(_beyond_cache(nbytes, values, rates), within)
+
+
+def _beyond_cache(nbytes: Any, values: Mapping[str, float], rates: Rates) -> Any:
+    """Seconds of the bytes that do not lie in the L2 cache, of a kernel that reads what others have written."""
+    held = _smaller(HELD * rates.l2_bytes, nbytes)
+    return (nbytes - held) / (values["bandwidth"] * rates.bandwidth)
+
+
 # -- reading --------------------------------------------------------------------------------------------------------
 
 _WORDS: Final = Text(2000, least=1)
@@ -310,13 +363,18 @@ def check_processors(who: str, kernels: Mapping[str, KernelConstants], processor
         )
 
 
-#: the time of each class that tables of kernels are judged on
+#: the time of each class
 SECONDS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
         classes.GEMM: gemm_seconds,
         classes.MOE: moe_seconds,
         classes.CONTEXT_ATTENTION: prefill_attention_seconds,
         classes.ENCODER_ATTENTION: prefill_attention_seconds,
+        classes.BIAS_ATTENTION: bias_attention_seconds,
         classes.GENERATION_ATTENTION: generation_attention_seconds,
+        classes.ELEMENTWISE: moving_seconds,
+        classes.COPY: moving_seconds,
+        classes.STRIDED: strided_seconds,
+        classes.CONVOLUTION: convolution_seconds,
     }
 )

@@ -33,6 +33,10 @@ class EngineTraits:
     eager form. Otherwise it is PyTorch's function."""
     vision_takes_eager: bool = True
     """`attention=eager` reaches the vision encoders too; otherwise they always call the fused function."""
+    graphed: frozenset[str] = frozenset()
+    """Stages whose kernels are launched as one CUDA graph; otherwise the host launches each."""
+    at_its_best: bool = False
+    """No code runs all of this: it is the least that an engine could do, and a bound."""
 
 
 @dataclass(frozen=True)

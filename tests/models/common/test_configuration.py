@@ -14,7 +14,7 @@ from tests.toy_model.config import ModelSchema
 
 def test_the_files_state_what_the_schema_does() -> None:
     assert CONFIGURATION.compose(()) == ModelSchema() == CONFIGURATION.read({})
-    assert CONFIGURATION.groups == ("vision", "decoder", "workload", "runtime", "execution")
+    assert CONFIGURATION.groups == ("vision", "decoder", "workload", "runtime", "execution", "engine", "host", "client")
     assert CONFIGURATION.group_options("execution") == ["serving", "transformers"]
 
 

@@ -61,9 +61,27 @@ TAKES: dict[str, list[Any]] = {
     "vision.sam.qkv_bias": [True],
     "workload.crop_mode": [True],
     "runtime.prompt": [None],
+    "runtime.experts_hit": [None],
     "runtime.tokenizer_path": [None, "x", "${oc.env:HOME}"],
     "runtime.head": [None],
     "runtime.reserve_bytes": [None],
+    "engine.version": [None, "x", "${oc.env:HOME}"],
+    **{
+        f"engine.{limit}": [None]
+        for limit in ("reserve_bytes", "block_size", "max_num_seqs", "max_num_batched_tokens", "max_model_len")
+    },
+    "engine.gpu_memory_utilization": [None],
+    "host.ngram": [True],
+    **{
+        f"{group}.{name}": [1.5]
+        for group, name in (
+            ("host", "seconds_per_page"),
+            ("host", "seconds_per_prefill"),
+            ("host", "seconds_per_step"),
+            ("host", "seconds_per_comparison"),
+            ("client", "seconds_per_page"),
+        )
+    },
 }
 
 

@@ -1,8 +1,8 @@
 """A model's configuration: its groups, what their values may be, and the errors that a wrong one gets.
 
-A model states its schema, a dataclass of dataclasses of which two groups, `runtime` and `execution`, are the same for
-all; what each value may be, by its key; and where its YAML files are. `compose` reads these through Hydra with the
-overrides; `read` holds what came, from there or from a saved result, against the schema.
+A model states its schema, a dataclass of dataclasses of which five groups, `runtime`, `execution` and those of
+`engines`, are the same for all; what each value may be, by its key; and where its YAML files are. `compose` reads these
+through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the schema.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from modelmeter.errors import ModelMeterError, near, printable
 from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
+from modelmeter.models.common.engines import CONFIGS, ENGINE_KINDS, ENGINE_OF, choose
 from modelmeter.models.common.loading import LOADS
 from modelmeter.models.common.stage_cost import HEADS
 
@@ -37,7 +38,7 @@ class RuntimeSchema:
     prompt: str | None = None
     tokenizer_path: str | None = None
     head: str | None = None
-    experts_hit: Any = "max"
+    experts_hit: Any = None
     load: str = "direct"
     reserve_bytes: int | None = None
 
@@ -70,10 +71,11 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.prompt": _OF_USER,
     "runtime.tokenizer_path": _OF_USER,
     "runtime.head": Maybe(Choice(HEADS)),
-    "runtime.experts_hit": Either(("max", "uniform"), EXPERTS),
+    "runtime.experts_hit": Maybe(Either(("max", "uniform"), EXPERTS)),
     "runtime.load": Choice(LOADS),
     "runtime.reserve_bytes": Maybe(BYTES),
     "execution.name": WORD,
+    **ENGINE_KINDS,
 }
 
 #: characters, and entries of lists, that the overrides of one configuration may have together: Hydra reads some 400
@@ -85,7 +87,7 @@ MAX_OVERRIDE_ENTRIES: Final = 1000
 MAX_OVERRIDE_DEPTH: Final = 8
 
 #: the package of the files that all models find behind their own
-COMMON_CONFIGS: Final = "modelmeter.models.common.configs"
+COMMON_CONFIGS: Final = CONFIGS
 
 #: Hydra's parser and its registries are the process's
 _HYDRA: Final = threading.RLock()
@@ -106,7 +108,8 @@ class Configuration(Generic[Schema]):
 
     schema: its dataclass. kinds: what a value of its own groups may be, by key. module: the package of its YAML files.
     name: of the file that names the defaults. modes: the named workloads, of which each is a choice of `workload`.
-    executions: the code that it can be walked as, of which each is a choice of `execution`.
+    executions: the code that it can be walked as, of which each is a choice of `execution`. engine_keys: by engine,
+    what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value.
     """
 
     schema: type[Schema]
@@ -115,6 +118,7 @@ class Configuration(Generic[Schema]):
     name: str
     modes: Mapping[str, Any]
     executions: Mapping[str, Any]
+    engine_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -145,8 +149,12 @@ class Configuration(Generic[Schema]):
         """The configuration that a mapping states; keys that it leaves out have the published values.
 
         Raises `ModelMeterError`, in words that begin with `who`, for a key that does not exist and a value that is not
-        allowed. Nothing of it is interpolated or looked up.
+        allowed. Nothing of it is interpolated or looked up. Where it names an execution and no engine, as results of
+        before there were engines do, the engine is that of the execution.
         """
+        if isinstance(content, Mapping) and "engine" not in content and isinstance(content.get("execution"), Mapping):
+            engine = ENGINE_OF.get(content["execution"].get("name", ""))
+            content = content if engine is None else {**content, "engine": {"name": engine}}
         return cast("Schema", build(cast("Any", self.schema), self._record.read(who, content)))
 
     def register_program(self) -> None:
@@ -208,9 +216,17 @@ class Configuration(Generic[Schema]):
                 _check_single(named, override)
 
     def compose(self, overrides: Sequence[str]) -> Schema:
-        """The configuration that Hydra composes from the defaults and `overrides`."""
+        """The configuration that Hydra composes from the defaults, the engine and `overrides`, which win."""
         self.check_overrides(overrides)
-        return self.resolve(self.compose_config(self.name, [override.strip() for override in overrides]))
+        given = [override.strip() for override in overrides]
+        return self.resolve(self.compose_config(self.name, [*self._of_engine(given), *given]))
+
+    def _of_engine(self, overrides: Sequence[str]) -> list[str]:
+        """What the engine that they choose adds to overrides: itself or its execution, and its keys."""
+        chosen = choose(overrides, tuple(self.executions))
+        keys = {override.partition("=")[0].strip().replace("execution.name", "execution") for override in overrides}
+        missing = [f"{group}={name}" for group, name in chosen._asdict().items() if group not in keys]
+        return [*missing, *(f"{key}={value}" for key, value in self.engine_keys.get(chosen.engine, {}).items())]
 
     def compose_config(self, config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
         """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema.

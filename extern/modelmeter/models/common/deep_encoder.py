@@ -43,7 +43,13 @@ class FusionTraits:
 
 #: what an engine at its best does of this network
 ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
-    EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
+    EngineTraits(
+        chains_fused=True,
+        add_norm_fused=True,
+        attention_fused_only=True,
+        vision_takes_eager=False,
+        at_its_best=True,
+    ),
     SamTraits(
         rel_pos_always_resized=False,
         rel_pos_index_on_host=False,

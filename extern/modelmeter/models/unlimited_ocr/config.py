@@ -15,6 +15,7 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.tiles import MAX_TILES
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.workload import MODES
@@ -58,6 +59,9 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -74,6 +78,12 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.downsample_ratio": SIZE,
 }
 
+#: what engines set otherwise for this model: the n-grams of vLLM's recipe, of one page (its processor cuts 32 tiles as
+#: the published one does)
+ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "vllm": {"host.ngram": "true", "host.ngram_size": 35, "host.ngram_window": 128}
+}
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -81,4 +91,5 @@ CONFIGURATION: Final = Configuration(
     name="unlimited_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    engine_keys=ENGINE_KEYS,
 )
