@@ -338,8 +338,8 @@ def pointwise_strides(operands: tuple[tuple[Shape, Shape], ...]) -> Shape:
     Source: the behaviour of TensorIterator, torch 2.13.
     """
     first_shape, first_strides = operands[0]
-    # ranks first: tuples of different lengths are compared as far as they go, and a size that varies notes that
-    alike = all(len(operand[0]) == len(first_shape) and operand == operands[0] for operand in operands)
+    rank = len(first_shape)  # compared first: tuples of another length would be compared element by element
+    alike = all(len(shape) == rank and (shape, strides) == operands[0] for shape, strides in operands)
     if alike and _dense(first_shape, first_strides):
         return first_strides
     shape = broadcast_shape(tuple(operand_shape for operand_shape, _ in operands))
@@ -643,6 +643,20 @@ def cat(tensors: Sequence[ShapeTensor | Repeated], axis: int, kind: str = ACTIVA
     return out
 
 
+def stack(tensors: Sequence[ShapeTensor]) -> ShapeTensor:
+    """Tensors of one shape side by side: [...] each -> [..., tensors]."""
+    first = tensors[0]
+    out = first.tape.new((*first.shape, len(tensors)), first.dtype)
+    _record("cat", "aten.stack.default", "copy", tensors, (out,), elements=out.numel)
+    return out
+
+
+def copy_number(target: ShapeTensor) -> None:
+    """A number written over the target, which is not read: made in memory first, as an assignment to a slice does."""
+    number = fill(target, (), target.dtype, "aten.scalar_tensor.default")
+    _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
+
+
 # -- gathers and resampling -----------------------------------------------------------------------------------------
 
 
@@ -868,11 +882,14 @@ def scaled_dot_product_attention(
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
     a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
-    [B, Q, H, d].
+    [B, Q, H, d]. Fewer KV heads than heads in float32 without a bias, which no fused kernel takes, run in separate
+    steps, and the result is row-major; several queries are causal then, as a decoder's are.
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape
     flash = bias is None and query.dtype != "float32"
+    if bias is None and not flash and key.shape[1] != heads:
+        return _attention_in_steps(query, key, value)
     if bias is not None:
         bias = _aligned_bias(bias, query.dtype)
     out = _attended(query)
@@ -883,6 +900,42 @@ def scaled_dot_product_attention(
     aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
     _record_attention(aten, query, (key,), (value,), bias, (out, *extra))
     return out
+
+
+def _attention_in_steps(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
+    """Attention of grouped heads by PyTorch's own steps. Source: the operators that torch 2.13 calls for it."""
+    query = _scaled(query)
+    mask = _causal_bias(query, key.shape[2]) if query.shape[2] > 1 else None
+    key, value = _repeated_heads(key, query.shape[1]), _repeated_heads(value, query.shape[1])
+    scores = matmul(query, _scaled(key.transpose(-2, -1)))
+    if mask is not None:
+        scores = add(scores, mask)
+    weights = scores.tape.new(scores.shape, scores.dtype)
+    _record("softmax", "aten._safe_softmax.default", "reduction", (scores,), (weights,), elements=weights.numel)
+    del scores
+    return matmul(weights, value)
+
+
+def _scaled(x: ShapeTensor) -> ShapeTensor:
+    """x times a number."""
+    return _pointwise("mul", "aten.mul.Scalar", (x,), x.dtype)
+
+
+def _causal_bias(query: ShapeTensor, keys: int) -> ShapeTensor:
+    """Numbers to add to the scores [Q, K]: 0 for keys that are not after a query, minus infinity for others."""
+    ones = fill(query, (query.shape[2], keys), "bool", "aten.ones.default")
+    seen = ones.tape.new(ones.shape, ones.dtype)
+    _record("copy", "aten.tril.default", "copy", (ones,), (seen,), elements=seen.numel)
+    del ones
+    numbers = [fill(query, (), query.dtype, "aten.scalar_tensor.default") for _ in range(2)]
+    return where(seen, numbers[0], numbers[1])
+
+
+def _repeated_heads(x: ShapeTensor, heads: int) -> ShapeTensor:
+    """[B, KV heads, K, d] -> [B, heads, K, d]: each KV head as often as there are heads of its group."""
+    batch, kv_heads, keys, width = x.shape
+    groups = heads // kv_heads
+    return reshape(x.unsqueeze(2).expand(-1, -1, groups, -1, -1), batch, heads, keys, width)
 
 
 def _aligned_bias(mask: ShapeTensor, dtype: str) -> ShapeTensor:

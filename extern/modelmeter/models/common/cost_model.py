@@ -325,11 +325,11 @@ class CostModel(Generic[Config, Work, Model]):
 
         Unless the decoder's own law does not reach from one layout to the next: then each page walks it anyway.
         """
-        examples = self.workload.examples()
-        first = examples[0]
+        first, *others = self.workload.examples()
         with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
             self._prefill(self.seq_len(first), first)
-            for layout in examples:
+            self._vision(first)
+            for layout in others:
                 values = self._sizes(first, seq_len=self.seq_len(layout))
                 if self._laws.known(self._kind("prefill", first, values), values):
                     self._prefill(self.seq_len(layout), layout)

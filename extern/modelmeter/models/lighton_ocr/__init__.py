@@ -1,0 +1,42 @@
+"""LightOnOCR (lightonai/LightOnOCR-1B-1025): from a page's size to what the model computes, moves and holds."""
+
+from typing import Final
+
+from modelmeter.models.lighton_ocr.config import CONFIGURATION
+from modelmeter.models.lighton_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
+from modelmeter.models.lighton_ocr.executions import EXECUTIONS
+from modelmeter.models.lighton_ocr.model import LightOnOcrModel
+from modelmeter.models.lighton_ocr.workload import MODES, ImageTokens, PatchGrid, Workload
+
+TITLE: Final = "LightOnOCR"
+SOURCES: Final = (
+    "arXiv:2601.14251",
+    "huggingface.co/lightonai/LightOnOCR-1B-1025",
+    "transformers 5.23: lighton_ocr, pixtral, qwen3",
+)
+CHECKPOINTS: Final = ("lighton_ocr_1b",)
+IMAGE_RULE: Final = (
+    "one grid of patches: the longer side 1540 pixels at most, none made larger, then each side up to whole patches"
+)
+PROVEN: Final = (
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
+    "code"
+)
+
+__all__ = [
+    "CHECKPOINTS",
+    "CONFIGURATION",
+    "EXECUTIONS",
+    "IMAGE_RULE",
+    "MODES",
+    "PROVEN",
+    "SOURCES",
+    "TITLE",
+    "CostModel",
+    "ImageTokens",
+    "LightOnOcrModel",
+    "PatchGrid",
+    "Workload",
+    "load_cost_model",
+    "restore_cost_model",
+]
