@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, split_arguments
+from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, read_arguments
 from modelmeter.cli.measuring import (
     check_installed,
     check_tables_installed,
@@ -74,7 +74,7 @@ def command(
     output_tokens: int,
     repeats: int,
     threads: int | None,
-    model: str,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """Measure what this machine reaches, and write it as a device file.
@@ -93,8 +93,8 @@ def command(
     if source is not None:
         raise ModelMeterError("calibrate: --source says where the tables of --from come from; leave it out.")
     check_installed("calibrate")
+    model, names, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     if output is not None and is_standard_output(output) and not as_json:
         output = None
     if output is not None:

@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.configuration import COMMON_CONFIGS, COMMON_KINDS, MAX_OVERRIDE_CHARACTERS
+from modelmeter.models.common.configuration import (
+    COMMON_CONFIGS,
+    COMMON_KINDS,
+    MAX_OVERRIDE_CHARACTERS,
+    CheckpointSchema,
+)
 from modelmeter.models.deepseek_ocr import CostModel, PageCost, load_cost_model, restore_cost_model
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION, KINDS, ModelSchema
 
@@ -82,6 +87,7 @@ TAKES: dict[str, list[Any]] = {
             ("client", "seconds_per_page"),
         )
     },
+    **{key: [None, "x", "${oc.env:HOME}"] for key in ALL_KINDS if key.startswith("checkpoint.")},
 }
 
 
@@ -324,4 +330,5 @@ def test_the_kinds_are_those_of_the_schema() -> None:
         ]
 
     assert set(ALL_KINDS) == set(keys(asdict(ModelSchema())))
-    assert CONFIGURATION.read({}) == CONFIGURATION.read(json.loads(json.dumps(asdict(ModelSchema())))) == ModelSchema()
+    assert CONFIGURATION.read(json.loads(json.dumps(asdict(ModelSchema())))) == ModelSchema()
+    assert replace(CONFIGURATION.read({}), checkpoint=CheckpointSchema()) == ModelSchema()

@@ -1,8 +1,11 @@
 """A model's configuration: its groups, what their values may be, and the errors that a wrong one gets.
 
-A model states its schema, a dataclass of dataclasses of which five groups, `runtime`, `execution` and those of
-`engines`, are the same for all; what each value may be, by its key; and where its YAML files are. `compose` reads these
-through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the schema.
+A model states its schema, a dataclass of dataclasses of which the groups `runtime`, `execution`, `checkpoint` and those
+of `engines` are the same for all; what each value may be, by its key; and where its YAML files are. `compose` reads
+these through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the schema.
+
+A checkpoint is a choice of the group `checkpoint`: a file that says whose weights these are, and where its sizes differ
+from the model's; or a folder of the user's own with a `config.json` (`checkpoint_files`).
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near, printable
 from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
+from modelmeter.models.common.checkpoint_files import CheckpointFiles, is_folder
 from modelmeter.models.common.engines import CONFIGS, ENGINE_KINDS, ENGINE_OF, choose
 from modelmeter.models.common.loading import LOADS
 from modelmeter.models.common.stage_cost import HEADS
@@ -50,6 +55,21 @@ class ExecutionSchema:
     name: str = "transformers"
 
 
+@dataclass
+class CheckpointSchema:
+    """The group `checkpoint`: whose weights the sizes are. No figure follows from it.
+
+    name: None where no checkpoint was chosen. source: where it is published. revision: what of it was read.
+    unconfirmed: which of its values nobody published or nobody confirmed, and what was taken instead; it stands with
+    every result.
+    """
+
+    name: str | None = None
+    source: str | None = None
+    revision: str | None = None
+    unconfirmed: str | None = None
+
+
 # Bounds: far beyond any model or machine of the day, and near enough that every configuration within them is walked in
 # seconds. What has a relation to another size is checked by the layers that are made of both.
 SIZE: Final = Whole(1, 2**20)  # widths, vocabulary, sides in pixels
@@ -75,8 +95,15 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.load": Choice(LOADS),
     "runtime.reserve_bytes": Maybe(BYTES),
     "execution.name": WORD,
+    "checkpoint.name": Maybe(Text(200, least=1)),
+    "checkpoint.source": Maybe(Text(1000)),
+    "checkpoint.revision": Maybe(Text(200)),
+    "checkpoint.unconfirmed": Maybe(Text(1000)),
     **ENGINE_KINDS,
 }
+
+#: the group that says whose weights the sizes are, and whose keys nobody sets
+CHECKPOINT: Final = "checkpoint"
 
 #: characters, and entries of lists, that the overrides of one configuration may have together: Hydra reads some 400
 #: entries a second
@@ -110,6 +137,8 @@ class Configuration(Generic[Schema]):
     name: of the file that names the defaults. modes: the named workloads, of which each is a choice of `workload`.
     executions: the code that it can be walked as, of which each is a choice of `execution`. engine_keys: by engine,
     what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value.
+    checkpoints: the choices of `checkpoint`, the default first; a file of that group states each. files: how the files
+    of a user's own checkpoint are read.
     """
 
     schema: type[Schema]
@@ -118,6 +147,8 @@ class Configuration(Generic[Schema]):
     name: str
     modes: Mapping[str, Any]
     executions: Mapping[str, Any]
+    checkpoints: Sequence[str]
+    files: CheckpointFiles
     engine_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
@@ -149,13 +180,27 @@ class Configuration(Generic[Schema]):
         """The configuration that a mapping states; keys that it leaves out have the published values.
 
         Raises `ModelMeterError`, in words that begin with `who`, for a key that does not exist and a value that is not
-        allowed. Nothing of it is interpolated or looked up. Where it names an execution and no engine, as results of
-        before there were engines do, the engine is that of the execution.
+        allowed. Nothing of it is interpolated or looked up. Results of before there were engines and checkpoints name
+        none: the engine is that of the execution, the checkpoint is the first.
         """
-        if isinstance(content, Mapping) and "engine" not in content and isinstance(content.get("execution"), Mapping):
-            engine = ENGINE_OF.get(content["execution"].get("name", ""))
-            content = content if engine is None else {**content, "engine": {"name": engine}}
+        if isinstance(content, Mapping):
+            content = {**self._left_out(content), **content}
         return cast("Schema", build(cast("Any", self.schema), self._record.read(who, content)))
+
+    def _left_out(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The groups that results did not have from the start, as they were meant."""
+        execution = content.get("execution")
+        name = execution.get("name") if isinstance(execution, Mapping) else None
+        engine = ENGINE_OF.get(name) if isinstance(name, str) else None
+        return {
+            **({} if engine is None else {"engine": {"name": engine}}),
+            CHECKPOINT: asdict(self.checkpoint_facts(self.checkpoints[0])),
+        }
+
+    def checkpoint_facts(self, name: str) -> CheckpointSchema:
+        """What the file of one of `checkpoints` says of it."""
+        path = str(resources.files(self.module) / CHECKPOINT / f"{name}.yaml")
+        return CheckpointSchema(**read_yaml(f"checkpoint {name}", path, 2**16)[CHECKPOINT])
 
     def register_program(self) -> None:
         """What a Hydra program finds beside the model's own files: the common ones, and the named modes."""
@@ -175,6 +220,8 @@ class Configuration(Generic[Schema]):
             return list(self.modes)
         if group == "execution":  # the common folder has those of all models
             return sorted(self.executions)
+        if group == CHECKPOINT:
+            return list(self.checkpoints)
         return sorted({name for module in (self.module, COMMON_CONFIGS) for name in _files(module, group)})
 
     def check_overrides(
@@ -210,16 +257,40 @@ class Configuration(Generic[Schema]):
             if "${" in override:
                 raise ModelMeterError(f"{named} is an interpolation; write the value itself.")
             _check_key(key, tree)
+            if key.startswith(f"{CHECKPOINT}."):
+                raise ModelMeterError(
+                    f"{named} would say another origin of the same values; choose a checkpoint, by checkpoint=NAME "
+                    f"({', '.join(self.checkpoints)}) or checkpoint=FOLDER."
+                )
             if key in self.groups and value not in self.group_options(key) and not (program and "," in value):
                 raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, self.group_options(key))}")
             if not program:
                 _check_single(named, override)
 
     def compose(self, overrides: Sequence[str]) -> Schema:
-        """The configuration that Hydra composes from the defaults, the engine and `overrides`, which win."""
-        self.check_overrides(overrides)
-        given = [override.strip() for override in overrides]
-        return self.resolve(self.compose_config(self.name, [*self._of_engine(given), *given]))
+        """The configuration that Hydra composes from the defaults, the engine and `overrides`, which win.
+
+        checkpoint=FOLDER among them: with the values of that checkpoint's files in the place of the defaults.
+        """
+        folder, given = self._folder_of(overrides)
+        self.check_overrides(given)
+        given = [*self._of_engine(given), *given]
+        content = self._content(self.compose_config(self.name, given))
+        if folder is not None:
+            keys = [override.partition("=")[0].strip() for override in given]
+            _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), keys)
+        return self.read(content)
+
+    def _folder_of(self, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
+        """(the folder of a user's own checkpoint or None, the other overrides)."""
+        folder, others = None, []
+        for override in overrides:
+            key, _, value = (part.strip() for part in override.partition("="))
+            if key == CHECKPOINT and value not in self.checkpoints and is_folder(value):
+                folder = value
+            else:
+                others.append(override.strip())
+        return folder, others
 
     def _of_engine(self, overrides: Sequence[str]) -> list[str]:
         """What the engine that they choose adds to overrides: itself or its execution, and its keys."""
@@ -270,14 +341,29 @@ class Configuration(Generic[Schema]):
 
     def resolve(self, config: DictConfig) -> Schema:
         """What Hydra composed, held against the schema."""
+        return self.read(self._content(config))
+
+    def _content(self, config: DictConfig) -> dict[str, Any]:
+        """The groups of what Hydra composed as plain values."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
         try:
-            content = {group: OmegaConf.to_container(config[group], resolve=True) for group in self.groups}
+            return {group: OmegaConf.to_container(config[group], resolve=True) for group in self.groups}
         except OmegaConfBaseException as error:
             raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
-        return self.read(content)
+
+
+def _put(content: dict[str, Any], values: Mapping[str, Any], given: Sequence[str], path: str = "") -> None:
+    """Put values into a configuration, but for keys that overrides gave, themselves or with their group."""
+    for name, value in values.items():
+        key = f"{path}{name}"
+        if key in given:
+            continue
+        if isinstance(value, Mapping):
+            _put(content[name], value, given, f"{key}.")
+        else:
+            content[name] = value
 
 
 def _files(module: str, group: str) -> list[str]:

@@ -24,7 +24,7 @@ from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import Configuration, RuntimeSchema
+from modelmeter.models.common.configuration import CheckpointSchema, Configuration, RuntimeSchema
 from modelmeter.models.common.contract import Views, Workload
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
@@ -244,8 +244,10 @@ class CostModel(Generic[Config, Work, Model]):
 
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
-        runtime = self.config.runtime
+        runtime, checkpoint = self.config.runtime, self.config.checkpoint.name
+        said = checkpoint is None or [checkpoint] == list(self.configuration.checkpoints)  # by the model's name
         return {
+            **({} if said else {"checkpoint": checkpoint}),
             "execution": self.config.execution.name,
             "runtime.attention": runtime.attention,
             "runtime.dtype": runtime.dtype,
@@ -275,6 +277,7 @@ class CostModel(Generic[Config, Work, Model]):
                 if runtime.reserve_bytes is None
                 else f"runtime.reserve_bytes={runtime.reserve_bytes}",
             ),
+            *unconfirmed(self.config.checkpoint),
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
             *((AT_ITS_BEST, WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),
@@ -666,6 +669,13 @@ class CostModel(Generic[Config, Work, Model]):
         """The layers of one decode step, as `step` takes it, and the operators between them."""
         walk, _, _ = self._step_walk(context, generated)
         return list(self.model._iter_layers("decode", walk))
+
+
+def unconfirmed(checkpoint: CheckpointSchema) -> tuple[Assumption, ...]:
+    """What of a checkpoint's values nobody confirmed."""
+    if checkpoint.unconfirmed is None:
+        return ()
+    return (Assumption(figure="checkpoint", label="not all confirmed", text=checkpoint.unconfirmed),)
 
 
 def experts_assumption(hit: int | str) -> Assumption:

@@ -12,6 +12,7 @@ from modelmeter.models.common.configuration import (
     LAYERS,
     SIZE,
     WORD,
+    CheckpointSchema,
     Configuration,
     ExecutionSchema,
     RuntimeSchema,
@@ -24,6 +25,7 @@ from modelmeter.models.common.deep_encoder_config import (
     SamSchema,
 )
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+from modelmeter.models.deepseek_ocr.checkpoint_files import FILES
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
 
@@ -81,6 +83,7 @@ class ModelSchema:
     engine: EngineSchema = field(default_factory=EngineSchema)
     host: HostSchema = field(default_factory=HostSchema)
     client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -116,6 +119,9 @@ ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "sglang": {"workload.max_num": ENGINE_MAX_CROPS},
 }
 
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("deepseek_ocr",)
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -124,4 +130,6 @@ CONFIGURATION: Final = Configuration(
     modes=MODES,
     executions=EXECUTIONS,
     engine_keys=ENGINE_KEYS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from modelmeter.models.unlimited_ocr.config import CONFIGURATION
+from modelmeter.models.unlimited_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.unlimited_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.model import UnlimitedOcrModel
@@ -10,7 +10,6 @@ from modelmeter.models.unlimited_ocr.workload import MODES, ImageTokens, Patches
 
 TITLE: Final = "Unlimited-OCR"
 SOURCES: Final = ("huggingface.co/baidu/Unlimited-OCR", "transformers 5.23: unlimited_ocr")
-CHECKPOINTS: Final = ("unlimited_ocr",)
 IMAGE_RULE: Final = (
     "one square view of the page, and if a side is above a tile's, 2 to 32 square tiles in a grid near the page's ratio"
 )

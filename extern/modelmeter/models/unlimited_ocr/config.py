@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelmeter.kinds import Flag, Kind, Whole
-from modelmeter.models.common.configuration import SIZE, Configuration, ExecutionSchema, RuntimeSchema
+from modelmeter.models.common.configuration import SIZE, CheckpointSchema, Configuration, ExecutionSchema, RuntimeSchema
 from modelmeter.models.common.deep_encoder_config import (
     DECODER_KINDS,
     ENCODER_KINDS,
@@ -17,6 +17,7 @@ from modelmeter.models.common.deep_encoder_config import (
 )
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.tiles import MAX_TILES
+from modelmeter.models.unlimited_ocr.checkpoint_files import FILES
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.workload import MODES
 
@@ -62,6 +63,7 @@ class ModelSchema:
     engine: EngineSchema = field(default_factory=EngineSchema)
     host: HostSchema = field(default_factory=HostSchema)
     client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -84,6 +86,9 @@ ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "vllm": {"host.ngram": "true", "host.ngram_size": 35, "host.ngram_window": 128}
 }
 
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("unlimited_ocr",)
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -92,4 +97,6 @@ CONFIGURATION: Final = Configuration(
     modes=MODES,
     executions=EXECUTIONS,
     engine_keys=ENGINE_KEYS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )
