@@ -965,24 +965,30 @@ def attention(
 
 
 def packed_attention(
-    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, lengths: ShapeTensor, pairs: int
-) -> ShapeTensor:
-    """An engine's fused attention within each of several sequences that lie behind one another, [N, H, d] -> [N, H, d].
+    out: ShapeTensor, projected: Sequence[ShapeTensor], ends: ShapeTensor, count: int, length: int
+) -> None:
+    """An engine's fused attention within each of `count` sequences of `length` rows, which lie behind one another.
 
-    lengths: where the sequences end, which the kernel reads. pairs: of a query and a key of the same sequence, the sum
-    of the squares of their lengths.
+    projected: query, key and value, [N, H, d] each, of which these rows are a part, written into those of `out`: where
+    they lie is of no consequence. ends: where sequences end, which the kernel reads.
     """
-    out = query.tape.new(query.shape, query.dtype)
-    heads, width = query.shape[1:]
+    query, key, value = (_sequences(each, count, length) for each in projected)
     _record(
         "attention",
         "fused.attention",
         "attention",
-        (query, key, value, lengths),
-        (out,),
-        tensor_core_flops=4 * heads * width * pairs,
+        (query, key, value),
+        (_sequences(out, count, length),),
+        tensor_core_flops=4 * query.numel * length,
+        read=_read((query, key, value, ends)),
     )
-    return out
+
+
+def _sequences(x: ShapeTensor, count: int, length: int) -> ShapeTensor:
+    """The first rows of x [N, H, d] as sequences [count, H, length, d]."""
+    row, head, element = x.strides
+    shape = (count, x.shape[1], length, x.shape[2])
+    return ShapeTensor(x.storage, shape, (length * row, head, row, element), x.dtype, x.offset)
 
 
 def _attended(query: ShapeTensor) -> ShapeTensor:

@@ -57,14 +57,14 @@ def laws_of(model: CostModel, stage: str) -> int:
 
 
 #: overrides, and the laws that hold for all pages. Along each side a page has whole windows and one of four remainders,
-#: or is shorter than one: 7 x 7. Apart from these stand pages of one window alone whose kind has others with several
-#: (4 x 4, and 4 tokens along one side and 1, 2 or 3 along the other), since a list of one length has free strides. An
-#: engine's kernel takes all windows, so only remainders count, and a page of one token.
+#: or is shorter than one: 7 x 7. Where one page is walked in calls, apart from these stand pages of one window alone
+#: whose kind has others with several (4 x 4, and 4 tokens along one side and 1, 2 or 3 along the other), since a list of
+#: one length has free strides.
 ALL_PAGES = {
     "default": ((), 7 * 7 + 7),
     "three pages": (("runtime.batch_size=3",), 7 * 7),
-    "serving": (("execution=serving",), 16 + 1),
-    "serving, two pages": (("execution=serving", "runtime.batch_size=2"), 16),
+    "serving": (("execution=serving",), 7 * 7),
+    "serving, two pages": (("execution=serving", "runtime.batch_size=2"), 7 * 7),
 }
 
 

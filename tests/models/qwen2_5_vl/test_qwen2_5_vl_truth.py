@@ -110,37 +110,19 @@ def test_a_prompt_without_an_image(prompt: int) -> None:
     assert figures(model.step(prompt)) == measured(reference.decode_step(cache, pages=2))
 
 
-#: overrides of the 3B's sizes
-THREE = (
-    "vision.out_hidden_size=2048",
-    "decoder.vocab_size=151936",
-    "decoder.hidden_size=2048",
-    "decoder.intermediate_size=11008",
-    "decoder.num_hidden_layers=36",
-    "decoder.num_attention_heads=16",
-    "decoder.num_key_value_heads=2",
-    TIED,
-)
-
-#: overrides, parameters, and of a page of 1275 x 1650 and 100 prompt tokens: FLOPs of vision, prefill and a step, and
-#: bytes of the cache
+#: checkpoints, their parameters, and of a page of 1275 x 1650 and 100 prompt tokens: FLOPs of vision, prefill and a
+#: step, and bytes of the cache
 WHOLE = {
-    "7B, 1288 pixels": (
-        ("workload=olmocr",),
-        8_292_166_656,
-        (9_471_376_097_280, 33_627_035_140_096, 14_845_845_504),
-        100_696_064,
-    ),
-    "3B": (THREE, 3_754_622_976, (16_419_511_173_120, 34_370_489_122_816, 7_001_571_328), 103_735_296),
+    "olmocr_2_7b": (8_292_166_656, (9_471_376_097_280, 33_627_035_140_096, 14_845_845_504), 100_696_064),
+    "nanonets_ocr2_3b": (3_754_622_976, (16_419_511_173_120, 34_370_489_122_816, 7_001_571_328), 103_735_296),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("overrides", "parameters", "flops", "kv_bytes"), WHOLE.values(), ids=WHOLE)
-def test_whole_models_over_a_letter_page(
-    overrides: tuple[str, ...], parameters: int, flops: tuple[int, int, int], kv_bytes: int
-) -> None:
-    model = load_cost_model(["runtime.prompt_tokens=100", *overrides])
+@pytest.mark.parametrize("checkpoint", WHOLE)
+def test_whole_models_over_a_letter_page(checkpoint: str) -> None:
+    parameters, flops, kv_bytes = WHOLE[checkpoint]
+    model = load_cost_model([f"checkpoint={checkpoint}", "runtime.prompt_tokens=100"])
     page, reference = model.page(1275, 1650), reference_of(model)
     assert model.parameters == reference.parameter_count == parameters
     step = model.step(page.seq_len)

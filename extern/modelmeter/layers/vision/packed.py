@@ -23,14 +23,12 @@ from modelmeter.operators import (
     cat,
     conv3d,
     cos,
-    floor_divide,
     gather,
     gelu,
     in_place_output,
     mul,
     neg,
     packed_attention,
-    product,
     reshape,
     sin,
     sort,
@@ -77,14 +75,19 @@ class Sequences(NamedTuple):
         return self.grid.pages * (across + (1 if right else 0)) * (down + (1 if below else 0))
 
     @property
-    def pairs(self) -> int:
-        """Pairs of a query and a key of the same sequence: the sum of the squares of their lengths."""
+    def lengths(self) -> tuple[tuple[int, int], ...]:
+        """(how many sequences, patches of each), a pair for each length that there is."""
+        pages, columns, rows = self.grid
         if not self.side:
-            patches = self.merged * self.grid.columns * self.grid.rows
-            return self.grid.pages * patches * patches
-        (across, right), (down, below) = self.cuts(self.grid.columns), self.cuts(self.grid.rows)
-        along, down_along = across * self.side**2 + right**2, down * self.side**2 + below**2
-        return self.grid.pages * self.merged**2 * along * down_along
+            return ((pages, self.merged * columns * rows),)
+        (across, right), (down, below) = self.cuts(columns), self.cuts(rows)
+        alike = (
+            (across * down, self.side * self.side),
+            (down if right else 0, right * self.side),
+            (across if below else 0, self.side * below),
+            (1 if right and below else 0, right * below),
+        )
+        return tuple((pages * count, self.merged * tokens) for count, tokens in alike if count != 0)
 
     def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> ShapeTensor:
         """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order, concatenated.
@@ -234,7 +237,7 @@ class PackedAttention(BaseLayer):
         del qkv
         query_states, key_states = self.chain("rotary", apply_rotary_pos_emb_vision, query_states, key_states, *tables)
         if self.traits(EngineTraits).attention_fused_only:
-            attn_output = packed_attention(query_states, key_states, value_states, cu_seqlens, sequences.pairs)
+            attn_output = self.attend_packed((query_states, key_states, value_states), cu_seqlens, sequences)
             return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
         query_states, key_states, value_states = (
             each.transpose(0, 1).unsqueeze(0) for each in (query_states, key_states, value_states)
@@ -250,6 +253,17 @@ class PackedAttention(BaseLayer):
 
         attn_output = sequences.each(hidden_states.tape, one)
         return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
+
+
+    def attend_packed(
+        self, projected: tuple[ShapeTensor, ...], cu_seqlens: ShapeTensor, sequences: Sequences
+    ) -> ShapeTensor:
+        """Query, key and value [N, H, d], read where they lie -> [N, H, d]: a kernel for each length of sequence."""
+        query = projected[0]
+        out = query.tape.new(query.shape, query.dtype)
+        for count, length in sequences.lengths:
+            packed_attention(out, projected, cu_seqlens, count, length)
+        return out
 
 
 class PackedBlock(BaseLayer):
@@ -407,10 +421,3 @@ class PackedTower(BaseLayer):
         index = sort(page.window_index)[1]
         tokens = self.merger(hidden_states, residual)
         return hidden_states, gather(tokens, tokens.shape[0], aten="aten.index.Tensor", index=index)
-
-
-def tokens_of_pages(tokens: ShapeTensor, grid_thw: ShapeTensor, pages: int) -> tuple[ShapeTensor, ...]:
-    """Tokens [n, out] of pages behind one another, page by page; their numbers are worked out on the host."""
-    floor_divide(product(grid_thw))
-    each = tokens.shape[0] // pages
-    return tuple(tokens.narrow(0, page * each, (page + 1) * each) for page in range(pages))

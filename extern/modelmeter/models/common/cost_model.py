@@ -125,6 +125,8 @@ class CostModel(Generic[Config, Work, Model]):
 
     configuration: ClassVar[Configuration[Any]]
     executions: ClassVar[Mapping[str, Execution]]
+    #: tokens of the prompt that is assumed for this model, where nobody declares another; None: it takes what all do
+    assumed_prompt_tokens: ClassVar[int | None] = None
 
     def __init__(self, config: Config, *, counted: int | None = None) -> None:
         self.config: Any = self.configuration.read(asdict(config))  # type: ignore[call-overload]
@@ -259,16 +261,9 @@ class CostModel(Generic[Config, Work, Model]):
     def assumptions(self) -> tuple[Assumption, ...]:
         """The figures of a page that are declared, assumed or conventional."""
         runtime = self.config.runtime
-        counted = runtime.prompt is not None
         paged = self.code.execution.traits(DecoderTraits).kv_paged
         return (
-            Assumption(
-                figure="prompt_tokens",
-                label="counted" if counted else "declared",
-                text="counted by the tokenizer in runtime.tokenizer_path"
-                if counted
-                else f"runtime.prompt_tokens={self.prompt_tokens}",
-            ),
+            self._prompt_assumption(),
             *(() if self.model.decoder.routed is None else (experts_assumption(self.experts_declared),)),
             Assumption(
                 figure="reserve_bytes",
@@ -283,6 +278,17 @@ class CostModel(Generic[Config, Work, Model]):
             *self.own_assumptions(),
             *CONVENTIONS,
         )
+
+    def _prompt_assumption(self) -> Assumption:
+        """Where the number of the prompt's tokens comes from."""
+        declared = f"runtime.prompt_tokens={self.prompt_tokens}"
+        if self.config.runtime.prompt is not None:
+            label, text = "counted", "counted by the tokenizer in runtime.tokenizer_path"
+        elif self.prompt_tokens == self.assumed_prompt_tokens:
+            label, text = "assumed", f"{declared}, which is taken for the model's usual prompt"
+        else:
+            label, text = "declared", declared
+        return Assumption(figure="prompt_tokens", label=label, text=text)
 
     def seq_len(self, layout: Any) -> int:
         """Positions of a page's prompt: its image tokens, and those around them."""

@@ -5,15 +5,16 @@ Source of the walk: `Qwen2_5_VLModel` and `Qwen2VLModel` of transformers 5.23.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Unpack
 
 from modelmeter.layers import BaseLayer
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.vision.packed import Grid, PackedTower, PageTensors, tokens_of_pages
-from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
-from modelmeter.operators import compare, mul, sum_all
+from modelmeter.layers.vision.packed import Grid, PackedTower, PageTensors
+from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
+from modelmeter.models.common.vision_language import VisionLanguageModel
+from modelmeter.operators import Parameter, compare, floor_divide, mul, product, sum_all
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -25,12 +26,21 @@ class PackedVision(BaseLayer):
         self.visual = visual
 
     def forward(self, given: PageTensors, grid: Grid) -> tuple[ShapeTensor, ...]:
-        """Each page's image tokens [n, D], then the last hidden states."""
+        """Each page's image tokens [n, D], then the last hidden states where they are held."""
         hidden_states, tokens = self.visual.call_remembered("visual", given, grid)
-        return *tokens_of_pages(tokens, given.grid_thw, grid.pages), hidden_states
+        if self.traits(FusionTraits).image_tokens_first:
+            return of_pages(tokens, grid.pages)
+        floor_divide(product(given.grid_thw))  # tokens of each page, on the host
+        return *of_pages(tokens, grid.pages), hidden_states
 
 
-class PackedTextStage(TextStage):
+def of_pages(tokens: ShapeTensor, pages: int) -> tuple[ShapeTensor, ...]:
+    """Tokens [n, D] of pages behind one another, page by page."""
+    each = tokens.shape[0] // pages
+    return tuple(tokens.narrow(0, page * each, (page + 1) * each) for page in range(pages))
+
+
+class PackedTextStage(TiledTextStage):
     """The stages with text; placeholders of videos are looked for, too."""
 
     returns_image_tokens = False
@@ -61,6 +71,11 @@ class PackedPagesModel(VisionLanguageModel):
     def images(self, tape: Tape, geometry: Grid) -> tuple[Any, ...]:
         """What comes with the pages, and their grid."""
         return self.visual.tensors(tape, geometry), geometry
+
+    def parameters_as_converted(self) -> Iterator[Parameter]:
+        """Every parameter in the order in which a conversion of the real model comes to them."""
+        for part in (self.visual, self.embed_tokens, self.decoder, self.lm_head):
+            yield from part.parameters_as_converted()
 
     def vision_weight_bytes(self) -> int:
         """The tower's, its merger among them."""

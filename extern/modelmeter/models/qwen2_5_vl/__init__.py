@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from modelmeter.models.qwen2_5_vl.config import CONFIGURATION
+from modelmeter.models.qwen2_5_vl.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.qwen2_5_vl.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.qwen2_5_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_5_vl.model import Qwen2_5VLModel
@@ -10,15 +10,6 @@ from modelmeter.models.qwen2_5_vl.workload import MODES, Workload
 
 TITLE: Final = "Qwen2.5-VL"
 SOURCES: Final = ("huggingface.co/allenai/olmOCR-2-7B-1025", "transformers 5.23: qwen2_5_vl")
-CHECKPOINTS: Final = (
-    "olmocr_2_7b",
-    "rolmocr",
-    "infinity_parser_7b",
-    "nanonets_ocr2_3b",
-    "ocrflux_3b",
-    "qwen2_5_vl_3b",
-    "qwen2_5_vl_7b",
-)
 IMAGE_RULE: Final = "one grid of 28-pixel tokens at the page's own size, within 3,136 and 12,845,056 pixels"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "

@@ -11,18 +11,24 @@ from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
     SIZE,
+    CheckpointSchema,
     Configuration,
     ExecutionSchema,
     RuntimeSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.packed_pages_config import (
     DECODER_KINDS,
     WORKLOAD_KINDS,
     DenseDecoderSchema,
     GridWorkloadSchema,
 )
+from modelmeter.models.qwen2_5_vl.checkpoint_files import FILES
 from modelmeter.models.qwen2_5_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_5_vl.workload import MODES
+
+#: of the chat template and of a request of a line or two: assumed, as no tokenizer is at hand
+PROMPT_TOKENS: Final = 100
 
 
 @dataclass
@@ -50,14 +56,25 @@ class WorkloadSchema(GridWorkloadSchema):
 
 
 @dataclass
+class QwenRuntimeSchema(RuntimeSchema):
+    """The group `runtime`, with the prompt that is assumed for this model."""
+
+    prompt_tokens: int = PROMPT_TOKENS
+
+
+@dataclass
 class ModelSchema:
     """The whole configuration of a cost model."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
     decoder: DenseDecoderSchema = field(default_factory=DenseDecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
-    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
+    runtime: QwenRuntimeSchema = field(default_factory=QwenRuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -78,6 +95,17 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.target_longest_image_dim": Maybe(SIZE),
 }
 
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = (
+    "olmocr_2_7b",
+    "rolmocr",
+    "infinity_parser_7b",
+    "nanonets_ocr2_3b",
+    "ocrflux_3b",
+    "qwen2_5_vl_3b",
+    "qwen2_5_vl_7b",
+)
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -85,4 +113,6 @@ CONFIGURATION: Final = Configuration(
     name="qwen2_5_vl",
     modes=MODES,
     executions=EXECUTIONS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from modelmeter.errors import ModelMeterError, shown
 from modelmeter.models.common import cost_model as common
 from modelmeter.models.common.packed_pages_config import check_patches, check_widths
-from modelmeter.models.qwen2_5_vl.config import CONFIGURATION, ModelSchema
+from modelmeter.models.qwen2_5_vl.config import CONFIGURATION, PROMPT_TOKENS, ModelSchema
 from modelmeter.models.qwen2_5_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_5_vl.model import Qwen2_5VLModel
 from modelmeter.models.qwen2_5_vl.workload import Workload
@@ -18,6 +18,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, Qwen2_5VLModel]):
 
     configuration = CONFIGURATION
     executions = EXECUTIONS
+    assumed_prompt_tokens = PROMPT_TOKENS
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""

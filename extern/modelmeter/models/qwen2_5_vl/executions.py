@@ -6,6 +6,7 @@ from typing import Final
 
 from modelmeter.layers.code import EngineTraits, Execution
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.models.common.deep_encoder import FusionTraits
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")
@@ -16,6 +17,7 @@ SERVING: Final = Execution(
     (
         EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
         DecoderTraits(cos_sin_cached=True, kv_paged=True, qkv_and_gate_up_fused=True, position_ids_given=True),
+        FusionTraits(image_tokens_first=True),
     ),
 )
 

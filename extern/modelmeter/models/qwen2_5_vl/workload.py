@@ -55,6 +55,10 @@ class Workload(MergedGridWorkload):
 
 
 MODES: Final[Mapping[str, Workload]] = MappingProxyType(
-    {"page": Workload(), "olmocr": Workload(target_longest_image_dim=1288)}
+    {
+        "page": Workload(),
+        "olmocr": Workload(target_longest_image_dim=1288),
+        "infinity_parser": Workload(min_pixels=200_704, max_pixels=1_806_336),
+    }
 )
-"""A page at its own size, and as olmOCR's pipeline renders it."""
+"""A page at its own size, as olmOCR's pipeline renders it, and within the limits that Infinity-Parser recommends."""
