@@ -58,8 +58,8 @@ def laws_of(model: CostModel, stage: str) -> int:
 
 #: overrides, and the laws that hold for all pages. Along each side a page has whole windows and one of four remainders,
 #: or is shorter than one: 7 x 7. Where one page is walked in calls, apart from these stand pages of one window alone
-#: whose kind has others with several (4 x 4, and 4 tokens along one side and 1, 2 or 3 along the other), since a list of
-#: one length has free strides.
+#: whose kind has others with several (4 x 4, and 4 tokens along one side and 1, 2 or 3 along the other): a list of one
+#: length has free strides.
 ALL_PAGES = {
     "default": ((), 7 * 7 + 7),
     "three pages": (("runtime.batch_size=3",), 7 * 7),
