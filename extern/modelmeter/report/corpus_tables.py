@@ -33,9 +33,6 @@ MEASURES: Final = (
 #: figures of an assumption that these tables do not show
 NOT_SHOWN: Final = ("reserve_bytes",)
 
-#: layouts that the table shows; the others are together in a row. JSON lists all
-MAX_LAYOUTS: Final = 40
-
 #: groups that the table shows, and that JSON lists
 MAX_GROUPS: Final = 1000
 MAX_JSON_GROUPS: Final = 10_000
@@ -123,7 +120,9 @@ def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[R
     workload = cost.workload
     yield distribution_table(cost.everything, show)
     yield ""
-    yield parts_table(workload.layout_title, most_frequent(cost), show)
+    yield parts_table(
+        workload.layout_title, {workload.layout_text(key): part for key, part in cost.layouts.items()}, show
+    )
     if group is not None:
         yield ""
         groups = cost.groups
@@ -134,17 +133,6 @@ def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[R
         yield parts_table(group, {_group_name(group, name): part for name, part in groups.items()}, show)
     yield ""
     yield "FLOPs in these tables are those of the tensor cores."
-
-
-def most_frequent(cost: CorpusCost) -> dict[str, Group]:
-    """The layouts with the most pages in their order, as texts, and all others together where there are more."""
-    layouts, text = cost.layouts, cost.workload.layout_text
-    shown = set(nlargest(MAX_LAYOUTS, layouts, key=lambda layout: layouts[layout].totals.pages))
-    parts = {text(layout): part for layout, part in layouts.items() if layout in shown}
-    if len(layouts) > len(shown):
-        others = Group.of_groups(part for layout, part in layouts.items() if layout not in shown)
-        parts[f"{len(layouts) - len(shown):,} others"] = others
-    return parts
 
 
 def left_out_lines(cost: CorpusCost) -> Iterator[str]:
