@@ -1,18 +1,16 @@
 """transformers' own modules on the meta device, and the account beside them: the difference is 0."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections import Counter
 from itertools import product
 from typing import NamedTuple
 
 import pytest
 
-from modelmeter.models.common import StageCost
 from modelmeter.models.common.merged_grid import MergedGrid
-from modelmeter.models.qwen2_5_vl import CostModel, load_cost_model
+from modelmeter.models.qwen2_5_vl import load_cost_model
 from modelmeter.models.qwen2_5_vl.reference.page import PageReference
-from modelmeter.reference.measurement import Measurement
 from tests.models.measured import figures, measured
+from tests.models.packed_pages import both_sides, reference_of
 
 #: a block within windows and one over the page, few layers of the decoder and few rows of its embedding
 SMALL = (
@@ -52,59 +50,42 @@ CASES = {
 }
 
 
-def reference_of(model: CostModel) -> PageReference:
-    """The real modules of a configuration."""
-    config = model.config
-    text = asdict(config.decoder)
-    tied_head = text.pop("tie_word_embeddings")
-    text["rope_parameters"] = {
-        "rope_type": "default",
-        "rope_theta": 1e6,
-        "mrope_section": text.pop("mrope_section"),
-    }
-    runtime = config.runtime
-    return PageReference(runtime.dtype, runtime.attention, text=text, vision=asdict(config.vision), tied_head=tied_head)
-
-
-def both_sides(
-    model: CostModel, reference: PageReference, grid: tuple[int, int]
-) -> Iterator[tuple[str, StageCost, Measurement]]:
-    """Each stage of pages of a grid: the account's figures and the measured ones."""
-    layout, pages = MergedGrid(*grid), model.batch_size
-    page = model.layout_cost(layout)
-    inputs = reference.inputs(pages=pages, columns=grid[0], rows=grid[1], prompt_tokens=model.prompt_tokens)
-    assert tuple(inputs.token_ids.shape) == (pages, page.seq_len)
-    yield "vision", page.vision, reference.vision(inputs)
-    stage, cache = reference.prefill(inputs)
-    yield "prefill", page.prefill, stage
-    for step in range(2):
-        yield f"step {step}", model.step(page.seq_len + step), reference.decode_step(cache, pages=pages)
-
-
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_account_is_what_the_modules_do(case: Case) -> None:
     runtime = {"dtype": case.dtype, "attention": case.attention, "batch_size": case.pages, "prompt_tokens": 7}
     model = load_cost_model([*(f"runtime.{name}={value}" for name, value in runtime.items()), *case.overrides])
-    reference = reference_of(model)
+    reference = reference_of(model, PageReference)
     assert model.parameters == reference.parameter_count
     for grid in case.grids:
         for name, cost, stage in both_sides(model, reference, grid):
             assert (grid, name, figures(cost)) == (grid, name, measured(stage))
 
 
-def test_vision_in_float32_by_the_efficient_kernel() -> None:
-    """The decoder's grouped heads have no such kernel; the tower's equal ones have."""
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+def test_elements_by_operator(attention: str) -> None:
+    """What CUDA-core FLOPs are counted of, on the host too."""
+    model = load_cost_model([f"runtime.attention={attention}", "runtime.batch_size=2", *SMALL])
+    page, reference = model.layout_cost(MergedGrid(5, 9)), reference_of(model, PageReference)
+    inputs = reference.inputs(pages=2, columns=5, rows=9, prompt_tokens=100)
+    elements: Counter[str] = Counter()
+    for record in model.stage_walk("prefill", page=page).records():
+        elements[record.aten] += record.elements
+    assert {name: count for name, count in elements.items() if count} == dict(reference.prefill(inputs)[0].elements)
+
+
+def test_float32_by_the_kernels_that_take_it() -> None:
+    """The tower's equal heads run in the efficient kernel; the decoder's grouped ones in separate steps."""
     model = load_cost_model(["runtime.dtype=float32", *SMALL])
-    reference = reference_of(model)
+    reference = reference_of(model, PageReference)
     for grid in ((5, 6), (8, 4)):
-        inputs = reference.inputs(columns=grid[0], rows=grid[1])
-        assert figures(model.layout_cost(MergedGrid(*grid)).vision) == measured(reference.vision(inputs))
+        for name, cost, stage in both_sides(model, reference, grid):
+            assert (grid, name, figures(cost)) == (grid, name, measured(stage))
 
 
 @pytest.mark.parametrize("prompt", [1, 30])
 def test_a_prompt_without_an_image(prompt: int) -> None:
     model = load_cost_model(["runtime.batch_size=2", *SMALL])
-    reference = reference_of(model)
+    reference = reference_of(model, PageReference)
     stage, cache = reference.prefill(reference.text_inputs(prompt, 2))
     assert figures(model.text(prompt).prefill) == measured(stage)
     assert figures(model.step(prompt)) == measured(reference.decode_step(cache, pages=2))
@@ -123,7 +104,7 @@ WHOLE = {
 def test_whole_models_over_a_letter_page(checkpoint: str) -> None:
     parameters, flops, kv_bytes = WHOLE[checkpoint]
     model = load_cost_model([f"checkpoint={checkpoint}", "runtime.prompt_tokens=100"])
-    page, reference = model.page(1275, 1650), reference_of(model)
+    page, reference = model.page(1275, 1650), reference_of(model, PageReference)
     assert model.parameters == reference.parameter_count == parameters
     step = model.step(page.seq_len)
     assert flops == tuple(cost.tensor_core_flops for cost in (page.vision, page.prefill, step))

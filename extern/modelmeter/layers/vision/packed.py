@@ -254,7 +254,6 @@ class PackedAttention(BaseLayer):
         attn_output = sequences.each(hidden_states.tape, one)
         return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
 
-
     def attend_packed(
         self, projected: tuple[ShapeTensor, ...], cu_seqlens: ShapeTensor, sequences: Sequences
     ) -> ShapeTensor:
