@@ -21,7 +21,7 @@ def load_cost_model(overrides: "Sequence[str]" = (), model: str | None = None) -
     own; None: what `model=` or `checkpoint=` among the overrides say, else the first model. Raises `ModelMeterError`
     for what does not exist, and for an override that is none of its configuration.
     """
-    from modelmeter.models import choose, model_package
+    from modelmeter.models import find, model_package
 
-    name, own = choose(model, overrides)
+    name, own = find(model, overrides)
     return model_package(name).load_cost_model(own)

@@ -346,6 +346,7 @@ class Tape:
         "alive",
         "at_peak",
         "base_bytes",
+        "block",
         "chain",
         "entries",
         "given_bytes",
@@ -369,6 +370,7 @@ class Tape:
         self.at_peak: tuple[Holding, ...] = ()
         self.entries: list[OperatorRecord | Call] = []
         self.chain: Chain | None = None
+        self.block = ""  # what `operators.fused_moe` calls the kernels that it takes together
         self.path = ""
         self.live_bytes = 0
         self.given_bytes = 0
@@ -566,7 +568,8 @@ class Tape:
         return ShapeTensor(storage, shape, tensor_strides, dtype)
 
     def reach(self, live_bytes: int, resident_bytes: int, path: str, operator: str) -> None:
-        """Note a live set; the first operator to reach the peak keeps its name."""
+        """Note a live set; the first operator to reach the peak keeps its name, or that of the block it is part of."""
+        operator = self.block or operator
         if self.variables is not None:
             self.highest.reach(live_bytes - self.base_bytes, (path, operator))
             if self.highest_resident is not None:

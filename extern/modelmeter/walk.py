@@ -39,7 +39,9 @@ class OperatorRecord(NamedTuple):
     bytes_written: int
     weight_bytes: int  # of the bytes read
     kv_bytes: int  # of the bytes read and written
-    live_bytes: int  # the live set after it, relative to the start of the walk
+    live_bytes: (
+        int  # the live set after it, relative to the start of the walk; of a block of kernels, the largest within
+    )
 
 
 class Walk(NamedTuple):

@@ -111,7 +111,7 @@ def test_diff_of_two_executions(capsys: Capture) -> None:
     out = printed(capsys, "diff", A4, "--a", "execution=transformers", "--b", "execution=serving", "--top", "3")
     assert_own_words(out)
     assert "patches, columns      44      44" in out
-    assert "execution.name  transformers -> serving" in out
+    assert "execution.name transformers -> serving" in " ".join(out.split())
 
 
 def test_diff_of_two_models(capsys: Capture) -> None:

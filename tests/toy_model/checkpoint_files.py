@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Whole
-from modelmeter.models.common.checkpoint_files import CheckpointFiles, Keys, Layout
+from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
 
 _HEAD_DIM: Final = "decoder.head_dim"  # no key of the configuration: heads follow from the hidden size
 _TEXT: Final = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
@@ -36,7 +36,7 @@ def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
 
 
 FILES: Final = CheckpointFiles(
-    classes={"ToyForConditionalGeneration": Layout(keys=CONFIG, finish=finish)},
+    classes={"ToyForConditionalGeneration": ConfigClass(keys=CONFIG, finish=finish)},
     model_types={"toy": "ToyForConditionalGeneration"},
     preprocessor=PREPROCESSOR,
     preprocessor_required=True,

@@ -68,10 +68,10 @@ class Input:
 def read_arguments(model: str | None, arguments: Sequence[str]) -> tuple[str, list[str], list[str]]:
     """(model, pages, overrides) of a command line: `model` is --model, or what model= or checkpoint= say."""
     given = [each for each in arguments if each.startswith(("model=", "checkpoint=")) and not _exists(each)]
-    name = models.choose(model, given).model
+    name = models.find(model, given).model
     groups = models.model_package(name).CONFIGURATION.groups
     pages, overrides = split_arguments(arguments, (*groups, "model"))
-    return name, pages, models.choose(model, overrides).overrides
+    return name, pages, models.find(model, overrides).overrides
 
 
 def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -184,7 +184,7 @@ def json_option(function: Function) -> Function:
 
 
 def model_option(function: Function) -> Function:
-    """--model: what `modelmeter.models.choose` takes, None where it was not given."""
+    """--model: what `modelmeter.models.find` takes, None where it was not given."""
     return click.option(
         "--model",
         default=None,

@@ -20,7 +20,7 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import choose, model_package
+from modelmeter.models import find, model_package
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -178,7 +178,7 @@ def _configured(
 
     def side(given: Sequence[str]) -> Side:
         own = split_overrides(given)
-        name, overrides = choose(None if any(map(_NAMED.match, own)) else model, [*shared, *own])
+        name, overrides = find(None if any(map(_NAMED.match, own)) else model, [*shared, *own])
         cost_model = model_package(name).load_cost_model(overrides)
         content = asdict(size) | _content(cost_model, size.width, size.height, output_tokens)
         return Side(

@@ -30,7 +30,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     """
     from modelmeter.report.page_tables import label_lines
 
-    choices = dict.fromkeys((name, tuple(overrides)) for name, overrides in map(models.choose, names or models.MODELS))
+    choices = dict.fromkeys((name, tuple(overrides)) for name, overrides in map(models.find, names or models.MODELS))
     packages = [(name, models.model_package(name), overrides) for name, overrides in choices]
     parameters = [package.load_cost_model(overrides).parameters for _, package, overrides in packages]
     if as_json:

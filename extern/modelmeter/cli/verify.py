@@ -17,7 +17,7 @@ import click
 from modelmeter.cli.arguments import debug_option, json_option, model_option
 from modelmeter.cli.output import write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import choose, model_package, module_of
+from modelmeter.models import find, model_package, module_of
 
 #: module under scripts/verify of a model's package, and the result that it leaves in its run directory
 PROGRAMS: Final = {
@@ -46,7 +46,7 @@ def command(program: str, arguments: tuple[str, ...], model: str | None, as_json
     They are KEY=VALUE, as in sizes=[[1275,1650]] or images=[a.png] or workload=base, and Hydra's own options. Exit
     status 1: a difference beyond the tolerance, or a bad page; 2: nothing could be verified.
     """
-    model, own = choose(model, arguments)
+    model, own = find(model, arguments)
     package = model_package(model)
     name, result_name = PROGRAMS[program]
     module = module_of(package, f"scripts.verify.{name}")

@@ -1,4 +1,4 @@
-"""The models, a folder each, and what they share; `choose` finds what is asked for, `model_package` a model's package.
+"""The models, a folder each, and what they share; `find` reads what is asked for, `model_package` is a model's package.
 
 A further model is one more line in `MODELS`: its name and the package that keeps `ModelPackage`'s promises. A further
 checkpoint is a file in its `configs/checkpoint/`, and a name in its `CHECKPOINTS`.
@@ -39,7 +39,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
 DEFAULT_MODEL: Final = "deepseek_ocr"
 
 
-class Choice(NamedTuple):
+class Found(NamedTuple):
     """What was asked for: a model, and the overrides of its configuration, with that of the checkpoint among them."""
 
     model: str
@@ -62,15 +62,15 @@ def checkpoints() -> dict[str, str]:
     }
 
 
-def choose(model: str | None = None, overrides: Sequence[str] = ()) -> Choice:
+def find(model: str | None = None, overrides: Sequence[str] = ()) -> Found:
     """Which model is asked for, and the overrides of its configuration.
 
     model: the name of a model or of a checkpoint, or the folder of a user's own checkpoint; the same as `model=` among
     the overrides. `checkpoint=` there says which model it is, too. Without either it is the default model. Raises
     `ModelMeterError` for what does not exist, for several of them, and for a checkpoint that is not the model's.
 
-    >>> choose("unlimited_ocr", ["runtime.batch_size=2"])
-    Choice(model='unlimited_ocr', overrides=['runtime.batch_size=2'])
+    >>> find("unlimited_ocr", ["runtime.batch_size=2"])
+    Found(model='unlimited_ocr', overrides=['runtime.batch_size=2'])
     """
     named = [("model", model)] if model is not None else []
     others: list[str] = []
@@ -80,7 +80,7 @@ def choose(model: str | None = None, overrides: Sequence[str] = ()) -> Choice:
             named.append((key, value))
         else:
             others.append(override)
-    asked = list(dict.fromkeys(_Asked(f"{key}={value}", *_found(key, value)) for key, value in named))
+    asked = list(dict.fromkeys(_Asked(f"{key}={value}", *_one(key, value)) for key, value in named))
     first = asked[0] if asked else _Asked("", DEFAULT_MODEL, None)
     for each in asked:
         if each.model != first.model:
@@ -92,7 +92,7 @@ def choose(model: str | None = None, overrides: Sequence[str] = ()) -> Choice:
     several = [each for each in asked if each.checkpoint is not None]
     if len({each.checkpoint for each in several}) > 1:
         raise ModelMeterError(f"{' and '.join(each.words for each in several)} are several checkpoints; give one.")
-    return Choice(first.model, [*(f"checkpoint={each.checkpoint}" for each in several[:1]), *others])
+    return Found(first.model, [*(f"checkpoint={each.checkpoint}" for each in several[:1]), *others])
 
 
 class _Asked(NamedTuple):
@@ -103,7 +103,7 @@ class _Asked(NamedTuple):
     checkpoint: str | None
 
 
-def _found(key: str, name: str) -> tuple[str, str | None]:
+def _one(key: str, name: str) -> tuple[str, str | None]:
     """(model, checkpoint or None) of a name or a folder that was given as `key`."""
     if key == "model" and name in MODELS:
         return name, None

@@ -13,7 +13,7 @@ import pytest
 from modelmeter import load_cost_model
 from modelmeter.cli.main import main
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import choose, model_package
+from modelmeter.models import find, model_package
 from modelmeter.models.common.checkpoint_files import MOST_BYTES
 from tests import toy_model
 
@@ -61,7 +61,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def test_a_folder_is_the_model_with_its_values(write: Write) -> None:
     folder = write()
     model = load_cost_model(model=folder)
-    assert choose(folder) == ("toy", [f"checkpoint={folder}"])
+    assert find(folder) == ("toy", [f"checkpoint={folder}"])
     assert model.page(640, 480, 3) == toy_model.load_cost_model(SAME).page(640, 480, 3)
     for same in ([f"checkpoint={folder}"], [f"model={folder}"], [f" checkpoint = {folder} "]):
         assert load_cost_model(same).config == model.config

@@ -16,7 +16,15 @@ def test_the_files_state_what_the_schema_does() -> None:
     assert CONFIGURATION.compose(()) == CONFIGURATION.read({})
     assert replace(CONFIGURATION.read({}), checkpoint=CheckpointSchema()) == ModelSchema()
     assert CONFIGURATION.groups == (
-        *("vision", "decoder", "workload", "runtime", "execution", "engine", "host", "client", "checkpoint"),
+        "vision",
+        "decoder",
+        "workload",
+        "runtime",
+        "execution",
+        "engine",
+        "host",
+        "client",
+        "checkpoint",
     )
     assert CONFIGURATION.group_options("execution") == ["serving", "transformers"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import choose
+from modelmeter.models import find
 from modelmeter.models.deepseek_ocr import CostModel
 from tests.models.deepseek_ocr.published_config import DEEPSEEK_OCR, with_decoder, with_value
 
@@ -26,7 +26,7 @@ def test_the_published_config_is_the_default(tmp_path: Path) -> None:
     model, default = load(tmp_path, DEEPSEEK_OCR), load_cost_model()
     assert replace(model.config, checkpoint=default.config.checkpoint) == default.config
     assert model.page(1275, 1650, 9) == default.page(1275, 1650, 9)
-    assert choose(str(tmp_path)).model == "deepseek_ocr"
+    assert find(str(tmp_path)).model == "deepseek_ocr"
 
 
 def test_other_sizes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import choose
+from modelmeter.models import find
 from modelmeter.models.unlimited_ocr import CostModel
 from tests.models.deepseek_ocr.published_config import UNLIMITED_OCR, with_decoder, with_value
 
@@ -81,7 +81,7 @@ def load(folder: Path, config: dict[str, Any], *overrides: str) -> CostModel:
 def test_the_published_config_is_the_default(tmp_path: Path) -> None:
     model, default = load(tmp_path, UNLIMITED_OCR), load_cost_model(model="unlimited_ocr")
     assert replace(model.config, checkpoint=default.config.checkpoint) == default.config
-    assert choose(str(tmp_path)).model == "unlimited_ocr"
+    assert find(str(tmp_path)).model == "unlimited_ocr"
 
 
 def test_transformers_layout(tmp_path: Path) -> None:

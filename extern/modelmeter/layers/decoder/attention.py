@@ -27,7 +27,9 @@ from modelmeter.operators import (
     cat,
     contiguous,
     div,
+    empty_like,
     in_place_output,
+    index_put,
     matmul,
     mul,
     reshape,
@@ -150,11 +152,38 @@ class GroupedQueryAttention(BaseLayer):
         """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""
         projected = self.project(hidden_states)
         slots = self.cache_kind.slots(cache)
-        query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, slots, *positions)
-        del projected
+        if self.traits(DecoderTraits).cache_written_apart:
+            query, key, value = projected
+            query, key = self.chain("rotary", self.turn_in_place, query, key, *positions)
+            batch, tokens, _ = hidden_states.shape
+            slot_mapping = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it
+            new = list(self.chain("write_cache", self.store, key, value, slots, slot_mapping))
+            if self.traits(DecoderTraits).query_copied:
+                projected = query, key, value  # names of the product, which lives through the attention
+                query = contiguous(query.transpose(1, 2)).transpose(1, 2)
+        else:
+            query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, slots, *positions)
+            del projected
         if not slots:
             cache.items += new  # keys and values in turn, a pair for each pass
-        return attention(query, cache.items[::2], cache.items[1::2])
+        log_sum_exp = self.traits(DecoderTraits).log_sum_exp_written
+        return attention(query, cache.items[::2], cache.items[1::2], log_sum_exp=log_sum_exp)
+
+    def turn_in_place(
+        self, query: ShapeTensor, key: ShapeTensor, *positions: ShapeTensor
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """Query and key turned by their positions, where they lie."""
+        turned = apply_rotary_pos_emb(query, key, self.tables(positions))
+        return in_place_output(query, turned[0]), in_place_output(key, turned[1])
+
+    def store(
+        self, key: ShapeTensor, value: ShapeTensor, slots: tuple[ShapeTensor, ...], slot_mapping: ShapeTensor
+    ) -> tuple[ShapeTensor, ...]:
+        """Key and value as the cache keeps them, in slots where there are."""
+        kept = slots or (empty_like(key, KV), empty_like(value, KV))
+        for target, new in zip(kept, (key, value), strict=True):
+            index_put(target, slot_mapping, new)
+        return kept
 
     def turn_and_store(
         self,

@@ -100,7 +100,7 @@ Finish = Callable[[str, dict[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class ConfigClass:
     """What `config.json` says of one class: its keys, and what follows of several of them."""
 
     keys: Keys
@@ -111,13 +111,13 @@ class Layout:
 class CheckpointFiles:
     """How one model reads the folders of its users' checkpoints.
 
-    classes: the layout of each class that `config.json` may name in `architectures`. model_types: the class that a file
+    classes: what each class says that `config.json` may name in `architectures`. model_types: the class that a file
     without `architectures` is of, by its `model_type`. preprocessor: what the files of `PREPROCESSORS` say; None: they
     are not read. preprocessor_required: without one the image rule is not known. kinds: what values may be that are no
     keys of the configuration themselves.
     """
 
-    classes: Mapping[str, Layout]
+    classes: Mapping[str, ConfigClass]
     model_types: Mapping[str, str] = field(default_factory=dict)
     preprocessor: Keys | None = None
     preprocessor_required: bool = False

@@ -1,9 +1,8 @@
 """A model's configuration: its groups, what their values may be, and the errors that a wrong one gets.
 
-A model states its schema, a dataclass of dataclasses of which six groups, `runtime`, `execution`, `checkpoint` and
-those of `engines`, are the same for all; what each value may be, by its key; and where its YAML files are. `compose`
-reads these through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the
-schema.
+A model states its schema, a dataclass of dataclasses of which the groups `runtime`, `execution`, `checkpoint` and those
+of `engines` are the same for all; what each value may be, by its key; and where its YAML files are. `compose` reads
+these through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the schema.
 
 A checkpoint is a choice of the group `checkpoint`: a file that says whose weights these are, and where its sizes differ
 from the model's; or a folder of the user's own with a `config.json` (`checkpoint_files`).
@@ -96,11 +95,11 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.load": Choice(LOADS),
     "runtime.reserve_bytes": Maybe(BYTES),
     "execution.name": WORD,
-    **ENGINE_KINDS,
     "checkpoint.name": Maybe(Text(200, least=1)),
     "checkpoint.source": Maybe(Text(1000)),
     "checkpoint.revision": Maybe(Text(200)),
     "checkpoint.unconfirmed": Maybe(Text(1000)),
+    **ENGINE_KINDS,
 }
 
 #: the group that says whose weights the sizes are, and whose keys nobody sets
@@ -136,10 +135,10 @@ class Configuration(Generic[Schema]):
 
     schema: its dataclass. kinds: what a value of its own groups may be, by key. module: the package of its YAML files.
     name: of the file that names the defaults. modes: the named workloads, of which each is a choice of `workload`.
-    executions: the code that it can be walked as, of which each is a choice of `execution`. checkpoints: the choices of
-    `checkpoint`, the default first; a file of that group states each. files: how the files of a user's own checkpoint
-    are read. engine_keys: by engine, what it sets otherwise for this model (its limits, what its recipe asks
-    for), key and value.
+    executions: the code that it can be walked as, of which each is a choice of `execution`. engine_keys: by engine,
+    what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value.
+    checkpoints: the choices of `checkpoint`, the default first; a file of that group states each. files: how the files
+    of a user's own checkpoint are read.
     """
 
     schema: type[Schema]
@@ -181,15 +180,22 @@ class Configuration(Generic[Schema]):
         """The configuration that a mapping states; keys that it leaves out have the published values.
 
         Raises `ModelMeterError`, in words that begin with `who`, for a key that does not exist and a value that is not
-        allowed. Nothing of it is interpolated or looked up. A result of before there were checkpoints names none: it is
-        of the first. Where it names an execution and no engine, the engine is that of the execution.
+        allowed. Nothing of it is interpolated or looked up. Results of before there were engines and checkpoints name
+        none: the engine is that of the execution, the checkpoint is the first.
         """
-        if isinstance(content, Mapping) and "engine" not in content and isinstance(content.get("execution"), Mapping):
-            engine = ENGINE_OF.get(content["execution"].get("name", ""))
-            content = content if engine is None else {**content, "engine": {"name": engine}}
-        if isinstance(content, Mapping) and CHECKPOINT not in content:
-            content = {**content, CHECKPOINT: asdict(self.checkpoint_facts(self.checkpoints[0]))}
+        if isinstance(content, Mapping):
+            content = {**self._left_out(content), **content}
         return cast("Schema", build(cast("Any", self.schema), self._record.read(who, content)))
+
+    def _left_out(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The groups that results did not have from the start, as they were meant."""
+        execution = content.get("execution")
+        name = execution.get("name") if isinstance(execution, Mapping) else None
+        engine = ENGINE_OF.get(name) if isinstance(name, str) else None
+        return {
+            **({} if engine is None else {"engine": {"name": engine}}),
+            CHECKPOINT: asdict(self.checkpoint_facts(self.checkpoints[0])),
+        }
 
     def checkpoint_facts(self, name: str) -> CheckpointSchema:
         """What the file of one of `checkpoints` says of it."""
@@ -266,20 +272,14 @@ class Configuration(Generic[Schema]):
 
         checkpoint=FOLDER among them: with the values of that checkpoint's files in the place of the defaults.
         """
-        folder, others = self._folder_of(overrides)
-        self.check_overrides(others)
-        content = self._content(self.compose_config(self.name, [*self._of_engine(others), *others]))
+        folder, given = self._folder_of(overrides)
+        self.check_overrides(given)
+        given = [*self._of_engine(given), *given]
+        content = self._content(self.compose_config(self.name, given))
         if folder is not None:
-            given = [override.partition("=")[0].strip() for override in others]
-            _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), given)
+            keys = [override.partition("=")[0].strip() for override in given]
+            _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), keys)
         return self.read(content)
-
-    def _of_engine(self, overrides: Sequence[str]) -> list[str]:
-        """What the engine that they choose adds to overrides: itself or its execution, and its keys."""
-        chosen = choose(overrides, tuple(self.executions))
-        keys = {override.partition("=")[0].strip().replace("execution.name", "execution") for override in overrides}
-        missing = [f"{group}={name}" for group, name in chosen._asdict().items() if group not in keys]
-        return [*missing, *(f"{key}={value}" for key, value in self.engine_keys.get(chosen.engine, {}).items())]
 
     def _folder_of(self, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
         """(the folder of a user's own checkpoint or None, the other overrides)."""
@@ -291,6 +291,13 @@ class Configuration(Generic[Schema]):
             else:
                 others.append(override.strip())
         return folder, others
+
+    def _of_engine(self, overrides: Sequence[str]) -> list[str]:
+        """What the engine that they choose adds to overrides: itself or its execution, and its keys."""
+        chosen = choose(overrides, tuple(self.executions))
+        keys = {override.partition("=")[0].strip().replace("execution.name", "execution") for override in overrides}
+        missing = [f"{group}={name}" for group, name in chosen._asdict().items() if group not in keys]
+        return [*missing, *(f"{key}={value}" for key, value in self.engine_keys.get(chosen.engine, {}).items())]
 
     def compose_config(self, config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
         """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema.

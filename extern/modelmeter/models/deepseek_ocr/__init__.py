@@ -29,7 +29,7 @@ SOURCES: Final = (
 IMAGE_RULE: Final = "one square view of the page, and in crop mode 2 to 9 square crops in a grid near the page's ratio"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; published: of a replica of that "
-    "code, and where you have the files, of these; serving: by hand, it is nobody's code"
+    "code, and where you have the files, of these; vllm, sglang, serving: by hand, no code of theirs runs here"
 )
 
 __all__ = [

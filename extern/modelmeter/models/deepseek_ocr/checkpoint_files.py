@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelmeter.models.common.checkpoint_files import CheckpointFiles, Keys, Layout
+from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
 from modelmeter.models.common.deep_encoder_files import KINDS, check_stated, finish_towers, published_keys
 
 PROJECTOR: Final = Keys(
@@ -25,7 +25,7 @@ def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
 
 FILES: Final = CheckpointFiles(
     classes={
-        "DeepseekOCRForCausalLM": Layout(
+        "DeepseekOCRForCausalLM": ConfigClass(
             keys=published_keys(sam="sam_vit_b", clip="clip-l-14-224", projector=PROJECTOR), finish=finish
         )
     },

@@ -118,6 +118,7 @@ ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "sglang": {"workload.max_num": ENGINE_MAX_CROPS},
 }
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("deepseek_ocr",)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.models.common import cost_model as common
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.cost_model import PageCost
@@ -80,7 +81,7 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
         other_tiles = published and self.workload.crop_mode and image_size != PUBLISHED_TILE
         return (
             *((WITHOUT_AUTOCAST,) if published else ()),
-            *(self._more_crops() if execution not in ("transformers", "published") else ()),
+            *(self._more_crops() if self.code.execution.traits(DecoderTraits).kv_paged else ()),
             *((tiles_of_image_size(image_size),) if other_tiles else ()),
         )
 

@@ -14,8 +14,8 @@ IMAGE_RULE: Final = (
     "one square view of the page, and if a side is above a tile's, 2 to 32 square tiles in a grid near the page's ratio"
 )
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
-    "code"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [

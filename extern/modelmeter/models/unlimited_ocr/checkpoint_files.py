@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Choice, Kind, ListOf
-from modelmeter.models.common.checkpoint_files import CheckpointFiles, Keys, Layout
+from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
 from modelmeter.models.common.configuration import LAYERS, SIZE
 from modelmeter.models.common.deep_encoder_config import ClipSchema, MoeDecoderSchema, SamSchema
 from modelmeter.models.common.deep_encoder_files import (
@@ -164,8 +164,8 @@ def finish_transformers(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
 
 FILES: Final = CheckpointFiles(
     classes={
-        "UnlimitedOCRForCausalLM": Layout(keys=PUBLISHED, finish=finish_published),
-        "UnlimitedOcrForConditionalGeneration": Layout(keys=TRANSFORMERS, finish=finish_transformers),
+        "UnlimitedOCRForCausalLM": ConfigClass(keys=PUBLISHED, finish=finish_published),
+        "UnlimitedOcrForConditionalGeneration": ConfigClass(keys=TRANSFORMERS, finish=finish_transformers),
     },
     model_types={"unlimited-ocr": "UnlimitedOCRForCausalLM", "unlimited_ocr": "UnlimitedOcrForConditionalGeneration"},
     preprocessor=PREPROCESSOR,

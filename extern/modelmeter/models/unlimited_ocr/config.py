@@ -85,6 +85,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
 ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "vllm": {"host.ngram": "true", "host.ngram_size": 35, "host.ngram_window": 128}
 }
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("unlimited_ocr",)
 

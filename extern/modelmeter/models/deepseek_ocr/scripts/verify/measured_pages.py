@@ -27,8 +27,7 @@ def check_measured(execution: str, measured: Mapping[str, object]) -> None:
     """Raise `ModelMeterError` unless an execution is one of those whose code can be measured."""
     if execution not in measured:
         raise ModelMeterError(
-            f"verify: execution={execution} has no code to measure: it is nobody's modules; verify one of "
-            f"{', '.join(measured)}."
+            f"verify: execution={execution} has no code here to measure; verify one of {', '.join(measured)}."
         )
 
 
