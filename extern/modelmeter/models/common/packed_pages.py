@@ -6,16 +6,32 @@ Source of the walk: `Qwen2_5_VLModel` and `Qwen2VLModel` of transformers 5.23.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from modelmeter.layers import BaseLayer
-from modelmeter.layers.code import Settings
+from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.packed import Grid, PackedTower, PageTensors
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
+from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.operators import Parameter, compare, floor_divide, mul, product, sum_all
 from modelmeter.shape_tensor import ShapeTensor, Tape
+
+#: what an engine at its best does of these networks
+ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
+    EngineTraits(
+        chains_fused=True,
+        add_norm_fused=True,
+        attention_fused_only=True,
+        vision_takes_eager=False,
+        graphed=frozenset(STAGES),
+        at_its_best=True,
+    ),
+    DecoderTraits(cos_sin_cached=True, kv_paged=True, qkv_and_gate_up_fused=True, position_ids_given=True),
+    FusionTraits(image_tokens_first=True),
+)
 
 
 class PackedVision(BaseLayer):

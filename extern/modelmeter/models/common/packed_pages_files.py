@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Choice, Kind, ListOf
-from modelmeter.models.common.checkpoint_files import CheckpointFiles, Keys, Layout
+from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
 from modelmeter.models.common.configuration import LAYERS
 
 _LAYER_TYPES: Final = "decoder.layer_types"  # no key of the configuration: every layer sees all before it
@@ -124,7 +124,7 @@ def checkpoint_files(
     )
     kinds: dict[str, Kind[Any]] = {_LAYER_TYPES: ListOf(Choice(("full_attention",)), 1, LAYERS.most)}
     return CheckpointFiles(
-        classes={class_name: Layout(keys=keys, finish=finish)},
+        classes={class_name: ConfigClass(keys=keys, finish=finish)},
         model_types={model_type: class_name},
         preprocessor=PREPROCESSOR,
         preprocessor_required=True,
