@@ -6,7 +6,6 @@ from typing import Any, Unpack
 from modelmeter.layers.base_layer import BaseLayer, LayerList
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.operators import (
-    Parameter,
     add,
     conv2d,
     gather,
@@ -127,12 +126,13 @@ class LMHead(BaseLayer):
         self, hidden_size: int, vocab_size: int, tied_to: Embedding | None = None, **settings: Unpack[Settings]
     ) -> None:
         super().__init__(**settings)
-        # a tied weight is the embedding's parameter, not one of this layer's
         self.weight = self.parameter(vocab_size, hidden_size) if tied_to is None else None
-        self.tied_weights: tuple[Parameter, ...] = () if tied_to is None else (tied_to.weight,)
+        self.tied_to = None if tied_to is None else [tied_to]  # in a list: no layer within this one
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        return linear(hidden_states, self.weight or self.tied_weights[0])
+        weight = self.weight if self.tied_to is None else self.tied_to[0].weight
+        assert weight is not None  # its own, where it is tied to none
+        return linear(hidden_states, weight)
 
 
 def after_sum(

@@ -134,6 +134,8 @@ class CostModel(Generic[Config, Work, Model]):
     executions: ClassVar[Mapping[str, Execution]]
     #: tokens of the prompt that is assumed for this model, where nobody declares another; None: it takes what all do
     assumed_prompt_tokens: ClassVar[int | None] = None
+    #: what is known of the prompt that the assumption stands for
+    assumed_prompt_note: ClassVar[str] = ""
 
     def __init__(self, config: Config, *, counted: int | None = None) -> None:
         self.config: Any = self.configuration.read(asdict(config))  # type: ignore[call-overload]
@@ -293,7 +295,7 @@ class CostModel(Generic[Config, Work, Model]):
         if self.config.runtime.prompt is not None:
             label, text = "counted", "counted by the tokenizer in runtime.tokenizer_path"
         elif self.prompt_tokens == self.assumed_prompt_tokens:
-            label, text = "assumed", f"{declared}, which is taken for the model's usual prompt"
+            label, text = "assumed", f"{declared}, taken where nobody says how many{self.assumed_prompt_note}"
         else:
             label, text = "declared", declared
         return Assumption(figure="prompt_tokens", label=label, text=text)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from modelmeter.models.lighton_ocr.config import CONFIGURATION
+from modelmeter.models.lighton_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.lighton_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
 from modelmeter.models.lighton_ocr.model import LightOnOcrModel
@@ -12,9 +12,9 @@ TITLE: Final = "LightOnOCR"
 SOURCES: Final = (
     "arXiv:2601.14251",
     "huggingface.co/lightonai/LightOnOCR-1B-1025",
+    "huggingface.co/lightonai/LightOnOCR-2-1B",
     "transformers 5.23: lighton_ocr, pixtral, qwen3",
 )
-CHECKPOINTS: Final = ("lighton_ocr_1b",)
 IMAGE_RULE: Final = (
     "one grid of patches: the longer side 1540 pixels at most, none made larger, then each side up to whole patches"
 )

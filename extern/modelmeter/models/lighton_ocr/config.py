@@ -12,11 +12,13 @@ from modelmeter.models.common.configuration import (
     LAYERS,
     POSITIONS,
     SIZE,
+    CheckpointSchema,
     Configuration,
     ExecutionSchema,
     RuntimeSchema,
 )
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+from modelmeter.models.lighton_ocr.checkpoint_files import FILES
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
 from modelmeter.models.lighton_ocr.workload import MODES
 
@@ -68,6 +70,7 @@ class ModelSchema:
     engine: EngineSchema = field(default_factory=EngineSchema)
     host: HostSchema = field(default_factory=HostSchema)
     client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -91,6 +94,9 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.spatial_merge_size": COUNT,
 }
 
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("lighton_ocr_1b", "lighton_ocr_2_1b")
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -98,4 +104,6 @@ CONFIGURATION: Final = Configuration(
     name="lighton_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from modelmeter.models.common import cost_model as common
+from modelmeter.models.common.configuration import RuntimeSchema
 from modelmeter.models.lighton_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
 from modelmeter.models.lighton_ocr.model import LightOnOcrModel
@@ -19,6 +20,8 @@ class CostModel(common.CostModel[ModelSchema, Workload, LightOnOcrModel]):
 
     configuration = CONFIGURATION
     executions = EXECUTIONS
+    assumed_prompt_tokens = RuntimeSchema.prompt_tokens
+    assumed_prompt_note = "; the published chat template has some 12 around an image"
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""

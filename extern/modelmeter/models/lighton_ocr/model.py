@@ -32,7 +32,7 @@ class LightOnOcrModel(VisionLanguageModel):
     def __init__(
         self,
         *,
-        vision: Mapping[str, int],
+        vision: Mapping[str, Any],
         spatial_merge_size: int,
         decoder: Mapping[str, Any],
         **settings: Unpack[Settings],

@@ -240,12 +240,13 @@ class PixtralVisionModel(BaseLayer):
         patch_embeds_list = patch_embeds.unbind(0)  # held to the end, and with it the convolution's output
         patch_embeds = in_sequence(*patch_embeds_list)
         patch_embeds = self.ln_pre(patch_embeds)
-        position_ids = []
+        places = []
         for _ in patch_embeds_list:  # the last page's places are held to the end
             hpos_ids = arange(tape, geometry.rows).view(-1, 1).expand(geometry.rows, geometry.columns)
             wpos_ids = arange(tape, geometry.columns).view(1, -1).expand(geometry.rows, geometry.columns)
-            position_ids.append(stack((reshape(hpos_ids, -1), reshape(wpos_ids, -1))))
-        position_ids = cat(position_ids, 0)
+            places.append(stack((reshape(hpos_ids, -1), reshape(wpos_ids, -1))))
+        position_ids = cat(places, 0)
+        del places
         cosine, sine = self.patch_positional_embedding(position_ids)
         attention_mask = block_mask(patch_embeds, geometry)
         positions = (cosine.unsqueeze(0), sine.unsqueeze(0))
