@@ -20,7 +20,7 @@ PUBLISHED_TRANSFORMERS := 4.46.3
 PUBLISHED_VENV := outputs/published-venv
 ARGS ?=
 
-SWEEPS := modelmeter.models.deepseek_ocr.scripts.sweep
+SWEEPS := modelmeter.programs.sweep
 
 .DEFAULT_GOAL := help
 
@@ -50,7 +50,7 @@ docs: $(STAMP) ## the site, from docs/ into outputs/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
-	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot
+	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot
 
 published: $(STAMP) ## reports/published.md anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.published.write_published

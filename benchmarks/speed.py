@@ -91,8 +91,8 @@ def against_modules(measuring: bool) -> Ratio:
     import torch
     from transformers.cache_utils import DynamicCache
 
+    from modelmeter.models.deepseek_ocr.reference.page import PageGeometry, PageReference, values_unchecked
     from modelmeter.reference.fused_attention import FusedAttention
-    from modelmeter.reference.page import PageGeometry, PageReference, values_unchecked
 
     reference = PageReference()
     inputs = reference.inputs(PageGeometry(global_side=1024, crop_side=640, columns=2, rows=3))

@@ -28,7 +28,7 @@ class Workload:
 def _vision(views: int, side: int) -> tuple[nn.Module, Tensor]:
     import torch
 
-    from modelmeter.reference.modules import VisionReference
+    from modelmeter.models.deepseek_ocr.reference.modules import VisionReference
 
     module = VisionReference()
     return module, torch.empty(views, 3, side, side, dtype=module.dtype, device="meta")
@@ -37,7 +37,7 @@ def _vision(views: int, side: int) -> tuple[nn.Module, Tensor]:
 def _text(tokens: int, context: int) -> tuple[nn.Module, Tensor]:
     from torch import nn
 
-    from modelmeter.reference.modules import TextReference
+    from modelmeter.models.deepseek_ocr.reference.modules import TextReference
 
     class Pass(nn.Module):
         """The decoder without its head on `tokens` embeddings, after `context` positions that a cache holds."""

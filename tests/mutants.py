@@ -384,10 +384,10 @@ MUTANTS = (
     Mutant(
         kind="path",
         what="the instrument takes every run of the tower for the first branch's",
-        file="reference/places.py",
+        file="models/common/reference/deep_encoder_names.py",
         old="    branch = branches[run % len(branches)]\n",
         new="    branch = branches[0]\n",
-        test="tests/reference/test_reference_page.py::test_where_a_module_stands",
+        test="tests/models/deepseek_ocr/reference/test_reference_page.py::test_where_a_module_stands",
     ),
 )
 

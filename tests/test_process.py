@@ -17,8 +17,8 @@ import pytest
 
 from modelmeter.cli.main import main
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr.scripts.program import ended
 from modelmeter.process import READER_GONE, as_program, tell
+from modelmeter.programs.hydra_program import ended
 
 Given = Callable[..., None]
 

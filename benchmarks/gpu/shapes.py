@@ -22,7 +22,7 @@ from typing import Any, Final
 from modelmeter.calibration.products import experts_hit
 from modelmeter.kernel_classes import kernel_class
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.models.deepseek_ocr.scripts.verify.measured_pages import page_geometry
+from modelmeter.models.deepseek_ocr.reference.whole import page_geometry
 from modelmeter.reference.kernels import convolution_geometry
 from modelmeter.walk import OperatorRecord
 
@@ -99,7 +99,7 @@ def predictions(overrides: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "page": {"width": WIDTH, "height": HEIGHT, "seq_len": page.seq_len},
         "overrides": list(overrides),
-        "geometry": asdict(page_geometry(model, page)),
+        "geometry": asdict(page_geometry(model, page.layout)),
         "architecture": vars(model.config.decoder),
         "dtype": model.config.runtime.dtype,
         "vision": page.vision.as_dict(),

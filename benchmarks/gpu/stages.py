@@ -3,7 +3,8 @@
     python -m benchmarks.gpu.stages --shapes shapes.json --out FOLDER --seconds 170
 
 Writes FOLDER/stages.json anew after every measurement. The modules are transformers' own, built by
-`modelmeter.reference.real_page`; where either cannot be imported, the file says why and nothing else.
+`modelmeter.models.deepseek_ocr.reference.real_page`; where either cannot be
+imported, the file says why and nothing else.
 
 Memory is what PyTorch's allocator counted over one warm pass: `requested` are the bytes that were asked for, which a
 prediction by shapes should meet; `allocated` are the same rounded up, each tensor to a multiple of 512 bytes;
@@ -101,7 +102,7 @@ def graph_times(call: Call, repeats: int) -> dict[str, Any]:
     """Milliseconds of a pass replayed as a CUDA graph. Index tables that the model makes on the host would stop the
     capture: they are made on the device, or, where that fails, wherever the model makes them.
     """
-    from modelmeter.reference.page import values_unchecked
+    from modelmeter.models.deepseek_ocr.reference.page import values_unchecked
 
     errors = []
     for on_device in (True, False):
@@ -342,8 +343,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import transformers
 
-        from modelmeter.reference.page import PageGeometry
-        from modelmeter.reference.real_page import RealPage
+        from modelmeter.models.deepseek_ocr.reference.page import PageGeometry
+        from modelmeter.models.deepseek_ocr.reference.real_page import RealPage
     except Exception as error:  # another release has no such modules, or lacks what they import
         results.content["not_run"] = f"the real modules cannot be imported here: {short(error)}"
         results.save()

@@ -44,7 +44,7 @@ def our_rows(folder: Path) -> dict[str, KernelRows]:
     seconds = columns["graph_ms"].astype(float) * 1e-3
     numbers = {name: each.astype(float) for name, each in columns.items() if each.dtype.kind in "iu"}
     operators = columns["name"].astype(str)
-    kinds = _kinds(columns, operators)
+    kinds = classes_of(columns, operators)
     found = {}
     for name in (classes.GEMM, classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION, classes.GENERATION_ATTENTION):
         chosen = ~np.isnan(seconds) & (columns["dtype"] == "bfloat16") & (columns["class"] == name)
@@ -62,7 +62,7 @@ def our_rows(folder: Path) -> dict[str, KernelRows]:
     return found
 
 
-def _kinds(columns: Mapping[str, Array], operators: Array) -> Array:
+def classes_of(columns: Mapping[str, Array], operators: Array) -> Array:
     """The class of each row as it is told today: the tables were written before there was one of strided kernels."""
     found = []
     rows = zip(columns["class"], operators, columns["inputs"], columns["output"], strict=True)

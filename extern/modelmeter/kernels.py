@@ -22,12 +22,13 @@ from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 
 #: sizes of every kernel: FLOPs of products, other FLOPs, bytes read and written
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
-#: and of those of a class. moe: bytes of weights read, rows of all experts, bytes of one expert's weights, and how many
-#: such kernels are a block of experts. convolution: input channels, and products that one output sums
+#: and of those of a class. moe: bytes of weights read, and of activations that pass through memory; rows of all
+#: experts, bytes of one expert's weights, and how many such kernels are a block. convolution: input channels, and
+#: products that one output sums
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         classes.GEMM: ("rows",),
-        classes.MOE: ("weight_bytes", "rows", "expert_bytes", "of_a_block"),
+        classes.MOE: ("weight_bytes", "activation_bytes", "rows", "expert_bytes", "of_a_block"),
         classes.CONTEXT_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
         classes.ENCODER_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
         classes.GENERATION_ATTENTION: ("batch", "heads", "kv_heads", "keys", "head_dim"),
@@ -69,18 +70,30 @@ def _gemm(record: OperatorRecord) -> dict[str, Any]:
 
 def _moe(record: OperatorRecord) -> dict[str, Any]:
     """A block of experts as one, or one of its grouped products: rows sorted by expert, each by its expert's weight."""
+    itemsize = ITEMSIZE[record.dtype]
     if record.name == "fused_moe":
-        _, (tokens, top_k), _, (_, *up), (_, *down) = record.inputs
-        rows, parameters, of_a_block = tokens * top_k, prod(up) + prod(down), 1
+        _, (tokens, top_k), _, (_, *up), (_, hidden, width) = record.inputs
+        rows, parameters, of_a_block = tokens * top_k, prod(up) + hidden * width, 1
+        moved = moved_by_a_block(tokens, rows, hidden, width) * itemsize
     else:
         rows, features = record.outputs[0]
         parameters, of_a_block = record.inputs[0][-1] * features, GROUPED_PRODUCTS
+        moved = record.bytes_read + record.bytes_written - record.weight_bytes
     return {
         "weight_bytes": record.weight_bytes,
+        "activation_bytes": moved,
         "rows": rows,
-        "expert_bytes": parameters * ITEMSIZE[record.dtype],
+        "expert_bytes": parameters * itemsize,
         "of_a_block": of_a_block,
     }
+
+
+def moved_by_a_block(tokens: Any, rows: Any, hidden: Any, width: Any, matrices: Any = 3) -> Any:
+    """Elements that pass through memory in a block of experts; matrices: 3 of an expert with a gate.
+
+    Tokens in and out; rows sorted; out of each matrix; the activation in and out; rows weighted and summed.
+    """
+    return 2 * tokens * hidden + rows * (3 * hidden + (matrices + 1) * width)
 
 
 def _strided(record: OperatorRecord) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def test_stages_of_a_small_model(small: Path, tmp_path: Path, monkeypatch: pytes
 def test_without_the_real_modules_the_file_says_why(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "modelmeter.reference.real_page", None)
+    monkeypatch.setitem(sys.modules, "modelmeter.models.deepseek_ocr.reference.real_page", None)
     assert stages.main(["--shapes", str(small), "--out", str(tmp_path), "--device", "cpu", "--small"]) == 0
     content = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))
     assert content["not_run"].startswith("the real modules cannot be imported here: ModuleNotFoundError")

@@ -50,7 +50,7 @@ SMALL = [
 
 def shrink_vision(patch: pytest.MonkeyPatch) -> None:
     """Let the real model have one layer in each vision encoder: it is built in a second."""
-    from modelmeter.reference import real_page
+    from modelmeter.models.deepseek_ocr.reference import real_page
 
     vision: dict[str, Any] = {
         "encoder_config": {"num_hidden_layers": 1},

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from modelmeter.calibration.products import Product, page_products
+from modelmeter.calibration.products import page_products
+from modelmeter.devices.product import Product
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.reference.kernels import convolution_geometry, copy_call, product_call, square_product

@@ -131,7 +131,7 @@ def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 @pytest.mark.parametrize("options", [(), ("-u",)])
-@pytest.mark.parametrize("module", ["modelmeter", "modelmeter.models.deepseek_ocr.scripts.sweep.run_sweep_modes"])
+@pytest.mark.parametrize("module", ["modelmeter", "modelmeter.programs.sweep.modes"])
 def test_a_broken_pipe_ends_quietly(module: str, options: tuple[str, ...], tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

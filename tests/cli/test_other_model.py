@@ -155,7 +155,7 @@ REFUSED = {
         "vision",
         "--model",
         "toy",
-    ): "toy has no program run_verify_end2end_vision; `modelmeter models toy`",
+    ): "model toy has no real modules: it is invented",
     ("validate", "--device", "cpu", "--against", "h100_sxm", "--model", "toy"): "model toy has no real model here",
 }
 

@@ -17,7 +17,7 @@ from modelmeter.cli.main import main
 pytestmark = pytest.mark.slow
 
 Capture = pytest.CaptureFixture[str]
-PACKAGE = "modelmeter.models.deepseek_ocr.scripts.verify"
+MODEL = "model=deepseek_ocr"
 
 
 class Program(ModuleType):
@@ -46,7 +46,7 @@ class Program(ModuleType):
 @pytest.fixture(params=verify.PROGRAMS)
 def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Program]]:
     name, result_name = verify.PROGRAMS[request.param]
-    module = Program(f"{PACKAGE}.{name}", result_name)
+    module = Program(name, result_name)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     yield request.param, module
 
@@ -55,7 +55,7 @@ def test_the_program_gets_its_arguments(program: tuple[str, Program], capsys: Ca
     name, module = program
     before = list(sys.argv)
     assert main(["verify", name, "sizes=[[640,480]]", "--multirun", "workload=base"]) == 0
-    assert module.seen == ["sizes=[[640,480]]", "--multirun", "workload=base"]
+    assert module.seen == [MODEL, "sizes=[[640,480]]", "--multirun", "workload=base"]
     assert capsys.readouterr() == ("a table\n", "")
     assert sys.argv == before
 
@@ -82,8 +82,8 @@ def test_json(program: tuple[str, Program], status: int, capsys: Capture) -> Non
         "result": {"pages": [], "worst_difference": str(2**60)},
     }
     assert captured.err == "a table\n"
-    assert module.seen[0] == "workload=base"
-    assert not Path(module.seen[1].partition("=")[2]).exists()
+    assert module.seen[:2] == [MODEL, "workload=base"]
+    assert not Path(module.seen[2].partition("=")[2]).exists()
 
 
 def test_json_leaves_a_run_directory_that_was_given(
@@ -91,7 +91,7 @@ def test_json_leaves_a_run_directory_that_was_given(
 ) -> None:
     name, module = program
     assert main(["verify", name, "--json", f"hydra.run.dir={tmp_path / 'run'}"]) == 0
-    assert module.seen == [f"hydra.run.dir={tmp_path / 'run'}"]
+    assert module.seen == [MODEL, f"hydra.run.dir={tmp_path / 'run'}"]
     assert (tmp_path / "run" / module.result_name).exists()
     assert json.loads(capsys.readouterr().out)["exit_status"] == 0
 
@@ -125,16 +125,6 @@ def test_what_is_missing_is_named_with_its_extra(
     assert capsys.readouterr() == (
         "",
         f"error: verify runs the real modules and needs {package}; pip install 'modelmeter[verify]'.\n",
-    )
-
-
-def test_a_program_that_the_model_lacks(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setitem(verify.PROGRAMS, "layers", ("run_verify_nothing", ""))
-    assert main(["verify", "layers"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "error: verify: model deepseek_ocr has no program run_verify_nothing; `modelmeter models "
-        "deepseek_ocr` says what is proven of it.\n"
     )
 
 

@@ -100,8 +100,8 @@ CANNOT: Final = {
 }
 #: what takes long, modules of torch's or figures: run by `make commands`, and one of each kind in `make test` too
 SLOW: Final = re.compile(
-    r"run_verify_|modelmeter verify (?!vision 'sizes=\[\[640,480\]\]')|write_static_snapshot|"
-    r"run_sweep_(grids|lengths) |\$sweep|modelmeter report pa"
+    r"run_verify_|programs\.verify|modelmeter verify (?!vision 'sizes=\[\[640,480\]\]')|write_static_snapshot|"
+    r"programs\.sweep\.(grids|lengths) |\$sweep|modelmeter report pa"
 )
 
 

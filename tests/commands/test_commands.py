@@ -16,7 +16,7 @@ KINDS = (
     "^modelmeter report",
     "^modelmeter diff",
     "^modelmeter verify .* --multirun",
-    r"run_sweep_\w+ --multirun",
+    r"programs\.sweep\.\w+ --multirun",
     "hydra/launcher=joblib",
     "--cfg job",
     "--config-dir",

@@ -4,8 +4,9 @@ A page becomes one grid of patches, a windowed tower of two blocks makes a token
 blocks reads them. Nobody trained it; its sizes are small and unequal, so that what is swapped shows.
 """
 
-from typing import Final
+from typing import Any, Final, NoReturn
 
+from modelmeter.errors import ModelMeterError
 from tests.toy_model.config import CHECKPOINTS, CONFIGURATION
 from tests.toy_model.cost_model import CostModel
 from tests.toy_model.executions import EXECUTIONS
@@ -19,6 +20,22 @@ PROVEN: Final = "laws against walks"
 load_cost_model = CostModel.load
 restore_cost_model = CostModel.restore
 
+
+def whole_model(cost_model: Any) -> NoReturn:
+    """There is none."""
+    raise ModelMeterError("verify: model toy has no real modules: it is invented, so there is nothing to measure.")
+
+
+def layer_verification() -> NoReturn:
+    """There is none."""
+    raise ModelMeterError("verify: model toy has no real modules: it is invented, so there is nothing to measure.")
+
+
+def real_page(cost_model: Any, page: Any, device: str) -> NoReturn:
+    """There is none."""
+    raise ModelMeterError("validate: model toy has no real model here that computes: it is invented.")
+
+
 __all__ = [
     "CHECKPOINTS",
     "CONFIGURATION",
@@ -29,6 +46,9 @@ __all__ = [
     "SOURCES",
     "TITLE",
     "CostModel",
+    "layer_verification",
     "load_cost_model",
+    "real_page",
     "restore_cost_model",
+    "whole_model",
 ]

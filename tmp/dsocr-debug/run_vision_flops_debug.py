@@ -5,10 +5,10 @@ python tmp/dsocr-debug/run_vision_flops_debug.py
 
 import sys
 
-from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console
-from modelmeter.models.deepseek_ocr.scripts.verify.program import comparison_table
-from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
+from modelmeter.models.deepseek_ocr import load_cost_model, whole_model
+from modelmeter.programs.hydra_program import AGREES, DISAGREES, console
+from modelmeter.programs.verify.program import comparison_table
+from modelmeter.programs.verify.vision import VisionVerifier
 
 REFERENCE = {"name": "transformers", "folder": "", "trust_remote_code": False}
 
@@ -18,7 +18,8 @@ SIZES = ((1275, 1650), (1650, 1275), (1600, 900), (600, 1800), (2700, 500), (900
 
 def main() -> int:
     """Print the tables; 0 when every figure agrees."""
-    verifier = VisionVerifier(load_cost_model(["workload=gundam"]), REFERENCE)
+    cost_model = load_cost_model(["workload=gundam"])
+    verifier = VisionVerifier(cost_model, whole_model(cost_model), REFERENCE)
     out = console()
     agrees = True
     for width, height in SIZES:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelmeter import kernel_classes as classes
+from modelmeter.kernels import moved_by_a_block
 
 #: sizes of the products of models for OCR: rows at most, and features
 OCR_ROWS: Final = 8192
@@ -104,15 +105,13 @@ def moe_rows(
 ) -> KernelRows:
     """Blocks of experts of a width, `chosen` a token, `hit` of them by any; matrices: 3 of an expert with a gate."""
     weights = 2 * matrices * hit * hidden * width
-    # tokens in and out, rows sorted, products out of each matrix, activation in and out, rows weighted and summed
-    moved = 2 * (2 * tokens * hidden + tokens * chosen * (3 * hidden + (matrices + 1) * width))
     return KernelRows(
         kernel_class=classes.MOE,
         seconds=seconds,
         sizes={
             "flops": 2 * matrices * tokens * chosen * hidden * width,
             "weight_bytes": weights,
-            "activation_bytes": moved,
+            "activation_bytes": 2 * moved_by_a_block(tokens, tokens * chosen, hidden, width, matrices),
             "rows_an_expert": tokens * chosen / hit,
         },
         resident=weights,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib import import_module
 from typing import Final
 
 import click
@@ -19,7 +18,7 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import model_package, module_of
+from modelmeter.models import model_package
 
 #: modes that are run where none is asked for
 DEFAULT_MODES: Final = {"cpu": ("eager",), "cuda": ("eager", "graph")}
@@ -72,9 +71,6 @@ def command(
     size = one_page("validate", names)
     cost_model = package.load_cost_model(overrides)
     page = cost_model.page(size.width, size.height)
-    program = module_of(package, "scripts.validate.real_pages")
-    if program is None:
-        raise ModelMeterError(f"validate: model {model} has no real model here that computes; choose another one.")
 
     from modelmeter.calibration.validation import StageComparison, predicted_stages
     from modelmeter.devices import Roofline, load_device
@@ -85,7 +81,7 @@ def command(
     predicted = predicted_stages(cost_model, page, Roofline(described, float32=float32))
     use_threads(threads)
     here = machine(device)
-    real = import_module(program).real_page(cost_model, page, device)
+    real = package.real_page(cost_model, page, device)
     rows: list[StageComparison] = []
     refused: list[str] = []
     for mode in modes or DEFAULT_MODES[device]:

@@ -17,13 +17,13 @@ import click
 from modelmeter.cli.arguments import debug_option, json_option, model_option
 from modelmeter.cli.output import write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import find, model_package, module_of
+from modelmeter.models import find
 
-#: module under scripts/verify of a model's package, and the result that it leaves in its run directory
+#: module of each program, and the result that it leaves in its run directory
 PROGRAMS: Final = {
-    "vision": ("run_verify_end2end_vision", "verify.json"),
-    "end2end": ("run_verify_end2end", "verify.json"),
-    "layers": ("run_verify_layers", "verify_layers.json"),
+    "vision": ("modelmeter.programs.verify.vision", "verify.json"),
+    "end2end": ("modelmeter.programs.verify.end2end", "verify.json"),
+    "layers": ("modelmeter.programs.verify.layers", "verify_layers.json"),
 }
 #: what the reference measurements import
 NEEDED: Final = ("torch", "transformers")
@@ -47,18 +47,13 @@ def command(program: str, arguments: tuple[str, ...], model: str | None, as_json
     status 1: a difference beyond the tolerance, or a bad page; 2: nothing could be verified.
     """
     model, own = find(model, arguments)
-    package = model_package(model)
-    name, result_name = PROGRAMS[program]
-    module = module_of(package, f"scripts.verify.{name}")
+    module, result_name = PROGRAMS[program]
     missing = [each for each in NEEDED if find_spec(each) is None]
     if missing:
         raise ModelMeterError(
             f"verify runs the real modules and needs {' and '.join(missing)}; pip install 'modelmeter[verify]'."
         )
-    if module is None:
-        raise ModelMeterError(
-            f"verify: model {model} has no program {name}; `modelmeter models {model}` says what is proven of it."
-        )
+    own = [f"model={model}", *own]
     if not as_json:
         return _run(module, own)
 

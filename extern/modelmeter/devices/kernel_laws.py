@@ -20,7 +20,7 @@ from modelmeter.walk import Walk
 
 Array = Any
 #: laws by what may share them, the newest first; a model keeps its own
-Laws = dict[Hashable, tuple["KernelLaw", ...]]
+Laws = dict[Hashable, tuple[Any, ...]]
 
 #: laws of one kind that are kept; the oldest is forgotten
 LAWS_KEPT = 256
@@ -51,13 +51,13 @@ class KernelLaw:
             for row in zip(*((each.count, *each.kernel.sizes.values()) for each in group), strict=True)
             for value in row
         ]
-        terms = [value.terms if isinstance(value, Size) else {0: value} for value in values]
-        products = sorted({product for each in terms for product in each})
+        polynomials = [value.terms if isinstance(value, Size) else {0: value} for value in values]
+        products = sorted({product for terms in polynomials for product in terms})
         place = {product: index for index, product in enumerate(products)}
         self._factors = [factors(product) for product in products]
         self._coefficients = np.zeros((len(products), len(values)))
-        for column, each in enumerate(terms):
-            for product, coefficient in each.items():
+        for column, terms in enumerate(polynomials):
+            for product, coefficient in terms.items():
                 self._coefficients[place[product], column] = float(coefficient)
         self._holds = holding(variables.values, variables.conditions)
 

@@ -8,13 +8,17 @@ bound and no estimate: the roofline at the device's figures as `Roofline` has it
 Classes that need a word:
 - moe: a grouped product apart (transformers) is one of the two of a fused block: it pays half of the block's overhead,
   and its own bytes and FLOPs. What sorts and sums around it are operators of their own there, with their own overheads.
+- attention over a cache: tables have timed the write of new keys and values with it. In a walk that is an operator of
+  its own, so its time as a copy is taken off.
 - attention is timed as bfloat16 of its class moves it; in float32 its bytes, and shares of the peak, are those too.
 
-The interval. Errors of kernels have two parts. What all kernels of a class have in common (another engine's kernels,
-another driver) does not average out: its size is the median error of the class on rows that no fit has seen. What is
-each shape's own averages out over the distinct kernels of a stage: it is the class's 90th percentile, weighted as
-independent errors are. Both together, and the classes, add as independent errors do. The interval is
-value / (1 + r) to value * (1 + r), r the relative width. docs/throughput.md says how often it held what was measured.
+The interval, meant to hold nine of ten measured times. Errors have three parts. What all kernels of a class have in
+common (another engine's kernels, another driver) does not average out: its size is the median error of the class on
+rows that no fit has seen. What is each shape's own averages out over the distinct kernels of a stage: it is the class's
+90th percentile, weighted as independent errors are. What a pass is beside its kernels, each timed alone (clocks, gaps,
+what lies in the cache), is `PASS_ERROR` of the whole. These, and the classes, add as independent errors do; the same
+error of two stages adds in full. The interval is value / (1 + r) to value * (1 + r), r the relative width.
+reports/timing/stages.md has how often it held what was measured.
 
     >>> times = StageTimes(cost_model, load_device("H100-SXM"))
     >>> times.stage("prefill", cost_model.workload.layout(1275, 1650)).value
@@ -28,20 +32,23 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from types import MappingProxyType
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.devices import kernel_time
 from modelmeter.devices.device import Device
-from modelmeter.devices.kernel_laws import Kernels, Laws, evaluated, kernels_of, single
+from modelmeter.devices.kernel_laws import Kernels, evaluated, kernels_of, single
 from modelmeter.devices.kernel_time import Rates
 from modelmeter.devices.roofline import check_float32, peak_of
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.kernels import kernel_of
 from modelmeter.shape_tensor import Tape
 from modelmeter.walk import OperatorRecord, Walk
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.contract import TimedModel, Varied
 
 Array = Any
 
@@ -55,92 +62,18 @@ OPERATOR_SOURCE: Final = (
     "(reports/calibration)"
 )
 
+#: how far a pass is from the sum of its kernels: the stages of an H100 (reports/timing/stages.md), whose kernels a
+#: table has timed one by one, were within this for two of three
+PASS_ERROR: Final = 0.1
+#: what such widths are of, beside the classes of kernels
+PASS: Final = "pass"
+
 #: stages whose layouts are asked for
 PAGE_STAGES: Final = ("vision", "prefill")
 
 
 class NoConstants(ModelMeterError):
     """A device has no constants for a class of kernels that a model runs."""
-
-
-# -- what is asked of a cost model ----------------------------------------------------------------------------------
-
-
-class Varied(Protocol):
-    """A stage over the sizes that differ from page to page."""
-
-    @property
-    def kind(self) -> Hashable:
-        """What may share a law."""
-        ...
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The sizes by name."""
-        ...
-
-    @property
-    def walk(self) -> Callable[..., tuple[Walk, int, int]]:
-        """The stage on a tape over variables of these names, and bytes of the cache before and after."""
-        ...
-
-
-class Timed(Protocol):
-    """A model whose stages can be walked over variables."""
-
-    kernel_laws: Laws
-
-    @property
-    def workload(self) -> Any:
-        """What pages become before the model sees them: its `examples` are layouts of each kind."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """Pages at once."""
-        ...
-
-    @property
-    def bound_alone(self) -> bool:
-        """Whether a time of this model is a bound."""
-        ...
-
-    @property
-    def steps_by_context(self) -> bool:
-        """Whether a decode step depends on the tokens before it alone."""
-        ...
-
-    def for_times(self) -> Self:
-        """The model as its times are estimated."""
-        ...
-
-    def batched(self, pages: int) -> Self:
-        """The same for several pages at once."""
-        ...
-
-    def graphed(self, stage: str) -> bool:
-        """Whether a stage is replayed as one graph."""
-        ...
-
-    def seq_len(self, layout: Any) -> int:
-        """Positions of a page's prompt."""
-        ...
-
-    def vision_over(self, layout: Any) -> Varied:
-        """The vision stage of a layout."""
-        ...
-
-    def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
-        """The prefill of a prompt, with a page or without."""
-        ...
-
-    def step_over(self, seq_len: int, generated: int) -> Varied:
-        """A decode step."""
-        ...
-
-    def decode_runs(self, steps: int) -> Sequence[Any]:
-        """The runs of a page's decode steps."""
-        ...
 
 
 # -- estimates ------------------------------------------------------------------------------------------------------
@@ -150,7 +83,8 @@ class Timed(Protocol):
 class Estimate:
     """Seconds of a device, by class of kernel.
 
-    by_class: seconds. widths: how far those of a class may be off, in seconds. launches: kernels that run.
+    by_class: seconds. widths: how far those of a class, and of all together (`PASS`), may be off, in seconds.
+    launches: kernels that run.
     """
 
     by_class: Mapping[str, float]
@@ -303,10 +237,15 @@ class _Sums:
         self.widths: dict[str, Array] = {}
         self.launches = np.zeros(pages)
 
-    def add(self, pages: Array, kernel_class: str, seconds: Array, widths: Array, launches: Array) -> None:
-        for sums, values in ((self.by_class, seconds), (self.widths, widths)):
-            sums.setdefault(kernel_class, np.zeros(self.pages))[pages] += values
+    def add(self, pages: Array, kernel_class: str, seconds: Array, launches: Array) -> None:
+        self._put(self.by_class, pages, kernel_class, seconds)
         self.launches[pages] += launches
+
+    def widen(self, pages: Array, name: str, widths: Array) -> None:
+        self._put(self.widths, pages, name, widths)
+
+    def _put(self, sums: dict[str, Array], pages: Array, name: str, values: Array) -> None:
+        sums.setdefault(name, np.zeros(self.pages))[pages] += values
 
     def arrays(self) -> EstimateArrays:
         return EstimateArrays(by_class=self.by_class, widths=self.widths, launches=self.launches)
@@ -328,7 +267,7 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         rates,
         flops=sizes["flops"],
         weight_bytes=sizes["weight_bytes"],
-        activation_bytes=sizes["nbytes"] - sizes["weight_bytes"],
+        activation_bytes=sizes["activation_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
     )
     return seconds - values["overhead_s"] * (1 - 1 / sizes["of_a_block"])
@@ -379,6 +318,16 @@ SECONDS: Final[Mapping[str, Callable[..., Array]]] = MappingProxyType(
         classes.CONVOLUTION: _convolution,
     }
 )
+#: classes whose tables have timed, with the kernel, the write of new keys and values into the cache
+_WITH_A_WRITE: Final = (classes.CONTEXT_ATTENTION, classes.GENERATION_ATTENTION)
+
+
+def _write(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+    """Seconds of a copy of an attention's new keys and values, as of bfloat16: an operator of its own in a walk."""
+    elements = 2 * sizes["batch"] * sizes["kv_heads"] * sizes.get("length", 1) * sizes["head_dim"]
+    return kernel_time.moving_seconds(values, rates, nbytes=2 * 2 * elements)
+
+
 #: classes whose time does not depend on a peak of products
 _WITHOUT_PRODUCTS: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
 
@@ -390,7 +339,7 @@ class StageTimes:
     constants for a class of kernels that the model runs.
     """
 
-    def __init__(self, model: Timed, device: Device, *, float32: str = "fp32") -> None:
+    def __init__(self, model: TimedModel, device: Device, *, float32: str = "fp32") -> None:
         check_float32("StageTimes", float32)
         self.model = model.for_times()
         self.device = device
@@ -449,10 +398,10 @@ class StageTimes:
             return self._by_context(model, starts, counts)
         return self._by_runs(model, starts, counts)
 
-    def _at_once(self, batch: int | None) -> Timed:
+    def _at_once(self, batch: int | None) -> TimedModel:
         return self.model if batch is None or batch == self.model.batch_size else self.model.batched(batch)
 
-    def _by_context(self, model: Timed, starts: Array, counts: Array) -> EstimateArrays:
+    def _by_context(self, model: TimedModel, starts: Array, counts: Array) -> EstimateArrays:
         """Sums over steps: differences of the running sum over all contexts that are reached."""
         used = counts > 0
         first = int(starts[used].min()) if used.any() else 0
@@ -466,7 +415,7 @@ class StageTimes:
 
         return steps.mapped(summed)
 
-    def _by_runs(self, model: Timed, starts: Array, counts: Array) -> EstimateArrays:
+    def _by_runs(self, model: TimedModel, starts: Array, counts: Array) -> EstimateArrays:
         """Sums over steps, run by run: of a run whose first and last step are alike, one step so many times."""
         runs = [
             (page, start, run)
@@ -537,19 +486,19 @@ class StageTimes:
         return sums.arrays()
 
     def _add(self, sums: _Sums, pages: Array, kernels: Sequence[Kernels]) -> None:
-        """Add kernels of pages: the widths of a class once all of its kernels are known."""
+        """Add all kernels of pages."""
         classes_run: dict[str, list[tuple[Array, Array]]] = {}
         for each in kernels:
             classes_run.setdefault(each.kernel_class, []).append((each.count, self._seconds(each) * each.count))
         for name, parts in classes_run.items():
             seconds = sum(part.sum(axis=1) for _, part in parts)
             launches = sum(count.sum(axis=1) for count, _ in parts)
-            squares = sum((part**2).sum(axis=1) for _, part in parts)
+            sums.add(pages, name, seconds, launches)
             errors = None if self.bound else self.device.kernels[name].errors
-            widths = np.zeros(len(pages))
             if errors is not None:
-                widths = np.sqrt((errors.median * seconds) ** 2 + errors.p90**2 * squares)
-            sums.add(pages, name, seconds, widths, launches)
+                squares = sum((part**2).sum(axis=1) for _, part in parts)
+                sums.widen(pages, name, np.sqrt((errors.median * seconds) ** 2 + errors.p90**2 * squares))
+                sums.widen(pages, PASS, PASS_ERROR * seconds)
 
     def _seconds(self, kernels: Kernels) -> Array:
         """Seconds of one of each of these kernels."""
@@ -561,7 +510,12 @@ class StageTimes:
         peak = next(iter(self.device.matmul_flops_per_s))
         if kernels.kernel_class not in _WITHOUT_PRODUCTS:
             peak = peak_of(kernels.dtype, self.float32)
-        return SECONDS[kernels.kernel_class](constants.values, self.device.rates(peak), kernels.sizes)
+        rates = self.device.rates(peak)
+        seconds = SECONDS[kernels.kernel_class](constants.values, rates, kernels.sizes)
+        if kernels.kernel_class in _WITH_A_WRITE and classes.COPY in self.device.kernels:
+            write = _write(self.device.kernels[classes.COPY].values, rates, kernels.sizes)
+            seconds = np.maximum(seconds - write, 0.0)
+        return seconds
 
     def _bound(self, kernels: Kernels) -> Array:
         """The roofline of each of these kernels, as `Roofline` has it."""

@@ -141,12 +141,3 @@ def _folder(package: str) -> Path:
     spec = find_spec(package)
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent
-
-
-def module_of(package: ModelPackage, below: str) -> str | None:
-    """The name of a module below a model's package; None where the model has none such."""
-    name = f"{package.__name__}.{below}"
-    try:
-        return None if find_spec(name) is None else name
-    except ModuleNotFoundError:  # not even the package that it would stand in
-        return None

@@ -1,6 +1,6 @@
-"""What references are built with: element types, the published sizes, a device, and the tensors of a cache.
+"""What references are built with: element types, a device, and the tensors of a cache.
 
-It needs torch alone, so that DeepSeek's own files can be measured under the transformers that they were written for.
+It needs torch alone, so that published files can be measured under the transformers that they were written for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,22 +20,6 @@ DTYPES: Mapping[str, torch.dtype] = {
 
 ATTENTION: Mapping[str, str] = {"flash": "sdpa", "eager": "eager"}
 """The attention asked for, and transformers' name for it; "flash" is to be run under `FusedAttention`."""
-
-ARCHITECTURE: Mapping[str, int] = {
-    "hidden_size": 1280,
-    "intermediate_size": 6848,
-    "moe_intermediate_size": 896,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 10,
-    "num_key_value_heads": 10,
-    "n_routed_experts": 64,
-    "num_experts_per_tok": 6,
-    "n_shared_experts": 2,
-    "first_k_dense_replace": 1,
-    "vocab_size": 129280,
-    "max_position_embeddings": 8192,
-}
-"""The decoder as published, by the names of the published configuration."""
 
 
 def choice(name: str, value: str, options: Mapping[str, Any]) -> Any:
@@ -65,9 +49,13 @@ def on_meta(dtype: str) -> Iterator[None]:
         yield
 
 
+#: what a layer of the library's caches holds
+CACHED = ("prefill_keys", "prefill_values", "keys", "values")
+
+
 def cache_tensors(cache: Any) -> list[Tensor]:
     """The keys and values that a `DynamicCache` holds, layer by layer; none before its first update."""
     if hasattr(cache, "key_cache"):  # transformers before 4.54
         return [*cache.key_cache, *cache.value_cache]
-    held = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
-    return [tensor for pair in held for tensor in pair if tensor is not None]
+    held = (getattr(layer, name, None) for layer in cache.layers for name in CACHED)
+    return [tensor for tensor in held if tensor is not None]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modelmeter.calibration.products import Product
+from modelmeter.devices.product import Product
 from modelmeter.errors import ModelMeterError
 from modelmeter.reference.building import DTYPES, choice
 from modelmeter.walk import Shape

@@ -11,11 +11,11 @@ from modelmeter.models.common.loading import load_bytes
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
+from modelmeter.models.deepseek_ocr.reference.modules import DTYPES, VisionReference
+from modelmeter.models.deepseek_ocr.reference.page import PageReference
 from modelmeter.operators import Parameter
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import DTYPES, VisionReference
-from modelmeter.reference.page import PageReference
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 

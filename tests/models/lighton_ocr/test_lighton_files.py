@@ -9,7 +9,7 @@ import pytest
 
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import choose
+from modelmeter.models import find
 from modelmeter.models.lighton_ocr import CostModel
 from modelmeter.models.lighton_ocr.reference.page import PageReference
 from tests.models.lighton_ocr.small import OVERRIDES, TEXT, VISION
@@ -85,7 +85,7 @@ def test_the_published_files_are_the_default(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     model, default = load(tmp_path, PUBLISHED), load_cost_model(model="lighton_ocr")
     assert replace(model.config, checkpoint=default.config.checkpoint) == default.config
-    assert choose(str(tmp_path)).model == "lighton_ocr"
+    assert find(str(tmp_path)).model == "lighton_ocr"
 
 
 def test_the_second_checkpoint_has_more_positions(tmp_path: Path) -> None:

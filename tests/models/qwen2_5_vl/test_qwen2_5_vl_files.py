@@ -10,7 +10,7 @@ import pytest
 
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import choose
+from modelmeter.models import find
 from modelmeter.models.qwen2_5_vl import CHECKPOINTS, CostModel
 
 #: parameters, image tokens of a page of 1275 x 1650
@@ -108,7 +108,7 @@ def load(folder: Path, config: dict[str, Any], preprocessor: Any = PREPROCESSOR,
 
 def test_the_hubs_layout_is_the_checkpoint(tmp_path: Path) -> None:
     model, same = load(tmp_path, HUB), load_cost_model(model="qwen2_5_vl_3b")
-    assert choose(str(tmp_path)).model == "qwen2_5_vl"
+    assert find(str(tmp_path)).model == "qwen2_5_vl"
     assert replace(model.config, checkpoint=same.config.checkpoint) == same.config
     assert model.page(1275, 1650, 10) == same.page(1275, 1650, 10)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from modelmeter.layers import Execution
     from modelmeter.models.common.configuration import Configuration
+    from modelmeter.shape_tensor import Tape
 
 
 #: how a page is cut, a tuple of whole numbers that its model names; pages of equal layout cost the same
@@ -169,7 +170,66 @@ class CorpusModel(Protocol):
         """The cost of a page of this layout; raises `ModelMeterError` where the model cannot run it."""
 
 
-class CostModel(CorpusModel, Protocol):
+class Varied(NamedTuple):
+    """A stage over the sizes that differ from page to page.
+
+    kind: what may share a law. sizes: their values at hand. walk: the stage on a tape over variables of these names,
+    the bytes of the cache that it is given, and of the one that it leaves.
+    """
+
+    kind: Hashable
+    sizes: dict[str, int]
+    walk: Callable[[Tape], tuple[Walk, int, int]]
+
+
+class TimedModel(Protocol):
+    """What times need: stages over the sizes that vary."""
+
+    #: the kernels of stages by what may share them, as `modelmeter.devices.kernel_laws` has found them
+    kernel_laws: dict[Hashable, tuple[Any, ...]]
+
+    @property
+    def batch_size(self) -> int:
+        """Pages at once."""
+
+    @property
+    def workload(self) -> Any:
+        """A `Workload`."""
+
+    @property
+    def bound_alone(self) -> bool:
+        """Whether no code runs all that is modelled, so that a time is a bound."""
+
+    @property
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
+
+    def for_times(self) -> Self:
+        """The model as its times are estimated."""
+
+    def batched(self, pages: int) -> Self:
+        """The same model for `pages` pages at once."""
+
+    def graphed(self, stage: str) -> bool:
+        """Whether the modelled code replays a stage as one graph."""
+
+    def seq_len(self, layout: Any) -> int:
+        """Positions of a page's prompt."""
+
+    def vision_over(self, layout: Any) -> Varied:
+        """The vision stage of a layout."""
+
+    def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
+        """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one."""
+
+    def step_over(self, seq_len: int, generated: int) -> Varied:
+        """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
+
+    def decode_runs(self, steps: int) -> Sequence[Run]:
+        """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
+
+
+class CostModel(CorpusModel, TimedModel, Protocol):
     """The cost of pages under one configuration."""
 
     @property
@@ -195,16 +255,6 @@ class CostModel(CorpusModel, Protocol):
     def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels."""
 
-    def batched(self, pages: int) -> Self:
-        """The same model for `pages` pages at once."""
-
-    @property
-    def steps_by_context(self) -> bool:
-        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
-
-    def decode_runs(self, steps: int) -> Sequence[Run]:
-        """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
-
     def step(self, context: int, generated: int = 0) -> StageCost:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
 
@@ -222,6 +272,62 @@ class CostModel(CorpusModel, Protocol):
 
     def assumptions(self) -> Sequence[Assumption]:
         """The figures that are declared, assumed or conventional."""
+
+
+class WholeModel(Protocol):
+    """A model's real modules as one, on the meta device, and where what they run stands in the cost model's walks.
+
+    It is made for one cost model, of whose configuration it is. What it is called with and what it measured are its
+    own (`reference.measurement.Measurement`): this file, and who imports it, needs no torch.
+    """
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of its figures must know."""
+
+    def check(self) -> None:
+        """Raise `ModelMeterError` for a configuration that the real modules cannot be measured in."""
+
+    def inputs(self, layout: Any) -> Any:
+        """What the published preprocessing makes of `batch_size` pages of this layout and their prompt."""
+
+    def vision(self, inputs: Any) -> Any:
+        """The vision stage of these pages, measured."""
+
+    def prefill(self, inputs: Any, *, experts_hit: int, head: str) -> tuple[Any, Any]:
+        """The prompt's pass, its images included, measured, and the cache that it filled."""
+
+    def decode_step(self, cache: Any, *, experts_hit: int, head: str) -> Any:
+        """One step of all pages over the cache, which it moves on by a position, measured."""
+
+    def skip(self, cache: Any, steps: int) -> None:
+        """Move a cache on by so many steps without measuring them."""
+
+    def positions(self, cache: Any) -> int:
+        """Positions that the cache stands for: those that a sliding window has dropped too."""
+
+    def place(self, path: str, run: int, layout: Any) -> str:
+        """Where an operator stands in the walks of such pages.
+
+        path: of its real module. run: how many calls of that module's outermost part came before.
+        """
+
+    def parts(self, source: Mapping[str, Any]) -> VisionParts | None:
+        """The parts of vision one by one; None where they are not told apart.
+
+        source: which modules, as the group `reference` of a configuration says. Raises `ModelMeterError` for others.
+        """
+
+
+class VisionParts(Protocol):
+    """The parts of a vision stage, each called alone on what the one before it gave."""
+
+    @property
+    def same_code(self) -> bool:
+        """Whether these modules are the code that `execution` names, so that traffic and peaks are the same too."""
+
+    def rows(self, page: Any, detail: str) -> Sequence[Any]:
+        """A `reference.comparison.Row` for each part of a page; on detail=blocks for every block below them too."""
 
 
 class ModelPackage(Protocol):
@@ -269,3 +375,15 @@ class ModelPackage(Protocol):
 
         Nothing is composed, interpolated or opened for it. Raises `ModelMeterError` for what is no configuration.
         """
+
+    def whole_model(self, cost_model: Any) -> WholeModel:
+        """The real modules that this cost model is of. torch is imported when it is called.
+
+        Raises `ModelMeterError` where there are none: a model that nobody has, an execution that is nobody's code.
+        """
+
+    def layer_verification(self) -> Any:
+        """Its layers beside the real modules that they describe: `reference.layer_case.LayerVerification`; as above."""
+
+    def real_page(self, cost_model: Any, page: Any, device: str) -> Any:
+        """The real model with random weights and a page's inputs on a device that computes: what is timed; as above."""

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import reduce
 from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -25,7 +25,7 @@ from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.configuration import CheckpointSchema, Configuration, RuntimeSchema
-from modelmeter.models.common.contract import Views, Workload
+from modelmeter.models.common.contract import Varied, Views, Workload
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
@@ -75,18 +75,6 @@ FLOAT32_FIRST: Final = Assumption(
     label=FLOAT32_ON_DEVICE,
     text="all weights are on the device in float32 before they are converted there, one after another",
 )
-
-
-class Varied(NamedTuple):
-    """A stage over the sizes that differ from page to page.
-
-    kind: what may share a law. sizes: their values at hand. walk: the stage on a tape over variables of these names,
-    the bytes of the cache that it is given, and of the one that it leaves.
-    """
-
-    kind: Hashable
-    sizes: dict[str, int]
-    walk: Callable[[Tape], tuple[Walk, int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,8 +378,7 @@ class CostModel(Generic[Config, Work, Model]):
         def walk(tape: Tape) -> tuple[Walk, int, int]:
             return self.model.vision_walk(self._varying(_variables(tape), layout), tape), 0, 0
 
-        sizes = self._sizes(layout)
-        return Varied(self._kind("vision", layout, sizes), sizes, walk)
+        return Varied(*self._law("vision", layout), walk)
 
     def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
         """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one."""
@@ -404,14 +391,16 @@ class CostModel(Generic[Config, Work, Model]):
             prefill, kv_bytes = self.model.prefill_walk(pages, tokens, geometry, hit, self.head, tape)
             return prefill, 0, kv_bytes
 
-        sizes = self._sizes(layout, seq_len=seq_len)
-        return Varied(self._kind("text" if layout is None else "prefill", layout, sizes), sizes, walk)
+        return Varied(*self._law("text" if layout is None else "prefill", layout, seq_len=seq_len), walk)
 
     def step_over(self, seq_len: int, generated: int) -> Varied:
         """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
+        return self._step_over(self._step_sizes(seq_len, generated))
+
+    def _step_sizes(self, seq_len: int, generated: int) -> dict[str, int]:
         if self.steps_by_context:
-            return self._step_over(self._sizes(None, **_positive(context=seq_len + generated)))
-        return self._step_over(self._sizes(None, **_positive(seq_len=seq_len, generated=generated)))
+            return self._sizes(None, **_positive(context=seq_len + generated))
+        return self._sizes(None, **_positive(seq_len=seq_len, generated=generated))
 
     def _step_over(self, values: dict[str, int]) -> Varied:
         def walk(tape: Tape) -> tuple[Walk, int, int]:
@@ -424,13 +413,15 @@ class CostModel(Generic[Config, Work, Model]):
         return Varied(("step", *values), values, walk)
 
     def _vision(self, layout: Any) -> StageCost:
-        return self._cost(self.vision_over(layout), self._vision_weight_bytes)
+        known = self._laws.at(*self._law("vision", layout))
+        return known or self._cost(self.vision_over(layout), self._vision_weight_bytes)
 
     def _prefill(self, seq_len: int, layout: Any | None) -> StageCost:
-        return self._cost(self.prefill_over(seq_len, layout), self._weight_bytes)
+        known = self._laws.at(*self._law("text" if layout is None else "prefill", layout, seq_len=seq_len))
+        return known or self._cost(self.prefill_over(seq_len, layout), self._weight_bytes)
 
     def _cost(self, varied: Varied, weight_bytes: int) -> StageCost:
-        """What a stage costs, by its law."""
+        """What a stage costs that no law is known for."""
 
         def cost(sizes: Variables) -> StageCost:
             walk, given_bytes, kv_bytes = varied.walk(Tape(variables=sizes))
@@ -460,10 +451,10 @@ class CostModel(Generic[Config, Work, Model]):
         """
         check_count("step", "context", context)
         check_generated("step", context, generated)
-        return self._cost(self.step_over(context - generated, generated), self._weight_bytes)
+        return self._step(self._step_sizes(context - generated, generated))
 
     def _step(self, values: dict[str, int]) -> StageCost:
-        return self._cost(self._step_over(values), self._weight_bytes)
+        return self._laws.at(("step", *values), values) or self._cost(self._step_over(values), self._weight_bytes)
 
     def _decode(self, seq_len: int, steps: int) -> StageCost:
         """`steps` steps after a prefill of `seq_len` tokens, in closed form.
@@ -509,6 +500,11 @@ class CostModel(Generic[Config, Work, Model]):
         """The geometry of a layout, as far as it varies."""
         varying = self.workload.with_sizes(layout, {name: sizes.size(name) for name in self.workload.sizes(layout)})
         return self.workload.geometry(varying, self._varying_pages(sizes))
+
+    def _law(self, stage: str, layout: Any | None, **values: int) -> tuple[Hashable, dict[str, int]]:
+        """What may share a law with a stage, and the sizes that vary."""
+        sizes = self._sizes(layout, **values)
+        return self._kind(stage, layout, sizes), sizes
 
     def _kind(self, stage: str, layout: Any | None, sizes: Mapping[str, int]) -> Hashable:
         """What may share a law: a stage, of layouts of one kind, over the same variables."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, ClassVar, Unpack
 
 from modelmeter.checks import check_batch_size
@@ -472,6 +473,8 @@ class DeepEncoderModel(VisionLanguageModel):
         """Bytes of the parameters that the vision stage needs."""
         parts = (self.sam_model, self.vision_model, self.projector)
         return sum(each.nbytes for each in self.separators()) + sum(part.forward_memory_weight() for part in parts)
+
+    part_titles = MappingProxyType({"sam_model": "SAM", "vision_model": "CLIP"})
 
     def vision_parts(self) -> Mapping[str, BaseLayer]:
         """SAM, CLIP and the projector, each called for the global views and for the tiles."""

@@ -9,16 +9,56 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from math import isqrt
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.page_sizes import MAX_SIDE, check_side
+from modelmeter.page_sizes import MAX_SIDE, PageSize, check_side
 from modelmeter.units import ceil_div
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
+
+
+@runtime_checkable
+class TiledWorkload(Protocol):
+    """A workload that cuts pages into grids of tiles."""
+
+    @property
+    def layout_title(self) -> str:
+        """What the tiles are called, as in "tiles"."""
+
+    @property
+    def tile_limits(self) -> tuple[str, str]:
+        """Its fields that limit how many tiles a page has: the least, the most."""
+
+    def check_tiled(self) -> None:
+        """Raise `ModelMeterError` where it is set to cut no page."""
+
+    def page_of_grid(self, columns: int, rows: int) -> PageSize:
+        """A page that is cut into this grid, (1, 1) for none; raises `ModelMeterError` where no page is."""
+
+
+def page_sized_for(
+    columns: int, rows: int, *, tile_side: int, uncut_side: int, cut: Callable[[int, int], tuple[int, int]]
+) -> PageSize | None:
+    """A page that `cut` makes this grid (columns, rows) of, None where there is none.
+
+    Only grids of the same ratio compete, and area decides: a grid wins over the smaller ones from half its own pixels
+    on. So tiles of `tile_side` do, or else the smallest that win and that make a page large enough to be cut.
+    """
+    if (columns, rows) == (1, 1):
+        return PageSize(source="uncut", width=uncut_side, height=uncut_side)
+    smallest = max(isqrt(tile_side**2 // 2), uncut_side // max(columns, rows)) + 1
+    for side in (tile_side, smallest):
+        width, height = columns * side, rows * side
+        if cut(width, height) == (columns, rows):
+            return PageSize(source=f"{width}x{height}", width=width, height=height)
+    return None
+
 
 MAX_TILES: Final = 10_000
 """Largest number of tiles that is searched: far beyond a decoder's positions, and still a quick search."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError, near
@@ -129,6 +130,8 @@ class VisionLanguageModel(BaseLayer):
     A model makes its own parts, then `assemble`s them.
     """
 
+    #: what the parts of vision are called in words, where that is not their own name
+    part_titles: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: how the stages with text run
     text_stage: ClassVar[type[TextStage]] = TextStage
 

@@ -1,6 +1,8 @@
 """DeepSeek-OCR: from a page's size to what the model computes, moves and holds."""
 
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.models.deepseek_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model, restore_cost_model
@@ -19,6 +21,9 @@ from modelmeter.models.deepseek_ocr.vision_workload import (
     compute_view_layouts,
     compute_vision_tokens,
 )
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.contract import WholeModel
 
 TITLE: Final = "DeepSeek-OCR"
 SOURCES: Final = (
@@ -54,6 +59,30 @@ __all__ = [
     "compute_view_layout",
     "compute_view_layouts",
     "compute_vision_tokens",
+    "layer_verification",
     "load_cost_model",
+    "real_page",
     "restore_cost_model",
+    "whole_model",
 ]
+
+
+def whole_model(cost_model: CostModel) -> WholeModel:
+    """The real modules of this configuration: transformers', or a replica of the published code; needs torch."""
+    from modelmeter.models.deepseek_ocr.reference.whole import DeepseekOcrWhole
+
+    return DeepseekOcrWhole(cost_model)
+
+
+def layer_verification() -> Any:
+    """Its layers beside the real modules that they describe; needs torch."""
+    from modelmeter.models.deepseek_ocr.reference.layer_cases import verification
+
+    return verification()
+
+
+def real_page(cost_model: CostModel, page: PageCost, device: str) -> Any:
+    """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
+    from modelmeter.models.deepseek_ocr.reference.real_pages import real_page
+
+    return real_page(cost_model, page, device)

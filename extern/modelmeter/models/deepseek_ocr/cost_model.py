@@ -19,6 +19,7 @@ from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import Deepse
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.models.deepseek_ocr.layers.vision.vit_model import VitModel
+from modelmeter.models.deepseek_ocr.page_layers import make_workload
 from modelmeter.models.deepseek_ocr.vision_workload import (
     ViewLayout,
     VisionConfig,
@@ -59,7 +60,7 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
 
     def make_workload(self) -> VisionWorkload:
         """The workload of the configuration."""
-        return VisionWorkload(**vars(self.config.workload))
+        return make_workload(self.config.workload)
 
     def make_model(self) -> DeepseekOCRModel:
         """The layers of the configuration; raises `ModelMeterError` where its sizes do not fit together."""

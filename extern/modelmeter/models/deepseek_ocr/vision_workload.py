@@ -25,8 +25,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.contract import Layouts, Views
-from modelmeter.models.common.tiles import MAX_TILES, candidate_grids, nearest_grid, nearest_grids, page_sides
-from modelmeter.page_sizes import MAX_SIDE, check_side
+from modelmeter.models.common.tiles import (
+    MAX_TILES,
+    candidate_grids,
+    nearest_grid,
+    nearest_grids,
+    page_sides,
+    page_sized_for,
+)
+from modelmeter.page_sizes import MAX_SIDE, PageSize, check_side
 from modelmeter.units import ceil_div
 
 if TYPE_CHECKING:
@@ -121,6 +128,30 @@ class VisionWorkload:
             return (whole,)
         columns, rows, crop = layout.w_crop, layout.h_crop, self.image_size
         return whole, Views("crops", columns * rows, crop, crop, columns, rows, tokens.crop_tokens)
+
+    tile_limits: ClassVar[tuple[str, str]] = ("min_num", "max_num")
+
+    def check_tiled(self) -> None:
+        """Refuse a mode without crops."""
+        if not self.crop_mode:
+            raise ModelMeterError(
+                "sweep: workload.crop_mode=false cuts no page; take a mode with crops, workload=gundam or gundam_m."
+            )
+
+    def page_of_grid(self, columns: int, rows: int) -> PageSize:
+        """A page that `compute_view_layout` cuts into this grid."""
+
+        def cut(width: int, height: int) -> tuple[int, int]:
+            layout = compute_view_layout(self, width, height)
+            return layout.w_crop, layout.h_crop
+
+        page = page_sized_for(columns, rows, tile_side=self.image_size, uncut_side=NO_CROP_SIDE, cut=cut)
+        if page is None:
+            raise ModelMeterError(
+                f"sweep: no page is cut into {columns} x {rows} crops with workload.image_size={self.image_size}, "
+                f"since pages of up to {NO_CROP_SIDE} pixels a side are not cut; give a larger workload.image_size."
+            )
+        return page
 
     def kind(self, layout: ViewLayout) -> bool:
         """Whether there are crops."""

@@ -1,12 +1,18 @@
 """Unlimited-OCR (baidu/Unlimited-OCR): from a page's size to what the model computes, moves and holds."""
 
-from typing import Final
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
+
+from modelmeter.errors import ModelMeterError
 from modelmeter.models.unlimited_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.unlimited_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.model import UnlimitedOcrModel
 from modelmeter.models.unlimited_ocr.workload import MODES, ImageTokens, PatchesGrid, Workload
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.contract import WholeModel
 
 TITLE: Final = "Unlimited-OCR"
 SOURCES: Final = ("huggingface.co/baidu/Unlimited-OCR", "transformers 5.23: unlimited_ocr")
@@ -32,6 +38,26 @@ __all__ = [
     "PatchesGrid",
     "UnlimitedOcrModel",
     "Workload",
+    "layer_verification",
     "load_cost_model",
+    "real_page",
     "restore_cost_model",
+    "whole_model",
 ]
+
+
+def whole_model(cost_model: CostModel) -> WholeModel:
+    """transformers' modules of this configuration; needs torch."""
+    from modelmeter.models.unlimited_ocr.reference.whole import UnlimitedOcrWhole
+
+    return UnlimitedOcrWhole(cost_model)
+
+
+def layer_verification() -> Any:
+    """Its layers beside the real modules that they describe; needs torch."""
+    raise ModelMeterError("verify: the layers of model unlimited_ocr are not verified one by one; verify end2end.")
+
+
+def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
+    """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
+    raise ModelMeterError("validate: model unlimited_ocr has no real model here that computes; choose another one.")

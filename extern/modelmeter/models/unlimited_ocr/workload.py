@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts, Views
-from modelmeter.models.common.tiles import candidate_grids, nearest_grid, nearest_grids, page_sides
-from modelmeter.page_sizes import check_side
+from modelmeter.models.common.tiles import candidate_grids, nearest_grid, nearest_grids, page_sides, page_sized_for
+from modelmeter.page_sizes import PageSize, check_side
 from modelmeter.units import ceil_div
 
 if TYPE_CHECKING:
@@ -137,6 +137,25 @@ class Workload:
         whole = Views("global", 1, self.size, self.size, 1, 1, tokens.global_tokens)
         cut = Views("local", tiles, tile, tile, layout.num_columns, layout.num_rows, tokens.local_tokens)
         return (whole, cut) if tiles else (whole,)
+
+    tile_limits: ClassVar[tuple[str, str]] = ("min_patches", "max_patches")
+
+    def check_tiled(self) -> None:
+        """Refuse a mode without tiles."""
+        if not self.crop_to_patches:
+            raise ModelMeterError("sweep: workload.crop_to_patches=false cuts no page; take workload=tiles.")
+
+    def page_of_grid(self, columns: int, rows: int) -> PageSize:
+        """A page that is cut into this grid."""
+
+        def cut(width: int, height: int) -> tuple[int, int]:
+            layout = self.layout(width, height)
+            return layout.num_columns, layout.num_rows
+
+        page = page_sized_for(columns, rows, tile_side=self.tile_size, uncut_side=self.tile_size, cut=cut)
+        if page is None:
+            raise ModelMeterError(f"sweep: no page is cut into {columns} x {rows} tiles of {self.tile_size} pixels.")
+        return page
 
     def kind(self, layout: PatchesGrid) -> bool:
         """Whether there are tiles."""

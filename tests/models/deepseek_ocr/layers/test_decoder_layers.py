@@ -12,11 +12,11 @@ from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import PUBLISHED_DECODER
+from modelmeter.models.deepseek_ocr.reference.modules import TextReference
 from modelmeter.reference.building import cache_tensors
 from modelmeter.reference.flops import measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import TextReference
 from modelmeter.reference.traffic import TrafficMeter
 from modelmeter.shape_tensor import Tape
 from modelmeter.walk import Call, OperatorRecord

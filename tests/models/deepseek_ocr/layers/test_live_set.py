@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from modelmeter.models.deepseek_ocr import ImageEncoderViT, VitModel, load_cost_model
+from modelmeter.models.deepseek_ocr.reference.modules import TextReference, VisionReference
+from modelmeter.models.deepseek_ocr.reference.replica import Clip, Decoder, ReplicaCache, Sam
 from modelmeter.reference.building import on_meta
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import TextReference, VisionReference
-from modelmeter.reference.replica import Clip, Decoder, ReplicaCache, Sam
 from modelmeter.walk import Walk
 
 

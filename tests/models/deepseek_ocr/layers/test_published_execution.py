@@ -9,9 +9,10 @@ from torch import nn
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
-from modelmeter.reference.building import ARCHITECTURE, DTYPES, on_meta
+from modelmeter.models.deepseek_ocr.reference.architecture import ARCHITECTURE
+from modelmeter.models.deepseek_ocr.reference.replica import CausalModel, Clip, ReplicaCache, Sam
+from modelmeter.reference.building import DTYPES, on_meta
 from modelmeter.reference.measurement import measure
-from modelmeter.reference.replica import CausalModel, Clip, ReplicaCache, Sam
 from modelmeter.walk import Walk
 
 SMALL = {"num_hidden_layers": 4, "num_key_value_heads": 5, "n_routed_experts": 16, "num_experts_per_tok": 3}

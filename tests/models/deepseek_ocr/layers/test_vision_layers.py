@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.reference.deep_encoder_names import transformers_paths
 from modelmeter.models.deepseek_ocr import DeepseekOCRModel, ImageEncoderViT, MlpProjector, VitModel
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import block_flops
+from modelmeter.models.deepseek_ocr.reference.modules import VisionReference
+from modelmeter.models.deepseek_ocr.reference.plain import PlainProjector
+from modelmeter.reference.comparison import block_flops
 from modelmeter.reference.flops import FlopCount, measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
-from modelmeter.reference.modules import VisionReference, transformers_paths
-from modelmeter.reference.plain import PlainProjector
 from modelmeter.reference.traffic import TrafficMeter
 
 SIDES = (320, 448, 512, 640, 656, 720, 768, 896, 1024, 1280)

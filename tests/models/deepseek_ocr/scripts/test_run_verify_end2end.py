@@ -15,15 +15,15 @@ from modelmeter.layers.basic import LMHead
 from modelmeter.layers.decoder import cache
 from modelmeter.layers.decoder import rotary as rotary_embedding
 from modelmeter.models.common import vision_language
-from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.models.deepseek_ocr import load_cost_model, whole_model
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end, run_verify_end2end_vision
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import KINDS, Compared, StageRow, cuda_core_flops
-from modelmeter.models.deepseek_ocr.scripts.verify.program import stage_lines
-from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import PageVerifier
 from modelmeter.operators import add, clone
+from modelmeter.programs.verify.end2end import PageVerifier
+from modelmeter.programs.verify.program import stage_lines
+from modelmeter.reference.comparison import KINDS, Compared, StageRow, cuda_core_flops
 from modelmeter.reference.elements import COUNTED_BY
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
-from tests.models.deepseek_ocr.scripts.results import result_file
+from tests.programs.results import result_file
 
 DOCUMENT = (Path(__file__).parents[4] / "docs" / "verify.md").read_text(encoding="utf-8")
 LETTER = (1275, 1650)
@@ -35,7 +35,8 @@ TINY = (*SMALL, "workload=tiny", "workload.image_size=320")
 
 def verified(size: tuple[int, int], *overrides: str, output_tokens: int = 10) -> PageVerifier:
     """Hold every figure of a page against the real model: differences of 0, and the same operators in order."""
-    verifier = PageVerifier(load_cost_model(overrides), output_tokens)
+    model = load_cost_model(overrides)
+    verifier = PageVerifier(model, whole_model(model), output_tokens)
     page = verifier.cost_model.page(*size, output_tokens)
     modules = [row for rows in verifier.modules(page).values() for row in rows]
     stages, steps = verifier.stages(page), verifier.steps(page)
@@ -115,7 +116,8 @@ EVERY_OPERATOR = [
 def test_every_operator_in_order(runtime: tuple[str, ...]) -> None:
     """Sums may agree by chance; here each operator's name, module, elements and bytes stand beside the real one's."""
     overrides = (*SMALL, "workload.base_size=512", "workload.image_size=320", *runtime)
-    verifier = PageVerifier(load_cost_model(overrides), 1)
+    model = load_cost_model(overrides)
+    verifier = PageVerifier(model, whole_model(model), 1)
     page = verifier.cost_model.page(600, 1200, 1)
     measured = verifier.measured(page)
     walks = {
@@ -132,7 +134,7 @@ def test_every_operator_in_order(runtime: tuple[str, ...]) -> None:
         assert analytic == [
             (
                 each.operator,
-                verifier.reference.place(each.path, each.run, crops=True),
+                verifier.whole.place(each.path, each.run, page.layout),
                 count,
                 each.traffic.read_bytes,
                 each.traffic.written_bytes,

@@ -14,12 +14,12 @@ from PIL import Image
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
 from modelmeter.layers.vision.tower import VisionTower
-from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.models.deepseek_ocr import load_cost_model, whole_model
 from modelmeter.models.deepseek_ocr.scripts.verify import run_verify_end2end_vision
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared, Row
-from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
 from modelmeter.operators import clone
-from tests.models.deepseek_ocr.scripts.results import result_file
+from modelmeter.programs.verify.vision import VisionVerifier
+from modelmeter.reference.comparison import Compared, Row
+from tests.programs.results import result_file
 
 REFERENCE = {"name": "transformers", "folder": "", "trust_remote_code": False}
 PROGRAM = run_verify_end2end_vision.__name__
@@ -129,7 +129,7 @@ def test_rows_hold_where_the_peak_is(place: str) -> None:
 
 STAND_IN = """
 from torch import nn
-from modelmeter.reference.replica import Clip, Sam
+from modelmeter.models.deepseek_ocr.reference.replica import Clip, Sam
 
 class CalledAsPublished(Clip):
     def forward(self, pixels, sam_map):
@@ -150,7 +150,8 @@ def published(folder: Path, *overrides: str) -> VisionVerifier:
     """The way of the published files, with the replica's modules in their place."""
     (folder / "deepencoder.py").write_text(STAND_IN)
     reference = {"name": "published", "folder": str(folder), "trust_remote_code": True}
-    return VisionVerifier(load_cost_model(overrides), reference)
+    model = load_cost_model(overrides)
+    return VisionVerifier(model, whole_model(model), reference)
 
 
 def test_published_code_page_after_page(tmp_path: Path) -> None:
@@ -185,7 +186,8 @@ def test_other_code_is_compared_by_its_flops_only(tmp_path: Path) -> None:
 def test_a_wrong_peak_of_the_stage_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = VisionTower.forward
     monkeypatch.setattr(VisionTower, "forward", lambda self, pixels: plain(self, clone(pixels)))
-    verifier = VisionVerifier(load_cost_model(["workload=tiny"]), REFERENCE)
+    model = load_cost_model(["workload=tiny"])
+    verifier = VisionVerifier(model, whole_model(model), REFERENCE)
     page = verifier.cost_model.page(9, 9)
     stage = verifier.stages(page)[0]
     assert not stage.agrees(0)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from modelmeter.models.deepseek_ocr.scripts.verify import byte_rows, write_bytes_report
-from modelmeter.models.deepseek_ocr.scripts.verify.byte_rows import Group, groups, rows
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
+from modelmeter.models.deepseek_ocr.reference import byte_rows
+from modelmeter.models.deepseek_ocr.reference.byte_rows import Group, groups, rows
+from modelmeter.models.deepseek_ocr.scripts.verify import write_bytes_report
+from modelmeter.reference.comparison import Compared
 
 REPORT = Path(__file__).parents[4] / write_bytes_report.REPORT
 

@@ -1,1 +1,1 @@
-"""Programs around the cost model; those with a configuration are Hydra programs."""
+"""Doors to the programs on the paths that users know, and the programs that are DeepSeek-OCR's own."""

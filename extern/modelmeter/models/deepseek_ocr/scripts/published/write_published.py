@@ -18,8 +18,8 @@ from modelmeter.devices import NOT_MODELLED, PageKind, Throughput, compute_throu
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, load_cost_model
-from modelmeter.models.deepseek_ocr.scripts.program import AGREES, ended
 from modelmeter.models.deepseek_ocr.scripts.published.measurements import NOT_USED, RUNS, Case, Published, Run
+from modelmeter.programs.hydra_program import AGREES, ended
 
 FILE: Final = Path("reports/published.md")
 

@@ -1,1 +1,1 @@
-"""Verification programs: the cost model against the real PyTorch modules."""
+"""Verification programs: doors to those of every model, and DeepSeek-OCR's own."""

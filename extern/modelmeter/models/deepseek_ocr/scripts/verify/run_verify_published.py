@@ -24,13 +24,14 @@ from rich.table import Table
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.decoder.mlp import GatedMLP
+from modelmeter.models.common.contract import ModelPackage
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel
-from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, console, run
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Compared
+from modelmeter.models.deepseek_ocr.reference.published import load_published_vision
+from modelmeter.models.deepseek_ocr.reference.published_decoder import experts_hit, load_published_decoder
+from modelmeter.programs.hydra_program import AGREES, DISAGREES, console, run
+from modelmeter.reference.comparison import Compared
 from modelmeter.reference.measurement import Measurement, measure
-from modelmeter.reference.published import load_published_vision
-from modelmeter.reference.published_decoder import experts_hit, load_published_decoder
 from modelmeter.walk import Walk
 
 #: the keys of this program beside the cost model's
@@ -137,7 +138,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def verify(config: DictConfig) -> int:
+def verify(_: ModelPackage, config: DictConfig) -> int:
     """Verify every part and print the table; the exit status. What keeps the decoder from it is raised after that."""
     model = CostModel(CONFIGURATION.resolve(config))
     if model.config.execution.name != "published":
@@ -182,4 +183,4 @@ def print_rows(rows: list[PartRow], tolerance: float) -> bool:
 
 
 if __name__ == "__main__":
-    run("verify_published", OWN_KEYS, verify)
+    run("verify_published", OWN_KEYS, verify, model="deepseek_ocr")

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import track
 
 from modelmeter.files import write_whole
-from modelmeter.models.deepseek_ocr.scripts.program import ended
-from modelmeter.models.deepseek_ocr.scripts.verify.byte_rows import HEADING, ByteRow, groups, rows
+from modelmeter.models.deepseek_ocr.reference.byte_rows import HEADING, ByteRow, groups, rows
 from modelmeter.process import tell
+from modelmeter.programs.hydra_program import ended
 
 REPORT: Final = Path("reports/verification/bytes.md")
 
@@ -29,8 +29,8 @@ model, and as measured on the real modules on the meta device. Written by
 `python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report`; a test measures a part of the rows anew.
 
 - `execution=transformers`: the modules of transformers. `execution=published`: the replica of the published code
-  (`modelmeter/reference/replica.py`), which gives every figure that was measured on the published files; without
-  autocast. The published vision code has no eager attention, and FlashAttention 2 takes no float32.
+  (`modelmeter/models/deepseek_ocr/reference/replica.py`), which gives every figure that was measured on the published
+  files; without autocast. The published vision code has no eager attention, and FlashAttention 2 takes no float32.
 - Sizes: views x side of a view in pixels; tokens of the prompt; a step after so many tokens. The decoder is without
   embedding and head. Routed experts hit: all in a prefill, 6 of 64 in a step.
 - float16 eager is left out: on CUDA `softmax(dtype=float32)` is one operator for float16, on the meta device two.

@@ -21,12 +21,13 @@ from typing import Final
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model
-from modelmeter.models.deepseek_ocr.scripts.program import AGREES, DISAGREES, ended
-from modelmeter.models.deepseek_ocr.scripts.verify.comparison import Row, StageRow, worst_difference
-from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end import PageVerifier
-from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import VisionVerifier
+from modelmeter.models.deepseek_ocr.reference.whole import DeepseekOcrWhole
 from modelmeter.models.deepseek_ocr.vision_workload import MODES, NO_CROP_SIDE, compute_view_layout
 from modelmeter.page_sizes import PageSize
+from modelmeter.programs.hydra_program import AGREES, DISAGREES, ended
+from modelmeter.programs.verify.end2end import PageVerifier
+from modelmeter.programs.verify.vision import VisionVerifier
+from modelmeter.reference.comparison import Row, StageRow, worst_difference
 
 REPORT: Final = Path("reports/verification/flops.md")
 SOURCE: Final = "OmniDocBench"
@@ -88,14 +89,15 @@ def page_on(cost_model: CostModel, grid: Grid) -> PageCost:
 
 def verify_grids(cost_model: CostModel, grids: Iterable[Grid]) -> dict[Grid, Verified]:
     """Measure a page of each grid and compare every figure."""
-    vision, whole = VisionVerifier(cost_model, REFERENCE), PageVerifier(cost_model, OUTPUT_TOKENS)
+    whole = DeepseekOcrWhole(cost_model)
+    vision, pages = VisionVerifier(cost_model, whole, REFERENCE), PageVerifier(cost_model, whole, OUTPUT_TOKENS)
     found = {}
     for grid in grids:
         page = page_on(cost_model, grid)
         compared: list[Row | StageRow] = [*vision.rows(page, "blocks"), *vision.stages(page)]
-        for rows in whole.modules(page).values():
+        for rows in pages.modules(page).values():
             compared.extend(rows)
-        compared.extend([*whole.stages(page), *whole.steps(page)])
+        compared.extend([*pages.stages(page), *pages.steps(page)])
         found[grid] = Verified(
             figures=sum(len(row.figures()) for row in compared),
             worst=worst_difference(compared),

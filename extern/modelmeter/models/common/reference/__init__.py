@@ -1,0 +1,1 @@
+"""What the references of models share that are built of the same blocks; they import torch."""

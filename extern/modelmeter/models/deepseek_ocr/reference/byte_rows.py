@@ -1,0 +1,213 @@
+"""Bytes of every part, analytic and measured, over a grid of sizes: the rows of reports/verification/bytes.md.
+
+The parts: SAM, CLIP and projector over views; the decoder without head over a prompt; a decode step after it; the head
+over its result. A row is one part, alone, at one size: what it moves, what it holds at its peak, and where that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from modelmeter.layers import InputSpec
+from modelmeter.models.deepseek_ocr.cost_model import CostModel, load_cost_model
+from modelmeter.models.deepseek_ocr.reference.modules import TextReference, VisionReference
+from modelmeter.models.deepseek_ocr.reference.replica import CausalModel, ReplicaCache
+from modelmeter.reference.building import DTYPES, cache_tensors, on_meta
+from modelmeter.reference.comparison import Compared
+from modelmeter.reference.measurement import Measurement, measure
+from modelmeter.walk import Walk
+
+SIDES: Final = (448, 512, 640, 656, 768, 1024, 1280)
+VIEWS: Final = (1, 2, 6, 9)
+PROMPTS: Final = (100, 273, 913, 2000, 4000)
+
+#: what each execution can run: float16 eager converts before its softmax on the meta device, on CUDA not; the
+#: published vision code has no eager attention, and FlashAttention 2 no float32
+VISION_RUNTIMES: Final = {
+    "transformers": (
+        ("bfloat16", "flash"),
+        ("bfloat16", "eager"),
+        ("float32", "flash"),
+        ("float32", "eager"),
+        ("float16", "flash"),
+    ),
+    "published": (("bfloat16", "flash"), ("float32", "flash"), ("float16", "flash")),
+}
+TEXT_RUNTIMES: Final = {
+    "transformers": VISION_RUNTIMES["transformers"],
+    "published": (("bfloat16", "flash"), ("bfloat16", "eager"), ("float32", "eager"), ("float16", "flash")),
+}
+VISION_PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector")
+
+
+class Group(NamedTuple):
+    """Rows of one code, type and kernel, of vision or of text."""
+
+    execution: str
+    dtype: str
+    attention: str
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByteRow:
+    """One part at one size: bytes moved, bytes held at the peak, resident included, and the operator there."""
+
+    group: Group
+    part: str
+    size: str
+    io: Compared
+    peak: Compared
+    resident: Compared
+    operators: tuple[str, str]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every difference is 0 and the peak is at the same operator."""
+        return all(each.agrees(0) for each in (self.io, self.peak, self.resident)) and len(set(self.operators)) == 1
+
+    def line(self) -> str:
+        """The row in the report."""
+        cells = [self.part, self.size, *self.group[:3]]
+        for each in (self.io, self.peak, self.resident):
+            cells += [f"{each.analytic:,}", f"{each.measured:,}", f"{each.difference:,}"]
+        operator = self.operators[0] if len(set(self.operators)) == 1 else " / ".join(self.operators)
+        return "| " + " | ".join([*cells, operator]) + " |"
+
+
+COLUMNS: Final = ("part", "size", "execution", "type", "attention")
+FIGURES: Final = ("moved", "peak", "resident peak")
+HEADING: Final = (
+    f"| {' | '.join(COLUMNS)} | "
+    + " | ".join(f"{figure}, analytic | measured | difference" for figure in FIGURES)
+    + " | operator at the peak |\n"
+    + "|---" * len(COLUMNS)
+    + "|---:" * 3 * len(FIGURES)
+    + "|---|"
+)
+
+
+def groups() -> list[Group]:
+    """All groups of rows."""
+    runtimes = (("vision", VISION_RUNTIMES), ("text", TEXT_RUNTIMES))
+    return [
+        Group(execution, dtype, attention, stage)
+        for stage, by_execution in runtimes
+        for execution, pairs in by_execution.items()
+        for dtype, attention in pairs
+    ]
+
+
+def rows(group: Group) -> Iterator[ByteRow]:
+    """Every row of a group, measured now."""
+    model = load_cost_model(
+        [f"execution={group.execution}", f"runtime.dtype={group.dtype}", f"runtime.attention={group.attention}"]
+    )
+    modules = replica(*group[1:3]) if group.execution == "published" else library(*group[1:3])
+    if group.stage == "vision":
+        for side in SIDES:
+            for views in VIEWS:
+                yield from _vision_rows(group, model, modules, views, side)
+        return
+    for prompt in PROMPTS:
+        yield from _text_rows(group, model, modules, prompt)
+
+
+def _row(group: Group, part: str, size: str, walk: Walk, measured: Measurement, given_bytes: int = 0) -> ByteRow:
+    return ByteRow(
+        group=group,
+        part=part,
+        size=size,
+        io=Compared(walk.bytes_read + walk.bytes_written, measured.io_bytes),
+        peak=Compared(walk.peak_bytes, measured.activation_peak_bytes),
+        resident=Compared(given_bytes + walk.resident_peak_bytes, measured.resident_peak_bytes),
+        operators=(walk.peak_operator, measured.peak_operator),
+    )
+
+
+def _vision_rows(group: Group, model: CostModel, modules: Modules, views: int, side: int) -> Iterator[ByteRow]:
+    grid = -(-side // 64)
+    sizes: dict[str, dict[str, int]] = {
+        "image_encoder_vit": {"batch_size": views, "img_size": side},
+        "vit_model": {"batch_size": views, "img_size": side},
+        "mlp_projector": {"batch_size": views, "num_tokens": grid * grid},
+    }
+    inputs = {
+        "image_encoder_vit": modules.empty(views, 3, side, side),
+        "vit_model": modules.empty(views, 1024, grid, grid),
+        "mlp_projector": modules.empty(views, grid * grid, 2048),
+    }
+    for part in VISION_PARTS:
+        module = modules.parts[part]
+        measured = measure(module, partial(module, inputs[part]))
+        yield _row(group, part, f"{views} x {side}", model.part(part, **sizes[part]).walk(), measured)
+
+
+def _text_rows(group: Group, model: CostModel, modules: Modules, prompt: int) -> Iterator[ByteRow]:
+    width = model.config.decoder.hidden_size
+    hit = int(model.experts_hit(prompt))
+    measured, cache = modules.decode(modules.empty(1, prompt, width), hit, None)
+    yield _row(group, "decoder_prefill", f"{prompt}", model.model.decoder_walk(1, prompt, hit), measured)
+    hit = int(model.experts_hit(1))
+    measured, _ = modules.decode(modules.empty(1, 1, width), hit, cache)
+    walk, given_bytes = model.model.decoder_step_walk(1, prompt, hit)
+    yield _row(group, "decode_step", f"1 after {prompt}", walk, measured, given_bytes)
+    head = modules.parts["lm_head"]
+    measured = measure(head, partial(head, modules.empty(1, prompt, width)))
+    walk = model.model.lm_head.walk(InputSpec((1, prompt, width), group.dtype))
+    yield _row(group, "lm_head", f"{prompt}", walk, measured)
+
+
+# -- the modules of an execution ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modules:
+    """Real modules by the part's name, and the decoder's call over a cache: what it measured, and the cache."""
+
+    dtype: torch.dtype
+    parts: dict[str, Any]
+    decode: Callable[[torch.Tensor, int, Any], tuple[Measurement, Any]]
+
+    def empty(self, *shape: int) -> torch.Tensor:
+        """An input on the meta device."""
+        return torch.empty(shape, dtype=self.dtype, device="meta")
+
+
+@cache
+def library(dtype: str, attention: str) -> Modules:
+    """transformers' modules."""
+    vision = VisionReference(dtype, attention)
+    text = TextReference(dtype, attention)
+
+    def decode(embeddings: torch.Tensor, experts_hit: int, kv_cache: Any) -> tuple[Measurement, Any]:
+        held = text.cache(1, 0) if kv_cache is None else kv_cache
+        measured = measure(
+            text.model, lambda: text(embeddings, held), cached=lambda: cache_tensors(held), experts_hit=experts_hit
+        )
+        return measured, held
+
+    parts = dict(zip(VISION_PARTS, (vision.sam, vision.clip, vision.projector), strict=True))
+    return Modules(dtype=DTYPES[dtype], parts={**parts, "lm_head": text.lm_head}, decode=decode)
+
+
+@cache
+def replica(dtype: str, attention: str) -> Modules:
+    """The replica of the published code."""
+    with on_meta(dtype):
+        causal = CausalModel(eager=attention == "eager").eval()
+    model = causal.model
+
+    def decode(embeddings: torch.Tensor, experts_hit: int, kv_cache: Any) -> tuple[Measurement, Any]:
+        held = ReplicaCache() if kv_cache is None else kv_cache
+        model.decoder.declare_experts_hit(experts_hit)
+        measured = measure(model.decoder, lambda: model.decoder(embeddings, held), cached=lambda: held.tensors)
+        return measured, held
+
+    parts = dict(zip(VISION_PARTS, (model.sam_model, model.vision_model, model.projector), strict=True))
+    return Modules(dtype=DTYPES[dtype], parts={**parts, "lm_head": causal.lm_head}, decode=decode)

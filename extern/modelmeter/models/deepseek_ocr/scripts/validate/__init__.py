@@ -1,1 +1,0 @@
-"""Timing the real model: what `modelmeter validate` runs."""

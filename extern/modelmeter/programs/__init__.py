@@ -1,0 +1,1 @@
+"""Programs around the cost model of any model; those with a configuration are Hydra programs."""

@@ -1,0 +1,1 @@
+"""Verification programs: the cost model against the real PyTorch modules."""
