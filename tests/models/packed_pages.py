@@ -1,8 +1,7 @@
 """Models of packed pages, and the library's own modules beside them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.cost_model import CostModel
@@ -11,18 +10,6 @@ from modelmeter.reference.measurement import Measurement
 from modelmeter.reference.packed_page import PackedPageReference
 
 Model = CostModel[Any, Any, Any]
-Reference = TypeVar("Reference", bound=PackedPageReference)
-
-
-def reference_of(model: Model, make: Callable[..., Reference]) -> Reference:
-    """The real modules of a configuration."""
-    config = model.config
-    text = asdict(config.decoder)
-    tied_head = text.pop("tie_word_embeddings")
-    section = text.pop("mrope_section")
-    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": section}
-    runtime = config.runtime
-    return make(runtime.dtype, runtime.attention, text=text, vision=asdict(config.vision), tied_head=tied_head)
 
 
 def both_sides(

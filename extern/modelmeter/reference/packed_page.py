@@ -7,32 +7,21 @@ its `vision_utils` allow: lengths lie on the host, by whose numbers attention sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from transformers import vision_utils
 from transformers.cache_utils import DynamicCache
 
-from modelmeter.errors import ModelMeterError
-from modelmeter.reference.building import ATTENTION, DTYPES, cache_tensors, choice, on_meta
-from modelmeter.reference.measurement import Measurement, measure
+from modelmeter.reference.building import ATTENTION, DTYPES, choice, on_meta
+from modelmeter.reference.measurement import Measurement
+from modelmeter.reference.whole_page import PageInputs, WholePage
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageInputs:
-    """What the processor gives for some pages: token ids [B, T], image tokens of a page, and the image arguments."""
-
-    token_ids: Tensor
-    image_tokens: int
-    images: Mapping[str, Any]
-
-
-class PackedPageReference:
+class PackedPageReference(WholePage):
     """A whole model of the library on the meta device, in inference.
 
     modeling: its module, and class_name: its class there. config: makes its configuration.
@@ -42,23 +31,20 @@ class PackedPageReference:
         self, modeling: ModuleType, class_name: str, config: Callable[[], Any], dtype: str, attention: str
     ) -> None:
         implementation = choice("attention", attention, ATTENTION)
-        self.dtype = choice("dtype", dtype, DTYPES)
-        self.modeling = modeling
         with on_meta(dtype):
             self.config = config()
-            self.model = getattr(modeling, class_name)._from_config(self.config, attn_implementation=implementation)
-        self.model.eval()
-        model = self.model.model
-        self.roots: dict[str, nn.Module] = {
-            "visual": model.visual,
-            "": model.language_model,
-            "lm_head": self.model.lm_head,
+            model = getattr(modeling, class_name)._from_config(self.config, attn_implementation=implementation)
+        super().__init__(model, text=self.config.text_config, dtype=choice("dtype", dtype, DTYPES), modeling=modeling)
+        self.roots = {
+            "visual": model.model.visual,
+            "": model.model.language_model,
+            "lm_head": model.lm_head,
         }
 
     @property
-    def parameter_count(self) -> int:
-        """Distinct parameters."""
-        return sum(each.numel() for each in self.model.parameters())
+    def vision_weights(self) -> list[nn.Module | nn.Parameter]:
+        """The tower, its merger with it."""
+        return [self.model.model.visual]
 
     def derived(self, grid: Tensor) -> dict[str, Tensor]:
         """What the library derives of the grids [pages, 3] of patches, by the names that the model takes it by."""
@@ -83,51 +69,25 @@ class PackedPageReference:
             "image_grid_thw": grid,
             **self.derived(grid),
         }
-        token_ids = torch.empty(pages, rows * columns + prompt_tokens, dtype=torch.long, device="meta")
-        return PageInputs(token_ids=token_ids, image_tokens=rows * columns, images=images)
+        return self.page_inputs(pages, rows * columns, prompt_tokens, images)
 
-    def text_inputs(self, prompt_tokens: int, prompts: int = 1) -> PageInputs:
-        """Prompts without an image."""
-        token_ids = torch.empty(prompts, prompt_tokens, dtype=torch.long, device="meta")
-        return PageInputs(token_ids=token_ids, image_tokens=0, images={})
-
-    def vision(self, inputs: PageInputs) -> Measurement:
-        """The vision part alone, `get_image_features`: pixels -> the image tokens of each page."""
-        made: list[int] = []
-
-        def call() -> None:
-            outputs = self.model.model.get_image_features(**inputs.images, return_dict=True)
-            made.extend(features.shape[0] for features in outputs.pooler_output)
-
-        measured = measure(self.roots, call, weights=[self.model.model.visual])
-        if made != [inputs.image_tokens] * inputs.token_ids.shape[0]:
-            raise ModelMeterError(f"reference: the pages have {inputs.image_tokens} placeholders, and features {made}.")
-        return measured
-
-    def prefill(self, inputs: PageInputs) -> tuple[Measurement, DynamicCache]:
+    def prefill(
+        self, inputs: PageInputs, *, experts_hit: int | None = None, head: str = "last"
+    ) -> tuple[Measurement, DynamicCache]:
         """The prompt's pass, its image included, and the cache that it filled."""
-        cache = DynamicCache(config=self.config.text_config)
-        return self._measure(inputs.token_ids, cache, **inputs.images), cache
+        cache = DynamicCache(config=self.text)
+        return self._pass(inputs.token_ids, cache, experts_hit, head, **inputs.images), cache
 
-    def decode_step(self, cache: DynamicCache, *, pages: int = 1) -> Measurement:
+    def decode_step(
+        self, cache: DynamicCache, *, pages: int = 1, experts_hit: int | None = None, head: str = "last"
+    ) -> Measurement:
         """One step over the cache, which grows by one position."""
-        token = torch.empty(pages, 1, dtype=torch.long, device="meta")
-        return self._measure(token, cache)
+        return self._pass(torch.empty(pages, 1, dtype=torch.long, device="meta"), cache, experts_hit, head)
 
-    def _measure(self, token_ids: Tensor, cache: DynamicCache, **images: Any) -> Measurement:
+    def _pass(
+        self, token_ids: Tensor, cache: DynamicCache, experts_hit: int | None, head: str, **images: Any
+    ) -> Measurement:
         # made before the pass, as `generate` makes them: three coordinates of each position
         positions = torch.empty(3, *token_ids.shape, dtype=torch.long, device="meta")
-
-        def call() -> None:
-            self.model(
-                input_ids=token_ids,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-                return_dict=True,
-                **images,
-            )
-
-        with patch.object(self.modeling, "torch_compilable_check", lambda *_args, **_kwargs: None):
-            return measure(self.roots, call, cached=lambda: cache_tensors(cache))
+        arguments = {"input_ids": token_ids, "position_ids": positions, "past_key_values": cache, **images}
+        return self._measure(lambda: self._forward(head, **arguments), cache, experts_hit)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import pytest
 
 from modelmeter.models.common.merged_grid import MergedGrid
+from modelmeter.models.common.reference.packed_page import reference_of
 from modelmeter.models.qwen2_5_vl import load_cost_model
 from modelmeter.models.qwen2_5_vl.reference.page import PageReference
 from tests.models.measured import figures, measured
-from tests.models.packed_pages import both_sides, reference_of
+from tests.models.packed_pages import both_sides
 
 #: a block within windows and one over the page, few layers of the decoder and few rows of its embedding
 SMALL = (

@@ -6,10 +6,11 @@ import pytest
 
 from benchmarks.walked import walked_operators
 from modelmeter.models.common.merged_grid import MergedGrid
+from modelmeter.models.common.reference.packed_page import reference_of
 from modelmeter.models.qwen2_vl import load_cost_model
 from modelmeter.models.qwen2_vl.reference.page import PageReference
 from tests.models.measured import figures, measured
-from tests.models.packed_pages import both_sides, reference_of
+from tests.models.packed_pages import both_sides
 from tests.models.walked import walked_prefill, walked_vision
 
 SMALL = ("vision.depth=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")

@@ -60,8 +60,10 @@ WITHOUT_BLOCKS: Final = Assumption(
 AT_ITS_BEST: Final = Assumption(
     figure="execution",
     label="an engine at its best",
-    text="the bound of the executions for the experts that it counts, kernel by kernel and without a cache; no code "
-    "runs all of it",
+    text="the bound of the executions, kernel by kernel and without a cache; no code runs all of it",
+)
+AT_ITS_BEST_WITH_EXPERTS: Final = replace(
+    AT_ITS_BEST, text=AT_ITS_BEST.text.replace("executions,", "executions for the experts that it counts,")
 )
 AS_LAUNCHED: Final = Assumption(
     figure="execution",
@@ -259,7 +261,6 @@ class CostModel(Generic[Config, Work, Model]):
         """The figures of a page that are declared, assumed or conventional."""
         runtime = self.config.runtime
         paged = self.code.execution.traits(DecoderTraits).kv_paged
-        engine = self.code.execution.traits(EngineTraits)
         return (
             self._prompt_assumption(),
             *(() if self.model.decoder.routed is None else (experts_assumption(self.experts_declared),)),
@@ -272,10 +273,16 @@ class CostModel(Generic[Config, Work, Model]):
             ),
             *unconfirmed(self.config.checkpoint),
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
-            *((AT_ITS_BEST if engine.at_its_best else AS_LAUNCHED, WITHOUT_BLOCKS) if paged else ()),
+            *((self._engine_assumption(), WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),
             *CONVENTIONS,
         )
+
+    def _engine_assumption(self) -> Assumption:
+        """What an execution of an engine stands for."""
+        if not self.code.execution.traits(EngineTraits).at_its_best:
+            return AS_LAUNCHED
+        return AT_ITS_BEST if self.model.decoder.routed is None else AT_ITS_BEST_WITH_EXPERTS
 
     def _prompt_assumption(self) -> Assumption:
         """Where the number of the prompt's tokens comes from."""

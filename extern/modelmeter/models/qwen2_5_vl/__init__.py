@@ -1,7 +1,9 @@
 """Qwen2.5-VL and the OCR models trained from it: from a page's size to what the model computes, moves and holds."""
 
-from typing import Final
+from typing import Any, Final
 
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.contract import WholeModel
 from modelmeter.models.qwen2_5_vl.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.qwen2_5_vl.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.qwen2_5_vl.executions import EXECUTIONS
@@ -28,6 +30,27 @@ __all__ = [
     "CostModel",
     "Qwen2_5VLModel",
     "Workload",
+    "layer_verification",
     "load_cost_model",
+    "real_page",
     "restore_cost_model",
+    "whole_model",
 ]
+
+
+def whole_model(cost_model: CostModel) -> WholeModel:
+    """transformers' modules of this configuration; needs torch."""
+    from modelmeter.models.common.reference.packed_page import PackedPageWhole
+    from modelmeter.models.qwen2_5_vl.reference.page import PageReference
+
+    return PackedPageWhole(cost_model, PageReference)
+
+
+def layer_verification() -> Any:
+    """Its layers beside the real modules that they describe; needs torch."""
+    raise ModelMeterError("verify: the layers of model qwen2_5_vl are not verified one by one; verify end2end.")
+
+
+def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
+    """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
+    raise ModelMeterError("validate: model qwen2_5_vl has no real model here that computes; choose another one.")
