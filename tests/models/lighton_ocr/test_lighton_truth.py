@@ -1,16 +1,15 @@
 """transformers' own modules on the meta device, and the account beside them: the difference is 0."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from modelmeter.models.common import StageCost
-from modelmeter.models.lighton_ocr import CostModel, load_cost_model
-from modelmeter.models.lighton_ocr.reference.page import PageReference
+from modelmeter.models.lighton_ocr import PatchGrid, load_cost_model
+from modelmeter.models.lighton_ocr.reference.whole import LightOnOcrWhole
 from modelmeter.reference.measurement import Measurement
-from tests.models.lighton_ocr.small import OVERRIDES, TEXT, VISION
+from tests.models.lighton_ocr.small import OVERRIDES, TEXT
 
 
 class Case(NamedTuple):
@@ -63,8 +62,8 @@ def figures(cost: StageCost) -> dict[str, int | str]:
     }
 
 
-def measured(stage: Measurement) -> dict[str, int | str]:
-    """The same of a measurement; the decoder's and the head's modules by their names in the account."""
+def measured(whole: LightOnOcrWhole, stage: Measurement) -> dict[str, int | str]:
+    """The same of a measurement; its modules by their names in the account."""
     return {
         "flops": stage.flops,
         "traffic": stage.io_bytes,
@@ -72,7 +71,7 @@ def measured(stage: Measurement) -> dict[str, int | str]:
         "traffic of the cache": stage.traffic.kv_bytes,
         "live peak": stage.activation_peak_bytes,
         "at": stage.peak_operator,
-        "in": stage.peak_path.removeprefix("language_model.").removesuffix(".act_fn"),
+        "in": whole.place(stage.peak_path, stage.peak_run, PatchGrid(0, 0)),
         "resident peak": stage.resident_peak_bytes,
         "cache": stage.kv_bytes,
         "cache added": stage.kv_added_bytes,
@@ -80,68 +79,59 @@ def measured(stage: Measurement) -> dict[str, int | str]:
     }
 
 
-def of_cost_model(model: CostModel) -> dict[str, Any]:
-    """The library's configurations of these sizes."""
-    text, vision = asdict(model.config.decoder), asdict(model.config.vision)
-    return {"text": text, "vision": {**vision, "head_dim": vision["hidden_size"] // vision["num_attention_heads"]}}
-
-
-def both_sides(case: Case, overrides: list[str]) -> Iterator[tuple[str, StageCost, Measurement]]:
+def both_sides(case: Case, overrides: list[str]) -> Iterator[tuple[str, dict[str, int | str], dict[str, int | str]]]:
     """Each stage of a case: the account's figures and the measured ones."""
     dtype, attention, pages, grid, prompt = case
     runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
     model = load_cost_model(overrides + [f"runtime.{name}={value}" for name, value in runtime.items()])
-    reference = PageReference(dtype, attention, **of_cost_model(model))
-    assert model.parameters == reference.parameter_count
+    whole = LightOnOcrWhole(model)
+    assert model.parameters == whole.page.parameter_count
     if grid is None:
-        inputs, seq_len, cost = reference.text_inputs(prompt, pages), prompt, model.text(prompt).prefill
+        inputs, seq_len, cost = whole.page.text_inputs(prompt, pages), prompt, model.text(prompt).prefill
     else:
-        page = model.layout_cost(model.workload.layout_of(grid))
-        inputs = reference.inputs(pages=pages, columns=grid[0], rows=grid[1], prompt_tokens=prompt)
-        seq_len, cost = page.seq_len, page.prefill
-        yield "vision", page.vision, reference.vision(inputs)
+        page = model.layout_cost(PatchGrid(*grid))
+        inputs, seq_len, cost = whole.inputs(page.layout), page.seq_len, page.prefill
+        yield "vision", figures(page.vision), measured(whole, whole.vision(inputs))
     assert tuple(inputs.token_ids.shape) == (pages, seq_len)
-    stage, cache = reference.prefill(inputs)
-    yield "prefill", cost, stage
+    stage, cache = whole.prefill(inputs, experts_hit=0, head="last")
+    yield "prefill", figures(cost), measured(whole, stage)
     for generated in range(2):
-        step = reference.decode_step(cache, pages=pages)
-        yield f"step {generated}", model.step(seq_len + generated), step
+        step = whole.decode_step(cache, experts_hit=0, head="last")
+        yield f"step {generated}", figures(model.step(seq_len + generated)), measured(whole, step)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_account_is_what_the_modules_do(case: str) -> None:
-    for name, cost, stage in both_sides(CASES[case], OVERRIDES):
-        assert (name, figures(cost)) == (name, measured(stage))
+    for name, ours, theirs in both_sides(CASES[case], OVERRIDES):
+        assert (name, ours) == (name, theirs)
 
 
 def test_an_untied_head_has_a_weight_of_its_own() -> None:
     untied = [*OVERRIDES, "decoder.tie_word_embeddings=false"]
-    for name, cost, stage in both_sides(CASES["odd columns"], untied):
-        assert (name, figures(cost)) == (name, measured(stage))
+    for name, ours, theirs in both_sides(CASES["odd columns"], untied):
+        assert (name, ours) == (name, theirs)
     more = load_cost_model(untied).parameters - load_cost_model(OVERRIDES).parameters
     assert more == TEXT["vocab_size"] * TEXT["hidden_size"]
 
 
 def test_the_whole_model() -> None:
     """As published, on a small page: all of its layers."""
-    for name, cost, stage in both_sides(Case("bfloat16", "flash", 1, (11, 9)), []):
-        assert (name, figures(cost)) == (name, measured(stage))
+    for name, ours, theirs in both_sides(Case("bfloat16", "flash", 1, (11, 9)), []):
+        assert (name, ours) == (name, theirs)
 
 
 def test_operators_one_by_one() -> None:
     """Each operator of a vision stage in its module, and what it moves."""
     model = load_cost_model([*OVERRIDES, "runtime.batch_size=2"])
-    page = model.layout_cost(model.workload.layout_of((5, 7)))
-    reference = PageReference(text=TEXT, vision={**VISION, "head_dim": 16})
-    stage = reference.vision(reference.inputs(pages=2, columns=5, rows=7))
-    within = (".act_fn", ".act")
+    page, whole = model.layout_cost(PatchGrid(5, 7)), LightOnOcrWhole(model)
+    stage = whole.vision(whole.inputs(page.layout))
     assert [
         (each.aten, each.path, each.bytes_read, each.bytes_written)
         for each in model.stage_walk("vision", page=page).records()
     ] == [
         (
             each.operator,
-            each.path.removesuffix(within[0]).removesuffix(within[1]),
+            whole.place(each.path, each.run, page.layout),
             each.traffic.read_bytes,
             each.traffic.written_bytes,
         )

@@ -132,10 +132,10 @@ def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
     return values
 
 
-_LAYOUT: Final = ConfigClass(keys=CONFIG, finish=finish)
+_CLASS: Final = ConfigClass(keys=CONFIG, finish=finish)
 
 FILES: Final = CheckpointFiles(
-    classes={"LightOnOCRForConditionalGeneration": _LAYOUT, "LightOnOcrForConditionalGeneration": _LAYOUT},
+    classes={"LightOnOCRForConditionalGeneration": _CLASS, "LightOnOcrForConditionalGeneration": _CLASS},
     model_types={"lighton_ocr": "LightOnOcrForConditionalGeneration"},
     preprocessor=PREPROCESSOR,
     kinds=KINDS,
