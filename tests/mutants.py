@@ -321,8 +321,8 @@ MUTANTS = (
         kind="engines",
         what="sglang takes the global view before the crops",
         file=ENCODER,
-        old='reverse=loop.first == "tiles"',
-        new="reverse=False",
+        old='("tiles", "global") if loop.first == "tiles" else ("global", "tiles")',
+        new='("global", "tiles")',
         test=f"{ENGINES}::test_pages_one_after_another_by_hand",
     ),
     Mutant(

@@ -292,8 +292,11 @@ class TiledVision(BaseLayer):
         """The image tokens of one page, of its `global` view and its `tiles`, if it has any."""
         loop = self.traits(PageLoopTraits)
         pixels = {name: clone(view) if name in loop.copied else view for name, view in views.items()}
+        order = ("tiles", "global") if loop.first == "tiles" else ("global", "tiles")
         rows, kept = {}, []
-        for name in sorted(pixels, reverse=loop.first == "tiles"):
+        for name in order:
+            if name not in pixels:
+                continue
             if name == "tiles" and loop.tiles_summed:
                 sum_all(pixels[name])
             made = self.view_rows(name, pixels[name], grid)
@@ -302,7 +305,7 @@ class TiledVision(BaseLayer):
                 kept.append(made)
             del made
         separator = self.separator.on(views["global"].tape).unsqueeze(0)
-        parts = [rows[name] for name in sorted(rows, reverse=True)]
+        parts = [rows[name] for name in ("tiles", "global") if name in rows]
         tokens = cat([*parts, separator], 0)
         return clone(tokens) if loop.output_copied else tokens
 

@@ -1,5 +1,6 @@
 """execution=vllm and sglang: steps and pages by hand; the other executions as what they must equal or exceed."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -19,6 +20,7 @@ from modelmeter.models.common.deep_encoder import FusionTraits, PageLoopTraits
 from modelmeter.models.common.vision_language import StageTraits
 from modelmeter.models.deepseek_ocr import CostModel, ImageEncoderViT, VitModel, load_cost_model
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
+from modelmeter.shape_tensor import Tape
 from modelmeter.walk import OperatorRecord
 
 STAGES = ("vision", "prefill", "decode")
@@ -208,6 +210,35 @@ def test_a_peak_within_the_block_is_the_blocks() -> None:
     assert prefill.activation_peak_bytes == alive + cache + routing + gate_and_up + product
     walk = model.stage_walk("prefill", page=model.page(300, 300))
     assert max(each.live_bytes for each in walk.records()) == prefill.activation_peak_bytes
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_live_is_the_cache_without_a_garbage_collector(engine: str) -> None:
+    model = load_cost_model([f"execution={engine}", "workload.base_size=512", "workload.image_size=320"])
+    page = model.page(1275, 1650)
+    geometry = model.geometry(page.layout)
+    gc.disable()
+    try:
+        tape = Tape()
+        states = model.model.run_prefill(tape, 1, page.seq_len, geometry, 64, "last")
+        kept = 12 * 2 * page.seq_len * 1280 * 2
+        assert tape.live_bytes == page.prefill.kv_bytes == kept
+        for step in range(1, 4):  # onto what the steps before it left: none is copied
+            model.model.run_decode(tape, states, 1, 6, "last")
+            assert tape.live_bytes == kept + step * 12 * 2 * 1280 * 2
+        del states
+        assert tape.live_bytes == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_holders_are_the_peak(engine: str) -> None:
+    model = load_cost_model([f"execution={engine}"])
+    page = model.page(1275, 1650, output_tokens=3)
+    for stage in STAGES:
+        holders = model.peak_holders(stage, 1275, 1650, output_tokens=3)
+        assert sum(each.nbytes for each in holders) == getattr(page, stage).resident_peak_bytes
 
 
 # -- around the decoder ------------------------------------------------------------------------------------------------

@@ -175,6 +175,4 @@ def place(path: str, run: int, branches: Sequence[str]) -> str:
     branch = branches[run % len(branches)]
     if part == VISION_TOWER:
         return branch
-    if path == "projector":  # in the checkpoint a module around its one layer
-        path = "projector.layers"
     return f"{branch}.{path}" if part in TOWER else path

@@ -37,9 +37,9 @@ class UnlimitedOcrWhole(Whole):
         )
 
     def place(self, path: str, run: int, layout: PatchesGrid) -> str:
-        """By the published name; the tiles run after the global view."""
+        """By the published name, the projector's layer being all of it; the tiles run after the global view."""
         branches = ("global", "local") if layout.num_local_patches else ("global",)
-        return place(published_path(path), run, branches)
+        return place(published_path(path).replace("projector.layers", "projector"), run, branches)
 
 
 def check_vision(cost_model: CostModel) -> None:

@@ -1,18 +1,13 @@
-"""Write the static snapshot: the reference's modules, one page and one decode step, as torchinfo sees them.
-
-    python -m modelmeter.programs.snapshot.write_static_snapshot [OUTPUT_FOLDER]
+"""The static snapshot: the reference's modules, one page and one decode step, as torchinfo sees them.
 
 Five files, the same bytes every time with the same versions of torch, transformers and torchinfo.
-Exit status 0: written; 2: it could not be.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -20,7 +15,6 @@ import torchinfo
 import transformers
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr.reference.passes import (
     HEIGHT,
     MODE,
@@ -34,9 +28,6 @@ from modelmeter.models.deepseek_ocr.reference.passes import (
     record,
     stage_parameters,
 )
-from modelmeter.programs.hydra_program import AGREES, ended
-
-FOLDER: Final = Path("reports/20211117-dsorc-op-analysis/static-20251118-130533")
 
 #: What torchinfo's total of parameters gets wrong here. The embedding runs before the rest of the decoder, so the
 #: decoder is listed twice, the second time with the table as its own; the model's own leftover is then negative, is
@@ -230,20 +221,3 @@ def snapshot_files() -> dict[str, str]:
         "torchinfo-unique-layers.md": unique_table(head, unique, parameters["true_sum"]),
         "torchinfo-stages.json": json.dumps(totals, indent=2) + "\n",
     }
-
-
-def write_snapshot(arguments: Sequence[str]) -> int:
-    """Write the files into the folder that the command line names; the exit status."""
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        raise ModelMeterError(
-            f"write_static_snapshot: {' '.join(arguments)!r} is no output folder; give one, or none for {FOLDER}."
-        )
-    folder = Path(arguments[0]) if arguments else FOLDER
-    for name, text in snapshot_files().items():
-        write_whole(folder / name, text)
-        print(folder / name)
-    return AGREES
-
-
-if __name__ == "__main__":
-    sys.exit(ended(lambda: write_snapshot(sys.argv[1:])))
