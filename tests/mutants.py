@@ -40,6 +40,7 @@ IN_ORDER = f"{END2END}::test_every_operator_in_order[runtime.attention=flash]"
 IN_ORDER_PUBLISHED = f"{END2END}::test_every_operator_in_order[execution=published runtime.batch_size=2]"
 IN_THE_DECODER = f"{END2END}::test_a_prefill_that_peaks_in_the_decoder"
 SERVING = f"{_MODEL_TESTS}/layers/test_serving_execution.py"
+ENGINES = f"{_MODEL_TESTS}/layers/test_engine_executions.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
 
@@ -283,6 +284,46 @@ MUTANTS = (
         old="return cat((features, newline.view(1, 1, -1).expand(rows, 1, -1)), 1).view(-1, width)",
         new="return features.view(-1, width)",
         test=f"{SERVING}::test_image_tokens_by_hand",
+    ),
+    Mutant(
+        kind="engines",
+        what="the image's tokens leave the cache before the decoder runs",
+        file=ENCODER,
+        old="inputs_embeds = self.embed_joined(input_ids, *pages)\n",
+        new="inputs_embeds = self.embed_joined(input_ids, *pages)\n        del pages\n",
+        test=f"{ENGINES}::test_a_peak_within_the_block_is_the_blocks",
+    ),
+    Mutant(
+        kind="engines",
+        what="a peak in the block of experts is called by its kernel's name",
+        file="shape_tensor.py",
+        old="operator = self.block or operator",
+        new="operator = operator",
+        test=f"{ENGINES}::test_a_peak_within_the_block_is_the_blocks",
+    ),
+    Mutant(
+        kind="engines",
+        what="the second product of the experts does not weight its rows",
+        file=MOE,
+        old="down_bytes, order, top_k_weights)",
+        new="down_bytes, order)",
+        test=f"{ENGINES}::test_a_step_by_hand",
+    ),
+    Mutant(
+        kind="engines",
+        what="attention writes no log-sum-exp",
+        file=f"{DECODER}/attention.py",
+        old=", log_sum_exp=log_sum_exp)",
+        new=")",
+        test=f"{ENGINES}::test_a_step_by_hand",
+    ),
+    Mutant(
+        kind="engines",
+        what="sglang takes the global view before the crops",
+        file=ENCODER,
+        old='("tiles", "global") if loop.first == "tiles" else ("global", "tiles")',
+        new='("global", "tiles")',
+        test=f"{ENGINES}::test_pages_one_after_another_by_hand",
     ),
     Mutant(
         kind="CUDA-core table",

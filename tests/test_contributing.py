@@ -35,11 +35,19 @@ def test_the_rooms_are_those_of_the_package() -> None:
     assert rooms - told - {"models", "checks", "search", "memory"} == set()
 
 
+def test_the_checkpoint_that_is_shown_is_the_toys() -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", CONTRIBUTING.split("## Add a checkpoint")[1], re.DOTALL)
+    real = (TOY / "configs" / "checkpoint" / "toy_wide.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(shown) == yaml.safe_load(real)
+    assert real.startswith("# @package _global_\n") and "# @package _global_\n" in shown
+
+
 def test_the_files_of_a_model_stand_in_their_order() -> None:
     steps = re.findall(r"^\d\. (.*?)[:,]", CONTRIBUTING.split("## Add a model")[1].split("## ")[0], re.MULTILINE)
     files = [name for step in steps for name in re.findall(r"`([\w/]+\.py)`", step)]
     assert files == [
-        "workload.py", "executions.py", "config.py", "model.py", "cost_model.py", "__init__.py", "models/__init__.py"
+        "workload.py", "executions.py", "config.py", "checkpoint_files.py", "model.py", "cost_model.py", "__init__.py",
+        "models/__init__.py",
     ]  # fmt: skip
     assert {path.name for path in TOY.glob("*.py")} == set(files[:-1])
 

@@ -56,6 +56,17 @@ def test_the_device_of_the_recipes_is_one(tmp_path: Path) -> None:
     assert (device.name, float(device.derating["matmul"].factor), device.price_per_hour) == ("MyCard", 0.7, 0.5)
 
 
+def test_the_example_of_times_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "times.md").read_text(), flags=re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(block, {})
+    prefill, step, steps, kernel_class = printed.getvalue().splitlines()
+    assert re.fullmatch(r"0\.0[34]\d+ s \(0\.0[34]\d* to 0\.0[34]\d*\), 2,398 kernels", prefill)
+    assert step.startswith("0.00") and steps.endswith(" 786,000 kernels")
+    assert kernel_class == "strided"
+
+
 def test_the_examples_of_the_recipes_run() -> None:
     names: dict[str, object] = {}
     blocks = [

@@ -30,6 +30,7 @@ GROUND = {
     "walk": set(),
     "shape_tensor": {"errors", "units", "sizes", "walk"},
     "kernel_classes": {"errors", "walk"},
+    "kernels": {"units", "sizes", "walk", "kernel_classes"},
     "operators": {"errors", "units", "sizes", "walk", "shape_tensor"},
 }
 

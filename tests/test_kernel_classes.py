@@ -10,7 +10,7 @@ from modelmeter.models.deepseek_ocr import load_cost_model
 from tests.devices.synthetic import operator
 
 #: operators of each class in a decode step of one decoder layer without and one with experts, and lm_head
-EXECUTIONS = ("transformers", "published", "serving")
+EXECUTIONS = ("transformers", "published", "vllm", "sglang", "serving")
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)

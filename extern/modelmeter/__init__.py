@@ -15,11 +15,13 @@ __all__ = ["load_cost_model"]
 
 
 def load_cost_model(overrides: "Sequence[str]" = (), model: str | None = None) -> "CostModel":
-    """The cost model of a model, by its name, under Hydra overrides of its configuration.
+    """The cost model of a model or a checkpoint, under Hydra overrides of its configuration.
 
-    model: a name that `modelmeter models` lists; None: the first of them. Raises `ModelMeterError` for a model that
-    does not exist, and for an override that is none of its configuration.
+    model: a name that `modelmeter models` lists, of a model or of a checkpoint, or the folder of a checkpoint of your
+    own; None: what `model=` or `checkpoint=` among the overrides say, else the first model. Raises `ModelMeterError`
+    for what does not exist, and for an override that is none of its configuration.
     """
-    from modelmeter.models import DEFAULT_MODEL, model_package
+    from modelmeter.models import find, model_package
 
-    return model_package(DEFAULT_MODEL if model is None else model).load_cost_model(overrides)
+    name, own = find(model, overrides)
+    return model_package(name).load_cost_model(own)

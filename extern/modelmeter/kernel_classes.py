@@ -9,6 +9,7 @@ To add a class: a name in `CLASSES`, the operators that it holds in the table, a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from types import MappingProxyType
 from typing import Final
 
@@ -16,13 +17,14 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.walk import OperatorRecord
 
 GEMM: Final = "gemm"
-MOE: Final = "moe"  # grouped products, and the fused block of router, choice, both products and sum
+MOE: Final = "moe"  # grouped products, and an engine's block of both, with order, activation and sum
 CONTEXT_ATTENTION: Final = "context_attention"  # causal, of a prefill
 ENCODER_ATTENTION: Final = "encoder_attention"  # every position sees every other
 BIAS_ATTENTION: Final = "bias_attention"  # with a matrix that is added to the scores, as SAM's
 GENERATION_ATTENTION: Final = "generation_attention"  # one query a sequence, over the KV cache
 ELEMENTWISE: Final = "elementwise"  # pointwise operators, reductions, and chains of them
 COPY: Final = "copy"
+STRIDED: Final = "strided"  # element by element: a copy into another order, padding, an operand that is broadcast
 CONVOLUTION: Final = "convolution"
 
 CLASSES: Final = (
@@ -34,11 +36,14 @@ CLASSES: Final = (
     GENERATION_ATTENTION,
     ELEMENTWISE,
     COPY,
+    STRIDED,
     CONVOLUTION,
 )
 
 #: class of an operator by its name, where that says more than its kind
-_OF_NAME: Final[Mapping[str, str]] = MappingProxyType({"grouped_mm": MOE, "conv2d": CONVOLUTION})
+_OF_NAME: Final[Mapping[str, str]] = MappingProxyType(
+    {"grouped_mm": MOE, "fused_moe": MOE, "conv2d": CONVOLUTION, "copy": STRIDED, "pad": STRIDED}
+)
 #: class of an operator by its kind; attention's depends on its shapes too
 _OF_KIND: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -65,11 +70,24 @@ def kernel_class(record: OperatorRecord) -> str:
             f"operator {record.aten} at {record.path} is of kind {record.kind}, which has no kernel class (known: "
             f"{', '.join(_OF_KIND)}, attention); add it to modelmeter/kernel_classes.py."
         )
+    if record.kind == "elementwise" and _broadcasts(record):
+        return STRIDED
     return _OF_KIND[record.kind]
+
+
+def _broadcasts(record: OperatorRecord) -> bool:
+    """Whether an operand of several elements has fewer than the result: the kernel then looks up where each lies."""
+    elements = prod(record.outputs[0])
+    return any(1 < prod(shape) < elements for shape in record.inputs)
+
+
+def in_decoder(path: str) -> bool:
+    """Whether an operator of this path is one of the decoder."""
+    return path.startswith(_DECODER)
 
 
 def _attention_class(record: OperatorRecord) -> str:
     """Of a decoder, by the number of queries; of an encoder, by whether a bias comes with query, keys and values."""
-    if record.path.startswith(_DECODER):
+    if in_decoder(record.path):
         return GENERATION_ATTENTION if record.inputs[0][2] == 1 else CONTEXT_ATTENTION
     return BIAS_ATTENTION if len(record.inputs) % 2 == 0 else ENCODER_ATTENTION

@@ -69,6 +69,22 @@ class Number:
         return number
 
 
+@dataclass(frozen=True)
+class Real:
+    """A number from `least` to `most`, as a float. why: what a larger one would mean."""
+
+    least: Fraction
+    most: Fraction
+    why: str = ""
+
+    def read(self, name: str, value: object) -> float:
+        """The number."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite_number(value):
+            raise ModelMeterError(f"{name}={shown(value)} is no number; write it as in 1.5e-3.")
+        _check_range(name, value, self.least, self.most, self.why)
+        return float(value)
+
+
 def isfinite_number(value: int | float) -> bool:
     """Whether a number is no infinity and no NaN; an integer of any size is none."""
     return isinstance(value, int) or isfinite(value)

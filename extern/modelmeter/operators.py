@@ -65,6 +65,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "where": 1,  # one choice
         "fill": 0,
         "topk": 1,  # one comparison an element read, at least
+        "max": 1,  # one comparison an element read
         "sort": 1,  # likewise
         "histc": 1,  # one count an element read
         "cumsum": 1,  # one sum
@@ -337,7 +338,9 @@ def pointwise_strides(operands: tuple[tuple[Shape, Shape], ...]) -> Shape:
     Source: the behaviour of TensorIterator, torch 2.13.
     """
     first_shape, first_strides = operands[0]
-    if all(operand == operands[0] for operand in operands) and _dense(first_shape, first_strides):
+    rank = len(first_shape)  # compared first: tuples of another length would be compared element by element
+    alike = all(len(shape) == rank and (shape, strides) == operands[0] for shape, strides in operands)
+    if alike and _dense(first_shape, first_strides):
         return first_strides
     shape = broadcast_shape(tuple(operand_shape for operand_shape, _ in operands))
     rank = len(shape)
@@ -430,9 +433,11 @@ def sqrt(x: ShapeTensor) -> ShapeTensor:
     return _pointwise("sqrt", "aten.sqrt.default", (x,), x.dtype)
 
 
-def arange(tape: Tape, size: int, kind: str = ACTIVATION, aten: str = "aten.arange.default") -> ShapeTensor:
-    """`size` consecutive 64-bit integers."""
-    out = tape.new((size,), "int64", kind=kind)
+def arange(
+    tape: Tape, size: int, kind: str = ACTIVATION, aten: str = "aten.arange.default", dtype: str = "int64"
+) -> ShapeTensor:
+    """`size` integers at equal distances."""
+    out = tape.new((size,), dtype, kind=kind)
     _record("arange", aten, "elementwise", (), (out,), elements=size)
     return out
 
@@ -563,6 +568,20 @@ def topk(x: ShapeTensor, k: int, index_dtype: str = "int64") -> tuple[ShapeTenso
     return values, indices
 
 
+def argmax(x: ShapeTensor) -> ShapeTensor:
+    """Where the largest of the last dimension stands, as a 64-bit integer."""
+    out = x.tape.new(x.shape[:-1], "int64")
+    _record("max", "aten.argmax.default", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
+def amax(x: ShapeTensor) -> ShapeTensor:
+    """The largest of the last dimension, which disappears."""
+    out = x.tape.new(x.shape[:-1], x.dtype)
+    _record("max", "aten.amax.default", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
 def sort(x: ShapeTensor, index_dtype: str = "int64") -> tuple[ShapeTensor, ShapeTensor]:
     """The elements in order, and where they stood."""
     values, indices = x.tape.new(x.shape, x.dtype), x.tape.new(x.shape, index_dtype)
@@ -633,6 +652,20 @@ def cat(tensors: Sequence[ShapeTensor | Repeated], axis: int, kind: str = ACTIVA
     return out
 
 
+def stack(tensors: Sequence[ShapeTensor]) -> ShapeTensor:
+    """Tensors of one shape side by side: [...] each -> [..., tensors]."""
+    first = tensors[0]
+    out = first.tape.new((*first.shape, len(tensors)), first.dtype)
+    _record("cat", "aten.stack.default", "copy", tensors, (out,), elements=out.numel)
+    return out
+
+
+def copy_number(target: ShapeTensor) -> None:
+    """A number written over the target, which is not read: made in memory first, as an assignment to a slice does."""
+    number = fill(target, (), target.dtype, "aten.scalar_tensor.default")
+    _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
+
+
 # -- gathers and resampling -----------------------------------------------------------------------------------------
 
 
@@ -641,6 +674,13 @@ def gather(table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | None
     out = table.tape.new((*shape, *table.shape[1:]), table.dtype)
     inputs = (table,) if index is None else (table, index)
     _record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=out.nbytes)
+    return out
+
+
+def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
+    """Where x is not zero, `count` 64-bit integers; the data decide how many, so it is declared."""
+    out = x.tape.new((count,), "int64")
+    _record("gather", "aten.nonzero.default", "gather", (x,), (out,), elements=x.numel)
     return out
 
 
@@ -659,9 +699,9 @@ def masked_fill(target: ShapeTensor, mask: ShapeTensor) -> None:
     _record("where", "aten.masked_fill_.Scalar", "elementwise", (target, mask), (target,), elements=target.numel)
 
 
-def empty_like(x: ShapeTensor) -> ShapeTensor:
-    """Memory of the same geometry; nothing moves."""
-    out = x.tape.new(x.shape, x.dtype)
+def empty_like(x: ShapeTensor, kind: str = ACTIVATION) -> ShapeTensor:
+    """Row-major memory of the same shape; nothing moves. kind: what it is to hold."""
+    out = x.tape.new(x.shape, x.dtype, kind=kind)
     x.tape.made(out, "aten.empty_like.default")
     return out
 
@@ -778,26 +818,87 @@ def grouped_mm(
     offsets: ShapeTensor,
     experts_hit_bytes: int,
     order: ShapeTensor | None = None,
+    row_weights: ShapeTensor | None = None,
 ) -> ShapeTensor:
     """Rows x [R, k], sorted by expert, each @ its expert's weight [E, n, k] transposed -> [R, n].
 
     experts_hit_bytes: bytes of the experts that have rows; only those are read. order [R]: where each sorted row comes
     from; the kernel then gathers the rows of x [tokens, k] itself, or puts those that it makes where they belong.
+    row_weights: R numbers, which the rows are multiplied by before they are written: a CUDA-core FLOP an element.
     """
     depth = x.shape[1]
     rows = x.shape[0] if order is None else order.numel
     features = weight.shape[1]
     out = x.tape.new((rows, features), x.dtype)
-    indices = (offsets,) if order is None else (offsets, order)
-    read = rows * depth * ITEMSIZE[x.dtype] + sum([each.addressed_bytes for each in indices]) + experts_hit_bytes
+    beside = tuple([each for each in (offsets, order, row_weights) if each is not None])
+    read = rows * depth * ITEMSIZE[x.dtype] + sum([each.addressed_bytes for each in beside]) + experts_hit_bytes
     _record(
         "grouped_mm",
         "aten._grouped_mm.default" if order is None else "fused.grouped_mm",
         "matmul",
-        (x, *indices),
+        (x, *beside),
         (out,),
         tensor_core_flops=2 * rows * depth * features,
+        cuda_core_flops=0 if row_weights is None else out.numel,
+        elements=0 if row_weights is None else out.numel,
         read=(read, experts_hit_bytes, 0),
+    )
+    return out
+
+
+#: figures of a block of kernels that are the sums of theirs
+_SUMS_OF_A_BLOCK: Final = (
+    "tensor_core_flops",
+    "cuda_core_flops",
+    "elements",
+    "bytes_read",
+    "bytes_written",
+    "weight_bytes",
+    "kv_bytes",
+)
+
+
+def fused_moe(
+    run: Callable[..., ShapeTensor],
+    x: ShapeTensor,
+    top_k_index: ShapeTensor,
+    top_k_weights: ShapeTensor,
+    gate_up: Parameter,
+    down: Parameter,
+) -> ShapeTensor:
+    """`run(x, top_k_index, top_k_weights)`, an engine's block of routed experts, as the one record "fused_moe".
+
+    The block is several kernels, which engines call as one function and benchmarks time as one: the order of the rows,
+    both grouped products, the activation, the sum. What goes from one to the next passes through memory and counts, and
+    the figures are their sums. What a time is made of, and where it stands:
+
+    - rows: tokens x k, the sizes of `inputs[1]`
+    - weights of all experts: `inputs[3]` [E, 2 F, D] and `inputs[4]` [E, D, F]
+    - experts hit: E x `weight_bytes` / the bytes of both, a fraction where routing is taken to be uniform
+    - FLOPs of both products: `tensor_core_flops`
+    - bytes of activations, routing included: `bytes_read` + `bytes_written` - `weight_bytes`
+    """
+    tape = x.tape
+    outer, tape.entries, tape.block = tape.entries, [], "fused.moe"
+    try:
+        out = run(x, top_k_index, top_k_weights)
+        kernels = [each for each in tape.entries if isinstance(each, OperatorRecord)]
+    finally:
+        tape.entries, tape.block = outer, ""
+    largest = kernels[-1].live_bytes if tape.variables else max([each.live_bytes for each in kernels])
+    sums = {figure: sum([getattr(each, figure) for each in kernels]) for figure in _SUMS_OF_A_BLOCK}
+    tape.entries.append(
+        OperatorRecord(
+            path=tape.path,
+            name="fused_moe",
+            aten="fused.moe",
+            kind="matmul",
+            dtype=x.dtype,
+            inputs=(x.shape, top_k_index.shape, top_k_weights.shape, gate_up.shape, down.shape),
+            outputs=(out.shape,),
+            **sums,
+            live_bytes=largest,
+        )
     )
     return out
 
@@ -846,11 +947,14 @@ def scaled_dot_product_attention(
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
     a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
-    [B, Q, H, d].
+    [B, Q, H, d]. Fewer KV heads than heads in float32 without a bias, which no fused kernel takes, run in separate
+    steps, and the result is row-major; several queries are causal then, as a decoder's are.
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape
     flash = bias is None and query.dtype != "float32"
+    if bias is None and not flash and key.shape[1] != heads:
+        return _attention_in_steps(query, key, value)
     if bias is not None:
         bias = _aligned_bias(bias, query.dtype)
     out = _attended(query)
@@ -861,6 +965,42 @@ def scaled_dot_product_attention(
     aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
     _record_attention(aten, query, (key,), (value,), bias, (out, *extra))
     return out
+
+
+def _attention_in_steps(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
+    """Attention of grouped heads by PyTorch's own steps. Source: the operators that torch 2.13 calls for it."""
+    query = _scaled(query)
+    mask = _causal_bias(query, key.shape[2]) if query.shape[2] > 1 else None
+    key, value = _repeated_heads(key, query.shape[1]), _repeated_heads(value, query.shape[1])
+    scores = matmul(query, _scaled(key.transpose(-2, -1)))
+    if mask is not None:
+        scores = add(scores, mask)
+    weights = scores.tape.new(scores.shape, scores.dtype)
+    _record("softmax", "aten._safe_softmax.default", "reduction", (scores,), (weights,), elements=weights.numel)
+    del scores
+    return matmul(weights, value)
+
+
+def _scaled(x: ShapeTensor) -> ShapeTensor:
+    """x times a number."""
+    return _pointwise("mul", "aten.mul.Scalar", (x,), x.dtype)
+
+
+def _causal_bias(query: ShapeTensor, keys: int) -> ShapeTensor:
+    """Numbers to add to the scores [Q, K]: 0 for keys that are not after a query, minus infinity for others."""
+    ones = fill(query, (query.shape[2], keys), "bool", "aten.ones.default")
+    seen = ones.tape.new(ones.shape, ones.dtype)
+    _record("copy", "aten.tril.default", "copy", (ones,), (seen,), elements=seen.numel)
+    del ones
+    numbers = [fill(query, (), query.dtype, "aten.scalar_tensor.default") for _ in range(2)]
+    return where(seen, numbers[0], numbers[1])
+
+
+def _repeated_heads(x: ShapeTensor, heads: int) -> ShapeTensor:
+    """[B, KV heads, K, d] -> [B, heads, K, d]: each KV head as often as there are heads of its group."""
+    batch, kv_heads, keys, width = x.shape
+    groups = heads // kv_heads
+    return reshape(x.unsqueeze(2).expand(-1, -1, groups, -1, -1), batch, heads, keys, width)
 
 
 def _aligned_bias(mask: ShapeTensor, dtype: str) -> ShapeTensor:
@@ -875,17 +1015,24 @@ def _aligned_bias(mask: ShapeTensor, dtype: str) -> ShapeTensor:
 
 
 def attention(
-    query: ShapeTensor, keys: Sequence[ShapeTensor], values: Sequence[ShapeTensor], bias: ShapeTensor | None = None
+    query: ShapeTensor,
+    keys: Sequence[ShapeTensor],
+    values: Sequence[ShapeTensor],
+    bias: ShapeTensor | None = None,
+    *,
+    log_sum_exp: bool = False,
 ) -> ShapeTensor:
     """An engine's fused attention: query [B, H, Q, d] over keys and values in pieces [B, H, K, d] -> [B, H, Q, d].
 
     Pieces, and a bias [B, H, Q, K] whose rows are aligned, are read where they lie. The result, which lies in memory
-    as [B, Q, H, d], is all that is written: no log-sum-exp, which nobody reads, and no partial results.
+    as [B, Q, H, d], is all that is written, and where it is asked for, as the FlashAttention package always does, the
+    log-sum-exp [B, H, Q] in float32; no partial results.
     """
     if bias is not None and bias.strides[2] % BIAS_ALIGNMENT:
         raise ModelMeterError(f"attention: the rows of the bias {bias!r} are not at a multiple of {BIAS_ALIGNMENT}.")
     out = _attended(query)
-    _record_attention("fused.attention", query, keys, values, bias, (out,))
+    beside = (query.tape.new(query.shape[:-1], "float32"),) if log_sum_exp else ()
+    _record_attention("fused.attention", query, keys, values, bias, (out, *beside))
     return out
 
 

@@ -339,18 +339,20 @@ class Tape:
     """Notes of one walk: the records, and the live set with its peak.
 
     tracing: also who is alive at the resident peak (`at_peak`); every call is walked then, none is repeated.
-    variables: those that the sizes of its tensors may be of.
+    variables: those that the sizes of its tensors may be of. keeps_records: walks over variables keep their entries.
     """
 
     __slots__ = (
         "alive",
         "at_peak",
         "base_bytes",
+        "block",
         "chain",
         "entries",
         "given_bytes",
         "highest",
         "highest_resident",
+        "keeps_records",
         "live_bytes",
         "path",
         "peak_bytes",
@@ -361,11 +363,14 @@ class Tape:
         "variables",
     )
 
-    def __init__(self, *, tracing: bool = False, variables: Variables | None = None) -> None:
+    def __init__(
+        self, *, tracing: bool = False, variables: Variables | None = None, keeps_records: bool = False
+    ) -> None:
         self.alive: dict[int, Holding] | None = {} if tracing else None
         self.at_peak: tuple[Holding, ...] = ()
         self.entries: list[OperatorRecord | Call] = []
         self.chain: Chain | None = None
+        self.block = ""  # what `operators.fused_moe` calls the kernels that it takes together
         self.path = ""
         self.live_bytes = 0
         self.given_bytes = 0
@@ -376,6 +381,7 @@ class Tape:
         self.peak_path = ""
         self.peak_operator = ""
         self.variables = variables
+        self.keeps_records = keeps_records
         # over variables the peaks are these instead, over the bases
         self.highest = Highest([])
         self.highest_resident: Highest | None = None  # as `highest`, unless the walk is given a cache
@@ -410,7 +416,8 @@ class Tape:
         resident_peak: Any = self.resident_peak_bytes - self.resident_base_bytes
         entries = tuple(self.entries)
         if self.variables is not None:
-            peak, resident_peak, entries = self.highest, self.highest_resident or self.highest, ()
+            peak, resident_peak = self.highest, self.highest_resident or self.highest
+            entries = entries if self.keeps_records else ()
         return Walk(
             entries,
             tensor,
@@ -561,7 +568,8 @@ class Tape:
         return ShapeTensor(storage, shape, tensor_strides, dtype)
 
     def reach(self, live_bytes: int, resident_bytes: int, path: str, operator: str) -> None:
-        """Note a live set; the first operator to reach the peak keeps its name."""
+        """Note a live set; the first operator to reach the peak keeps its name, or that of the block it is part of."""
+        operator = self.block or operator
         if self.variables is not None:
             self.highest.reach(live_bytes - self.base_bytes, (path, operator))
             if self.highest_resident is not None:

@@ -409,16 +409,42 @@ def compiled(names: Iterable[str], value: Any, conditions: Iterable[Condition] =
     return eval(f"lambda {', '.join(names)}: {_expression(value)} if {tests or True} else None")  # type: ignore[no-any-return]
 
 
+def holding(names: Iterable[str], conditions: Iterable[Condition]) -> Callable[..., Any]:
+    """A function of the variables `names`, arrays of whole numbers: where all conditions hold, a truth value each."""
+    tests = " & ".join(f"({condition.formula()})" for condition in conditions)
+    return eval(f"lambda {', '.join(names)}: {tests or True}")  # type: ignore[no-any-return]
+
+
+def factors(product: int) -> dict[str, int]:
+    """The variables of a product in a size's terms, each with its exponent."""
+    exponents = {}
+    for position, name in enumerate(_names):
+        exponent = product >> (_EXPONENT_BITS * position) & _EXPONENT_MASK
+        if exponent:
+            exponents[name] = exponent
+    return exponents
+
+
 def rebased(value: Any, variables: Variables) -> Any:
-    """`value`, a number, a size, the highest of some or a tuple of such, as one of these variables."""
-    if isinstance(value, Size):
-        return Size(variables, value.terms, value_of(value, variables))
-    if isinstance(value, Highest):
-        return Highest([(rebased(size, variables), label) for size, label in value.candidates])
-    if isinstance(value, tuple):
-        each = [rebased(one, variables) for one in value]
-        return type(value)(*each) if hasattr(value, "_fields") else tuple(each)
-    return value
+    """`value`, a number, a size, the highest of some or a tuple of such, as one of these variables.
+
+    A tuple that stands in several places stands in as many places of the result.
+    """
+    known: dict[int, Any] = {}
+
+    def moved(part: Any) -> Any:
+        if isinstance(part, Size):
+            return Size(variables, part.terms, value_of(part, variables))
+        if isinstance(part, Highest):
+            return Highest([(moved(size), label) for size, label in part.candidates])
+        if not isinstance(part, tuple):
+            return part
+        if id(part) not in known:
+            each = [moved(one) for one in part]
+            known[id(part)] = type(part)(*each) if hasattr(part, "_fields") else tuple(each)
+        return known[id(part)]
+
+    return moved(value)
 
 
 def frozen(value: Any) -> Any:

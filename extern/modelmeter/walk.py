@@ -39,14 +39,16 @@ class OperatorRecord(NamedTuple):
     bytes_written: int
     weight_bytes: int  # of the bytes read
     kv_bytes: int  # of the bytes read and written
-    live_bytes: int  # the live set after it, relative to the start of the walk
+    live_bytes: (
+        int  # the live set after it, relative to the start of the walk; of a block of kernels, the largest within
+    )
 
 
 class Walk(NamedTuple):
     """One call of a layer, written down: what it did, and what it leaves behind.
 
     Of a walk over variables the figures are sizes, the peaks are `Highest`, labelled by path and operator, and there
-    are no entries.
+    are no entries, unless its tape keeps them.
     """
 
     entries: tuple[OperatorRecord | Call, ...]

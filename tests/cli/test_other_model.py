@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelmeter.cli.main import main
-from modelmeter.models import DEFAULT_MODEL
+from modelmeter.models import DEFAULT_MODEL, MODELS
 from modelmeter.models.common.contract import Views
 from tests.toy_model import load_cost_model
 from tests.toy_model.workload import Grid, Workload
@@ -111,7 +111,7 @@ def test_diff_of_two_executions(capsys: Capture) -> None:
     out = printed(capsys, "diff", A4, "--a", "execution=transformers", "--b", "execution=serving", "--top", "3")
     assert_own_words(out)
     assert "patches, columns      44      44" in out
-    assert "execution.name  transformers -> serving" in out
+    assert "execution.name transformers -> serving" in " ".join(out.split())
 
 
 def test_diff_of_two_models(capsys: Capture) -> None:
@@ -141,11 +141,13 @@ def test_throughput(capsys: Capture) -> None:
 REFUSED = {
     ("page", A4, "--model", "tou"): 'model tou does not exist; did you mean "toy"?',
     ("page", A4, "--model", "toy,toy"): "model=toy,toy names several models; a cost is one model's, so give one.",
-    (
-        "page",
-        A4,
-        "model=toy",
-    ): "model=toy is no override of a model's configuration; a model is chosen by --model NAME.",
+    ("page", A4, "model=toy,toy"): "model=toy,toy names several models; a cost is one model's, so give one.",
+    ("page", A4, "--model", "toy_wid"): 'model toy_wid does not exist; did you mean "toy_wide"',
+    ("page", A4, "--model", "toy", "checkpoint=toy_wid"): 'checkpoint toy_wid does not exist; did you mean "toy_wide"',
+    ("page", A4, "--model", DEFAULT_MODEL, "checkpoint=toy_wide"): "checkpoint=toy_wide is a checkpoint of toy, model=",
+    ("page", A4, "--model", "toy_wide", "checkpoint=toy"): "model=toy_wide and checkpoint=toy are several checkpoints",
+    ("page", A4, "--model", "toy", "checkpoint.name=x"): "choose a checkpoint, by checkpoint=NAME (toy, toy_wide) or",
+    ("diff", A4, "--a", "model=toy", "--b", "model=a,b"): "model=a,b names several models",
     ("page", A4, "--model", "toy", "workload=gundam"): "there is no such workload; the options are page, thumbnail.",
     ("models", "tou"): 'model tou does not exist; did you mean "toy"?',
     (
@@ -166,17 +168,64 @@ def test_what_is_refused(capsys: Capture, arguments: tuple[str, ...], words: str
     assert captured.err.startswith("error: ") and words in captured.err
 
 
+def test_a_checkpoint_is_named_in_all_that_is_printed(capsys: Capture) -> None:
+    wide = printed(capsys, "page", A4, model="toy_wide")
+    words = " ".join(wide.split())
+    assert "workload thumbnail: " in words
+    assert "settings checkpoint=toy_wide (not all confirmed) execution=transformers" in words
+    assert "checkpoint: decoder.vocab_size is that of the toy" in words
+    for same in (["model=toy_wide"], ["checkpoint=toy_wide"], ["--model", "toy", "checkpoint=toy_wide"]):
+        assert main(["page", A4, *same]) == 0
+        assert capsys.readouterr().out == wide
+    assert main(["models", "toy_wide"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"parameters {load_cost_model(['checkpoint=toy_wide']).parameters:,} (checkpoint=toy_wide)" in out
+    assert "toy_wide (invented for the tests; revision 2; decoder.vocab_size is that of the toy)" in out
+
+
+def test_diff_of_two_checkpoints(capsys: Capture) -> None:
+    for name in ("toy", "toy_wide"):
+        Path(f"{name}.json").write_text(printed(capsys, "page", A4, "--json", model=name))
+    content = json.loads(Path("toy_wide.json").read_text())
+    assert (content["model"], content["settings"]["checkpoint"]) == ("toy", "toy_wide")
+    assert main(["diff", "toy.json", "toy_wide.json", "--top", "1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "checkpoint.name toy -> toy_wide" in told and "operators that differ" in told
+    assert main(["diff", A4, "--a", "model=toy", "--b", "checkpoint=toy_wide", "--top", "1"]) == 0
+    configured = " ".join(capsys.readouterr().out.split())
+    assert configured.split("configuration")[-1].split("decoder.")[1:] == told.split("decoder.")[1:]
+
+
+def test_a_result_of_before_there_were_checkpoints(capsys: Capture) -> None:
+    content = json.loads(printed(capsys, "page", A4, "--json"))
+    Path("new.json").write_text(json.dumps(content))
+    del content["configuration"]["checkpoint"], content["settings"]["checkpoint"]
+    Path("old.json").write_text(json.dumps(content))
+    assert main(["diff", "old.json", "new.json"]) == 0
+    out = capsys.readouterr().out
+    assert "configuration  the same" in out and "no operator differs" in out
+
+
 def test_models(capsys: Capture) -> None:
     assert main(["models"]) == 0
     out = capsys.readouterr().out
     lines = [line.split("  ")[0] for line in out.splitlines() if line and not line.startswith(" ")]
-    assert lines == [DEFAULT_MODEL, "unlimited_ocr", "toy"]
+    assert lines == [*MODELS, "toy"]
     assert main(["models", "toy", "--json"]) == 0
     (content,) = json.loads(capsys.readouterr().out)["models"]
     assert content == {
         "name": "toy",
         "title": "Toy",
-        "checkpoints": ["toy"],
+        "checkpoints": ["toy", "toy_wide"],
+        "checkpoint_facts": [
+            {"name": "toy", "source": "invented for the tests", "revision": None, "unconfirmed": None},
+            {
+                "name": "toy_wide",
+                "source": "invented for the tests",
+                "revision": "2",
+                "unconfirmed": "decoder.vocab_size is that of the toy",
+            },
+        ],
         "parameters": load_cost_model().parameters,
         "image_rule": "one grid of whole patches, 4 to 64 a side",
         "modes": ["page", "thumbnail"],

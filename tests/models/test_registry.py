@@ -1,14 +1,16 @@
 """The registry of models, and the one door to them."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import modelmeter
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import DEFAULT_MODEL, MODELS, model_package
+from modelmeter.models import DEFAULT_MODEL, MODELS, checkpoints, model_package
 
 
 @pytest.mark.parametrize("name", [*MODELS, "toy"])
@@ -20,6 +22,9 @@ def test_every_model_keeps_its_promises(name: str, toy: str) -> None:
     assert len(package.IMAGE_RULE) <= 120 and "\n" not in package.IMAGE_RULE
     assert sorted(package.EXECUTIONS) == package.CONFIGURATION.group_options("execution")
     assert all(name == execution.name for name, execution in package.EXECUTIONS.items())
+    assert set(package.CHECKPOINTS) == {each for each, model in checkpoints().items() if model == name}
+    assert package.CONFIGURATION.checkpoints == package.CHECKPOINTS
+    assert package.load_cost_model().config.checkpoint.name == package.CHECKPOINTS[0]
     for mode in package.MODES:
         cost_model = package.load_cost_model([f"workload={mode}"])
         workload = cost_model.workload
@@ -43,10 +48,43 @@ def test_many_pages_are_laid_out_as_one_is(name: str, toy: str) -> None:
         assert len(set(layouts)) == len(layouts)
 
 
+@pytest.mark.parametrize("name", [*MODELS, "toy"])
+def test_every_checkpoint_says_whose_it_is(name: str, toy: str) -> None:
+    package = model_package(name)
+    for checkpoint in package.CHECKPOINTS:
+        cost_model = load_cost_model(model=checkpoint)
+        facts = cost_model.config.checkpoint
+        assert facts == package.CONFIGURATION.checkpoint_facts(checkpoint)
+        assert facts.name == checkpoint and facts.source
+        assert [each.text for each in cost_model.assumptions() if each.figure == "checkpoint"] == [
+            text for text in (facts.unconfirmed,) if text
+        ]
+        assert cost_model.workload in package.MODES.values()
+        for mode, workload in package.MODES.items():  # a workload by name goes before the checkpoint's own
+            assert load_cost_model([f"workload={mode}"], model=checkpoint).workload == workload
+
+
+def test_no_two_checkpoints_share_a_name(toy: str) -> None:
+    folders = (Path(model_package(name).__file__ or "").parent / "configs" / "checkpoint" for name in (*MODELS, toy))
+    names = [file.stem for folder in folders for file in folder.glob("*.yaml")]
+    assert len(names) == len(set(names))
+    assert all(names.count(name) == 0 or checkpoints()[name] == name for name in MODELS)
+
+
 def test_the_door_leads_to_every_model(toy: str) -> None:
     assert modelmeter.__all__ == ["load_cost_model"]
     assert type(load_cost_model()) is type(model_package(DEFAULT_MODEL).load_cost_model())
     assert load_cost_model(["workload=thumbnail"], model=toy).page(2000, 900).tokens.total == 13 * 13
+    wide = load_cost_model(model="toy_wide")
+    for overrides, model in (
+        (["checkpoint=toy_wide"], None),
+        (["checkpoint=toy_wide"], "toy"),
+        (["model=toy", "checkpoint=toy_wide"], "toy_wide"),
+        ([" model = toy_wide "], None),
+    ):
+        assert load_cost_model(overrides, model=model).config == wide.config
+    assert load_cost_model(["runtime.batch_size=2", "model=toy"]).batch_size == 2
+    assert load_cost_model(["decoder.hidden_size=48"], model="toy_wide").config.decoder.hidden_size == 48
     with pytest.raises(ModelMeterError, match='model ty does not exist; did you mean "toy"'):
         load_cost_model(model="ty")
     with pytest.raises(ModelMeterError, match=f"model=toy,{DEFAULT_MODEL} names several models; .* give one"):
@@ -55,6 +93,29 @@ def test_the_door_leads_to_every_model(toy: str) -> None:
 
 def test_the_default_exists() -> None:
     assert model_package() is model_package(DEFAULT_MODEL)
+
+
+def test_what_is_not_one_model_with_one_checkpoint_is_refused(toy: str) -> None:
+    for overrides, model, words in (
+        (["model=toy,toy_wide"], None, "model=toy,toy_wide names several models; a cost is one model's, so give one."),
+        (["checkpoint=toy,toy_wide"], None, "checkpoint=toy,toy_wide names several checkpoints; a cost is one check"),
+        (["checkpoint=toy_wide", "checkpoint=toy"], None, "checkpoint=toy_wide and checkpoint=toy are several check"),
+        (["checkpoint=toy_wide"], "unlimited_ocr", "checkpoint=toy_wide is a checkpoint of toy, model=unlimited_ocr "),
+        (
+            ["model=toy"],
+            "unlimited_ocr",
+            "model=unlimited_ocr is the model unlimited_ocr, model=toy asks for toy;",
+        ),
+        (["checkpoint=toy_wid"], None, 'checkpoint toy_wid does not exist; did you mean "toy_wide" or "toy"?'),
+        (["model=toywide"], None, 'model toywide does not exist; did you mean "toy_wide" or "toy"?'),
+        (["checkpoint="], None, "checkpoint  does not exist; the options are deepseek_ocr, "),
+    ):
+        with pytest.raises(ModelMeterError, match=re.escape(words)):
+            load_cost_model(overrides, model=model)
+    with pytest.raises(ModelMeterError, match=r"checkpoint=toy: there is no such checkpoint; .*deepseek_ocr"):
+        model_package().load_cost_model(["checkpoint=toy"])
+    with pytest.raises(ModelMeterError, match="would say another origin of the same values; choose a checkpoint"):
+        load_cost_model(["checkpoint.source=elsewhere"])
 
 
 def test_an_unknown_name_names_the_near_one() -> None:

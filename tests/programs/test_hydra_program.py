@@ -21,6 +21,7 @@ from modelmeter.process import READER_GONE
 from modelmeter.programs.hydra_program import AGREES, DISAGREES, FAILED, UNUSABLE, run
 from modelmeter.programs.sweep import batches, grids, modes
 from modelmeter.programs.verify import layers
+from tests.models.deepseek_ocr.published_config import UNLIMITED_OCR, with_decoder
 from tests.programs.results import RunMain, job_folders
 
 Job = Callable[[object], None]
@@ -104,6 +105,19 @@ def test_what_hydra_tells(arguments: str, text: str, tmp_path: Path, run_main: R
     assert (done.status, done.stderr) == (AGREES, "")
     assert text in done.stdout
     assert files_in(tmp_path) == []
+
+
+def test_a_checkpoint_of_ones_own(tmp_path: Path, run_main: RunMain) -> None:
+    folder = tmp_path / "a ${x} b"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(with_decoder(UNLIMITED_OCR, "num_hidden_layers", 7)))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"max_patches": 5}))
+    told = run_main(batches.main, *SWEEP, f"model={folder}", "--cfg", "job", "--resolve").stdout
+    assert "num_hidden_layers: 7\n" in told and "max_patches: 5\n" in told and "name: a ${x} b\n" in told
+    told = run_main(batches.main, *SWEEP, f"checkpoint={folder}", "workload=whole", "--cfg", "job").stdout
+    assert "num_hidden_layers: 7\n" in told and "max_patches: 32\n" in told
+    told = run_main(batches.main, *SWEEP, f"model={folder}", "decoder.num_hidden_layers=3", "--cfg", "job").stdout
+    assert "num_hidden_layers: 3\n" in told
 
 
 @pytest.mark.parametrize("argument, text", [("--hydra-help", "Hydra ("), ("--version", "Hydra 1.")])

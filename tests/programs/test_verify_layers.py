@@ -268,7 +268,7 @@ def test_what_agrees(measured: LayerRun, exactly: bool, nearly: bool) -> None:
         (("workload=tiny",), "leave everything but execution= as it is"),
         (("runtime.dtype=float32",), "leave everything but execution= as it is"),
         (("execution=published", "layers=[Experts]"), "Experts cannot be verified: it is not run"),
-        (("execution=serving",), "execution=serving has no code to measure: it is nobody"),
+        (("execution=serving",), "execution=serving has no code here to measure"),
     ],
 )
 def test_bad_input(

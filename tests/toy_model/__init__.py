@@ -7,14 +7,13 @@ blocks reads them. Nobody trained it; its sizes are small and unequal, so that w
 from typing import Any, Final, NoReturn
 
 from modelmeter.errors import ModelMeterError
-from tests.toy_model.config import CONFIGURATION
+from tests.toy_model.config import CHECKPOINTS, CONFIGURATION
 from tests.toy_model.cost_model import CostModel
 from tests.toy_model.executions import EXECUTIONS
 from tests.toy_model.workload import MODES
 
 TITLE: Final = "Toy"
 SOURCES: Final = ("invented for the tests",)
-CHECKPOINTS: Final = ("toy",)
 IMAGE_RULE: Final = "one grid of whole patches, 4 to 64 a side"
 PROVEN: Final = "laws against walks"
 

@@ -10,10 +10,13 @@ from modelmeter.models.common.configuration import (
     LAYERS,
     POSITIONS,
     SIZE,
+    CheckpointSchema,
     Configuration,
     ExecutionSchema,
     RuntimeSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+from tests.toy_model.checkpoint_files import FILES
 from tests.toy_model.executions import EXECUTIONS
 from tests.toy_model.workload import MODES, WINDOW
 
@@ -58,6 +61,10 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -77,6 +84,9 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.max_patches": Whole(WINDOW, 1000),
 }
 
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("toy", "toy_wide")
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -84,4 +94,6 @@ CONFIGURATION: Final = Configuration(
     name="toy",
     modes=MODES,
     executions=EXECUTIONS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )

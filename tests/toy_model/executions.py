@@ -11,7 +11,13 @@ TRANSFORMERS: Final = Execution("transformers")
 SERVING: Final = Execution(
     "serving",
     (
-        EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
+        EngineTraits(
+            chains_fused=True,
+            add_norm_fused=True,
+            attention_fused_only=True,
+            vision_takes_eager=False,
+            at_its_best=True,
+        ),
         DecoderTraits(cos_sin_cached=True, kv_paged=True, qkv_and_gate_up_fused=True, position_ids_given=True),
     ),
 )

@@ -44,8 +44,9 @@ def complete_device(_: click.Context, __: click.Parameter, incomplete: str) -> l
 
 
 def complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For the shell: models that begin so."""
-    return [CompletionItem(name) for name in models.MODELS if name.startswith(incomplete)]
+    """For the shell: models and checkpoints that begin so; else folders."""
+    names = [name for name in dict.fromkeys((*models.MODELS, *models.checkpoints())) if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="dir")]
 
 
 @dataclass
@@ -64,6 +65,15 @@ class Input:
     dpi: int | None = None
 
 
+def read_arguments(model: str | None, arguments: Sequence[str]) -> tuple[str, list[str], list[str]]:
+    """(model, pages, overrides) of a command line: `model` is --model, or what model= or checkpoint= say."""
+    given = [each for each in arguments if each.startswith(("model=", "checkpoint=")) and not _exists(each)]
+    name = models.find(model, given).model
+    groups = models.model_package(name).CONFIGURATION.groups
+    pages, overrides = split_arguments(arguments, (*groups, "model"))
+    return name, pages, models.find(model, overrides).overrides
+
+
 def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[list[str], list[str]]:
     """(pages, overrides) of a command line; `groups` are the configuration's, with which every override begins."""
     pages: list[str] = []
@@ -76,9 +86,7 @@ def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[li
             pages.append(argument)
         elif not _exists(argument):
             overrides.append(argument)
-            if key == "model":
-                bad.append(f"{argument} is no override of a model's configuration; a model is chosen by --model NAME.")
-            elif group not in groups:
+            if group not in groups:
                 bad.append(f"{argument} is no file and no override: there is no {group}; {near(group, groups)}")
         elif group in groups:
             bad.append(f"{argument} is an override and also the name of a file; write ./{argument} for the file.")
@@ -176,14 +184,14 @@ def json_option(function: Function) -> Function:
 
 
 def model_option(function: Function) -> Function:
-    """--model: a name of `modelmeter.models.MODELS`."""
+    """--model: what `modelmeter.models.find` takes, None where it was not given."""
     return click.option(
         "--model",
-        default=models.DEFAULT_MODEL,
-        show_default=True,
-        metavar="NAME",
+        default=None,
+        metavar="NAME|FOLDER",
         shell_complete=complete_model,
-        help="The model whose cost it is, as modelmeter models lists them.",
+        help="The model or checkpoint whose cost it is, as modelmeter models lists them, or a folder with the "
+        f"config.json of a checkpoint of your own.  [default: {models.DEFAULT_MODEL}]",
     )(function)
 
 

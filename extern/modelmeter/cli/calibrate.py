@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, split_arguments
+from modelmeter.cli.arguments import debug_option, inputs_argument, json_option, model_option, read_arguments
 from modelmeter.cli.measuring import (
     check_installed,
     check_tables_installed,
@@ -74,7 +74,7 @@ def command(
     output_tokens: int,
     repeats: int,
     threads: int | None,
-    model: str,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """Measure what this machine reaches, and write it as a device file.
@@ -93,8 +93,8 @@ def command(
     if source is not None:
         raise ModelMeterError("calibrate: --source says where the tables of --from come from; leave it out.")
     check_installed("calibrate")
+    model, names, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     if output is not None and is_standard_output(output) and not as_json:
         output = None
     if output is not None:
@@ -167,18 +167,18 @@ def _fit_tables(
 
     from modelmeter.calibration.kernel_file import fit_tables, kernels_content, kernels_text
     from modelmeter.calibration.kernel_judgement import rates_of
-    from modelmeter.calibration.kernel_tables import all_left_out, read_tables
+    from modelmeter.calibration.kernel_tables import read_tables
     from modelmeter.devices import load_device
 
     found = read_tables(tables)
-    kernels = fit_tables(found, rates_of(load_device(known)), source or tables.name)
+    kernels, left_out = fit_tables(found, rates_of(load_device(known)), source or tables.name)
     text = kernels_text(kernels)
     if output is not None:
         write_whole(output, text)
     if as_json:
         from modelmeter.report.json_document import json_text
 
-        write(json_text("calibrate", {"kernels": kernels_content(kernels), "left_out": all_left_out(found)}))
+        write(json_text("calibrate", {"kernels": kernels_content(kernels), "left_out": left_out}))
     elif output is None:
         write_document(text)
     else:
@@ -188,6 +188,7 @@ def _fit_tables(
             for name, each in kernels.items()
             if each.errors is not None
         ]
+        lines += [f"left out: {count:,} rows, {reason}" for reason, count in left_out.items()]
         write(rendered(*lines, f"written to {output}"))
 
 

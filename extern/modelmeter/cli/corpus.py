@@ -17,7 +17,7 @@ from modelmeter.cli.arguments import (
     json_option,
     max_pixels_option,
     model_option,
-    split_arguments,
+    read_arguments,
     table_options,
 )
 from modelmeter.cli.output import rendered, write
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 @debug_option
 def command(
     arguments: tuple[str, ...],
-    model: str,
+    model: str | None,
     by: str | None,
     width: str,
     height: str,
@@ -92,8 +92,8 @@ def command(
     except ImportError as error:
         raise ModelMeterError(f"corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
 
+    model, sources, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    sources, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     columns = SizeColumns(
         width=width,
         height=height,

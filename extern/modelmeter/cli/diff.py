@@ -15,12 +15,12 @@ from modelmeter.cli.arguments import (
     debug_option,
     json_option,
     model_option,
+    read_arguments,
     read_inputs,
-    split_arguments,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import model_package
+from modelmeter.models import find, model_package
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from modelmeter.devices import Roofline, StageTime
     from modelmeter.models.common.contract import CostModel
     from modelmeter.report.page_tables import Show
+
+#: an override that says whose cost a side is; one that has none has the model of --model
+_NAMED: Final = re.compile(r"\s*(?:model|checkpoint)\s*=")
 
 #: what --by sorts operators by
 ORDERS: Final = {"flops": "tensor_core_flops", "traffic": "io_bytes", "time": "seconds"}
@@ -92,7 +95,7 @@ def command(
     by: str | None,
     top: int,
     exact: bool,
-    model: str,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """What changes between two configurations of a page, or two results, and which operators account for it.
@@ -164,11 +167,10 @@ def _title(pair: PagePair) -> str:
 
 
 def _configured(
-    model: str, arguments: Sequence[str], sides: tuple[Sequence[str], Sequence[str]], output_tokens: int
+    model: str | None, arguments: Sequence[str], sides: tuple[Sequence[str], Sequence[str]], output_tokens: int
 ) -> tuple[Side, Side]:
     """One page under two configurations."""
-    package = model_package(model)
-    names, shared = split_arguments(arguments, package.CONFIGURATION.groups)
+    model, names, shared = read_arguments(model, arguments)
     pages = [page for each in read_inputs(names) for page in each.pages]
     if len(pages) > 1:
         raise ModelMeterError(f"diff: {len(pages)} pages are given; with --a and --b, give one.")
@@ -176,11 +178,12 @@ def _configured(
 
     def side(given: Sequence[str]) -> Side:
         own = split_overrides(given)
-        cost_model = package.load_cost_model([*shared, *own])
+        name, overrides = find(None if any(map(_NAMED.match, own)) else model, [*shared, *own])
+        cost_model = model_package(name).load_cost_model(overrides)
         content = asdict(size) | _content(cost_model, size.width, size.height, output_tokens)
         return Side(
             label=" ".join([*shared, *own]) or "no overrides",
-            model=model,
+            model=name,
             configuration=asdict(cost_model.config),
             output_tokens=output_tokens,
             pages=[content],

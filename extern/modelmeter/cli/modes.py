@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelmeter.cli.arguments import page_options, read_inputs, same_sizes, split_arguments
+from modelmeter.cli.arguments import page_options, read_arguments, read_inputs, same_sizes
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @page_options
 def command(
     arguments: tuple[str, ...],
-    model: str,
+    model: str | None,
     output_tokens: int | None,
     dpi: int,
     max_pixels: int,
@@ -37,8 +37,8 @@ def command(
     INPUT is an image file, a PDF, or a size such as 1275x1650. KEY=VALUE overrides the configuration of all modes, as
     in runtime.attention=eager. A mode whose context is too short for a page stands without figures, and why.
     """
+    model, names, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     _check_overrides(overrides, package.MODES)
     inputs = read_inputs(names, dpi, max_pixels)
     cost_models = {mode: package.load_cost_model([f"workload={mode}", *overrides]) for mode in package.MODES}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelmeter.cli.arguments import page_options, read_inputs, same_sizes, split_arguments
+from modelmeter.cli.arguments import page_options, read_arguments, read_inputs, same_sizes
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @page_options
 def command(
     arguments: tuple[str, ...],
-    model: str,
+    model: str | None,
     output_tokens: int | None,
     dpi: int,
     max_pixels: int,
@@ -37,8 +37,8 @@ def command(
     runtime.dtype=float32. Every page is read and computed before anything is printed. A PDF or a TIFF of several pages
     has a table of all of them together at the end.
     """
+    model, names, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     inputs = read_inputs(names, dpi, max_pixels)
     cost_model = package.load_cost_model(overrides)
     costs = {size: _cost(cost_model, size, output_tokens or 0) for each in inputs for size in each.pages}

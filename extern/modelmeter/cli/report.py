@@ -20,8 +20,8 @@ from modelmeter.cli.arguments import (
     max_pixels_option,
     model_option,
     parse_prices,
+    read_arguments,
     read_inputs,
-    split_arguments,
     table_options,
 )
 from modelmeter.cli.output import rendered, write, write_document
@@ -103,7 +103,7 @@ def command(
     count: str | None,
     dpi: int,
     max_pixels: int,
-    model: str,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """Write a report of pages into one file.
@@ -117,8 +117,8 @@ def command(
         if output not in (None, "-") or form not in (None, "json"):
             raise ModelMeterError("report: --json is --format json on standard output; leave -o and --format out.")
         output, form = "-", "json"
+    model, files, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    files, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     if output is not None and is_standard_output(Path(output)):
         output = "-"
     written = _format(output, form)

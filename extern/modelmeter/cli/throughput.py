@@ -22,8 +22,8 @@ from modelmeter.cli.arguments import (
     max_pixels_option,
     model_option,
     parse_prices,
+    read_arguments,
     read_inputs,
-    split_arguments,
     table_options,
 )
 from modelmeter.cli.output import rendered, write
@@ -108,7 +108,7 @@ def command(
     cache: str,
     dpi: int,
     max_pixels: int,
-    model: str,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """How many pages devices read, how fast, and at what cost.
@@ -118,8 +118,8 @@ def command(
     workload=base. What every figure means is in docs/throughput.md. Pages of folders and tables that cannot be counted
     are left out, and listed on standard error.
     """
+    model, files, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    files, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     corpora = [name for name in files if is_corpus(name)]
     check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]

@@ -13,7 +13,7 @@ from modelmeter.cli.arguments import (
     inputs_argument,
     json_option,
     model_option,
-    split_arguments,
+    read_arguments,
 )
 from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
 from modelmeter.cli.output import rendered, write
@@ -56,7 +56,7 @@ def command(
     float32: str,
     repeats: int,
     threads: int | None,
-    model: str,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """Run the real model with random weights on this machine, and compare its times with the roofline's.
@@ -66,8 +66,8 @@ def command(
     run a stage here is reported, and the others go on.
     """
     check_installed("validate")
+    model, names, overrides = read_arguments(model, arguments)
     package = model_package(model)
-    names, overrides = split_arguments(arguments, package.CONFIGURATION.groups)
     size = one_page("validate", names)
     cost_model = package.load_cost_model(overrides)
     page = cost_model.page(size.width, size.height)

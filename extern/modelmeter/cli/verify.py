@@ -17,7 +17,7 @@ import click
 from modelmeter.cli.arguments import debug_option, json_option, model_option
 from modelmeter.cli.output import write
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import model_package
+from modelmeter.models import find
 
 #: module of each program, and the result that it leaves in its run directory
 PROGRAMS: Final = {
@@ -40,32 +40,32 @@ _RUN_DIR: Final = "hydra.run.dir="
 @debug_option
 @click.argument("program", type=click.Choice(list(PROGRAMS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[KEY=VALUE]...")
-def command(program: str, arguments: tuple[str, ...], model: str, as_json: bool) -> int:
+def command(program: str, arguments: tuple[str, ...], model: str | None, as_json: bool) -> int:
     """Run a verification program with its own arguments.
 
     They are KEY=VALUE, as in sizes=[[1275,1650]] or images=[a.png] or workload=base, and Hydra's own options. Exit
     status 1: a difference beyond the tolerance, or a bad page; 2: nothing could be verified.
     """
+    model, own = find(model, arguments)
     module, result_name = PROGRAMS[program]
-    model_package(model)
     missing = [each for each in NEEDED if find_spec(each) is None]
     if missing:
         raise ModelMeterError(
             f"verify runs the real modules and needs {' and '.join(missing)}; pip install 'modelmeter[verify]'."
         )
-    arguments = (f"model={model}", *arguments)
+    own = [f"model={model}", *own]
     if not as_json:
-        return _run(module, arguments)
+        return _run(module, own)
 
     from modelmeter.report.json_document import json_text
 
-    given = [argument.removeprefix(_RUN_DIR) for argument in arguments if argument.startswith(_RUN_DIR)]
+    given = [argument.removeprefix(_RUN_DIR) for argument in own if argument.startswith(_RUN_DIR)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(given[-1] if given else temporary)
         result = folder / result_name
         before = _stamp(result)
         with contextlib.redirect_stdout(sys.stderr):
-            status = _run(module, arguments if given else (*arguments, f"{_RUN_DIR}{folder}"))
+            status = _run(module, own if given else (*own, f"{_RUN_DIR}{folder}"))
         if status not in (0, 1):
             return status
         if _stamp(result) == before:  # there is none, or it is an earlier run's

@@ -132,12 +132,22 @@ _Steps = tuple[Walk, Walk, Walk]
 _DIFFERENT: Final = "steps: the walks of two steps run different operators; their times cannot be summed."
 
 
+def check_float32(who: str, float32: str) -> None:
+    """Raise `ModelMeterError` unless float32 products may run at this peak."""
+    if float32 not in FLOAT32_PEAKS:
+        raise ModelMeterError(f"{who}: float32={float32} is unknown; {near(float32, FLOAT32_PEAKS)}")
+
+
+def peak_of(dtype: str, float32: str) -> str:
+    """The peak that products of a type run at, those in float32 at `float32`."""
+    return float32 if dtype == "float32" else PEAK_OF_DTYPE.get(dtype, dtype)
+
+
 class Roofline:
     """The times of walks on one device. Safe to share between threads."""
 
     def __init__(self, device: Device, *, float32: str = "fp32") -> None:
-        if float32 not in FLOAT32_PEAKS:
-            raise ModelMeterError(f"Roofline: float32={float32} is unknown; {near(float32, FLOAT32_PEAKS)}")
+        check_float32("Roofline", float32)
         self.device = device
         self.float32 = float32
         launch_s = device.kernel_launch_s or Fraction(0)
@@ -159,7 +169,7 @@ class Roofline:
         """Matmul, vector and memory ticks of one operator."""
         matmul = 0
         if record.tensor_core_flops:
-            peak = self.float32 if record.dtype == "float32" else PEAK_OF_DTYPE.get(record.dtype, record.dtype)
+            peak = peak_of(record.dtype, self.float32)
             if peak not in self._matmul:
                 self.device.matmul_rate(peak)  # says what is missing
             matmul = record.tensor_core_flops * self._matmul[peak]

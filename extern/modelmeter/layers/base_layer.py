@@ -135,7 +135,7 @@ class BaseLayer:
         variables = tape.variables
         key = geometry_of(args)
         if variables is not None:
-            key = ("over variables", frozen(key))
+            key = ("over variables", tape.keeps_records, frozen(key))
         for remembered in self._walks.get(key, ()):
             if variables is remembered.variables or (variables and variables.hold(remembered.conditions)):
                 return self._repeat(tape, name, key, remembered, args)

@@ -8,7 +8,7 @@ that differ from the defaults, which are what transformers' modules do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypedDict, TypeVar
 
@@ -33,14 +33,23 @@ class EngineTraits:
     eager form. Otherwise it is PyTorch's function."""
     vision_takes_eager: bool = True
     """`attention=eager` reaches the vision encoders too; otherwise they always call the fused function."""
+    graphed: frozenset[str] = frozenset()
+    """Stages whose kernels are launched as one CUDA graph; otherwise the host launches each."""
+    at_its_best: bool = False
+    """No code runs all of this: it is the least that an engine could do, and a bound."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A code base: its name, and records of traits, one of a kind."""
+    """A code base: its name, and records of traits, one of a kind.
+
+    of_vision: the records that are others where the code of the vision encoders differs from the rest's, as an engine
+    compiles its decoder and not those.
+    """
 
     name: str
     facts: tuple[object, ...] = ()
+    of_vision: tuple[object, ...] = ()
     _by_kind: Mapping[type, object] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +59,13 @@ class Execution:
         """The record of this kind, or its defaults."""
         known = self._by_kind.get(kind)
         return known if isinstance(known, kind) else _defaults(kind)
+
+    def vision(self) -> Execution:
+        """The execution of the vision encoders."""
+        if not self.of_vision:
+            return self
+        others = {type(each) for each in self.of_vision}
+        return Execution(self.name, (*(each for each in self.facts if type(each) not in others), *self.of_vision))
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,10 @@ class Code:
     execution: Execution = LIBRARY["transformers"]
     attention: str = "flash"
     precision: Precision = Precision()
+
+    def vision(self) -> Code:
+        """What the layers of vision encoders are walked as."""
+        return replace(self, execution=self.execution.vision())
 
     @classmethod
     def resolve(cls, who: str, executions: Mapping[str, Execution], settings: Settings) -> Code:

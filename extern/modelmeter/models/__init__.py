@@ -1,36 +1,139 @@
-"""The models, a folder each, and what they share; `model_package` finds one by its name.
+"""The models, a folder each, and what they share; `find` reads what is asked for, `model_package` is a model's package.
 
-A further model is one more line in `MODELS`: its name and the package that keeps `ModelPackage`'s promises.
+A further model is one more line in `MODELS`: its name and the package that keeps `ModelPackage`'s promises. A further
+checkpoint is a file in its `configs/checkpoint/`, and a name in its `CHECKPOINTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from modelmeter.errors import ModelMeterError, near
 
 if TYPE_CHECKING:
-    from modelmeter.models import deepseek_ocr, unlimited_ocr
+    from modelmeter.models import deepseek_ocr, lighton_ocr, unlimited_ocr
     from modelmeter.models.common.contract import ModelPackage
 
     _DEEPSEEK_OCR_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
+    _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _UNLIMITED_OCR_KEEPS_ITS_PROMISES: ModelPackage = unlimited_ocr
 
 #: the package of each model, by the name that users give it
 MODELS: Final[Mapping[str, str]] = MappingProxyType(
-    {"deepseek_ocr": "modelmeter.models.deepseek_ocr", "unlimited_ocr": "modelmeter.models.unlimited_ocr"}
+    {
+        "deepseek_ocr": "modelmeter.models.deepseek_ocr",
+        "lighton_ocr": "modelmeter.models.lighton_ocr",
+        "unlimited_ocr": "modelmeter.models.unlimited_ocr",
+    }
 )
 
 DEFAULT_MODEL: Final = "deepseek_ocr"
 
 
+class Found(NamedTuple):
+    """What was asked for: a model, and the overrides of its configuration, with that of the checkpoint among them."""
+
+    model: str
+    overrides: list[str]
+
+
 def model_package(name: str = DEFAULT_MODEL) -> ModelPackage:
     """The package of a model, imported now; raises `ModelMeterError` for a name that is not in `MODELS`."""
     if name not in MODELS:
-        if "," in name:
-            raise ModelMeterError(f"model={name} names several models; a cost is one model's, so give one.")
         raise ModelMeterError(f"model {name} does not exist; {near(name, MODELS)}")
     return cast("ModelPackage", import_module(MODELS[name]))
+
+
+def checkpoints() -> dict[str, str]:
+    """The model of each checkpoint, by the checkpoint's name; no model is imported for it."""
+    return {
+        file.stem: model
+        for model, package in MODELS.items()
+        for file in sorted(_folder(package).joinpath("configs", "checkpoint").glob("*.yaml"))
+    }
+
+
+def find(model: str | None = None, overrides: Sequence[str] = ()) -> Found:
+    """Which model is asked for, and the overrides of its configuration.
+
+    model: the name of a model or of a checkpoint, or the folder of a user's own checkpoint; the same as `model=` among
+    the overrides. `checkpoint=` there says which model it is, too. Without either it is the default model. Raises
+    `ModelMeterError` for what does not exist, for several of them, and for a checkpoint that is not the model's.
+
+    >>> find("unlimited_ocr", ["runtime.batch_size=2"])
+    Found(model='unlimited_ocr', overrides=['runtime.batch_size=2'])
+    """
+    named = [("model", model)] if model is not None else []
+    others: list[str] = []
+    for override in overrides:
+        key, equals, value = (part.strip() for part in override.partition("="))
+        if equals and key in ("model", "checkpoint"):
+            named.append((key, value))
+        else:
+            others.append(override)
+    asked = list(dict.fromkeys(_Asked(f"{key}={value}", *_one(key, value)) for key, value in named))
+    first = asked[0] if asked else _Asked("", DEFAULT_MODEL, None)
+    for each in asked:
+        if each.model != first.model:
+            one, other = (each, first) if each.checkpoint is not None else (first, each)
+            raise ModelMeterError(
+                f"{one.words} is {'a checkpoint of' if one.checkpoint else 'the model'} {one.model}, "
+                f"{other.words} asks for {other.model}; give one of the two."
+            )
+    several = [each for each in asked if each.checkpoint is not None]
+    if len({each.checkpoint for each in several}) > 1:
+        raise ModelMeterError(f"{' and '.join(each.words for each in several)} are several checkpoints; give one.")
+    return Found(first.model, [*(f"checkpoint={each.checkpoint}" for each in several[:1]), *others])
+
+
+class _Asked(NamedTuple):
+    """What one name asks for. words: as it was given. checkpoint: None where it is the model alone."""
+
+    words: str
+    model: str
+    checkpoint: str | None
+
+
+def _one(key: str, name: str) -> tuple[str, str | None]:
+    """(model, checkpoint or None) of a name or a folder that was given as `key`."""
+    if key == "model" and name in MODELS:
+        return name, None
+    known = checkpoints()
+    if name in known:
+        return known[name], name
+    from modelmeter.models.common.checkpoint_files import is_folder
+
+    if "," in name and not is_folder(name):
+        raise ModelMeterError(f"{key}={name} names several {key}s; a cost is one {key}'s, so give one.")
+    if is_folder(name):
+        return _model_of(name), name
+    options = known if key == "checkpoint" else [*MODELS, *(each for each in known if each not in MODELS)]
+    raise ModelMeterError(f"{key} {name} does not exist; {near(name, options)}")
+
+
+def _model_of(folder: str) -> str:
+    """The model that a user's own checkpoint is of, as its config.json says."""
+    from modelmeter.models.common.checkpoint_files import class_words, read_config
+
+    config = read_config(folder)
+    files = {name: model_package(name).CONFIGURATION.files for name in MODELS}
+    for name, each in files.items():
+        if each.class_of(config) is not None:
+            return name
+    classes = (f"{kind} ({name})" for name, each in files.items() for kind in each.classes)
+    raise ModelMeterError(
+        f"checkpoint {folder}: config.json is of {class_words(config)}, which is not modelled; these are: "
+        f"{', '.join(classes)}."
+    )
+
+
+def _folder(package: str) -> Path:
+    """Where a model's package lies."""
+    spec = find_spec(package)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.models import DEFAULT_MODEL, model_package
+from modelmeter.models import find, model_package
 from modelmeter.models.common.configuration import Configuration
 from modelmeter.models.common.cost_model import CostModel
 from modelmeter.models.common.prompt import count_prompt_tokens
@@ -98,7 +98,7 @@ def _run(
     name, arguments = chosen_model(sys.argv[1:], owner)
     package = model_package(name)
     configuration = package.CONFIGURATION
-    given = command_line(arguments)
+    given = command_line(configuration.register_folder(arguments))
     if not given.shell_completion:
         _check(given, own_keys, configuration)
     register(configuration)
@@ -137,14 +137,20 @@ def _run(
 
 
 def chosen_model(arguments: Sequence[str], owner: str | None = None) -> tuple[str, list[str]]:
-    """The model that `model=NAME` among a program's arguments names, and the others; `owner` where it has but one."""
+    """The model that a program's arguments name, and what Hydra is told; `owner` where the program has but one.
+
+    `model=NAME` is a model's or a checkpoint's name, or the folder of a user's own checkpoint; several checkpoints of
+    one model are a sweep.
+    """
     names = [each.partition("=")[2] for each in arguments if each.startswith("model=")]
     if len(names) > 1:
         raise ModelMeterError(f"model= is given {len(names)} times ({', '.join(names)}); a program is of one model.")
     if owner and names not in ([], [owner]):
         raise ModelMeterError(f"model={names[0]}: this program is {owner}'s own; leave model= out.")
-    name = names[0] if names else owner or DEFAULT_MODEL
-    return name, [each for each in arguments if not each.startswith("model=")]
+    others = [each for each in arguments if not each.startswith("model=")]
+    swept = [each for each in others if each.startswith("checkpoint=") and "," in each]
+    found = find(names[0] if names else owner, [each for each in others if each not in swept])
+    return found.model, [*found.overrides, *swept]
 
 
 def register(configuration: Configuration[Any]) -> None:

@@ -46,7 +46,8 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         **dict.fromkeys(("bitwise_and", "bitwise_or", "eq", "gt", "le", "lt"), "compare"),
         **dict.fromkeys(("clone", "im2col"), "copy"),
         **dict.fromkeys(("full", "new_ones", "new_zeros", "scalar_tensor", "zeros"), "fill"),
-        **dict.fromkeys(("embedding", "index"), "gather"),
+        **dict.fromkeys(("embedding", "index", "nonzero"), "gather"),
+        **dict.fromkeys(("amax", "argmax"), "max"),
         **dict.fromkeys(("index_put_", "masked_scatter", "masked_scatter_", "scatter_"), "scatter"),
         "_softmax": "softmax",
         "_to_copy": "cast",
@@ -265,8 +266,7 @@ def check_measured(execution: str, measured: Iterable[str]) -> None:
     """Raise `ModelMeterError` unless an execution is one of those whose code can be measured."""
     if execution not in measured:
         raise ModelMeterError(
-            f"verify: execution={execution} has no code to measure: it is nobody's modules; verify one of "
-            f"{', '.join(measured)}."
+            f"verify: execution={execution} has no code here to measure; verify one of {', '.join(measured)}."
         )
 
 

@@ -122,7 +122,8 @@ class WholePage:
 
         def call() -> None:
             outputs = self._forward(head, input_ids=input_ids, past_key_values=cache, **inputs.images)
-            made.extend(features.shape[0] for features in outputs.image_hidden_states or ())
+            if inputs.images:
+                made.extend(self.features_of_pages(outputs.image_hidden_states, inputs.token_ids.shape[0]))
 
         measured = self._measure(call, cache, experts_hit)
         if inputs.images:
@@ -135,6 +136,10 @@ class WholePage:
         """One step over the cache, which grows by one position, or moves on by one."""
         token = torch.empty(pages, 1, dtype=torch.long, device="meta")
         return self._measure(lambda: self._forward(head, input_ids=token, past_key_values=cache), cache, experts_hit)
+
+    def features_of_pages(self, image_hidden_states: Any, pages: int) -> Sequence[int]:
+        """How many image features the model made of each page; it hands on those of each by themselves."""
+        return [features.shape[0] for features in image_hidden_states]
 
     def skip(self, cache: DynamicCache, steps: int, *, pages: int = 1) -> None:
         """Move a cache on by steps, by the library's own update, without running the layers."""

@@ -9,15 +9,16 @@ from rich.table import Table
 
 from modelmeter.comparison import SUMS, Change
 from modelmeter.devices import StageTime
+from modelmeter.models.common.stage_cost import STAGES, WITH_TOTAL
 from modelmeter.report.calibration_tables import milliseconds
 from modelmeter.report.page_tables import FIGURES, Show, figures_table, label_lines
 
 #: stages in which a figure is compared; a figure that is not here is not
 COMPARED: Final[Mapping[str, Sequence[str]]] = {
-    "tensor_core_flops": ("vision", "prefill", "decode", "total"),
-    "cuda_core_flops": ("vision", "prefill", "decode", "total"),
-    "io_bytes": ("vision", "prefill", "decode", "total"),
-    "activation_peak_bytes": ("vision", "prefill", "decode"),
+    "tensor_core_flops": WITH_TOTAL,
+    "cuda_core_flops": WITH_TOTAL,
+    "io_bytes": WITH_TOTAL,
+    "activation_peak_bytes": STAGES,
     "kv_bytes": ("total",),
     "weight_bytes": ("total",),
 }
@@ -104,7 +105,7 @@ def times_table(a: Mapping[str, StageTime], b: Mapping[str, StageTime]) -> Table
 def peak_lines(a: Mapping[str, Any], b: Mapping[str, Any]) -> Table:
     """The module and operator that reach each stage's activation peak first, in both."""
     lines = [("activation peak at", "")]
-    for stage in ("vision", "prefill", "decode"):
+    for stage in STAGES:
         one, other = (_peak(each["stages"][stage]) for each in (a, b))
         lines.append((f"  {stage}", one if one == other else f"{one} -> {other}"))
     return label_lines(*lines)

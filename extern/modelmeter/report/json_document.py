@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from modelmeter.files import encodable
 from modelmeter.models.common.contract import CostModel, PageCost
-from modelmeter.models.common.stage_cost import json_number
+from modelmeter.models.common.stage_cost import WITH_TOTAL, json_number
 from modelmeter.models.common.vram import Vram
 
 #: raised when a key is renamed, removed or changes its meaning; new keys leave it
@@ -46,7 +46,7 @@ def model_content(name: str, model: CostModel) -> dict[str, Any]:
 
 def cost_content(page: PageCost, vram: Vram) -> dict[str, Any]:
     """Layout, tokens, stages and memory need of a page."""
-    stages = {name: getattr(page, name).as_dict() for name in ("vision", "prefill", "decode", "total")}
+    stages = {name: getattr(page, name).as_dict() for name in WITH_TOTAL}
     return {
         "layout": page.layout._asdict(),
         "tokens": page.tokens._asdict(),

@@ -1,20 +1,31 @@
 """`Configuration` of all models, on the toy: what is composed, and what is refused by near names."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.configuration import COMMON_CONFIGS
+from modelmeter.models.common.configuration import COMMON_CONFIGS, CheckpointSchema
 from tests.toy_model import CONFIGURATION, MODES, load_cost_model
 from tests.toy_model.config import ModelSchema
 
 
 def test_the_files_state_what_the_schema_does() -> None:
-    assert CONFIGURATION.compose(()) == ModelSchema() == CONFIGURATION.read({})
-    assert CONFIGURATION.groups == ("vision", "decoder", "workload", "runtime", "execution")
+    assert CONFIGURATION.compose(()) == CONFIGURATION.read({})
+    assert replace(CONFIGURATION.read({}), checkpoint=CheckpointSchema()) == ModelSchema()
+    assert CONFIGURATION.groups == (
+        "vision",
+        "decoder",
+        "workload",
+        "runtime",
+        "execution",
+        "engine",
+        "host",
+        "client",
+        "checkpoint",
+    )
     assert CONFIGURATION.group_options("execution") == ["serving", "transformers"]
 
 

@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.configuration import COMMON_CONFIGS, COMMON_KINDS, MAX_OVERRIDE_CHARACTERS
+from modelmeter.models.common.configuration import (
+    COMMON_CONFIGS,
+    COMMON_KINDS,
+    MAX_OVERRIDE_CHARACTERS,
+    CheckpointSchema,
+)
 from modelmeter.models.deepseek_ocr import CostModel, PageCost, load_cost_model, restore_cost_model
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION, KINDS, ModelSchema
 
@@ -61,9 +66,28 @@ TAKES: dict[str, list[Any]] = {
     "vision.sam.qkv_bias": [True],
     "workload.crop_mode": [True],
     "runtime.prompt": [None],
+    "runtime.experts_hit": [None],
     "runtime.tokenizer_path": [None, "x", "${oc.env:HOME}"],
     "runtime.head": [None],
     "runtime.reserve_bytes": [None],
+    "engine.version": [None, "x", "${oc.env:HOME}"],
+    **{
+        f"engine.{limit}": [None]
+        for limit in ("reserve_bytes", "block_size", "max_num_seqs", "max_num_batched_tokens", "max_model_len")
+    },
+    "engine.gpu_memory_utilization": [None],
+    "host.ngram": [True],
+    **{
+        f"{group}.{name}": [1.5]
+        for group, name in (
+            ("host", "seconds_per_page"),
+            ("host", "seconds_per_prefill"),
+            ("host", "seconds_per_step"),
+            ("host", "seconds_per_comparison"),
+            ("client", "seconds_per_page"),
+        )
+    },
+    **{key: [None, "x", "${oc.env:HOME}"] for key in ALL_KINDS if key.startswith("checkpoint.")},
 }
 
 
@@ -306,4 +330,5 @@ def test_the_kinds_are_those_of_the_schema() -> None:
         ]
 
     assert set(ALL_KINDS) == set(keys(asdict(ModelSchema())))
-    assert CONFIGURATION.read({}) == CONFIGURATION.read(json.loads(json.dumps(asdict(ModelSchema())))) == ModelSchema()
+    assert CONFIGURATION.read(json.loads(json.dumps(asdict(ModelSchema())))) == ModelSchema()
+    assert replace(CONFIGURATION.read({}), checkpoint=CheckpointSchema()) == ModelSchema()

@@ -185,7 +185,7 @@ def test_loading_in_float32_is_what_the_real_modules_hold(dtype: str) -> None:
     assert live.peak_bytes == model.model.forward_memory_weight() + model.load_bytes
 
 
-@pytest.mark.parametrize("execution", ["transformers", "published", "serving"])
+@pytest.mark.parametrize("execution", ["transformers", "published", "vllm", "sglang", "serving"])
 def test_loading_converts_every_parameter_once(execution: str) -> None:
     model = load_cost_model([f"execution={execution}"]).model
     converted = Counter(parameter.shape for parameter in model.parameters_as_converted())

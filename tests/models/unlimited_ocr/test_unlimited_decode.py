@@ -21,6 +21,8 @@ MODELS = {
     "fused": [FEW],
     "eager": [FEW, "runtime.attention=eager"],
     "serving": [FEW, "execution=serving"],
+    "vllm": [FEW, "execution=vllm"],
+    "sglang, two pages": [FEW, "execution=sglang", "runtime.batch_size=2", "decoder.sliding_window=20"],
     "three pages": [FEW, "runtime.batch_size=3", "decoder.sliding_window=20"],
     "short window": [FEW, "decoder.sliding_window=20"],
 }
@@ -54,7 +56,7 @@ def test_the_published_step() -> None:
     assert model.step(1523 + 128, 128) == model.step(1523 + 5000, 5000)
 
 
-@pytest.mark.parametrize("execution", ["transformers", "serving"])
+@pytest.mark.parametrize("execution", ["transformers", "vllm", "sglang", "serving"])
 def test_the_cache_is_bounded_by_the_window(execution: str) -> None:
     model = load_cost_model([FEW, f"execution={execution}"])
     position = 2 * 3 * 1280 * 2

@@ -1,7 +1,7 @@
 """The decoder's attention on shapes, fused or in separate steps, with grouped KV heads and a growing cache.
 
-Source of the walk: `UnlimitedOcrTextAttention` of transformers 5.23, and for the published code Llama's attention as it
-was when that code was written.
+Source of the walk: `UnlimitedOcrTextAttention`, `Qwen3Attention` and `Qwen2_5_VLAttention` of transformers 5.23, and
+for the published code Llama's attention as it was when that code was written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Unpack
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Linear, State
+from modelmeter.layers.basic import RMSNorm
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.cache import GrowingCache
 from modelmeter.layers.decoder.rotary import (
@@ -25,7 +26,9 @@ from modelmeter.operators import (
     cat,
     contiguous,
     div,
+    empty_like,
     in_place_output,
+    index_put,
     matmul,
     mul,
     reshape,
@@ -39,7 +42,9 @@ from modelmeter.shape_tensor import ACTIVATION, KV, ShapeTensor
 class GroupedQueryAttention(BaseLayer):
     """Attention of x [B, T, D] over the cache and itself -> [B, T, D]; in separate steps the weights come too.
 
-    The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it.
+    The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
+    left of `hidden_size` for each head. qkv_bias: the products that make query, key and value have a bias. qk_norm: an
+    RMSNorm over each head's d of query and key before they turn.
     """
 
     remembered = True
@@ -50,6 +55,9 @@ class GroupedQueryAttention(BaseLayer):
         num_heads: int,
         num_key_value_heads: int,
         *,
+        head_dim: int | None = None,
+        qkv_bias: bool = False,
+        qk_norm: bool = False,
         cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
@@ -62,20 +70,24 @@ class GroupedQueryAttention(BaseLayer):
                 f"decoder.num_key_value_heads may be "
                 f"{', '.join(str(heads) for heads in range(1, num_heads + 1) if num_heads % heads == 0)}."
             )
-        if hidden_size % num_heads:
+        if head_dim is None and hidden_size % num_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: hidden_size={hidden_size} does not divide by num_attention_heads={num_heads}."
             )
-        self.head_dim = hidden_size // num_heads
+        self.head_dim = hidden_size // num_heads if head_dim is None else head_dim
         self.groups = num_heads // num_key_value_heads
-        kv_size = num_key_value_heads * self.head_dim
+        query_size, kv_size = num_heads * self.head_dim, num_key_value_heads * self.head_dim
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
-            self.qkv_proj = Linear(hidden_size, hidden_size + 2 * kv_size, bias=False, code=self.code)
+            self.qkv_proj = Linear(hidden_size, query_size + 2 * kv_size, bias=qkv_bias, code=self.code)
         else:
-            self.q_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
-            self.k_proj = Linear(hidden_size, kv_size, bias=False, code=self.code)
-            self.v_proj = Linear(hidden_size, kv_size, bias=False, code=self.code)
-        self.o_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
+            self.q_proj = Linear(hidden_size, query_size, bias=qkv_bias, code=self.code)
+            self.k_proj = Linear(hidden_size, kv_size, bias=qkv_bias, code=self.code)
+            self.v_proj = Linear(hidden_size, kv_size, bias=qkv_bias, code=self.code)
+        self.o_proj = Linear(query_size, hidden_size, bias=False, code=self.code)
+        self.q_norm = self.k_norm = None
+        if qk_norm:
+            self.q_norm = RMSNorm(self.head_dim, code=self.code)
+            self.k_norm = RMSNorm(self.head_dim, code=self.code)
         if self.traits(DecoderTraits).rotary_per_layer:
             self.rotary_emb = RotaryEmbedding(self.head_dim, code=self.code)
 
@@ -103,15 +115,24 @@ class GroupedQueryAttention(BaseLayer):
         return attn_output, attn_weights if self.traits(DecoderTraits).eager_weights_returned else None
 
     def project(self, hidden_states: ShapeTensor, kept: str = ACTIVATION) -> tuple[ShapeTensor, ...]:
-        """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as."""
+        """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as.
+
+        Of one product, query and key are not normalised yet: that is part of the kernel that turns them.
+        """
         by_head = (*hidden_states.shape[:2], -1, self.head_dim)
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
             heads = self.qkv_proj(hidden_states).view(*by_head).transpose(1, 2)
             kv_heads = heads.shape[1] // (self.groups + 2)
             ends = (self.groups * kv_heads, (self.groups + 1) * kv_heads, heads.shape[1])
             return tuple(heads.narrow(1, start, end) for start, end in pairwise((0, *ends)))
-        query_states = self.q_proj(hidden_states).view(*by_head).transpose(1, 2)
-        key_states = self.k_proj(hidden_states).view(*by_head).transpose(1, 2)
+        query_states = self.q_proj(hidden_states).view(*by_head)
+        if self.q_norm is not None:
+            query_states = self.q_norm(query_states)
+        query_states = query_states.transpose(1, 2)
+        key_states = self.k_proj(hidden_states).view(*by_head)
+        if self.k_norm is not None:
+            key_states = self.k_norm(key_states)
+        key_states = key_states.transpose(1, 2)
         value_states = self.v_proj(hidden_states, kept).view(*by_head).transpose(1, 2)
         return query_states, key_states, value_states
 
@@ -125,11 +146,38 @@ class GroupedQueryAttention(BaseLayer):
         """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""
         projected = self.project(hidden_states)
         slots = self.cache_kind.slots(cache)
-        query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, slots, *positions)
-        del projected
+        if self.traits(DecoderTraits).cache_written_apart:
+            query, key, value = projected
+            query, key = self.chain("rotary", self.turn_in_place, query, key, *positions)
+            batch, tokens, _ = hidden_states.shape
+            slot_mapping = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it
+            new = list(self.chain("write_cache", self.store, key, value, slots, slot_mapping))
+            if self.traits(DecoderTraits).query_copied:
+                projected = query, key, value  # names of the product, which lives through the attention
+                query = contiguous(query.transpose(1, 2)).transpose(1, 2)
+        else:
+            query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, slots, *positions)
+            del projected
         if not slots:
             cache.items += new  # keys and values in turn, a pair for each pass
-        return attention(query, cache.items[::2], cache.items[1::2])
+        log_sum_exp = self.traits(DecoderTraits).log_sum_exp_written
+        return attention(query, cache.items[::2], cache.items[1::2], log_sum_exp=log_sum_exp)
+
+    def turn_in_place(
+        self, query: ShapeTensor, key: ShapeTensor, *positions: ShapeTensor
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """Query and key turned by their positions, where they lie."""
+        turned = apply_rotary_pos_emb(query, key, self.tables(positions))
+        return in_place_output(query, turned[0]), in_place_output(key, turned[1])
+
+    def store(
+        self, key: ShapeTensor, value: ShapeTensor, slots: tuple[ShapeTensor, ...], slot_mapping: ShapeTensor
+    ) -> tuple[ShapeTensor, ...]:
+        """Key and value as the cache keeps them, in slots where there are."""
+        kept = slots or (empty_like(key, KV), empty_like(value, KV))
+        for target, new in zip(kept, (key, value), strict=True):
+            index_put(target, slot_mapping, new)
+        return kept
 
     def turn_and_store(
         self,
@@ -140,6 +188,8 @@ class GroupedQueryAttention(BaseLayer):
         *positions: ShapeTensor,
     ) -> tuple[ShapeTensor, ...]:
         """Query turned by its positions; key, turned, and value as the cache keeps them, in slots where there are."""
+        if self.q_norm is not None and self.k_norm is not None:
+            query, key = self.q_norm.normalize(query), self.k_norm.normalize(key)
         query, key = apply_rotary_pos_emb(query, key, self.tables(positions), KV)
         new = key, cat((value,), 2, KV)
         return query, *(map(in_place_output, slots, new) if slots else new)

@@ -1,6 +1,7 @@
 """A decoder's block on shapes: attention, then a gated MLP or a mixture of experts, each after a norm.
 
-Source of the walk: `UnlimitedOcrTextDecoderLayer` of transformers 5.23; an engine sums residuals in the norms.
+Source of the walk: `UnlimitedOcrTextDecoderLayer` and `Qwen3DecoderLayer` of transformers 5.23; an engine sums
+residuals in the norms.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from modelmeter.layers import BaseLayer, State
 from modelmeter.layers.basic import RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
-from modelmeter.layers.decoder.cache import GrowingCache
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.operators import add
@@ -25,17 +25,13 @@ class DecoderLayer(BaseLayer):
     def __init__(
         self,
         hidden_size: int,
-        num_attention_heads: int,
-        num_key_value_heads: int,
         *,
+        self_attn: GroupedQueryAttention,
         mlp: GatedMLP | MixtureOfExperts,
-        cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        self.self_attn = GroupedQueryAttention(
-            hidden_size, num_attention_heads, num_key_value_heads, cache_kind=cache_kind, code=self.code
-        )
+        self.self_attn = self_attn
         self.mlp = mlp
         self.input_layernorm = RMSNorm(hidden_size, code=self.code)
         self.post_attention_layernorm = RMSNorm(hidden_size, code=self.code)

@@ -1,7 +1,8 @@
 """The decoder as a whole on shapes: masks, rotary tables, the layers, the final norm.
 
 Source of the walk: `UnlimitedOcrTextModel.forward` of transformers 5.23, its mask functions included: the mask of the
-sliding-window layers is built in every pass, whether a layer uses it or not. An engine builds none.
+sliding-window layers is built in every pass, whether a layer uses it or not. `Qwen3Model` and `Qwen2_5_VLTextModel`
+build that of full attention alone. An engine builds none.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Unpack
 from modelmeter.layers import BaseLayer, LayerList, State
 from modelmeter.layers.basic import RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
-from modelmeter.layers.decoder.rotary import RotaryEmbedding
+from modelmeter.layers.decoder.rotary import MROPE_AXES, RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import add, arange
 from modelmeter.shape_tensor import ShapeTensor, Tape
@@ -29,7 +31,9 @@ class Decoder(BaseLayer):
 
     n_routed_experts: of each layer from `first_k_dense_replace` on; None: every layer is dense, and what else is said
     of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
-    included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all.
+    included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all. window_mask:
+    the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm: of
+    `GroupedQueryAttention`. mrope_section: of `RotaryEmbedding`; the positions are given then.
     """
 
     def __init__(
@@ -47,6 +51,11 @@ class Decoder(BaseLayer):
         moe_intermediate_size: int = 0,
         first_k_dense_replace: int = 0,
         sliding_window: int | None = None,
+        window_mask: bool = True,
+        head_dim: int | None = None,
+        qkv_bias: bool = False,
+        qk_norm: bool = False,
+        mrope_section: Sequence[int] = (),
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -54,8 +63,17 @@ class Decoder(BaseLayer):
         self.cache_kind = GrowingCache()
         if sliding_window is not None:
             self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
-        heads = (hidden_size, num_attention_heads, num_key_value_heads)
-        dense = DecoderLayer(*heads, mlp=dense_mlp, cache_kind=self.cache_kind, code=self.code)
+        attention = GroupedQueryAttention(
+            hidden_size,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim=head_dim,
+            qkv_bias=qkv_bias,
+            qk_norm=qk_norm,
+            cache_kind=self.cache_kind,
+            code=self.code,
+        )
+        dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, code=self.code)
         layers = [dense] * num_hidden_layers
         if n_routed_experts is not None:
             moe = MixtureOfExperts(
@@ -66,8 +84,7 @@ class Decoder(BaseLayer):
                 n_shared_experts,
                 code=self.code,
             )
-            sparse = DecoderLayer(*heads, mlp=moe, cache_kind=self.cache_kind, code=self.code)
-            sparse.self_attn.remember_with(dense.self_attn)
+            sparse = DecoderLayer(hidden_size, self_attn=attention, mlp=moe, code=self.code)
             for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
                 norm.remember_with(dense.input_layernorm)
             layers[first_k_dense_replace:] = [sparse] * len(layers[first_k_dense_replace:])
@@ -75,11 +92,16 @@ class Decoder(BaseLayer):
         self.kv_heads = num_key_value_heads
         #: experts of a layer and how many a token visits; None: no layer has experts
         self.routed = None if n_routed_experts is None else (n_routed_experts, num_experts_per_tok)
-        self.head_dim = hidden_size // num_attention_heads
+        self.head_dim = attention.head_dim
         self.norm = RMSNorm(hidden_size, code=self.code)
         self.norm.remember_with(dense.input_layernorm)
+        self.window_mask = window_mask
+        #: coordinates of a position: an image's tokens have three where rotary sections turn by them
+        self.axes = MROPE_AXES if mrope_section else 1
         if not self.traits(DecoderTraits).rotary_per_layer:
-            self.rotary_emb = RotaryEmbedding(self.head_dim, max_position_embeddings, code=self.code)
+            self.rotary_emb = RotaryEmbedding(
+                self.head_dim, max_position_embeddings, mrope_section=mrope_section, code=self.code
+            )
 
     def forward(
         self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction = 0
@@ -90,12 +112,15 @@ class Decoder(BaseLayer):
         past = self.cache_kind.positions(caches[0])
         mask: ShapeTensor | None = None
         if self.traits(DecoderTraits).position_ids_given:
-            position_ids = tape.input((batch, tokens), "int64")
+            position_ids = self.given_position_ids(tape, batch, tokens)
         elif self.traits(DecoderTraits).causal_mask_only:
             position_ids = arange(tape, tokens, aten="aten.arange.start").unsqueeze(0)
             mask = causal_only_mask(position_ids, batch, self.dtype) if self.attention == "eager" else None
         else:
-            position_ids = add(arange(tape, tokens)).unsqueeze(0)
+            if self.axes > 1:
+                position_ids = self.given_position_ids(tape, batch, tokens)
+            else:
+                position_ids = add(arange(tape, tokens)).unsqueeze(0)
             full, window = self.masks(tape, batch, tokens, past + tokens)  # both held to the end
             mask = window if self.windowed else full
         hidden_states = inputs_embeds
@@ -137,9 +162,17 @@ class Decoder(BaseLayer):
             return position_ids, self.rotary_emb.buffers["cos_sin_cache"].on(position_ids.tape)
         return self.rotary_emb(position_ids)  # type: ignore[no-any-return]
 
-    def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor]:
-        """The mask of full attention, none for a fused kernel, and that of a sliding window."""
-        if self.attention == "flash":
-            return None, sliding_mask(tape, batch, tokens, context)
-        full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
-        return full, additive(sliding_mask(tape, batch, tokens, context), self.dtype)
+    def given_position_ids(self, tape: Tape, batch: int, tokens: int) -> ShapeTensor:
+        """Positions that come with the tokens: [B, T], or [axes, B, T]."""
+        return tape.input((batch, tokens) if self.axes == 1 else (self.axes, batch, tokens), "int64")
+
+    def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor | None]:
+        """The mask of full attention, none for a fused kernel, and that of a sliding window where it is made."""
+        full = window = None
+        if self.attention != "flash":
+            full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        if self.window_mask:
+            window = sliding_mask(tape, batch, tokens, context)
+            if self.attention != "flash":
+                window = additive(window, self.dtype)
+        return full, window

@@ -1,13 +1,14 @@
 """A decoder's mixture of experts on shapes: the gate, the routed experts, the shared ones.
 
 Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products; the published code, which
-runs one expert after another; and for an engine at its best the kernels of vLLM's model of that family.
+runs one expert after another; and the kernels of engines, which docs/counted.md names by file and function.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from math import ceil
 from typing import Unpack
@@ -18,15 +19,19 @@ from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.mlp import GatedMLP, silu_and_mul
 from modelmeter.operators import (
     add,
+    amax,
     arange,
     cat,
+    compare,
     cumsum,
     empty_like,
     fill,
     floor_divide,
+    fused_moe,
     gather,
     grouped_mm,
     histc,
+    in_place_output,
     index_put,
     linear,
     mm,
@@ -39,6 +44,7 @@ from modelmeter.operators import (
     to,
     topk,
     total,
+    where,
 )
 from modelmeter.shape_tensor import ShapeTensor
 
@@ -54,6 +60,15 @@ class MoeTraits:
     grouped_gemm_indexed: bool = False
     """The grouped products of the experts find the rows of their input by index, and put those of their output back;
     otherwise rows are copied into the order of the experts before, and back after."""
+    weights_in_epilogue: bool = False
+    """The second grouped product weights its rows as it ends, and with their sum the experts are one block that the
+    code calls as one, after which the shared experts' output is added; otherwise one kernel weights and sums all."""
+    experts_output_in_place: bool = False
+    """The sum of the experts' rows is written over their input."""
+    topk_weights_scaled: bool = True
+    """The weights of the experts chosen are multiplied by the config's factor, which is 1; otherwise they are not."""
+    topk_of_groups: bool = False
+    """Experts are chosen among the best group, of which there is one, operator by operator; otherwise among all."""
     index_dtype: str = "int64"
     """The type of experts' indices and of the order of their rows."""
 
@@ -73,14 +88,42 @@ class MoEGate(BaseLayer):
             router_logits = gate_product(to(hidden_states, "float32"), to(weight, "float32"))
         else:
             router_logits = linear(hidden_states, self.weight)
+        if self.traits(MoeTraits).topk_of_groups:
+            return router_logits, *self.choose_of_groups(router_logits)
         return router_logits, *self.chain("topk_softmax", self.choose, router_logits)
+
+    def choose_of_groups(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same among the experts of the best group, all of them, in the model's type up to the end."""
+        scores, group_scores = self.chain("softmax_of_groups", softmax_of_groups, router_logits)
+        group_idx = topk(group_scores, 1)[1]
+        group_mask = fill(group_scores, group_scores.shape, group_scores.dtype, "aten.full.default")
+        scatter_ones(group_mask, group_idx)
+        tmp_scores = self.chain("mask_groups", mask_groups, scores, group_mask)
+        return self.chain("cast_choice", cast_choice, *topk(tmp_scores, self.top_k), self.traits(MoeTraits).index_dtype)
 
     def choose(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """Weights, scaled, and indices of the experts with the largest scores."""
         scores = softmax(router_logits, "float32")
         topk_weights, topk_indices = topk(scores, self.top_k, self.traits(MoeTraits).index_dtype)
-        topk_weights = mul(topk_weights)
+        if self.traits(MoeTraits).topk_weights_scaled:
+            topk_weights = mul(topk_weights)
         return topk_weights, topk_indices
+
+
+def softmax_of_groups(router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+    """Scores [n, E] in the logits' type, and the largest of each group [n, 1]."""
+    scores = to(softmax(router_logits, "float32"), router_logits.dtype)
+    return scores, amax(scores.unsqueeze(1))
+
+
+def mask_groups(scores: ShapeTensor, group_mask: ShapeTensor) -> ShapeTensor:
+    """Scores [n, E], minus infinity where the mask [n, 1] leaves a group out."""
+    return where(compare("aten.eq.Scalar", group_mask), scores, fill(scores, (), scores.dtype, "aten.full.default"))
+
+
+def cast_choice(weights: ShapeTensor, index: ShapeTensor, index_dtype: str) -> tuple[ShapeTensor, ShapeTensor]:
+    """Weights in float32 and indices in their type."""
+    return to(weights, "float32"), to(index, index_dtype)
 
 
 def gate_product(x: ShapeTensor, weight: ShapeTensor) -> ShapeTensor:
@@ -110,6 +153,9 @@ class Experts(BaseLayer):
         top_k_weights: ShapeTensor,
         experts_hit: int | Fraction,
     ) -> ShapeTensor:
+        if self.traits(MoeTraits).weights_in_epilogue:
+            run = partial(self.forward_block, experts_hit=experts_hit)
+            return fused_moe(run, hidden_states, top_k_index, top_k_weights, self.gate_up_proj, self.down_proj)
         if self.traits(MoeTraits).grouped_gemm_indexed:
             return self.forward_indexed(hidden_states, top_k_index, experts_hit)
         tokens, top_k = top_k_index.shape
@@ -143,14 +189,35 @@ class Experts(BaseLayer):
         return up_bytes, hit_bytes - up_bytes
 
     def forward_indexed(
-        self, hidden_states: ShapeTensor, top_k_index: ShapeTensor, experts_hit: int | Fraction
+        self,
+        hidden_states: ShapeTensor,
+        top_k_index: ShapeTensor,
+        experts_hit: int | Fraction,
+        top_k_weights: ShapeTensor | None = None,
     ) -> ShapeTensor:
-        """The same without copies in an order, up to each choice's output [n k, D]: who sums them weights them."""
+        """The same without copies in an order, up to each choice's output [n k, D]: weighted by [n, k] where weights
+        are given, otherwise who sums them weights them."""
         order, offsets = self.chain("sort_by_expert", self.sort_by_expert, top_k_index)
         up_bytes, down_bytes = self.read_bytes(experts_hit)
         proj_out = grouped_mm(hidden_states, self.gate_up_proj, offsets, up_bytes, order)
         proj_out = self.chain("silu_and_mul", silu_and_mul, proj_out)
-        return grouped_mm(proj_out, self.down_proj, offsets, down_bytes, order)
+        return grouped_mm(proj_out, self.down_proj, offsets, down_bytes, order, top_k_weights)
+
+    def forward_block(
+        self,
+        hidden_states: ShapeTensor,
+        top_k_index: ShapeTensor,
+        top_k_weights: ShapeTensor,
+        experts_hit: int | Fraction,
+    ) -> ShapeTensor:
+        """The same with the sum of each row's choices [n, D]."""
+        by_choice = self.forward_indexed(hidden_states, top_k_index, experts_hit, top_k_weights)
+        return self.chain("moe_sum", self.sum_choices, by_choice, hidden_states)
+
+    def sum_choices(self, by_choice: ShapeTensor, hidden_states: ShapeTensor) -> ShapeTensor:
+        """Weighted outputs by choice [n k, D] summed over k, in memory of their own or over the input [n, D]."""
+        summed = total(by_choice.view(hidden_states.shape[0], -1, hidden_states.shape[1]), 1)
+        return in_place_output(hidden_states, summed) if self.traits(MoeTraits).experts_output_in_place else summed
 
     def sort_by_expert(self, top_k_index: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """The order of the rows [n k], and where each expert's end [E]."""
@@ -191,6 +258,8 @@ class MixtureOfExperts(BaseLayer):
         """`experts_hit`: experts that have rows, whose weights are read; the rows decide, so it is declared."""
         if isinstance(self.experts, LayerList):
             return self.forward_one_by_one(hidden_states, experts_hit)
+        if self.traits(MoeTraits).weights_in_epilogue:
+            return self.forward_block(hidden_states, experts_hit)
         if self.traits(MoeTraits).grouped_gemm_indexed:
             return self.forward_indexed(hidden_states, experts_hit)
         residuals = hidden_states
@@ -215,6 +284,14 @@ class MixtureOfExperts(BaseLayer):
         rows = hidden_states.view(-1, hidden_states.shape[-1])
         by_choice = self.experts(rows, topk_indices, topk_weights, experts_hit)
         return self.chain("weighted_sum", weighted_sum, by_choice, topk_weights, shared)
+
+    def forward_block(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
+        """The same, the routed experts as one block, the shared experts' output added to theirs."""
+        rows = hidden_states.view(-1, hidden_states.shape[-1])
+        shared = self.shared_experts(hidden_states)
+        topk_weights, topk_indices = self.gate(hidden_states)[1:]
+        routed = self.experts(rows, topk_indices, topk_weights, experts_hit)
+        return add(routed.view(*hidden_states.shape), shared)
 
     def moe_infer(
         self, x: ShapeTensor, topk_ids: ShapeTensor, topk_weight: ShapeTensor, experts_hit: int | Fraction

@@ -1,10 +1,12 @@
 """Rotary position embedding on shapes.
 
-Source of the walk: `UnlimitedOcrTextRotaryEmbedding` and `apply_rotary_pos_emb` of transformers 5.23, and for the
-published code Llama's rotary embedding as it was when that code was written.
+Source of the walk: `UnlimitedOcrTextRotaryEmbedding`, `Qwen2_5_VLRotaryEmbedding` and `apply_rotary_pos_emb` of
+transformers 5.23, and for the published code Llama's rotary embedding as it was when that code was written.
 """
 
-from typing import Unpack
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Final, Unpack
 
 from modelmeter.layers import BaseLayer
 from modelmeter.layers.code import Settings
@@ -12,9 +14,15 @@ from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import Parameter, add, cat, cos, gather, matmul, mul, neg, sin, to
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
+#: coordinates of a position in multimodal rotary embedding: time, row, column
+MROPE_AXES: Final = 3
+
 
 class RotaryEmbedding(BaseLayer):
     """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type.
+
+    mrope_section: frequencies in each section of the d/2, which turn by the three coordinates of position ids [3, B, T]
+    in turn -> cos and sin [B, T, d]; none: one coordinate for all.
 
     The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs. An engine keeps
     the cosines and sines of all positions, side by side, and reads the rows of the positions that it needs.
@@ -22,8 +30,16 @@ class RotaryEmbedding(BaseLayer):
 
     remembered = True
 
-    def __init__(self, head_dim: int, max_position_embeddings: int = 8192, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self,
+        head_dim: int,
+        max_position_embeddings: int = 8192,
+        *,
+        mrope_section: Sequence[int] = (),
+        **settings: Unpack[Settings],
+    ) -> None:
         super().__init__(**settings)
+        self.sections = tuple(accumulate(mrope_section, initial=0))
         # a buffer, not a parameter: it is read, but no checkpoint holds it
         if self.traits(DecoderTraits).cos_sin_cached:
             self.buffers = {"cos_sin_cache": self.parameter(max_position_embeddings, head_dim)}
@@ -34,11 +50,28 @@ class RotaryEmbedding(BaseLayer):
         inv_freq = self.buffers["inv_freq"].on(position_ids.tape)
         if self.traits(DecoderTraits).rotary_per_layer:
             return self.forward_by_product(inv_freq, position_ids)
+        if len(self.sections) > 1:
+            return self.forward_by_section(inv_freq, position_ids)
         freqs = mul(to(position_ids.unsqueeze(2), "float32"), inv_freq)  # [1, T, d/2]
         emb = cat((freqs, freqs), -1)
         cosine = mul(cos(emb))
         sine = mul(sin(emb))
         return to(cosine, self.dtype), to(sine, self.dtype)
+
+    def forward_by_section(self, inv_freq: ShapeTensor, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same tables, each section of frequencies by one of the three coordinates."""
+        freqs = mul(to(position_ids.unsqueeze(3), "float32"), inv_freq)  # [3, B, T, d/2]
+        cosine = mul(cos(freqs))
+        sine = mul(sin(freqs))
+        sine = self.by_section(sine)
+        cosine = self.by_section(cosine)
+        return to(cosine, self.dtype), to(sine, self.dtype)
+
+    def by_section(self, tables: ShapeTensor) -> ShapeTensor:
+        """[3, B, T, d/2] -> [B, T, d]: of each section one coordinate's, and all of it twice."""
+        sections = enumerate(pairwise(self.sections))
+        freq = cat([tables.narrow(-1, *ends).select(0, index % MROPE_AXES) for index, ends in sections], -1)
+        return cat((freq, freq), -1)
 
     def forward_by_product(self, inv_freq: ShapeTensor, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """The same tables, from a product of [1, d/2, 1] and [1, 1, T]."""

@@ -15,6 +15,13 @@ class DecoderTraits:
     """The KV cache keeps the first keys and values as they come; otherwise it copies them."""
     kv_paged: bool = False
     """The KV cache stays where it is, and a pass writes its new keys and values only; otherwise all of it is copied."""
+    cache_written_apart: bool = False
+    """Queries and keys are turned in place, in their product, and a kernel of its own writes keys and values to the
+    slots of a paged cache; otherwise one kernel does both."""
+    query_copied: bool = False
+    """Queries are copied out of their product before attention over a paged cache, where they are more than one row."""
+    log_sum_exp_written: bool = False
+    """Attention over a paged cache writes the log-sum-exp of each query and head beside its result."""
     eager_scores_multiplied: bool = True
     """Eager attention of the decoder multiplies the scores by a number; otherwise it divides them."""
     flash_half_precision_only: bool = False

@@ -15,9 +15,11 @@ from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear, run_block
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.operators import (
     add,
+    arange,
     attention,
     cat,
     contiguous,
+    fused,
     gather,
     matmul,
     mul,
@@ -46,6 +48,11 @@ class ClipTraits:
     """A CLIP block keeps its attention's output by name to its end."""
     embeddings_kept: bool = False
     """The CLIP tower keeps its embeddings by name while the blocks run."""
+    attention_over_sequences: bool = False
+    """Attention of the CLIP tower is the FlashAttention package's function for sequences of any lengths, which is told
+    where each view begins and writes its log-sum-exp; otherwise it is PyTorch's, or an engine's at its best."""
+    quick_gelu_fused: bool = False
+    """Quick-GELU is one kernel, compiled by itself; otherwise as the code's chains run."""
     positions_looked_up: bool = False
     """The CLIP tower looks its position table up by index even where it is resized then."""
 
@@ -108,24 +115,41 @@ class VisionEmbeddings(BaseLayer):
         return add(embeddings, self.interpolate_pos_encoding(embeddings, grid))
 
 
-def eager_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-    """Attention in separate steps, [B, H, T, d] each -> [B, T, H, d] and the weights [B, H, T, T]."""
+def eager_attention(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None = None
+) -> tuple[ShapeTensor, ShapeTensor]:
+    """Attention in separate steps, [B, H, T, d] each -> [B, T, H, d] and the weights [B, H, T, T].
+
+    mask: numbers to add to the scores.
+    """
     attn_weights = mul(matmul(query, key.transpose(-2, -1)))
+    if mask is not None:
+        attn_weights = add(attn_weights, mask)
     attn_weights = to(softmax(attn_weights, "float32"), query.dtype)
     attn_output = matmul(attn_weights, value)
     attn_output = contiguous(attn_output.transpose(1, 2))
     return attn_output, attn_weights
 
 
-def fused_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, None]:
-    """Attention in one kernel, [B, H, T, d] each -> [B, T, H, d]."""
-    attn_output = scaled_dot_product_attention(query, key, value)
+def fused_attention(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None = None
+) -> tuple[ShapeTensor, None]:
+    """Attention in one kernel, [B, H, T, d] each -> [B, T, H, d]. mask: numbers to add to the scores."""
+    attn_output = scaled_dot_product_attention(query, key, value, mask)
     return contiguous(attn_output.transpose(1, 2)), None
 
 
 def strided_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, None]:
     """An engine's attention, [B, H, T, d] each -> [B, T, H, d]."""
     return attention(query, (key,), (value,)).transpose(1, 2), None
+
+
+def attention_over_sequences(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor
+) -> tuple[ShapeTensor, ShapeTensor | None]:
+    """Views as sequences one behind another, [B, H, T, d] each -> [B, T, H, d]."""
+    _starts = arange(query.tape, query.shape[0] + 1, dtype="int32")
+    return attention(query, (key,), (value,), log_sum_exp=True).transpose(1, 2), None
 
 
 class NoTPAttention(BaseLayer):
@@ -158,6 +182,8 @@ class NoTPAttention(BaseLayer):
     @property
     def attend(self) -> Callable[..., tuple[ShapeTensor, ShapeTensor | None]]:
         """Attention as this code runs it."""
+        if self.traits(ClipTraits).attention_over_sequences:
+            return attention_over_sequences
         if self.traits(EngineTraits).attention_fused_only:
             return strided_attention
         return (
@@ -197,7 +223,10 @@ class NoTPFeedForward(BaseLayer):
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.fc1(hidden_states)
-        hidden_states = self.chain("quick_gelu", quick_gelu, hidden_states)
+        if self.traits(ClipTraits).quick_gelu_fused:
+            hidden_states = fused("quick_gelu", quick_gelu, hidden_states)
+        else:
+            hidden_states = self.chain("quick_gelu", quick_gelu, hidden_states)
         return self.fc2(hidden_states)  # type: ignore[no-any-return]
 
 

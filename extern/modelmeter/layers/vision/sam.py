@@ -48,8 +48,9 @@ class SamTraits:
     """What SAM encoders' code does where code bases differ; the defaults are transformers'."""
 
     rel_pos_always_resized: bool = True
-    """A table of relative positions is resized even where it has the wanted length; otherwise only where it has not,
-    and then in float32."""
+    """A table of relative positions is resized even where it has the wanted length; otherwise only where it has not."""
+    rel_pos_resized_in_float32: bool = False
+    """A table of relative positions that has not the wanted length is resized in float32; otherwise in its type."""
     rel_pos_index_on_host: bool = True
     """The indices of relative positions are made in host memory."""
     rel_pos_bias_copied: bool = True
@@ -65,6 +66,8 @@ class SamTraits:
     """The LayerNorm over channels is one operator; otherwise it is written out."""
     map_cloned: bool = False
     """The map is cloned between the two strided convolutions of the SAM encoder."""
+    blocks_output_kept: bool = False
+    """The result of the SAM encoder's blocks is kept by name to its end."""
 
 
 class MLPBlock(BaseLayer):
@@ -92,7 +95,7 @@ def get_rel_pos(table: ShapeTensor, side: int, traits: SamTraits) -> ShapeTensor
         rel_pos_resized = upsample_linear(table.unsqueeze(0).transpose(1, 2), length)  # [1, d, length]
         rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
     elif table.shape[0] != length:
-        table = to(table, "float32")
+        table = to(table, "float32" if traits.rel_pos_resized_in_float32 else dtype)
         rel_pos_resized = to(upsample_linear(table.unsqueeze(0).transpose(1, 2), length), dtype)
         rel_pos_resized = rel_pos_resized.view(-1, length).permute(1, 0)
     kind = HOST if traits.rel_pos_index_on_host else ACTIVATION

@@ -1,8 +1,11 @@
 """A model's configuration: its groups, what their values may be, and the errors that a wrong one gets.
 
-A model states its schema, a dataclass of dataclasses of which two groups, `runtime` and `execution`, are the same for
-all; what each value may be, by its key; and where its YAML files are. `compose` reads these through Hydra with the
-overrides; `read` holds what came, from there or from a saved result, against the schema.
+A model states its schema, a dataclass of dataclasses of which the groups `runtime`, `execution`, `checkpoint` and those
+of `engines` are the same for all; what each value may be, by its key; and where its YAML files are. `compose` reads
+these through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the schema.
+
+A checkpoint is a choice of the group `checkpoint`: a file that says whose weights these are, and where its sizes differ
+from the model's; or a folder of the user's own with a `config.json` (`checkpoint_files`).
 """
 
 from __future__ import annotations
@@ -10,13 +13,16 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near, printable
 from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
+from modelmeter.models.common.checkpoint_files import CheckpointFiles, is_folder
+from modelmeter.models.common.engines import CONFIGS, ENGINE_KINDS, ENGINE_OF, choose
 from modelmeter.models.common.loading import LOADS
 from modelmeter.models.common.stage_cost import HEADS
 
@@ -37,7 +43,7 @@ class RuntimeSchema:
     prompt: str | None = None
     tokenizer_path: str | None = None
     head: str | None = None
-    experts_hit: Any = "max"
+    experts_hit: Any = None
     load: str = "direct"
     reserve_bytes: int | None = None
 
@@ -47,6 +53,21 @@ class ExecutionSchema:
     """The group `execution`."""
 
     name: str = "transformers"
+
+
+@dataclass
+class CheckpointSchema:
+    """The group `checkpoint`: whose weights the sizes are. No figure follows from it.
+
+    name: None where no checkpoint was chosen. source: where it is published. revision: what of it was read.
+    unconfirmed: which of its values nobody published or nobody confirmed, and what was taken instead; it stands with
+    every result.
+    """
+
+    name: str | None = None
+    source: str | None = None
+    revision: str | None = None
+    unconfirmed: str | None = None
 
 
 # Bounds: far beyond any model or machine of the day, and near enough that every configuration within them is walked in
@@ -70,11 +91,22 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.prompt": _OF_USER,
     "runtime.tokenizer_path": _OF_USER,
     "runtime.head": Maybe(Choice(HEADS)),
-    "runtime.experts_hit": Either(("max", "uniform"), EXPERTS),
+    "runtime.experts_hit": Maybe(Either(("max", "uniform"), EXPERTS)),
     "runtime.load": Choice(LOADS),
     "runtime.reserve_bytes": Maybe(BYTES),
     "execution.name": WORD,
+    "checkpoint.name": Maybe(Text(200, least=1)),
+    "checkpoint.source": Maybe(Text(1000)),
+    "checkpoint.revision": Maybe(Text(200)),
+    "checkpoint.unconfirmed": Maybe(Text(1000)),
+    **ENGINE_KINDS,
 }
+
+#: the group that says whose weights the sizes are, and whose keys nobody sets
+CHECKPOINT: Final = "checkpoint"
+
+#: what a folder's checkpoint is called as a choice of the group, where Hydra is to find it
+OWN: Final = "own"
 
 #: characters, and entries of lists, that the overrides of one configuration may have together: Hydra reads some 400
 #: entries a second
@@ -85,7 +117,7 @@ MAX_OVERRIDE_ENTRIES: Final = 1000
 MAX_OVERRIDE_DEPTH: Final = 8
 
 #: the package of the files that all models find behind their own
-COMMON_CONFIGS: Final = "modelmeter.models.common.configs"
+COMMON_CONFIGS: Final = CONFIGS
 
 #: Hydra's parser and its registries are the process's
 _HYDRA: Final = threading.RLock()
@@ -106,7 +138,10 @@ class Configuration(Generic[Schema]):
 
     schema: its dataclass. kinds: what a value of its own groups may be, by key. module: the package of its YAML files.
     name: of the file that names the defaults. modes: the named workloads, of which each is a choice of `workload`.
-    executions: the code that it can be walked as, of which each is a choice of `execution`.
+    executions: the code that it can be walked as, of which each is a choice of `execution`. engine_keys: by engine,
+    what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value.
+    checkpoints: the choices of `checkpoint`, the default first; a file of that group states each. files: how the files
+    of a user's own checkpoint are read.
     """
 
     schema: type[Schema]
@@ -115,6 +150,9 @@ class Configuration(Generic[Schema]):
     name: str
     modes: Mapping[str, Any]
     executions: Mapping[str, Any]
+    checkpoints: Sequence[str]
+    files: CheckpointFiles
+    engine_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -145,14 +183,50 @@ class Configuration(Generic[Schema]):
         """The configuration that a mapping states; keys that it leaves out have the published values.
 
         Raises `ModelMeterError`, in words that begin with `who`, for a key that does not exist and a value that is not
-        allowed. Nothing of it is interpolated or looked up.
+        allowed. Nothing of it is interpolated or looked up. Results of before there were engines and checkpoints name
+        none: the engine is that of the execution, the checkpoint is the first.
         """
+        if isinstance(content, Mapping):
+            content = {**self._left_out(content), **content}
         return cast("Schema", build(cast("Any", self.schema), self._record.read(who, content)))
+
+    def _left_out(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The groups that results did not have from the start, as they were meant."""
+        execution = content.get("execution")
+        name = execution.get("name") if isinstance(execution, Mapping) else None
+        engine = ENGINE_OF.get(name) if isinstance(name, str) else None
+        return {
+            **({} if engine is None else {"engine": {"name": engine}}),
+            CHECKPOINT: asdict(self.checkpoint_facts(self.checkpoints[0])),
+        }
+
+    def checkpoint_facts(self, name: str) -> CheckpointSchema:
+        """What the file of one of `checkpoints` says of it."""
+        path = str(resources.files(self.module) / CHECKPOINT / f"{name}.yaml")
+        return CheckpointSchema(**read_yaml(f"checkpoint {name}", path, 2**16)[CHECKPOINT])
 
     def register_program(self) -> None:
         """What a Hydra program finds beside the model's own files: the common ones, and the named modes."""
         _register_search_path()
         self.register_workloads()
+
+    def register_folder(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments of a Hydra program, with the folder of a user's own checkpoint as a choice that Hydra finds.
+
+        As everywhere, nothing of it goes before a group that is chosen by name.
+        """
+        from hydra.core.config_store import ConfigStore
+        from omegaconf import OmegaConf
+
+        folder, others = self._folder_of(arguments)
+        if folder is None:
+            return list(arguments)
+        chosen = [argument.partition("=")[0] for argument in others]
+        values = self.files.read(folder, {**self.kinds, **COMMON_KINDS})
+        values[CHECKPOINT] = {key: value and value.replace("${", "\\${") for key, value in values[CHECKPOINT].items()}
+        node = OmegaConf.create({group: stated for group, stated in values.items() if group not in chosen})
+        ConfigStore.instance().store(group=CHECKPOINT, name=OWN, node=node, package="_global_")
+        return [f"{CHECKPOINT}={OWN}", *others]
 
     def register_workloads(self) -> None:
         """Put the named modes into Hydra's store as the group `workload`."""
@@ -167,6 +241,8 @@ class Configuration(Generic[Schema]):
             return list(self.modes)
         if group == "execution":  # the common folder has those of all models
             return sorted(self.executions)
+        if group == CHECKPOINT:
+            return list(self.checkpoints)
         return sorted({name for module in (self.module, COMMON_CONFIGS) for name in _files(module, group)})
 
     def check_overrides(
@@ -202,15 +278,47 @@ class Configuration(Generic[Schema]):
             if "${" in override:
                 raise ModelMeterError(f"{named} is an interpolation; write the value itself.")
             _check_key(key, tree)
+            if key.startswith(f"{CHECKPOINT}."):
+                raise ModelMeterError(
+                    f"{named} would say another origin of the same values; choose a checkpoint, by checkpoint=NAME "
+                    f"({', '.join(self.checkpoints)}) or checkpoint=FOLDER."
+                )
             if key in self.groups and value not in self.group_options(key) and not (program and "," in value):
                 raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, self.group_options(key))}")
             if not program:
                 _check_single(named, override)
 
     def compose(self, overrides: Sequence[str]) -> Schema:
-        """The configuration that Hydra composes from the defaults and `overrides`."""
-        self.check_overrides(overrides)
-        return self.resolve(self.compose_config(self.name, [override.strip() for override in overrides]))
+        """The configuration that Hydra composes from the defaults, the engine and `overrides`, which win.
+
+        checkpoint=FOLDER among them: with the values of that checkpoint's files in the place of the defaults.
+        """
+        folder, given = self._folder_of(overrides)
+        self.check_overrides(given)
+        given = [*self._of_engine(given), *given]
+        content = self._content(self.compose_config(self.name, given))
+        if folder is not None:
+            keys = [override.partition("=")[0].strip() for override in given]
+            _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), keys)
+        return self.read(content)
+
+    def _folder_of(self, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
+        """(the folder of a user's own checkpoint or None, the other overrides)."""
+        folder, others = None, []
+        for override in overrides:
+            key, _, value = (part.strip() for part in override.partition("="))
+            if key == CHECKPOINT and value not in self.checkpoints and is_folder(value):
+                folder = value
+            else:
+                others.append(override.strip())
+        return folder, others
+
+    def _of_engine(self, overrides: Sequence[str]) -> list[str]:
+        """What the engine that they choose adds to overrides: itself or its execution, and its keys."""
+        chosen = choose(overrides, tuple(self.executions))
+        keys = {override.partition("=")[0].strip().replace("execution.name", "execution") for override in overrides}
+        missing = [f"{group}={name}" for group, name in chosen._asdict().items() if group not in keys]
+        return [*missing, *(f"{key}={value}" for key, value in self.engine_keys.get(chosen.engine, {}).items())]
 
     def compose_config(self, config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
         """What Hydra composes from configs/`config_name`.yaml and `overrides`, not yet held against the schema.
@@ -242,7 +350,7 @@ class Configuration(Generic[Schema]):
             version.setbase("1.3")
             try:
                 config = ConfigLoaderImpl(search_path).load_configuration(
-                    config_name, [*overrides, "hydra.job.name=modelmeter"], RunMode.RUN, from_shell=False
+                    config_name, [*overrides, *_without_running()], RunMode.RUN, from_shell=False
                 )
             except HydraException as error:
                 raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
@@ -254,14 +362,29 @@ class Configuration(Generic[Schema]):
 
     def resolve(self, config: DictConfig) -> Schema:
         """What Hydra composed, held against the schema."""
+        return self.read(self._content(config))
+
+    def _content(self, config: DictConfig) -> dict[str, Any]:
+        """The groups of what Hydra composed as plain values."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
         try:
-            content = {group: OmegaConf.to_container(config[group], resolve=True) for group in self.groups}
+            return {group: OmegaConf.to_container(config[group], resolve=True) for group in self.groups}
         except OmegaConfBaseException as error:
             raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
-        return self.read(content)
+
+
+def _put(content: dict[str, Any], values: Mapping[str, Any], given: Sequence[str], path: str = "") -> None:
+    """Put values into a configuration, but for keys that overrides gave, themselves or with their group."""
+    for name, value in values.items():
+        key = f"{path}{name}"
+        if key in given:
+            continue
+        if isinstance(value, Mapping):
+            _put(content[name], value, given, f"{key}.")
+        else:
+            content[name] = value
 
 
 def _files(module: str, group: str) -> list[str]:
@@ -270,6 +393,15 @@ def _files(module: str, group: str) -> list[str]:
     if not folder.is_dir():
         return []
     return [file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")]
+
+
+@cache
+def _without_running() -> tuple[str, ...]:
+    """Overrides that leave out what Hydra has for running a program: eight files, a fifth of the time."""
+    from hydra.conf import HydraConf
+
+    groups = [group for default in HydraConf().defaults for group, choice in default.items() if choice is not None]
+    return ("hydra.job.name=modelmeter", *(f"~hydra/{group}" for group in groups))
 
 
 @cache  # a second plugin would find them twice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from modelmeter.layers import Execution
     from modelmeter.models.common.configuration import Configuration
+    from modelmeter.shape_tensor import Tape
 
 
 #: how a page is cut, a tuple of whole numbers that its model names; pages of equal layout cost the same
@@ -169,7 +170,66 @@ class CorpusModel(Protocol):
         """The cost of a page of this layout; raises `ModelMeterError` where the model cannot run it."""
 
 
-class CostModel(CorpusModel, Protocol):
+class Varied(NamedTuple):
+    """A stage over the sizes that differ from page to page.
+
+    kind: what may share a law. sizes: their values at hand. walk: the stage on a tape over variables of these names,
+    the bytes of the cache that it is given, and of the one that it leaves.
+    """
+
+    kind: Hashable
+    sizes: dict[str, int]
+    walk: Callable[[Tape], tuple[Walk, int, int]]
+
+
+class TimedModel(Protocol):
+    """What times need: stages over the sizes that vary."""
+
+    #: the kernels of stages by what may share them, as `modelmeter.devices.kernel_laws` has found them
+    kernel_laws: dict[Hashable, tuple[Any, ...]]
+
+    @property
+    def batch_size(self) -> int:
+        """Pages at once."""
+
+    @property
+    def workload(self) -> Any:
+        """A `Workload`."""
+
+    @property
+    def bound_alone(self) -> bool:
+        """Whether no code runs all that is modelled, so that a time is a bound."""
+
+    @property
+    def steps_by_context(self) -> bool:
+        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
+
+    def for_times(self) -> Self:
+        """The model as its times are estimated."""
+
+    def batched(self, pages: int) -> Self:
+        """The same model for `pages` pages at once."""
+
+    def graphed(self, stage: str) -> bool:
+        """Whether the modelled code replays a stage as one graph."""
+
+    def seq_len(self, layout: Any) -> int:
+        """Positions of a page's prompt."""
+
+    def vision_over(self, layout: Any) -> Varied:
+        """The vision stage of a layout."""
+
+    def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
+        """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one."""
+
+    def step_over(self, seq_len: int, generated: int) -> Varied:
+        """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
+
+    def decode_runs(self, steps: int) -> Sequence[Run]:
+        """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
+
+
+class CostModel(CorpusModel, TimedModel, Protocol):
     """The cost of pages under one configuration."""
 
     @property
@@ -194,16 +254,6 @@ class CostModel(CorpusModel, Protocol):
 
     def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels."""
-
-    def batched(self, pages: int) -> Self:
-        """The same model for `pages` pages at once."""
-
-    @property
-    def steps_by_context(self) -> bool:
-        """Whether a decode step depends on the tokens before it alone, not on where they came from."""
-
-    def decode_runs(self, steps: int) -> Sequence[Run]:
-        """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
 
     def step(self, context: int, generated: int = 0) -> StageCost:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""

@@ -13,18 +13,20 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import reduce
-from math import log2
+from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import Code, Execution
+from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import Configuration, RuntimeSchema
-from modelmeter.models.common.contract import Views, Workload
+from modelmeter.models.common.configuration import CheckpointSchema, Configuration, RuntimeSchema
+from modelmeter.models.common.contract import Varied, Views, Workload
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.prompt import count_prompt_tokens
@@ -37,6 +39,10 @@ from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Variables
 from modelmeter.walk import Holding, Walk
+
+#: experts that the tokens of a step hit: the most that they can, or as many as even choices hit on average
+MAX: Final = "max"
+UNIFORM: Final = "uniform"
 
 #: layouts whose pages one cost model remembers
 LAYOUTS_KEPT: Final = 4096
@@ -54,7 +60,14 @@ WITHOUT_BLOCKS: Final = Assumption(
 AT_ITS_BEST: Final = Assumption(
     figure="execution",
     label="an engine at its best",
-    text="the least of the executions, counted like them, kernel by kernel and without a cache; no code runs all of it",
+    text="the bound of the executions for the weights that it counts, kernel by kernel and without a cache; no code "
+    "runs all of it",
+)
+AS_LAUNCHED: Final = Assumption(
+    figure="execution",
+    label="an engine's kernels, as read",
+    text="the kernels that the engine's public code launches, read there and measured nowhere; docs/counted.md says of "
+    "each line where it was read, or that it is assumed",
 )
 RESERVE_BY_KIND: Final = f"{RESERVE_BYTES[GPU]:,} bytes on a GPU, {RESERVE_BYTES[CPU]} on a CPU (runtime.reserve_bytes)"
 FLOAT32_FIRST: Final = Assumption(
@@ -165,12 +178,13 @@ class CostModel(Generic[Config, Work, Model]):
         """The model, of which nothing has been walked yet."""
         self.model = self.make_model()
         self._laws = Laws()
+        self.kernel_laws: dict[Hashable, tuple[Any, ...]] = {}
         self._learnt = False
         self._pages: OrderedDict[Hashable, PageCost] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
-        walked = ("model", "_laws", "_learnt", "_pages")
+        walked = ("model", "_laws", "kernel_laws", "_learnt", "_pages")
         return {name: value for name, value in vars(self).items() if name not in walked}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -179,20 +193,20 @@ class CostModel(Generic[Config, Work, Model]):
 
     def experts_hit(self, tokens: int) -> int | Fraction:
         """Distinct experts a layer whose weights `tokens` tokens read, as `runtime.experts_hit` declares; or 0."""
-        declared = self.config.runtime.experts_hit
+        declared = self.experts_declared
         if self.model.decoder.routed is None:
-            if declared != "max":
+            if declared != MAX:
                 raise ModelMeterError(
                     f"runtime: experts_hit={declared}, but the decoder is dense and has no experts; leave it out."
                 )
             return 0
         experts, top_k = self.model.decoder.routed
         most = int(min(experts, top_k * tokens))  # where `tokens` varies: all experts, or as many as so few can hit
-        if declared == "max":
+        if declared == MAX:
             return most
-        if declared == "uniform":
+        if declared == UNIFORM:
             missed = 1 - Fraction(top_k, experts)  # by one token
-            if not missed or -log2(missed) * int(tokens) > NEGLIGIBLE_BITS:
+            if not missed or tokens > floor(NEGLIGIBLE_BITS / -log2(missed)):
                 return experts
             return experts * (1 - missed ** int(tokens))
         if isinstance(declared, bool) or not isinstance(declared, int) or not top_k <= declared <= experts:
@@ -202,16 +216,39 @@ class CostModel(Generic[Config, Work, Model]):
             )
         return min(declared, most)
 
+    @property
+    def experts_declared(self) -> int | str:
+        """How many experts a layer's tokens hit: "max", "uniform" or a number; unless told, the most of a count."""
+        declared: int | str | None = self.config.runtime.experts_hit
+        return MAX if declared is None else declared
+
+    @property
+    def engine(self) -> EngineSchema:
+        """What serves it, and how much of a device that takes."""
+        return cast("EngineSchema", self.config.engine)
+
+    @property
+    def host(self) -> HostSchema:
+        """What the machine around the device does for a page."""
+        return cast("HostSchema", self.config.host)
+
+    @property
+    def client(self) -> ClientSchema:
+        """Who sends the pages."""
+        return cast("ClientSchema", self.config.client)
+
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
-        runtime = self.config.runtime
+        runtime, checkpoint = self.config.runtime, self.config.checkpoint.name
+        said = checkpoint is None or [checkpoint] == list(self.configuration.checkpoints)  # by the model's name
         return {
+            **({} if said else {"checkpoint": checkpoint}),
             "execution": self.config.execution.name,
             "runtime.attention": runtime.attention,
             "runtime.dtype": runtime.dtype,
             "runtime.batch_size": runtime.batch_size,
             "runtime.head": self.head,
-            **({} if self.model.decoder.routed is None else {"runtime.experts_hit": runtime.experts_hit}),
+            **({} if self.model.decoder.routed is None else {"runtime.experts_hit": self.experts_declared}),
         }
 
     def assumptions(self) -> tuple[Assumption, ...]:
@@ -219,6 +256,7 @@ class CostModel(Generic[Config, Work, Model]):
         runtime = self.config.runtime
         counted = runtime.prompt is not None
         paged = self.code.execution.traits(DecoderTraits).kv_paged
+        engine = self.code.execution.traits(EngineTraits)
         return (
             Assumption(
                 figure="prompt_tokens",
@@ -227,7 +265,7 @@ class CostModel(Generic[Config, Work, Model]):
                 if counted
                 else f"runtime.prompt_tokens={self.prompt_tokens}",
             ),
-            *(() if self.model.decoder.routed is None else (experts_assumption(runtime.experts_hit),)),
+            *(() if self.model.decoder.routed is None else (experts_assumption(self.experts_declared),)),
             Assumption(
                 figure="reserve_bytes",
                 label="reserve assumed",
@@ -235,8 +273,9 @@ class CostModel(Generic[Config, Work, Model]):
                 if runtime.reserve_bytes is None
                 else f"runtime.reserve_bytes={runtime.reserve_bytes}",
             ),
+            *unconfirmed(self.config.checkpoint),
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
-            *((AT_ITS_BEST, WITHOUT_BLOCKS) if paged else ()),
+            *((AT_ITS_BEST if engine.at_its_best else AS_LAUNCHED, WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),
             *CONVENTIONS,
         )
@@ -288,6 +327,7 @@ class CostModel(Generic[Config, Work, Model]):
         first, *others = self.workload.examples()
         with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
             self._prefill(self.seq_len(first), first)
+            self._vision(first)
             for layout in others:
                 values = self._sizes(first, seq_len=self.seq_len(layout))
                 if self._laws.known(self._kind("prefill", first, values), values):
@@ -324,27 +364,68 @@ class CostModel(Generic[Config, Work, Model]):
             values["pages"] = self.batch_size
         return values
 
-    def _vision(self, layout: Any) -> StageCost:
-        def walk(sizes: Variables) -> StageCost:
-            vision = self.model.vision_walk(self._varying(sizes, layout), Tape(variables=sizes))
-            return StageCost.of_walk(vision, weight_bytes=self._vision_weight_bytes)
+    def vision_over(self, layout: Any) -> Varied:
+        """The vision stage of a layout."""
 
-        sizes = self._sizes(layout)
-        return self._laws.cost(self._kind("vision", layout, sizes), sizes, walk)
+        def walk(tape: Tape) -> tuple[Walk, int, int]:
+            return self.model.vision_walk(self._varying(_variables(tape), layout), tape), 0, 0
 
-    def _prefill(self, seq_len: int, layout: Any | None) -> StageCost:
-        def walk(sizes: Variables) -> StageCost:
+        return Varied(*self._law("vision", layout), walk)
+
+    def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
+        """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one."""
+
+        def walk(tape: Tape) -> tuple[Walk, int, int]:
+            sizes = _variables(tape)
             pages, tokens = self._varying_pages(sizes), sizes.size("seq_len")
             geometry = None if layout is None else self._varying(sizes, layout)
-            prefill, kv_bytes = self.model.prefill_walk(
-                pages, tokens, geometry, self.experts_hit(pages * tokens), self.head, Tape(variables=sizes)
-            )
+            hit = self.experts_hit(pages * tokens)
+            prefill, kv_bytes = self.model.prefill_walk(pages, tokens, geometry, hit, self.head, tape)
+            return prefill, 0, kv_bytes
+
+        return Varied(*self._law("text" if layout is None else "prefill", layout, seq_len=seq_len), walk)
+
+    def step_over(self, seq_len: int, generated: int) -> Varied:
+        """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
+        return self._step_over(self._step_sizes(seq_len, generated))
+
+    def _step_sizes(self, seq_len: int, generated: int) -> dict[str, int]:
+        if self.steps_by_context:
+            return self._sizes(None, **_positive(context=seq_len + generated))
+        return self._sizes(None, **_positive(seq_len=seq_len, generated=generated))
+
+    def _step_over(self, values: dict[str, int]) -> Varied:
+        def walk(tape: Tape) -> tuple[Walk, int, int]:
+            sizes = _variables(tape)
+            pages = self._varying_pages(sizes)
+            generated = sizes.size("generated") if "generated" in values else 0
+            before = generated + sum(sizes.size(name) for name in ("context", "seq_len") if name in values)
+            return self.model.decode_walk(pages, before, self.experts_hit(pages), self.head, tape, generated)
+
+        return Varied(("step", *values), values, walk)
+
+    def _vision(self, layout: Any) -> StageCost:
+        known = self._laws.at(*self._law("vision", layout))
+        return known or self._cost(self.vision_over(layout), self._vision_weight_bytes)
+
+    def _prefill(self, seq_len: int, layout: Any | None) -> StageCost:
+        known = self._laws.at(*self._law("text" if layout is None else "prefill", layout, seq_len=seq_len))
+        return known or self._cost(self.prefill_over(seq_len, layout), self._weight_bytes)
+
+    def _cost(self, varied: Varied, weight_bytes: int) -> StageCost:
+        """What a stage costs that no law is known for."""
+
+        def cost(sizes: Variables) -> StageCost:
+            walk, given_bytes, kv_bytes = varied.walk(Tape(variables=sizes))
             return StageCost.of_walk(
-                prefill, weight_bytes=self._weight_bytes, kv_bytes=kv_bytes, kv_added_bytes=kv_bytes
+                walk,
+                weight_bytes=weight_bytes,
+                kv_bytes=kv_bytes,
+                kv_added_bytes=kv_bytes - given_bytes,
+                given_bytes=given_bytes,
             )
 
-        sizes = self._sizes(layout, seq_len=seq_len)
-        return self._laws.cost(self._kind("text" if layout is None else "prefill", layout, sizes), sizes, walk)
+        return self._laws.cost(varied.kind, varied.sizes, cost)
 
     @property
     def steps_by_context(self) -> bool:
@@ -362,27 +443,10 @@ class CostModel(Generic[Config, Work, Model]):
         """
         check_count("step", "context", context)
         check_generated("step", context, generated)
-        if self.steps_by_context:
-            return self._step(self._sizes(None, **_positive(context=context)))
-        return self._step(self._sizes(None, **_positive(seq_len=context - generated, generated=generated)))
+        return self._step(self._step_sizes(context - generated, generated))
 
-    def _step(self, values: Mapping[str, int]) -> StageCost:
-        def walk(sizes: Variables) -> StageCost:
-            pages = self._varying_pages(sizes)
-            generated = sizes.size("generated") if "generated" in values else 0
-            before = generated + sum(sizes.size(name) for name in ("context", "seq_len") if name in values)
-            step, given_bytes, kv_bytes = self.model.decode_walk(
-                pages, before, self.experts_hit(pages), self.head, Tape(variables=sizes), generated
-            )
-            return StageCost.of_walk(
-                step,
-                weight_bytes=self._weight_bytes,
-                kv_bytes=kv_bytes,
-                kv_added_bytes=kv_bytes - given_bytes,
-                given_bytes=given_bytes,
-            )
-
-        return self._laws.cost(("step", *values), values, walk)
+    def _step(self, values: dict[str, int]) -> StageCost:
+        return self._laws.at(("step", *values), values) or self._cost(self._step_over(values), self._weight_bytes)
 
     def _decode(self, seq_len: int, steps: int) -> StageCost:
         """`steps` steps after a prefill of `seq_len` tokens, in closed form.
@@ -429,6 +493,11 @@ class CostModel(Generic[Config, Work, Model]):
         varying = self.workload.with_sizes(layout, {name: sizes.size(name) for name in self.workload.sizes(layout)})
         return self.workload.geometry(varying, self._varying_pages(sizes))
 
+    def _law(self, stage: str, layout: Any | None, **values: int) -> tuple[Hashable, dict[str, int]]:
+        """What may share a law with a stage, and the sizes that vary."""
+        sizes = self._sizes(layout, **values)
+        return self._kind(stage, layout, sizes), sizes
+
     def _kind(self, stage: str, layout: Any | None, sizes: Mapping[str, int]) -> Hashable:
         """What may share a law: a stage, of layouts of one kind, over the same variables."""
         return stage, None if layout is None else self.workload.kind(layout), *sizes
@@ -467,15 +536,40 @@ class CostModel(Generic[Config, Work, Model]):
         reserve: int | None = self.config.runtime.reserve_bytes
         return reserve
 
+    def _with(self, **runtime: Any) -> Self:
+        """This model under other values of the group `runtime`; layers, walks and laws are shared, pages are not."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other.config = replace(self.config, runtime=replace(self.config.runtime, **runtime))
+        other._pages = OrderedDict()
+        return other
+
     def batched(self, pages: int) -> Self:
         """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
         check_batch_size("batched", pages)
-        other = object.__new__(type(self))
-        vars(other).update(vars(self))
-        other.config = replace(self.config, runtime=replace(self.config.runtime, batch_size=pages))
-        other._pages = OrderedDict()
+        other = self._with(batch_size=pages)
         other._learnt = True  # a number of pages is tried once: only what is asked is walked
         return other
+
+    def for_times(self) -> Self:
+        """This model as its times are estimated: unless `runtime.experts_hit` says else, tokens choose evenly.
+
+        The most that they could hit is a bound of what a step reads, and no expectation. Layers are shared, laws not.
+        """
+        if self.config.runtime.experts_hit is not None or self.model.decoder.routed is None:
+            return self
+        other = self._with(experts_hit=UNIFORM)
+        other._laws, other.kernel_laws = Laws(), {}
+        return other
+
+    def graphed(self, stage: str) -> bool:
+        """Whether the modelled code replays a stage as one graph, which costs the host no operators."""
+        return stage in self.code.execution.traits(EngineTraits).graphed
+
+    @property
+    def bound_alone(self) -> bool:
+        """Whether no code runs all that is modelled, so that a time is a bound: the least that any could take."""
+        return self.code.execution.traits(EngineTraits).at_its_best
 
     def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0, generated: int = 0) -> Walk:
         """The operators of "vision" or "prefill" of a page (or text), or of one "decode" step after `context` tokens.
@@ -581,11 +675,18 @@ class CostModel(Generic[Config, Work, Model]):
         return list(self.model._iter_layers("decode", walk))
 
 
+def unconfirmed(checkpoint: CheckpointSchema) -> tuple[Assumption, ...]:
+    """What of a checkpoint's values nobody confirmed."""
+    if checkpoint.unconfirmed is None:
+        return ()
+    return (Assumption(figure="checkpoint", label="not all confirmed", text=checkpoint.unconfirmed),)
+
+
 def experts_assumption(hit: int | str) -> Assumption:
     """How many experts of a layer a step is taken to read."""
     texts = {
-        "max": "weights of min(E, k T) experts a layer are read in a step of T tokens: the most that it can hit",
-        "uniform": "assumes uniform routing: weights of E (1 - (1 - k/E)^T) experts a layer in a step of T tokens",
+        MAX: "weights of min(E, k T) experts a layer are read in a step of T tokens: the most that it can hit",
+        UNIFORM: "assumes uniform routing: weights of E (1 - (1 - k/E)^T) experts a layer in a step of T tokens",
     }
     text = texts.get(str(hit), f"declared: weights of {hit} experts a layer are read in a step that can hit so many")
     return Assumption(figure="io_weight_bytes", label=f"experts_hit={hit}", text=text)
@@ -598,6 +699,12 @@ def check_generated(who: str, context: int, generated: int) -> None:
         raise ModelMeterError(
             f"{who}: generated={generated} of context={context} tokens before the step; give at most all of them."
         )
+
+
+def _variables(tape: Tape) -> Variables:
+    """The variables of a tape that has some."""
+    assert tape.variables is not None
+    return tape.variables
 
 
 def _positive(**sizes: int) -> dict[str, int]:

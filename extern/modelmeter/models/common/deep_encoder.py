@@ -13,19 +13,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Unpack
+from typing import Any, ClassVar, Unpack
 
 from modelmeter.checks import check_batch_size
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Settings, State, run_blocks
-from modelmeter.layers.code import EngineTraits
-from modelmeter.layers.decoder.moe import MoeTraits
-from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.clip import ClipTraits, NoTPTransformer, NoTPTransformerBlock, VisionEmbeddings
 from modelmeter.layers.vision.sam import Block, GridSize, Neck, PatchEmbed, SamTraits, resize
-from modelmeter.layers.vision.tower import VisionTower
+from modelmeter.layers.vision.tower import VisionTower, side_by_side
 from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
-from modelmeter.operators import Parameter, add, cat, clone, index_put, reshape
+from modelmeter.operators import (
+    Parameter,
+    add,
+    cat,
+    clone,
+    compare,
+    index_put,
+    masked_scatter_in_place,
+    nonzero,
+    reshape,
+    sum_all,
+)
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.units import ceil_div
 
@@ -40,30 +48,32 @@ class FusionTraits:
     image_tokens_first: bool = False
     """A page's image tokens are made before the prompt is embedded, put among its rows, and dropped; otherwise they
     and what they were made from are held on."""
+    image_tokens_cached: bool = False
+    """A page's image tokens are made before the prompt is embedded and stay in a cache while it runs, and those of all
+    pages are joined before they are put among its rows."""
+    placeholders_sought: bool = False
+    """The code seeks an image's places in the prompts and puts image tokens there by index; otherwise it is given a
+    mask of the places and puts them under it."""
+    embeddings_copied: bool = False
+    """Every pass copies the embeddings of its tokens into a buffer of its own."""
 
 
-#: what an engine at its best does of this network
-ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
-    EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
-    SamTraits(
-        rel_pos_always_resized=False,
-        rel_pos_index_on_host=False,
-        rel_pos_bias_copied=False,
-        norm_kept=False,
-        windows_always_padded=False,
-    ),
-    ClipTraits(qkv_fused=True),
-    DecoderTraits(
-        cos_sin_cached=True,
-        kv_paged=True,
-        eager_scores_multiplied=False,
-        eager_weights_returned=False,
-        qkv_and_gate_up_fused=True,
-        position_ids_given=True,
-    ),
-    MoeTraits(gate_in_float32=False, grouped_gemm_indexed=True, index_dtype="int32"),
-    FusionTraits(image_tokens_first=True),
-)
+@dataclass(frozen=True, kw_only=True)
+class PageLoopTraits:
+    """What code does that takes pages through vision one after another; the defaults: all pages' views are batches."""
+
+    first: str = ""
+    """The views that a page begins with: global or tiles; nothing: pages are no loop."""
+    copied: tuple[str, ...] = ()
+    """The views of a page whose pixels are copied before: global, tiles."""
+    pages_summed: bool = False
+    """The pixels of all global views are summed once, to see whether there is an image."""
+    tiles_summed: bool = False
+    """The pixels of a page's tiles are summed, to see whether there are any."""
+    names_kept: bool = False
+    """What was made of a page's views is kept by name to the page's end; otherwise their rows alone are."""
+    output_copied: bool = False
+    """A page's image tokens are copied once they are made."""
 
 
 class SamEncoder(BaseLayer):
@@ -94,6 +104,7 @@ class SamEncoder(BaseLayer):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
+        self.code = self.code.vision()
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         check_view_side(type(self).__name__, height, patch_size)
         check_view_side(type(self).__name__, width, patch_size)
@@ -134,7 +145,7 @@ class SamEncoder(BaseLayer):
         hidden_states = run_blocks(
             self.blocks, self.chain("add_positions", self.add_positions, self.patch_embed(pixel_values))
         )
-        if self.traits(SamTraits).map_cloned:  # the blocks' result is kept by name
+        if self.traits(SamTraits).blocks_output_kept:
             return self.downsample(self.neck(hidden_states))
         hidden_states = self.neck(hidden_states)  # -> [B, 256, h, w]
         return self.downsample(hidden_states)
@@ -174,6 +185,7 @@ class ClipEncoder(BaseLayer):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
+        self.code = self.code.vision()
         who = type(self).__name__
         check_view_side(who, img_size, patch_size)
         check_batch_size(who, batch_size)
@@ -231,6 +243,7 @@ class TiledVision(BaseLayer):
 
     def __init__(self, model: DeepEncoderModel, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
+        self.code = self.code.vision()
         self.projector = model.projector
         self.newline, self.separator = model.separators()
         self.tower = VisionTower(model.sam_model, model.vision_model, code=self.code)
@@ -239,6 +252,8 @@ class TiledVision(BaseLayer):
         self, global_pixels: ShapeTensor, tile_pixels: ShapeTensor | None, grid: tuple[int, int]
     ) -> tuple[ShapeTensor, ...]:
         """Pixels -> each page's image tokens, and what is held beside them."""
+        if self.traits(PageLoopTraits).first:
+            return self.forward_by_page(global_pixels, tile_pixels, grid)
         if self.traits(FusionTraits).image_tokens_first:
             return self.forward_unheld(global_pixels, tile_pixels, grid)
         return self.forward_batched(global_pixels, tile_pixels, grid)
@@ -257,6 +272,53 @@ class TiledVision(BaseLayer):
             views = (global_features.select(0, page), local, newline, separator)
             pages.append(self.chain("image_tokens", image_tokens, *views, grid))
         return tuple(pages)
+
+    def forward_by_page(
+        self, global_pixels: ShapeTensor, tile_pixels: ShapeTensor | None, grid: tuple[int, int]
+    ) -> tuple[ShapeTensor, ...]:
+        """Page after page; of each only its image tokens are left."""
+        if self.traits(PageLoopTraits).pages_summed:
+            sum_all(global_pixels)
+        tiles = grid[0] * grid[1]
+        pages = []
+        for page in range(global_pixels.shape[0]):
+            views = {"global": global_pixels.narrow(0, page, page + 1)}
+            if tile_pixels is not None:
+                views["tiles"] = tile_pixels.narrow(0, page * tiles, (page + 1) * tiles)
+            pages.append(self.page_tokens(views, grid))
+        return tuple(pages)
+
+    def page_tokens(self, views: Mapping[str, ShapeTensor], grid: tuple[int, int]) -> ShapeTensor:
+        """The image tokens of one page, of its `global` view and its `tiles`, if it has any."""
+        loop = self.traits(PageLoopTraits)
+        pixels = {name: clone(view) if name in loop.copied else view for name, view in views.items()}
+        order = ("tiles", "global") if loop.first == "tiles" else ("global", "tiles")
+        rows, kept = {}, []
+        for name in order:
+            if name not in pixels:
+                continue
+            if name == "tiles" and loop.tiles_summed:
+                sum_all(pixels[name])
+            made = self.view_rows(name, pixels[name], grid)
+            rows[name] = made[0]
+            if loop.names_kept:
+                kept.append(made)
+            del made
+        separator = self.separator.on(views["global"].tape).unsqueeze(0)
+        parts = [rows[name] for name in ("tiles", "global") if name in rows]
+        tokens = cat([*parts, separator], 0)
+        return clone(tokens) if loop.output_copied else tokens
+
+    def view_rows(self, name: str, pixels: ShapeTensor, grid: tuple[int, int]) -> tuple[ShapeTensor, ...]:
+        """Rows of a page's views with newlines behind them, one below another [n, D], and what has made them."""
+        branch = self.tiles_name if name == "tiles" else name
+        feature_map = self.tower.sam_model.call_remembered(f"{branch}.sam_model", pixels)
+        tokens = self.tower.vision_model.call_remembered(f"{branch}.vision_model", feature_map)
+        features = side_by_side(tokens, feature_map)
+        features = self.projector.call_remembered(f"{branch}.projector", features)
+        newline = self.newline.on(pixels.tape)
+        columns, rows = grid if name == "tiles" else (1, 1)
+        return with_newlines(in_grid(features, columns, rows), newline), feature_map, tokens
 
     def features(self, branch: str, pixels: ShapeTensor) -> ShapeTensor:
         """Views [B, 3, s, s] through tower and projector -> [B, q*q, D]."""
@@ -300,6 +362,13 @@ class TiledVision(BaseLayer):
         return (*all_features, *held)
 
 
+def in_grid(features: ShapeTensor, columns: int, rows: int) -> ShapeTensor:
+    """The views of a grid [columns rows, s*s, D] as one view [rows s, columns s, D]."""
+    side = round(features.shape[1] ** 0.5)
+    views = features.view(rows, columns, side, side, -1).transpose(1, 2)
+    return reshape(views, rows * side, columns * side, -1)
+
+
 def with_newlines(features: ShapeTensor, newline: ShapeTensor) -> ShapeTensor:
     """A grid [rows, columns, D] and a newline [D] after every row -> [rows (columns + 1), D]."""
     rows, _, width = features.shape
@@ -314,13 +383,9 @@ def image_tokens(
     grid: tuple[int, int],
 ) -> ShapeTensor:
     """One page's tokens: of its tiles [columns rows, c*c, D], of its global view [g*g, D], and the separator [D]."""
-    side = round(global_features.shape[0] ** 0.5)
-    parts = [with_newlines(global_features.view(side, side, -1), newline), separator.unsqueeze(0)]
+    parts = [with_newlines(in_grid(global_features.unsqueeze(0), 1, 1), newline), separator.unsqueeze(0)]
     if local_features is not None:
-        columns, rows = grid
-        side = round(local_features.shape[1] ** 0.5)
-        local_grid = local_features.view(rows, columns, side, side, -1).transpose(1, 2)
-        parts.insert(0, with_newlines(reshape(local_grid, rows * side, columns * side, -1), newline))
+        parts.insert(0, with_newlines(in_grid(local_features, *grid), newline))
     return cat(parts, 0)
 
 
@@ -335,10 +400,41 @@ class TiledTextStage(TextStage):
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
         """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
+        if self.traits(FusionTraits).image_tokens_cached:
+            return self.run_cached(input_ids, images, states, experts_hit), ()
         if images and self.traits(FusionTraits).image_tokens_first:
             inputs_embeds = self.embed_around(input_ids, *self.vision.call_remembered("", *images))
             return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
         return super().run(input_ids, images, states, experts_hit)
+
+    def run_cached(
+        self,
+        input_ids: ShapeTensor,
+        images: tuple[Any, ...],
+        states: tuple[State, ...],
+        experts_hit: int | Fraction,
+    ) -> ShapeTensor:
+        """The same, each page's image tokens in a cache while the decoder runs."""
+        pages: tuple[ShapeTensor, ...] = self.vision.call_remembered("", *images) if images else ()
+        inputs_embeds = self.embed_joined(input_ids, *pages)
+        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit)  # type: ignore[no-any-return]
+
+    def embed_joined(self, input_ids: ShapeTensor, *pages: ShapeTensor) -> ShapeTensor:
+        """The prompts' embeddings, and all pages' image tokens, joined, put among them, operator by operator."""
+        traits = self.traits(FusionTraits)
+        if pages and traits.placeholders_sought:
+            joined = cat(pages, 0)
+            places = compare("aten.isin.Tensor_Tensor", input_ids)
+            sum_all(places)  # as many as there are image tokens?
+            inputs_embeds: ShapeTensor = self.embed_tokens(input_ids)
+            index = nonzero(places, joined.shape[0])
+            index_put(inputs_embeds.view(-1, joined.shape[1]).narrow(0, 0, joined.shape[0]), index, joined)
+        else:
+            inputs_embeds = self.embed_tokens(input_ids)
+            if pages:
+                mask = input_ids.tape.input(input_ids.shape, "bool")  # the engine brings it
+                masked_scatter_in_place(inputs_embeds, mask, cat(pages, 0))
+        return clone(inputs_embeds) if traits.embeddings_copied else inputs_embeds
 
     def embed_around(self, input_ids: ShapeTensor, *pages: ShapeTensor) -> ShapeTensor:
         """The prompts' embeddings, and each page's image tokens put among them, all in one chain."""

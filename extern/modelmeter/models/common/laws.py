@@ -56,17 +56,24 @@ class Laws:
 
     def known(self, kind: Hashable, values: Mapping[str, int]) -> bool:
         """Whether a law of this kind holds at these values."""
-        return any(law.at(values) is not None for law in self._laws.get(kind, ()))
+        return self.at(kind, values) is not None
+
+    def at(self, kind: Hashable, values: Mapping[str, int]) -> StageCost | None:
+        """The cost of a stage of this kind at these values by a law that is known; None: none holds."""
+        for law in self._laws.get(kind, ()):
+            cost = law.at(values)
+            if cost is not None:
+                return cost
+        return None
 
     def cost(self, kind: Hashable, values: Mapping[str, int], walk: Callable[[Variables], StageCost]) -> StageCost:
         """The cost of a stage of this kind at these values; where no law says it yet, `walk` over variables does.
 
         Within a walk the values may be sizes themselves: so is the cost then, and what was decided is noted for them.
         """
-        for law in self._laws.get(kind, ()):
-            cost = law.at(values)
-            if cost is not None:
-                return cost
+        known = self.at(kind, values)
+        if known is not None:
+            return known
         variables = Variables(**{name: at_hand(value) for name, value in values.items()})
         law = Law(walk(variables), variables)
         self._laws[kind] = (law, *self._laws.get(kind, ())[: LAWS_KEPT - 1])

@@ -16,7 +16,7 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, Embedding, LMHead, Settings, State, kv_bytes
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.operators import cat, compare, masked_scatter, mul, sum_all, to
+from modelmeter.operators import argmax, cat, compare, gather, masked_scatter, mul, sum_all, to
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.walk import Call, OperatorRecord, Walk
 
@@ -29,6 +29,10 @@ class StageTraits:
     """The positions that the head computes unless told otherwise: last or all."""
     logits_to_float32: bool = False
     """The logits are converted to float32 after the head."""
+    last_gathered: str = "never"
+    """Where the rows of the last positions are copied out by index: never, prompts, or always."""
+    token_dtype: str | None = None
+    """The type of the next tokens, found on the device as the largest logits; otherwise logits are all that is made."""
 
 
 class LayerCost(NamedTuple):
@@ -65,11 +69,23 @@ class TextStage(BaseLayer):
             return (hidden_states, *image_hidden_states)
         kept = hidden_states
         if head == "last":
-            kept = hidden_states.narrow(1, hidden_states.shape[1] - 1, hidden_states.shape[1])
+            kept = self.last(hidden_states)
         logits = self.lm_head.call_remembered("lm_head", kept)
         if self.traits(StageTraits).logits_to_float32:
             logits = to(logits, "float32")
+        token_dtype = self.traits(StageTraits).token_dtype
+        if token_dtype is not None:
+            return (to(argmax(logits), token_dtype), *image_hidden_states)
         return (logits, *image_hidden_states)
+
+    def last(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        """The last positions of [B, T, D], [B, 1, D]."""
+        batch, tokens, width = hidden_states.shape
+        gathered = self.traits(StageTraits).last_gathered
+        if gathered == "always" or (gathered == "prompts" and tokens > 1):
+            index = hidden_states.tape.input((batch,), "int64")  # the engine brings it
+            return gather(hidden_states.view(-1, width), batch, 1, aten="aten.index.Tensor", index=index)
+        return hidden_states.narrow(1, tokens - 1, tokens)
 
     def run(
         self,
@@ -120,9 +136,7 @@ class VisionLanguageModel(BaseLayer):
         self.decoder = decoder
         width = decoder.norm.weight.shape[0]
         self.embed_tokens = Embedding(vocab_size, width, code=self.code)
-        self.lm_head = LMHead(width, vocab_size, code=self.code)
-        if tied_head:
-            self.lm_head.weight = self.embed_tokens.weight
+        self.lm_head = LMHead(width, vocab_size, self.embed_tokens if tied_head else None, code=self.code)
         self.vision = vision
         self.text = self.text_stage(self, code=self.code)
 

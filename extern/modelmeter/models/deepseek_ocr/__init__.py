@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.models.deepseek_ocr.config import CONFIGURATION
+from modelmeter.models.deepseek_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost, load_cost_model, restore_cost_model
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel
@@ -31,11 +31,10 @@ SOURCES: Final = (
     "huggingface.co/deepseek-ai/DeepSeek-OCR",
     "transformers 5.23: unlimited_ocr",
 )
-CHECKPOINTS: Final = ("deepseek_ocr",)
 IMAGE_RULE: Final = "one square view of the page, and in crop mode 2 to 9 square crops in a grid near the page's ratio"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; published: of a replica of that "
-    "code, and where you have the files, of these; serving: by hand, it is nobody's code"
+    "code, and where you have the files, of these; vllm, sglang, serving: by hand, no code of theirs runs here"
 )
 
 __all__ = [

@@ -12,6 +12,7 @@ from modelmeter.models.common.configuration import (
     LAYERS,
     SIZE,
     WORD,
+    CheckpointSchema,
     Configuration,
     ExecutionSchema,
     RuntimeSchema,
@@ -23,6 +24,8 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+from modelmeter.models.deepseek_ocr.checkpoint_files import FILES
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
 
@@ -77,6 +80,10 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -98,6 +105,23 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.max_num": Whole(1, MAX_CROPS),
 }
 
+#: crops that vLLM and SGLang cut at most: MAX_CROPS in their processors of this model and in the published vLLM example
+ENGINE_MAX_CROPS: Final = 6
+
+#: what engines set otherwise for this model; the n-grams are those of vLLM's recipe
+ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "vllm": {
+        "workload.max_num": ENGINE_MAX_CROPS,
+        "host.ngram": "true",
+        "host.ngram_size": 30,
+        "host.ngram_window": 90,
+    },
+    "sglang": {"workload.max_num": ENGINE_MAX_CROPS},
+}
+
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("deepseek_ocr",)
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -105,4 +129,7 @@ CONFIGURATION: Final = Configuration(
     name="deepseek_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    engine_keys=ENGINE_KEYS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.models.common import cost_model as common
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.cost_model import PageCost
 from modelmeter.models.common.deep_encoder_config import check_encoder, check_heads, check_patches
-from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema, VisionSchema
+from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ENGINE_MAX_CROPS, ModelSchema, VisionSchema
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.models.deepseek_ocr.layers.core.deepseek_ocr_model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.layers.vision.image_encoder_vit import ImageEncoderViT
@@ -38,8 +39,6 @@ WITHOUT_AUTOCAST: Final = Assumption(
     label="without autocast",
     text="the published infer() runs under CUDA autocast, which changes traffic and peaks and is not modelled",
 )
-#: crops that vLLM and SGLang cut at most: MAX_CROPS in their processors of this model and in the published vLLM example
-ENGINE_MAX_CROPS: Final = 6
 
 
 def tiles_of_image_size(image_size: int) -> Assumption:
@@ -83,7 +82,7 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
         other_tiles = published and self.workload.crop_mode and image_size != PUBLISHED_TILE
         return (
             *((WITHOUT_AUTOCAST,) if published else ()),
-            *(self._more_crops() if execution == "serving" else ()),
+            *(self._more_crops() if self.code.execution.traits(DecoderTraits).kv_paged else ()),
             *((tiles_of_image_size(image_size),) if other_tiles else ()),
         )
 

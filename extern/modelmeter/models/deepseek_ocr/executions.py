@@ -9,7 +9,8 @@ from modelmeter.layers.decoder.moe import MoeTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.clip import ClipTraits
 from modelmeter.layers.vision.sam import SamTraits
-from modelmeter.models.common.deep_encoder import ENGINE_AT_ITS_BEST
+from modelmeter.models.common.deep_encoder import PageLoopTraits
+from modelmeter.models.common.deep_encoder_engines import EAGER_VISION, ENGINE_AT_ITS_BEST, SGLANG, VLLM
 from modelmeter.models.common.vision_language import StageTraits
 from modelmeter.models.deepseek_ocr.traits import PageTraits
 
@@ -23,6 +24,7 @@ PUBLISHED: Final = Execution(
         EngineTraits(vision_takes_eager=False),
         SamTraits(
             rel_pos_always_resized=False,
+            rel_pos_resized_in_float32=True,
             rel_pos_index_on_host=False,
             rel_pos_bias_copied=False,
             norm_kept=False,
@@ -30,6 +32,7 @@ PUBLISHED: Final = Execution(
             windows_always_padded=False,
             layer_norm_2d_fused=False,
             map_cloned=True,
+            blocks_output_kept=True,
         ),
         ClipTraits(
             patch_convolution=True, qkv_fused=True, attention_kept=True, embeddings_kept=True, positions_looked_up=True
@@ -51,6 +54,21 @@ PUBLISHED: Final = Execution(
 #: an inference engine at its best: no code runs all of this, and a roofline starts from it
 SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
+#: what vLLM launches for this model, and what SGLang does, which takes a page's crops first
+ENGINES: Final = (
+    Execution("vllm", VLLM, EAGER_VISION),
+    Execution(
+        "sglang",
+        (
+            *SGLANG,
+            PageLoopTraits(
+                first="tiles", copied=("global", "tiles"), tiles_summed=True, names_kept=True, output_copied=True
+            ),
+        ),
+        EAGER_VISION,
+    ),
+)
+
 EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
-    {execution.name: execution for execution in (TRANSFORMERS, PUBLISHED, SERVING)}
+    {execution.name: execution for execution in (TRANSFORMERS, PUBLISHED, *ENGINES, SERVING)}
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelmeter.kinds import Flag, Kind, Whole
-from modelmeter.models.common.configuration import SIZE, Configuration, ExecutionSchema, RuntimeSchema
+from modelmeter.models.common.configuration import SIZE, CheckpointSchema, Configuration, ExecutionSchema, RuntimeSchema
 from modelmeter.models.common.deep_encoder_config import (
     DECODER_KINDS,
     ENCODER_KINDS,
@@ -15,7 +15,9 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.tiles import MAX_TILES
+from modelmeter.models.unlimited_ocr.checkpoint_files import FILES
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.workload import MODES
 
@@ -58,6 +60,10 @@ class ModelSchema:
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
     execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -74,6 +80,15 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.downsample_ratio": SIZE,
 }
 
+#: what engines set otherwise for this model: the n-grams of vLLM's recipe, of one page (its processor cuts 32 tiles as
+#: the published one does)
+ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "vllm": {"host.ngram": "true", "host.ngram_size": 35, "host.ngram_window": 128}
+}
+
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("unlimited_ocr",)
+
 CONFIGURATION: Final = Configuration(
     schema=ModelSchema,
     kinds=KINDS,
@@ -81,4 +96,7 @@ CONFIGURATION: Final = Configuration(
     name="unlimited_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    engine_keys=ENGINE_KEYS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
 )

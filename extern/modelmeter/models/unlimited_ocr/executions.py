@@ -1,11 +1,12 @@
-"""The code that Unlimited-OCR can be walked as: transformers' modules, and an inference engine at its best."""
+"""The code that Unlimited-OCR can be walked as: transformers' modules, two inference engines, and one at its best."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from modelmeter.layers.code import Execution
-from modelmeter.models.common.deep_encoder import ENGINE_AT_ITS_BEST
+from modelmeter.models.common.deep_encoder import PageLoopTraits
+from modelmeter.models.common.deep_encoder_engines import EAGER_VISION, ENGINE_AT_ITS_BEST, SGLANG, VLLM
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")
@@ -13,4 +14,16 @@ TRANSFORMERS: Final = Execution("transformers")
 #: an inference engine at its best: no code runs all of this, and a roofline starts from it
 SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
-EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType({each.name: each for each in (TRANSFORMERS, SERVING)})
+#: what vLLM and SGLang launch for this model
+ENGINES: Final = (
+    Execution("vllm", VLLM, EAGER_VISION),
+    Execution(
+        "sglang",
+        (*SGLANG, PageLoopTraits(first="global", copied=("global", "tiles"), output_copied=True)),
+        EAGER_VISION,
+    ),
+)
+
+EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
+    {each.name: each for each in (TRANSFORMERS, *ENGINES, SERVING)}
+)

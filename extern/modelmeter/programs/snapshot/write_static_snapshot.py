@@ -1,6 +1,6 @@
 """Write the static snapshot: the reference's modules, one page and one decode step, as torchinfo sees them.
 
-    python -m modelmeter.programs.snapshot.write_static_snapshot [model=NAME] [OUTPUT_FOLDER]
+    python -m modelmeter.programs.snapshot.write_static_snapshot [OUTPUT_FOLDER] [model=NAME] [KEY=VALUE]...
 
 A letter page in the model's default mode. Five files, the same bytes every time with the same versions of torch,
 transformers and torchinfo. Exit status 0: written; 2: it could not be.
@@ -196,9 +196,9 @@ def json_of(head: Mapping[str, Any], name: str, rows: Iterable[object]) -> str:
     return f'{{\n{keys}  "{name}": [\n{body}\n  ]\n}}\n'
 
 
-def snapshot_files(package: ModelPackage) -> dict[str, str]:
+def snapshot_files(package: ModelPackage, overrides: Sequence[str] = ()) -> dict[str, str]:
     """The text of every file of a model's snapshot, by its name."""
-    cost_model = package.load_cost_model()
+    cost_model = package.load_cost_model(overrides)
     whole: Any = package.whole_model(cost_model)
     page = cost_model.page(WIDTH, HEIGHT)
     workload = cost_model.workload
@@ -220,7 +220,8 @@ def snapshot_files(package: ModelPackage) -> dict[str, str]:
 
 def write_snapshot(arguments: Sequence[str]) -> int:
     """Write the files of a model into the folder that the command line names; the exit status."""
-    model, folders = chosen_model(arguments)
+    folders = [each for each in arguments if "=" not in each]
+    model, overrides = chosen_model([each for each in arguments if "=" in each])
     if len(folders) > 1 or any(folder.startswith("-") for folder in folders):
         raise ModelMeterError(
             f"write_static_snapshot: {' '.join(folders)!r} is no output folder; give one, or none for {FOLDER}."
@@ -228,7 +229,7 @@ def write_snapshot(arguments: Sequence[str]) -> int:
     if not folders and model != DEFAULT_MODEL:
         raise ModelMeterError(f"write_static_snapshot: name the folder that the files of {model} go to.")
     folder = Path(folders[0]) if folders else FOLDER
-    for name, text in snapshot_files(model_package(model)).items():
+    for name, text in snapshot_files(model_package(model), overrides).items():
         write_whole(folder / name, text)
         print(folder / name)
     return AGREES

@@ -260,7 +260,7 @@ UNUSABLE = [
     ("decoder.moe_intermediate_size=900", "moe_intermediate_size=900 is no multiple of 8"),
     ("runtime.experts_hit=uniform", "experts_hit=uniform is an assumption"),
     ("runtime.head=first", "head=first is unknown"),
-    ("execution=serving", "execution=serving has no code to measure: it is nobody's modules"),
+    ("execution=serving", "execution=serving has no code here to measure"),
     ("vision.clip.num_layers=3", "measures the published architecture only"),
     ("sizes=[]", "there is no page; give images="),
 ]

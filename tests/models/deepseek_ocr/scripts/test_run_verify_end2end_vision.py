@@ -84,7 +84,7 @@ def test_the_bundled_pages_agree(tmp_path: Path) -> None:
         ((), "there is no page; give images="),
         (("workload=gundem", "sizes=[[9,9]]"), 'did you mean "gundam"'),
         (("detail=all", "sizes=[[9,9]]"), "detail=all is unknown"),
-        (("execution=serving", "sizes=[[9,9]]"), "execution=serving has no code to measure: it is nobody"),
+        (("execution=serving", "sizes=[[9,9]]"), "execution=serving has no code here to measure"),
         (("tolerance=-1", "sizes=[[9,9]]"), "tolerance=-1 is no share"),
         (("toleranse=1", "sizes=[[9,9]]"), 'did you mean "tolerance"'),
         (("reference=published", "sizes=[[9,9]]"), "no file models/deepseek-ocr/deepencoder.py"),

@@ -53,6 +53,7 @@ class MlpProjector(BaseLayer):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
+        self.code = self.code.vision()
         check_batch_size("MlpProjector", batch_size)
         if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 1:
             raise ModelMeterError(f"MlpProjector: num_tokens={num_tokens!r}; give a positive whole number.")

@@ -1,0 +1,109 @@
+"""The decoder as other models' library code has it, against their modules on the meta device: operator by operator."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from transformers.cache_utils import DynamicCache
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
+
+from modelmeter.layers.base_layer import LayerList
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.models.common.vision_language import held_bytes, only_walk
+from modelmeter.reference.building import ATTENTION, DTYPES, cache_tensors, on_meta
+from modelmeter.reference.measurement import measure
+from modelmeter.shape_tensor import Tape
+from modelmeter.walk import Walk
+
+#: unequal sizes, of which those of a head are multiples of 8
+SIZES = {
+    "hidden_size": 48,
+    "intermediate_size": 88,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+}
+
+
+class Library(NamedTuple):
+    """A decoder of the library, and ours as it is."""
+
+    config: Any
+    model: Any
+    of_config: dict[str, Any]
+    ours: dict[str, Any]
+    axes: int
+
+
+SECTIONS = [1, 1, 2]
+LIBRARIES = {
+    "qwen3": Library(Qwen3Config, Qwen3Model, {"head_dim": 16}, {"head_dim": 16, "qk_norm": True}, 1),
+    "qwen2_5_vl": Library(
+        Qwen2_5_VLTextConfig,
+        Qwen2_5_VLTextModel,
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": SECTIONS}},
+        {"qkv_bias": True, "mrope_section": SECTIONS},
+        3,
+    ),
+}
+
+#: pages, tokens, tokens before them
+PASSES = ((1, 1, 0), (1, 77, 0), (1, 1, 77), (1, 1, 80), (3, 40, 0), (3, 1, 40))
+
+
+def walked(ours: Decoder, batch: int, tokens: int, past: int) -> tuple[Walk, int]:
+    """A pass, and the bytes of the cache that it was given."""
+    tape = Tape()
+    states = ours.given_cache(tape, batch, past) if past else ours.empty_cache()
+    given_bytes = held_bytes(states)
+    ours.call_remembered("", tape.input((batch, tokens, SIZES["hidden_size"]), ours.dtype), states)
+    return only_walk(tape), given_bytes
+
+
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_the_walk_is_the_modules(name: str, dtype: str, attention: str) -> None:
+    library = LIBRARIES[name]
+    with on_meta(dtype):
+        config = library.config(vocab_size=50, pad_token_id=0, **SIZES, **library.of_config)
+        theirs = library.model._from_config(config, attn_implementation=ATTENTION[attention])
+    theirs.eval()
+    ours = Decoder(**SIZES, **library.ours, window_mask=False, dtype=dtype, attention=attention)
+    embedding = 50 * SIZES["hidden_size"]
+    assert ours.parameter_count() == sum(each.numel() for each in theirs.parameters()) - embedding
+    for batch, tokens, past in PASSES:
+        cache = DynamicCache(config=config)
+        kv_shape = (batch, SIZES["num_key_value_heads"], past, ours.head_dim)
+        for layer in range(SIZES["num_hidden_layers"] if past else 0):
+            cache.update(*(torch.empty(kv_shape, dtype=DTYPES[dtype], device="meta") for _ in range(2)), layer)
+        embeds = torch.empty(batch, tokens, SIZES["hidden_size"], dtype=DTYPES[dtype], device="meta")
+        positions = torch.empty(library.axes, batch, tokens, dtype=torch.int64, device="meta")
+        arguments = {"position_ids": positions} if library.axes > 1 else {}
+
+        def call(cache: DynamicCache = cache, embeds: Any = embeds, arguments: dict[str, Any] = arguments) -> None:
+            theirs(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **arguments)
+
+        stage = measure({"": theirs}, call, cached=lambda cache=cache: cache_tensors(cache))  # type: ignore[misc]
+        walk, given_bytes = walked(ours, batch, tokens, past)
+        assert [(each.aten, each.bytes_read, each.bytes_written) for each in walk.records()] == [
+            (each.operator, each.traffic.read_bytes, each.traffic.written_bytes) for each in stage.operator_traffic
+        ]
+        assert (walk.tensor_core_flops, walk.peak_bytes, walk.peak_operator) == (
+            stage.flops,
+            stage.activation_peak_bytes,
+            stage.peak_operator,
+        )
+        assert walk.resident_peak_bytes + given_bytes == stage.resident_peak_bytes
+
+
+def test_layers_of_one_kind_share_their_attention() -> None:
+    """Each position has parameters of its own all the same."""
+    ours = Decoder(**SIZES, qkv_bias=True, head_dim=8)
+    assert isinstance(ours.layers, LayerList)
+    one = 48 * 48 + 48 + 2 * (48 * 16 + 16) + 48 * 48
+    assert sum(each.numel for path, each in ours.named_parameters() if ".self_attn." in path) == 3 * one

@@ -1,0 +1,106 @@
+"""The engine is one choice: it sets the execution and its own keys, and what the user gives wins."""
+
+from typing import Any
+
+import pytest
+
+from modelmeter import load_cost_model
+from modelmeter.errors import ModelMeterError
+from modelmeter.models import MODELS, model_package
+from modelmeter.models.common.configuration import Configuration
+from modelmeter.models.common.engines import (
+    CARRIED,
+    ENGINE_OF,
+    EXECUTION_OF,
+    FITTED,
+    GIVEN,
+    HOST_ORIGIN,
+    READ,
+    Chosen,
+    choose,
+    defaults_of,
+    origin_of,
+)
+
+EVERY = tuple(EXECUTION_OF.values())
+CHOSEN: dict[str, tuple[list[str], Chosen]] = {
+    "nothing": ([], Chosen("transformers", "transformers")),
+    "engine": (["engine=vllm"], Chosen("vllm", "vllm")),
+    "best": (["engine=best"], Chosen("best", "serving")),
+    "execution": (["execution=serving"], Chosen("best", "serving")),
+    "execution_by_its_key": (["execution.name=sglang"], Chosen("sglang", "sglang")),
+    "engine_by_its_key": (["engine.name=sglang"], Chosen("sglang", "sglang")),
+    "both_alike": (["execution=published", " engine = published"], Chosen("published", "published")),
+    "among_others": (["workload.max_num=9", "engine=sglang", "engine.block_size=4"], Chosen("sglang", "sglang")),
+    "unknown_execution": (["execution=none"], Chosen("transformers", "none")),  # refused where its name is read
+}
+
+
+@pytest.mark.parametrize("overrides, chosen", CHOSEN.values(), ids=CHOSEN)
+def test_an_engine_sets_the_execution_and_an_execution_alone_the_engine(overrides: list[str], chosen: Chosen) -> None:
+    assert choose(overrides, EVERY) == chosen
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "unlike": (
+        ["engine=vllm", "execution=serving"],
+        r"engine=vllm launches execution=vllm, and execution=serving .* is best",
+    ),
+    "unknown": (["engine=vlm"], r'engine=vlm: there is no such engine; did you mean "vllm"'),
+    "lacking": (["engine=sglang"], r"execution=sglang\); there are engine=transformers, engine=best\."),
+}
+
+
+@pytest.mark.parametrize("overrides, words", REFUSED.values(), ids=REFUSED)
+def test_what_does_not_go_together_is_refused_by_name(overrides: list[str], words: str) -> None:
+    with pytest.raises(ModelMeterError, match=words):
+        choose(
+            overrides, ("transformers", "serving", "vllm") if "vllm" in overrides[0] else ("transformers", "serving")
+        )
+
+
+def test_every_engine_has_a_file_that_states_every_key() -> None:
+    groups = {group: set(values) for group, values in defaults_of("transformers").items()}
+    for engine in EXECUTION_OF:
+        assert {group: set(values) for group, values in defaults_of(engine).items()} == groups
+        assert defaults_of(engine)["engine"]["name"] == engine
+    assert set(HOST_ORIGIN) == set(EXECUTION_OF) == set(ENGINE_OF.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("engine", EXECUTION_OF)
+def test_a_model_takes_what_its_engine_says_and_the_user_wins(name: str, engine: str) -> None:
+    package = model_package(name)
+    if EXECUTION_OF[engine] not in package.EXECUTIONS:
+        with pytest.raises(ModelMeterError, match=f"engine={engine}: nobody has written down"):
+            package.load_cost_model([f"engine={engine}"])
+        return
+    model = package.load_cost_model([f"engine={engine}"])
+    assert (model.engine.name, model.config.execution.name) == (engine, EXECUTION_OF[engine])
+    said = {f"{group}.{key}": value for group, values in defaults_of(engine).items() for key, value in values.items()}
+    own: Configuration[Any] = package.CONFIGURATION
+    for key, value in (said | dict(own.engine_keys.get(engine, {}))).items():
+        group, _, field = key.partition(".")
+        got = getattr(getattr(model.config, group), field)
+        assert got == (value == "true" if isinstance(got, bool) else value), key
+    mine = package.load_cost_model([f"engine={engine}", "engine.max_num_seqs=7", "host.workers=5"])
+    assert (mine.engine.max_num_seqs, mine.host.workers) == (7, 5)
+
+
+def test_where_a_value_comes_from() -> None:
+    assert origin_of("host", "workers", defaults_of("sglang")["host"]["workers"], "sglang") == FITTED
+    assert origin_of("host", "workers", defaults_of("vllm")["host"]["workers"], "vllm") == CARRIED
+    assert origin_of("host", "workers", 99, "vllm") == GIVEN
+    assert origin_of("engine", "block_size", 16, "vllm") == READ
+
+
+def test_a_result_of_before_there_were_engines_has_that_of_its_execution() -> None:
+    package = model_package("deepseek_ocr")
+    model = package.restore_cost_model({"execution": {"name": "serving"}}, prompt_tokens=10)
+    assert model.engine.name == "best"
+    assert load_cost_model().engine.name == "transformers"
+
+
+def test_the_client_is_a_choice_of_its_own() -> None:
+    model = load_cost_model(["client=serial_batches", "client.batch_size=64"])
+    assert (model.client.name, model.client.batch_size, model.client.seconds_per_page) == ("serial_batches", 64, 0.6)
