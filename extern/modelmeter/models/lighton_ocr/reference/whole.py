@@ -20,6 +20,9 @@ FUNCTIONS = (".act_fn", ".act")
 class LightOnOcrWhole(Whole):
     """transformers' whole model of a cost model's configuration."""
 
+    #: the embedding runs before the rest of the decoder, and the head, which is tied to it, after
+    torchinfo_counts_twice = ("model.language_model.embed_tokens.weight", "lm_head.weight")
+
     def __init__(self, cost_model: CostModel) -> None:
         config, workload = cost_model.config, cost_model.workload
         check_measured(config.execution.name, ("transformers",))
