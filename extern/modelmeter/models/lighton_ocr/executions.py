@@ -16,7 +16,13 @@ TRANSFORMERS: Final = Execution("transformers")
 SERVING: Final = Execution(
     "serving",
     (
-        EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
+        EngineTraits(
+            chains_fused=True,
+            add_norm_fused=True,
+            attention_fused_only=True,
+            vision_takes_eager=False,
+            at_its_best=True,
+        ),
         PixtralTraits(qkv_fused=True, positions_given=True),
         DecoderTraits(
             cos_sin_cached=True,
