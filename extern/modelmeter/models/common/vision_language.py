@@ -46,6 +46,9 @@ class LayerCost(NamedTuple):
 class TextStage(BaseLayer):
     """Token ids [B, T] over the cache, with images or without -> logits, and the image tokens, which outlive it."""
 
+    #: whether the image tokens are handed on as one tensor of all pages; otherwise each page's by themselves
+    pages_joined: ClassVar[bool] = False
+
     def __init__(self, model: VisionLanguageModel, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.embed_tokens = model.embed_tokens
@@ -94,9 +97,9 @@ class TextStage(BaseLayer):
         states: tuple[State, ...],
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
-        """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
+        """Embedding, vision, decoder: the last hidden states, and the image tokens."""
         inputs_embeds = self.embed_tokens(input_ids)
-        pooled: tuple[ShapeTensor, ...] = ()
+        handed_on: tuple[ShapeTensor, ...] = ()
         if images:
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
@@ -104,7 +107,8 @@ class TextStage(BaseLayer):
             special_image_mask = placeholder_mask(input_ids)
             # the image's features and the mask are held by name while the decoder runs
             inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
-        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
+            handed_on = (image_features,) if self.pages_joined else pooled
+        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), handed_on
 
 
 def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
