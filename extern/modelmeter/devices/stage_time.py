@@ -255,9 +255,8 @@ class _Sums:
 
 
 def _gemm(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
-    return kernel_time.gemm_seconds(
-        values, rates, rows=np.maximum(sizes["rows"], 1), flops=sizes["flops"], nbytes=sizes["nbytes"]
-    )
+    named = {name: np.maximum(sizes[name], 1) for name in ("rows", "columns", "batch")}
+    return kernel_time.gemm_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"], **named)
 
 
 def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
@@ -269,6 +268,7 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         weight_bytes=sizes["weight_bytes"],
         activation_bytes=sizes["activation_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
+        misaligned=sizes["width"] % kernel_time.ALIGNED_WIDTH != 0,
     )
     return seconds - values["overhead_s"] * (1 - 1 / sizes["of_a_block"])
 
@@ -441,12 +441,15 @@ class StageTimes:
         return steps.mapped(lambda each: np.bincount(owners, weights=each * times, minlength=len(starts)))
 
     def issued(self, stage: str, device: Estimate, *, operator_s: float = OPERATOR_S) -> IssuedTime:
-        """A stage's time with the host that issues its operators, from its device time.
+        """A stage's time with the host that issues its operators, from its device time."""
+        return IssuedTime(device=device, host_s=self.host_s(stage, device.launches, operator_s=operator_s))
+
+    def host_s(self, stage: str, launches: Any, *, operator_s: float = OPERATOR_S) -> Any:
+        """Seconds for which a host issues the operators of a stage; launches: their number, or an array of numbers.
 
         Code that replays the stage as a graph, and code that nobody runs, costs the host nothing.
         """
-        issues = not self.bound and not self.model.graphed(stage)
-        return IssuedTime(device=device, host_s=device.launches * operator_s if issues else 0.0)
+        return launches * (0.0 if self.bound or self.model.graphed(stage) else operator_s)
 
     # -- times of kernels ------------------------------------------------------------------------------------------
 

@@ -36,8 +36,8 @@ ADDED: Final = (
 PEAKS: Final = ("activation_peak_bytes", "resident_peak_bytes")
 
 _NAMED_ALIKE: Final = (
-    "add arange cat cos cumsum div floor_divide gelu histc mean mul neg pow rsqrt sigmoid silu sin sort sqrt sub sum "
-    "topk where"
+    "add arange cat cos cumsum div floor_divide gelu histc mean mul neg pow prod rsqrt sigmoid silu sin sort sqrt "
+    "sub sum topk where"
 )
 #: what each aten operator outside products is in `FLOPS_PER_ELEMENT`, by its name without overload
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
