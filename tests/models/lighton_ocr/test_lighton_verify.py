@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from modelmeter.cli.main import main
-from modelmeter.models.lighton_ocr import layer_verification
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.lighton_ocr import layer_verification, load_cost_model, real_page
 from modelmeter.models.lighton_ocr.reference.layer_cases import STATELESS, LayerCases
 from modelmeter.programs.verify.layers import compare
 from tests.models.lighton_ocr.small import OVERRIDES
@@ -64,3 +66,16 @@ def test_layers_operator_by_operator(path: str) -> None:
     found = [*of_kernel.parts(), *of_kernel.attending(), *of_kernel.stages()]
     case = [each for each in found if each.module == path][-1 if path != "whole model" else 0]
     assert compare(case).agrees(0), case
+
+
+def test_a_real_page_runs_again_and_again() -> None:
+    """Two pages with real tensors: the sizes that come out are the cost model's."""
+    model = load_cost_model([*OVERRIDES, "runtime.dtype=float32", "runtime.batch_size=2"])
+    cost = model.page(70, 95)
+    page = real_page(model, cost, "cpu")
+    with torch.no_grad():
+        assert [tuple(each.shape) for each in page.vision().pooler_output] == [(6, 64)] * 2
+        for _ in range(2):
+            assert page.decode_step().past_key_values.get_seq_length() == cost.seq_len + 1
+    with pytest.raises(ModelMeterError, match="execution=serving has no code here that computes"):
+        real_page(load_cost_model([*OVERRIDES, "execution=serving"]), cost, "cpu")
