@@ -234,9 +234,9 @@ class LayerCases:
         for prompts, tokens, past in PASSES:
             hidden = Given((prompts, tokens, WIDTH))
             tables = (Given((1, tokens, HEAD)), Given((1, tokens, HEAD)))
-            mask = Given((prompts, 1, tokens, past + tokens)) if self.attention == "eager" else None
-            yield self.case("layers.0.self_attn", hidden, tables, mask, self.cache(prompts, past))
-            yield self.case("layers.0", hidden, tables, mask, self.cache(prompts, past), 0)
+            causal = Given((prompts, 1, tokens, past + tokens)) if self.attention == "eager" else None
+            yield self.case("layers.0.self_attn", hidden, tables, causal, self.cache(prompts, past))
+            yield self.case("layers.0", hidden, tables, causal, self.cache(prompts, past), 0)
             caches = self.cache(prompts, past, layers=LAYERS)
             yield self.case("decoder", hidden, caches, 0, layer=self.model.decoder)
 
