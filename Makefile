@@ -50,7 +50,7 @@ docs: $(STAMP) ## the site, from docs/ into outputs/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
-	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot
+	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot
 
 published: $(STAMP) ## reports/published.md anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.published.write_published

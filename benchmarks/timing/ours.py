@@ -117,5 +117,4 @@ def _by_bytes(name: str, sizes: Mapping[str, Array], inputs: Sequence[str], seco
         resident=np.zeros(len(seconds)),
         held_out=nothing,
         ocr=nothing,
-        aligned=~nothing,
     )

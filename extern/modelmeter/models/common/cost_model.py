@@ -60,10 +60,8 @@ WITHOUT_BLOCKS: Final = Assumption(
 AT_ITS_BEST: Final = Assumption(
     figure="execution",
     label="an engine at its best",
-    text="the bound of the executions, kernel by kernel and without a cache; no code runs all of it",
-)
-AT_ITS_BEST_WITH_EXPERTS: Final = replace(
-    AT_ITS_BEST, text=AT_ITS_BEST.text.replace("executions,", "executions for the experts that it counts,")
+    text="the bound of the executions with the same settings, kernel by kernel and without a cache; no code "
+    "runs all of it",
 )
 AS_LAUNCHED: Final = Assumption(
     figure="execution",
@@ -280,9 +278,7 @@ class CostModel(Generic[Config, Work, Model]):
 
     def _engine_assumption(self) -> Assumption:
         """What an execution of an engine stands for."""
-        if not self.code.execution.traits(EngineTraits).at_its_best:
-            return AS_LAUNCHED
-        return AT_ITS_BEST if self.model.decoder.routed is None else AT_ITS_BEST_WITH_EXPERTS
+        return AT_ITS_BEST if self.code.execution.traits(EngineTraits).at_its_best else AS_LAUNCHED
 
     def _prompt_assumption(self) -> Assumption:
         """Where the number of the prompt's tokens comes from."""

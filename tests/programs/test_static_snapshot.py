@@ -19,8 +19,8 @@ from modelmeter.models.deepseek_ocr import DeepseekOCRModel, load_cost_model
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.walk import Shape, join_path
 
-PROGRAM = "modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot"
-ROOT = Path(__file__).parents[4]
+PROGRAM = "modelmeter.programs.snapshot.write_static_snapshot"
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "reports/20211117-dsorc-op-analysis/static-20251118-130533"
 FILES = {
     "torchinfo-summary.txt",
@@ -103,7 +103,7 @@ def test_regenerated_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modelmeter.models.deepseek_ocr.scripts.snapshot.write_static_snapshot import write_snapshot
+    from modelmeter.programs.snapshot.write_static_snapshot import write_snapshot
 
     monkeypatch.chdir(tmp_path)
     for arguments in (["a", "b"], ["--out", "a"], ["-h"]):
