@@ -42,11 +42,6 @@ class Geometry(NamedTuple):
     columns: int
     rows: int
 
-    @property
-    def patches(self) -> int:
-        """Of one page."""
-        return self.columns * self.rows
-
 
 class ImageTokens(NamedTuple):
     """Image tokens of a page."""
