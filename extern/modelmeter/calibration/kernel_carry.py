@@ -48,7 +48,7 @@ def carried(kernel_class: str, target: Device, fitted: Sequence[Device]) -> dict
     kin = kin_of(kernel_class, target, fitted)
     found = {}
     for key, kind in CONSTANTS[kernel_class].items():
-        scale = _SCALED.get(key, lambda device: 1.0)
+        scale = _SCALED.get(key, _as_it_is)
         values = [device.kernels[kernel_class].values[key] / scale(device) for device in kin]
         if isinstance(kind, Whole):
             found[key] = float(median_low(values))  # of tiles one that exists
@@ -126,6 +126,10 @@ def _beside_ecc(device: Device) -> float:
 
 def _for_lanes(device: Device) -> float:
     return 2.0 if device.architecture in _FEW_LANES else 1.0
+
+
+def _as_it_is(device: Device) -> float:
+    return 1.0
 
 
 #: by constant, what its values go with from device to device
