@@ -272,6 +272,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, device: Path, capsys: Captu
         (["judge", str(tmp_path / "none"), "--device", "H200"], "none do not exist"),
         (["judge", str(tmp_path / "empty"), "--device", "H200"], "holds no table"),
         (["judge", str(good), "--device", str(device)], "device Slow has no constants of gemm (it has none)"),
+        (["judge", str(good), "--device", "CPU-Xeon-8480"], "device CPU-Xeon-8480 is a CPU; constants of kernels are"),
         (["calibrate", "--from", str(good)], "--from needs --peaks"),
         (["calibrate", "--from", str(good), "--peaks", "H200", "5x5"], "--from measures nothing here"),
         (["calibrate", "--device", "cpu", "--source", "x"], "--source says where the tables of --from come from"),
