@@ -43,7 +43,7 @@ PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
     "tables",
     type=click.Path(path_type=Path),
     metavar="TABLES",
-    help="Fit the constants of kernels on a Parquet file, or a folder of them; nothing is measured. Needs --peaks.",
+    help="Fit the constants of kernels on tables, as judge reads them; nothing is measured. Needs --peaks.",
 )
 @click.option("--source", metavar="TEXT", help="Where TABLES come from, written beside them.  [default: their path]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The device file to write.  [default: print it]")
