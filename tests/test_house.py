@@ -53,7 +53,7 @@ ROOMS = {
         "reference",
         "programs",
     },
-    "models.<name>.__init__": {"models.common", "models.<name>", "models.<name>.reference"},
+    "models.<name>.__init__": {"models.common", "models.common.reference", "models.<name>", "models.<name>.reference"},
     "models": {"models.common", "models.<name>.__init__"},
     "devices": {"models.common"},
     "calibration": {"devices", "models.common"},

@@ -1,8 +1,8 @@
 """What one operator does: the shapes that come out, its FLOPs, and the bytes that it moves.
 
 Counting rules
-- A multiply-add is 2 FLOPs. Products (linear, conv2d, matmul, attention) are tensor-core FLOPs; a bias starts the
-  accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
+- A multiply-add is 2 FLOPs. Products (linear, conv2d, conv3d, matmul, attention) are tensor-core FLOPs; a bias starts
+  the accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
 - Everything else is CUDA-core work: elements x `FLOPS_PER_ELEMENT`. The table is a convention, not a measurement.
 - Bytes: the distinct bytes that the inputs address (a broadcast dimension once, the same view once) and the bytes of
   the outputs. A gather reads what it delivers. Views are no operators: they move nothing.
@@ -61,6 +61,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "sin": 4,  # likewise
         "mean": 1,  # one sum an element read; the division is one a row
         "sum": 1,  # one sum an element read
+        "prod": 1,  # one product an element read
         "compare": 1,  # one comparison, or one logical operation
         "where": 1,  # one choice
         "fill": 0,
@@ -553,6 +554,13 @@ def total(x: ShapeTensor, axis: int) -> ShapeTensor:
     return out
 
 
+def product(x: ShapeTensor) -> ShapeTensor:
+    """Product over the last dimension, which disappears; of what lies on the host, on the host."""
+    out = x.tape.new(x.shape[:-1], x.dtype, kind=HOST if x.storage.kind == HOST else ACTIVATION)
+    _record("prod", "aten.prod.dim_int", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
 def sum_all(x: ShapeTensor) -> ShapeTensor:
     """The sum of all elements, in their type; of truth values, how many are true, as a 64-bit integer."""
     out = x.tape.new((), "int64" if x.dtype == "bool" else x.dtype)
@@ -803,6 +811,18 @@ def conv2d(
     return out
 
 
+def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
+    """Patches x [N, c, t, h, w] * weight [n, c, t, h, w], a kernel as large as a patch -> [N, n, 1, 1, 1]."""
+    patches, *patch = x.shape
+    features, *kernel = weight.shape
+    if patch != kernel:
+        raise ModelMeterError(f"conv3d: {x!r} is not of patches as large as the kernel, {kernel}.")
+    out = x.tape.new((patches, features, 1, 1, 1), x.dtype)
+    flops = 2 * patches * features * prod(kernel)
+    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=(weight,))
+    return out
+
+
 def mm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
     """[m, k] @ [k, n] -> [m, n]."""
     rows, depth = left.shape
@@ -1034,6 +1054,33 @@ def attention(
     beside = (query.tape.new(query.shape[:-1], "float32"),) if log_sum_exp else ()
     _record_attention("fused.attention", query, keys, values, bias, (out, *beside))
     return out
+
+
+def packed_attention(
+    out: ShapeTensor, projected: Sequence[ShapeTensor], ends: ShapeTensor, count: int, length: int
+) -> None:
+    """An engine's fused attention within each of `count` sequences of `length` rows, which lie behind one another.
+
+    projected: query, key and value, [N, H, d] each, of which these rows are a part, written into those of `out`: where
+    they lie is of no consequence. ends: where sequences end, which the kernel reads.
+    """
+    query, key, value = (_sequences(each, count, length) for each in projected)
+    _record(
+        "attention",
+        "fused.attention",
+        "attention",
+        (query, key, value),
+        (_sequences(out, count, length),),
+        tensor_core_flops=4 * query.numel * length,
+        read=_read((query, key, value, ends)),
+    )
+
+
+def _sequences(x: ShapeTensor, count: int, length: int) -> ShapeTensor:
+    """The first rows of x [N, H, d] as sequences [count, H, length, d]."""
+    row, head, element = x.strides
+    shape = (count, x.shape[1], length, x.shape[2])
+    return ShapeTensor(x.storage, shape, (length * row, head, row, element), x.dtype, x.offset)
 
 
 def _attended(query: ShapeTensor) -> ShapeTensor:

@@ -5,7 +5,19 @@ from typing import Any, Unpack
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
 from modelmeter.layers.code import EngineTraits, Settings
-from modelmeter.operators import add, conv2d, gather, in_place_output, layer_norm, linear, mean, mul, rsqrt, square, to
+from modelmeter.operators import (
+    add,
+    conv2d,
+    gather,
+    in_place_output,
+    layer_norm,
+    linear,
+    mean,
+    mul,
+    rsqrt,
+    square,
+    to,
+)
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 

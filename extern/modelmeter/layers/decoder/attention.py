@@ -6,6 +6,7 @@ for the published code Llama's attention as it was when that code was written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Unpack
 
@@ -44,7 +45,7 @@ class GroupedQueryAttention(BaseLayer):
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
     left of `hidden_size` for each head. qkv_bias: the products that make query, key and value have a bias. qk_norm: an
-    RMSNorm over each head's d of query and key before they turn.
+    RMSNorm over each head's d of query and key before they turn. mrope_section: of `RotaryEmbedding`.
     """
 
     remembered = True
@@ -58,11 +59,13 @@ class GroupedQueryAttention(BaseLayer):
         head_dim: int | None = None,
         qkv_bias: bool = False,
         qk_norm: bool = False,
+        mrope_section: Sequence[int] = (),
         cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.cache_kind = cache_kind
+        self.mrope_section = tuple(mrope_section)
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
@@ -140,7 +143,10 @@ class GroupedQueryAttention(BaseLayer):
         """Cos and sin: as given, built here of position ids, or looked up for them in the table beside them."""
         if self.traits(DecoderTraits).rotary_per_layer:
             return self.rotary_emb(*positions)  # type: ignore[no-any-return]
-        return rotary_rows(*positions) if self.traits(DecoderTraits).cos_sin_cached else positions
+        if self.traits(DecoderTraits).cos_sin_cached:
+            position_ids, cos_sin_cache = positions
+            return rotary_rows(position_ids, cos_sin_cache, self.mrope_section)
+        return positions
 
     def attend_paged(self, hidden_states: ShapeTensor, positions: tuple[ShapeTensor, ...], cache: State) -> ShapeTensor:
         """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""

@@ -44,7 +44,10 @@ class LayerCost(NamedTuple):
 
 
 class TextStage(BaseLayer):
-    """Token ids [B, T] over the cache, with images or without -> logits, and the image tokens, which outlive it."""
+    """Token ids [B, T] over the cache, with images or without -> logits, and the image tokens where they outlive it."""
+
+    #: whether the image tokens are part of what the model returns
+    returns_image_tokens: ClassVar[bool] = True
 
     def __init__(self, model: VisionLanguageModel, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
@@ -101,10 +104,15 @@ class TextStage(BaseLayer):
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
             image_features = cat(pooled, 0)
-            special_image_mask = placeholder_mask(input_ids)
-            # the image's features and the mask are held by name while the decoder runs
-            inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
-        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
+            masks = self.placeholder_masks(input_ids)
+            # the image's features and the masks are held by name while the decoder runs
+            inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
+        hidden_states = self.decoder.call_remembered("", inputs_embeds, states, experts_hit)
+        return hidden_states, pooled if self.returns_image_tokens else ()
+
+    def placeholder_masks(self, input_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """Which positions [B, T, 1] are image tokens, and what is made and held beside that."""
+        return (placeholder_mask(input_ids),)
 
 
 def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 from modelmeter.models.common import cost_model as common
-from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.configuration import RuntimeSchema
 from modelmeter.models.lighton_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
@@ -15,28 +14,18 @@ from modelmeter.models.lighton_ocr.model import LightOnOcrModel
 from modelmeter.models.lighton_ocr.workload import Workload
 from modelmeter.units import ceil_div
 
-PROMPT_ASSUMED: Final = Assumption(
-    figure="prompt_tokens",
-    label="assumed",
-    text=f"{RuntimeSchema.prompt_tokens} positions beside the image's, unless runtime.prompt_tokens says how many; the "
-    "published chat template has some 12 around an image",
-)
-
 
 class CostModel(common.CostModel[ModelSchema, Workload, LightOnOcrModel]):
     """The cost of pages under one configuration. Safe to share between threads, and to send to another process."""
 
     configuration = CONFIGURATION
     executions = EXECUTIONS
+    assumed_prompt_tokens = RuntimeSchema.prompt_tokens
+    assumed_prompt_note = "; the published chat template has some 12 around an image"
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""
         return Workload(**vars(self.config.workload))
-
-    def own_assumptions(self) -> Sequence[Assumption]:
-        """That nobody said how long the prompt is."""
-        given = self.config.runtime.prompt is not None or self.prompt_tokens != RuntimeSchema.prompt_tokens
-        return () if given else (PROMPT_ASSUMED,)
 
     def make_model(self) -> LightOnOcrModel:
         """The layers of the configuration; raises `ModelMeterError` where its sizes do not fit together."""

@@ -92,9 +92,11 @@ class PixtralAttention(BaseLayer):
         return attended.transpose(1, 2).view(1, patches, heads * width)
 
 
-def turned(query: ShapeTensor, key: ShapeTensor, *positions: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+def turned(
+    query: ShapeTensor, key: ShapeTensor, position_ids: ShapeTensor, cos_sin_cache: ShapeTensor
+) -> tuple[ShapeTensor, ShapeTensor]:
     """Query and key [1, H, S, d] turned by the rows that a table has of their places, as one kernel over them."""
-    turned_query, turned_key = apply_rotary_pos_emb(query, key, rotary_rows(*positions))
+    turned_query, turned_key = apply_rotary_pos_emb(query, key, rotary_rows(position_ids, cos_sin_cache))
     return in_place_output(query, turned_query), in_place_output(key, turned_key)
 
 
