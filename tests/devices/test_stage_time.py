@@ -430,5 +430,9 @@ def test_a_device_without_constants_of_a_class_is_refused(tmp_path: Path) -> Non
 def test_what_cannot_be_asked(times: StageTimes) -> None:
     with pytest.raises(ModelMeterError, match="stage decode is unknown"):
         times.stage("decode", GRIDS[0])
+    with pytest.raises(ModelMeterError, match="steps=-2 after seq_len=3 tokens; both are 0 or more"):
+        times.decode(3, -2)
+    with pytest.raises(ModelMeterError, match="batch"):
+        times.step(3, batch=0)
     with pytest.raises(ModelMeterError, match="StageTimes: float32=fp16 is unknown"):
         StageTimes(load_toy(), times.device, float32="fp16")

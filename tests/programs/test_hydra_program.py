@@ -295,7 +295,7 @@ def test_standard_output_that_is_closed(monkeypatch: pytest.MonkeyPatch, run_mai
         ("model=unlimited_ocr,deepseek_ocr", "names several models; a cost is one model's, so give one."),
         ("model=unlimited_orc", 'model unlimited_orc does not exist; did you mean "unlimited_ocr"?'),
         ("model=deepseek_ocr model=unlimited_ocr", "model= is given 2 times (deepseek_ocr, unlimited_ocr)"),
-        ("model=unlimited_ocr workload=gundam", "workload=gundam"),
+        ("model=unlimited_ocr workload=gundam", "workload=gundam: there is no such workload"),
         ("+model=unlimited_ocr", "adds a key"),
     ],
 )
@@ -306,7 +306,10 @@ def test_a_program_is_of_one_model(arguments: str, text: str, run_main: RunMain)
 
 
 def test_a_models_own_program_is_of_no_other(run_main: RunMain) -> None:
-    done = run_main(PUBLISHED.main, "model=unlimited_ocr")
+    done = run_main(
+        lambda: run("verify_published", PUBLISHED.OWN_KEYS, PUBLISHED.verify, model="deepseek_ocr"),
+        "model=unlimited_ocr",
+    )
     assert (done.status, done.stdout) == (UNUSABLE, "")
     assert done.stderr == "error: model=unlimited_ocr: this program is deepseek_ocr's own; leave model= out.\n"
 

@@ -10,7 +10,7 @@ Classes that need a word:
   and its own bytes and FLOPs. What sorts and sums around it are operators of their own there, with their own overheads.
 - attention over a cache: tables have timed the write of new keys and values with it. In a walk that is an operator of
   its own, so its time as a copy is taken off.
-- attention is timed as bfloat16 of its class moves it; in float32 its bytes, and shares of the peak, are those too.
+- fused attention moves 2 bytes an element here, as in its tables, whatever its type is.
 
 The interval, meant to hold nine of ten measured times. Errors have three parts. What all kernels of a class have in
 common (another engine's kernels, another driver) does not average out: its size is the median error of the class on
@@ -393,6 +393,10 @@ class StageTimes:
         """The same after each of several prefills, of as many steps each or of its own number."""
         starts = np.asarray(seq_lens, np.int64)
         counts = np.broadcast_to(np.asarray(steps, np.int64), starts.shape)
+        if (counts < 0).any() or (starts < 0).any():
+            raise ModelMeterError(
+                f"StageTimes: steps={counts.min()} after seq_len={starts.min()} tokens; both are 0 or more."
+            )
         model = self._at_once(batch)
         if model.steps_by_context:
             return self._by_context(model, starts, counts)

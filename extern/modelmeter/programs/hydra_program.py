@@ -160,6 +160,7 @@ def register(configuration: Configuration[Any]) -> None:
     """
     from hydra.core.config_store import ConfigStore
 
+    ConfigStore.instance().repo.pop("workload", None)  # of the model that a program of this process was of before
     configuration.register_program()
     ConfigStore.instance().store(name="cost_model", node={"defaults": [configuration.name]})
 

@@ -312,6 +312,7 @@ def _shapes(result: LayerRun) -> str:
 def verify(package: ModelPackage, config: DictConfig) -> int:
     """Verify the layers of a composed configuration, print the table, write verify_layers.json; the exit status."""
     check_tolerance(config.tolerance)
+    verification: LayerVerification = package.layer_verification()
     configuration = package.CONFIGURATION
     model = configuration.resolve(config)
     if model != replace(configuration.read({}), execution=model.execution):
@@ -320,7 +321,6 @@ def verify(package: ModelPackage, config: DictConfig) -> int:
             "of the cost model's configuration leave everything but execution= as it is."
         )
     layers = _names(OmegaConf.to_container(config, resolve=True))
-    verification: LayerVerification = package.layer_verification()
     execution = model.execution.name
     cases = select_cases(verification, execution, layers)
     with progress_bar() as progress:
