@@ -394,14 +394,14 @@ def _attention(kernel: Kernel, pool: Pool) -> Call:
             return lambda: efficient(query, key, value, bias, False)
         return lambda: F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     if name == "encoder_attention":
-        query, key, value = (_heads_apart(pool, shape) for shape in shapes)
+        query, key, value = (_heads_apart(pool, shape) for shape in shapes[:3])
         return lambda: F.scaled_dot_product_attention(query, key, value)
     query = _heads_apart(pool, shapes[0])
     length = sum(shape[2] for shape in shapes[1:]) // 2  # a serving form reads the cache and the new keys apart
     held = [*shapes[1][:2], length, shapes[1][3]]
     key, value = pool.take(held), pool.take(held)
-    causal = name == "context_attention"
-    return lambda: F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    causal, grouped_heads = name == "context_attention", query.shape[1] != key.shape[1]
+    return lambda: F.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=grouped_heads)
 
 
 _CALLS: Final[Mapping[str, Callable[[Kernel, Pool], Call]]] = {

@@ -7,11 +7,14 @@ there, with their sources.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
 from modelmeter.calibration.fit import Fit, Peaks, Residual
+from modelmeter.calibration.kernel_file import kernels_content
 from modelmeter.devices.device import MEASURED, Device
+from modelmeter.devices.kernel_time import KernelConstants, Rates
 
 _DIGITS: Final = 6
 
@@ -29,12 +32,40 @@ def peaks_of(device: Device) -> Peaks:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a GPU reports of itself, beside its memory."""
+
+    multiprocessors: int
+    l2_bytes: int
+
+
+def rates_of(fit: Fit, peak: str, card: Card) -> Rates:
+    """What times of kernels are computed from, as the device's file says it."""
+    return Rates(
+        peak=float(fit.peaks.matmul[peak]),
+        bandwidth=float(fit.peaks.bandwidth),
+        vector=float(fit.peaks.vector),
+        processors=card.multiprocessors,
+        l2_bytes=card.l2_bytes,
+    )
+
+
 def device_content(
-    fit: Fit, *, name: str, kind: str, memory_bytes: int, where: str, known: Device | None = None
+    fit: Fit,
+    *,
+    name: str,
+    kind: str,
+    memory_bytes: int,
+    where: str,
+    known: Device | None = None,
+    card: Card | None = None,
+    kernels: Mapping[str, KernelConstants] | None = None,
 ) -> dict[str, Any]:
     """What the device's file says. kind: gpu or cpu. where: how it was measured. known: whose peaks the fit has."""
     peaks = fit.peaks
-    measured = ["memory_bytes"]
+    reported = {} if card is None else vars(card)
+    measured = ["memory_bytes", *reported]
     sources = []
     if known is None:
         measured += PEAKS
@@ -59,6 +90,8 @@ def device_content(
             for part, share in (("matmul", fit.matmul), ("vector", fit.vector), ("bandwidth", fit.bandwidth))
         },
         "kernel_launch": {"seconds": _rounded(fit.launch_s), "origin": MEASURED},
+        **reported,
+        **({"kernels": kernels_content(kernels)} if kernels else {}),
         "sources": sources,
     }
 

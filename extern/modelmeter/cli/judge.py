@@ -37,8 +37,9 @@ def command(tables: Path, name: str, split: str, by: str | None, leave_out: str 
     """Hold the constants of a device's kernels against measured times of kernels.
 
     TABLES is a Parquet file in aiconfigurator's layout, or a folder of files named OP.ENGINE-VERSION.parquet; OP is
-    gemm, moe, context_attention, encoder_attention or generation_attention. Rows in bfloat16 are judged; the others are
-    counted, with the reason. docs/calibration.md says which rows, and what the errors mean.
+    gemm, moe, context_attention, encoder_attention or generation_attention. A table of make gpu (kernels.parquet) is
+    taken too. Rows in bfloat16 are judged; the others are counted, with the reason. docs/calibration.md says which
+    rows, and what the errors mean.
     """
     check_tables_installed("judge")
 
