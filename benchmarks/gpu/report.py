@@ -21,18 +21,13 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
 
-import numpy as np
-
 from benchmarks.gpu.measure import read_table
-from modelmeter.calibration.device_file import Card, device_content, device_text, peaks_of, rates_of
+from modelmeter.calibration.device_file import Card, device_content, device_text, fitted_kernels, peaks_of
 from modelmeter.calibration.fit import Fit, TimedCopy, TimedProduct, fit_device
-from modelmeter.calibration.kernel_file import completed, fit_tables
-from modelmeter.calibration.kernel_judgement import PEAK, Judgement, constants_of, judge
-from modelmeter.calibration.kernel_measured import NUMBERS, TIME, WORDS, measured_table
-from modelmeter.calibration.kernel_rows import KernelTable
+from modelmeter.calibration.kernel_judgement import Judgement, constants_of, judge
+from modelmeter.calibration.kernel_measured import rows_table
 from modelmeter.devices import Device, Roofline, load_device
 from modelmeter.devices.device import PEAK_OF_DTYPE
-from modelmeter.devices.kernel_time import KernelConstants
 from modelmeter.devices.stage_time import OPERATOR_S, Estimate, IssuedTime, NoConstants, StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import GPU
@@ -134,27 +129,6 @@ def fitted(rows: Sequence[Row], known: Device | None) -> Fit:
     return fit_device(products, copies, None if known is None else peaks_of(known))
 
 
-def kernel_table(rows: Sequence[Row]) -> KernelTable:
-    """The rows as `modelmeter judge` reads them of the folder's table."""
-    columns: dict[str, Any] = {name: np.array([str(row[name]) for row in rows]) for name in WORDS}
-    columns |= {name: np.array([row[name] for row in rows], dtype=float) for name in (*NUMBERS, TIME)}
-    timed = np.array([row[TIME] is not None for row in rows], dtype=bool)
-    return measured_table("the table of kernels", "kernels", columns, timed)
-
-
-def _kernels(
-    table: KernelTable, fit: Fit, card: Card | None, known: Device | None, source: str
-) -> dict[str, KernelConstants]:
-    """The constants of every class; of none where no class has rows enough."""
-    if card is None or PEAK not in fit.peaks.matmul:
-        return {}
-    try:
-        found = fit_tables([table], rates_of(fit, PEAK, card), source)
-    except ModelMeterError:
-        found = {}
-    return found if known is None else completed(found, known)
-
-
 def write_device(folder: Path, results: Any, rows: Sequence[Row], known: Device | None) -> str:
     """Write device.yaml; the path, or why there is none."""
     machine = results["machine"]
@@ -180,7 +154,7 @@ def write_device(folder: Path, results: Any, rows: Sequence[Row], known: Device 
         where=where,
         known=known,
         card=card,
-        kernels=_kernels(kernel_table(rows), fit, card, known, source),
+        kernels=None if card is None else fitted_kernels(rows_table(rows), fit, card, known, source),
     )
     (folder / "device.yaml").write_text(device_text(content, fit, notes), encoding="utf-8")
     return ""
@@ -490,7 +464,7 @@ def judgements(rows: Sequence[Row], devices: dict[str, Predicted]) -> dict[str, 
     """Every device that has constants, held against the shapes that the fit left out."""
     if not rows:
         return {}
-    kernels = kernel_table(rows)
+    kernels = rows_table(rows)
     found = {}
     for name, each in devices.items():
         constants = constants_of(each.device)

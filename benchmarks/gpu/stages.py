@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.gpu.kernels import NOT_HERE
 from benchmarks.gpu.machine import missing, part_options
-from benchmarks.gpu.timing import capture, short, time_graph
+from modelmeter.reference.kernel_timing import capture, short, time_graph
 
 Call = Callable[[], object]
 

@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from benchmarks.gpu import kernels, measure, report, shapes, stages
-from benchmarks.gpu.calls import NoCall, Pool, call_of
-from benchmarks.gpu.timing import Times, sets_needed, time_calls
 from modelmeter.calibration.kernel_fit import LEAST_ROWS, predicted
+from modelmeter.calibration.kernel_measured import rows_table
 from modelmeter.devices import Roofline, load_device
 from modelmeter.devices.stage_time import StageTimes
 from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.reference import kernel_shapes, kernel_table
+from modelmeter.reference.kernel_calls import NoCall, Pool, call_of
+from modelmeter.reference.kernel_timing import Times, sets_needed, time_calls
 from tests.calibration.synthetic import SMALL, shrink_vision
 
 #: kernels of an engine at its best that are chains, of which torch has no single function
@@ -105,7 +107,7 @@ def test_classes(gundam: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("group", ["page", "sweep"])
 def test_every_shape_has_a_call_that_makes_its_output(group: str, gundam: list[dict[str, Any]]) -> None:
     pool = Pool("meta", 12 * 2**30)
-    tried = [*kernels.peaks(), *gundam] if group == "page" else list(kernels.sweep())
+    tried = [*kernel_shapes.peaks(), *gundam] if group == "page" else list(kernel_shapes.sweep())
     refused = set()
     for kernel in tried:
         pool.reset()
@@ -159,8 +161,12 @@ def test_a_shape_that_breaks_the_device_is_left_behind(
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
         return lambda: None
 
-    chosen = [kernels.copy(64), kernels.kernel("elementwise", broken, ((2, 3),), (2, 3)), kernels.copy(128)]
-    monkeypatch.setattr(kernels, "call_of", call)
+    chosen = [
+        kernel_shapes.copy(64),
+        kernel_shapes.kernel("elementwise", broken, ((2, 3),), (2, 3)),
+        kernel_shapes.copy(128),
+    ]
+    monkeypatch.setattr(kernel_table, "call_of", call)
     monkeypatch.setattr(kernels, "records_of", lambda *_: chosen)
     monkeypatch.setattr(kernels, "answers", lambda _: False)
     arguments = ["page", "--shapes", str(small), "--out", str(tmp_path), "--device", "cpu", "--small"]
@@ -252,7 +258,7 @@ def test_a_small_run_writes_table_results_and_report(measured: Path) -> None:
         "results.json",
     ]
     rows = report.read_table(measured)
-    assert list(rows[0]) == list(kernels.COLUMNS)
+    assert list(rows[0]) == list(kernel_table.COLUMNS)
     assert {row["group"] for row in rows} == {"page", "sweep"}
     timed = [row for row in rows if not row["error"]]
     assert timed and all(row["eager_ms"] > 0 and row["footprint_bytes"] > 0 for row in timed)
@@ -267,7 +273,7 @@ def test_a_part_that_is_run_again_replaces_its_own_rows_alone(measured: Path, tm
     for path in measured.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     before = report.read_table(measured)
-    anew = kernels.COLUMNS | {"group": "sweep", "name": "anew"}
+    anew = kernel_table.COLUMNS | {"group": "sweep", "name": "anew"}
     (tmp_path / "sweep.jsonl").write_text(json.dumps(anew), encoding="utf-8")
     measure.collect(tmp_path, tmp_path / "none.json", {"date": "2026-01-02", "parts": {"sweep": {"ended": "anew"}}})
     assert report.read_table(tmp_path) == [*(row for row in before if row["group"] == "page"), anew]
@@ -314,17 +320,17 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record: dict[str, Any] = {}
 
     def times(*_args: object, **_named: object) -> Times:
-        row = kernels.COLUMNS | {name: record[name] for name in record.keys() & kernels.COLUMNS.keys()}
+        row = kernel_table.COLUMNS | {name: record[name] for name in record.keys() & kernel_table.COLUMNS.keys()}
         graph = report.roofline_ms(roofline, row) / SHARE + 2e-3
         return replace(ONE_MILLISECOND, graph_ms=graph)
 
     document = shapes.document(["decoder.num_hidden_layers=2"])
     pool = Pool("meta", 12 * 2**30)
     with pytest.MonkeyPatch.context() as patch, (tmp_path / "page.jsonl").open("w", encoding="utf-8") as file:
-        patch.setattr(kernels, "time_calls", times)
-        for each in [*kernels.peaks(), *document["kernels"]]:
+        patch.setattr(kernel_table, "time_calls", times)
+        for each in [*kernel_shapes.peaks(), *document["kernels"]]:
             record = each
-            file.write(json.dumps(kernels.timed(each, pool, 2**20, 5) | {"group": "page"}) + "\n")
+            file.write(json.dumps(kernel_table.timed(each, pool, 2**20, 5) | {"group": "page"}) + "\n")
     machine = {
         "device": "cuda",
         "name": "NVIDIA H100 80GB HBM3",
@@ -391,12 +397,15 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pool = Pool("meta", 12 * 2**30)
     rows = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "time_calls", lambda *_args, **_named: ONE_MILLISECOND)
-        for group, records in (("page", [*kernels.peaks(), *document["kernels"]]), ("sweep", list(kernels.sweep()))):
+        patch.setattr(kernel_table, "time_calls", lambda *_args, **_named: ONE_MILLISECOND)
+        for group, records in (
+            ("page", [*kernel_shapes.peaks(), *document["kernels"]]),
+            ("sweep", list(kernel_shapes.sweep())),
+        ):
             for record in records:
-                row = kernels.timed(record, pool, 2**20, 5) | {"group": group}
+                row = kernel_table.timed(record, pool, 2**20, 5) | {"group": group}
                 row["graph_ms"] = report.roofline_ms(roofline, row) / SHARE + 2e-3  # where no constants tell more
-                for own in () if row["error"] else report.kernel_table([row]).rows:
+                for own in () if row["error"] else rows_table([row]).rows:
                     seconds = predicted(device.kernels[own.kernel_class].values, rates, own)
                     row["graph_ms"] = float(seconds[0]) * 1e3
                 rows.append(row)

@@ -12,9 +12,12 @@ from fractions import Fraction
 from typing import Any, Final
 
 from modelmeter.calibration.fit import Fit, Peaks, Residual
-from modelmeter.calibration.kernel_file import kernels_content
+from modelmeter.calibration.kernel_file import completed, fit_tables, kernels_content
+from modelmeter.calibration.kernel_judgement import PEAK
+from modelmeter.calibration.kernel_rows import KernelTable
 from modelmeter.devices.device import MEASURED, Device
 from modelmeter.devices.kernel_time import KernelConstants, Rates
+from modelmeter.errors import ModelMeterError
 
 _DIGITS: Final = 6
 
@@ -40,10 +43,23 @@ class Card:
     l2_bytes: int
 
 
-def rates_of(fit: Fit, peak: str, card: Card) -> Rates:
-    """What times of kernels are computed from, as the device's file says it."""
+def fitted_kernels(
+    table: KernelTable, fit: Fit, card: Card, known: Device | None, source: str
+) -> dict[str, KernelConstants]:
+    """The constants of every class of kernels, by the figures that the device's file has.
+
+    Of a class with too few rows they are those of the device whose peaks the fit has; without one there are none.
+    """
+    try:
+        found = fit_tables([table], _rates(fit, card), source) if PEAK in fit.peaks.matmul else {}
+    except ModelMeterError:  # no class has rows enough
+        found = {}
+    return found if known is None else completed(found, known)
+
+
+def _rates(fit: Fit, card: Card) -> Rates:
     return Rates(
-        peak=float(fit.peaks.matmul[peak]),
+        peak=float(fit.peaks.matmul[PEAK]),
         bandwidth=float(fit.peaks.bandwidth),
         vector=float(fit.peaks.vector),
         processors=card.multiprocessors,

@@ -81,6 +81,14 @@ def measured_table(who: str, file: str, columns: Mapping[str, Array], timed: Arr
     return KernelTable(file=file, rows=tuple(rows), left_out=MappingProxyType(dict(left_out)))
 
 
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> KernelTable:
+    """The same of rows that were just measured; `graph_ms` is None where there is no time."""
+    columns: dict[str, Array] = {name: np.array([str(row[name]) for row in rows]) for name in WORDS}
+    columns |= {name: np.array([row[name] for row in rows], dtype=float) for name in (*NUMBERS, TIME)}
+    timed = np.array([row[TIME] is not None for row in rows], dtype=bool)
+    return measured_table("the table of kernels", "kernels", columns, timed)
+
+
 def classes_of(columns: Mapping[str, Array]) -> Array:
     """The class of each row as it is told today: the first tables were written before there was one of strided kernels.
 

@@ -19,6 +19,7 @@ What one value here means: what a real module was seen to do, operator by operat
 | which modules are measured as one model | `page` (transformers' own) |
 | what plain modules stand for a type that neither has | `plain` |
 | how long the same code takes on a machine, with real tensors | `timing`, `kernels`, `real_page` |
+| how long each kernel shape takes, from memory, eager and in a CUDA graph | `kernel_table` (`page_kernels`, `kernel_shapes`, `kernel_calls`, `kernel_timing`) |
 
 Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports
 nothing, so that asking for one instrument does not load another's dependencies.
