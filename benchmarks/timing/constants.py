@@ -3,9 +3,9 @@
     python -m benchmarks.timing.constants TABLES
 
 TABLES holds published tables: kernels/SYSTEM as `modelmeter judge` reads them, vidur/ and llmservingsim/. The classes
-that nobody published rows of are fitted on our own measurements of one card, and judged on the other's. A device that
-nobody measured carries the constants of one with the same chip, or else the median of each constant over the fitted
-devices; its error is that of each fitted device by the median of the others.
+that nobody published rows of are fitted on our own measurements of one card, and judged on the other's. What nobody
+measured on a device is carried from the fitted ones (`modelmeter.calibration.kernel_carry`), with the errors that these
+have where they are left out one after another.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import numpy as np
 
 from benchmarks.timing.ours import CALIBRATION, OURS, our_rows
 from modelmeter import kernel_classes as classes
+from modelmeter.calibration.kernel_carry import carried, kin_of
 from modelmeter.calibration.kernel_file import fit_tables, kernels_text
-from modelmeter.calibration.kernel_fit import carried, errors_of, fit_rows, predicted, unseen_rows
+from modelmeter.calibration.kernel_fit import errors_of, fit_rows, predicted, unseen_rows
 from modelmeter.calibration.kernel_judgement import PEAK
 from modelmeter.calibration.kernel_rows import KernelRows, pooled
 from modelmeter.calibration.kernel_tables import read_tables
@@ -47,20 +48,6 @@ FITTED_ON: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     ),
     "RTX-4090": (("llmservingsim/profiler/perf/RTX4090", f"{_LLMSERVINGSIM}RTX4090"),),
 }
-#: devices of the same chip, from which shares are carried as they are
-SAME_CHIP: Final[Mapping[str, Sequence[str]]] = {
-    "A100-40G": ("A100-80G",),
-    "H100-PCIe": ("H100-SXM",),
-    "H20": ("H100-SXM",),
-    "H200": ("H100-SXM",),
-    "L40S": ("RTX-4090",),
-    "RTX-4090": ("L40S",),
-    "RTX-6000-Ada": ("L40S", "RTX-4090"),
-    "RTX-PRO-6000": ("RTX-PRO-6000-Server",),
-}
-#: of 64 lanes a multiprocessor, as the A100: twice the bytes a FLOP that the others move
-FEW_LANES: Final = ("T4", "V100-16GB", "V100-32GB")
-A100S: Final = ("A100-40G", "A100-80G")
 #: classes of our own rows, which nobody published
 OURS_ALONE: Final = (classes.BIAS_ATTENTION, classes.COPY, classes.STRIDED, classes.CONVOLUTION)
 
@@ -78,7 +65,7 @@ def fitted_devices(
         found[name], unseen[name] = {}, {}
         for folder, source in sources:
             read = read_tables(tables / folder)
-            new = {key: each for key, each in fit_tables(read, rates, source).items() if key not in found[name]}
+            new = {key: each for key, each in fit_tables(read, rates, source)[0].items() if key not in found[name]}
             rows = pooled(read)
             found[name] |= new
             unseen[name] |= {key: unseen_rows(rows[key], rates) for key in new}
@@ -106,29 +93,20 @@ def _shown(errors: Errors | None) -> str:
     return f"{errors.median:.1%} / {errors.p90:.0%} on {errors.rows:,} rows" if errors else "–"
 
 
-def median_constants(
-    fitted: Mapping[str, Kernels], unseen: Mapping[str, Mapping[str, KernelRows]], devices: Mapping[str, Device]
-) -> Kernels:
-    """By class, the median of each constant over the fitted devices, and the error of each of them by the others."""
+def errors_left_out(devices: Mapping[str, Device], unseen: Mapping[str, Mapping[str, KernelRows]]) -> dict[str, Errors]:
+    """By class, the errors on unseen rows of all fitted devices, each by what it would be given if it had no own."""
     found = {}
     for key in classes.CLASSES:
-        known = {name: kernels[key].values for name, kernels in fitted.items() if key in kernels}
         sizes = []
-        for name in known:
-            values = carried(key, [each for other, each in known.items() if other != name])
-            rows = unseen[name][key]
+        for name, by_class in unseen.items():
+            if key not in by_class:
+                continue
+            values = carried(key, devices[name], list(devices.values()))
             rates = _uncached(devices[name]) if key in OURS_ALONE else devices[name].rates(PEAK)
-            sizes.append(abs(predicted(values, rates, rows) / rows.seconds - 1))
+            sizes.append(abs(predicted(values, rates, by_class[key]) / by_class[key].seconds - 1))
+            print(f"left out {name} {key} {np.median(sizes[-1]):.1%}", flush=True)
         every = np.concatenate(sizes)
-        errors = Errors(rows=len(every), median=float(np.median(every)), p90=float(np.quantile(every, 0.9)))
-        found[key] = KernelConstants(
-            values={constant: float(f"{value:.4g}") for constant, value in carried(key, list(known.values())).items()},
-            origin=CARRIED,
-            source=f"the median of each constant over {', '.join(known)}; errors: each of them by the others",
-            fitted_rows=0,
-            errors=errors,
-        )
-        print("carried", key, _shown(errors), flush=True)
+        found[key] = Errors(rows=len(every), median=float(np.median(every)), p90=float(np.quantile(every, 0.9)))
     return found
 
 
@@ -136,28 +114,24 @@ def constants_of_all(tables: Path) -> dict[str, Kernels]:
     """By device, its constants by class; a CPU has none."""
     devices = {device.name: device for device in bundled_devices() if device.kind != "cpu"}
     fitted, unseen = fitted_devices(tables, devices)
-    median = median_constants(fitted, unseen, devices)
-    return {name: {key: _constants(name, key, fitted, median) for key in classes.CLASSES} for name in devices}
+    devices = {name: replace(device, kernels=fitted.get(name, {})) for name, device in devices.items()}
+    errors = errors_left_out(devices, unseen)
+    return {
+        name: {key: device.kernels.get(key) or _carried(key, device, devices, errors[key]) for key in classes.CLASSES}
+        for name, device in devices.items()
+    }
 
 
-def _constants(name: str, key: str, fitted: Mapping[str, Kernels], median: Kernels) -> KernelConstants:
-    if key in fitted.get(name, {}):
-        return fitted[name][key]
-    if name in FEW_LANES and key == classes.ELEMENTWISE:
-        return _carried_from("A100-80G", fitted["A100-80G"][key], "whose multiprocessors have as many lanes")
-    if key == classes.STRIDED and name in (*FEW_LANES, *A100S):
-        few = median[key]
-        values = dict(few.values) | {"elements_per_flop": 2 * few.values["elements_per_flop"]}
-        return replace(few, values=values, source=f"{few.source}; twice the elements a FLOP, with half of the lanes")
-    for same in SAME_CHIP.get(name, ()):
-        if key in fitted[same]:
-            return _carried_from(same, fitted[same][key], "of the same chip")
-    return median[key]
-
-
-def _carried_from(name: str, fitted: KernelConstants, why: str) -> KernelConstants:
-    source = f"{name}, {why}; errors: that device's own"
-    return replace(fitted, origin=CARRIED, source=source, fitted_rows=0)
+def _carried(key: str, target: Device, devices: Mapping[str, Device], errors: Errors) -> KernelConstants:
+    every = list(devices.values())
+    kin = ", ".join(device.name for device in kin_of(key, target, every))
+    return KernelConstants(
+        values=carried(key, target, every),
+        origin=CARRIED,
+        source=f"{kin}; errors: those of each fitted device by the others",
+        fitted_rows=0,
+        errors=errors,
+    )
 
 
 _PART: Final = re.compile(r"(# Constants of the times of kernels[^\n]*\n(#[^\n]*\n)?)?kernels:\n(?:[ #][^\n]*\n)+")

@@ -42,7 +42,14 @@ CLASSES: Final = (
 
 #: class of an operator by its name, where that says more than its kind
 _OF_NAME: Final[Mapping[str, str]] = MappingProxyType(
-    {"grouped_mm": MOE, "fused_moe": MOE, "conv2d": CONVOLUTION, "copy": STRIDED, "pad": STRIDED}
+    {
+        "grouped_mm": MOE,
+        "fused_moe": MOE,
+        "conv2d": CONVOLUTION,
+        "conv3d": CONVOLUTION,
+        "copy": STRIDED,
+        "pad": STRIDED,
+    }
 )
 #: class of an operator by its kind; attention's depends on its shapes too
 _OF_KIND: Final[Mapping[str, str]] = MappingProxyType(

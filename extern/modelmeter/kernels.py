@@ -10,7 +10,7 @@ To add a class: its sizes in `OF_CLASS`, where they are read in `_READ`, and its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
+from math import gcd, prod
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -23,12 +23,12 @@ from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 #: sizes of every kernel: FLOPs of products, other FLOPs, bytes read and written
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
 #: and of those of a class. moe: bytes of weights read, and of activations that pass through memory; rows of all
-#: experts, bytes of one expert's weights, and how many such kernels are a block. convolution: input channels, and
-#: products that one output sums
+#: experts, bytes of one expert's weights, its width or a divisor of it, and how many such kernels are a block.
+#: convolution: input channels, and products that one output sums
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        classes.GEMM: ("rows",),
-        classes.MOE: ("weight_bytes", "activation_bytes", "rows", "expert_bytes", "of_a_block"),
+        classes.GEMM: ("rows", "columns", "batch"),
+        classes.MOE: ("weight_bytes", "activation_bytes", "rows", "expert_bytes", "width", "of_a_block"),
         classes.CONTEXT_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
         classes.ENCODER_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
         classes.GENERATION_ATTENTION: ("batch", "heads", "kv_heads", "keys", "head_dim"),
@@ -64,8 +64,9 @@ def kernel_of(record: OperatorRecord) -> Kernel:
 
 
 def _gemm(record: OperatorRecord) -> dict[str, Any]:
-    """A product's rows, of one of a batch of products."""
-    return {"rows": record.outputs[0][-2]}
+    """A product, or a batch of them: the rows and columns of the result of one."""
+    *batch, rows, columns = record.outputs[0]
+    return {"rows": rows, "columns": columns, "batch": prod(batch)}
 
 
 def _moe(record: OperatorRecord) -> dict[str, Any]:
@@ -76,14 +77,15 @@ def _moe(record: OperatorRecord) -> dict[str, Any]:
         rows, parameters, of_a_block = tokens * top_k, prod(up) + hidden * width, 1
         moved = moved_by_a_block(tokens, rows, hidden, width) * itemsize
     else:
-        rows, features = record.outputs[0]
-        parameters, of_a_block = record.inputs[0][-1] * features, GROUPED_PRODUCTS
+        (rows, features), depth = record.outputs[0], record.inputs[0][-1]
+        parameters, width, of_a_block = features * depth, gcd(features, depth), GROUPED_PRODUCTS
         moved = record.bytes_read + record.bytes_written - record.weight_bytes
     return {
         "weight_bytes": record.weight_bytes,
         "activation_bytes": moved,
         "rows": rows,
         "expert_bytes": parameters * itemsize,
+        "width": width,
         "of_a_block": of_a_block,
     }
 

@@ -1,8 +1,8 @@
 """What one operator does: the shapes that come out, its FLOPs, and the bytes that it moves.
 
 Counting rules
-- A multiply-add is 2 FLOPs. Products (linear, conv2d, matmul, attention) are tensor-core FLOPs; a bias starts the
-  accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
+- A multiply-add is 2 FLOPs. Products (linear, conv2d, conv3d, matmul, attention) are tensor-core FLOPs; a bias starts
+  the accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
 - Everything else is CUDA-core work: elements x `FLOPS_PER_ELEMENT`. The table is a convention, not a measurement.
 - Bytes: the distinct bytes that the inputs address (a broadcast dimension once, the same view once) and the bytes of
   the outputs. A gather reads what it delivers. Views are no operators: they move nothing.
@@ -61,6 +61,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "sin": 4,  # likewise
         "mean": 1,  # one sum an element read; the division is one a row
         "sum": 1,  # one sum an element read
+        "prod": 1,  # one product an element read
         "compare": 1,  # one comparison, or one logical operation
         "where": 1,  # one choice
         "fill": 0,
@@ -338,7 +339,9 @@ def pointwise_strides(operands: tuple[tuple[Shape, Shape], ...]) -> Shape:
     Source: the behaviour of TensorIterator, torch 2.13.
     """
     first_shape, first_strides = operands[0]
-    if all(operand == operands[0] for operand in operands) and _dense(first_shape, first_strides):
+    rank = len(first_shape)  # compared first: tuples of another length would be compared element by element
+    alike = all(len(shape) == rank and (shape, strides) == operands[0] for shape, strides in operands)
+    if alike and _dense(first_shape, first_strides):
         return first_strides
     shape = broadcast_shape(tuple(operand_shape for operand_shape, _ in operands))
     rank = len(shape)
@@ -551,6 +554,13 @@ def total(x: ShapeTensor, axis: int) -> ShapeTensor:
     return out
 
 
+def product(x: ShapeTensor) -> ShapeTensor:
+    """Product over the last dimension, which disappears; of what lies on the host, on the host."""
+    out = x.tape.new(x.shape[:-1], x.dtype, kind=HOST if x.storage.kind == HOST else ACTIVATION)
+    _record("prod", "aten.prod.dim_int", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
 def sum_all(x: ShapeTensor) -> ShapeTensor:
     """The sum of all elements, in their type; of truth values, how many are true, as a 64-bit integer."""
     out = x.tape.new((), "int64" if x.dtype == "bool" else x.dtype)
@@ -648,6 +658,20 @@ def cat(tensors: Sequence[ShapeTensor | Repeated], axis: int, kind: str = ACTIVA
     inputs = [tensor for _, tensor in parts] if first.tape.variables is not None else list(whole.in_order())
     _record("cat", "aten.cat.default", "copy", inputs, (out,), elements=out.numel, read=read)
     return out
+
+
+def stack(tensors: Sequence[ShapeTensor]) -> ShapeTensor:
+    """Tensors of one shape side by side: [...] each -> [..., tensors]."""
+    first = tensors[0]
+    out = first.tape.new((*first.shape, len(tensors)), first.dtype)
+    _record("cat", "aten.stack.default", "copy", tensors, (out,), elements=out.numel)
+    return out
+
+
+def copy_number(target: ShapeTensor) -> None:
+    """A number written over the target, which is not read: made in memory first, as an assignment to a slice does."""
+    number = fill(target, (), target.dtype, "aten.scalar_tensor.default")
+    _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
 
 
 # -- gathers and resampling -----------------------------------------------------------------------------------------
@@ -784,6 +808,18 @@ def conv2d(
         tensor_core_flops=2 * out.numel * channels * kernel_h * kernel_w,
         weights=(weight,) if bias is None else (weight, bias),
     )
+    return out
+
+
+def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
+    """Patches x [N, c, t, h, w] * weight [n, c, t, h, w], a kernel as large as a patch -> [N, n, 1, 1, 1]."""
+    patches, *patch = x.shape
+    features, *kernel = weight.shape
+    if patch != kernel:
+        raise ModelMeterError(f"conv3d: {x!r} is not of patches as large as the kernel, {kernel}.")
+    out = x.tape.new((patches, features, 1, 1, 1), x.dtype)
+    flops = 2 * patches * features * prod(kernel)
+    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=(weight,))
     return out
 
 
@@ -931,11 +967,14 @@ def scaled_dot_product_attention(
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
     a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
-    [B, Q, H, d].
+    [B, Q, H, d]. Fewer KV heads than heads in float32 without a bias, which no fused kernel takes, run in separate
+    steps, and the result is row-major; several queries are causal then, as a decoder's are.
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape
     flash = bias is None and query.dtype != "float32"
+    if bias is None and not flash and key.shape[1] != heads:
+        return _attention_in_steps(query, key, value)
     if bias is not None:
         bias = _aligned_bias(bias, query.dtype)
     out = _attended(query)
@@ -946,6 +985,42 @@ def scaled_dot_product_attention(
     aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
     _record_attention(aten, query, (key,), (value,), bias, (out, *extra))
     return out
+
+
+def _attention_in_steps(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> ShapeTensor:
+    """Attention of grouped heads by PyTorch's own steps. Source: the operators that torch 2.13 calls for it."""
+    query = _scaled(query)
+    mask = _causal_bias(query, key.shape[2]) if query.shape[2] > 1 else None
+    key, value = _repeated_heads(key, query.shape[1]), _repeated_heads(value, query.shape[1])
+    scores = matmul(query, _scaled(key.transpose(-2, -1)))
+    if mask is not None:
+        scores = add(scores, mask)
+    weights = scores.tape.new(scores.shape, scores.dtype)
+    _record("softmax", "aten._safe_softmax.default", "reduction", (scores,), (weights,), elements=weights.numel)
+    del scores
+    return matmul(weights, value)
+
+
+def _scaled(x: ShapeTensor) -> ShapeTensor:
+    """x times a number."""
+    return _pointwise("mul", "aten.mul.Scalar", (x,), x.dtype)
+
+
+def _causal_bias(query: ShapeTensor, keys: int) -> ShapeTensor:
+    """Numbers to add to the scores [Q, K]: 0 for keys that are not after a query, minus infinity for others."""
+    ones = fill(query, (query.shape[2], keys), "bool", "aten.ones.default")
+    seen = ones.tape.new(ones.shape, ones.dtype)
+    _record("copy", "aten.tril.default", "copy", (ones,), (seen,), elements=seen.numel)
+    del ones
+    numbers = [fill(query, (), query.dtype, "aten.scalar_tensor.default") for _ in range(2)]
+    return where(seen, numbers[0], numbers[1])
+
+
+def _repeated_heads(x: ShapeTensor, heads: int) -> ShapeTensor:
+    """[B, KV heads, K, d] -> [B, heads, K, d]: each KV head as often as there are heads of its group."""
+    batch, kv_heads, keys, width = x.shape
+    groups = heads // kv_heads
+    return reshape(x.unsqueeze(2).expand(-1, -1, groups, -1, -1), batch, heads, keys, width)
 
 
 def _aligned_bias(mask: ShapeTensor, dtype: str) -> ShapeTensor:
@@ -979,6 +1054,33 @@ def attention(
     beside = (query.tape.new(query.shape[:-1], "float32"),) if log_sum_exp else ()
     _record_attention("fused.attention", query, keys, values, bias, (out, *beside))
     return out
+
+
+def packed_attention(
+    out: ShapeTensor, projected: Sequence[ShapeTensor], ends: ShapeTensor, count: int, length: int
+) -> None:
+    """An engine's fused attention within each of `count` sequences of `length` rows, which lie behind one another.
+
+    projected: query, key and value, [N, H, d] each, of which these rows are a part, written into those of `out`: where
+    they lie is of no consequence. ends: where sequences end, which the kernel reads.
+    """
+    query, key, value = (_sequences(each, count, length) for each in projected)
+    _record(
+        "attention",
+        "fused.attention",
+        "attention",
+        (query, key, value),
+        (_sequences(out, count, length),),
+        tensor_core_flops=4 * query.numel * length,
+        read=_read((query, key, value, ends)),
+    )
+
+
+def _sequences(x: ShapeTensor, count: int, length: int) -> ShapeTensor:
+    """The first rows of x [N, H, d] as sequences [count, H, length, d]."""
+    row, head, element = x.strides
+    shape = (count, x.shape[1], length, x.shape[2])
+    return ShapeTensor(x.storage, shape, (length * row, head, row, element), x.dtype, x.offset)
 
 
 def _attended(query: ShapeTensor) -> ShapeTensor:

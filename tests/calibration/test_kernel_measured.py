@@ -93,15 +93,16 @@ def test_every_row_is_taken_or_has_its_reason(table: Path) -> None:
 
 def test_sizes_are_what_the_time_of_the_class_takes(table: Path) -> None:
     sizes = {name: {key: float(each[0]) for key, each in rows.sizes.items()} for name, rows in rows_of(table).items()}
-    assert sizes["gemm"] == {"rows": 17, "flops": 60_162_048, "nbytes": 3_643_392}
+    assert sizes["gemm"] == {"rows": 17, "columns": 2304, "flops": 60_162_048, "nbytes": 3_643_392}
     assert sizes["moe"] == {
         "flops": 440_401_920,
         "weight_bytes": 110_100_480,  # of the 24 experts that are hit
         "activation_bytes": 590_080,
         "rows_an_expert": 4,
         "of_a_block": 2,
+        "misaligned": 0,
     }
-    heads = {"batch": 2, "heads": 16, "kv_heads": 4, "head_dim": 128, "length": 500}
+    heads = {"batch": 2, "heads": 16, "kv_heads": 4, "head_dim": 128, "length": 500, "before": 0}
     assert sizes["context_attention"] == heads
     assert sizes["generation_attention"] == {"batch": 8, "heads": 16, "kv_heads": 2, "head_dim": 128, "keys": 914}
     assert sizes["elementwise"] == {"nbytes": 327_680}

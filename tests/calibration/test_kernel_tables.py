@@ -3,33 +3,35 @@
 import json
 import zlib
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from modelmeter.calibration.kernel_fit import carried, fit_class, predicted
+from modelmeter.calibration.kernel_carry import carried
+from modelmeter.calibration.kernel_fit import fit_class, predicted
 from modelmeter.calibration.kernel_rows import KernelTable, pooled
 from modelmeter.calibration.kernel_tables import read_tables
 from modelmeter.cli.main import main
-from modelmeter.devices import load_device
+from modelmeter.devices import bundled_devices, load_device
 from modelmeter.devices.kernel_time import Rates
-from modelmeter.errors import ModelMeterError
+from tests.calibration.made_up import COLUMNS, SIDES, Columns, grid, write, write_tables
 from tests.devices.synthetic import SOURCE, write_device
 
 Capture = pytest.CaptureFixture[str]
-Columns = dict[str, list[Any]]
 
 RATES = Rates(peak=1e14, bandwidth=1e12, vector=1e13, processors=50, l2_bytes=10**7)
 TRUE: dict[str, dict[str, float]] = {
     "gemm": {
-        **{"overhead_s": 5e-6, "matmul": 0.7, "bandwidth": 0.8, "overlap": 0.25, "tile": 64},
-        **{"l2_share": 0.6, "l2_speed": 2.5},
+        **{"overhead_s": 5e-6, "matmul": 0.7, "bandwidth": 0.8, "overlap": 0.25, "tile": 64, "tile_half": 9.0},
+        **{"waves": 0.3, "split_s": 2e-6, "l2_share": 0.6, "l2_speed": 2.5},
     },
-    "moe": {"overhead_s": 3e-5, "matmul": 0.5, "bandwidth": 0.9, "overlap": 0.4, "activations": 1.5, "tile": 128},
+    "moe": {
+        **{"overhead_s": 3e-5, "matmul": 0.5, "bandwidth": 0.9, "overlap": 0.4, "activations": 1.5},
+        **{"misaligned": 2.5, "few": 8, "tile_least": 32, "tile": 128},
+    },
     "encoder_attention": {
         **{"overhead_s": 6e-6, "matmul": 0.6, "exponentials": 0.2, "bandwidth": 0.7, "overlap": 0.5, "chain": 0.2},
         **{"waves": 0.6, "tile_rows": 128, "tile_rows_wide": 128, "tile_keys": 64},
@@ -41,49 +43,11 @@ TRUE: dict[str, dict[str, float]] = {
 }
 
 
-def grid(**sizes: list[Any]) -> Columns:
-    """A row for every combination, and a column of times yet to be filled."""
-    axes = np.meshgrid(*[np.arange(len(values)) for values in sizes.values()], indexing="ij")
-    columns: Columns = {
-        name: [values[index] for index in axis.reshape(-1)]
-        for (name, values), axis in zip(sizes.items(), axes, strict=True)
-    }
-    return columns | {"latency": [1.0] * axes[0].size}
-
-
-SIDES = [768, 1024, 1536, 2048, 3072, 4096]
-COLUMNS: dict[str, Columns] = {
-    "gemm": grid(gemm_dtype=["bfloat16"], m=[1, 17, 64, 100, 500, 1000, 4000], n=SIDES, k=SIDES),
-    "moe": grid(
-        **{"moe_dtype": ["bfloat16"], "distribution": ["balanced"], "num_tokens": [1, 3, 8, 40, 200, 1000, 5000]},
-        **{"hidden_size": [1280, 2048, 4096], "inter_size": [896, 1536, 768], "topk": [6, 8], "num_experts": [64, 128]},
-        **{"moe_tp_size": [1], "moe_ep_size": [1]},
-    ),
-    "encoder_attention": grid(
-        **{"attn_dtype": ["bfloat16"], "batch_size": [1, 4, 16], "isl": [16, 64, 257, 577, 1025, 1600, 4096]},
-        **{"num_heads": [4, 10, 16], "head_dim": [64, 80]},
-    ),
-    "generation_attention": grid(
-        **{"attn_dtype": ["bfloat16"], "kv_cache_dtype": ["bfloat16"], "batch_size": [1, 8, 64, 300], "isl": [1]},
-        **{"num_heads": [8, 16], "num_key_value_heads": [4, 8], "head_dim": [64, 128], "window_size": [0]},
-        **{"step": [1, 100, 700, 3000, 10_000]},
-    ),
-}
-
-
-def write(path: Path, columns: Columns) -> Path:
-    pq.write_table(pa.table(columns), path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tables of a device that takes exactly what its constants say."""
     path = tmp_path_factory.mktemp("tables")
-    for name, columns in COLUMNS.items():
-        file = path / f"{name}.made-1.parquet"
-        (table,) = read_tables(write(file, columns))
-        write(file, columns | {"latency": list(predicted(TRUE[name], RATES, table.rows[0]) * 1e3)})
+    write_tables(path, TRUE, RATES, list(TRUE))
     return path
 
 
@@ -110,23 +74,14 @@ def test_the_fit_recovers_a_synthetic_device(name: str, folder: Path) -> None:
     rows = pooled(read_tables(folder))[name]
     assert 0 < rows.held_out.sum() < len(rows.held_out)
     found = fit_class(rows, RATES)
+    # what remains is the pull towards usual constants, which is that of some rows in a thousand, and four digits
     errors = abs(predicted(found, RATES, rows) / rows.seconds - 1)
-    assert np.median(errors) < 0.01 and errors.max() < 0.1, found
-    for key in ("overhead_s", "bandwidth", "tile"):
-        if key in found:
-            assert found[key] == pytest.approx(TRUE[name][key], rel=0.1), key
-
-
-def test_the_fit_says_what_it_lacks() -> None:
-    with pytest.raises(ModelMeterError, match=r"no device has fitted constants"):
-        carried("copy", [])
-
-
-def test_what_is_carried_is_the_median_of_each_constant() -> None:
-    known = [{"overhead_s": 1.0, "matmul": 0.1, "bytes_per_flop": share} for share in (1.0, 5.0, 2.0, 4.0)]
-    assert carried("bias_attention", known) == {"overhead_s": 1.0, "matmul": 0.1, "bytes_per_flop": 3.0}
-    tiles = [dict(TRUE["moe"], tile=tile) for tile in (64, 128, 64, 128)]
-    assert carried("moe", tiles)["tile"] == 64  # of tiles one that exists
+    assert np.median(errors) < 1e-3 and errors.max() < 1e-2, found
+    for key, true in TRUE[name].items():
+        if isinstance(true, int):
+            assert found[key] == true, key
+        elif key not in ("l2_share", "l2_speed") or name != "gemm":  # few rows in a cache show but their product
+            assert found[key] == pytest.approx(true, rel=0.04), key
 
 
 # -- the command line ------------------------------------------------------------------------------------------------
@@ -140,23 +95,25 @@ def test_calibrate_then_judge(folder: Path, device: Path, tmp_path: Path, capsys
     content = yaml.safe_load(part.read_text())["kernels"]
     assert set(content) == set(TRUE)
     assert {each["origin"] for each in content.values()} == {"fitted"}
-    assert content["gemm"]["source"] == "made up" and content["gemm"]["errors"]["median"] < 0.01
+    assert content["gemm"]["source"] == "made up" and content["gemm"]["errors"]["median"] < 1e-3
     assert main([*fit, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kernels"] == content
     device.write_text(device.read_text() + part.read_text())
     assert main(["judge", str(folder), "--device", str(device), "--json"]) == 0
     judged = json.loads(capsys.readouterr().out)
     assert judged["device"] == "Slow"
-    rows = {name: len(columns["latency"]) for name, columns in COLUMNS.items()}
-    cold = [12 * n * k > 2 * RATES.l2_bytes for n, k in zip(COLUMNS["gemm"]["n"], COLUMNS["gemm"]["k"], strict=True)]
+    rows = {name: len(COLUMNS[name]["latency"]) for name in TRUE}
+    sides = list(zip(COLUMNS["gemm"]["n"], COLUMNS["gemm"]["k"], strict=True))
+    cold = [12 * n * k > 2 * RATES.l2_bytes for n, k in sides]
+    ocr = [each and max(sides) <= 6144 for each, sides in zip(cold, sides, strict=True)]  # of at most 4,000 rows
     assert {name: each["rows"] for name, each in judged["classes"].items()} == rows | {
         "gemm_cold": sum(cold),
-        "gemm_ocr": sum(cold),
+        "gemm_ocr": sum(ocr),
     }
     assert judged["left_out"] == {}
     for each in judged["classes"].values():
         assert set(each) == {"rows", "median", "p90", "total", "roofline_median"}
-        assert each["median"] < 0.01 and abs(each["total"]) < 0.02 and each["roofline_median"] > 0.1
+        assert each["median"] < 1e-3 and abs(each["total"]) < 2e-3 and each["roofline_median"] > 0.1
     assert main(["judge", str(folder), "--device", str(device), "--split", "held-out", "--by", "file"]) == 0
     shown = capsys.readouterr().out
     assert "moe.made-1.parquet" in shown and "moe: a site of the fit" in shown
@@ -180,19 +137,16 @@ def test_errors_are_those_of_a_table_by_hand(device: Path, tmp_path: Path, capsy
 
 
 def test_left_out_takes_the_others_constants(tmp_path: Path, capsys: Capture) -> None:
-    h100, l40s, h200, rtx, geforce = (
-        load_device(name).kernels["gemm"].values
-        for name in ("H100-SXM", "L40S", "H200", "RTX-PRO-6000-Server", "RTX-4090")
-    )
-    others = carried("gemm", [h100, l40s, h200, rtx, geforce])
-    assert others["matmul"] == pytest.approx(sorted(each["matmul"] for each in (h100, l40s, h200, rtx, geforce))[2])
+    device = load_device("L40S")
+    others = carried("gemm", device, [each for each in bundled_devices() if each.name != "A100-80G"])
     columns = grid(gemm_dtype=["bfloat16"], m=[1, 8], n=[4096], k=[4096])
     path = write(tmp_path / "gemm.a-1.parquet", columns)
     (table,) = read_tables(path)
-    a100 = load_device("A100-80G").rates("bf16")
-    write(path, columns | {"latency": list(predicted(others, a100, table.rows[0]) * 1e3)})
-    assert main(["judge", str(path), "--device", "A100-80G", "--leave-out", "A100-80G", "--json"]) == 0
+    write(path, columns | {"latency": list(predicted(others, device.rates("bf16"), table.rows[0]) * 1e3)})
+    assert main(["judge", str(path), "--device", "L40S", "--leave-out", "A100-80G", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"]["gemm"]["median"] < 1e-9
+    assert main(["judge", str(path), "--device", "L40S", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"]["gemm"]["median"] > 0.01
 
 
 # -- which rows ------------------------------------------------------------------------------------------------------
@@ -230,6 +184,40 @@ def test_engines_are_pooled(folder: Path, tmp_path: Path) -> None:
         write(tmp_path / f"gemm.{engine}.parquet", COLUMNS["gemm"])
     tables: list[KernelTable] = read_tables(tmp_path)
     assert len(pooled(tables)["gemm"].seconds) == 2 * len(COLUMNS["gemm"]["latency"])
+
+
+def test_other_files_of_a_folder_are_counted(tmp_path: Path, capsys: Capture) -> None:
+    columns = grid(gemm_dtype=["bfloat16"], m=[1, 8], n=[4096], k=[4096])
+    write(tmp_path / "gemm.a-1.parquet", columns)
+    write(tmp_path / "mla_bmm.a-1.parquet", {"anything": [1, 2, 3]})
+    assert main(["judge", str(tmp_path), "--device", "H200", "--json"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert judged["classes"]["gemm"]["rows"] == 2
+    assert judged["left_out"] == {"mla_bmm: a class that is not judged": 3}
+    (tmp_path / "gemm.a-1.parquet").unlink()
+    assert main(["judge", str(tmp_path), "--device", "H200"]) == 2
+    assert "none of the tables' rows is usable; left out: 3 mla_bmm: a class that" in capsys.readouterr().err
+
+
+def test_a_class_of_few_rows_is_left_out_of_a_fit(folder: Path, device: Path, tmp_path: Path, capsys: Capture) -> None:
+    few = {name: values[:30] for name, values in COLUMNS["moe"].items()}
+    write(tmp_path / "moe.a-1.parquet", few)
+    write(tmp_path / "gemm.a-1.parquet", COLUMNS["gemm"])
+    assert main(["calibrate", "--from", str(tmp_path), "--peaks", str(device), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert set(content["kernels"]) == {"gemm"}
+    ((reason, count),) = content["left_out"].items()
+    assert reason.startswith("moe: too few to fit") and count == 30
+
+
+def test_many_rows_are_judged_quickly(tmp_path: Path) -> None:
+    """300,000 rows; 20 s are promised, and some four are usual."""
+    columns = grid(gemm_dtype=["bfloat16"], m=list(range(1, 501)), n=[64 * each for each in range(1, 31)], k=SIDES)
+    repeated = {name: (values * 4)[:300_000] for name, values in columns.items()}
+    write(tmp_path / "gemm.a-1.parquet", repeated)
+    begun = monotonic()
+    assert main(["judge", str(tmp_path), "--device", "H200"]) == 0
+    assert monotonic() - begun < 20
 
 
 def test_a_file_without_a_usable_row_is_told_beside_the_others(tmp_path: Path, capsys: Capture) -> None:
@@ -278,6 +266,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, device: Path, capsys: Captu
     damaged.write_bytes(b"PAR1 and no more")
     (tmp_path / "empty").mkdir()
     good = write(tmp_path / "gemm.b-1.parquet", GEMM)
+    other = write(tmp_path / "gemm.c-1.parquet", GEMM | {"gemm_dtype": ["fp8", "fp8"]})
     for arguments, text in (
         (["judge", str(damaged), "--device", "H200"], "is no Parquet file that can be read"),
         (["judge", str(tmp_path / "none"), "--device", "H200"], "none do not exist"),
@@ -287,6 +276,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, device: Path, capsys: Captu
         (["calibrate", "--from", str(good), "--peaks", "H200", "5x5"], "--from measures nothing here"),
         (["calibrate", "--device", "cpu", "--source", "x"], "--source says where the tables of --from come from"),
         (["calibrate", "--from", str(good), "--peaks", "H200"], "fit: 0 rows of gemm are usable"),
+        (["calibrate", "--from", str(other), "--peaks", "H200"], "calibrate: none of the tables' rows is usable; left"),
     ):
         assert main(arguments) == 2
         captured = capsys.readouterr()

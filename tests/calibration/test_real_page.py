@@ -7,7 +7,7 @@ import torch
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.models.deepseek_ocr.reference.real_pages import real_page
+from modelmeter.models.deepseek_ocr.reference.real_page import real_page
 from tests.calibration.synthetic import SMALL, shrink_vision
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelmeter.cli.main import main
-from modelmeter.models import DEFAULT_MODEL
+from modelmeter.models import DEFAULT_MODEL, MODELS
 from modelmeter.models.common.contract import Views
 from tests.toy_model import load_cost_model
 from tests.toy_model.workload import Grid, Workload
@@ -210,7 +210,7 @@ def test_models(capsys: Capture) -> None:
     assert main(["models"]) == 0
     out = capsys.readouterr().out
     lines = [line.split("  ")[0] for line in out.splitlines() if line and not line.startswith(" ")]
-    assert lines == [DEFAULT_MODEL, "unlimited_ocr", "toy"]
+    assert lines == [*MODELS, "toy"]
     assert main(["models", "toy", "--json"]) == 0
     (content,) = json.loads(capsys.readouterr().out)["models"]
     assert content == {

@@ -38,8 +38,11 @@ ATTENTION = {
     **{"waves": 0.0, "tile_rows": 128, "tile_rows_wide": 64, "tile_keys": 64},
 }
 VALUES: dict[str, dict[str, float]] = {
-    classes.GEMM: {**COMMON, "tile": 4, "l2_share": 0.5, "l2_speed": 3.0},
-    classes.MOE: {**COMMON, "activations": 2.0, "tile": 16},
+    classes.GEMM: {
+        **COMMON,
+        **{"tile": 64, "tile_half": 0.0, "waves": 0.0, "split_s": 0.0, "l2_share": 0.5, "l2_speed": 3.0},
+    },
+    classes.MOE: {**COMMON, "activations": 2.0, "misaligned": 2.0, "few": 16, "tile_least": 32, "tile": 32},
     classes.CONTEXT_ATTENTION: ATTENTION,
     classes.ENCODER_ATTENTION: ATTENTION,
     classes.GENERATION_ATTENTION: {
@@ -88,28 +91,36 @@ def record(name: str, kind: str, inputs: Any, output: Any, **figures: Any) -> Op
 DECODER = {"path": "layers.0.self_attn"}
 #: an operator of each class, and its seconds by hand
 BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
-    # 6 rows run as 8: 4,000 FLOPs for 3,000 at 500 a second; 60 bytes at 10 a second
+    # a tile of 64 x 64: 40,960 FLOPs for 15,360 at 500 a second; 60 bytes at 10 a second
     "gemm": (
-        record("linear", "matmul", ((6, 5),), (6, 50), tensor_core_flops=3000, bytes_read=40, bytes_written=20),
-        1 + 8 + 0.25 * 6,
+        record("linear", "matmul", ((48, 5),), (48, 32), tensor_core_flops=15360, bytes_read=40, bytes_written=20),
+        1 + 81.92 + 0.25 * 6,
     ),
     # the same in float32, whose peak is a tenth
     "gemm-float32": (
-        record("linear", "matmul", ((8, 5),), (8, 50), tensor_core_flops=3000, bytes_read=60, dtype="float32"),
-        1 + 60 + 0.25 * 6,
+        record("linear", "matmul", ((48, 5),), (48, 32), tensor_core_flops=15360, bytes_read=60, dtype="float32"),
+        1 + 819.2 + 0.25 * 6,
     ),
-    # of a batch of products each has 3 rows
+    # of a batch of 7 products each has a tile
     "gemm-batched": (
-        record("bmm", "matmul", ((7, 3, 5), (7, 5, 2)), (7, 3, 2), tensor_core_flops=3000, bytes_read=60),
-        1 + 8 + 0.25 * 6,
+        record("bmm", "matmul", ((7, 3, 5), (7, 5, 2)), (7, 3, 2), tensor_core_flops=420, bytes_read=60),
+        1 + 7 * 64 * 64 * 10 / 500 + 0.25 * 6,
     ),
-    # 24 rows of 2 experts whose weights take 2 x 3 x 5 = 30 bytes each: 12 an expert run as 16; half of the overhead
+    # 24 rows of 2 experts whose weights take 2 x 3 x 5 = 30 bytes each: 12 an expert run as 16; half of the overhead;
+    # a width of 3 or 5 is misaligned
     "moe": (
         record(
             *("grouped_mm", "matmul", ((24, 3), (4,)), (24, 5)),
             **{"tensor_core_flops": 3000, "bytes_read": 100, "bytes_written": 40, "weight_bytes": 60},
         ),
-        0.5 + 3000 * 16 / 12 / 500 + 0.25 * 60 / 10 + 2 * 80 / 20,
+        0.5 + 2 * (3000 * 16 / 12 / 500 + 0.25 * 60 / 10) + 2 * 80 / 20,
+    ),
+    "moe-aligned": (
+        record(
+            *("grouped_mm", "matmul", ((24, 16), (4,)), (24, 32)),
+            **{"tensor_core_flops": 3000, "bytes_read": 2088, "bytes_written": 40, "weight_bytes": 2048},
+        ),
+        0.5 + 2048 / 10 + 0.25 * 3000 * 16 / 12 / 500 + 2 * 80 / 20,
     ),
     # the block as one: of 4 experts of (2 x 2 x 3 + 3 x 2) x 2 = 36 bytes 2 are hit, by 12 rows each
     "moe-block": (
@@ -118,7 +129,7 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
             **{"tensor_core_flops": 3000, "bytes_read": 152, "weight_bytes": 72},
         ),
         # 2 x 6 x 3 elements in and out; 24 rows by 3 x 3 of the hidden size and 4 x 2 of the width
-        1 + 3000 * 16 / 12 / 500 + 0.25 * 72 / 10 + 2 * 2 * (36 + 24 * (9 + 8)) / 20,
+        1 + 2 * (3000 * 16 / 12 / 500 + 0.25 * 72 / 10) + 2 * 2 * (36 + 24 * (9 + 8)) / 20,
     ),
     # less a copy of 2 x 256 x 64 keys, and as many values, of 2 bytes read and written, at 5 bytes a second
     # 2 query tiles of 4 heads over 10 multiprocessors, each sees 1.5 of 2 times 2 key tiles
@@ -350,7 +361,8 @@ def test_the_same_on_every_device_that_has_constants() -> None:
             assert ((pages.low < pages.value) & (pages.value < pages.high)).all(), device.name
             steps = [times.step(context).value for context in (1, 100, 128, 129, 500, 4000)]
             assert steps == sorted(steps), device.name
-            batches = [times.step(100, batch=batch).value for batch in (1, 2, 3, 7, 20, 60)]
+            # one token is scaled by a number; several are by numbers that are broadcast, a kernel of another class
+            batches = [times.step(100, batch=batch).value for batch in (2, 3, 7, 20, 60)]
             assert batches == sorted(batches), device.name
 
 
@@ -366,6 +378,12 @@ def test_experts_are_hit_evenly_unless_the_user_says_how_many(slow: Device) -> N
     model = load_cost_model(["decoder.num_hidden_layers=2"])
     StageTimes(model, slow).step(100, batch=16)
     assert model.settings()["runtime.experts_hit"] == "max"  # counts are as they were
+
+
+def test_an_engine_replays_its_decode_steps_alone(slow: Device) -> None:
+    times = StageTimes(load_cost_model(["execution=vllm", "decoder.num_hidden_layers=2", *TWO_SAM]), slow)
+    assert times.host_s("decode", 100) == 0
+    assert times.host_s("prefill", 100) == times.host_s("vision", 100) == 100 * OPERATOR_S
 
 
 def test_of_a_bound_the_roofline(tmp_path: Path) -> None:
@@ -387,6 +405,7 @@ def test_a_host_issues_operators_unless_it_replays_a_graph(times: StageTimes) ->
     assert (issued.host_s, issued.value, issued.waits_for) == (2.0, 2.0, "host")
     assert (issued.low, issued.high) == (2 / HOSTS_DIFFER, 2 * HOSTS_DIFFER)
     assert times.issued("decode", device).host_s == 100 * OPERATOR_S
+    assert times.host_s("decode", np.array([1, 100]), operator_s=0.02).tolist() == [0.02, 2.0]
     fast = IssuedTime(device=device, host_s=0.95)
     assert (fast.value, fast.waits_for) == (1.0, "device")
     assert (fast.low, fast.high) == (device.low, 0.95 * HOSTS_DIFFER)
@@ -411,5 +430,9 @@ def test_a_device_without_constants_of_a_class_is_refused(tmp_path: Path) -> Non
 def test_what_cannot_be_asked(times: StageTimes) -> None:
     with pytest.raises(ModelMeterError, match="stage decode is unknown"):
         times.stage("decode", GRIDS[0])
+    with pytest.raises(ModelMeterError, match="steps=-2 after seq_len=3 tokens; both are 0 or more"):
+        times.decode(3, -2)
+    with pytest.raises(ModelMeterError, match="batch"):
+        times.step(3, batch=0)
     with pytest.raises(ModelMeterError, match="StageTimes: float32=fp16 is unknown"):
         StageTimes(load_toy(), times.device, float32="fp16")

@@ -19,8 +19,9 @@ from modelmeter.models.deepseek_ocr.scripts.verify import (
 )
 from modelmeter.process import READER_GONE
 from modelmeter.programs.hydra_program import AGREES, DISAGREES, FAILED, UNUSABLE, run
-from modelmeter.programs.sweep import batches
+from modelmeter.programs.sweep import batches, grids, modes
 from modelmeter.programs.verify import layers
+from tests.models.deepseek_ocr.published_config import UNLIMITED_OCR, with_decoder
 from tests.programs.results import RunMain, job_folders
 
 Job = Callable[[object], None]
@@ -104,6 +105,19 @@ def test_what_hydra_tells(arguments: str, text: str, tmp_path: Path, run_main: R
     assert (done.status, done.stderr) == (AGREES, "")
     assert text in done.stdout
     assert files_in(tmp_path) == []
+
+
+def test_a_checkpoint_of_ones_own(tmp_path: Path, run_main: RunMain) -> None:
+    folder = tmp_path / "a ${x} b"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(with_decoder(UNLIMITED_OCR, "num_hidden_layers", 7)))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"max_patches": 5}))
+    told = run_main(batches.main, *SWEEP, f"model={folder}", "--cfg", "job", "--resolve").stdout
+    assert "num_hidden_layers: 7\n" in told and "max_patches: 5\n" in told and "name: a ${x} b\n" in told
+    told = run_main(batches.main, *SWEEP, f"checkpoint={folder}", "workload=whole", "--cfg", "job").stdout
+    assert "num_hidden_layers: 7\n" in told and "max_patches: 32\n" in told
+    told = run_main(batches.main, *SWEEP, f"model={folder}", "decoder.num_hidden_layers=3", "--cfg", "job").stdout
+    assert "num_hidden_layers: 3\n" in told
 
 
 @pytest.mark.parametrize("argument, text", [("--hydra-help", "Hydra ("), ("--version", "Hydra 1.")])
@@ -273,3 +287,36 @@ def test_standard_output_that_is_closed(monkeypatch: pytest.MonkeyPatch, run_mai
     done = run_main(batches.main, "--cfg", "job")
     assert (done.status, done.stderr.count("\n")) == (UNUSABLE, 1)
     assert "standard output is closed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        ("model=unlimited_ocr,deepseek_ocr", "names several models; a cost is one model's, so give one."),
+        ("model=unlimited_orc", 'model unlimited_orc does not exist; did you mean "unlimited_ocr"?'),
+        ("model=deepseek_ocr model=unlimited_ocr", "model= is given 2 times (deepseek_ocr, unlimited_ocr)"),
+        ("model=unlimited_ocr workload=gundam", "workload=gundam: there is no such workload"),
+        ("+model=unlimited_ocr", "adds a key"),
+    ],
+)
+def test_a_program_is_of_one_model(arguments: str, text: str, run_main: RunMain) -> None:
+    done = run_main(batches.main, *SWEEP, *arguments.split())
+    assert (done.status, done.stdout) == (UNUSABLE, "")
+    assert text in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_models_own_program_is_of_no_other(run_main: RunMain) -> None:
+    done = run_main(
+        lambda: run("verify_published", PUBLISHED.OWN_KEYS, PUBLISHED.verify, model="deepseek_ocr"),
+        "model=unlimited_ocr",
+    )
+    assert (done.status, done.stdout) == (UNUSABLE, "")
+    assert done.stderr == "error: model=unlimited_ocr: this program is deepseek_ocr's own; leave model= out.\n"
+
+
+def test_a_model_without_what_is_varied_says_so(toy: str, run_main: RunMain) -> None:
+    done = run_main(grids.main, f"model={toy}", "figures=false")
+    assert (done.status, done.stdout) == (UNUSABLE, "")
+    assert "Toy cuts no page into tiles (one grid of whole patches, 4 to 64 a side)" in done.stderr
+    done = run_main(modes.main, f"model={toy}", "figures=false", "output_tokens=3")
+    assert (done.status, done.stderr) == (AGREES, "")

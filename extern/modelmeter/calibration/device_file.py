@@ -51,7 +51,7 @@ def fitted_kernels(
     Of a class with too few rows they are those of the device whose peaks the fit has; without one there are none.
     """
     try:
-        found = fit_tables([table], _rates(fit, card), source) if PEAK in fit.peaks.matmul else {}
+        found = fit_tables([table], _rates(fit, card), source)[0] if PEAK in fit.peaks.matmul else {}
     except ModelMeterError:  # no class has rows enough
         found = {}
     return found if known is None else completed(found, known)

@@ -14,32 +14,41 @@ from modelmeter.calibration.kernel_fit import (
     predicted,
     unseen_rows,
 )
-from modelmeter.calibration.kernel_rows import KernelTable, pooled
+from modelmeter.calibration.kernel_rows import KernelTable, all_left_out, none_usable, pooled
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_time import CARRIED, CONSTANTS, FITTED, Errors, KernelConstants, Rates
 from modelmeter.kinds import Whole
 
 
-def fit_tables(tables: Sequence[KernelTable], rates: Rates, source: str) -> dict[str, KernelConstants]:
+def fit_tables(
+    tables: Sequence[KernelTable], rates: Rates, source: str
+) -> tuple[dict[str, KernelConstants], dict[str, int]]:
     """The constants of every class that the tables have enough rows of, with their errors on the sites held out.
 
-    Raises `ModelMeterError` where no class has enough.
+    And the rows that were left out, by class and reason. Raises `ModelMeterError` where no class has enough rows.
     """
     fitted = {}
-    every = pooled(tables)
-    enough = [name for name, rows in every.items() if len(fitting_rows(rows, rates).seconds) >= LEAST_ROWS]
-    for name in enough or every:
-        rows = every[name]
+    every, left_out = pooled(tables), all_left_out(tables)
+    if not every:
+        raise none_usable("calibrate", left_out)
+    counts = {name: len(fitting_rows(rows, rates).seconds) for name, rows in every.items()}
+    few = [name for name, count in counts.items() if count < LEAST_ROWS]
+    for name, rows in every.items():
+        if name in few and len(few) < len(every):
+            left_out[f"{name}: too few to fit, {counts[name]} cold and not held out of {LEAST_ROWS}"] = len(
+                rows.seconds
+            )
+            continue
         values = fit_class(rows, rates)
         unseen = unseen_rows(rows, rates)
         fitted[name] = KernelConstants(
             values=values,
             origin=FITTED,
             source=source,
-            fitted_rows=len(fitting_rows(rows, rates).seconds),
+            fitted_rows=counts[name],
             errors=errors_of(predicted(values, rates, unseen), unseen) if len(unseen.seconds) else None,
         )
-    return fitted
+    return fitted, left_out
 
 
 def completed(fitted: Mapping[str, KernelConstants], known: Device) -> dict[str, KernelConstants]:

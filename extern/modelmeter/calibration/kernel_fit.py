@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from statistics import median, median_low
 from typing import Any, Final
 
 import numpy as np
@@ -23,11 +22,14 @@ from modelmeter import kernel_classes as classes
 from modelmeter.calibration.kernel_rows import NOWHERE, KernelRows
 from modelmeter.devices.kernel_time import CONSTANTS, SECONDS, Errors, Rates
 from modelmeter.errors import ModelMeterError
-from modelmeter.kinds import Number, Whole
+from modelmeter.kinds import Number
 
-#: errors far above this hardly pull
-_USUAL: Final = 0.1
-_OCR_WEIGHT: Final = 8.0
+#: errors far above this hardly pull; those far above the other, while the search is far away
+_USUAL: Final = 0.05
+_FAR: Final = 0.5
+_OCR_WEIGHT: Final = 12.0
+#: what a constant costs that is e times its usual value, or a part of it
+_STAYS: Final = 0.002
 #: rows that a class needs to be fitted, and those that tiles are tried on
 LEAST_ROWS: Final = 20
 _TRIED_ROWS: Final = 3000
@@ -40,8 +42,10 @@ _START: Final[Mapping[str, float]] = {
     "bandwidth": 0.8,
     "overlap": 0.3,
     "chain": 0.1,
-    "waves": 0.5,
+    "waves": 0.35,
+    "tile_half": 6.0,
     "activations": 1.0,
+    "misaligned": 1.5,
     "l2_share": 0.5,
     "l2_speed": 2.0,
     "tile_s": 3e-6,
@@ -56,10 +60,14 @@ _START: Final[Mapping[str, float]] = {
 #: classes whose operands lie in the cache where they were just written
 _MOVING: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
 _NO_CACHE: Final[Mapping[str, float]] = {"l2_share": 0.0, "l2_speed": 1.0}
+#: and in a class whose kernels are others: plain copies are as fast as memory
+_START_OF: Final[Mapping[str, Mapping[str, float]]] = {classes.COPY: {"bytes_per_flop": 0.3}}
+#: constants that are no less than 1
+_FACTORS: Final = ("l2_speed", "misaligned")
 #: tiles that are tried
 _TILES: Final[Mapping[str, Mapping[str, Sequence[int]]]] = {
-    classes.GEMM: {"tile": (16, 64, 128)},
-    classes.MOE: {"tile": (64, 128)},
+    classes.GEMM: {"tile": (64, 128)},
+    classes.MOE: {"few": (8, 16), "tile_least": (32, 64), "tile": (64, 128)},
     classes.CONTEXT_ATTENTION: {"tile_rows": (64, 128, 192), "tile_rows_wide": (64, 128), "tile_keys": (64, 128)},
     classes.ENCODER_ATTENTION: {"tile_rows": (64, 128, 192), "tile_rows_wide": (128,), "tile_keys": (64, 128)},
 }
@@ -89,7 +97,7 @@ def bound(rates: Rates, rows: KernelRows) -> Array:
         nbytes = sizes["nbytes"] if "nbytes" in sizes else sizes["weight_bytes"] + sizes["activation_bytes"]
         return np.maximum(sizes.get("flops", 0) / rates.peak, nbytes / rates.bandwidth)
     queries = sizes.get("length", 1)
-    keys = sizes.get("keys", queries)
+    keys = sizes.get("keys", queries + sizes.get("before", 0))
     flops = 4 * sizes["batch"] * sizes["heads"] * queries * keys * sizes["head_dim"]
     moved = sizes["heads"] * queries + sizes["kv_heads"] * keys
     return np.maximum(flops / rates.peak, 4 * sizes["batch"] * moved * sizes["head_dim"] / rates.bandwidth)
@@ -102,8 +110,8 @@ def errors_of(times: Array, rows: KernelRows) -> Errors:
 
 
 def fitting_rows(rows: KernelRows, rates: Rates) -> KernelRows:
-    """The rows that a class is fitted on: not held out, aligned, and cold where the class reads weights."""
-    return rows.where(~rows.held_out & rows.aligned & _cold(rows, rates))
+    """The rows that a class is fitted on: not held out, and cold where the class reads weights."""
+    return rows.where(~rows.held_out & _cold(rows, rates))
 
 
 def unseen_rows(rows: KernelRows, rates: Rates) -> KernelRows:
@@ -177,7 +185,7 @@ def _minimised(
     """The least cost and its constants; `free` are searched, from `start` or the usual beginning."""
     name = rows.kernel_class
     limits = [_limits(name, key) for key in free]
-    shift = np.array([1.0 if key == "l2_speed" else 0.0 for key in free])
+    shift = np.array([1.0 if key in _FACTORS else 0.0 for key in free])
     weights = 1 + (_OCR_WEIGHT - 1) * rows.ocr
     weights = weights / weights.sum()
     measured = np.log(rows.seconds)
@@ -192,33 +200,42 @@ def _minimised(
     def residuals(point: Array) -> Array:
         return np.log(predicted(constants(point), rates, rows)) - measured
 
-    begin = np.array([start.get(key, _START[key]) for key in free]) - shift
-    point = _gauss_newton(residuals, np.log(np.maximum(begin, 1e-14)), weights, steps)
-    return _cost(residuals(point), weights), constants(point)
+    usually = {**_START, **_START_OF.get(name, {})}
+    usual = np.log(np.array([usually[key] for key in free]) - shift)
+    begin = np.log(np.maximum(np.array([start.get(key, usually[key]) for key in free]) - shift, 1e-14))
+    found = []
+    for widths in ((_USUAL,), (_FAR, _USUAL)):  # straight, and by way of where rows far off pull too
+        point = begin
+        for width in widths:
+            point = _gauss_newton(residuals, point, usual, weights, width, steps)
+        found.append((_cost(residuals(point), weights, point - usual, _USUAL), constants(point)))
+    return min(found, key=lambda each: each[0])
 
 
-def _cost(residuals: Array, weights: Array) -> float:
-    return float((weights * np.log1p((residuals / _USUAL) ** 2)).sum())
+def _cost(residuals: Array, weights: Array, away: Array, width: float) -> float:
+    return float((weights * np.log1p((residuals / width) ** 2)).sum() + _STAYS * (away**2).sum())
 
 
-def _gauss_newton(residuals: Callable[[Array], Array], point: Array, weights: Array, steps: int) -> Array:
+def _gauss_newton(
+    residuals: Callable[[Array], Array], point: Array, usual: Array, weights: Array, width: float, steps: int
+) -> Array:
     """The point where the cost of `residuals` is least, near `point`."""
     here = residuals(point)
-    cost, damping = _cost(here, weights), 1e-2
+    cost, damping = _cost(here, weights, point - usual, width), 1e-2
     for _ in range(steps):
         slopes = np.empty((len(here), len(point)))
         for column in range(len(point)):
             moved = point.copy()
             moved[column] += 1e-4
             slopes[:, column] = (residuals(moved) - here) / 1e-4
-        pull = weights / (here**2 + _USUAL**2)
-        curvature = slopes.T @ (slopes * pull[:, None])
-        gradient = slopes.T @ (here * pull)
+        pull = weights / (here**2 + width**2)
+        curvature = slopes.T @ (slopes * pull[:, None]) + _STAYS * np.eye(len(point))
+        gradient = slopes.T @ (here * pull) + _STAYS * (point - usual)
         scale = np.diag(np.diag(curvature) + 1e-9 * np.trace(curvature) + 1e-12)
         for _ in range(8):
             step = np.clip(-np.linalg.solve(curvature + damping * scale, gradient), -1, 1)
             there = residuals(point + step)
-            new = _cost(there, weights)
+            new = _cost(there, weights, point + step - usual, width)
             if new < cost:
                 break
             damping *= 4
@@ -229,13 +246,3 @@ def _gauss_newton(residuals: Callable[[Array], Array], point: Array, weights: Ar
         if gained < 1e-6 * cost:
             return point
     return point
-
-
-def carried(kernel_class: str, known: Sequence[Mapping[str, float]]) -> Values:
-    """Constants for a device that was not fitted: of each, the median of those that were; of tiles, one that exists."""
-    if not known:
-        raise ModelMeterError("carry: no device has fitted constants of this class; fit one first.")
-    return {
-        key: float((median_low if isinstance(kind, Whole) else median)([values[key] for values in known]))
-        for key, kind in CONSTANTS[kernel_class].items()
-    }

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from modelmeter import kernel_classes as classes
-from modelmeter.calibration.kernel_fit import bound, carried, errors_of, predicted
-from modelmeter.calibration.kernel_rows import KernelRows, KernelTable, all_left_out, pooled
+from modelmeter.calibration.kernel_carry import carried
+from modelmeter.calibration.kernel_fit import bound, errors_of, predicted
+from modelmeter.calibration.kernel_rows import KernelRows, KernelTable, all_left_out, none_usable, pooled
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_time import FITTED, KernelConstants, Rates
 from modelmeter.errors import ModelMeterError
@@ -70,18 +71,13 @@ def rates_of(device: Device) -> Rates:
     return device.rates(PEAK)
 
 
-def carried_constants(devices: Sequence[Device], without: str) -> dict[str, dict[str, float]]:
-    """By class, what a device would be given if only the others had been fitted."""
-    found = {}
-    for name in classes.CLASSES:
-        known = [
-            device.kernels[name].values
-            for device in devices
-            if device.name != without and name in device.kernels and device.kernels[name].origin == FITTED
-        ]
-        if known:
-            found[name] = carried(name, known)
-    return found
+def carried_constants(target: Device, devices: Sequence[Device], without: str) -> dict[str, dict[str, float]]:
+    """By class, what `target` would be given if of `devices` the one called `without` had not been fitted."""
+    others = [device for device in devices if device.name != without]
+    fitted = {
+        name for device in others for name, each in device.kernels.items() if each.origin == FITTED and device != target
+    }
+    return {name: carried(name, target, others) for name in classes.CLASSES if name in fitted}
 
 
 def constants_of(device: Device) -> dict[str, Mapping[str, float]]:
@@ -127,10 +123,7 @@ def judge(
             if chosen.any():
                 verdicts[part] = _verdict(times[chosen], floor[chosen], rows.where(chosen))
     if not verdicts and not may_be_empty:
-        raise ModelMeterError(
-            f"judge: none of the tables' rows is usable; left out: "
-            f"{'; '.join(f'{count:,} {reason}' for reason, count in left_out.items())}."
-        )
+        raise none_usable("judge", left_out)
     return Judgement(
         device=device.name,
         classes=MappingProxyType({name: verdicts[name] for name in JUDGED if name in verdicts}),

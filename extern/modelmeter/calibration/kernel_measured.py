@@ -22,6 +22,7 @@ import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.calibration.kernel_rows import NOWHERE, KernelRows, KernelTable, attention_rows, gemm_rows, shape_rows
+from modelmeter.devices.kernel_time import ALIGNED_WIDTH
 from modelmeter.errors import ModelMeterError, shown
 from modelmeter.kernels import GROUPED_PRODUCTS
 
@@ -152,6 +153,7 @@ def _grouped(name: str, own: Mapping[str, Array], seconds: Array) -> KernelRows:
         "activation_bytes": own["bytes"] - weights,
         "rows_an_expert": np.maximum(own["m"] / own["experts_hit"], 1),
         "of_a_block": np.full(len(seconds), GROUPED_PRODUCTS),
+        "misaligned": ((own["n"] % ALIGNED_WIDTH != 0) | (own["k"] % ALIGNED_WIDTH != 0)) * 1.0,
     }
     site = [own[key] for key in ("m", "n", "k", "experts", "experts_hit")]
     return shape_rows(name, sizes=sizes, site=site, seconds=seconds)

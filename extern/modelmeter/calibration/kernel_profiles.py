@@ -241,7 +241,6 @@ def _attention(path: Path) -> KernelTable:
     for reason, meant in (
         (profile.other, np.full(len(time), bool(profile.other))),
         ("a prefill and decode steps in one call", (chunk > 0) & (steps > 0)),
-        ("keys before the prefill", (chunk > 0) & (before > 0)),
         ("no tokens", (chunk == 0) & ((steps == 0) | (keys == 0))),
     ):
         count = int((used & meant).sum())
@@ -268,6 +267,7 @@ def _attention(path: Path) -> KernelTable:
                 head_dim=ones * s.head_dim,
                 length=chunk[chosen] if prefill else keys[chosen],
                 seconds=time[chosen] * 1e-6,
+                before=before[chosen] if prefill else None,
             )
         )
     return KernelTable(file=profile.file, rows=tuple(rows), left_out=MappingProxyType(dict(left_out)))

@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.kernel_time import ALIGNED_WIDTH
+from modelmeter.errors import ModelMeterError
 from modelmeter.kernels import moved_by_a_block
 
 #: sizes of the products of models for OCR: rows at most, and features
 OCR_ROWS: Final = 8192
 OCR_FEATURES: Final = (768, 6144)
-#: features that are aligned for the matrix units
-ALIGNED: Final = 64
 #: what a benchmark goes round that reads every operand from memory: no cache holds any of it
 NOWHERE: Final = float("inf")
 #: a row is cold where what it goes round is this many times the L2 cache
@@ -37,8 +37,7 @@ class KernelRows:
     """Rows of one class, an array of each: seconds measured, the arguments of the class's time, and what tells them.
 
     resident: bytes of weights that a product's benchmark goes round, of a decode step its KV cache; else 0; of all
-    classes `NOWHERE` where every operand comes from memory. aligned: whether an expert's part is aligned for the
-    matrix units; of other classes always.
+    classes `NOWHERE` where every operand comes from memory.
     """
 
     kernel_class: str
@@ -47,7 +46,6 @@ class KernelRows:
     resident: Array
     held_out: Array
     ocr: Array
-    aligned: Array
 
     def where(self, chosen: Array) -> KernelRows:
         """The rows for which `chosen` is true."""
@@ -58,7 +56,6 @@ class KernelRows:
             resident=self.resident[chosen],
             held_out=self.held_out[chosen],
             ocr=self.ocr[chosen],
-            aligned=self.aligned[chosen],
         )
 
     def cold(self, l2_bytes: int) -> Array:
@@ -87,11 +84,10 @@ def gemm_rows(m: Array, n: Array, k: Array, resident: Array, seconds: Array) -> 
     return KernelRows(
         kernel_class=classes.GEMM,
         seconds=seconds,
-        sizes={"rows": m, "flops": 2 * m * n * k, "nbytes": 2 * (m * k + n * k + m * n)},
+        sizes={"rows": m, "columns": n, "flops": 2 * m * n * k, "nbytes": 2 * (m * k + n * k + m * n)},
         resident=resident,
         held_out=_held_out([n, k]),
         ocr=ocr,
-        aligned=np.ones(len(m), dtype=bool),
     )
 
 
@@ -117,11 +113,11 @@ def moe_rows(
             "activation_bytes": 2 * moved_by_a_block(tokens, tokens * chosen, hidden, width, matrices),
             "rows_an_expert": tokens * chosen / hit,
             "of_a_block": np.ones(len(tokens)),
+            "misaligned": (width % ALIGNED_WIDTH != 0) * 1.0,
         },
         resident=weights,
         held_out=_held_out(site),
         ocr=np.zeros(len(tokens), dtype=bool),
-        aligned=width % ALIGNED == 0,
     )
 
 
@@ -134,11 +130,11 @@ def attention_rows(
     head_dim: Array,
     length: Array,
     seconds: Array,
+    before: Array | None = None,
     resident: Array | None = None,
 ) -> KernelRows:
-    """Fused attention; length: keys, which of a prefill and of an encoder are as many as queries.
-
-    resident: None: of a decode step its keys and values, else none.
+    """Fused attention; length: queries of a prefill or an encoder, keys of a decode step. before: keys
+    that a prefill finds. resident: None: of a decode step its keys and values, else none.
     """
     sizes = {"batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
     held = np.zeros(len(batch))
@@ -147,6 +143,8 @@ def attention_rows(
         held = 4 * batch * kv_heads * length * head_dim
     else:
         sizes["length"] = length
+    if kernel_class == classes.CONTEXT_ATTENTION:
+        sizes["before"] = np.zeros(len(batch)) if before is None else before
     return KernelRows(
         kernel_class=kernel_class,
         seconds=seconds,
@@ -154,7 +152,6 @@ def attention_rows(
         resident=held if resident is None else resident,
         held_out=_held_out([heads, kv_heads, head_dim, length]),
         ocr=np.zeros(len(batch), dtype=bool),
-        aligned=np.ones(len(batch), dtype=bool),
     )
 
 
@@ -167,7 +164,6 @@ def moving_rows(tokens: Array, bytes_a_token: Array, seconds: Array) -> KernelRo
         resident=np.zeros(len(tokens)),
         held_out=_held_out([bytes_a_token, tokens]),
         ocr=np.zeros(len(tokens), dtype=bool),
-        aligned=np.ones(len(tokens), dtype=bool),
     )
 
 
@@ -181,7 +177,6 @@ def shape_rows(kernel_class: str, *, sizes: Mapping[str, Array], site: Sequence[
         resident=np.full(count, NOWHERE),
         held_out=_held_out(site),
         ocr=np.zeros(count, dtype=bool),
-        aligned=np.ones(count, dtype=bool),
     )
 
 
@@ -210,7 +205,6 @@ def pooled(tables: Sequence[KernelTable]) -> dict[str, KernelRows]:
                 resident=np.concatenate([each.resident for each in rows]),
                 held_out=np.concatenate([each.held_out for each in rows]),
                 ocr=np.concatenate([each.ocr for each in rows]),
-                aligned=np.concatenate([each.aligned for each in rows]),
             )
     return found
 
@@ -221,3 +215,9 @@ def all_left_out(tables: Sequence[KernelTable]) -> dict[str, int]:
     for table in tables:
         counts.update(table.left_out)
     return dict(counts)
+
+
+def none_usable(who: str, left_out: Mapping[str, int]) -> ModelMeterError:
+    """The refusal of tables without a row that can be taken."""
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+    return ModelMeterError(f"{who}: none of the tables' rows is usable; left out: {reasons}.")

@@ -22,12 +22,14 @@ import pyarrow.parquet as pq
 from modelmeter import kernel_classes as classes
 from modelmeter.calibration.kernel_measured import NUMBERS, TIME, WORDS, is_measured, measured_table
 from modelmeter.calibration.kernel_profiles import is_profile, profile_files, read_profile
-from modelmeter.calibration.kernel_rows import ALIGNED, KernelRows, KernelTable, attention_rows, gemm_rows, moe_rows
+from modelmeter.calibration.kernel_rows import KernelRows, KernelTable, attention_rows, gemm_rows, moe_rows
 from modelmeter.errors import ModelMeterError, near, shown
 
 BFLOAT16: Final = "bfloat16"
 #: of the weights that GEMM's benchmark goes round
 ROTATED: Final = 6
+#: features of the products that are judged are multiples of this
+ALIGNED: Final = 64
 _MOST: Final = 2**31
 
 _ATTENTION: Final = ("batch_size", "isl", "num_heads", "head_dim")

@@ -187,19 +187,18 @@ def _fit_tables(
 
     from modelmeter.calibration.kernel_file import fit_tables, kernels_content, kernels_text
     from modelmeter.calibration.kernel_judgement import rates_of
-    from modelmeter.calibration.kernel_rows import all_left_out
     from modelmeter.calibration.kernel_tables import read_tables
     from modelmeter.devices import load_device
 
     found = read_tables(tables)
-    kernels = fit_tables(found, rates_of(load_device(known)), source or tables.name)
+    kernels, left_out = fit_tables(found, rates_of(load_device(known)), source or tables.name)
     text = kernels_text(kernels)
     if output is not None:
         write_whole(output, text)
     if as_json:
         from modelmeter.report.json_document import json_text
 
-        write(json_text("calibrate", {"kernels": kernels_content(kernels), "left_out": all_left_out(found)}))
+        write(json_text("calibrate", {"kernels": kernels_content(kernels), "left_out": left_out}))
     elif output is None:
         write_document(text)
     else:
@@ -209,6 +208,7 @@ def _fit_tables(
             for name, each in kernels.items()
             if each.errors is not None
         ]
+        lines += [f"left out: {count:,} rows, {reason}" for reason, count in left_out.items()]
         write(rendered(*lines, f"written to {output}"))
 
 

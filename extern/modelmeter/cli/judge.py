@@ -51,7 +51,7 @@ def command(tables: Path, name: str, split: str, by: str | None, leave_out: str 
     if leave_out is None:
         constants = constants_of(device)
     else:
-        constants = dict(carried_constants(bundled_devices(), load_device(leave_out).name))
+        constants = dict(carried_constants(device, bundled_devices(), load_device(leave_out).name))
     found = read_tables(tables)
     chosen = {"held_out_only": split == "held-out"}
     judgement = judge(found, device, constants, **chosen)

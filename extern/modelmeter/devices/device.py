@@ -24,7 +24,7 @@ from typing import Final
 from modelmeter.devices.kernel_time import KERNELS, KernelConstants, Rates, check_processors, read_kernels
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near, printable
-from modelmeter.kinds import Choice, ListOf, Maybe, Number, Record, Some, Text, Whole
+from modelmeter.kinds import Choice, Flag, ListOf, Maybe, Number, Record, Some, Text, Whole
 from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
@@ -39,7 +39,7 @@ MEASURED: Final = "measured"
 
 _FIGURES: Final = ("vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory_bytes")
 #: what times of kernels need beside; a file may lack them
-_DETAILS: Final = ("multiprocessors", "l2_bytes")
+_DETAILS: Final = ("multiprocessors", "l2_bytes", "power_watts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,9 @@ class Device:
     memory_bytes: as the device reports it: MiB as nvidia-smi prints them x 2**20, not the vendor's GB.
     kernel_launch_s: time of an operator before it computes or moves anything; None: not known, counted as 0.
     price_per_hour: in the user's own currency; None: not given.
-    multiprocessors, l2_bytes: of the GPU; None: not given.
+    multiprocessors, l2_bytes, power_watts (its power limit): of the GPU; None: not given.
+    architecture: of the chip, as constants of kernels are carried between its kin; "": not given.
+    inline_ecc: whether error correction takes its bits from the memory itself, and so from its rate.
     kernels: constants of the times of kernels, by class; only those that are known.
     """
 
@@ -87,6 +89,9 @@ class Device:
     price_per_hour: Fraction | None
     multiprocessors: int | None
     l2_bytes: int | None
+    power_watts: Fraction | None
+    architecture: str
+    inline_ecc: bool
     kernels: Mapping[str, KernelConstants]
     sources: tuple[Source, ...]
     file: str
@@ -202,6 +207,9 @@ _FILE: Final = Record(
         "price_per_hour": Maybe(Number(Fraction(0), Fraction(10**9))),
         "multiprocessors": Maybe(Whole(1, 10**5)),
         "l2_bytes": Maybe(Whole(1, 10**12)),
+        "power_watts": Maybe(Number(Fraction(1), Fraction(10**5))),
+        "architecture": Maybe(Text(64, least=1)),
+        "inline_ecc": Maybe(Flag()),
         "kernels": Maybe(KERNELS),
         "sources": ListOf(
             Record(
@@ -263,6 +271,9 @@ def _read(path: Path) -> Device:
         price_per_hour=values["price_per_hour"],
         multiprocessors=values["multiprocessors"],
         l2_bytes=values["l2_bytes"],
+        power_watts=values["power_watts"],
+        architecture=values["architecture"] or "",
+        inline_ecc=bool(values["inline_ecc"]),
         kernels=kernels,
         sources=sources,
         file=path.name,

@@ -4,10 +4,16 @@ The common form is t = overhead + max(c, m) + overlap x min(c, m), where c = FLO
 m = bytes / (bandwidth x the memory's rate). `matmul` and `bandwidth` are the shares of the device's own figures that
 kernels of the class reach; `overlap` is the part of the shorter one that does not run beside the longer one.
 
-- gemm: rows are rounded up to whole tiles of `tile`. Where a benchmark repeats few weights, some lie in the L2 cache:
-  `l2_share` of the cache holds them, and delivers them `l2_speed` times as fast as memory. A model's pass finds none.
-- moe: an expert's rows are rounded up to tiles of a power of two, `tile` rows at most; activations that go through
-  memory between the kernels of the block cost `activations` times their bytes beside it all.
+- gemm: the output is cut into tiles of `tile` to `LARGEST_TILE` rows and columns, and the sum into parts (`SPLITS`), as
+  is quickest. Small tiles compute less of what they load: beside the largest's, a tile's rate is as s / (s +
+  `tile_half`), s = rows x columns / (rows + columns). The multiprocessors that the last wave of tiles leaves idle cost
+  `waves` of their time, a sum in parts `split_s` and its passes through memory. Where a benchmark repeats few weights,
+  some lie in the L2 cache: `l2_share` of the cache holds them, and delivers them `l2_speed` times as fast as memory. A
+  model's pass finds none.
+- moe: an expert's rows are rounded up to tiles: of 16 rows up to `few` rows an expert, else of the power of two from
+  `tile_least` to `tile` that holds them; activations that go through memory between the kernels of the block cost
+  `activations` times their bytes beside it all. Experts whose width is no multiple of 16 take `misaligned` times as
+  long.
 - context_attention, encoder_attention: tiles of `tile_rows` queries (heads of 96 and less; `tile_rows_wide` beyond) by
   `tile_keys` keys, the products of each at `matmul` and its exponentials at `exponentials` of the vector peak; `chain`
   tiles of one query tile follow one another whatever else runs, and `waves` is the part of the last wave's idle
@@ -34,7 +40,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -64,7 +70,8 @@ _MOVING: Final[Mapping[str, Kind[Any]]] = {
     "bandwidth": _SHARE,
     "bytes_per_flop": _FACTOR,
 }
-_CACHED: Final[Mapping[str, Kind[Any]]] = {"l2_share": _PART, "l2_speed": Number(Fraction(1), Fraction(1000))}
+_SLOWER: Final = Number(Fraction(1), Fraction(1000))
+_CACHED: Final[Mapping[str, Kind[Any]]] = {"l2_share": _PART, "l2_speed": _SLOWER}
 _PREFILL: Final[Mapping[str, Kind[Any]]] = {
     "overhead_s": _SECONDS,
     "matmul": _SHARE,
@@ -81,8 +88,22 @@ _PREFILL: Final[Mapping[str, Kind[Any]]] = {
 #: the constants of each class, by name
 CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
     {
-        classes.GEMM: {**_COMMON, "tile": _TILE, **_CACHED},
-        classes.MOE: {**_COMMON, "activations": _FACTOR, "tile": _TILE},
+        classes.GEMM: {
+            **_COMMON,
+            "tile": _TILE,
+            "tile_half": _FACTOR,
+            "waves": _PART,
+            "split_s": _SECONDS,
+            **_CACHED,
+        },
+        classes.MOE: {
+            **_COMMON,
+            "activations": _FACTOR,
+            "misaligned": _SLOWER,
+            "few": _TILE,
+            "tile_least": _TILE,
+            "tile": _TILE,
+        },
         classes.CONTEXT_ATTENTION: _PREFILL,
         classes.ENCODER_ATTENTION: _PREFILL,
         classes.BIAS_ATTENTION: {"overhead_s": _SECONDS, "matmul": _SHARE, "bytes_per_flop": _FACTOR},
@@ -103,13 +124,30 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
     }
 )
 #: what a time needs of the device beside its peaks
-NEEDS_PROCESSORS: Final = (classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION, classes.GENERATION_ATTENTION)
+NEEDS_PROCESSORS: Final = (
+    classes.GEMM,
+    classes.CONTEXT_ATTENTION,
+    classes.ENCODER_ATTENTION,
+    classes.GENERATION_ATTENTION,
+)
 
 #: widths of heads that fused attention has kernels for
 HEAD_WIDTHS: Final = (64, 96, 128, 192, 256, 512)
+#: sides of a product's tiles, of which one is at most twice the other, and the largest tile
+TILES: Final = (64, 128, 256)
+LARGEST_TILE: Final = (128, 256)
+#: parts that a product's sum is cut into
+SPLITS: Final = (1, 2, 4, 8)
+#: rows of the tiles of experts with few rows
+FEWEST_ROWS: Final = 16
+#: of what a benchmark goes round, the power of the part that fits into the cache that is found there: the rest pushes
+#: it out (of 1, 2 and 3 this is nearest to decode attention on all fitted devices)
+CROWDED: Final = 3
 #: of the L2 cache, what holds operands of pointwise kernels: from the profiles of RTX 4090 and RTX PRO 6000, whose
 #: caches are large enough to show it; 0.3 to 0.5 fit as well
 HELD: Final = 0.4
+#: features of an expert that its matrices' rows are loaded whole with, 32 bytes
+ALIGNED_WIDTH: Final = 16
 #: input channels of a convolution that the matrix units take
 ALIGNED_CHANNELS: Final = 8
 #: keys from which a decode step of grouped heads is split
@@ -178,20 +216,60 @@ def overlapped(compute_s: Any, memory_s: Any, overlap: float) -> Any:
 
 def _from_memory(nbytes: Any, resident: Any, values: Mapping[str, float], rates: Rates) -> Any:
     """Seconds to read `nbytes` of which a benchmark goes round `resident` bytes; 0: nothing lies in the cache."""
-    held = _smaller(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0) * (resident > 0)
+    fits = _smaller(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0)
+    held = fits**CROWDED * (resident > 0)
     return nbytes * (1 - held + held / values["l2_speed"]) / (values["bandwidth"] * rates.bandwidth)
 
 
 def gemm_seconds(
-    values: Mapping[str, float], rates: Rates, *, rows: Any, flops: Any, nbytes: Any, resident: Any = 0
+    values: Mapping[str, float],
+    rates: Rates,
+    *,
+    rows: Any,
+    flops: Any,
+    nbytes: Any,
+    columns: Any = None,
+    batch: Any = 1,
+    resident: Any = 0,
 ) -> Any:
-    """A product of `rows` rows by a weight.
+    """A product of `rows` rows by a weight of `columns` columns, or `batch` of them at once.
 
-    resident: bytes of weights that a benchmark goes round; 0 where all weights stream, as in a model.
+    columns: None where only its FLOPs are known, and the weight is taken to be square. resident: bytes of weights that
+    a benchmark goes round; 0 where all weights stream, as in a model.
     """
-    padded = _tiles(rows, values["tile"]) * values["tile"] / rows
-    compute = flops * padded / (values["matmul"] * rates.peak)
+    if columns is None:
+        columns = (flops / (2 * batch * rows)) ** 0.5
+    per_row_and_column = flops / (rows * columns)  # 2 x depth x batch
+    a_second = values["matmul"] * rates.peak / rates.processors
+    compute: Any = None
+    for tile_rows, tile_columns in _tile_sides(int(values["tile"])):
+        reached = _side(tile_rows, tile_columns, values) / _side(*LARGEST_TILE, values)
+        tiles = batch * _tiles(rows, tile_rows) * _tiles(columns, tile_columns)
+        a_tile = tile_rows * tile_columns * per_row_and_column / (batch * reached * a_second)
+        for parts in SPLITS:
+            even = tiles * parts / rates.processors
+            waves = even + values["waves"] * (_tiles(even, 1) - even)
+            seconds = waves * a_tile / parts
+            if parts > 1:  # each part of the sum is written and read in float32
+                seconds = seconds + values["split_s"] + 8 * parts * batch * rows * columns / rates.bandwidth
+            compute = seconds if compute is None else _smaller(compute, seconds)
     return values["overhead_s"] + overlapped(compute, _from_memory(nbytes, resident, values, rates), values["overlap"])
+
+
+def _tile_sides(least: int) -> list[tuple[int, int]]:
+    """Rows and columns of the tiles that a product may be cut into."""
+    sides = [side for side in TILES if side >= least]
+    return [
+        (rows, columns)
+        for rows, columns in product(sides, sides)
+        if rows <= 2 * columns and columns <= 2 * rows and rows * columns <= LARGEST_TILE[0] * LARGEST_TILE[1]
+    ]
+
+
+def _side(rows: int, columns: int, values: Mapping[str, float]) -> float:
+    """What part of its loads a tile computes on, by the size of its sides."""
+    side = rows * columns / (rows + columns)
+    return side / (side + values["tile_half"])
 
 
 def moe_seconds(
@@ -202,23 +280,27 @@ def moe_seconds(
     weight_bytes: Any,
     activation_bytes: Any,
     rows_an_expert: Any,
+    misaligned: Any = 0,
     of_a_block: Any = 1,
 ) -> Any:
     """The fused block of router, sorting, both grouped products, activation and sum.
 
     rows_an_expert: of an expert that is hit. activation_bytes: what goes through memory between its kernels.
+    misaligned: 1 where the experts' width is no multiple of `ALIGNED_WIDTH`.
     of_a_block: kernels of this kind that are a block; each pays its part of the overhead.
     """
-    tile: Any = 16
-    size = 16
-    while size < values["tile"]:  # the smallest power of two that holds an expert's rows, up to `tile`
+    tile: Any = values["tile_least"]
+    size = values["tile_least"]
+    while size < values["tile"]:
         tile = tile + (rows_an_expert > size) * size
         size *= 2
+    tile = tile + (rows_an_expert <= values["few"]) * (FEWEST_ROWS - tile)
     padded = _tiles(rows_an_expert, tile) * tile / rows_an_expert
     compute = flops * padded / (values["matmul"] * rates.peak)
     memory = weight_bytes / (values["bandwidth"] * rates.bandwidth)
     between = values["activations"] * activation_bytes / rates.bandwidth
-    return values["overhead_s"] / of_a_block + overlapped(compute, memory, values["overlap"]) + between
+    slower = 1 + misaligned * (values["misaligned"] - 1)
+    return values["overhead_s"] / of_a_block + slower * overlapped(compute, memory, values["overlap"]) + between
 
 
 def prefill_attention_seconds(
@@ -231,22 +313,26 @@ def prefill_attention_seconds(
     length: Any,
     head_dim: Any,
     causal: bool,
+    before: Any = 0,
 ) -> Any:
-    """Fused attention of `length` queries over as many keys, in bfloat16; of causal tiles those on the diagonal too."""
+    """Fused attention of `length` queries over as many keys and those `before`, in bfloat16.
+
+    Of causal tiles those on the diagonal are computed too.
+    """
     wide = head_dim > HEAD_WIDTHS[1]
     rows = values["tile_rows"] + (values["tile_rows_wide"] - values["tile_rows"]) * wide
     keys = values["tile_keys"]
     width: Any = HEAD_WIDTHS[0]
     for smaller, larger in pairwise(HEAD_WIDTHS):
         width = width + (head_dim > smaller) * (larger - smaller)
-    query_tiles, key_tiles = _tiles(length, rows), _tiles(length, keys)
+    query_tiles, key_tiles = _tiles(length, rows), _tiles(before + length, keys)
     blocks = batch * heads * query_tiles
-    seen = _smaller((query_tiles + 1) / 2 * rows / keys, key_tiles) if causal else key_tiles
+    seen = _smaller(before / keys + (query_tiles + 1) / 2 * rows / keys, key_tiles) if causal else key_tiles
     filled = _tiles(blocks, rates.processors) * rates.processors / blocks - 1
     load = blocks * seen / rates.processors * (1 + values["waves"] * filled) + values["chain"] * key_tiles
     products = 4 * rows * keys * width * rates.processors / (values["matmul"] * rates.peak)
     exponentials = rows * keys * rates.processors / (values["exponentials"] * rates.vector)
-    nbytes = 2 * batch * (2 * heads + 2 * kv_heads) * length * head_dim
+    nbytes = 4 * batch * (heads * length + kv_heads * (before + length)) * head_dim
     memory = nbytes / (values["bandwidth"] * rates.bandwidth)
     return values["overhead_s"] + overlapped(load * (products + exponentials), memory, values["overlap"])
 

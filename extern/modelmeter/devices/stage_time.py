@@ -10,7 +10,7 @@ Classes that need a word:
   and its own bytes and FLOPs. What sorts and sums around it are operators of their own there, with their own overheads.
 - attention over a cache: tables have timed the write of new keys and values with it. In a walk that is an operator of
   its own, so its time as a copy is taken off.
-- attention is timed as bfloat16 of its class moves it; in float32 its bytes, and shares of the peak, are those too.
+- fused attention moves 2 bytes an element here, as in its tables, whatever its type is.
 
 The interval, meant to hold nine of ten measured times. Errors have three parts. What all kernels of a class have in
 common (another engine's kernels, another driver) does not average out: its size is the median error of the class on
@@ -255,9 +255,8 @@ class _Sums:
 
 
 def _gemm(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
-    return kernel_time.gemm_seconds(
-        values, rates, rows=np.maximum(sizes["rows"], 1), flops=sizes["flops"], nbytes=sizes["nbytes"]
-    )
+    named = {name: np.maximum(sizes[name], 1) for name in ("rows", "columns", "batch")}
+    return kernel_time.gemm_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"], **named)
 
 
 def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
@@ -269,6 +268,7 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         weight_bytes=sizes["weight_bytes"],
         activation_bytes=sizes["activation_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
+        misaligned=sizes["width"] % kernel_time.ALIGNED_WIDTH != 0,
         of_a_block=sizes["of_a_block"],
     )
 
@@ -393,6 +393,10 @@ class StageTimes:
         """The same after each of several prefills, of as many steps each or of its own number."""
         starts = np.asarray(seq_lens, np.int64)
         counts = np.broadcast_to(np.asarray(steps, np.int64), starts.shape)
+        if (counts < 0).any() or (starts < 0).any():
+            raise ModelMeterError(
+                f"StageTimes: steps={counts.min()} after seq_len={starts.min()} tokens; both are 0 or more."
+            )
         model = self._at_once(batch)
         if model.steps_by_context:
             return self._by_context(model, starts, counts)
@@ -441,12 +445,15 @@ class StageTimes:
         return steps.mapped(lambda each: np.bincount(owners, weights=each * times, minlength=len(starts)))
 
     def issued(self, stage: str, device: Estimate, *, operator_s: float = OPERATOR_S) -> IssuedTime:
-        """A stage's time with the host that issues its operators, from its device time.
+        """A stage's time with the host that issues its operators, from its device time."""
+        return IssuedTime(device=device, host_s=self.host_s(stage, device.launches, operator_s=operator_s))
+
+    def host_s(self, stage: str, launches: Any, *, operator_s: float = OPERATOR_S) -> Any:
+        """Seconds for which a host issues the operators of a stage; launches: their number, or an array of numbers.
 
         Code that replays the stage as a graph, and code that nobody runs, costs the host nothing.
         """
-        issues = not self.bound and not self.model.graphed(stage)
-        return IssuedTime(device=device, host_s=device.launches * operator_s if issues else 0.0)
+        return launches * (0.0 if self.bound or self.model.graphed(stage) else operator_s)
 
     # -- times of kernels ------------------------------------------------------------------------------------------
 

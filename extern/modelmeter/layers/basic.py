@@ -5,7 +5,19 @@ from typing import Any, Unpack
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
 from modelmeter.layers.code import EngineTraits, Settings
-from modelmeter.operators import add, conv2d, gather, in_place_output, layer_norm, linear, mean, mul, rsqrt, square, to
+from modelmeter.operators import (
+    add,
+    conv2d,
+    gather,
+    in_place_output,
+    layer_norm,
+    linear,
+    mean,
+    mul,
+    rsqrt,
+    square,
+    to,
+)
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
@@ -108,14 +120,19 @@ class Embedding(BaseLayer):
 
 
 class LMHead(BaseLayer):
-    """x [B, T, D] -> logits [B, T, V]."""
+    """x [B, T, D] -> logits [B, T, V]. tied_to: the embedding whose table is the weight; None: it has its own."""
 
-    def __init__(self, hidden_size: int, vocab_size: int, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self, hidden_size: int, vocab_size: int, tied_to: Embedding | None = None, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
-        self.weight = self.parameter(vocab_size, hidden_size)
+        self.weight = self.parameter(vocab_size, hidden_size) if tied_to is None else None
+        self.tied_to = None if tied_to is None else [tied_to]  # in a list: no layer within this one
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        return linear(hidden_states, self.weight)
+        weight = self.weight if self.tied_to is None else self.tied_to[0].weight
+        assert weight is not None  # its own, where it is tied to none
+        return linear(hidden_states, weight)
 
 
 def after_sum(

@@ -16,15 +16,24 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from modelmeter.errors import ModelMeterError, near
 
 if TYPE_CHECKING:
-    from modelmeter.models import deepseek_ocr, unlimited_ocr
+    from modelmeter.models import deepseek_ocr, lighton_ocr, qwen2_5_vl, qwen2_vl, unlimited_ocr
     from modelmeter.models.common.contract import ModelPackage
 
     _DEEPSEEK_OCR_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
+    _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
+    _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
+    _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
     _UNLIMITED_OCR_KEEPS_ITS_PROMISES: ModelPackage = unlimited_ocr
 
 #: the package of each model, by the name that users give it
 MODELS: Final[Mapping[str, str]] = MappingProxyType(
-    {"deepseek_ocr": "modelmeter.models.deepseek_ocr", "unlimited_ocr": "modelmeter.models.unlimited_ocr"}
+    {
+        "deepseek_ocr": "modelmeter.models.deepseek_ocr",
+        "lighton_ocr": "modelmeter.models.lighton_ocr",
+        "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
+        "qwen2_vl": "modelmeter.models.qwen2_vl",
+        "unlimited_ocr": "modelmeter.models.unlimited_ocr",
+    }
 )
 
 DEFAULT_MODEL: Final = "deepseek_ocr"

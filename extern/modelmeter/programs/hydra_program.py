@@ -98,7 +98,7 @@ def _run(
     name, arguments = chosen_model(sys.argv[1:], owner)
     package = model_package(name)
     configuration = package.CONFIGURATION
-    given = command_line(arguments)
+    given = command_line(configuration.register_folder(arguments))
     if not given.shell_completion:
         _check(given, own_keys, configuration)
     register(configuration)
@@ -139,7 +139,8 @@ def _run(
 def chosen_model(arguments: Sequence[str], owner: str | None = None) -> tuple[str, list[str]]:
     """The model that a program's arguments name, and what Hydra is told; `owner` where the program has but one.
 
-    `model=NAME` is a model's or a checkpoint's name; several checkpoints of one model are a sweep.
+    `model=NAME` is a model's or a checkpoint's name, or the folder of a user's own checkpoint; several checkpoints of
+    one model are a sweep.
     """
     names = [each.partition("=")[2] for each in arguments if each.startswith("model=")]
     if len(names) > 1:
@@ -159,6 +160,7 @@ def register(configuration: Configuration[Any]) -> None:
     """
     from hydra.core.config_store import ConfigStore
 
+    ConfigStore.instance().repo.pop("workload", None)  # of the model that a program of this process was of before
     configuration.register_program()
     ConfigStore.instance().store(name="cost_model", node={"defaults": [configuration.name]})
 

@@ -14,12 +14,11 @@ What one value here means: what a real module was seen to do, operator by operat
 | what a copy to the host leaves on the device, where a CPU stands for it | `host_copies.HostCopies` |
 | how a device adds a bias that it cannot fuse | `in_place_bias.InPlaceBias` |
 | which modules ran, on tensors of which shapes | `module_calls.ModuleCalls` |
-| where in the cost model's walks a real module stands | `places.place` |
-| which modules are measured | `modules` (transformers' own), `published` (a local copy of DeepSeek's) |
-| which modules are measured as one model | `page` (transformers' own) |
-| what plain modules stand for a type that neither has | `plain` |
+| which modules are measured as one model | `whole_page`; what each model is, its own package says |
+| what one line of a comparison of layers is | `layer_case` |
+| how far analytic and measured figures are apart | `comparison` |
 | how long the same code takes on a machine, with real tensors | `timing`, `kernels`, `real_page` |
-| how long each kernel shape takes, from memory, eager and in a CUDA graph | `kernel_table` (`page_kernels`, `kernel_shapes`, `kernel_calls`, `kernel_timing`) |
+| how long each kernel shape takes, from memory, eager and in a CUDA graph | `kernel_table` |
 
 Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports
 nothing, so that asking for one instrument does not load another's dependencies.

@@ -36,23 +36,24 @@ ADDED: Final = (
 PEAKS: Final = ("activation_peak_bytes", "resident_peak_bytes")
 
 _NAMED_ALIKE: Final = (
-    "add arange cat cos cumsum div floor_divide gelu histc mean mul neg pow rsqrt sigmoid silu sin sort sqrt sub sum "
-    "topk where"
+    "add arange cat cos cumsum div floor_divide gelu histc mean mul neg pow prod rsqrt sigmoid silu sin sort sqrt "
+    "sub sum topk where"
 )
 #: what each aten operator outside products is in `FLOPS_PER_ELEMENT`, by its name without overload
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{name: name for name in _NAMED_ALIKE.split()},
         **dict.fromkeys(("bitwise_and", "bitwise_or", "eq", "gt", "le", "lt"), "compare"),
-        **dict.fromkeys(("clone", "im2col"), "copy"),
-        **dict.fromkeys(("full", "new_ones", "new_zeros", "scalar_tensor", "zeros"), "fill"),
+        **dict.fromkeys(("clone", "copy_", "im2col", "tril"), "copy"),
+        **dict.fromkeys(("full", "new_ones", "new_zeros", "ones", "scalar_tensor", "zeros"), "fill"),
         **dict.fromkeys(("embedding", "index", "nonzero"), "gather"),
         **dict.fromkeys(("amax", "argmax"), "max"),
         **dict.fromkeys(("index_put_", "masked_scatter", "masked_scatter_", "scatter_"), "scatter"),
-        "_softmax": "softmax",
+        **dict.fromkeys(("_safe_softmax", "_softmax"), "softmax"),
         "_to_copy": "cast",
         "_upsample_bicubic2d_aa": "upsample_bicubic",
         "add_": "add",
+        "stack": "cat",
         "constant_pad_nd": "pad",
         "masked_fill_": "where",
         "mul_": "mul",

@@ -7,8 +7,10 @@ scores that no GPU would allocate, and `sdpa_kernel` is ignored. `FusedAttention
 - memory-efficient: with a mask, or in float32. Its bias is padded to a multiple of 8 in its last dimension, a
   copy, when it is not one already (a window of 196 positions becomes 200).
 
-What neither kernel takes on a GPU is refused. Tensors on the CPU pass through: the CPU has a kernel of its
-own.
+Grouped KV heads in float32, which neither kernel takes, PyTorch computes in separate steps on a GPU too (its
+documentation: grouped heads work "only for Flash_attention and math kernel on CUDA tensor"); these run here as
+they are. What else neither kernel takes on a GPU is refused. Tensors on the CPU pass through: the CPU has a kernel of
+its own.
 
     with torch.no_grad(), FusedAttention(), LiveSet(module) as live:
         module(x)
@@ -69,9 +71,13 @@ def _attention(
         flash = torch.ops.aten._scaled_dot_product_flash_attention
         return flash(query, key, value, 0.0, is_causal, scale=scale)[0]
     if key.shape[1] != query.shape[1]:
+        if attn_mask is None:
+            return functional.scaled_dot_product_attention(
+                query, key, value, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
+            )
         raise ModelMeterError(
-            f"FusedAttention: {query.shape[1]} heads on {key.shape[1]} KV heads with a mask or in float32: "
-            "the efficient kernel takes equal numbers; measure half precision without a mask."
+            f"FusedAttention: {query.shape[1]} heads on {key.shape[1]} KV heads with a mask: the efficient kernel "
+            "takes equal numbers; measure without a mask."
         )
     efficient = torch.ops.aten._scaled_dot_product_efficient_attention
     bias = None if attn_mask is None else _aligned_bias(attn_mask, query, key)

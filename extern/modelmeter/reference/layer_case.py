@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from modelmeter.layers import BaseLayer, State
+from modelmeter.layers.decoder.cache import GrowingCache
 from modelmeter.reference.layer import meta_tensor
 from modelmeter.shape_tensor import Tape
 
@@ -32,12 +33,17 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """The KV cache that a layer is given, of `context` positions. layers: None for one decoder layer's own part."""
+    """The KV cache that a layer is given, of `context` positions, of which the last `generated` came in steps.
+
+    kind: how it keeps them. layers: None for one decoder layer's own part.
+    """
 
     batch: int
     context: int
     kv_heads: int
     head_dim: int
+    generated: int = 0
+    kind: GrowingCache = GrowingCache()  # noqa: RUF009 (frozen)
     layers: int | None = None
 
 
@@ -70,8 +76,11 @@ class LayerCase:
     def size(self) -> str:
         """The first input's shape, the positions in the cache, and the note."""
         shape = "x".join(map(str, self.inputs[0].shape))
-        contexts = [each.context for each in self.inputs if isinstance(each, Cache)]
-        after = f" after {contexts[0]}" if any(contexts) else ""
+        caches = [each for each in self.inputs if isinstance(each, Cache)]
+        after = ""
+        if caches and caches[0].context:
+            steps = f", {caches[0].generated} from steps" if caches[0].generated else ""
+            after = f" after {caches[0].context}{steps}"
         return f"{shape}{after}, {self.note}" if self.note else f"{shape}{after}"
 
     @property
@@ -92,10 +101,10 @@ class LayerCase:
         if isinstance(value, Given):
             return tape.input(value.shape, value.dtype or self.dtype, value.strides)
         if isinstance(value, Cache):
-            shape = (value.batch, value.kv_heads, value.context, value.head_dim)
-            kept = 2 if value.context else 0
+            shape = (value.batch, value.kv_heads, value.head_dim)
             states = tuple(
-                State(*(tape.given(shape, self.dtype) for _ in range(kept))) for _ in range(value.layers or 1)
+                value.kind.given(tape, shape, value.context, value.generated, self.dtype) if value.context else State()
+                for _ in range(value.layers or 1)
             )
             return states if value.layers else states[0]
         return value

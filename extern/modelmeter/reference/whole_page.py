@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import torch
@@ -122,7 +122,8 @@ class WholePage:
 
         def call() -> None:
             outputs = self._forward(head, input_ids=input_ids, past_key_values=cache, **inputs.images)
-            made.extend(features.shape[0] for features in outputs.image_hidden_states or ())
+            if inputs.images:
+                made.extend(self.features_of_pages(outputs.image_hidden_states, inputs.token_ids.shape[0]))
 
         measured = self._measure(call, cache, experts_hit)
         if inputs.images:
@@ -135,6 +136,10 @@ class WholePage:
         """One step over the cache, which grows by one position, or moves on by one."""
         token = torch.empty(pages, 1, dtype=torch.long, device="meta")
         return self._measure(lambda: self._forward(head, input_ids=token, past_key_values=cache), cache, experts_hit)
+
+    def features_of_pages(self, image_hidden_states: Any, pages: int) -> Sequence[int]:
+        """How many image features the model made of each page; it hands on those of each by themselves."""
+        return [features.shape[0] for features in image_hidden_states]
 
     def skip(self, cache: DynamicCache, steps: int, *, pages: int = 1) -> None:
         """Move a cache on by steps, by the library's own update, without running the layers."""
@@ -168,6 +173,10 @@ class Whole:
     page: a `WholePage`, or what answers as one does.
     """
 
+    #: what torchinfo's total of parameters gets wrong: names of those that it counts twice, and not at all
+    torchinfo_counts_twice: ClassVar[Sequence[str]] = ()
+    torchinfo_leaves_out: ClassVar[Sequence[str]] = ()
+
     def __init__(self, cost_model: Any, page: Any) -> None:
         self.cost_model = cost_model
         self.page = page
@@ -188,6 +197,15 @@ class Whole:
     def place(self, path: str, run: int, layout: Any) -> str:
         """Where an operator stands in the walks of such pages."""
         raise ModelMeterError(f"{type(self).__name__} states no places.")
+
+    @property
+    def published_unused(self) -> Mapping[str, tuple[str, int]]:
+        """Parameters of the checkpoint that no module here has: by a key, what they are in words, and how many."""
+        return {}
+
+    def published_paths(self, path: str) -> tuple[str, ...]:
+        """The published paths of a module of the whole model, N for a layer's number; none where they are its own."""
+        return ()
 
     def parts(self, source: Mapping[str, Any]) -> Any:
         """The vision stage is compared as one, its FLOPs part by part; there are no modules of another source."""

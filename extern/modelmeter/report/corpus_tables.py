@@ -33,6 +33,9 @@ MEASURES: Final = (
 #: figures of an assumption that these tables do not show
 NOT_SHOWN: Final = ("reserve_bytes",)
 
+#: layouts that the table shows: grids of tiles are fewer, grids of patches are thousands
+MAX_LAYOUTS: Final = 100
+
 #: groups that the table shows, and that JSON lists
 MAX_GROUPS: Final = 1000
 MAX_JSON_GROUPS: Final = 10_000
@@ -120,19 +123,25 @@ def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[R
     workload = cost.workload
     yield distribution_table(cost.everything, show)
     yield ""
-    yield parts_table(
-        workload.layout_title, {workload.layout_text(key): part for key, part in cost.layouts.items()}, show
-    )
+    layouts = {workload.layout_text(key): part for key, part in cost.layouts.items()}
+    yield from _largest_parts(workload.layout_title, layouts, MAX_LAYOUTS, "layouts", show)
     if group is not None:
         yield ""
-        groups = cost.groups
-        if len(groups) > MAX_GROUPS:
-            largest = nlargest(MAX_GROUPS, groups, key=lambda name: groups[name].totals.pages)
-            yield f"The {MAX_GROUPS:,} groups with the most pages, of {len(groups):,}; shares are of these pages."
-            groups = {name: groups[name] for name in largest}
-        yield parts_table(group, {_group_name(group, name): part for name, part in groups.items()}, show)
+        groups = {_group_name(group, name): part for name, part in cost.groups.items()}
+        yield from _largest_parts(group, groups, MAX_GROUPS, "groups", show)
     yield ""
     yield "FLOPs in these tables are those of the tensor cores."
+
+
+def _largest_parts(
+    first: str, parts: Mapping[str, Group], most: int, words: str, show: Show
+) -> Iterator[RenderableType]:
+    """The table of some groups of pages; where there are more than `most`, of those with the most pages."""
+    if len(parts) > most:
+        largest = nlargest(most, parts, key=lambda name: parts[name].totals.pages)
+        yield f"The {most:,} {words} with the most pages, of {len(parts):,}; shares are of these pages."
+        parts = {name: parts[name] for name in largest}
+    yield parts_table(first, parts, show)
 
 
 def left_out_lines(cost: CorpusCost) -> Iterator[str]:

@@ -25,8 +25,9 @@ CONFIG = {
     "torch_dtype": "bfloat16",
     "bos_token_id": 1,
     "text_config": {"hidden_size": 64, "num_hidden_layers": 3, "head_dim": 16, "dtype": None, "pad_token_id": None},
-    "vision_config": {"depth": 4},
+    "vision_config": {"depth": 4, "quantization_config": None},
     "audio_config": None,
+    "temperature": 0.1,
 }
 PREPROCESSOR = {"patch_size": 14, "processor_class": "ToyProcessor"}
 SAME = ["decoder.hidden_size=64", "decoder.num_hidden_layers=3", "vision.depth=4", "workload.patch_size=14"]
@@ -159,6 +160,7 @@ VALUES = {  # a key of config.json, its value, what is said
     "misspelt": ("text_config.hiden_size", 9, 'text_config.hiden_size=9 is not modelled .* did you mean "hidden_size"'),
     "fixed": ("text_config.hidden_act", "gelu", "text_config.hidden_act='gelu' is not modelled; 'silu' is."),
     "true_is_not_1": ("text_config.tie_word_embeddings", 0, "tie_word_embeddings=0 is not modelled; False is."),
+    "beams": ("num_beams", 4, "num_beams=4 is not modelled; 1 is."),
     "fixed_in_all": ("vision_config.output_attentions", True, "output_attentions=True is not modelled; False is."),
     "type": ("text_config.hidden_size", "64", "config.json: text_config.hidden_size='64' is no whole number"),
     "null": ("text_config.hidden_size", None, "config.json: text_config.hidden_size=None is no whole number"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.walked import walked_operators
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.configuration import CheckpointSchema
@@ -19,6 +20,7 @@ from modelmeter.models.deepseek_ocr import ImageEncoderViT, MlpProjector, VitMod
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION, ModelSchema, VisionSchema
 from modelmeter.models.deepseek_ocr.vision_workload import MODES
 from modelmeter.walk import Walk
+from tests.models.walked import walked_prefill
 
 
 def test_a_page_needs_neither_torch_nor_transformers() -> None:
@@ -189,6 +191,22 @@ def test_experts_hit() -> None:
     uniform = load_cost_model(["runtime.experts_hit=uniform"])
     assert uniform.experts_hit(1) == 6
     assert uniform.experts_hit(2) == 64 * (1 - Fraction(58, 64) ** 2)
+    # a token misses an expert with a chance of 58 / 64; to the power of 901 that is above 2 ** -128, of 902 below
+    assert Fraction(58, 64) ** 901 > Fraction(1, 2**128) > Fraction(58, 64) ** 902
+    assert uniform.experts_hit(901) == 64 * (1 - Fraction(58, 64) ** 901)
+    assert uniform.experts_hit(902) == 64
+
+
+def test_prompts_in_which_all_experts_are_hit_share_a_law() -> None:
+    model = load_cost_model(["runtime.experts_hit=uniform", "decoder.num_hidden_layers=2"])
+    model.text(902)
+    with walked_operators() as names:
+        longer = model.text(5000)
+    assert names == []
+    assert longer.prefill == walked_prefill(model, 5000, None)
+    with walked_operators() as names:
+        model.text(901)
+    assert names
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 import json
 import re
-from dataclasses import replace
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import find
-from modelmeter.models.unlimited_ocr import CostModel
-from tests.models.deepseek_ocr.published_config import UNLIMITED_OCR, with_decoder, with_value
+from modelmeter.models import deepseek_ocr, find
+from modelmeter.models.common.configuration import COMMON_KINDS
+from modelmeter.models.unlimited_ocr import CONFIGURATION, CostModel
+from tests.models.deepseek_ocr.published_config import DEEPSEEK_OCR, UNLIMITED_OCR, with_decoder, with_value
 
 WINDOW = ["reference_sliding_attention"]
 
@@ -149,6 +154,46 @@ REFUSED = {  # path of a key, its value, what is said
 def test_what_is_not_modelled(tmp_path: Path, path: str, value: Any, words: str) -> None:
     with pytest.raises(ModelMeterError, match=re.escape(words)):
         load(tmp_path, with_value(TRANSFORMERS, path, value))
+
+
+def _paths(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all keys of mappings within each other."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        yield (*path, key)
+        yield from _paths(value, (*path, key))
+
+
+FILES_OF = {
+    "deepseek_ocr": (deepseek_ocr.CONFIGURATION, DEEPSEEK_OCR),
+    "published": (CONFIGURATION, UNLIMITED_OCR),
+    "transformers": (CONFIGURATION, TRANSFORMERS),
+}
+KEY = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(list(FILES_OF)), data=st.data())
+def test_whatever_a_file_holds_is_read_or_refused(name: str, data: st.DataObject) -> None:
+    configuration, config = FILES_OF[name]
+    for _ in range(data.draw(st.integers(1, 2))):
+        path = "/".join(data.draw(st.sampled_from(list(_paths(config)))))
+        config = with_value(config, path, data.draw(JSON | st.just(...)))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(config))
+        try:
+            values = configuration.files.read(folder, {**configuration.kinds, **COMMON_KINDS})
+        except ModelMeterError as refusal:
+            assert len(str(refusal)) <= 900
+            return
+    defaults = asdict(configuration.read({}))
+    assert set(values) <= set(defaults)
+    for group, stated in values.items():
+        assert set(stated) <= set(defaults[group])
 
 
 def test_the_published_layouts_own_relations(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ for the published code Llama's attention as it was when that code was written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Unpack
 
@@ -44,7 +45,7 @@ class GroupedQueryAttention(BaseLayer):
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
     left of `hidden_size` for each head. qkv_bias: the products that make query, key and value have a bias. qk_norm: an
-    RMSNorm over each head's d of query and key before they turn.
+    RMSNorm over each head's d of query and key before they turn. mrope_section: of `RotaryEmbedding`.
     """
 
     remembered = True
@@ -58,11 +59,13 @@ class GroupedQueryAttention(BaseLayer):
         head_dim: int | None = None,
         qkv_bias: bool = False,
         qk_norm: bool = False,
+        mrope_section: Sequence[int] = (),
         cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.cache_kind = cache_kind
+        self.mrope_section = tuple(mrope_section)
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
@@ -117,7 +120,7 @@ class GroupedQueryAttention(BaseLayer):
     def project(self, hidden_states: ShapeTensor, kept: str = ACTIVATION) -> tuple[ShapeTensor, ...]:
         """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as.
 
-        Of one product, query and key are not normalised yet: that is part of the kernel that turns them.
+        Of one product, query and key are not normalised yet: that is for `attend_paged`.
         """
         by_head = (*hidden_states.shape[:2], -1, self.head_dim)
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
@@ -140,7 +143,10 @@ class GroupedQueryAttention(BaseLayer):
         """Cos and sin: as given, built here of position ids, or looked up for them in the table beside them."""
         if self.traits(DecoderTraits).rotary_per_layer:
             return self.rotary_emb(*positions)  # type: ignore[no-any-return]
-        return rotary_rows(*positions) if self.traits(DecoderTraits).cos_sin_cached else positions
+        if self.traits(DecoderTraits).cos_sin_cached:
+            position_ids, cos_sin_cache = positions
+            return rotary_rows(position_ids, cos_sin_cache, self.mrope_section)
+        return positions
 
     def attend_paged(self, hidden_states: ShapeTensor, positions: tuple[ShapeTensor, ...], cache: State) -> ShapeTensor:
         """New keys and values written beside the cache, which stays where it is, and all of it read -> [B, H, T, d]."""
@@ -148,6 +154,8 @@ class GroupedQueryAttention(BaseLayer):
         slots = self.cache_kind.slots(cache)
         if self.traits(DecoderTraits).cache_written_apart:
             query, key, value = projected
+            if self.q_norm is not None and self.k_norm is not None:
+                query, key = self.q_norm(query), self.k_norm(key)
             query, key = self.chain("rotary", self.turn_in_place, query, key, *positions)
             batch, tokens, _ = hidden_states.shape
             slot_mapping = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it

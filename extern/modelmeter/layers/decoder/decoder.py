@@ -70,6 +70,7 @@ class Decoder(BaseLayer):
             head_dim=head_dim,
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
+            mrope_section=mrope_section,
             cache_kind=self.cache_kind,
             code=self.code,
         )

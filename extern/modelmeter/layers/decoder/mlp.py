@@ -17,14 +17,16 @@ class GatedMLP(BaseLayer):
 
     remembered = True
 
-    def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self, hidden_size: int, intermediate_size: int, *, bias: bool = False, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
-            self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size, bias=False, code=self.code)
+            self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size, bias=bias, code=self.code)
         else:
-            self.gate_proj = Linear(hidden_size, intermediate_size, bias=False, code=self.code)
-            self.up_proj = Linear(hidden_size, intermediate_size, bias=False, code=self.code)
-        self.down_proj = Linear(intermediate_size, hidden_size, bias=False, code=self.code)
+            self.gate_proj = Linear(hidden_size, intermediate_size, bias=bias, code=self.code)
+            self.up_proj = Linear(hidden_size, intermediate_size, bias=bias, code=self.code)
+        self.down_proj = Linear(intermediate_size, hidden_size, bias=bias, code=self.code)
 
     def forward(self, x: ShapeTensor, share: Fraction | None = None) -> ShapeTensor:
         """`share`: the part of the weights that counts as read, where an expert is hit on average only."""

@@ -85,10 +85,27 @@ class RotaryEmbedding(BaseLayer):
         return to(cosine, self.dtype), to(sine, self.dtype)
 
 
-def rotary_rows(position_ids: ShapeTensor, cos_sin_cache: ShapeTensor) -> tuple[ShapeTensor, ...]:
-    """Cos and sin [B, T, d] of positions [B, T], from the table [positions, d]: d/2 cosines and d/2 sines a row."""
+def rotary_rows(
+    position_ids: ShapeTensor, cos_sin_cache: ShapeTensor, mrope_section: Sequence[int] = ()
+) -> tuple[ShapeTensor, ...]:
+    """Cos and sin [B, T, d] of positions [B, T], from the table [positions, d]: d/2 cosines and d/2 sines a row.
+
+    With sections the positions are [3, B, T], and of each section the row of one coordinate is read.
+    """
+    if mrope_section:
+        return tuple(sections_of_rows(position_ids, half, mrope_section) for half in cos_sin_cache.chunk(2, -1))
     rows = gather(cos_sin_cache, *position_ids.shape, aten="aten.index.Tensor", index=position_ids)
     return tuple(cat((half, half), -1) for half in rows.chunk(2, -1))
+
+
+def sections_of_rows(position_ids: ShapeTensor, table: ShapeTensor, mrope_section: Sequence[int]) -> ShapeTensor:
+    """Positions [3, B, T], table [positions, d/2] -> [B, T, d]: each section by one of the three coordinates."""
+    half = []
+    for index, (start, end) in enumerate(pairwise(accumulate(mrope_section, initial=0))):
+        coordinate = position_ids.select(0, index % MROPE_AXES)
+        section = table.narrow(1, start, end)
+        half.append(gather(section, *coordinate.shape, aten="aten.index.Tensor", index=coordinate))
+    return cat((*half, *half), -1)
 
 
 def rotate_half(x: ShapeTensor) -> ShapeTensor:

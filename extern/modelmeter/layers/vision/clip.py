@@ -115,18 +115,27 @@ class VisionEmbeddings(BaseLayer):
         return add(embeddings, self.interpolate_pos_encoding(embeddings, grid))
 
 
-def eager_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-    """Attention in separate steps, [B, H, T, d] each -> [B, T, H, d] and the weights [B, H, T, T]."""
+def eager_attention(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None = None
+) -> tuple[ShapeTensor, ShapeTensor]:
+    """Attention in separate steps, [B, H, T, d] each -> [B, T, H, d] and the weights [B, H, T, T].
+
+    mask: numbers to add to the scores.
+    """
     attn_weights = mul(matmul(query, key.transpose(-2, -1)))
+    if mask is not None:
+        attn_weights = add(attn_weights, mask)
     attn_weights = to(softmax(attn_weights, "float32"), query.dtype)
     attn_output = matmul(attn_weights, value)
     attn_output = contiguous(attn_output.transpose(1, 2))
     return attn_output, attn_weights
 
 
-def fused_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, None]:
-    """Attention in one kernel, [B, H, T, d] each -> [B, T, H, d]."""
-    attn_output = scaled_dot_product_attention(query, key, value)
+def fused_attention(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None = None
+) -> tuple[ShapeTensor, None]:
+    """Attention in one kernel, [B, H, T, d] each -> [B, T, H, d]. mask: numbers to add to the scores."""
+    attn_output = scaled_dot_product_attention(query, key, value, mask)
     return contiguous(attn_output.transpose(1, 2)), None
 
 

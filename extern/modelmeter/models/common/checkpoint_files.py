@@ -37,7 +37,8 @@ QUANTIZATION: Final = "quantization_config"
 #: where a mapping of any model says in which type the weights are: null, or that of `runtime.dtype`
 DTYPES: Final = ("dtype", "torch_dtype")
 
-#: what no mapping of any model changes the cost by: names, special tokens, training, generation, versions
+#: what no mapping of any model changes the cost by: names, special tokens, training, versions, and how tokens are
+#: chosen, which transformers 4 wrote into every mapping
 HARMLESS: Final = frozenset(
     {
         "_attn_implementation_autoset",
@@ -45,31 +46,71 @@ HARMLESS: Final = frozenset(
         "architectures",
         "attention_dropout",
         "auto_map",
+        "bad_words_ids",
+        "begin_suppress_tokens",
         "bos_token_id",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
         "dropout",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
         "eos_token_id",
+        "exponential_decay_length_penalty",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
         "id2label",
         "initializer_factor",
         "initializer_range",
         "label2id",
         "layer_norm_eps",
+        "length_penalty",
+        "max_length",
+        "min_length",
         "model_type",
+        "no_repeat_ngram_size",
         "pad_token_id",
+        "prefix",
         "problem_type",
         "processor_class",
+        "remove_invalid_values",
+        "repetition_penalty",
         "return_dict",
+        "return_dict_in_generate",
         "rms_norm_eps",
+        "sep_token_id",
+        "suppress_tokens",
+        "task_specific_params",
+        "temperature",
+        "tf_legacy_loss",
+        "tokenizer_class",
+        "top_k",
+        "top_p",
+        "torchscript",
         "transformers_version",
+        "typical_p",
+        "unsloth_fixed",
+        "unsloth_version",
+        "use_bfloat16",
         "use_cache",
     }
 )
 
 #: what would change the cost in any mapping of any model, with the values that are modelled
 FIXED: Final[Mapping[str, Sequence[Any]]] = {
+    "add_cross_attention": (False,),
     "chunk_size_feed_forward": (0,),
     "is_encoder_decoder": (False,),
+    "is_decoder": (False,),
+    "num_beam_groups": (1,),
+    "num_beams": (1,),
+    "num_return_sequences": (1,),
     "output_attentions": (False,),
     "output_hidden_states": (False,),
+    "output_scores": (False,),
+    "pruned_heads": ({},),
+    "tie_encoder_decoder": (False,),
 }
 
 
@@ -174,7 +215,7 @@ class _Collected:
             raise ModelMeterError(
                 f"{who}: {path.rstrip('.')} holds {shown(content)}; a mapping of its keys is expected."
             )
-        if QUANTIZATION in content:
+        if content.get(QUANTIZATION) is not None:
             raise ModelMeterError(
                 f"{who}: {path}{QUANTIZATION}={shown(content[QUANTIZATION])}: quantised weights are not modelled; give "
                 "the config.json of the checkpoint that they were made of."

@@ -60,7 +60,7 @@ WITHOUT_BLOCKS: Final = Assumption(
 AT_ITS_BEST: Final = Assumption(
     figure="execution",
     label="an engine at its best",
-    text="the bound of the executions for the experts that it counts, kernel by kernel and without a cache; no code "
+    text="the bound of the executions with the same settings, kernel by kernel and without a cache; no code "
     "runs all of it",
 )
 AS_LAUNCHED: Final = Assumption(
@@ -120,6 +120,10 @@ class CostModel(Generic[Config, Work, Model]):
 
     configuration: ClassVar[Configuration[Any]]
     executions: ClassVar[Mapping[str, Execution]]
+    #: tokens of the prompt that is assumed for this model, where nobody declares another; None: it takes what all do
+    assumed_prompt_tokens: ClassVar[int | None] = None
+    #: what is known of the prompt that the assumption stands for
+    assumed_prompt_note: ClassVar[str] = ""
 
     def __init__(self, config: Config, *, counted: int | None = None) -> None:
         self.config: Any = self.configuration.read(asdict(config))  # type: ignore[call-overload]
@@ -227,6 +231,11 @@ class CostModel(Generic[Config, Work, Model]):
         """What serves it, and how much of a device that takes."""
         return cast("EngineSchema", self.config.engine)
 
+    def engine_workload(self) -> Mapping[str, Any]:
+        """Keys of the workload that the engine's own processor sets otherwise than the published one."""
+        keys = self.configuration.engine_keys.get(self.engine.name, {})
+        return {key.removeprefix("workload."): value for key, value in keys.items() if key.startswith("workload.")}
+
     @property
     def host(self) -> HostSchema:
         """What the machine around the device does for a page."""
@@ -254,17 +263,9 @@ class CostModel(Generic[Config, Work, Model]):
     def assumptions(self) -> tuple[Assumption, ...]:
         """The figures of a page that are declared, assumed or conventional."""
         runtime = self.config.runtime
-        counted = runtime.prompt is not None
         paged = self.code.execution.traits(DecoderTraits).kv_paged
-        engine = self.code.execution.traits(EngineTraits)
         return (
-            Assumption(
-                figure="prompt_tokens",
-                label="counted" if counted else "declared",
-                text="counted by the tokenizer in runtime.tokenizer_path"
-                if counted
-                else f"runtime.prompt_tokens={self.prompt_tokens}",
-            ),
+            self._prompt_assumption(),
             *(() if self.model.decoder.routed is None else (experts_assumption(self.experts_declared),)),
             Assumption(
                 figure="reserve_bytes",
@@ -275,10 +276,25 @@ class CostModel(Generic[Config, Work, Model]):
             ),
             *unconfirmed(self.config.checkpoint),
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
-            *((AT_ITS_BEST if engine.at_its_best else AS_LAUNCHED, WITHOUT_BLOCKS) if paged else ()),
+            *((self._engine_assumption(), WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),
             *CONVENTIONS,
         )
+
+    def _engine_assumption(self) -> Assumption:
+        """What an execution of an engine stands for."""
+        return AT_ITS_BEST if self.code.execution.traits(EngineTraits).at_its_best else AS_LAUNCHED
+
+    def _prompt_assumption(self) -> Assumption:
+        """Where the number of the prompt's tokens comes from."""
+        declared = f"runtime.prompt_tokens={self.prompt_tokens}"
+        if self.config.runtime.prompt is not None:
+            label, text = "counted", "counted by the tokenizer in runtime.tokenizer_path"
+        elif self.prompt_tokens == self.assumed_prompt_tokens:
+            label, text = "assumed", f"{declared}, taken where nobody says how many{self.assumed_prompt_note}"
+        else:
+            label, text = "declared", declared
+        return Assumption(figure="prompt_tokens", label=label, text=text)
 
     def seq_len(self, layout: Any) -> int:
         """Positions of a page's prompt: its image tokens, and those around them."""
@@ -327,6 +343,7 @@ class CostModel(Generic[Config, Work, Model]):
         first, *others = self.workload.examples()
         with suppress(ModelMeterError):  # a kind that cannot be walked says so when it is asked for
             self._prefill(self.seq_len(first), first)
+            self._vision(first)
             for layout in others:
                 values = self._sizes(first, seq_len=self.seq_len(layout))
                 if self._laws.known(self._kind("prefill", first, values), values):

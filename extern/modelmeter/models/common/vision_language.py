@@ -44,7 +44,12 @@ class LayerCost(NamedTuple):
 
 
 class TextStage(BaseLayer):
-    """Token ids [B, T] over the cache, with images or without -> logits, and the image tokens, which outlive it."""
+    """Token ids [B, T] over the cache, with images or without -> logits, and the image tokens where they outlive it."""
+
+    #: whether the image tokens are part of what the model returns
+    returns_image_tokens: ClassVar[bool] = True
+    #: whether they are as one tensor of all pages; otherwise each page's by themselves
+    pages_joined: ClassVar[bool] = False
 
     def __init__(self, model: VisionLanguageModel, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
@@ -94,17 +99,23 @@ class TextStage(BaseLayer):
         states: tuple[State, ...],
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
-        """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
+        """Embedding, vision, decoder: the last hidden states, and the image tokens."""
         inputs_embeds = self.embed_tokens(input_ids)
-        pooled: tuple[ShapeTensor, ...] = ()
+        handed_on: tuple[ShapeTensor, ...] = ()
         if images:
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
             image_features = cat(pooled, 0)
-            special_image_mask = placeholder_mask(input_ids)
-            # the image's features and the mask are held by name while the decoder runs
-            inputs_embeds = masked_scatter(inputs_embeds, special_image_mask, image_features)
-        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), pooled
+            masks = self.placeholder_masks(input_ids)
+            # the image's features and the masks are held by name while the decoder runs
+            inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
+            if self.returns_image_tokens:
+                handed_on = (image_features,) if self.pages_joined else pooled
+        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), handed_on
+
+    def placeholder_masks(self, input_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """Which positions [B, T, 1] are image tokens, and what is made and held beside that."""
+        return (placeholder_mask(input_ids),)
 
 
 def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
@@ -136,9 +147,7 @@ class VisionLanguageModel(BaseLayer):
         self.decoder = decoder
         width = decoder.norm.weight.shape[0]
         self.embed_tokens = Embedding(vocab_size, width, code=self.code)
-        self.lm_head = LMHead(width, vocab_size, code=self.code)
-        if tied_head:
-            self.lm_head.weight = self.embed_tokens.weight
+        self.lm_head = LMHead(width, vocab_size, self.embed_tokens if tied_head else None, code=self.code)
         self.vision = vision
         self.text = self.text_stage(self, code=self.code)
 

@@ -83,6 +83,6 @@ def layer_verification() -> Any:
 
 def real_page(cost_model: CostModel, page: PageCost, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
-    from modelmeter.models.deepseek_ocr.reference.real_pages import real_page
+    from modelmeter.models.deepseek_ocr.reference.real_page import real_page
 
     return real_page(cost_model, page, device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.errors import ModelMeterError
 from modelmeter.models.unlimited_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.unlimited_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
@@ -55,9 +54,13 @@ def whole_model(cost_model: CostModel) -> WholeModel:
 
 def layer_verification() -> Any:
     """Its layers beside the real modules that they describe; needs torch."""
-    raise ModelMeterError("verify: the layers of model unlimited_ocr are not verified one by one; verify end2end.")
+    from modelmeter.models.unlimited_ocr.reference.layer_cases import verification
+
+    return verification()
 
 
 def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
-    raise ModelMeterError("validate: model unlimited_ocr has no real model here that computes; choose another one.")
+    from modelmeter.models.unlimited_ocr.reference.real_page import real_page
+
+    return real_page(cost_model, page, device)

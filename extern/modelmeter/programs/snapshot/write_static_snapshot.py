@@ -1,9 +1,9 @@
 """Write the static snapshot: the reference's modules, one page and one decode step, as torchinfo sees them.
 
-    python -m modelmeter.programs.snapshot.write_static_snapshot [OUTPUT_FOLDER]
+    python -m modelmeter.programs.snapshot.write_static_snapshot [OUTPUT_FOLDER] [model=NAME] [KEY=VALUE]...
 
-Five files, the same bytes every time with the same versions of torch, transformers and torchinfo.
-Exit status 0: written; 2: it could not be.
+A letter page in the model's default mode. Five files, the same bytes every time with the same versions of torch,
+transformers and torchinfo. Exit status 0: written; 2: it could not be.
 """
 
 from __future__ import annotations
@@ -15,34 +15,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-import torchinfo
-import transformers
-
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
-from modelmeter.models.deepseek_ocr.reference.passes import (
-    HEIGHT,
-    MODE,
-    PASSES,
-    PROMPT_TOKENS,
-    STAGES,
-    WIDTH,
-    ModuleEntry,
-    Recording,
-    mult_adds_by_class,
-    record,
-    stage_parameters,
-)
-from modelmeter.programs.hydra_program import AGREES, ended
+from modelmeter.models import DEFAULT_MODEL, model_package
+from modelmeter.models.common.contract import ModelPackage
+from modelmeter.programs.hydra_program import AGREES, chosen_model, ended
+from modelmeter.reference.recording import ModuleEntry, Recording, mult_adds_by_class, record, stage_parameters
 
+#: where the default model's lies
 FOLDER: Final = Path("reports/20211117-dsorc-op-analysis/static-20251118-130533")
 
-#: What torchinfo's total of parameters gets wrong here. The embedding runs before the rest of the decoder, so the
-#: decoder is listed twice, the second time with the table as its own; the model's own leftover is then negative, is
-#: cut to 0, and takes the parameters that the model holds itself with it.
-COUNTED_TWICE: Final = ("model.language_model.embed_tokens.weight",)
-LEFT_OUT: Final = ("model.view_separator", "model.image_newline")
+#: pixels of a letter page at 150 dpi
+WIDTH: Final = 1275
+HEIGHT: Final = 1650
 
 NOTES: Final = (
     "torchinfo's mult-adds of a Linear or a norm are the first dimension of its output times its parameters: the other "
@@ -55,46 +40,45 @@ NOTES: Final = (
 )
 
 
-def account(recording: Recording) -> dict[str, Any]:
+def account(whole: Any, recording: Recording) -> dict[str, Any]:
     """The model's parameters, and how torchinfo's total comes to differ; refused where that is not understood."""
     parameters = recording.parameters
     true = sum(parameters.values())
     said = recording.page_summary.total_params
-    twice = {name: parameters[name] for name in COUNTED_TWICE}
-    left_out = {name: parameters[name] for name in LEFT_OUT}
+    by_name = recording.named_alike
+    twice = {name: by_name[name] for name in whole.torchinfo_counts_twice}
+    left_out = {name: by_name[name] for name in whole.torchinfo_leaves_out}
     if said - sum(twice.values()) + sum(left_out.values()) != true:
         raise ModelMeterError(
-            f"snapshot: torchinfo counts {said:,} parameters of {true:,}, and not by counting {', '.join(twice)} twice "
-            f"and leaving {', '.join(left_out)} out; look into torchinfo {torchinfo.__version__}."
+            f"snapshot: torchinfo counts {said:,} parameters of {true:,}, and not by counting "
+            f"{', '.join(twice) or 'none'} twice and leaving {', '.join(left_out) or 'none'} out; look into torchinfo "
+            f"{recording.versions['torchinfo']}."
         )
-    unused = recording.whole.unused_patch_convolution()
+    unused = {name: count for name, (_, count) in whole.published_unused.items()}
     return {
         "torchinfo_total": said,
         "torchinfo_counts_twice": twice,
         "torchinfo_leaves_out": left_out,
         "true_sum": true,
-        "published_unused_patch_convolution": unused,
-        "published_sum": true + unused,
+        **unused,
+        "published_sum": true + sum(unused.values()),
     }
 
 
-def header(recording: Recording) -> dict[str, Any]:
+def header(package: ModelPackage, cost_model: Any, page: Any, recording: Recording) -> dict[str, Any]:
     """What the snapshot is of."""
+    mode = next(name for name, workload in package.MODES.items() if workload == cost_model.workload)
     return {
-        "versions": {
-            # without the build's suffix: the modules do not depend on it
-            library.__name__: library.__version__.partition("+")[0]
-            for library in (torch, torchinfo, transformers)
-        },
+        "versions": recording.versions,
         "model": type(recording.whole.model).__name__,
         "page": {
             "width": WIDTH,
             "height": HEIGHT,
-            "workload": MODE,
-            **recording.layout._asdict(),
-            "image_tokens": recording.tokens.total,
-            "prompt_tokens": PROMPT_TOKENS,
-            "context": recording.tokens.total + PROMPT_TOKENS,
+            "workload": mode,
+            **page.layout._asdict(),
+            "image_tokens": page.tokens.total,
+            "prompt_tokens": cost_model.prompt_tokens,
+            "context": page.seq_len,
         },
     }
 
@@ -134,7 +118,7 @@ def unique_rows(modules: Iterable[ModuleEntry]) -> list[dict[str, Any]]:
 def stages(recording: Recording) -> dict[str, Any]:
     """Totals by stage: parameters, multiply-adds as torchinfo says and as counted, and both by class of module."""
     totals = {}
-    for stage in STAGES:
+    for stage in recording.stages:
         by_class = mult_adds_by_class(recording, stage)
         said, counted = (sum(column) for column in zip(*by_class.values(), strict=True))
         totals[stage] = {
@@ -149,10 +133,9 @@ def stages(recording: Recording) -> dict[str, Any]:
     return totals
 
 
-def summary_text(recording: Recording, parameters: Mapping[str, Any]) -> str:
+def summary_text(whole: Any, recording: Recording, parameters: Mapping[str, Any]) -> str:
     """torchinfo's table of the page's pass, and the true figures beside its totals."""
-    statistics = recording.page_summary
-    statistics.formatting.macs_units = torchinfo.Units.NONE  # exact, not rounded to giga
+    table_text, statistics = recording.exact_totals(), recording.page_summary
     counted = recording.counts["prefill"].total // 2
     twice, left_out = parameters["torchinfo_counts_twice"], parameters["torchinfo_leaves_out"]
     lines = [
@@ -160,10 +143,7 @@ def summary_text(recording: Recording, parameters: Mapping[str, Any]) -> str:
         *((f"  counted twice: {name}", -count) for name, count in twice.items()),
         *((f"  left out: {name}", count) for name, count in left_out.items()),
         ("parameters, the true sum: every named parameter once", parameters["true_sum"]),
-        (
-            "  published only: the vision tower's patch convolution, never run",
-            parameters["published_unused_patch_convolution"],
-        ),
+        *((f"  published only: {words}", count) for words, count in whole.published_unused.values()),
         ("parameters, the published model", parameters["published_sum"]),
         ("mult-adds, torchinfo's total", statistics.total_mult_adds),
         ("mult-adds, counted operator by operator (torchinfo-stages.json says why they differ)", counted),
@@ -171,19 +151,21 @@ def summary_text(recording: Recording, parameters: Mapping[str, Any]) -> str:
     texts = [(text, f"{value:,}") for text, value in lines]
     label, number = (max(map(len, column)) for column in zip(*texts, strict=True))
     beside = "\n".join(f"{text:<{label}}  {value:>{number}}" for text, value in texts)
-    table = "\n".join(line.rstrip() for line in str(statistics).splitlines())
+    table = "\n".join(line.rstrip() for line in table_text.splitlines())
     return f"{table}\n\n{beside}\n"
 
 
-def unique_table(head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], true_sum: int) -> str:
+def unique_table(
+    head: Mapping[str, Any], cut: str, passes: Sequence[str], rows: Sequence[Mapping[str, Any]], held: int
+) -> str:
     """torchinfo-unique-layers.md."""
     page, versions = head["page"], ", ".join(f"{name} {version}" for name, version in head["versions"].items())
-    columns = ("count", "class", "first of them", "own parameters", "all of them", *PASSES)
+    columns = ("count", "class", "first of them", "own parameters", "all of them", *passes)
     lines = [
         f"# The distinct modules of {head['model']}",
         "",
-        f"A page of {page['width']} x {page['height']} pixels, workload {page['workload']}: {page['w_crop']} x "
-        f"{page['h_crop']} crops, {page['image_tokens']} image tokens, {page['prompt_tokens']} prompt tokens; then one "
+        f"A page of {page['width']} x {page['height']} pixels, workload {page['workload']}: {cut}, "
+        f"{page['image_tokens']} image tokens, {page['prompt_tokens']} prompt tokens; then one "
         f"decode step. {versions}.",
         "",
         "Modules of one class with equal parameters and equal shapes are one row. The last columns are what a module "
@@ -201,11 +183,11 @@ def unique_table(head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], tru
             f"`{published[-1]}`" if published else f"*`{path}`*" if path else "*the model*",
             f"{row['parameters_own']:,}",
             f"{row['parameters_all']:,}",
-            *(outputs.get(name, "") for name in PASSES),
+            *(outputs.get(name, "") for name in passes),
         )
         lines.append(f"| {' | '.join(cells)} |")
     count = sum(row["count"] for row in rows)
-    lines.append(f"| {count} | all | | | {true_sum:,} |{' |' * len(PASSES)}")
+    lines.append(f"| {count} | all | | | {held:,} |{' |' * len(passes)}")
     return "\n".join(lines) + "\n"
 
 
@@ -216,30 +198,41 @@ def json_of(head: Mapping[str, Any], name: str, rows: Iterable[object]) -> str:
     return f'{{\n{keys}  "{name}": [\n{body}\n  ]\n}}\n'
 
 
-def snapshot_files() -> dict[str, str]:
-    """The text of every file of the snapshot, by its name."""
-    recording = record()
-    head, parameters = header(recording), account(recording)
+def snapshot_files(package: ModelPackage, overrides: Sequence[str] = ()) -> dict[str, str]:
+    """The text of every file of a model's snapshot, by its name."""
+    cost_model = package.load_cost_model(overrides)
+    whole: Any = package.whole_model(cost_model)
+    page = cost_model.page(WIDTH, HEIGHT)
+    workload = cost_model.workload
+    views = [view.name for view in page.views]
+    recording = record(whole.page, whole.inputs(page.layout), views, whole.published_paths)
+    head, parameters = header(package, cost_model, page, recording), account(whole, recording)
     unique = unique_rows(recording.modules)
-    assert sum(row["parameters_all"] for row in unique) == parameters["true_sum"]
+    held = sum(row["parameters_all"] for row in unique)  # one that two modules hold is in both
+    assert held == sum(recording.named_alike.values())
     totals = {**head, "parameters": parameters, "stages": stages(recording), "notes": NOTES}
+    cut = f"{workload.layout_text(page.layout)} {workload.layout_title}"
     return {
-        "torchinfo-summary.txt": summary_text(recording, parameters),
+        "torchinfo-summary.txt": summary_text(whole, recording, parameters),
         "torchinfo-layers.json": json_of(head, "modules", map(module_row, recording.modules)),
         "torchinfo-unique-layers.json": json_of(head, "unique_modules", unique),
-        "torchinfo-unique-layers.md": unique_table(head, unique, parameters["true_sum"]),
+        "torchinfo-unique-layers.md": unique_table(head, cut, recording.passes, unique, held),
         "torchinfo-stages.json": json.dumps(totals, indent=2) + "\n",
     }
 
 
 def write_snapshot(arguments: Sequence[str]) -> int:
-    """Write the files into the folder that the command line names; the exit status."""
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+    """Write the files of a model into the folder that the command line names; the exit status."""
+    folders = [each for each in arguments if "=" not in each]
+    model, overrides = chosen_model([each for each in arguments if "=" in each])
+    if len(folders) > 1 or any(folder.startswith("-") for folder in folders):
         raise ModelMeterError(
-            f"write_static_snapshot: {' '.join(arguments)!r} is no output folder; give one, or none for {FOLDER}."
+            f"write_static_snapshot: {' '.join(folders)!r} is no output folder; give one, or none for {FOLDER}."
         )
-    folder = Path(arguments[0]) if arguments else FOLDER
-    for name, text in snapshot_files().items():
+    if not folders and model != DEFAULT_MODEL:
+        raise ModelMeterError(f"write_static_snapshot: name the folder that the files of {model} go to.")
+    folder = Path(folders[0]) if folders else FOLDER
+    for name, text in snapshot_files(model_package(model), overrides).items():
         write_whole(folder / name, text)
         print(folder / name)
     return AGREES

@@ -1,6 +1,6 @@
 """Flash against eager attention, for one page in each of the named modes.
 
-python -m modelmeter.programs.sweep.attention page=1275x1650 model=deepseek_ocr
+python -m modelmeter.programs.sweep.attention page=1275x1650 model=NAME
 """
 
 from __future__ import annotations

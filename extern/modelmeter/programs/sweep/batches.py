@@ -1,6 +1,6 @@
 """Pages of one size in batches of several sizes; figures are totals over the batch.
 
-python -m modelmeter.programs.sweep.batches 'batch_sizes=[1,8,64]' model=deepseek_ocr
+python -m modelmeter.programs.sweep.batches 'batch_sizes=[1,8,64]' model=NAME
 """
 
 from __future__ import annotations

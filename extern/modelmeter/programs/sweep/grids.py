@@ -1,6 +1,6 @@
 """A page in every grid of tiles that a workload's limits allow, and a page without tiles.
 
-python -m modelmeter.programs.sweep.grids model=deepseek_ocr
+python -m modelmeter.programs.sweep.grids model=NAME
 
 The page of a grid is one of its ratio, as large as its tiles where that gives the grid.
 """

@@ -1,6 +1,6 @@
 """One page with prompts and outputs of several lengths, each with each.
 
-python -m modelmeter.programs.sweep.lengths 'output_lengths=[100,1000]' model=deepseek_ocr
+python -m modelmeter.programs.sweep.lengths 'output_lengths=[100,1000]' model=NAME
 """
 
 from __future__ import annotations

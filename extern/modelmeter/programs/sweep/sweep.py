@@ -181,7 +181,7 @@ def compute(program: SweepProgram, package: ModelPackage, config: DictConfig) ->
     own = {key: plain[key] for key in program.keys}
     if own.get("modes", ()) is None:
         own["modes"] = list(package.MODES)
-    _check_varied(program, sweep, configuration, package.CONFIGURATION.schema())
+    _check_varied(program, sweep, configuration, package.CONFIGURATION.read({}))
     cost_model = cost_model_of(package, config)
     points = list(sweep.points(cost_model, own))
     check_number(len(points))

@@ -1,7 +1,7 @@
 """Whole pages, analytic against the real model: vision, prefill and every decode step.
 
-    python -m modelmeter.programs.verify.end2end model=deepseek_ocr \
-        'images=[page.png,scan.jpg]' workload=gundam output_tokens=10
+    python -m modelmeter.programs.verify.end2end model=NAME \
+        'images=[page.png,scan.jpg]' output_tokens=10
 
 Each page's size goes through the workload's rule; the model's real modules run on the meta device, on the inputs that
 preprocessing makes of such a page, and are compared by stage (FLOPs, elements outside products by operator, traffic,

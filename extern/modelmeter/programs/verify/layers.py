@@ -1,11 +1,11 @@
 """Every layer class, analytic against its real module, at several sizes and types.
 
-    python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_layers 'layers=[MixtureOfExperts,Block]'
+    python -m modelmeter.programs.verify.layers model=NAME 'layers=[MixtureOfExperts,Block]'
 
-Each line of `layer_cases` is walked on shapes and run on the meta device: FLOPs, traffic and activation peak are
-compared, and the operators one by one, the one at the peak among them. Without `layers` every class that derives from
-`BaseLayer` is verified, and one that is neither verified nor excused is an error. `verify_layers.json` lands in the
-run directory.
+Each line of the model's layer cases is walked on shapes and run on the meta device: FLOPs, traffic and activation peak
+are compared, and the operators one by one, the one at the peak among them. Without `layers` every class that the model
+holds is verified, and one that is neither verified nor excused is an error. `verify_layers.json` lands in the run
+directory.
 Exit status 0: all lines agree within `tolerance`; 1: one does not, or a class is left out; 2: nothing could be
 verified.
 """
@@ -192,6 +192,7 @@ def gaps(
 class Report:
     """All lines of a run. missing: why a class is not verified; excused: classes that need not be, and why."""
 
+    model: str
     execution: str
     tolerance: float
     rows: Sequence[LayerRow]
@@ -223,6 +224,7 @@ class Report:
         """The content of verify_layers.json."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "model": self.model,
             "execution": self.execution,
             "tolerance": self.tolerance,
             "worst_difference": {name: json_number(self.worst_difference(name)) for name in FIGURES},
@@ -310,15 +312,15 @@ def _shapes(result: LayerRun) -> str:
 def verify(package: ModelPackage, config: DictConfig) -> int:
     """Verify the layers of a composed configuration, print the table, write verify_layers.json; the exit status."""
     check_tolerance(config.tolerance)
+    verification: LayerVerification = package.layer_verification()
     configuration = package.CONFIGURATION
     model = configuration.resolve(config)
-    if model != replace(configuration.schema(), execution=model.execution):
+    if model != replace(configuration.read({}), execution=model.execution):
         raise ModelMeterError(
             "verify: the layers are compared in the published architecture, at the sizes and types of layer_cases.py; "
             "of the cost model's configuration leave everything but execution= as it is."
         )
     layers = _names(OmegaConf.to_container(config, resolve=True))
-    verification: LayerVerification = package.layer_verification()
     execution = model.execution.name
     cases = select_cases(verification, execution, layers)
     with progress_bar() as progress:
@@ -326,6 +328,7 @@ def verify(package: ModelPackage, config: DictConfig) -> int:
     classes = [each for each in verification.classes() if not layers or each.__name__ in layers]
     missing = gaps(classes, results, verification.stateless, verification.not_run.get(execution, {}))
     report = Report(
+        model=configuration.name,
         execution=execution,
         tolerance=float(config.tolerance),
         rows=[result for result in results if isinstance(result, LayerRow)],

@@ -1,12 +1,12 @@
 """The vision stage of real pages, analytic against the real modules.
 
-    python -m modelmeter.programs.verify.vision model=deepseek_ocr \
-        'images=[page.png,scan.jpg]' workload=gundam detail=blocks
+    python -m modelmeter.programs.verify.vision model=NAME \
+        'images=[page.png,scan.jpg]' detail=blocks
 
 Each page's size goes through the workload's rule; the stage runs on the meta device as a whole and is compared part by
-part (FLOPs) and as one (FLOPs, traffic, weights, peaks). Where a model's parts can be called alone, as DeepSeek-OCR's
-can, they are: what comes out of each is compared too, and what it moves and holds. `verify.json` lands in the run
-directory. Traffic and peaks are compared where the reference is the code that `execution` names.
+part (FLOPs) and as one (FLOPs, traffic, weights, peaks). Where a model's parts can be called alone, they are: what
+comes out of each is compared too, and what it moves and holds. Traffic and peaks are compared where the reference is
+the code that `execution` names. `verify.json` lands in the run directory.
 Exit status 0: every difference is within `tolerance`; 1: one is not, or a page was bad; 2: nothing could be verified.
 """
 

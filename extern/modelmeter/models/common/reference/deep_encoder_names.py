@@ -11,7 +11,9 @@ Left out: the patch convolution of the published CLIP tower, which is never run 
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.reference._dispatch import enclosing_paths
@@ -175,6 +177,29 @@ def place(path: str, run: int, branches: Sequence[str]) -> str:
     branch = branches[run % len(branches)]
     if part == VISION_TOWER:
         return branch
-    if path == "projector":  # in the checkpoint a module around its one layer
-        path = "projector.layers"
     return f"{branch}.{path}" if part in TOWER else path
+
+
+#: What torchinfo's total of parameters gets wrong. The embedding runs before the rest of the decoder, so the decoder is
+#: listed twice, the second time with the table as its own; the model's own leftover is then negative, is cut to 0, and
+#: takes the parameters that the model holds itself with it.
+TORCHINFO_COUNTS_TWICE = ("model.language_model.embed_tokens.weight",)
+TORCHINFO_LEAVES_OUT = ("model.view_separator", "model.image_newline")
+
+
+@cache
+def _published_in_whole() -> dict[str, tuple[str, ...]]:
+    """transformers' path in the whole model -> the published paths whose work that module does; N is a layer's number.
+
+    The projector is one module for two published ones; three modules share the published fused qkv.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for published, paths in TRANSFORMERS_NAMES.items():
+        for path in paths:
+            found[path if path == "lm_head" else f"model.{path}"].append(published)
+    return {path: tuple(names) for path, names in found.items()}
+
+
+def published_in_whole(path: str) -> tuple[str, ...]:
+    """The published paths of a module of the whole model."""
+    return _published_in_whole().get(path, ())

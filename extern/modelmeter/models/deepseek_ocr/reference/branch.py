@@ -13,6 +13,7 @@ from modelmeter.models.common.reference.deep_encoder_names import place, publish
 from modelmeter.models.deepseek_ocr.reference.architecture import ARCHITECTURE
 from modelmeter.models.deepseek_ocr.reference.modules import VisionReference
 from modelmeter.models.deepseek_ocr.reference.published import PublishedVision, load_published_vision
+from modelmeter.models.deepseek_ocr.reference.replica_page import replica_path
 from modelmeter.reference.measurement import Measurement, measure
 
 SOURCES = ("transformers", "published")
@@ -42,7 +43,7 @@ class BranchMeasurement:
         """Where a part reaches its peak, as in the cost model's walks of this branch."""
         measured = self.parts[part]
         path = measured.peak_path
-        return place(path if self.source == "published" else published_path(path), 0, (branch,))
+        return place(replica_path(path) if self.source == "published" else published_path(path), 0, (branch,))
 
 
 def vision_reference(

@@ -1,135 +1,35 @@
-"""The real modules of each execution, and how they take what the layers take.
-
-To verify another execution: a class like these, which finds the module of a published path, makes its KV cache, and
-says in `calls` which modules do not simply take the inputs of the layer's `forward` in their order.
-"""
+"""The real modules of each execution of DeepSeek-OCR, and how they take what the layers take."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from modelmeter.models.common.reference.deep_encoder_names import transformers_path
-from modelmeter.models.deepseek_ocr.reference.architecture import ARCHITECTURE
-from modelmeter.models.deepseek_ocr.reference.modules import filled_cache
-from modelmeter.models.deepseek_ocr.reference.page import PageReference, values_unchecked
+from modelmeter.models.common.reference.deep_encoder_modules import (
+    DeepEncoderModules,
+    TransformersModules,
+    call_vision,
+    call_whole,
+    last_hidden_state,
+)
+from modelmeter.models.deepseek_ocr.reference.page import PageReference
 from modelmeter.models.deepseek_ocr.reference.replica import ReplicaCache
 from modelmeter.models.deepseek_ocr.reference.replica_page import ReplicaPageReference
 from modelmeter.reference.building import DTYPES
 from modelmeter.reference.layer import meta_tensor
-from modelmeter.reference.layer_case import Cache, Given, RealModules
-from modelmeter.reference.whole_page import LOGITS_TO_KEEP
-
-#: the published decoder
-HEADS: Final = ARCHITECTURE["num_attention_heads"]
-HEAD_DIM: Final = ARCHITECTURE["hidden_size"] // HEADS
+from modelmeter.reference.layer_case import Cache, Given
 
 
-class DeepEncoderModules(RealModules):
-    """The modules of one execution, by their published paths."""
-
-    #: type and attention of the lines in which attention matters
-    types: ClassVar[tuple[tuple[str, str], ...]]
-    #: the path of the (first) rotary embedding
-    rotary_path: ClassVar[str]
-    #: what stands for the crops of a page of 1024 pixels without any
-    no_crops: ClassVar[Given | None] = None
-
-    def __init__(self, dtype: str, attention: str, kv_heads: int = HEADS) -> None:
-        super().__init__(dtype, attention)
-        self.kv_heads = kv_heads
-
-    @abstractmethod
-    def part(self, published_path: str) -> Any:
-        """The module at a published path, or one that the checkpoint has no name for.
-
-        Those are "vision tower" (SAM and CLIP), "vision" (with the fusion), "decoder" and "whole model".
-        """
-
-    @abstractmethod
-    def positions(self, tokens: int) -> tuple[Given, ...]:
-        """What tells a decoder layer the positions."""
-
-    @abstractmethod
-    def mask(self, batch: int, tokens: int, context: int) -> Given | None:
-        """The attention mask that a decoder layer is given."""
-
-
-# -- execution=transformers -----------------------------------------------------------------------------------------
-
-
-def last_hidden_state(module: Any, *inputs: Any) -> object:
-    """Call a module that returns a record."""
-    result: object = module(*inputs).last_hidden_state
-    return result
-
-
-def call_attention(module: Any, hidden: Any, tables: Any, mask: Any, cache: Any, _hit: int = 0) -> object:
-    """Call the decoder's attention, or a layer of it."""
-    result: object = module(hidden, position_embeddings=tables, attention_mask=mask, past_key_values=cache)
-    return result
-
-
-def call_decoder(module: Any, hidden: Any, cache: Any, _hit: int) -> object:
-    """Call the decoder on embeddings."""
-    result: object = module(inputs_embeds=hidden, past_key_values=cache, use_cache=True).last_hidden_state
-    return result
-
-
-def image_arguments(pixels: Any, crops: Any, grid: tuple[int, int]) -> dict[str, Any]:
-    """Pages of one grid, as keyword arguments."""
-    if crops is None:
-        return {"pixel_values": pixels}
-    pages, (columns, rows) = pixels.shape[0], grid
-    of_crops = {"num_local_patches": [columns * rows] * pages, "patches_grid": [grid] * pages}
-    return {"pixel_values": pixels, "pixel_values_local": crops, **of_crops}
-
-
-def call_vision(module: Any, pixels: Any, crops: Any, grid: tuple[int, int]) -> object:
-    """Call vision and fusion: each page's image tokens, then the features of both branches."""
-    result = module.get_image_features(**image_arguments(pixels, crops, grid))
-    return result.pooler_output, result.last_hidden_state, result.local_last_hidden_state
-
-
-def call_whole(
-    module: Any, input_ids: Any, pixels: tuple[Any, ...], grid: tuple[int, int], cache: Any, _hit: int, head: str
-) -> object:
-    """Call the whole model: the logits, then each page's image tokens."""
-    images = image_arguments(pixels[0], pixels[1], grid) if pixels else {}
-    kept = {"logits_to_keep": LOGITS_TO_KEEP[head]}
-    with values_unchecked():
-        result = module(input_ids, past_key_values=cache, use_cache=True, **kept, **images)
-    return result.logits, result.image_hidden_states
-
-
-class TransformersModules(DeepEncoderModules):
+class DeepseekOcrModules(TransformersModules):
     """The modules of transformers."""
 
-    execution = "transformers"
-    rotary_path = "rotary_emb"
-    # not float16 with eager attention: its softmax copies its input on the meta device, which it does not on a GPU
-    types = (
-        ("bfloat16", "flash"),
-        ("bfloat16", "eager"),
-        ("float32", "flash"),
-        ("float32", "eager"),
-        ("float16", "flash"),
-    )
     calls = MappingProxyType(
         {
-            "NoTPTransformerBlock": lambda module, hidden: module(hidden, attention_mask=None),
-            "NoTPTransformer": lambda module, hidden: module(inputs_embeds=hidden).last_hidden_state,
+            **TransformersModules.calls,
             "ImageEncoderViT": last_hidden_state,
             "VitModel": last_hidden_state,
-            "VisionTower": last_hidden_state,
-            "Experts": lambda module, hidden, indices, weights, _hit: module(hidden, indices, weights),
-            "MixtureOfExperts": lambda module, hidden, _hit: module(hidden),
-            "GroupedQueryAttention": call_attention,
-            "DecoderLayer": call_attention,
-            "Decoder": call_decoder,
             "VisionStage": call_vision,
             "PageTextStage": call_whole,
         }
@@ -138,36 +38,7 @@ class TransformersModules(DeepEncoderModules):
     @cached_property
     def reference(self) -> PageReference:
         """The model that the modules are parts of."""
-        return PageReference(self.dtype, self.attention, num_key_value_heads=self.kv_heads)
-
-    def part(self, published_path: str) -> Any:
-        """A module of transformers' whole model."""
-        model = self.reference.model
-        if published_path == self.rotary_path:  # it takes a tensor to tell the type by
-            return partial(model.model.language_model.rotary_emb, meta_tensor((1,), self.dtype))
-        beside = {
-            "vision tower": model.model.vision_tower,
-            "vision": model.model,
-            "decoder": model.model.language_model,
-            "whole model": model,
-            "lm_head": model.lm_head,
-        }
-        if published_path in beside:
-            return beside[published_path]
-        return model.model.get_submodule(transformers_path(published_path))
-
-    def empty_or_filled(self, cache: Cache) -> Any:
-        """transformers' growing cache."""
-        text, dtype = self.reference.config.text_config, self.reference.dtype
-        return filled_cache(text, dtype, cache.batch, cache.context)
-
-    def positions(self, tokens: int) -> tuple[Given, ...]:
-        """Cosines and sines."""
-        return (Given((1, tokens, HEAD_DIM)), Given((1, tokens, HEAD_DIM)))
-
-    def mask(self, batch: int, tokens: int, context: int) -> Given | None:
-        """A mask to add, for eager attention."""
-        return Given((batch, 1, tokens, context)) if self.attention == "eager" else None
+        return PageReference(self.dtype, self.attention, num_key_value_heads=self.sizes["num_key_value_heads"])
 
 
 # -- execution=published --------------------------------------------------------------------------------------------
@@ -219,8 +90,7 @@ def call_replica_vision(module: Any, pixels: Any, crops: Any, grid: tuple[int, i
 def call_replica_whole(
     module: Any,
     input_ids: Any,
-    pixels: tuple[Any, ...],
-    grid: tuple[int, int],
+    images: tuple[Any, ...],
     cache: Any,
     hit: int,
     head: str,
@@ -228,8 +98,8 @@ def call_replica_whole(
 ) -> object:
     """Call the whole model."""
     module.model.decoder.declare_experts_hit(hit)
-    images = replica_images(pixels[0], pixels[1], grid) if pixels else []
-    result: object = module(input_ids, images, image_mask, [grid], cache, head)
+    pages = replica_images(*images) if images else []
+    result: object = module(input_ids, pages, image_mask, [images[2] if images else (1, 1)], cache, head)
     return result
 
 
@@ -246,7 +116,7 @@ class PublishedModules(DeepEncoderModules):
             "VisionTower": "is not run: VisionStage calls the SAM encoder and the CLIP tower itself",
         }
     )
-    no_crops = Given((1, 3, 1024, 1024), "float32")
+    no_tiles = Given((1, 3, 1024, 1024), "float32")
     calls = MappingProxyType(
         {
             "Neck": lambda module, hidden: module(hidden.permute(0, 3, 1, 2)),
@@ -264,7 +134,7 @@ class PublishedModules(DeepEncoderModules):
     @cached_property
     def reference(self) -> ReplicaPageReference:
         """The model that the modules are parts of."""
-        return ReplicaPageReference(self.dtype, self.attention, num_key_value_heads=self.kv_heads)
+        return ReplicaPageReference(self.dtype, self.attention, num_key_value_heads=self.sizes["num_key_value_heads"])
 
     def part(self, published_path: str) -> Any:
         """A module of the replica, which has the checkpoint's names."""
@@ -281,7 +151,7 @@ class PublishedModules(DeepEncoderModules):
         """The replica's lists of keys and values."""
         if not cache.context:
             return ReplicaCache()
-        shape = (cache.batch, cache.kv_heads, cache.context, HEAD_DIM)
+        shape = (cache.batch, cache.kv_heads, cache.context, self.head_dim)
         layers = range(len(self.reference.model.model.decoder.layers))
         keys, values = ([meta_tensor(shape, self.dtype) for _ in layers] for _ in range(2))
         return ReplicaCache(keys, values)
@@ -303,5 +173,5 @@ class PublishedModules(DeepEncoderModules):
 
 #: the modules of each execution
 MODULES: Final[Mapping[str, type[DeepEncoderModules]]] = MappingProxyType(
-    {each.execution: each for each in (TransformersModules, PublishedModules)}
+    {each.execution: each for each in (DeepseekOcrModules, PublishedModules)}
 )

@@ -124,5 +124,10 @@ class ReplicaPageReference:
 
 
 def replica_path(path: str) -> str:
-    """The published path of a module of the replica, which has a decoder that the checkpoint has no name for."""
+    """The published path of a module of the replica, which has a decoder that the checkpoint has no name for.
+
+    The projector is a module around its one layer, which is where it computes.
+    """
+    if path == "projector":
+        return "projector.layers"
     return "" if path == "decoder" else path.removeprefix("decoder.")

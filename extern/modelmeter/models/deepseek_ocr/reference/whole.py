@@ -8,7 +8,13 @@ from functools import cache
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.reference.deep_encoder_names import place, published_path
+from modelmeter.models.common.reference.deep_encoder_names import (
+    TORCHINFO_COUNTS_TWICE,
+    TORCHINFO_LEAVES_OUT,
+    place,
+    published_in_whole,
+    published_path,
+)
 from modelmeter.models.deepseek_ocr.config import VisionSchema
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, PageCost
 from modelmeter.models.deepseek_ocr.page_layers import layout_layers, vision_calls
@@ -40,6 +46,9 @@ WHOLE_MODELS: Final[Mapping[str, type[PageReference] | type[ReplicaPageReference
 class DeepseekOcrWhole(Whole):
     """The whole model of a cost model's configuration: transformers', or the replica of the published code."""
 
+    torchinfo_counts_twice = TORCHINFO_COUNTS_TWICE
+    torchinfo_leaves_out = TORCHINFO_LEAVES_OUT
+
     def __init__(self, cost_model: CostModel) -> None:
         check_vision(cost_model)
         config = cost_model.config
@@ -54,6 +63,16 @@ class DeepseekOcrWhole(Whole):
         runtime = self.cost_model.config.runtime
         eager_half = runtime.attention == "eager" and runtime.dtype == "float16"
         return [*([REPLICA_NOTE] if self.published else []), *([HALF_PRECISION_NOTE] if eager_half else [])]
+
+    @property
+    def published_unused(self) -> Mapping[str, tuple[str, int]]:
+        """The published CLIP tower's patch convolution, which transformers does not have."""
+        convolution = ("the vision tower's patch convolution, never run", self.page.unused_patch_convolution())
+        return {"published_unused_patch_convolution": convolution}
+
+    def published_paths(self, path: str) -> tuple[str, ...]:
+        """By the checkpoint's names."""
+        return published_in_whole(path)
 
     def inputs(self, layout: ViewLayout) -> Any:
         """What the published preprocessing makes of such pages."""

@@ -1,53 +1,30 @@
-"""One page's pass and one decode step through the reference, as torchinfo and the FLOP counter see them.
+"""One page's pass and one decode step through a whole model, as torchinfo and the FLOP counter see them.
 
-A pass is named by what runs: "vision.global" and "vision.crops" (tower and projector over the global view, then over
-the crops), "prefill" (everything else of the page's pass) and "decode" (one step over the cache that the page left).
+A pass is named by what runs: "vision.<view>" (tower and projector over a batch of views, one pass a batch), "prefill"
+(everything else of the page's pass) and "decode" (one step over the cache that the page left).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+import torch
 import torchinfo
+import transformers
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.configuration import RuntimeSchema
-from modelmeter.models.common.reference.deep_encoder_names import TRANSFORMERS_NAMES
-from modelmeter.models.deepseek_ocr.reference.page import PageGeometry, PageReference, values_unchecked
-from modelmeter.models.deepseek_ocr.vision_workload import (
-    ViewLayout,
-    VisionTokens,
-    build_vision_cfg_from_workload,
-    compute_view_layout,
-    compute_vision_tokens,
-    workload_for_mode,
-)
 from modelmeter.reference.flops import FlopCount, measure_flops
 from modelmeter.reference.module_calls import ModuleCalls, Shape
+from modelmeter.reference.whole_page import PageInputs, WholePage, values_unchecked
 
-MODE: Final = "gundam"
-WIDTH: Final = 1275
-HEIGHT: Final = 1650
-PROMPT_TOKENS: Final = RuntimeSchema().prompt_tokens
-
-PASSES: Final = ("vision.global", "vision.crops", "prefill", "decode")
-
-#: the passes that a stage consists of; prefill includes vision
-STAGES: Final[Mapping[str, tuple[str, ...]]] = {
-    "vision": ("vision.global", "vision.crops"),
-    "prefill": ("vision.global", "vision.crops", "prefill"),
-    "decode": ("decode",),
-}
-
-#: what belongs to vision: parts of the model, and the parameters that it holds itself
-TOWER: Final = "model.vision_tower"
-VISION: Final = (TOWER, "model.multi_modal_projector", "model.image_newline", "model.view_separator")
+#: the path, or the paths, of a module by the published names; layers' numbers are N on both sides
+Published = Callable[[str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +57,11 @@ class ModuleEntry:
 class Recording:
     """The page's pass and the decode step: every module, and both instruments' own results."""
 
-    whole: PageReference
-    layout: ViewLayout
-    tokens: VisionTokens
+    whole: WholePage
+    passes: tuple[str, ...]
+    """In the order in which they run."""
+    vision: tuple[str, ...]
+    """What belongs to vision: parts of the model, and the parameters that it holds itself; its tower first."""
     modules: tuple[ModuleEntry, ...]
     page_summary: Any
     counts: Mapping[str, FlopCount]
@@ -93,72 +72,92 @@ class Recording:
         """Elements of every named parameter of the model, each once."""
         return {name: parameter.numel() for name, parameter in self.whole.model.named_parameters()}
 
+    @property
+    def named_alike(self) -> Mapping[str, int]:
+        """The same, where two names stand for one parameter under both."""
+        named = self.whole.model.named_parameters(remove_duplicate=False)
+        return {name: parameter.numel() for name, parameter in named}
+
+    @property
+    def stages(self) -> Mapping[str, tuple[str, ...]]:
+        """The passes that a stage consists of; prefill includes vision."""
+        *vision, prefill, decode = self.passes
+        return {"vision": tuple(vision), "prefill": (*vision, prefill), "decode": (decode,)}
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The libraries', without the build's suffix: the modules do not depend on it."""
+        return {each.__name__: each.__version__.partition("+")[0] for each in (torch, torchinfo, transformers)}
+
+    def in_vision(self, path: str) -> bool:
+        """Whether a module or parameter belongs to the vision stage."""
+        return _within(path, self.vision)
+
+    def exact_totals(self) -> str:
+        """torchinfo's table of the page's pass, its totals exact, not rounded to giga."""
+        self.page_summary.formatting.macs_units = torchinfo.Units.NONE
+        return str(self.page_summary)
+
+
+def _within(path: str, parts: Sequence[str]) -> bool:
+    return any(path == part or path.startswith(f"{part}.") for part in parts)
+
 
 class _PassNames:
-    """Names the runs of one pass: the tower sees the global view first, then the crops."""
+    """Names the runs of one pass: the tower sees one batch of views after the other."""
 
-    def __init__(self, first: str) -> None:
+    def __init__(self, first: str, passes: Sequence[str], vision: Sequence[str]) -> None:
         self.first = first
+        self.passes = passes
+        self.vision = vision
         self.towers = 0
 
     def __call__(self, path: str) -> str:
         """The pass that the module at `path` begins to run in."""
-        if path == TOWER:
+        if path == self.vision[0]:
             self.towers += 1
-        return PASSES[self.towers - 1] if in_vision(path) else self.first
+        return self.passes[self.towers - 1] if _within(path, self.vision) else self.first
 
 
-def in_vision(path: str) -> bool:
-    """Whether a module or parameter belongs to the vision stage."""
-    return any(path == part or path.startswith(f"{part}.") for part in VISION)
-
-
-def record() -> Recording:
-    """Run the snapshot's page, then one decode step, and note every module."""
-    workload = workload_for_mode(MODE)
-    layout = compute_view_layout(workload, WIDTH, HEIGHT)
-    tokens = compute_vision_tokens(workload, layout)
-    views = build_vision_cfg_from_workload(workload, layout)
-    assert views.crop_branch is not None  # this page has crops
-    whole = PageReference()
-    page = whole.inputs(
-        PageGeometry(
-            global_side=views.global_branch.img_size,
-            crop_side=views.crop_branch.img_size,
-            columns=layout.w_crop,
-            rows=layout.h_crop,
-            prompt_tokens=PROMPT_TOKENS,
-        )
-    )
+def record(whole: WholePage, page: PageInputs, views: Sequence[str], published: Published) -> Recording:
+    """Run a page, then one decode step, and note every module. views: the batches of views, as they run."""
+    vision = tuple(_names_of(whole))
+    passes = (*(f"vision.{view}" for view in views), "prefill", "decode")
     inputs = {"input_ids": page.token_ids.to("meta"), **page.images}
-    cache = DynamicCache(config=whole.config.text_config)
-    page_summary, page_runs, page_count = _run(whole.model, "prefill", inputs, cache)
+    cache = DynamicCache(config=whole.text)
+    page_summary, page_runs, page_count = _run(whole, _PassNames("prefill", passes, vision), inputs, cache)
     features = page_runs[""][0].outputs[-1]
-    if features[0] != tokens.total:
+    if features[0] != page.image_tokens:
         raise ModelMeterError(
-            f"snapshot: the reference made {features[0]} image features for {tokens.total} placeholders; "
-            "compute_vision_tokens and transformers' get_image_features differ."
+            f"snapshot: the reference made {features[0]} image features for {page.image_tokens} placeholders."
         )
-    _, step_runs, step_count = _run(whole.model, "decode", {"input_ids": page.token_ids[:, :1].to("meta")}, cache)
-    published = published_paths()
+    step = {"input_ids": page.token_ids[:, :1].to("meta")}
+    _, step_runs, step_count = _run(whole, _PassNames("decode", passes, vision), step, cache)
     modules = tuple(
-        _entry(path, module, published.get(_LAYER.sub("N", path), ()), (*page_runs[path], *step_runs[path]))
+        _entry(path, module, published(_LAYER.sub("N", path)), (*page_runs[path], *step_runs[path]))
         for path, module in whole.model.named_modules()
     )
     return Recording(
         whole=whole,
-        layout=layout,
-        tokens=tokens,
+        passes=passes,
+        vision=vision,
         modules=modules,
         page_summary=page_summary,
         counts={"prefill": page_count, "decode": step_count},
     )
 
 
+def _names_of(whole: WholePage) -> list[str]:
+    """The paths in the whole model of what the vision stage needs."""
+    named = {id(each): name for name, each in (*whole.model.named_modules(), *whole.model.named_parameters())}
+    return [named[id(each)] for each in whole.vision_weights]
+
+
 def _run(
-    model: nn.Module, name: str, inputs: Mapping[str, Any], cache: object
+    whole: WholePage, names: _PassNames, inputs: Mapping[str, Any], cache: object
 ) -> tuple[Any, Mapping[str, list[Run]], FlopCount]:
     """One pass: torchinfo's summary, the runs of every module, and the FLOPs."""
+    model = whole.model
     # torchinfo would add up the numbers in a list as bytes: it is given the tensors, and the model the rest
     given = {key: value for key, value in inputs.items() if isinstance(value, Tensor)}
     rest = {key: value for key, value in inputs.items() if key not in given}
@@ -180,7 +179,7 @@ def _run(
             )
         )
 
-    with values_unchecked(), ModuleCalls(model, _PassNames(name)) as seen:
+    with values_unchecked(whole.modeling), ModuleCalls(model, names) as seen:
         count = measure_flops(model, summarise)
     mult_adds: defaultdict[int, list[int | None]] = defaultdict(list)
     for info in summaries[0].summary_list:
@@ -197,18 +196,6 @@ def _run(
 
 
 _LAYER = re.compile(r"(?<=\blayers\.)\d+")
-
-
-def published_paths() -> dict[str, tuple[str, ...]]:
-    """transformers' path in the whole model -> the published paths whose work that module does; N is a layer's number.
-
-    The projector is one module for two published ones; three modules share the published fused qkv.
-    """
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for published, paths in TRANSFORMERS_NAMES.items():
-        for path in paths:
-            found[path if path == "lm_head" else f"model.{path}"].append(published)
-    return {path: tuple(names) for path, names in found.items()}
 
 
 def _entry(path: str, module: nn.Module, patterns: tuple[str, ...], runs: tuple[Run, ...]) -> ModuleEntry:
@@ -234,9 +221,9 @@ def mult_adds_by_class(recording: Recording, stage: str) -> dict[str, tuple[int,
     own = recording.counts["decode" if stage == "decode" else "prefill"].own_by_module
     for module in recording.modules:
         for run in module.runs:
-            if run.name in STAGES[stage]:
+            if run.name in recording.stages[stage]:
                 said[module.class_name] += run.mult_adds or 0
-        if stage != "vision" or in_vision(module.path):
+        if stage != "vision" or recording.in_vision(module.path):
             products, remainder = divmod(own.get(module.path, 0), 2)
             assert not remainder  # a multiply-add is 2 FLOPs
             counted[module.class_name] += products
@@ -246,4 +233,4 @@ def mult_adds_by_class(recording: Recording, stage: str) -> dict[str, tuple[int,
 def stage_parameters(recording: Recording, stage: str) -> int:
     """Parameters that a stage needs: the vision part's, all, or all but the vision part's."""
     needed = {"vision": (True,), "prefill": (True, False), "decode": (False,)}[stage]
-    return sum(count for path, count in recording.parameters.items() if in_vision(path) in needed)
+    return sum(count for path, count in recording.parameters.items() if recording.in_vision(path) in needed)

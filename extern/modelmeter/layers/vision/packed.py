@@ -1,0 +1,422 @@
+"""A vision tower over packed patches, on shapes: pages of any size behind one another, in windows or not.
+
+Patches lie block by block, those of a block that becomes one token next to each other. What follows from a page's grid
+alone (positions, the order of windows, where sequences end) comes with the page: the ends lie on the host, by whose
+numbers the code splits, the rest on the device.
+Source of the walk: `Qwen2_5_VisionTransformerPretrainedModel` and `Qwen2VisionTransformerPretrainedModel` of
+transformers 5.23, which call attention once for each sequence and concatenate the results. An engine has one kernel for
+all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple, Unpack
+
+from modelmeter.layers import BaseLayer, LayerList, Linear
+from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.vision.clip import eager_attention, fused_attention
+from modelmeter.operators import (
+    Parameter,
+    add,
+    cat,
+    conv3d,
+    cos,
+    gather,
+    gelu,
+    in_place_output,
+    mul,
+    neg,
+    packed_attention,
+    reshape,
+    sin,
+    sort,
+    sub,
+    to,
+)
+from modelmeter.shape_tensor import HOST, ShapeTensor, Tape
+
+
+class Grid(NamedTuple):
+    """Pages of one size, and the tokens of each; the numbers may be sizes that vary."""
+
+    pages: int
+    columns: int
+    rows: int
+
+    @property
+    def tokens(self) -> int:
+        """Of all pages."""
+        return self.pages * self.columns * self.rows
+
+
+class Sequences(NamedTuple):
+    """Patches that see each other: all of a page, or those of each window of `side` x `side` tokens of its grid.
+
+    merged: patches of a token. side: 0 where a whole page is one sequence. A window is cut at the right and lower edge
+    of a page.
+    """
+
+    grid: Grid
+    merged: int
+    side: int
+
+    def cuts(self, length: int) -> tuple[int, int]:
+        """Whole windows along a side of the grid, and the tokens that are left."""
+        return divmod(length, self.side)
+
+    @property
+    def number(self) -> int:
+        """How many sequences there are."""
+        if not self.side:
+            return self.grid.pages
+        (across, right), (down, below) = self.cuts(self.grid.columns), self.cuts(self.grid.rows)
+        return self.grid.pages * (across + (1 if right else 0)) * (down + (1 if below else 0))
+
+    @property
+    def lengths(self) -> tuple[tuple[int, int], ...]:
+        """(how many sequences, patches of each), a pair for each length that there is."""
+        pages, columns, rows = self.grid
+        if not self.side:
+            return ((pages, self.merged * columns * rows),)
+        (across, right), (down, below) = self.cuts(columns), self.cuts(rows)
+        alike = (
+            (across * down, self.side * self.side),
+            (down if right else 0, right * self.side),
+            (across if below else 0, self.side * below),
+            (1 if right and below else 0, right * below),
+        )
+        return tuple((pages * count, self.merged * tokens) for count, tokens in alike if count != 0)
+
+    def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> ShapeTensor:
+        """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order, concatenated.
+
+        Those of one length in a row are one repeated call.
+        """
+        pages, columns, rows = self.grid
+
+        def page() -> Any:
+            if not self.side:
+                return call(self.merged * columns * rows)
+            (across, right), (down, below) = self.cuts(columns), self.cuts(rows)
+            whole = tape.repeated(down, lambda: row(across, right, self.side))
+            return whole, *(row(across, right, below) if below else ())
+
+        def row(across: int, right: int, height: Any) -> tuple[Any, ...]:
+            whole = tape.repeated(across, lambda: call(self.merged * self.side * height))
+            return whole, *((call(self.merged * right * height),) if right else ())
+
+        repeated = tape.repeated(pages, page)
+        assert repeated is not None  # there is a page
+        return cat([repeated], 1)
+
+
+class PageTensors(NamedTuple):
+    """What comes with pages of a grid of N patches, n tokens.
+
+    pixel_values: [N, values of a patch]. position_ids: row and column of each patch, [N, 2]. window_index: tokens in
+    the order of their windows, [n]; None: as they come. On the host: grid_thw [pages, 3], and where the sequences end,
+    cu_seqlens [pages + 1], cu_window_seqlens [windows + 1].
+    """
+
+    pixel_values: ShapeTensor
+    position_ids: ShapeTensor
+    grid_thw: ShapeTensor
+    cu_seqlens: ShapeTensor
+    window_index: ShapeTensor | None = None
+    cu_window_seqlens: ShapeTensor | None = None
+
+
+def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
+    """A tensor in host memory that comes with a page."""
+    tensor = tape.input(shape, dtype)
+    tensor.storage.kind = HOST
+    return tensor
+
+
+class Conv3d(BaseLayer):
+    """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch, without bias.
+
+    Source: torch.nn.Conv3d.    Counted: the product.
+    """
+
+    def __init__(self, *shape: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.weight = self.parameter(*shape)
+
+    def forward(self, x: ShapeTensor) -> ShapeTensor:
+        return conv3d(x, self.weight)
+
+
+class PatchEmbed(BaseLayer):
+    """Values of patches [N, c t p p] -> [N, D]: a picture stands for t frames."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        *,
+        in_channels: int,
+        temporal_patch_size: int,
+        patch_size: int,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(**settings)
+        self.patch = (in_channels, temporal_patch_size, patch_size, patch_size)
+        self.proj = Conv3d(embed_dim, *self.patch, code=self.code)
+
+    def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        hidden_states = hidden_states.view(-1, *self.patch)
+        return self.proj(hidden_states).view(hidden_states.shape[0], -1)  # type: ignore[no-any-return]
+
+
+class AxialRotaryEmbedding(BaseLayer):
+    """Positions (row, column) [N, 2] -> cos and sin [N, d] in float32: half of the frequencies turn by each."""
+
+    def __init__(self, head_dim: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        # a buffer, not a parameter: it is read, but no checkpoint holds it
+        self.buffers = {"inv_freq": Parameter(head_dim // 4, dtype="float32")}
+
+    def forward(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        inv_freq = self.buffers["inv_freq"].on(position_ids.tape)
+        freqs = mul(to(position_ids.unsqueeze(2), "float32"), inv_freq)  # [N, 2, d/4]
+        cosine = mul(cos(freqs))
+        sine = mul(sin(freqs))
+        cosine = over_the_head(cosine)
+        sine = over_the_head(sine)
+        return cosine, sine
+
+
+def over_the_head(freq: ShapeTensor) -> ShapeTensor:
+    """[N, 2, d/4] -> [N, d]: by row and by column, and all of it twice."""
+    freq_hw = cat((freq.select(1, 0), freq.select(1, 1)), -1)
+    return cat((freq_hw, freq_hw), -1)
+
+
+def rotate_half(x: ShapeTensor) -> ShapeTensor:
+    """The halves of the last dimension exchanged, the second with its sign changed."""
+    x1, x2 = x.chunk(2, -1)
+    return cat((neg(x2), x1), -1)
+
+
+def apply_rotary_pos_emb_vision(
+    query: ShapeTensor, key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTensor
+) -> tuple[ShapeTensor, ShapeTensor]:
+    """Query and key [N, H, d] turned in float32 by tables [N, d]; as one kernel, in their own places."""
+    dtype = query.dtype
+    q, k = to(query, "float32"), to(key, "float32")
+    cosine, sine = cosine.unsqueeze(1), sine.unsqueeze(1)
+    q_embed = add(mul(q, cosine), mul(rotate_half(q), sine))
+    k_embed = add(mul(k, cosine), mul(rotate_half(k), sine))
+    q_embed = to(q_embed, dtype)
+    k_embed = to(k_embed, dtype)
+    return in_place_output(query, q_embed), in_place_output(key, k_embed)
+
+
+class PackedAttention(BaseLayer):
+    """Attention of patches [N, D] -> [N, D], each sequence by itself."""
+
+    def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.num_heads = num_heads
+        self.qkv = Linear(hidden_size, 3 * hidden_size, code=self.code)
+        self.proj = Linear(hidden_size, hidden_size, code=self.code)
+
+    def forward(
+        self,
+        hidden_states: ShapeTensor,
+        cu_seqlens: ShapeTensor,
+        tables: tuple[ShapeTensor, ShapeTensor],
+        sequences: Sequences,
+    ) -> ShapeTensor:
+        """`tables`: cos and sin [N, d]. `cu_seqlens`: where the sequences end."""
+        patches = hidden_states.shape[0]
+        qkv = reshape(self.qkv(hidden_states), patches, 3, self.num_heads, -1).permute(1, 0, 2, 3)
+        query_states, key_states, value_states = qkv.unbind(0)
+        del qkv
+        query_states, key_states = self.chain("rotary", apply_rotary_pos_emb_vision, query_states, key_states, *tables)
+        if self.traits(EngineTraits).attention_fused_only:
+            attn_output = self.attend_packed((query_states, key_states, value_states), cu_seqlens, sequences)
+            return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
+        query_states, key_states, value_states = (
+            each.transpose(0, 1).unsqueeze(0) for each in (query_states, key_states, value_states)
+        )
+        ends = cu_seqlens.shape[0]
+        sub(cu_seqlens.narrow(0, 1, ends), cu_seqlens.narrow(0, 0, ends - 1))  # the lengths, on the host
+        eager = self.attention == "eager" and self.traits(EngineTraits).vision_takes_eager
+        attend = eager_attention if eager else fused_attention
+
+        def one(length: int) -> ShapeTensor:
+            """One sequence, of `length` patches: where it lies is of no consequence."""
+            return attend(*(each.narrow(2, 0, length) for each in (query_states, key_states, value_states)))[0]
+
+        attn_output = sequences.each(hidden_states.tape, one)
+        return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
+
+    def attend_packed(
+        self, projected: tuple[ShapeTensor, ...], cu_seqlens: ShapeTensor, sequences: Sequences
+    ) -> ShapeTensor:
+        """Query, key and value [N, H, d], read where they lie -> [N, H, d]: a kernel for each length of sequence."""
+        query = projected[0]
+        out = query.tape.new(query.shape, query.dtype)
+        for count, length in sequences.lengths:
+            packed_attention(out, projected, cu_seqlens, count, length)
+        return out
+
+
+class PackedBlock(BaseLayer):
+    """Pre-norm block over packed patches, x [N, D] -> [N, D]. norm1, norm2, mlp: the model's kinds of them."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        norm: Callable[[], BaseLayer],
+        mlp: BaseLayer,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(**settings)
+        self.norm1 = norm()
+        self.norm2 = norm()
+        self.attn = PackedAttention(hidden_size, num_heads, code=self.code)
+        self.mlp = mlp
+
+    def forward(
+        self,
+        hidden_states: ShapeTensor,
+        cu_seqlens: ShapeTensor,
+        tables: tuple[ShapeTensor, ShapeTensor],
+        sequences: Sequences,
+        residual: ShapeTensor | None = None,
+    ) -> Any:
+        """`residual`: the block before's, where it is handed on; then so is this one's, beside the MLP's output."""
+        if self.traits(EngineTraits).add_norm_fused:
+            return self.forward_add_norm(hidden_states, residual, (cu_seqlens, tables, sequences))
+        hidden_states = add(hidden_states, self.attn(self.norm1(hidden_states), cu_seqlens, tables, sequences))
+        return add(hidden_states, self.mlp(self.norm2(hidden_states)))
+
+    def forward_add_norm(
+        self, hidden_states: ShapeTensor, residual: ShapeTensor | None, of_attention: tuple[Any, ...]
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """The same, each sum in the norm that comes after it, the last one in the next block's."""
+        if residual is None:
+            residual, hidden_states = hidden_states, self.norm1(hidden_states)
+        else:
+            residual, hidden_states = self.norm1(hidden_states, residual)
+        hidden_states = self.attn(hidden_states, *of_attention)
+        residual, hidden_states = self.norm2(hidden_states, residual)
+        return self.mlp(hidden_states), residual
+
+
+class Gelu(BaseLayer):
+    """GELU by the error function.    Source: torch.nn.GELU."""
+
+    def forward(self, x: ShapeTensor) -> ShapeTensor:
+        return self.chain("gelu", gelu, x)
+
+
+class PatchMerger(BaseLayer):
+    """Patches [N, D] -> tokens [n, out]: the patches of a token, each after a norm, side by side through an MLP."""
+
+    def __init__(
+        self, hidden_size: int, out_hidden_size: int, merged: int, *, norm: BaseLayer, **settings: Unpack[Settings]
+    ) -> None:
+        super().__init__(**settings)
+        width = merged * hidden_size
+        self.width = width
+        self.ln_q = norm
+        layers = (
+            Linear(width, width, code=self.code),
+            Gelu(code=self.code),
+            Linear(width, out_hidden_size, code=self.code),
+        )
+        self.mlp = LayerList(layers, code=self.code)
+
+    def forward(self, x: ShapeTensor, residual: ShapeTensor | None = None) -> ShapeTensor:
+        """`residual`: the last block's, where it is handed on."""
+        normed = self.ln_q(x) if residual is None else self.ln_q(x, residual)[1]
+        merged = normed = normed.view(-1, self.width)  # held to the end, as the MLP's argument
+        for layer in self.mlp:
+            merged = layer(merged)
+        return merged  # type: ignore[no-any-return]
+
+
+class PackedTower(BaseLayer):
+    """Patches of pages -> the last hidden states [N, D] in the order of windows, and the tokens [n, out] in their own.
+
+    merged: patches of a token. window_side: tokens a side of a window; 0: there are none. blocks: the tower's, with
+    whether each attends within windows.
+    """
+
+    def __init__(
+        self,
+        *,
+        merged: int,
+        window_side: int,
+        patch_embed: PatchEmbed,
+        head_dim: int,
+        blocks: list[tuple[PackedBlock, bool]],
+        merger: PatchMerger,
+        **settings: Unpack[Settings],
+    ) -> None:
+        super().__init__(**settings)
+        self.merged = merged
+        self.window_side = window_side
+        self.windowed = tuple(windowed for _, windowed in blocks)
+        self.patch_embed = patch_embed
+        self.rotary_pos_emb = AxialRotaryEmbedding(head_dim, code=self.code)
+        self.blocks = LayerList([block for block, _ in blocks], code=self.code)
+        self.merger = merger
+
+    def tensors(self, tape: Tape, grid: Grid) -> PageTensors:
+        """What comes with pages of this grid."""
+        patches = self.merged * grid.tokens
+        given = PageTensors(
+            tape.input((patches, prod(self.patch_embed.patch)), self.dtype),
+            tape.input((patches, 2), "int64"),
+            on_host(tape, (grid.pages, 3), "int64"),
+            on_host(tape, (grid.pages + 1,), "int32"),
+        )
+        if not self.window_side:
+            return given
+        windows = Sequences(grid, self.merged, self.window_side).number
+        return given._replace(
+            window_index=tape.input((grid.tokens,), "int64"),
+            cu_window_seqlens=on_host(tape, (windows + 1,), "int32"),
+        )
+
+    def in_windows(self, x: ShapeTensor, window_index: ShapeTensor) -> ShapeTensor:
+        """[N, ...] in the order of windows."""
+        patches = x.shape[0]
+        x = reshape(x, patches // self.merged, self.merged, -1)
+        x = gather(x, window_index.shape[0], aten="aten.index.Tensor", index=window_index)
+        return reshape(x, patches, -1)
+
+    def rotary_tables(self, position_ids: ShapeTensor, window_index: ShapeTensor | None) -> tuple[ShapeTensor, ...]:
+        """Cos and sin [N, d] of patches in the order of windows."""
+        tables: tuple[ShapeTensor, ...] = self.rotary_pos_emb(position_ids)
+        if window_index is None:
+            return tables
+        return tuple(self.in_windows(freq, window_index) for freq in tables)
+
+    def forward(self, given: tuple[ShapeTensor, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+        page = PageTensors(*given)
+        hidden_states = self.patch_embed(page.pixel_values)
+        if page.window_index is not None:
+            hidden_states = self.in_windows(hidden_states, page.window_index)
+        tables = self.chain("rotary_tables", self.rotary_tables, page.position_ids, page.window_index)
+        whole = (page.cu_seqlens, tables, Sequences(grid, self.merged, 0))
+        cut = (page.cu_window_seqlens, tables, Sequences(grid, self.merged, self.window_side))
+        residual = None
+        for block, windowed in zip(self.blocks, self.windowed, strict=True):
+            if self.traits(EngineTraits).add_norm_fused:
+                hidden_states, residual = block(hidden_states, *(cut if windowed else whole), residual)
+            else:
+                hidden_states = block(hidden_states, *(cut if windowed else whole))
+        if page.window_index is None:
+            return hidden_states, self.merger(hidden_states, residual)
+        index = sort(page.window_index)[1]
+        tokens = self.merger(hidden_states, residual)
+        return hidden_states, gather(tokens, tokens.shape[0], aten="aten.index.Tensor", index=index)

@@ -1,0 +1,102 @@
+"""Models whose pages go through vision packed, as one grid of patches each: the Qwen family's.
+
+Source of the walk: `Qwen2_5_VLModel` and `Qwen2VLModel` of transformers 5.23.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Unpack
+
+from modelmeter.layers import BaseLayer
+from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.vision.packed import Grid, PackedTower, PageTensors
+from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
+from modelmeter.models.common.stage_cost import STAGES
+from modelmeter.models.common.vision_language import VisionLanguageModel
+from modelmeter.operators import Parameter, compare, floor_divide, mul, product, sum_all
+from modelmeter.shape_tensor import ShapeTensor, Tape
+
+#: what an engine at its best does of these networks
+ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
+    EngineTraits(
+        chains_fused=True,
+        add_norm_fused=True,
+        attention_fused_only=True,
+        vision_takes_eager=False,
+        graphed=frozenset(STAGES),
+        at_its_best=True,
+    ),
+    DecoderTraits(cos_sin_cached=True, kv_paged=True, qkv_and_gate_up_fused=True, position_ids_given=True),
+    FusionTraits(image_tokens_first=True),
+)
+
+
+class PackedVision(BaseLayer):
+    """Pages' patches to the image tokens of each page, and the tower's last hidden states, held beside them."""
+
+    def __init__(self, visual: PackedTower, **settings: Unpack[Settings]) -> None:
+        super().__init__(**settings)
+        self.visual = visual
+
+    def forward(self, given: PageTensors, grid: Grid) -> tuple[ShapeTensor, ...]:
+        """Each page's image tokens [n, D], then the last hidden states where they are held."""
+        hidden_states, tokens = self.visual.call_remembered("visual", given, grid)
+        if self.traits(FusionTraits).image_tokens_first:
+            return of_pages(tokens, grid.pages)
+        floor_divide(product(given.grid_thw))  # tokens of each page, on the host
+        return *of_pages(tokens, grid.pages), hidden_states
+
+
+def of_pages(tokens: ShapeTensor, pages: int) -> tuple[ShapeTensor, ...]:
+    """Tokens [n, D] of pages behind one another, page by page."""
+    each = tokens.shape[0] // pages
+    return tuple(tokens.narrow(0, page * each, (page + 1) * each) for page in range(pages))
+
+
+class PackedTextStage(TiledTextStage):
+    """The stages with text; placeholders of videos are looked for, too."""
+
+    returns_image_tokens = False
+
+    def placeholder_masks(self, input_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """Which positions [B, T, 1] are image tokens, and which a video's: their numbers are worked out."""
+        special_image_mask = compare("aten.eq.Scalar", input_ids)
+        special_video_mask = compare("aten.eq.Scalar", input_ids)
+        n_image_tokens = sum_all(special_image_mask)
+        special_image_mask = special_image_mask.unsqueeze(2)
+        compare("aten.eq.Scalar", mul(n_image_tokens))
+        sum_all(special_video_mask)
+        return special_image_mask, special_video_mask.unsqueeze(2)
+
+
+class PackedPagesModel(VisionLanguageModel):
+    """A model with such a tower, called `visual`, whose decoder takes three coordinates a position."""
+
+    text_stage = PackedTextStage
+    visual: PackedTower
+
+    def assemble_pages(self, *, visual: PackedTower, decoder: Decoder, vocab_size: int, tied_head: bool) -> None:
+        """Put the parts together."""
+        self.visual = visual
+        vision = PackedVision(visual, code=self.code)
+        self.assemble(vision=vision, decoder=decoder, vocab_size=vocab_size, tied_head=tied_head)
+
+    def images(self, tape: Tape, geometry: Grid) -> tuple[Any, ...]:
+        """What comes with the pages, and their grid."""
+        return self.visual.tensors(tape, geometry), geometry
+
+    def parameters_as_converted(self) -> Iterator[Parameter]:
+        """Every parameter in the order in which a conversion of the real model comes to them."""
+        for part in (self.visual, self.embed_tokens, self.decoder, self.lm_head):
+            yield from part.parameters_as_converted()
+
+    def vision_weight_bytes(self) -> int:
+        """The tower's, its merger among them."""
+        return self.visual.forward_memory_weight()
+
+    def vision_parts(self) -> Mapping[str, BaseLayer]:
+        """The tower."""
+        return {"visual": self.visual}

@@ -1,0 +1,1 @@
+"""LightOnOCR's own layers."""

@@ -1,0 +1,1 @@
+"""LightOnOCR's own modules, run on the meta device and measured. Imports torch."""

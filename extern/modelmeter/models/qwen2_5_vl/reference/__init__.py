@@ -1,0 +1,1 @@
+"""Qwen2.5-VL as transformers has it, measured on the meta device."""

@@ -1,0 +1,61 @@
+"""Qwen2-VL and MinerU2.5, which is trained from it: from a page's size to what the model computes, moves and holds."""
+
+from typing import Any, Final
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.contract import WholeModel
+from modelmeter.models.qwen2_vl.config import CHECKPOINTS, CONFIGURATION
+from modelmeter.models.qwen2_vl.cost_model import CostModel, load_cost_model, restore_cost_model
+from modelmeter.models.qwen2_vl.executions import EXECUTIONS
+from modelmeter.models.qwen2_vl.model import Qwen2VLModel
+from modelmeter.models.qwen2_vl.workload import MODES, Workload
+
+TITLE: Final = "Qwen2-VL"
+SOURCES: Final = (
+    "arXiv:2509.22186",
+    "huggingface.co/opendatalab/MinerU2.5-2509-1.2B",
+    "transformers 5.23: qwen2_vl",
+)
+IMAGE_RULE: Final = (
+    "one grid of 28-pixel tokens, of a square of 1,036 pixels (MinerU2.5's layout) or at the page's own size"
+)
+PROVEN: Final = (
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
+    "code"
+)
+
+__all__ = [
+    "CHECKPOINTS",
+    "CONFIGURATION",
+    "EXECUTIONS",
+    "IMAGE_RULE",
+    "MODES",
+    "PROVEN",
+    "SOURCES",
+    "TITLE",
+    "CostModel",
+    "Qwen2VLModel",
+    "Workload",
+    "layer_verification",
+    "load_cost_model",
+    "real_page",
+    "restore_cost_model",
+    "whole_model",
+]
+
+
+def whole_model(cost_model: CostModel) -> WholeModel:
+    """transformers' modules of this configuration; needs torch."""
+    from modelmeter.models.qwen2_vl.reference.whole import Qwen2VLWhole
+
+    return Qwen2VLWhole(cost_model)
+
+
+def layer_verification() -> Any:
+    """Its layers beside the real modules that they describe; needs torch."""
+    raise ModelMeterError("verify: the layers of model qwen2_vl are not verified one by one; verify end2end.")
+
+
+def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
+    """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
+    raise ModelMeterError("validate: model qwen2_vl has no real model here that computes; choose another one.")

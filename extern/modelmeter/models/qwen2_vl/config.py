@@ -1,0 +1,121 @@
+"""The configuration of Qwen2-VL: its groups, and what their values may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from modelmeter.kinds import Kind, Maybe
+from modelmeter.models.common.configuration import (
+    COUNT,
+    LAYERS,
+    SIZE,
+    CheckpointSchema,
+    Configuration,
+    ExecutionSchema,
+    RuntimeSchema,
+)
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+from modelmeter.models.common.packed_pages_config import (
+    DECODER_KINDS,
+    WORKLOAD_KINDS,
+    DenseDecoderSchema,
+    GridWorkloadSchema,
+)
+from modelmeter.models.qwen2_vl.checkpoint_files import FILES
+from modelmeter.models.qwen2_vl.executions import EXECUTIONS
+from modelmeter.models.qwen2_vl.workload import MODES
+
+#: of the chat template and MinerU2.5's request for a page's layout: assumed, as no tokenizer is at hand
+PROMPT_TOKENS: Final = 30
+
+
+@dataclass
+class VisionSchema:
+    """The group `vision`: the names of the model's vision configuration. hidden_size: of what the decoder is given."""
+
+    depth: int = 32
+    embed_dim: int = 1280
+    hidden_size: int = 896
+    mlp_ratio: int = 4
+    num_heads: int = 16
+    in_channels: int = 3
+    patch_size: int = 14
+    spatial_merge_size: int = 2
+    temporal_patch_size: int = 2
+
+
+@dataclass
+class DecoderSchema(DenseDecoderSchema):
+    """The group `decoder`: the names of the model's text configuration."""
+
+    vocab_size: int = 151936
+    hidden_size: int = 896
+    intermediate_size: int = 4864
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 14
+    num_key_value_heads: int = 2
+    max_position_embeddings: int = 32768
+    mrope_section: list[int] = field(default_factory=lambda: [8, 12, 12])
+    tie_word_embeddings: bool = True
+
+
+@dataclass
+class WorkloadSchema(GridWorkloadSchema):
+    """The group `workload`: arguments of `Workload`."""
+
+    layout_image_size: int | None = None
+
+
+@dataclass
+class QwenRuntimeSchema(RuntimeSchema):
+    """The group `runtime`, with the prompt that is assumed for this model."""
+
+    prompt_tokens: int = PROMPT_TOKENS
+
+
+@dataclass
+class ModelSchema:
+    """The whole configuration of a cost model."""
+
+    vision: VisionSchema = field(default_factory=VisionSchema)
+    decoder: DecoderSchema = field(default_factory=DecoderSchema)
+    workload: WorkloadSchema = field(default_factory=WorkloadSchema)
+    runtime: QwenRuntimeSchema = field(default_factory=QwenRuntimeSchema)
+    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
+
+
+#: what a value of the model's own groups may be, by its key
+KINDS: Final[Mapping[str, Kind[Any]]] = {
+    **DECODER_KINDS,
+    **WORKLOAD_KINDS,
+    "vision.depth": LAYERS,
+    "vision.embed_dim": SIZE,
+    "vision.hidden_size": SIZE,
+    "vision.mlp_ratio": COUNT,
+    "vision.num_heads": COUNT,
+    "vision.in_channels": COUNT,
+    "vision.patch_size": SIZE,
+    "vision.spatial_merge_size": COUNT,
+    "vision.temporal_patch_size": COUNT,
+    "workload.layout_image_size": Maybe(SIZE),
+}
+
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("mineru2_5",)
+
+CONFIGURATION: Final = Configuration(
+    schema=ModelSchema,
+    kinds=KINDS,
+    module="modelmeter.models.qwen2_vl.configs",
+    name="qwen2_vl",
+    modes=MODES,
+    executions=EXECUTIONS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
+)

@@ -1,0 +1,1 @@
+"""Qwen2-VL as transformers has it, measured on the meta device."""
