@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelmeter import kernel_classes as classes
-from modelmeter.calibration.kernel_rows import KernelRows
+from modelmeter.calibration.kernel_rows import NOWHERE, KernelRows
 from modelmeter.devices.kernel_time import CONSTANTS, SECONDS, Errors, Rates
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Number
@@ -60,9 +60,11 @@ _START: Final[Mapping[str, float]] = {
     "vector": 0.3,
     "depth_s": 8e-9,
 }
+#: classes whose operands lie in the cache where they were just written
+_MOVING: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
+_NO_CACHE: Final[Mapping[str, float]] = {"l2_share": 0.0, "l2_speed": 1.0}
 #: and in a class whose kernels are others: plain copies are as fast as memory
 _START_OF: Final[Mapping[str, Mapping[str, float]]] = {classes.COPY: {"bytes_per_flop": 0.3}}
-_CACHE: Final = ("l2_share", "l2_speed")
 #: constants that are no less than 1
 _FACTORS: Final = ("l2_speed", "misaligned")
 #: tiles that are tried
@@ -86,6 +88,8 @@ def predicted(values: Mapping[str, float], rates: Rates, rows: KernelRows) -> Ar
         arguments["resident"] = rows.resident
     elif rows.kernel_class in (classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION):
         arguments["causal"] = rows.kernel_class == classes.CONTEXT_ATTENTION
+    elif rows.kernel_class in _MOVING:
+        arguments["cached"] = rows.resident != NOWHERE
     return SECONDS[rows.kernel_class](values, rates, **arguments)
 
 
@@ -138,7 +142,7 @@ def fit_class(rows: KernelRows, rates: Rates) -> Values:
         if not every.cold(rates.l2_bytes).all():  # else no row shows what the cache gives
             tiles = {key: values[key] for key in _TILES[classes.GEMM]}
             free = [key for key in CONSTANTS[classes.GEMM] if key in _START]
-            begin = values | {key: _START[key] for key in _CACHE}
+            begin = values | {key: _START[key] for key in _NO_CACHE}
             _, values = _minimised(every, rates, free, tiles, begin, steps=60)
     return {key: _rounded(key, values[key]) for key in CONSTANTS[rows.kernel_class]}
 
@@ -147,7 +151,8 @@ def fit_rows(cold: KernelRows, rates: Rates) -> Values:
     """The constants of a class by all of the rows, as of a pass: no weight lies in the L2 cache."""
     name = cold.kernel_class
     free = [key for key in CONSTANTS[name] if key in _START]
-    fixed: Values = {"l2_share": 0.0, "l2_speed": 1.0} if name == classes.GEMM else {}
+    unseen = name == classes.GEMM or bool((cold.resident == NOWHERE).all())  # what the cache gives, no row shows
+    fixed: Values = {key: value for key, value in _NO_CACHE.items() if unseen and key in CONSTANTS[name]}
     free = [key for key in free if key not in fixed]
     tried = cold.where(np.arange(len(cold.seconds)) % max(1, len(cold.seconds) // _TRIED_ROWS) == 0)
     best: tuple[float, Values] | None = None

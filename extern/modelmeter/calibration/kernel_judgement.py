@@ -31,7 +31,11 @@ JUDGED: Final = (
     classes.CONTEXT_ATTENTION,
     classes.ENCODER_ATTENTION,
     classes.GENERATION_ATTENTION,
+    classes.BIAS_ATTENTION,
     classes.ELEMENTWISE,
+    classes.COPY,
+    classes.STRIDED,
+    classes.CONVOLUTION,
 )
 
 

@@ -38,8 +38,8 @@ def command(tables: Path, name: str, split: str, by: str | None, leave_out: str 
 
     TABLES is a Parquet file in aiconfigurator's layout, or a folder of files named OP.ENGINE-VERSION.parquet; OP is
     gemm, moe, context_attention, encoder_attention or generation_attention. Or it is a profile of LLMServingSim or
-    Vidur, or a folder of them. Rows in bfloat16 are judged; the others are counted, with the reason.
-    docs/calibration.md says which rows, and what the errors mean.
+    Vidur, or a folder of them, or a table of make gpu (kernels.parquet). Rows in bfloat16 are judged; the others are
+    counted, with the reason. docs/calibration.md says which rows, and what the errors mean.
     """
     check_tables_installed("judge")
 
