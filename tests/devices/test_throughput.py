@@ -322,7 +322,9 @@ def test_an_engine_fills_its_pool_with_whole_blocks(tmp_path: Path) -> None:
     assert made.memory.pool is not None
     assert (made.memory.pool.tokens, made.batch_size, made.memory.cache_bytes) == (368, 30, 30 * 24)
     assert made.max_len_sequences == near(368 / 20)
-    assert result(tmp_path, kind, model=served(1000, max_num_seqs=7)).batch_size == 7
+    few = result(tmp_path, kind, model=served(1000, max_num_seqs=7))
+    assert few.batch_size == 7
+    assert {figure.name: figure.origin for figure in few.figures()}["max_num_seqs"] == "given"
     assert made.memory.total_bytes <= 1000
     figures = {figure.name: figure.value for figure in made.figures()}
     assert (figures["kv_pool_tokens"], figures["max_model_len_sequences"]) == (368, near(18.4))

@@ -40,13 +40,14 @@ class Limits:
     """What an engine takes of a device and runs at once; None: it sets no such limit.
 
     utilization: the share of the device's memory for weights, cache and working memory; None: there is no pool.
-    reserve_bytes: of it, working memory.
+    reserve_bytes: of it, working memory. seqs_given: whether the user said how many sequences.
     """
 
     utilization: float | None
     reserve_bytes: int
     block_size: int
     max_num_seqs: int | None
+    seqs_given: bool
     max_num_batched_tokens: int | None
     max_model_len: int
 
@@ -109,6 +110,7 @@ def limits_of(model: Served, device: Device) -> Limits:
         reserve_bytes=engine.reserve_bytes or 0,
         block_size=engine.block_size or 1,
         max_num_seqs=engine.max_num_seqs or (sizes and sizes.max_num_seqs),
+        seqs_given=engine.max_num_seqs is not None,
         max_num_batched_tokens=engine.max_num_batched_tokens or (sizes and sizes.max_num_batched_tokens),
         max_model_len=min(engine.max_model_len or model.max_position_embeddings, model.max_position_embeddings),
     )

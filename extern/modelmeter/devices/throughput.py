@@ -327,11 +327,11 @@ class Throughput(Rates):
         if memory.pool is None:
             rows.append(Figure("activation_bytes", memory.activation_bytes, "bytes", ANALYTIC))
         else:
-            most = self.limits.max_num_seqs
+            most, origin = self.limits.max_num_seqs, GIVEN if self.limits.seqs_given else "read"
             rows += [
                 Figure("kv_pool_tokens", memory.pool.tokens, "tokens", ESTIMATE),
                 Figure("max_model_len_sequences", self.max_len_sequences or 0.0, "sequences", ESTIMATE),
-                *([] if most is None else [Figure("max_num_seqs", most, "sequences", "read")]),
+                *([] if most is None else [Figure("max_num_seqs", most, "sequences", origin)]),
             ]
         rows += [
             *([Figure("load_bytes", memory.load_bytes, "bytes", ANALYTIC)] if memory.load_bytes else []),
