@@ -201,18 +201,20 @@ RUNS: Final = (
             stated="pages encoded as PNG one after another, a batch sent at once, the slowest waited for, "
             "pictures written, "
             "streaming and upload in the time; utilisation 0.9, contexts of 8192",
-            assumed="letter pages of 1275x1650, batches of 4 (the program's default), 0.6 s of client a page "
+            assumed="letter pages of 1275x1650, batches of 4 (the program's default) or 64, 0.6 s of client a page "
             "(three PNG encodes between 0.18 and 2.0 s), output tokens as named. It judges the client's model alone: "
             "nothing of an engine is fitted to it",
             judged=False,
             cells=(
                 *(
                     Cell(
-                        name=f"{steps} output tokens",
+                        name=f"{steps} output tokens, batches of {batch}",
                         page=(1275, 1650),
                         steps=steps,
+                        overrides=(f"client.batch_size={batch}",),
                         figures={PAGES: Fraction(pages)},
                     )
+                    for batch in (4, 64)
                     for steps in (1000, 500, 2000)
                 ),
                 Cell(
