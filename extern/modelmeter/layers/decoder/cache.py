@@ -61,6 +61,17 @@ class GrowingCache:
 
 
 @dataclass(frozen=True)
+class NoCache(GrowingCache):
+    """Nothing is kept: an encoder attends to what it is given."""
+
+    def update(
+        self, state: State, key_states: ShapeTensor, value_states: ShapeTensor
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """Keys and values as they come."""
+        return key_states, value_states
+
+
+@dataclass(frozen=True)
 class ReferenceWindowCache(GrowingCache):
     """Keys and values of the prefill, all of them, and those of the last `window` - 1 generated positions.
 
