@@ -694,9 +694,10 @@ def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
     return out
 
 
-def index_put(target: ShapeTensor, index: ShapeTensor, values: ShapeTensor) -> None:
+def index_put(target: ShapeTensor, index: ShapeTensor | tuple[ShapeTensor, ...], values: ShapeTensor) -> None:
     """target[index] = values, in place: what is brought is read, and what it lands on written."""
-    _record("scatter", "aten.index_put_.default", "copy", (index, values), (target,), elements=values.numel)
+    inputs = (*index, values) if isinstance(index, tuple) else (index, values)
+    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=target.numel)
 
 
 def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:

@@ -16,6 +16,8 @@ CONFIGURATIONS = {
     "eager": ("runtime.attention=eager",),
     "float32": ("runtime.dtype=float32",),
     "serving": ("execution=serving",),
+    "vllm": ("execution=vllm",),
+    "vllm-two-pages": ("execution=vllm", "runtime.batch_size=2"),
     "two-pages": ("runtime.batch_size=2",),
     "serving-three-pages": ("execution=serving", "runtime.batch_size=3"),
     "head-all": ("runtime.head=all",),
@@ -56,7 +58,9 @@ def laws_of(model: CostModel, stage: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("runtime.attention=eager",), ("execution=serving",), ("runtime.batch_size=2",)], ids=str
+    "overrides",
+    [(), ("runtime.attention=eager",), ("execution=serving",), ("execution=vllm",), ("runtime.batch_size=2",)],
+    ids=str,
 )
 def test_two_laws_hold_for_all_pages(overrides: tuple[str, ...]) -> None:
     """One for pages that are not cut, one for all numbers of tiles; and both are learnt with the first page."""

@@ -24,7 +24,8 @@ IMAGE_RULE: Final = (
     "one square view of the page, and if a side is above a tile's, 2 to 6 square tiles in a grid near the page's ratio"
 )
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, no code runs it"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, serving: by hand, no code of "
+    "theirs runs here"
 )
 
 __all__ = [

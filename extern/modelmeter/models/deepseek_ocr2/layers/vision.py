@@ -17,9 +17,21 @@ from modelmeter.layers.decoder.masks import additive, blockwise_mask, prefix_blo
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.models.common.deep_encoder import FusionTraits, SamEncoder
+from modelmeter.models.common.deep_encoder import FusionTraits, PageLoopTraits, SamEncoder
+from modelmeter.models.deepseek_ocr2.traits import QueryEncoderTraits
 from modelmeter.models.deepseek_ocr2.workload import QUERIES
-from modelmeter.operators import Parameter, arange, attention, cat
+from modelmeter.operators import (
+    Parameter,
+    add,
+    arange,
+    attention,
+    cat,
+    clone,
+    fill,
+    index_put,
+    sum_all,
+    to_device,
+)
 from modelmeter.shape_tensor import ShapeTensor
 
 
@@ -56,7 +68,7 @@ class Qwen2Encoder(BaseLayer):
             num_attention_heads,
             num_key_value_heads,
             qkv_bias=True,
-            cache_kind=NoCache(),
+            cache_kind=NoCache(copied=self.traits(QueryEncoderTraits).cached_decoder),
             code=self.code,
         )
         mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
@@ -70,28 +82,61 @@ class Qwen2Encoder(BaseLayer):
         """`num_patches`: the first positions, which are patches; the others are queries."""
         tape = inputs_embeds.tape
         batch, tokens, _ = inputs_embeds.shape
-        nothing = State()
         if self.traits(DecoderTraits).position_ids_given:
             places = tape.input((batch, tokens), "int64")
             positions = (places, self.rotary_emb.buffers["cos_sin_cache"].on(tape))
-            return self.run(inputs_embeds, positions, None, nothing)
+            return self.run(inputs_embeds, positions, None)
+        if self.traits(QueryEncoderTraits).cached_decoder:
+            attention_mask = mask_by_query(inputs_embeds, num_patches)
+            position_ids = add(arange(tape, tokens)).unsqueeze(0)
+            return self.run(inputs_embeds, self.rotary_emb(position_ids), attention_mask)
         position_ids = arange(tape, tokens).unsqueeze(0)
         block_ids = prefix_block(inputs_embeds, num_patches)  # held to the end
         attention_mask = blockwise_mask(block_ids)
         if self.attention == "eager":
             attention_mask = additive(attention_mask, self.dtype)
-        return self.run(inputs_embeds, self.rotary_emb(position_ids), attention_mask, nothing)
+        return self.run(inputs_embeds, self.rotary_emb(position_ids), attention_mask)
 
-    def run(self, hidden_states: ShapeTensor, *arguments: Any) -> ShapeTensor:
-        """The layers and the norm. `arguments`: of each layer."""
+    def run(
+        self, hidden_states: ShapeTensor, positions: tuple[ShapeTensor, ...], attention_mask: ShapeTensor | None
+    ) -> ShapeTensor:
+        """The layers and the norm."""
+        states = tuple(State() for _ in self.layers)
         if self.traits(EngineTraits).add_norm_fused:
             residual = None
-            for layer in self.layers:
-                hidden_states, residual = layer(hidden_states, *arguments, 0, residual)
+            for layer, state in zip(self.layers, states, strict=True):
+                hidden_states, residual = layer(hidden_states, positions, attention_mask, state, 0, residual)
             return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, *arguments)
+        for layer, state in zip(self.layers, states, strict=True):
+            hidden_states = layer(hidden_states, positions, attention_mask, state)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
+
+
+def mask_by_query(inputs_embeds: ShapeTensor, num_patches: int) -> ShapeTensor:
+    """The mask to add [B, 1, T, T] of inputs [B, T, D], as code fills it that takes one query after another."""
+    tape = inputs_embeds.tape
+    batch, tokens, _ = inputs_embeds.shape
+
+    def put_number(target: ShapeTensor, *index_shapes: tuple[int, ...]) -> None:
+        """A number put at places that the host brings, an index for each dimension."""
+        number = fill(target, (), target.dtype, "aten.scalar_tensor.default")
+        index = tuple(to_device(tape.input(shape, "int64")) for shape in index_shapes)
+        index_put(target, index, number)
+
+    def of_view() -> ShapeTensor:
+        mask = fill(inputs_embeds, (tokens, tokens), inputs_embeds.dtype, "aten.full.default")
+        patches = mask.narrow(0, 0, num_patches).narrow(1, 0, num_patches)
+        put_number(patches, patches.shape, patches.shape)  # patches see each other
+        for query in range(num_patches, tokens):
+            row = mask.select(0, query)
+            put_number(row.narrow(0, 0, num_patches), (num_patches,))
+            before = row.narrow(0, num_patches, query + 1)
+            put_number(before, before.shape)
+        return mask.unsqueeze(0)
+
+    masks = tape.repeated(batch, of_view)
+    assert masks is not None  # a page has a view
+    return cat((masks,), 0).unsqueeze(1)
 
 
 class QueryEncoder(BaseLayer):
@@ -143,6 +188,8 @@ class VisionStage(BaseLayer):
     def forward(
         self, global_pixels: ShapeTensor, tile_pixels: ShapeTensor | None, tiles: int
     ) -> tuple[ShapeTensor, ...]:
+        if self.traits(PageLoopTraits).first:
+            return self.forward_by_page(global_pixels, tile_pixels, tiles)
         global_hidden = self.hidden_states("global", global_pixels)
         global_features = self.projector.call_remembered("global.projector", global_hidden)
         held: tuple[ShapeTensor, ...] = (global_hidden,)
@@ -159,6 +206,29 @@ class VisionStage(BaseLayer):
                 parts.insert(0, local_features.narrow(0, page * tiles, (page + 1) * tiles).view(-1, width))
             pages.append(cat(parts, 0))
         return tuple(pages) if self.traits(FusionTraits).image_tokens_first else (*pages, *held)
+
+    def forward_by_page(
+        self, global_pixels: ShapeTensor, tile_pixels: ShapeTensor | None, tiles: int
+    ) -> tuple[ShapeTensor, ...]:
+        """Page after page, its global view first; of each only its image tokens are left."""
+        sum_all(global_pixels)  # is there an image at all?
+        pages = []
+        for page in range(global_pixels.shape[0]):
+            local_features = None
+            global_features = self.rows("global", clone(global_pixels.narrow(0, page, page + 1)))
+            if tile_pixels is not None:
+                patches = tile_pixels.narrow(0, page * tiles, (page + 1) * tiles)
+                sum_all(patches)  # are there tiles?
+                local_features = self.rows("local", patches)
+            view_separator = self.separator.on(global_pixels.tape).unsqueeze(0)
+            parts = [global_features, view_separator]
+            pages.append(cat(parts if local_features is None else [local_features, *parts], 0))
+        return tuple(pages)
+
+    def rows(self, branch: str, pixels: ShapeTensor) -> ShapeTensor:
+        """Image tokens of views, one below another [n, D]."""
+        features = self.projector.call_remembered(f"{branch}.projector", self.hidden_states(branch, pixels))
+        return features.view(-1, features.shape[2])  # type: ignore[no-any-return]
 
     def hidden_states(self, branch: str, pixels: ShapeTensor) -> ShapeTensor:
         """What the encoder makes of views."""
