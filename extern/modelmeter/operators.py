@@ -677,10 +677,12 @@ def copy_number(target: ShapeTensor) -> None:
 # -- gathers and resampling -----------------------------------------------------------------------------------------
 
 
-def gather(table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | None = None) -> ShapeTensor:
-    """Rows of `table` [rows, ...] as [*shape, ...]: reads what it delivers, and the index where it is in memory."""
+def gather(
+    table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | tuple[ShapeTensor, ...] = ()
+) -> ShapeTensor:
+    """Rows of `table` [rows, ...] as [*shape, ...]: reads what it delivers, and what indices are in memory."""
     out = table.tape.new((*shape, *table.shape[1:]), table.dtype)
-    inputs = (table,) if index is None else (table, index)
+    inputs = (table, *index) if isinstance(index, tuple) else (table, index)
     _record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=out.nbytes)
     return out
 
@@ -692,9 +694,10 @@ def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
     return out
 
 
-def index_put(target: ShapeTensor, index: ShapeTensor, values: ShapeTensor) -> None:
+def index_put(target: ShapeTensor, index: ShapeTensor | tuple[ShapeTensor, ...], values: ShapeTensor) -> None:
     """target[index] = values, in place: what is brought is read, and what it lands on written."""
-    _record("scatter", "aten.index_put_.default", "copy", (index, values), (target,), elements=values.numel)
+    inputs = (*index, values) if isinstance(index, tuple) else (index, values)
+    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=target.numel)
 
 
 def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:

@@ -203,7 +203,7 @@ def test_shell_completion() -> None:
     assert complete("modelmeter", "pa") == ["plain,page"]
     assert complete("modelmeter", "page", "--js") == ["plain,--json"]
     assert complete("modelmeter", "page", "le") == ["file,le"]
-    assert complete("modelmeter", "page", "--model", "deep") == ["plain,deepseek_ocr"]
+    assert complete("modelmeter", "page", "--model", "unl") == ["plain,unlimited_ocr"]
     assert complete("modelmeter", "page", "--model", "./") == ["dir,./"]
     assert complete("modelmeter", "verify", "end") == ["plain,end2end"]
     assert complete("modelmeter", "throughput", "--device", "h100") == ["plain,H100-PCIe", "plain,H100-SXM"]

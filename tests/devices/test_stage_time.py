@@ -26,6 +26,7 @@ from modelmeter.devices.stage_time import (
 )
 from modelmeter.errors import ModelMeterError
 from modelmeter.kernels import kernel_of
+from modelmeter.models import model_package
 from modelmeter.walk import OperatorRecord
 from tests.devices.synthetic import SOURCE, slow_device, walk
 from tests.toy_model import load_cost_model as load_toy
@@ -281,9 +282,9 @@ TWO_SAM = ("vision.sam.depth=2", "vision.sam.global_attn_indexes=[1]")
 
 
 @pytest.mark.parametrize("execution", ["transformers", "published", "vllm", "sglang", "serving"])
-@pytest.mark.parametrize("name", ["deepseek_ocr", "unlimited_ocr"])
+@pytest.mark.parametrize("name", ["deepseek_ocr", "deepseek_ocr2", "unlimited_ocr"])
 def test_laws_of_models_with_experts_are_walks(name: str, execution: str, slow: Device) -> None:
-    if (name, execution) == ("unlimited_ocr", "published"):
+    if execution not in model_package(name).EXECUTIONS:
         pytest.skip("has no such execution")
     overrides = [f"execution={execution}", "decoder.num_hidden_layers=2", *TWO_SAM]
     model = load_cost_model(overrides, model=name)
@@ -300,7 +301,7 @@ def test_laws_of_models_with_experts_are_walks(name: str, execution: str, slow: 
         same(times.step(seq_len + generated, batch=batch, generated=generated), times.walk(plain))
 
 
-@pytest.mark.parametrize("name", ["deepseek_ocr", "unlimited_ocr"])
+@pytest.mark.parametrize("name", ["deepseek_ocr", "deepseek_ocr2", "unlimited_ocr"])
 def test_decode_is_the_sum_of_its_steps(name: str, slow: Device) -> None:
     times = StageTimes(load_cost_model(["decoder.num_hidden_layers=2"], model=name), slow)
     for seq_len, steps, batch in ((283, 1, 1), (283, 140, 1), (913, 3, 4)):

@@ -43,7 +43,7 @@ _NAMED_ALIKE: Final = (
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{name: name for name in _NAMED_ALIKE.split()},
-        **dict.fromkeys(("bitwise_and", "bitwise_or", "eq", "gt", "le", "lt"), "compare"),
+        **dict.fromkeys(("bitwise_and", "bitwise_or", "eq", "ge", "gt", "le", "lt"), "compare"),
         **dict.fromkeys(("clone", "copy_", "im2col", "tril"), "copy"),
         **dict.fromkeys(("full", "new_ones", "new_zeros", "ones", "scalar_tensor", "zeros"), "fill"),
         **dict.fromkeys(("embedding", "index", "nonzero"), "gather"),

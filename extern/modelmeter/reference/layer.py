@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from modelmeter.reference._dispatch import tensors
-from modelmeter.reference.in_place_bias import InPlaceBias
 from modelmeter.reference.measurement import measure
 
 
@@ -52,8 +51,7 @@ def measure_layer(call: Callable[[], object], experts_hit: int | None = None) ->
     experts_hit: how many experts a grouped product reads, all of them when None.
     """
     returned: list[object] = []
-    with InPlaceBias():
-        measured = measure(None, lambda: returned.append(call()), experts_hit=experts_hit)
+    measured = measure(None, lambda: returned.append(call()), experts_hit=experts_hit)
     moving = {each.operator for each in measured.operator_traffic}
     live = [live_bytes for operator, live_bytes in measured.live_series if operator in moving]
     elements = [count for operator, count in measured.element_series if operator in moving]

@@ -17,6 +17,7 @@ from modelmeter.reference.elements import ElementCount
 from modelmeter.reference.flops import OperatorFlops, measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.host_copies import HostCopies
+from modelmeter.reference.in_place_bias import InPlaceBias
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.traffic import OperatorTraffic, Traffic, TrafficMeter
 
@@ -70,7 +71,7 @@ def measure(
     device: str = "meta",
     weights: Sequence[nn.Module | nn.Parameter] | None = None,
 ) -> Measurement:
-    """Run `call` once, without gradients and with a GPU's fused attention and copies to the host, and measure it.
+    """Run `call` once, without gradients, as a GPU runs attention, biases and copies to the host, and measure it.
 
     cached: gives the tensors of the KV cache, before the call and after it. experts_hit: see `TrafficMeter`.
     device: whose memory the peaks are of; "cpu" stands for a GPU. weights: the parts whose parameters the call needs,
@@ -83,7 +84,7 @@ def measure(
     needed = known if weights is None else parameters(weights)
     kv_bytes_before = stored_bytes(cached())
     try:
-        with FusedAttention(), HostCopies(device), traffic, live, resident, elements:
+        with FusedAttention(), InPlaceBias(), HostCopies(device), traffic, live, resident, elements:
             count = measure_flops(roots, call)
     except ModelMeterError:
         raise

@@ -78,9 +78,9 @@ REFUSED = {  # path of a key, its value, what is said
     ),
     "second_model": (
         "architectures",
-        ["DeepseekOCR2ForCausalLM"],
-        "is of DeepseekOCR2ForCausalLM (model_type deepseek_vl_v2), which is not modelled; these are: "
-        "DeepseekOCRForCausalLM (deepseek_ocr), UnlimitedOCRForCausalLM (unlimited_ocr)",
+        ["DeepseekVLV2ForCausalLM"],
+        "is of DeepseekVLV2ForCausalLM (model_type deepseek_vl_v2), which is not modelled; these are: "
+        "DeepseekOCRForCausalLM (deepseek_ocr), DeepseekOCR2ForCausalLM (deepseek_ocr2), ",
     ),
     "no_class": ("architectures", ..., "is of model_type deepseek_vl_v2, without architectures, which is not modelled"),
 }

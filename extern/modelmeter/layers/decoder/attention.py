@@ -226,13 +226,24 @@ class GroupedQueryAttention(BaseLayer):
     def attend_fused(
         self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, mask: ShapeTensor | None
     ) -> ShapeTensor:
-        """One fused kernel, which takes grouped KV heads as they are and keeps no weights."""
+        """One fused kernel, which keeps no weights.
+
+        Grouped KV heads are taken as they are, but beside a mask: then they are written out, or of one query the heads
+        of a group become its rows.
+        """
         if self.traits(DecoderTraits).flash_half_precision_only and query.dtype == "float32":
             raise ModelMeterError(
                 f"{type(self).__name__}: execution={self.code.execution.name} calls FlashAttention 2, which takes half "
                 f"precision only, and runtime.dtype=float32; set runtime.attention=eager or runtime.dtype=bfloat16."
             )
+        batch, heads, queries, width = query.shape
+        if mask is not None and self.groups > 1:
+            if queries == 1:
+                query = reshape(query, batch, -1, self.groups, width)
+            else:
+                key, value = repeat_kv(key, self.groups), repeat_kv(value, self.groups)
         attn_output = scaled_dot_product_attention(query, key, value, mask)
+        attn_output = reshape(attn_output, batch, heads, queries, width)
         return contiguous(attn_output.transpose(1, 2))
 
 

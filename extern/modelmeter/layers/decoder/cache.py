@@ -61,6 +61,24 @@ class GrowingCache:
 
 
 @dataclass(frozen=True)
+class NoCache(GrowingCache):
+    """No later pass sees anything: an encoder attends to what it is given."""
+
+    copied: bool = False
+    """The code fills a cache all the same, which is held to the end of the pass; otherwise it has none."""
+
+    def update(
+        self, state: State, key_states: ShapeTensor, value_states: ShapeTensor
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """Keys and values as they come, or copied as into a first cache; then they are no KV cache that is counted."""
+        if not self.copied:
+            return key_states, value_states
+        state.items = [cat((key_states,), 2)]
+        state.items.append(cat((value_states,), 2))
+        return state.items[0], state.items[1]
+
+
+@dataclass(frozen=True)
 class ReferenceWindowCache(GrowingCache):
     """Keys and values of the prefill, all of them, and those of the last `window` - 1 generated positions.
 

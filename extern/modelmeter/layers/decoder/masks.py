@@ -5,7 +5,7 @@ Source of the walk: `masking_utils` of transformers 5.23, and for the published 
 
 from __future__ import annotations
 
-from modelmeter.operators import add, arange, compare, fill, masked_fill, sub, to, where
+from modelmeter.operators import add, arange, compare, copy_number, fill, gather, masked_fill, sub, to, where
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -60,6 +60,31 @@ def causal_mask(tape: Tape, batch: int, tokens: int, context: int) -> ShapeTenso
     """Mask [B, 1, T, context] of full attention."""
     _batches, _heads, queries, keys = mask_indices(tape, batch, tokens, context)
     return causal(queries, keys).unsqueeze(0).unsqueeze(0).expand(batch, -1, -1, -1)
+
+
+def in_one_block(block_ids: ShapeTensor, batches: ShapeTensor, queries: ShapeTensor, keys: ShapeTensor) -> ShapeTensor:
+    """Which queries and keys [B, 1, T, T] are of the same block; block_ids [B, T]: -1 is none."""
+    batch, tokens = block_ids.shape
+    ids, aten = block_ids.view(-1), "aten.index.Tensor"
+    q_group = gather(ids, batch, 1, tokens, 1, aten=aten, index=(batches, queries))
+    kv_group = gather(ids, batch, 1, 1, tokens, aten=aten, index=(batches, keys))
+    return both(compare("aten.eq.Tensor", q_group, kv_group), compare("aten.ge.Scalar", q_group))
+
+
+def prefix_block(inputs_embeds: ShapeTensor, prefix: int) -> ShapeTensor:
+    """The block [B, T] that each position of inputs [B, T, D] is of: the first `prefix` of one, the others of none."""
+    block_ids = fill(inputs_embeds, inputs_embeds.shape[:2], "int64", "aten.full.default")
+    copy_number(block_ids.narrow(1, 0, prefix))
+    return block_ids
+
+
+def blockwise_mask(block_ids: ShapeTensor) -> ShapeTensor:
+    """Mask [B, 1, T, T] of positions in blocks [B, T]: causal, and within a block all see all."""
+    batch, tokens = block_ids.shape
+    batches, _heads, queries, keys = mask_indices(block_ids.tape, batch, tokens, tokens)
+    allowed = fill(queries, (), "bool", "aten.new_zeros.default")
+    allowed = either(allowed, causal(queries, keys))
+    return either(allowed, in_one_block(block_ids, batches, queries, keys))
 
 
 def additive(mask: ShapeTensor, dtype: str) -> ShapeTensor:

@@ -59,8 +59,8 @@ class MoeDecoderSchema:
     max_position_embeddings: int = 8192
 
 
-#: what a value of SAM and CLIP may be, by its key
-ENCODER_KINDS: Final[Mapping[str, Kind[Any]]] = {
+#: what a value of SAM may be, by its key
+SAM_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "vision.sam.patch_size": SIZE,
     "vision.sam.in_chans": SIZE,
     "vision.sam.embed_dim": SIZE,
@@ -73,6 +73,11 @@ ENCODER_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "vision.sam.global_attn_indexes": ListOf(Whole(0, LAYERS.most - 1), 0, LAYERS.most),
     "vision.sam.downsample_channels": ListOf(SIZE, 2, 2),
     "vision.sam.pretrain_img_size": SIZE,
+}
+
+#: what a value of SAM and CLIP may be, by its key
+ENCODER_KINDS: Final[Mapping[str, Kind[Any]]] = {
+    **SAM_KINDS,
     "vision.clip.hidden_size": SIZE,
     "vision.clip.num_layers": LAYERS,
     "vision.clip.num_attention_heads": COUNT,
@@ -123,8 +128,8 @@ def check_patches(workload: Patches, sam: SamSchema) -> None:
         )
 
 
-def check_encoder(sam: SamSchema, clip: ClipSchema) -> None:
-    """Raise `ModelMeterError` unless the sizes of SAM and CLIP fit together: positions, and widths."""
+def check_sam(sam: SamSchema) -> None:
+    """Raise `ModelMeterError` unless the sizes of SAM fit together."""
     indexes = sam.global_attn_indexes
     if len(set(indexes)) < len(indexes) or max(indexes, default=0) >= sam.depth:
         raise ModelMeterError(
@@ -136,6 +141,11 @@ def check_encoder(sam: SamSchema, clip: ClipSchema) -> None:
             f"config: vision.sam.pretrain_img_size={sam.pretrain_img_size} is no multiple of "
             f"vision.sam.patch_size={sam.patch_size}; give one."
         )
+
+
+def check_encoder(sam: SamSchema, clip: ClipSchema) -> None:
+    """Raise `ModelMeterError` unless the sizes of SAM and CLIP fit together: positions, and widths."""
+    check_sam(sam)
     width = sam.downsample_channels[-1]
     if clip.hidden_size != width:
         raise ModelMeterError(
@@ -144,11 +154,11 @@ def check_encoder(sam: SamSchema, clip: ClipSchema) -> None:
         )
 
 
-def check_heads(hidden_size: int, num_attention_heads: int) -> None:
-    """Raise `ModelMeterError` where a decoder's heads are of an odd width."""
+def check_heads(hidden_size: int, num_attention_heads: int, group: str = "decoder") -> None:
+    """Raise `ModelMeterError` where the heads of a group's layers are of an odd width."""
     head_dim, left = divmod(hidden_size, num_attention_heads)
     if not left and head_dim % 2:
         raise ModelMeterError(
-            f"config: decoder.hidden_size={hidden_size} in num_attention_heads={num_attention_heads} "
+            f"config: {group}.hidden_size={hidden_size} in num_attention_heads={num_attention_heads} "
             f"makes heads of {head_dim} elements; the rotary embedding takes even ones."
         )

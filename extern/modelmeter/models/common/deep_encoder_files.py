@@ -69,36 +69,96 @@ DECODER: Final = Keys(
 )
 
 
-def published_keys(*, sam: str, clip: str, projector: Keys, window: Mapping[str, str] | None = None) -> Keys:
-    """The published layout. sam, clip: the encoders' names. window: keys of the decoder that one model alone has."""
+#: what the published layout says of SAM and of CLIP
+WIDTH_OF_SAM: Final = Keys(
+    values={
+        "width": "vision.sam.embed_dim",
+        "layers": "vision.sam.depth",
+        "heads": "vision.sam.num_heads",
+        "global_attn_indexes": "vision.sam.global_attn_indexes",
+        "downsample_channels": "vision.sam.downsample_channels",
+    }
+)
+WIDTH_OF_CLIP: Final = Keys(
+    values={
+        "width": "vision.clip.hidden_size",
+        "layers": "vision.clip.num_layers",
+        "heads": "vision.clip.num_attention_heads",
+        "image_size": IMAGE,
+        "patch_size": PATCH,
+    }
+)
+
+#: SAM in the classes of transformers
+SAM: Final = Keys(
+    values={
+        "hidden_size": "vision.sam.embed_dim",
+        "output_channels": "vision.sam.out_chans",
+        "num_hidden_layers": "vision.sam.depth",
+        "num_attention_heads": "vision.sam.num_heads",
+        "num_channels": "vision.sam.in_chans",
+        "image_size": "vision.sam.pretrain_img_size",
+        "patch_size": "vision.sam.patch_size",
+        "qkv_bias": "vision.sam.qkv_bias",
+        "window_size": "vision.sam.window_size",
+        "global_attn_indexes": "vision.sam.global_attn_indexes",
+        "mlp_dim": "vision.sam.mlp_dim",
+        "downsample_channels": "vision.sam.downsample_channels",
+    },
+    fixed={"hidden_act": ("gelu",), "use_abs_pos": (True,), "use_rel_pos": (True,)},
+)
+
+#: what the image processors of transformers save, and the published ones beside them
+PREPROCESSOR: Final = Keys(
+    values={
+        "tile_size": "workload.tile_size",
+        "min_patches": "workload.min_patches",
+        "max_patches": "workload.max_patches",
+        "patch_size": "workload.patch_size",
+        "downsample_ratio": "workload.downsample_ratio",
+    },
+    within={"size": Keys(values={"height": "workload.size", "width": "workload.size"})},
+    fixed={
+        "do_convert_rgb": (True, None),
+        "do_normalize": (True, None),
+        "do_rescale": (True, None),
+        "do_resize": (True, None),
+    },
+    harmless=(
+        "add_special_token",
+        "background_color",
+        "candidate_resolutions",
+        "data_format",
+        "ignore_id",
+        "image_mean",
+        "image_processor_type",
+        "image_std",
+        "image_token",
+        "mask_prompt",
+        "maximum_pad_value",  # how a page is padded, not to what size
+        "normalize",
+        "pad_token",
+        "resample",
+        "rescale_factor",
+        "sft_format",
+    ),
+)
+
+
+def published_keys(
+    *,
+    towers: Mapping[str, Keys],
+    projector: Keys,
+    model_name: str = "deeplip_b_l",
+    window: Mapping[str, str] | None = None,
+) -> Keys:
+    """The published layout. towers: the encoders by name; model_name: of both. window: keys of one model's decoder."""
     decoder = {**DECODER.values, **(window or {})}
-    towers = Keys(
-        within={
-            sam: Keys(
-                values={
-                    "width": "vision.sam.embed_dim",
-                    "layers": "vision.sam.depth",
-                    "heads": "vision.sam.num_heads",
-                    "global_attn_indexes": "vision.sam.global_attn_indexes",
-                    "downsample_channels": "vision.sam.downsample_channels",
-                }
-            ),
-            clip: Keys(
-                values={
-                    "width": "vision.clip.hidden_size",
-                    "layers": "vision.clip.num_layers",
-                    "heads": "vision.clip.num_attention_heads",
-                    "image_size": IMAGE,
-                    "patch_size": PATCH,
-                }
-            ),
-        }
-    )
     vision = Keys(
         values={"image_size": "vision.sam.pretrain_img_size"},
-        fixed={"model_name": ("deeplip_b_l",)},
+        fixed={"model_name": (model_name,)},
         harmless=("mlp_ratio",),  # of another tower: no code of this one reads it
-        within={"width": towers},
+        within={"width": Keys(within=towers)},
     )
     language = Keys(values=decoder, fixed=DECODER.fixed, harmless=DECODER.harmless, within=DECODER.within)
     return Keys(
@@ -128,6 +188,11 @@ def finish_towers(who: str, values: dict[str, Any]) -> None:
             values.setdefault(inner, MLP_RATIO * values[width])
     image, patch = values.pop(IMAGE, IMAGE_SIDE), values.pop(PATCH, PATCH_SIDE)
     values["vision.clip.num_positions"] = (image // patch) ** 2 + 1
+    finish_heads(who, values)
+
+
+def finish_heads(who: str, values: dict[str, Any]) -> None:
+    """Take out the width of the decoder's heads; raises where they are not the hidden size in equal parts."""
     head_dim, decoder = values.pop(HEAD, None), MoeDecoderSchema()
     hidden = values.get("decoder.hidden_size", decoder.hidden_size)
     heads = values.get("decoder.num_attention_heads", decoder.num_attention_heads)

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
-from modelmeter.models.common.deep_encoder_files import KINDS, check_stated, finish_towers, published_keys
+from modelmeter.models.common.deep_encoder_files import (
+    KINDS,
+    WIDTH_OF_CLIP,
+    WIDTH_OF_SAM,
+    check_stated,
+    finish_towers,
+    published_keys,
+)
 
 PROJECTOR: Final = Keys(
     values={
@@ -14,6 +21,10 @@ PROJECTOR: Final = Keys(
     },
     fixed={"token_pooling": (False,)},
 )
+
+
+#: the encoders, by their names
+TOWERS: Final = {"sam_vit_b": WIDTH_OF_SAM, "clip-l-14-224": WIDTH_OF_CLIP}
 
 
 def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
@@ -25,9 +36,7 @@ def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
 
 FILES: Final = CheckpointFiles(
     classes={
-        "DeepseekOCRForCausalLM": ConfigClass(
-            keys=published_keys(sam="sam_vit_b", clip="clip-l-14-224", projector=PROJECTOR), finish=finish
-        )
+        "DeepseekOCRForCausalLM": ConfigClass(keys=published_keys(towers=TOWERS, projector=PROJECTOR), finish=finish)
     },
     # of processor_config.json nothing is read: what a page becomes are arguments of the published infer()
     kinds=KINDS,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from modelmeter.models.common.patches_grid import ImageTokens, PatchesGrid
 from modelmeter.models.unlimited_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.unlimited_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
 from modelmeter.models.unlimited_ocr.model import UnlimitedOcrModel
-from modelmeter.models.unlimited_ocr.workload import MODES, ImageTokens, PatchesGrid, Workload
+from modelmeter.models.unlimited_ocr.workload import MODES, Workload
 
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import WholeModel

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
@@ -19,7 +20,11 @@ from modelmeter.models.common.deep_encoder_files import (
     KINDS,
     MLP_TYPES,
     PATCH,
+    PREPROCESSOR,
+    SAM,
     SIZES,
+    WIDTH_OF_CLIP,
+    WIDTH_OF_SAM,
     check_stated,
     finish_layer_types,
     finish_towers,
@@ -33,8 +38,7 @@ _IN, _OUT, _ATTENTION = "projector.input_dim", "projector.n_embed", "decoder.lay
 PROJECTOR: Final = Keys(values={"input_dim": _IN, "n_embed": _OUT}, fixed={"projector_type": ("linear",)})
 
 PUBLISHED: Final = published_keys(
-    sam="sam_vit_b",
-    clip="clip-l-14-224",
+    towers={"sam_vit_b": WIDTH_OF_SAM, "clip-l-14-224": WIDTH_OF_CLIP},
     projector=PROJECTOR,
     window={**_WINDOW, "sliding_window_size": "decoder.sliding_window"},
 )
@@ -52,23 +56,7 @@ TRANSFORMERS: Final = Keys(
         ),
         "vision_config": Keys(
             within={
-                "sam_config": Keys(
-                    values={
-                        "hidden_size": "vision.sam.embed_dim",
-                        "output_channels": "vision.sam.out_chans",
-                        "num_hidden_layers": "vision.sam.depth",
-                        "num_attention_heads": "vision.sam.num_heads",
-                        "num_channels": "vision.sam.in_chans",
-                        "image_size": "vision.sam.pretrain_img_size",
-                        "patch_size": "vision.sam.patch_size",
-                        "qkv_bias": "vision.sam.qkv_bias",
-                        "window_size": "vision.sam.window_size",
-                        "global_attn_indexes": "vision.sam.global_attn_indexes",
-                        "mlp_dim": "vision.sam.mlp_dim",
-                        "downsample_channels": "vision.sam.downsample_channels",
-                    },
-                    fixed={"hidden_act": ("gelu",), "use_abs_pos": (True,), "use_rel_pos": (True,)},
-                ),
+                "sam_config": SAM,
                 "encoder_config": Keys(
                     values={
                         "hidden_size": "vision.clip.hidden_size",
@@ -83,43 +71,6 @@ TRANSFORMERS: Final = Keys(
             }
         ),
     },
-)
-
-#: what `UnlimitedOcrImageProcessor` saves, and the published processor beside it
-PREPROCESSOR: Final = Keys(
-    values={
-        "crop_to_patches": "workload.crop_to_patches",
-        "tile_size": "workload.tile_size",
-        "min_patches": "workload.min_patches",
-        "max_patches": "workload.max_patches",
-        "patch_size": "workload.patch_size",
-        "downsample_ratio": "workload.downsample_ratio",
-    },
-    within={"size": Keys(values={"height": "workload.size", "width": "workload.size"})},
-    fixed={
-        "do_convert_rgb": (True, None),
-        "do_normalize": (True, None),
-        "do_rescale": (True, None),
-        "do_resize": (True, None),
-    },
-    harmless=(
-        "add_special_token",
-        "background_color",
-        "candidate_resolutions",
-        "data_format",
-        "ignore_id",
-        "image_mean",
-        "image_processor_type",
-        "image_std",
-        "image_token",
-        "mask_prompt",
-        "maximum_pad_value",  # how a page is padded, not to what size
-        "normalize",
-        "pad_token",
-        "resample",
-        "rescale_factor",
-        "sft_format",
-    ),
 )
 
 OWN_KINDS: Final[Mapping[str, Kind[Any]]] = {
@@ -168,6 +119,6 @@ FILES: Final = CheckpointFiles(
         "UnlimitedOcrForConditionalGeneration": ConfigClass(keys=TRANSFORMERS, finish=finish_transformers),
     },
     model_types={"unlimited-ocr": "UnlimitedOCRForCausalLM", "unlimited_ocr": "UnlimitedOcrForConditionalGeneration"},
-    preprocessor=PREPROCESSOR,
+    preprocessor=replace(PREPROCESSOR, values={**PREPROCESSOR.values, "crop_to_patches": "workload.crop_to_patches"}),
     kinds=OWN_KINDS,
 )

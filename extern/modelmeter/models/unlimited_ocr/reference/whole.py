@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.patches_grid import PatchesGrid
 from modelmeter.models.common.reference.deep_encoder_names import (
     TORCHINFO_COUNTS_TWICE,
     TORCHINFO_LEAVES_OUT,
@@ -15,7 +16,6 @@ from modelmeter.models.common.reference.deep_encoder_names import (
 from modelmeter.models.unlimited_ocr.config import VisionSchema
 from modelmeter.models.unlimited_ocr.cost_model import CostModel
 from modelmeter.models.unlimited_ocr.reference.page import PageReference
-from modelmeter.models.unlimited_ocr.workload import PatchesGrid
 from modelmeter.reference.comparison import check_measured
 from modelmeter.reference.whole_page import Whole
 

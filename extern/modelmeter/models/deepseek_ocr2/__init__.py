@@ -1,0 +1,66 @@
+"""DeepSeek-OCR-2 (deepseek-ai/DeepSeek-OCR-2): from a page's size to what the model computes, moves and holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.patches_grid import ImageTokens, PatchesGrid
+from modelmeter.models.deepseek_ocr2.config import CHECKPOINTS, CONFIGURATION
+from modelmeter.models.deepseek_ocr2.cost_model import CostModel, load_cost_model, restore_cost_model
+from modelmeter.models.deepseek_ocr2.executions import EXECUTIONS
+from modelmeter.models.deepseek_ocr2.workload import MODES, Workload
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.contract import WholeModel
+
+TITLE: Final = "DeepSeek-OCR-2"
+SOURCES: Final = (
+    "arXiv:2601.20552",
+    "huggingface.co/deepseek-ai/DeepSeek-OCR-2",
+    "transformers 5.23: deepseek_ocr2",
+)
+IMAGE_RULE: Final = (
+    "one square view of the page, and if a side is above a tile's, 2 to 6 square tiles in a grid near the page's ratio"
+)
+PROVEN: Final = (
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, serving: by hand, no code of "
+    "theirs runs here"
+)
+
+__all__ = [
+    "CHECKPOINTS",
+    "CONFIGURATION",
+    "EXECUTIONS",
+    "IMAGE_RULE",
+    "MODES",
+    "PROVEN",
+    "SOURCES",
+    "TITLE",
+    "CostModel",
+    "ImageTokens",
+    "PatchesGrid",
+    "Workload",
+    "layer_verification",
+    "load_cost_model",
+    "real_page",
+    "restore_cost_model",
+    "whole_model",
+]
+
+
+def whole_model(cost_model: CostModel) -> WholeModel:
+    """transformers' modules of this configuration; needs torch."""
+    from modelmeter.models.deepseek_ocr2.reference.whole import DeepseekOcr2Whole
+
+    return DeepseekOcr2Whole(cost_model)
+
+
+def layer_verification() -> Any:
+    """Its layers beside the real modules that they describe; needs torch."""
+    raise ModelMeterError("verify: the layers of model deepseek_ocr2 are not verified one by one; verify end2end.")
+
+
+def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
+    """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
+    raise ModelMeterError("validate: model deepseek_ocr2 has no real model here that computes; choose another one.")

@@ -1,0 +1,114 @@
+"""The configuration of DeepSeek-OCR-2: its groups, and what their values may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from modelmeter.kinds import Kind, Whole
+from modelmeter.models.common.configuration import (
+    COUNT,
+    LAYERS,
+    SIZE,
+    CheckpointSchema,
+    Configuration,
+    ExecutionSchema,
+    RuntimeSchema,
+)
+from modelmeter.models.common.deep_encoder_config import (
+    DECODER_KINDS,
+    SAM_KINDS,
+    MoeDecoderSchema,
+    SamSchema,
+)
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+from modelmeter.models.common.tiles import MAX_TILES
+from modelmeter.models.deepseek_ocr2.checkpoint_files import FILES
+from modelmeter.models.deepseek_ocr2.executions import EXECUTIONS
+from modelmeter.models.deepseek_ocr2.workload import MODES
+
+
+@dataclass
+class EncoderSchema:
+    """Arguments of `Qwen2Encoder`."""
+
+    hidden_size: int = 896
+    intermediate_size: int = 4864
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 14
+    num_key_value_heads: int = 2
+
+
+@dataclass
+class NarrowSamSchema(SamSchema):
+    """Arguments of `SamEncoder`; its last convolution makes what the encoder takes."""
+
+    downsample_channels: list[int] = field(default_factory=lambda: [512, 896])
+
+
+@dataclass
+class VisionSchema:
+    """The group `vision`."""
+
+    sam: NarrowSamSchema = field(default_factory=NarrowSamSchema)
+    encoder: EncoderSchema = field(default_factory=EncoderSchema)
+
+
+@dataclass
+class WorkloadSchema:
+    """The group `workload`: arguments of `Workload`."""
+
+    size: int = 1024
+    tile_size: int = 768
+    min_patches: int = 2
+    max_patches: int = 6
+    patch_size: int = 16
+    downsample_ratio: int = 4
+
+
+@dataclass
+class ModelSchema:
+    """The whole configuration of a cost model."""
+
+    vision: VisionSchema = field(default_factory=VisionSchema)
+    decoder: MoeDecoderSchema = field(default_factory=MoeDecoderSchema)
+    workload: WorkloadSchema = field(default_factory=WorkloadSchema)
+    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
+    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
+
+
+#: what a value of the model's own groups may be, by its key
+KINDS: Final[Mapping[str, Kind[Any]]] = {
+    **SAM_KINDS,
+    **DECODER_KINDS,
+    "vision.encoder.hidden_size": SIZE,
+    "vision.encoder.intermediate_size": SIZE,
+    "vision.encoder.num_hidden_layers": LAYERS,
+    "vision.encoder.num_attention_heads": COUNT,
+    "vision.encoder.num_key_value_heads": COUNT,
+    "workload.size": SIZE,
+    "workload.tile_size": SIZE,
+    "workload.min_patches": Whole(1, MAX_TILES),
+    "workload.max_patches": Whole(1, MAX_TILES),
+    "workload.patch_size": SIZE,
+    "workload.downsample_ratio": SIZE,
+}
+
+#: the weights that it describes, the default first; configs/checkpoint/ has a file of each
+CHECKPOINTS: Final = ("deepseek_ocr2",)
+
+CONFIGURATION: Final = Configuration(
+    schema=ModelSchema,
+    kinds=KINDS,
+    module="modelmeter.models.deepseek_ocr2.configs",
+    name="deepseek_ocr2",
+    modes=MODES,
+    executions=EXECUTIONS,
+    checkpoints=CHECKPOINTS,
+    files=FILES,
+)
