@@ -29,8 +29,9 @@ from pathlib import Path
 from time import monotonic, strftime
 from typing import Any, Final
 
-from benchmarks.gpu.kernels import COLUMNS, NOT_HERE
+from benchmarks.gpu.kernels import NOT_HERE
 from benchmarks.gpu.machine import CARD, STATE, queried
+from modelmeter.reference.kernel_table import COLUMNS
 
 #: parts in the order in which they run: the program's arguments, and the seconds that it gets at most
 PARTS: Final[dict[str, tuple[tuple[str, ...], float]]] = {

@@ -3,8 +3,10 @@
     python -m benchmarks.gpu.report reports/calibration/nvidia-h100-80gb-hbm3 [--peaks H100-SXM]
 
 `device.yaml` is the fit of `modelmeter calibrate` on the table's times of the page's products and of the copies, those
-of CUDA graphs: its overhead is that between two kernels of a graph, without a host. `report.md` puts predictions
-beside measurements; each sentence that says a figure is made from the figures.
+of CUDA graphs: its overhead is that between two kernels of a graph, without a host. Under `kernels` stand the constants
+of each class of kernels, fitted on the table but for the shapes that the split leaves out; of a class with too few
+shapes they are the bundled device's. `report.md` puts predictions beside measurements; each sentence that says a figure
+is made from the figures.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 from benchmarks.gpu.measure import read_table
-from modelmeter.calibration.device_file import device_content, device_text
+from modelmeter.calibration.device_file import Card, device_content, device_text, fitted_kernels, peaks_of
 from modelmeter.calibration.fit import Fit, TimedCopy, TimedProduct, fit_device
-from modelmeter.devices import Roofline, load_device
+from modelmeter.calibration.kernel_judgement import Judgement, constants_of, judge
+from modelmeter.calibration.kernel_measured import rows_table
+from modelmeter.devices import Device, Roofline, load_device
 from modelmeter.devices.device import PEAK_OF_DTYPE
+from modelmeter.devices.stage_time import OPERATOR_S, Estimate, IssuedTime, NoConstants, StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import GPU
 from modelmeter.models.deepseek_ocr import load_cost_model
@@ -55,6 +60,9 @@ STAGES: Final = (
     ("decode step, 256 pages", "decode 256", (("decode", 256),)),
 )
 Walks = Sequence[tuple[str, int]]
+#: the code that the stages of the real modules run
+EXECUTION: Final = "transformers"
+CALIBRATION: Final = Path("reports/calibration")
 CLASSES: Final = (
     "gemm",
     "moe",
@@ -65,6 +73,7 @@ CLASSES: Final = (
     "generation_attention",
     "elementwise",
     "copy",
+    "strided",
 )
 
 
@@ -85,11 +94,14 @@ def best_ms(row: Row) -> float | None:
 
 # -- the device file -------------------------------------------------------------------------------------------------
 
-_PRODUCTS: Final = frozenset(CLASSES) - {"elementwise", "copy"}
+_PRODUCTS: Final = frozenset(CLASSES) - {"elementwise", "copy", "strided"}
 
 
-def fitted(rows: Sequence[Row]) -> Fit:
-    """The fit of `calibrate`; raises `ModelMeterError` where the table does not hold what it needs."""
+def fitted(rows: Sequence[Row], known: Device | None) -> Fit:
+    """The fit of `calibrate`, to the peaks of a known device.
+
+    Raises `ModelMeterError` where the table does not hold what it needs.
+    """
     products: list[TimedProduct] = []
     copies: list[TimedCopy] = []
     for row in rows:
@@ -114,14 +126,17 @@ def fitted(rows: Sequence[Row]) -> Fit:
             )
         elif row["class"] == "copy" and probe:
             copies.append(TimedCopy(nbytes=row["bytes"], seconds=seconds))
-    return fit_device(products, copies)
+    return fit_device(products, copies, None if known is None else peaks_of(known))
 
 
-def write_device(folder: Path, results: Any, rows: Sequence[Row]) -> str:
+def write_device(folder: Path, results: Any, rows: Sequence[Row], known: Device | None) -> str:
     """Write device.yaml; the path, or why there is none."""
     machine = results["machine"]
+    card = None
+    if "multiprocessors" in machine:
+        card = Card(multiprocessors=machine["multiprocessors"], l2_bytes=machine["l2_bytes"])
     try:
-        fit = fitted(rows)
+        fit = fitted(rows, known)
     except ModelMeterError as error:
         (folder / "device.yaml").unlink(missing_ok=True)
         return f"no device file: {error}"
@@ -130,7 +145,17 @@ def write_device(folder: Path, results: Any, rows: Sequence[Row]) -> str:
         f"Measured by benchmarks.gpu on {where}.",
         "Products of a letter page's prefill, and copies; the overhead is that between two kernels of a CUDA graph.",
     ]
-    content = device_content(fit, name=machine["name"], kind=GPU, memory_bytes=machine["memory_bytes"], where=where)
+    source = f"make gpu, {results['run']['date']}: kernels.parquet of {CALIBRATION / folder.name}"
+    content = device_content(
+        fit,
+        name=machine["name"],
+        kind=GPU,
+        memory_bytes=machine["memory_bytes"],
+        where=where,
+        known=known,
+        card=card,
+        kernels=None if card is None else fitted_kernels(rows_table(rows), fit, card, known, source),
+    )
     (folder / "device.yaml").write_text(device_text(content, fit, notes), encoding="utf-8")
     return ""
 
@@ -143,12 +168,39 @@ def _versions(machine: Any) -> str:
 
 
 class Predicted:
-    """Times of the page's stages on a described device, as the roofline has them."""
+    """Times of the page's stages on a described device, as the roofline and the constants of its kernels have them."""
 
-    def __init__(self, overrides: Sequence[str], page: Any, device: str) -> None:
-        self.roofline = Roofline(load_device(device))
+    def __init__(self, overrides: Sequence[str], page: Any, device: Device) -> None:
+        self.device = device
+        self.roofline = Roofline(device)
         self.overrides = list(overrides)
         self.size = page["width"], page["height"]
+        model = load_cost_model([f"execution={EXECUTION}", *self.overrides])
+        self._layout = model.workload.layout(*self.size)
+        self._positions = model.seq_len(self._layout)
+        self._times: StageTimes | None = None
+        try:
+            self._times = StageTimes(model, device)
+        except NoConstants:
+            return
+
+    def estimate(self, walks: Walks) -> Estimate | None:
+        """Of a stage of `STAGES` of the real modules; None where the device's file has too few constants."""
+        if self._times is None:
+            return None
+        stages = [stage for stage, _ in walks]
+        if stages == ["decode"]:
+            return self._times.step(self._positions, batch=walks[0][1])
+        if stages == ["prefill"]:
+            return self._times.prompt(self._positions)
+        return self._times.stage(stages[-1], self._layout)
+
+    def eager(self, walks: Walks) -> IssuedTime | None:
+        """The same with the host that issues the stage's operators."""
+        estimate = self.estimate(walks)
+        if self._times is None or estimate is None:
+            return None
+        return self._times.issued(walks[-1][0], estimate)
 
     def milliseconds(self, execution: str, walks: Walks) -> float:
         """Of a stage of `STAGES`."""
@@ -208,6 +260,25 @@ def _measured(results: Any, stage: str, what: str, figure: str = "median_ms") ->
     return results.get("stages", {}).get(stage, {}).get(what, {}).get(figure)
 
 
+def device_ms(results: Any, stage: str) -> float | None:
+    """What the device took for a stage of the real modules: as a graph or, without one, by the profiler."""
+    value: float | None = _measured(results, stage, "graph") or _measured(results, stage, "profile", "device_ms")
+    return value
+
+
+def held(predicted: Estimate | IssuedTime, measured_ms: float) -> bool:
+    """Whether the interval contains what was measured."""
+    return predicted.low * 1e3 <= measured_ms <= predicted.high * 1e3
+
+
+def _estimate(predicted: Estimate | IssuedTime | None, measured_ms: float | None) -> str:
+    if predicted is None:
+        return "–"
+    low, high = ms(predicted.low * 1e3), ms(predicted.high * 1e3)
+    said = "" if measured_ms is None else ", holds" if held(predicted, measured_ms) else ", misses"
+    return f"{ms(predicted.value * 1e3)} ({low} to {high}{said})"
+
+
 def machine_lines(results: Any) -> list[str]:
     """What was measured on."""
     machine = results["machine"]
@@ -235,28 +306,37 @@ def stage_lines(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]
     lines = ["## Times by stage", ""]
     if "not_run" in results:
         lines += [f"The stages of the real modules were not run: {results['not_run']}.", ""]
-    header = ["stage, ms", *(f"roofline, {name}" for name in devices), "kernels", "graph", "device", "eager", "host"]
+    sheet = next(iter(devices), "")
+    header = ["stage, ms", *([f"roofline, {sheet}"] if sheet else []), *(f"estimate, {name}" for name in devices)]
+    header += ["kernels", "graph", "device", "eager, predicted", "eager", "host, predicted", "host"]
     body = []
     for title, key, walks in STAGES:
-        predicted = [ms(each.milliseconds("transformers", walks)) for each in devices.values()]
-        total, timed, _ = kernel_sum(rows, "transformers", walks)
+        total, timed, _ = kernel_sum(rows, EXECUTION, walks)
+        reached = device_ms(results, key)
+        estimates = [each.estimate(walks) for each in devices.values()]
+        issued = devices[sheet].eager(walks) if sheet else None
         body.append(
             (
                 title,
-                *predicted,
+                *([ms(devices[sheet].milliseconds(EXECUTION, walks))] if sheet else []),
+                *(_estimate(each, reached) for each in estimates),
                 ms(total) if timed else "–",
                 ms(_measured(results, key, "graph")),
                 ms(_measured(results, key, "profile", "device_ms")),
+                _estimate(issued, _measured(results, key, "eager")),
                 ms(_measured(results, key, "eager")),
+                ms(None if issued is None else issued.host_s * 1e3),
                 ms(_measured(results, key, "eager", "host_ms")),
             )
         )
     lines += table(header, body)
     lines += [
-        "roofline: as predicted today, by the data sheet's peaks or the measured ones; kernels: the sum of the stage's "
-        "shapes, each timed for itself in a CUDA graph; graph: the real modules replayed as one; device: kernels of an "
-        "eager pass by the profiler; eager: the pass as transformers runs it, synchronised before and after; host: "
-        "until the host had issued it.",
+        f"roofline: the bound by the figures of {sheet or 'a device'}; estimate: by the constants of kernels, in its "
+        "file and in device.yaml, with the interval that is meant to hold nine of ten, and whether it holds what was "
+        "measured, as a graph or, without one, by the profiler; kernels: the sum of the stage's shapes, each timed for "
+        "itself in a CUDA graph; graph: the real modules replayed as one; device: kernels of an eager pass by the "
+        "profiler; eager: the pass as transformers runs it, synchronised before and after, predicted as the longer of "
+        "host and device by the first of these files; host: until the host had issued it.",
         "",
     ]
     serving = []
@@ -341,6 +421,58 @@ def _difference(stage: str, cost: Any, results: Any) -> str:
         return text
     listed = "; ".join(f"{each['bytes']:,} {each['line']}" for each in holders[:8])
     return f"{text}; the largest of {measured['allocations']} allocations at the measured peak: {listed}"
+
+
+def judgement_lines(folder: str, rows: Sequence[Row], devices: dict[str, Predicted]) -> list[str]:
+    """How far the constants are from shapes that the fit left out, by class."""
+    verdicts = judgements(rows, devices)
+    if not verdicts:
+        return []
+    lines = ["## Constants, on the shapes that the fit left out", ""]
+    names = list(next(iter(verdicts.values())).classes)
+    header = ["class", "shapes", *(f"{name}: median, p90" for name in verdicts), "roofline: median", "in device.yaml"]
+    own = devices["device.yaml"].device.kernels if "device.yaml" in devices else {}
+    body = []
+    for name in names:
+        each = [judgement.classes[name] for judgement in verdicts.values()]
+        constants = own.get(name)
+        source = "–" if constants is None else f"{constants.origin}, {constants.fitted_rows} shapes"
+        body.append(
+            (
+                name,
+                each[0].rows,
+                *(f"{verdict.median:.1%}, {verdict.p90:.1%}" for verdict in each),
+                f"{each[0].roofline_median:.1%}",
+                source if constants is None or constants.fitted_rows else constants.origin,
+            )
+        )
+    lines += table(header, body)
+    left_out = next(iter(verdicts.values())).left_out
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+    for device, predicted in devices.items():
+        kernels = predicted.device.kernels
+        seen = [name for name in names if name in kernels and folder in kernels[name].source]
+        if device in verdicts and device != "device.yaml" and seen:
+            lines += [
+                f"{device} has its constants of {', '.join(seen)} from this card: no errors on unseen shapes.",
+                "",
+            ]
+    return [*lines, f"Not judged: {reasons}.", ""]
+
+
+def judgements(rows: Sequence[Row], devices: dict[str, Predicted]) -> dict[str, Judgement]:
+    """Every device that has constants, held against the shapes that the fit left out."""
+    if not rows:
+        return {}
+    kernels = rows_table(rows)
+    found = {}
+    for name, each in devices.items():
+        constants = constants_of(each.device)
+        if constants and each.device.multiprocessors:
+            verdict = judge([kernels], each.device, constants, held_out_only=True, may_be_empty=True)
+            if verdict.classes:
+                found[name] = verdict
+    return found
 
 
 def class_lines(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]) -> list[str]:
@@ -451,11 +583,16 @@ def findings(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]) -
     """What the figures say, a sentence each."""
     lines = ["## What it says", ""]
     for name, each in devices.items():
+        lines += _estimates_said(results, name, each)
+    for name, judgement in judgements(rows, devices).items():
+        medians = "; ".join(f"{kind} {verdict.median:.0%}" for kind, verdict in judgement.classes.items())
+        lines.append(f"- Constants of {name} on the shapes that the fit left out, median error: {medians}.")
+    for name, each in devices.items():
         ratios = []
         for title, key, walks in STAGES:
-            reached = _measured(results, key, "graph") or _measured(results, key, "profile", "device_ms")
+            reached = device_ms(results, key)
             if reached:
-                ratio = reached / each.milliseconds("transformers", walks)
+                ratio = reached / each.milliseconds(EXECUTION, walks)
                 ratios.append(f"{title} {ratio:.2f}")
         if ratios:
             lines.append(
@@ -476,6 +613,19 @@ def findings(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]) -
             sums.append(f"{title} {total / reached:.2f}")
     if sums:
         lines.append(f"- The kernels' times, summed, over the graph's of the whole stage: {'; '.join(sums)}.")
+    for device in list(devices.values())[:1]:
+        counted = [
+            (_measured(results, key, "eager", "host_ms"), device.estimate(walks))
+            for key, walks in (("vision", STAGES[0][2]), ("text", STAGES[1][2]), ("decode 1", STAGES[3][2]))
+        ]
+        both = [(host, estimate.launches) for host, estimate in counted if host and estimate]
+        if both:
+            a_launch = sum(host for host, _ in both) / sum(launches for _, launches in both)
+            lines.append(
+                f"- The host of an eager pass takes {a_launch * 1e3:.1f} µs for each operator that is counted, over "
+                f"{len(both)} stages; estimates take {OPERATOR_S * 1e6:g}."
+            )
+    lines += _answers_said(results)
     issued = [row for row in rows if row["host_ms"] and row["eager_ms"] and row["graph_ms"]]
     small = [row["host_ms"] * 1e3 for row in issued if row["graph_ms"] < row["host_ms"]]
     if small:
@@ -489,6 +639,43 @@ def findings(results: Any, rows: Sequence[Row], devices: dict[str, Predicted]) -
     return [*lines, ""] if len(lines) > 2 else [*lines, "Too little was measured to say anything.", ""]
 
 
+def _estimates_said(results: Any, name: str, device: Predicted) -> list[str]:
+    """How near a device's estimates of the stages are, and of eager passes."""
+    pairs: list[tuple[str, list[tuple[Estimate | IssuedTime, float]]]] = [("device's own time", []), ("eager pass", [])]
+    for _, key, walks in STAGES:
+        for (_, found), predicted, reached in zip(
+            pairs,
+            (device.estimate(walks), device.eager(walks)),
+            (device_ms(results, key), _measured(results, key, "eager")),
+            strict=True,
+        ):
+            if predicted is not None and reached:
+                found.append((predicted, reached))
+    lines = []
+    for what, found in pairs:
+        if found:
+            ratios = [predicted.value * 1e3 / reached for predicted, reached in found]
+            within = sum(held(predicted, reached) for predicted, reached in found)
+            lines.append(
+                f"- Estimated by the constants of {name}, over the {what}: {min(ratios):.2f} to {max(ratios):.2f}; "
+                f"{within} of {len(found)} stages are within the interval."
+            )
+    return lines
+
+
+def _answers_said(results: Any) -> list[str]:
+    """Whole answers by transformers' own loop."""
+    lines = []
+    for stage, measured in results.get("stages", {}).items():
+        answer = measured.get("answer", {})
+        if "step_ms" in answer:
+            lines.append(
+                f"- transformers' `generate`, {stage}: the first token after {ms(answer['first_ms'])} ms, then one "
+                f"every {ms(answer['step_ms'])} ms (median of {answer['steps']})."
+            )
+    return lines
+
+
 def write_report(folder: Path, peaks: str | None) -> None:
     """Write device.yaml and report.md of a folder."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -497,13 +684,13 @@ def write_report(folder: Path, peaks: str | None) -> None:
     if not machine:
         raise ModelMeterError(f"report: {folder} holds no measurement of a machine; run benchmarks.gpu.measure first.")
     known = peaks or next((name for part, name in BUNDLED.items() if part in machine["name"]), None)
-    reason = write_device(folder, results, rows)
+    sheet = None if known is None else load_device(known)
+    reason = write_device(folder, results, rows, sheet)
     predicted = results["predicted"]
-    devices: dict[str, Predicted] = {}
-    if known:
-        devices[known] = Predicted(predicted["overrides"], predicted["page"], known)
+    found = [] if sheet is None else [(sheet.name, sheet)]
     if not reason:
-        devices["device.yaml"] = Predicted(predicted["overrides"], predicted["page"], str(folder / "device.yaml"))
+        found.append(("device.yaml", load_device(folder / "device.yaml")))
+    devices = {name: Predicted(predicted["overrides"], predicted["page"], each) for name, each in found}
     page = predicted["page"]
     lines = [
         f"# {machine['name']}: predicted beside measured",
@@ -516,6 +703,7 @@ def write_report(folder: Path, peaks: str | None) -> None:
         *machine_lines(results),
         *stage_lines(results, rows, devices),
         *memory_lines(results),
+        *judgement_lines(folder.name, rows, devices),
         *class_lines(results, rows, devices),
         *longest_lines(rows),
     ]

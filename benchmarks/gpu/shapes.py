@@ -3,10 +3,8 @@
     python -m benchmarks.gpu.shapes outputs/gpu/shapes.json
     python -m benchmarks.gpu.shapes small.json workload=tiny decoder.num_hidden_layers=2 decoder.n_routed_experts=8
 
-A kernel's record: class, name (the operator it stands for), path (of the first module that runs it), dtype, shapes of
-inputs and output (of a convolution also stride and padding, of a grouped product the experts hit), `flops` (of
-products), `vector_flops`, `bytes_read`, `bytes_written` as the roofline counts them, and `uses`: [execution, stage,
-batch, how often the stage runs it]. Prefill's uses are the decoder's alone: vision is a stage of its own.
+A kernel's record is that of `modelmeter.reference.page_kernels`. Prefill's uses are the decoder's alone: vision is a
+stage of its own.
 """
 
 from __future__ import annotations
@@ -19,11 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from modelmeter.calibration.products import experts_hit
-from modelmeter.kernel_classes import kernel_class
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.models.deepseek_ocr.reference.whole import page_geometry
-from modelmeter.reference.kernels import convolution_geometry
+from modelmeter.reference.page_kernels import shape_key, shape_record
 from modelmeter.walk import OperatorRecord
 
 #: a letter page at 150 dots an inch
@@ -32,12 +28,6 @@ BATCHES: Final = (1, 16, 64, 256)
 EXECUTIONS: Final = ("transformers", "serving")
 
 Use = tuple[str, str, int]
-
-
-def _key(record: OperatorRecord) -> tuple[Any, ...]:
-    """What tells one shape from another. Bytes are part of it: they tell types and overlapping views apart."""
-    moved = (record.bytes_read, record.bytes_written)
-    return (kernel_class(record), record.aten, record.dtype, record.inputs, record.outputs, *moved)
 
 
 def _walks(overrides: Sequence[str]) -> Iterable[tuple[Use, Iterable[OperatorRecord]]]:
@@ -57,7 +47,7 @@ def page_kernels(overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
     first: dict[tuple[Any, ...], OperatorRecord] = {}
     for use, records in _walks(overrides):
         for record in records:
-            key = _key(record)
+            key = shape_key(record)
             first.setdefault(key, record)
             counts.setdefault(key, Counter())[use] += 1
     kernels = []
@@ -66,30 +56,8 @@ def page_kernels(overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
         for execution in EXECUTIONS:  # a prefill includes its vision
             prefill, vision = (execution, "prefill", 1), (execution, "vision", 1)
             uses[prefill] -= uses[vision]
-        kernels.append(_content(key[0], record, [[*use, count] for use, count in uses.items() if count]))
+        kernels.append(shape_record(record, [[*use, count] for use, count in uses.items() if count]))
     return sorted(kernels, key=lambda each: not each["flops"])
-
-
-def _content(name: str, record: OperatorRecord, uses: list[list[Any]]) -> dict[str, Any]:
-    content = {
-        "class": name,
-        "name": record.aten,
-        "path": record.path,
-        "dtype": record.dtype,
-        "inputs": record.inputs,
-        "outputs": record.outputs,
-        "flops": record.tensor_core_flops,
-        "vector_flops": record.cuda_core_flops,
-        "bytes_read": record.bytes_read,
-        "bytes_written": record.bytes_written,
-        "uses": uses,
-    }
-    if record.name == "grouped_mm":
-        content["experts_hit"] = experts_hit(record)
-    if record.name == "conv2d":
-        stride, padding = convolution_geometry(record.inputs[0], record.inputs[1], record.outputs[0])
-        content |= {"stride": stride, "padding": padding}
-    return content
 
 
 def predictions(overrides: Sequence[str] = ()) -> dict[str, Any]:

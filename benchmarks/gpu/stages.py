@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
@@ -30,12 +31,14 @@ import torch
 
 from benchmarks.gpu.kernels import NOT_HERE
 from benchmarks.gpu.machine import missing, part_options
-from benchmarks.gpu.timing import capture, short, time_graph
+from modelmeter.reference.kernel_timing import capture, short, time_graph
 
 Call = Callable[[], object]
 
 #: decode steps of so many pages at once
 BATCHES: Final = (1, 16, 64, 256)
+#: tokens of a whole answer: the prefill's, and one a decode step
+ANSWER_TOKENS: Final = 33
 #: seconds that the repetitions of one pass may take, about
 MOST_SECONDS: Final = 3.0
 #: rows of a profile that are kept
@@ -128,6 +131,23 @@ def graph_times(call: Call, repeats: int) -> dict[str, Any]:
             del graph
             clean("cuda")
     return {"error": "; ".join(errors)}
+
+
+def answer(page: Any, pages: int, tokens: int) -> dict[str, Any]:
+    """Milliseconds until the first token of an answer, and from one to the next, in transformers' own loop."""
+    at: list[float] = []
+    page.answer(pages, 2, lambda: None)
+    synchronise(page.device)
+    start = perf_counter()
+    page.answer(pages, tokens, lambda: at.append((perf_counter() - start) * 1e3))
+    steps = [later - earlier for earlier, later in pairwise(at)]
+    return {
+        "median_ms": at[-1],
+        "first_ms": at[0],
+        "step_ms": median(steps),
+        "spread": (max(steps) - min(steps)) / median(steps),
+        "steps": len(steps),
+    }
 
 
 def clean(device: str) -> None:
@@ -282,6 +302,8 @@ class Stages:
                 self.attempt(stage, "holders", partial(largest_holders, call, rewind))
             for stage, call, _ in self.calls():
                 self.attempt(stage, "graph", partial(graph_times, call, self.repeats))
+        for batch in (1, batches[0]):
+            self.attempt(f"{batch} at once", "answer", partial(answer, self.page, batch, ANSWER_TOKENS))
         for batch in batches:
             self._decode(batch)
         for implementation in ("eager", "batched_mm"):

@@ -19,9 +19,10 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmarks.timing.ours import CALIBRATION, OURS, classes_of
+from benchmarks.timing.ours import CALIBRATION, OURS
 from modelmeter import kernel_classes as classes
 from modelmeter import load_cost_model
+from modelmeter.calibration.kernel_measured import classes_of
 from modelmeter.devices import load_device
 from modelmeter.devices.stage_time import OPERATOR_S, PASS_ERROR, Estimate, StageTimes
 
@@ -107,9 +108,7 @@ def _kernels(folder: Path) -> dict[str, Counter[str]]:
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.schema.names}
     names = {"vision": "vision", "prefill": "decoder's prefill"}
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for kernel_class, uses, graph_ms in zip(
-        classes_of(columns, columns["name"].astype(str)), columns["uses"], columns["graph_ms"], strict=True
-    ):
+    for kernel_class, uses, graph_ms in zip(classes_of(columns), columns["uses"], columns["graph_ms"], strict=True):
         for use in filter(None, (each.strip() for each in uses.split(";"))):
             execution, stage, batch, count = use.split()
             if execution == EXECUTION and graph_ms == graph_ms:

@@ -27,6 +27,7 @@ from modelmeter.tiff_pages import read_tiff_pages
 
 if TYPE_CHECKING:
     from PIL import ImageFile
+    from PIL.Image import Image
 
 MAX_SIDE: Final = 2**31 - 1
 """Pixels; the longest side that is taken seriously (a signed 32-bit integer, as image formats store it)."""
@@ -166,6 +167,32 @@ def read_page_sizes(
 def read_page_size(path: str | os.PathLike[str], *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> PageSize:
     """`read_page_sizes` for a file that holds one page; of a TIFF with several, the first."""
     return read_page_sizes(path, decode=decode, max_pixels=max_pixels)[0]
+
+
+def read_page(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+    """The decoded page of an image file, in RGB and upright; of a TIFF with several, the first.
+
+    Formats and refusals are those of `read_page_sizes`.
+    """
+    from PIL import ImageOps
+
+    file = Path(path)
+    check_regular_file(file)
+    who = f"page {file}"
+    try:
+        with file.open("rb") as stream:
+            format_ = _format(stream.read(_PREFIX))
+            if format_ is None:
+                raise ModelMeterError(f"{who} is not an image in a format that is read; give {_FORMATS}.")
+            with _open_image(format_, stream) as image:
+                _check_pixels(who, *image.size, max_pixels)
+                return ImageOps.exif_transpose(image).convert("RGB")
+    except ModelMeterError:
+        raise
+    except MemoryError as error:
+        raise ModelMeterError(f"{who} does not fit into memory; give a smaller one.") from error
+    except Exception as error:  # decoders meet damaged data with errors of many kinds
+        raise _refusal(who, error) from error
 
 
 def _format(prefix: bytes) -> str | None:

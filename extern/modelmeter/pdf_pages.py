@@ -17,10 +17,13 @@ import math
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.page_sizes import PageSize, check_regular_file
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 DEFAULT_DPI: Final = 144
 """Pixels an inch. Source: `pdf_to_images_high_quality` of the published PDF script."""
@@ -55,27 +58,46 @@ def read_pdf_page_sizes(path: str | os.PathLike[str], dpi: int = DEFAULT_DPI) ->
             f"{who} is a PDF, and reading one needs pypdfium2; pip install 'modelmeter[pdf]', "
             "or give the page's width and height in pixels."
         ) from error
-    with file.open("rb") as stream:
-        # PDFium keeps the error of an earlier file where it finds no page: leave one that tells nothing
-        pypdfium2.raw.FPDF_LoadMemDocument(b"", 0, None)
+    with file.open("rb") as stream, _document(stream, who) as document:
+        sizes: list[PageSize] = []
+        for index in range(len(document)):
+            source = f"{file}#page={index + 1}"
+            try:
+                width, height = document.get_page_size(index)
+            except pypdfium2.PdfiumError as error:
+                raise ModelMeterError(f"page {source} is damaged ({error}); make or copy the file anew.") from error
+            if not width * height:
+                raise ModelMeterError(f"page {source} has no area: its CropBox lies outside its MediaBox.")
+            sizes.append(PageSize(source=source, width=pixels(width, dpi), height=pixels(height, dpi)))
+        return sizes
+
+
+def render_pdf_page(path: str | os.PathLike[str], index: int, dpi: int = DEFAULT_DPI) -> Image:
+    """Page `index`, from 0, of a PDF as a picture at `dpi`; refusals are those of `read_pdf_page_sizes`."""
+    import pypdfium2
+
+    who = f"page {path}#page={index + 1}"
+    with Path(path).open("rb") as stream, _document(stream, who) as document:
         try:
-            document = pypdfium2.PdfDocument(stream)
+            page = document[index]
+            picture: Image = page.render(scale=dpi / POINTS_PER_INCH).to_pil().convert("RGB")
         except pypdfium2.PdfiumError as error:
-            if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-                raise ModelMeterError(f"{who} is locked by a password; save a copy without one.") from error
-            raise ModelMeterError(f"{who} is no PDF, is damaged or has no page; make or copy the file anew.") from error
-        with document:
-            sizes: list[PageSize] = []
-            for index in range(len(document)):
-                source = f"{file}#page={index + 1}"
-                try:
-                    width, height = document.get_page_size(index)
-                except pypdfium2.PdfiumError as error:
-                    raise ModelMeterError(f"page {source} is damaged ({error}); make or copy the file anew.") from error
-                if not width * height:
-                    raise ModelMeterError(f"page {source} has no area: its CropBox lies outside its MediaBox.")
-                sizes.append(PageSize(source=source, width=pixels(width, dpi), height=pixels(height, dpi)))
-            return sizes
+            raise ModelMeterError(f"{who} is damaged ({error}); make or copy the file anew.") from error
+        return picture
+
+
+def _document(stream: BinaryIO, who: str) -> Any:
+    """The open document of a stream."""
+    import pypdfium2
+
+    # PDFium keeps the error of an earlier file where it finds no page: leave one that tells nothing
+    pypdfium2.raw.FPDF_LoadMemDocument(b"", 0, None)
+    try:
+        return pypdfium2.PdfDocument(stream)
+    except pypdfium2.PdfiumError as error:
+        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+            raise ModelMeterError(f"{who} is locked by a password; save a copy without one.") from error
+        raise ModelMeterError(f"{who} is no PDF, is damaged or has no page; make or copy the file anew.") from error
 
 
 def pixels(points: float, dpi: int) -> int:

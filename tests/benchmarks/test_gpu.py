@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -13,10 +14,14 @@ import pytest
 import torch
 
 from benchmarks.gpu import kernels, measure, report, shapes, stages
-from benchmarks.gpu.calls import NoCall, Pool, call_of
-from benchmarks.gpu.timing import Times, sets_needed, time_calls
+from modelmeter.calibration.kernel_fit import LEAST_ROWS, predicted
+from modelmeter.calibration.kernel_measured import rows_table
 from modelmeter.devices import Roofline, load_device
+from modelmeter.devices.stage_time import StageTimes
 from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.reference import kernel_shapes, kernel_table
+from modelmeter.reference.kernel_calls import NoCall, Pool, call_of
+from modelmeter.reference.kernel_timing import Times, sets_needed, time_calls
 from tests.calibration.synthetic import SMALL, shrink_vision
 
 #: kernels of an engine at its best that are chains, of which torch has no single function
@@ -31,6 +36,21 @@ CHAINS = {
     "fused.sort_by_expert",
     "fused.unpartition_add_norm",
 }
+
+
+#: of its peaks, what a made-up card reaches
+SHARE = 0.9
+#: what a shape that nobody timed is said to take
+ONE_MILLISECOND = Times(
+    eager_ms=1.0,
+    eager_spread=0.0,
+    host_ms=1.0,
+    graph_ms=1.0,
+    graph_spread=0.0,
+    graph_error="",
+    repeats=5,
+    calls=5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +107,7 @@ def test_classes(gundam: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("group", ["page", "sweep"])
 def test_every_shape_has_a_call_that_makes_its_output(group: str, gundam: list[dict[str, Any]]) -> None:
     pool = Pool("meta", 12 * 2**30)
-    tried = [*kernels.peaks(), *gundam] if group == "page" else list(kernels.sweep())
+    tried = [*kernel_shapes.peaks(), *gundam] if group == "page" else list(kernel_shapes.sweep())
     refused = set()
     for kernel in tried:
         pool.reset()
@@ -141,8 +161,12 @@ def test_a_shape_that_breaks_the_device_is_left_behind(
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
         return lambda: None
 
-    chosen = [kernels.copy(64), kernels.kernel("elementwise", broken, ((2, 3),), (2, 3)), kernels.copy(128)]
-    monkeypatch.setattr(kernels, "call_of", call)
+    chosen = [
+        kernel_shapes.copy(64),
+        kernel_shapes.kernel("elementwise", broken, ((2, 3),), (2, 3)),
+        kernel_shapes.copy(128),
+    ]
+    monkeypatch.setattr(kernel_table, "call_of", call)
     monkeypatch.setattr(kernels, "records_of", lambda *_: chosen)
     monkeypatch.setattr(kernels, "answers", lambda _: False)
     arguments = ["page", "--shapes", str(small), "--out", str(tmp_path), "--device", "cpu", "--small"]
@@ -199,6 +223,10 @@ def test_stages_of_a_small_model(small: Path, tmp_path: Path, monkeypatch: pytes
     assert content["weights"]["context"] == json.loads(small.read_text())["predicted"]["page"]["seq_len"]
     for stage in ("vision", "prefill", "text", "decode 1", "decode 2", "decode 1, experts eager"):
         assert content["stages"][stage]["eager"]["median_ms"] > 0, content["stages"]
+    for stage in ("1 at once", "2 at once"):
+        answer = content["stages"][stage]["answer"]
+        assert answer["steps"] == stages.ANSWER_TOKENS - 1, answer
+        assert answer["median_ms"] > answer["first_ms"] > 0 and answer["step_ms"] > 0
 
 
 def test_without_the_real_modules_the_file_says_why(
@@ -230,7 +258,7 @@ def test_a_small_run_writes_table_results_and_report(measured: Path) -> None:
         "results.json",
     ]
     rows = report.read_table(measured)
-    assert list(rows[0]) == list(kernels.COLUMNS)
+    assert list(rows[0]) == list(kernel_table.COLUMNS)
     assert {row["group"] for row in rows} == {"page", "sweep"}
     timed = [row for row in rows if not row["error"]]
     assert timed and all(row["eager_ms"] > 0 and row["footprint_bytes"] > 0 for row in timed)
@@ -245,7 +273,7 @@ def test_a_part_that_is_run_again_replaces_its_own_rows_alone(measured: Path, tm
     for path in measured.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     before = report.read_table(measured)
-    anew = kernels.COLUMNS | {"group": "sweep", "name": "anew"}
+    anew = kernel_table.COLUMNS | {"group": "sweep", "name": "anew"}
     (tmp_path / "sweep.jsonl").write_text(json.dumps(anew), encoding="utf-8")
     measure.collect(tmp_path, tmp_path / "none.json", {"date": "2026-01-02", "parts": {"sweep": {"ended": "anew"}}})
     assert report.read_table(tmp_path) == [*(row for row in before if row["group"] == "page"), anew]
@@ -286,32 +314,23 @@ def test_without_a_device_nothing_is_measured(small: Path, tmp_path: Path, capfd
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on a card whose every shape takes what an H100's roofline says of it, and 2 us."""
+    """A run on a card whose every shape takes what an H100's roofline says of it at 0.9 of its peaks, and 2 us."""
     tmp_path = tmp_path_factory.mktemp("synthetic")
     roofline = Roofline(load_device("H100-SXM"))
     record: dict[str, Any] = {}
 
     def times(*_args: object, **_named: object) -> Times:
-        row = kernels.COLUMNS | {name: record[name] for name in record.keys() & kernels.COLUMNS.keys()}
-        graph = report.roofline_ms(roofline, row) + 2e-3
-        return Times(
-            eager_ms=9.0,
-            eager_spread=0.0,
-            host_ms=9.0,
-            graph_ms=graph,
-            graph_spread=0.0,
-            graph_error="",
-            repeats=5,
-            calls=5,
-        )
+        row = kernel_table.COLUMNS | {name: record[name] for name in record.keys() & kernel_table.COLUMNS.keys()}
+        graph = report.roofline_ms(roofline, row) / SHARE + 2e-3
+        return replace(ONE_MILLISECOND, graph_ms=graph)
 
     document = shapes.document(["decoder.num_hidden_layers=2"])
     pool = Pool("meta", 12 * 2**30)
     with pytest.MonkeyPatch.context() as patch, (tmp_path / "page.jsonl").open("w", encoding="utf-8") as file:
-        patch.setattr(kernels, "time_calls", times)
-        for each in [*kernels.peaks(), *document["kernels"]]:
+        patch.setattr(kernel_table, "time_calls", times)
+        for each in [*kernel_shapes.peaks(), *document["kernels"]]:
             record = each
-            file.write(json.dumps(kernels.timed(each, pool, 2**20, 5) | {"group": "page"}) + "\n")
+            file.write(json.dumps(kernel_table.timed(each, pool, 2**20, 5) | {"group": "page"}) + "\n")
     machine = {
         "device": "cuda",
         "name": "NVIDIA H100 80GB HBM3",
@@ -344,9 +363,10 @@ def test_the_device_file_shows_the_device_that_was_measured(synthetic: Path) -> 
     found, true = load_device(synthetic / "device.yaml"), load_device("H100-SXM")
     assert found.kernel_launch_s is not None
     assert float(found.kernel_launch_s) == pytest.approx(2e-6, rel=1e-4)
-    assert float(found.bandwidth) == pytest.approx(float(true.bandwidth), rel=1e-4)
-    assert float(found.matmul_rate("bf16")) == pytest.approx(float(true.matmul_rate("bf16")), rel=1e-4)
-    assert float(found.matmul_rate("fp32")) == pytest.approx(float(true.matmul_rate("fp32")), rel=1e-4)
+    assert float(found.bandwidth) == pytest.approx(SHARE * float(true.bandwidth), rel=1e-4)
+    assert float(found.matmul_rate("bf16")) == pytest.approx(SHARE * float(true.matmul_rate("bf16")), rel=1e-4)
+    assert float(found.matmul_rate("fp32")) == pytest.approx(SHARE * float(true.matmul_rate("fp32")), rel=1e-4)
+    assert found.matmul_flops_per_s == true.matmul_flops_per_s
     assert found.memory_bytes == 85 * 10**9
 
 
@@ -364,7 +384,89 @@ def test_the_report_puts_predicted_beside_measured(synthetic: Path) -> None:
     operators = model.stage_walk("vision", page=page).operator_count
     total, timed, untimed = report.kernel_sum(report.read_table(synthetic), "transformers", [("vision", 1)])
     assert (timed, untimed) == (operators, 0)
-    assert total / 1e3 == pytest.approx(float(seconds) + operators * 2e-6)
+    assert total / 1e3 == pytest.approx(float(seconds) / SHARE + operators * 2e-6)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a card whose every shape takes what an H100's constants say, read from memory; and its stages."""
+    folder = tmp_path_factory.mktemp("known")
+    device = load_device("H100-SXM")
+    rates, roofline = device.rates("bf16"), Roofline(device)
+    document = shapes.document(["decoder.num_hidden_layers=2"])
+    pool = Pool("meta", 12 * 2**30)
+    rows = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_table, "time_calls", lambda *_args, **_named: ONE_MILLISECOND)
+        for group, records in (
+            ("page", [*kernel_shapes.peaks(), *document["kernels"]]),
+            ("sweep", list(kernel_shapes.sweep())),
+        ):
+            for record in records:
+                row = kernel_table.timed(record, pool, 2**20, 5) | {"group": group}
+                row["graph_ms"] = report.roofline_ms(roofline, row) / SHARE + 2e-3  # where no constants tell more
+                for own in () if row["error"] else rows_table([row]).rows:
+                    seconds = predicted(device.kernels[own.kernel_class].values, rates, own)
+                    row["graph_ms"] = float(seconds[0]) * 1e3
+                rows.append(row)
+    measure.write_table(rows, folder)
+    model = load_cost_model(["decoder.num_hidden_layers=2"])
+    times = StageTimes(model, device)
+    layout = model.workload.layout(shapes.WIDTH, shapes.HEIGHT)
+    issued = times.issued("vision", times.stage("vision", layout))
+    stages = {
+        "vision": {"graph": {"median_ms": issued.device.value * 1e3}, "eager": {"median_ms": issued.value * 1e3}},
+        "text": {"graph": {"median_ms": times.prompt(model.seq_len(layout)).value * 2e3}},
+    }
+    machine = {
+        **{"device": "cuda", "name": "NVIDIA H100 80GB HBM3", "memory_bytes": 85 * 10**9, "versions": {"torch": "2"}},
+        **{"multiprocessors": rates.processors, "l2_bytes": rates.l2_bytes},
+    }
+    content = {
+        **{"run": {"date": "2026-01-01", "parts": {}}, "machine": machine, "predicted": document["predicted"]},
+        "stages": stages,
+    }
+    (folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    report.write_report(folder, None)
+    return folder
+
+
+def test_the_constants_of_a_card_come_back_from_its_times(known: Path) -> None:
+    found, true = load_device(known / "device.yaml"), load_device("H100-SXM")
+    assert (found.multiprocessors, found.l2_bytes) == (true.multiprocessors, true.l2_bytes)
+    assert list(found.kernels) == list(true.kernels)
+    for name, each in found.kernels.items():
+        source = f"make gpu, 2026-01-01: kernels.parquet of reports/calibration/{known.name}"
+        assert (each.origin, each.source) == ("fitted", source)
+        assert each.fitted_rows >= LEAST_ROWS
+        assert each.errors is not None and each.errors.median < 0.005, (name, each)
+    rows = report.read_table(known)
+    judged = report.judgements(rows, {"it": report.Predicted([], {"width": 9, "height": 9}, true)})
+    assert max(each.median for each in judged["it"].classes.values()) < 1e-9
+
+
+def test_a_class_of_which_little_was_measured_has_the_constants_of_the_data_sheets_device(known: Path) -> None:
+    rows = [row for row in report.read_table(known) if row["class"] != "convolution"]
+    results = json.loads((known / "results.json").read_text(encoding="utf-8"))
+    report.write_device(known, results, rows, load_device("H100-SXM"))
+    found, true = load_device(known / "device.yaml").kernels, load_device("H100-SXM").kernels
+    assert [name for name, each in found.items() if each.origin == "carried"] == ["convolution"]
+    assert dict(found["convolution"].values) == dict(true["convolution"].values)
+    assert found["convolution"].source.startswith("the constants of H100-SXM: too few shapes of this class")
+
+
+def test_the_report_says_which_estimates_hold(known: Path) -> None:
+    text = (known / "report.md").read_text(encoding="utf-8")
+    vision = next(line for line in text.splitlines() if line.startswith("| vision | "))
+    cells = [cell.strip() for cell in vision.split("|")]
+    assert cells[3].endswith("holds)") and cells[8].endswith("holds)")
+    prefill = next(line for line in text.splitlines() if line.startswith("| decoder's prefill | "))
+    assert prefill.split("|")[3].strip().endswith("misses)")  # it took twice as long
+    said = (
+        "- Estimated by the constants of H100-SXM, over the device's own time: 0.50 to 1.00; 1 of 2 stages are within"
+    )
+    assert said in text
+    assert "- Estimated by the constants of H100-SXM, over the eager pass: 1.00 to 1.00; 1 of 1 stages are" in text
 
 
 def test_a_folder_without_measurements_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from modelmeter.calibration.kernel_carry import carried, kin_of
 from modelmeter.devices import Device, load_device
-from modelmeter.devices.kernel_time import FITTED, KernelConstants
+from modelmeter.devices.kernel_time import CONSTANTS, FITTED, KernelConstants
 from modelmeter.errors import ModelMeterError
 
 GEMM = {
@@ -21,8 +21,12 @@ GEMM = {
 
 def device(name: str, kernel_class: str = "gemm", *, rows: int = 1000, **changes: Any) -> Device:
     """A device of 400 TFLOPS in the matrix units, 100 outside, 400 W; changes: of it, or of its constants."""
-    constants = {key: changes.pop(key) for key in list(changes) if key in GEMM or key == "bytes_per_flop"}
-    values = {key: float(value) for key, value in (GEMM | constants).items()}
+    constants = {
+        key: changes.pop(key) for key in list(changes) if key in GEMM or key in ("bytes_per_flop", "exponentials")
+    }
+    values = {
+        key: float(value) for key, value in (dict.fromkeys(CONSTANTS[kernel_class], 1) | GEMM | constants).items()
+    }
     kernels = KernelConstants(values=values, origin=FITTED, source="made up", fitted_rows=rows, errors=None)
     about: dict[str, Any] = {
         "name": name,
@@ -60,9 +64,16 @@ def test_kin() -> None:
     assert names(kin_of("gemm", device("x"), known[3:])) == "d"
     # nobody at half the rate: what the same chip reaches of its whole rate says nothing
     assert names(kin_of("gemm", device("x", architecture="a", **half), known[:2])) == "ab"
-    lanes = [device(name, "elementwise", bytes_per_flop=0.05) for name in ("volta", "ada")]
-    assert names(kin_of("elementwise", device("x", architecture="turing"), lanes)) == "volta"
-    assert names(kin_of("elementwise", device("x", architecture="rdna3"), lanes)) == "ada"
+    fed = [device(name, "encoder_attention", exponentials=0.05) for name in ("hopper", "ada")]
+    assert names(kin_of("encoder_attention", device("x", architecture="blackwell"), fed)) == "hopper"
+    assert names(kin_of("encoder_attention", device("x", architecture="turing"), fed)) == "ada"
+
+
+def test_half_the_lanes_move_as_many_bytes() -> None:
+    known = [device("volta", "elementwise", bytes_per_flop=0.06), device("ada", "elementwise", bytes_per_flop=0.02)]
+    assert carried("elementwise", device("x"), known)["bytes_per_flop"] == pytest.approx((0.03 + 0.02) / 2)
+    turing = carried("elementwise", device("x", architecture="turing"), known)
+    assert turing["bytes_per_flop"] == pytest.approx(0.03 + 0.02)
 
 
 def test_power_limits_products() -> None:
@@ -71,6 +82,8 @@ def test_power_limits_products() -> None:
     assert carried("gemm", device("x", power_watts=Fraction(300)), known)["matmul"] == pytest.approx(0.6)
     assert carried("gemm", device("x", power_watts=Fraction(1000)), known)["matmul"] == 0.8
     assert carried("gemm", device("x", power_watts=None), known)["matmul"] == 0.8
+    biased = device("x", "bias_attention", bytes_per_flop=0.03, power_watts=Fraction(100))
+    assert carried("bias_attention", biased, [device("a", "bias_attention", bytes_per_flop=0.03)])["matmul"] == 0.8
     # Hopper's matrix units take less power; nothing is known of it here
     assert carried("gemm", device("x", architecture="hopper", power_watts=Fraction(100)), known)["matmul"] == 0.8
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelmeter.calibration.kernel_profiles import read_profile
-from modelmeter.calibration.kernel_rows import pooled
+from modelmeter.calibration.kernel_rows import all_left_out, pooled
 from modelmeter.calibration.kernel_tables import read_tables
 from modelmeter.cli.main import main
 from modelmeter.devices import load_device
@@ -133,10 +133,26 @@ def test_a_folder_of_profiles_is_judged(tmp_path: Path, capsys: Capture) -> None
     assert {table.file for table in read_tables(tmp_path)} == set(judged["files"])
 
 
-def test_other_variants_are_left_out(tmp_path: Path) -> None:
-    columns: Columns = {"layer": ["o_proj"], "tokens": [1], "time_us": [1.0]}
-    path = write_csv(tmp_path / "Qwen/Qwen3-32B/fp8/tp1/dense.csv", columns)
-    assert dict(read_profile(path).left_out) == {"o_proj: variant fp8, other than bf16": 1}
+@pytest.mark.parametrize(
+    "folder, reason",
+    [
+        ("Qwen/Qwen3-32B/fp8/tp1", "variant fp8, other than bf16"),
+        ("a/b/bf16/tp1", "sizes of a/b stand not in modelmeter/calibration/kernel_profiles.py"),
+    ],
+)
+def test_other_variants_and_models_are_left_out(folder: str, reason: str, tmp_path: Path, capsys: Capture) -> None:
+    files: dict[str, Columns] = {
+        "dense.csv": {"layer": ["o_proj"], "tokens": [1], "time_us": [1.0]},
+        "per_sequence.csv": {"layer": ["lm_head"], "sequences": [1], "time_us": [1.0]},
+        "moe.csv": {"tokens": [1], "activated_experts": [8], "time_us": [1.0]},
+        "attention.csv": {name: [1] for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us")},
+    }
+    for name, columns in files.items():
+        write_csv(tmp_path / folder / name, columns)
+    found = all_left_out([read_profile(tmp_path / folder / name) for name in files])
+    assert found == {f"{what}: {reason}": 1 for what in ("o_proj", "lm_head", "moe", "attention")}
+    assert main(["judge", str(tmp_path), "--device", "RTX-4090"]) == 2
+    assert f"none of the tables' rows is usable; left out: 1 attention: {reason}" in capsys.readouterr().err
 
 
 DENSE: Columns = {"layer": ["o_proj", "o_proj"], "tokens": [1, 2], "time_us": [1.0, 2.0]}
@@ -150,7 +166,6 @@ DENSE: Columns = {"layer": ["o_proj", "o_proj"], "tokens": [1, 2], "time_us": [1
         (LLAMA, "dense.csv", DENSE | {"time_us": [1.0, None]}, "time_us=nan in row 1 is no time"),
         (LLAMA, "dense.csv", DENSE | {"tokens": [-1, 1]}, "tokens=-1.0 in row 0 is no count; give 0 or more"),
         (LLAMA, "dense.csv", DENSE | {"time_us": ["a", "b"]}, "column time_us holds string, not numbers"),
-        (Path("a/b/bf16/tp1"), "dense.csv", DENSE, "sizes of a/b are not known"),
         (Path("x"), "dense.csv", DENSE, "lies in no folder OWNER/MODEL/bf16/tpN"),
         (LLAMA, "moe.csv", {"tokens": [1], "activated_experts": [8], "time_us": [1.0]}, "its model has no experts"),
         (

@@ -11,8 +11,10 @@ from modelmeter.calibration.fit import TimedCopy, TimedProduct
 from modelmeter.cli import calibrate
 from modelmeter.cli.main import main
 from modelmeter.devices import Roofline, load_device
+from modelmeter.kernel_classes import CLASSES
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.reference import timing
+from modelmeter.reference import kernel_calls, kernel_table, kernel_timing, timing
+from modelmeter.reference.page_kernels import page_shapes
 from tests.calibration.synthetic import BANDWIDTH, COPIES, LAUNCH_S, RATES, SMALL, seconds, shrink_vision
 
 Capture = pytest.CaptureFixture[str]
@@ -132,3 +134,44 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str], words: str, ca
     captured = capsys.readouterr()
     assert captured.out == ""
     assert words in captured.err
+
+
+def test_a_gpu_gets_the_constants_of_its_kernels(
+    synthetic: None, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    """A card on which every kernel takes a millisecond, whatever it moves or computes."""
+    machine = timing.machine
+    monkeypatch.setattr(
+        timing, "machine", lambda device: replace(machine(device), multiprocessors=50, l2_bytes=10_000_000)
+    )
+    took = kernel_timing.Times(
+        **{"eager_ms": 1.0, "eager_spread": 0.0, "host_ms": 1.0, "graph_ms": 1.0, "graph_spread": 0.0},
+        **{"graph_error": "", "repeats": 1, "calls": 1},
+    )
+    monkeypatch.setattr(kernel_table, "time_calls", lambda *_args, **_named: took)
+    monkeypatch.setattr(kernel_table, "new_pool", lambda _: (kernel_calls.Pool("meta", 12 * 2**30), 10_000_000))
+    monkeypatch.setattr(calibrate, "LINE_S", 0)
+    path = tmp_path / "card.yaml"
+    arguments = ["--device", "cpu", "600x800", *SMALL, "--repeats", "1", "-o", str(path), "--name", "Card"]
+    assert main(["calibrate", *arguments]) == 0
+    assert "calibrate: 1 of " in capsys.readouterr().err
+    device = load_device(path)
+    assert (device.multiprocessors, device.l2_bytes) == (50, 10_000_000)
+    assert tuple(device.kernels) == CLASSES
+    for name, each in device.kernels.items():
+        assert each.origin == "fitted" and each.source.startswith("modelmeter calibrate on cpu, "), name
+    # nothing but the overhead tells a millisecond of every copy
+    assert device.kernels["copy"].values["overhead_s"] == pytest.approx(1e-3, rel=0.05)
+    assert "Kernels: " in path.read_text(encoding="utf-8")
+
+
+def test_the_pages_shapes_are_those_of_its_walks() -> None:
+    model = load_cost_model(SMALL)
+    page = model.page(600, 800)
+    shapes = page_shapes(model, page, (1, 16))
+    steps = [model.batched(batch).stage_walk("decode", context=page.seq_len) for batch in (1, 16)]
+    walks = [model.stage_walk("prefill", page=page), *steps]
+    ran = {(each.aten, each.inputs, each.outputs[0]) for walk in walks for each in walk.records()}
+    assert {(each["name"], each["inputs"], each["outputs"][0]) for each in shapes} == ran
+    hits = {each["experts_hit"] for each in shapes if each["name"] == "aten._grouped_mm.default"}
+    assert hits == {2, 4}  # of 4 experts one page chooses 2, and sixteen choose them all

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from modelmeter.devices import Device, load_device
+from modelmeter.devices.stage_time import Estimate, EstimateArrays
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.runs import Run
 from modelmeter.walk import Call, OperatorRecord, Walk
 
@@ -71,6 +75,10 @@ class Page:
     seq_len: int
     prefill: Stage = field(init=False)
 
+    @property
+    def layout(self) -> int:
+        return self.seq_len
+
     def __post_init__(self) -> None:
         prefill = Stage(resident_peak_bytes=2 * self.seq_len + 50, kv_bytes=2 * self.seq_len)
         object.__setattr__(self, "prefill", prefill)
@@ -81,13 +89,30 @@ class TinyModel:
 
     max_position_embeddings = 20
 
-    def __init__(self, batch_size: int = 1, reserve_bytes: int | None = 100, load_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        batch_size: int = 1,
+        reserve_bytes: int | None = 100,
+        load_bytes: int = 0,
+        *,
+        engine: EngineSchema | None = None,
+        host: HostSchema | None = None,
+        client: ClientSchema | None = None,
+        graphs: Sequence[str] = ("prefill", "decode"),
+    ) -> None:
         self.batch_size = batch_size
         self.reserve_bytes = reserve_bytes
         self.load_bytes = load_bytes
+        self.engine = engine or EngineSchema(name="best")
+        self.host = host or HostSchema(seconds_per_page=0.0, spread=0.0)
+        self.client = client or ClientSchema()
+        self.graphs = graphs
 
     def batched(self, pages: int) -> TinyModel:
-        return TinyModel(pages, self.reserve_bytes, self.load_bytes)
+        return TinyModel(pages, self.reserve_bytes, self.load_bytes, engine=self.engine)
+
+    def graphed(self, stage: str) -> bool:
+        return stage in self.graphs
 
     steps_by_context = True
 
@@ -103,3 +128,35 @@ class TinyModel:
             return walk(operator("weights", nbytes=100), operator("cache", nbytes=self.batch_size * 2 * context))
         assert page is not None
         return walk(operator("prefill", nbytes=20 * page.seq_len))
+
+
+class TinyTimes:
+    """What that takes at 20 bytes a second: a prefill its positions in seconds, a step 5 and a tenth of all tokens.
+
+    The interval goes from two thirds of it to three halves.
+    """
+
+    def __init__(self, *, bound: bool = False, launches: int = 0) -> None:
+        self.bound = bound
+        self.launches = launches
+
+    def of(self, seconds: Any, kernel_class: str) -> EstimateArrays:
+        values = np.asarray(seconds, float)
+        width = 0.0 if self.bound else 0.5
+        return EstimateArrays(
+            by_class={kernel_class: values},
+            widths={kernel_class: values * width},
+            launches=np.full(len(values), self.launches),
+        )
+
+    def stages(self, stage: str, layouts: Sequence[int]) -> EstimateArrays:
+        return self.of([layout if isinstance(layout, int) else 1 for layout in layouts], "gemm")
+
+    def prompt(self, tokens: int) -> Estimate:
+        return self.of([tokens / 2], "gemm").one(0)
+
+    def decode_many(self, seq_lens: Any, steps: Any, *, batch: int | None = None) -> EstimateArrays:
+        pairs = zip(seq_lens, steps, strict=True)
+        return self.of(
+            [sum(5 + (batch or 1) * (start + n) / 10 for n in range(count)) for start, count in pairs], "moe"
+        )

@@ -80,7 +80,12 @@ def test_tiles_and_waves_of_a_product() -> None:
     parts = {"waves": 1 / 3, "split_s": 1e6}
     assert product(GEMM | parts, 128, 128, rates=fast) == pytest.approx(1 + whole * (1 + 9 / 3))
     parts["split_s"] = 2.0
-    assert product(GEMM | parts, 128, 128, rates=fast) == pytest.approx(1 + whole * (8 + 2 / 3) / 8 + 2)
+    eight = 1 + whole * (8 + 2 / 3) / 8 + 2
+    assert product(GEMM | parts, 128, 128, rates=fast) == pytest.approx(eight)
+    # eight sums of 128 x 128 in float32, written and read at 10^6 bytes a second; and the 200 bytes, at half of that
+    slow = replace(RATES, bandwidth=1e6)
+    summed = 8 * 128 * 128 * 4 * 2 / 1e6
+    assert product(GEMM | parts, 128, 128, rates=slow) == pytest.approx(eight + summed + 0.25 * 200 / 5e5)
 
 
 def test_weights_in_the_cache() -> None:
@@ -112,6 +117,18 @@ def test_attention_of_a_prefill_and_of_an_encoder() -> None:
     assert seconds(False, chain=0.5) == pytest.approx(1 + (2 * 4 + 0.5 * 4) * tile)
     memory = 2 * (2 * 10 + 2 * 10) * 256 * 48 / 50
     assert seconds(False, overlap=0.5) == pytest.approx(1 + 2 * 4 * tile + 0.5 * memory)
+
+
+def test_a_prefill_behind_other_keys() -> None:
+    sizes = {"batch": 1, "heads": 10, "kv_heads": 10, "length": 256, "head_dim": 64, "causal": True}
+    tile = 4 * 128 * 64 * 64 / 50 + 128 * 64 / 25
+    # two query tiles for each multiprocessor, which see 2 and 4 key tiles of their own, and 4 of those before
+    assert prefill_attention_seconds(PREFILL, RATES, **sizes) == pytest.approx(1 + 2 * 3 * tile)
+    assert prefill_attention_seconds(PREFILL, RATES, before=256, **sizes) == pytest.approx(1 + 2 * 7 * tile)
+    # the memory alone: queries and results of 256, keys and values of 512 positions
+    memory = PREFILL | {"bandwidth": 1e-6}
+    nbytes = 2 * 10 * 64 * (2 * 256 + 2 * 512)
+    assert prefill_attention_seconds(memory, RATES, before=256, **sizes) == pytest.approx(1 + nbytes / 1e-4)
 
 
 def test_the_last_wave() -> None:

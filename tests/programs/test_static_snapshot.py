@@ -15,7 +15,9 @@ import pytest
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, State
+from modelmeter.models import model_package
 from modelmeter.models.deepseek_ocr import DeepseekOCRModel, load_cost_model
+from modelmeter.programs.snapshot.write_static_snapshot import HEIGHT, WIDTH, snapshot_files, write_snapshot
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.walk import Shape, join_path
 
@@ -103,8 +105,6 @@ def test_regenerated_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modelmeter.programs.snapshot.write_static_snapshot import write_snapshot
-
     monkeypatch.chdir(tmp_path)
     for arguments in (["a", "b"], ["--out", "a"], ["-h"]):
         with pytest.raises(
@@ -276,3 +276,27 @@ def test_unique_modules_are_the_modules() -> None:
         ]
         assert len(alike) == row["count"]
         assert alike[0]["transformers_path"] == row["first_transformers_path"]
+
+
+@pytest.mark.parametrize(
+    "model, passes, parameters, cut",
+    [
+        ("unlimited_ocr", ["vision.global", "vision.local"], 3_335_504_128, "workload tiles: 3 x 4 tiles, 1513 image"),
+        ("lighton_ocr", ["vision.page"], 1_005_647_872, "image tokens"),
+    ],
+)
+def test_of_another_model(model: str, passes: list[str], parameters: int, cut: str) -> None:
+    files = snapshot_files(model_package(model))
+    totals = json.loads(files["torchinfo-stages.json"])
+    assert totals["parameters"]["true_sum"] == totals["parameters"]["published_sum"] == parameters
+    assert cut in files["torchinfo-unique-layers.md"]
+    runs = {run["pass"] for row in json.loads(files["torchinfo-layers.json"])["modules"] for run in row["runs"]}
+    assert runs == {*passes, "prefill", "decode"}
+    cost = model_package(model).load_cost_model().page(WIDTH, HEIGHT)
+    counted = {stage: totals["stages"][stage]["counted_mult_adds"] for stage in ("vision", "prefill")}
+    assert counted == {stage: getattr(cost, stage).tensor_core_flops // 2 for stage in counted}
+
+
+def test_another_models_folder_is_asked_for() -> None:
+    with pytest.raises(ModelMeterError, match="name the folder that the files of unlimited_ocr go to"):
+        write_snapshot(["model=unlimited_ocr"])

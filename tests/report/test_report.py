@@ -29,6 +29,8 @@ from modelmeter.report.page_tables import FIGURES
 from modelmeter.report.report_json import report_json
 
 STEPS = 5
+#: the code that counts are proven for; unless told, a report is of the engine that people serve with
+OVERRIDES = ["engine=transformers"]
 PAGE = (1275, 1650)
 SIZES = ("1275x1650", "600x220", "1200x1500", "1800x3200")  # the first and the third are cut alike
 EVIL = "<img src=https://example.org/x onerror=alert(1)>|`*_.png"
@@ -39,7 +41,7 @@ def request(pages: Sequence[PageSize], **changes: Any) -> Request:
     asked: dict[str, Any] = {
         "model": DEFAULT_MODEL,
         "package": model_package(),
-        "overrides": [],
+        "overrides": OVERRIDES,
         "subject": "a test",
         "pages": [(page, 1) for page in pages],
         "output_tokens": STEPS,
@@ -74,7 +76,9 @@ def one() -> Written:
 
 @pytest.fixture(scope="module")
 def several() -> Written:
-    return written(build_report(request([parse_size(size) for size in SIZES], overrides=["workload.max_num=6"])))
+    return written(
+        build_report(request([parse_size(size) for size in SIZES], overrides=[*OVERRIDES, "workload.max_num=6"]))
+    )
 
 
 def exact(value: Any) -> Any:
@@ -95,7 +99,8 @@ def test_the_stages_are_the_cost_models(one: Written) -> None:
     for figure, words, _ in FIGURES:
         shown = {stage: exact(rows[words.strip()][stage]) for stage in WITH_TOTAL}
         assert shown == {stage: getattr(getattr(page, stage), figure) for stage in WITH_TOTAL}
-    assert all(row["origin"].startswith("analytic") for row in rows.values())
+    roofline = {"roofline on H100-SXM", "bound by compute", "bound by memory", "bound by launch"}
+    assert all(row["origin"].startswith("bound" if name in roofline else "analytic") for name, row in rows.items())
     assert rows["CUDA-core FLOPs"]["origin"] == "analytic; by convention"
 
 
@@ -110,7 +115,7 @@ def test_the_times_are_those_of_every_operator(one: Written) -> None:
     prefill = seconds(model.stage_walk("prefill", page=page))
     decode = seconds(*(model.stage_walk("decode", context=page.seq_len + step) for step in range(STEPS)))
     rows = by(one.sections["stages"]["page"]["rows"], "figure")
-    time = rows["time on H100-SXM"]
+    time = rows["roofline on H100-SXM"]
     assert time["vision"] == float(seconds(model.stage_walk("vision", page=page)))
     assert (time["prefill"], time["decode"]) == (float(prefill), float(decode))
     assert time["total"] == float(prefill + decode)
@@ -137,7 +142,9 @@ def test_every_figure_of_the_overview_has_its_origin(several: Written) -> None:
     figures = several.sections["overview"]["figures"]["items"]
     assert len(figures) == 7
     for item in figures:
-        assert item["label"].endswith(("(given)", "(analytic)", "(analytic; no cache)", "(analytic; reserve assumed)"))
+        assert item["label"].endswith(
+            ("(given)", "(analytic)", "(analytic; no cache)", "(analytic; reserve assumed)", "(estimate)", "at least)")
+        )
 
 
 def test_a_document_goes_into_the_page_that_needs_most(several: Written) -> None:
@@ -240,9 +247,10 @@ def test_every_device_is_its_throughput(one: Written) -> None:
     result = compute_throughput(model, load_device("H100-SXM"), kinds, price_per_hour=2.5)
     row = rows["H100-SXM (this report)"]
     assert (row["fits"], row["batch_size"]) == ("yes", result.batch_size)
-    assert row["pages_per_day"] == float(result.pages_per_day)
-    assert result.cost_per_1000_pages is not None
-    assert row["cost_per_1000_pages"] == float(result.cost_per_1000_pages)
+    day = result.interval("pages_per_day")
+    assert (row["pages_per_day"], row["pages_per_day_low"], row["pages_per_day_high"]) == day
+    assert (row["limited_by"], row["prefill_mostly"]) == (result.limited_by, result.mostly("prefill"))
+    assert row["cost_per_1000_pages"] == result.cost_per_1000_pages
     assert rows["A10"]["cost_per_1000_pages"] is None
     assert rows["T4"]["batch_size"] is None
     (reason,) = one.sections["devices"]["devices_without"]["items"]
@@ -277,7 +285,9 @@ def test_a_card_that_only_the_reserve_rules_out_is_told_so() -> None:
 def test_every_assumption_and_the_whole_configuration_are_listed(one: Written) -> None:
     model, device = load_cost_model(), load_device("H100-SXM")
     texts = {row["text"] for row in one.sections["assumptions"]["assumptions"]["rows"]}
-    assert texts >= {each.text for each in model.assumptions()} | set(device.assumptions())
+    kinds = [PageKind(page=model.page(*PAGE, STEPS), output_tokens=STEPS)]
+    timed = compute_throughput(model, device, kinds)
+    assert texts >= {each.text for each in model.assumptions()} | set(timed.assumptions())
     configuration = {row["key"]: row["value"] for row in one.sections["configuration"]["configuration"]["rows"]}
     assert configuration["workload.base_size"] == "1024"
     assert configuration["workload.crop_mode"] == "true"
@@ -290,13 +300,31 @@ def test_without_decode_steps_there_is_no_decode(one: Written) -> None:
     sections = written(report).sections
     assert "decode_step" not in sections["modules"] and "live_set_decode_step" not in sections["memory"]
     assert "prefill only" in sections["overview"]["texts"][0]
-    assert by(sections["stages"]["page"]["rows"], "figure")["time on H100-SXM"]["decode"] == 0
+    assert by(sections["stages"]["page"]["rows"], "figure")["roofline on H100-SXM"]["decode"] == 0
     assert "no cost" in sections["devices"]["devices"]["note"]
+
+
+def test_the_engine_is_the_one_that_people_serve_with_unless_told() -> None:
+    asked = {"devices": [], "prices": {}}
+    default = build_report(request([parse_size("600x220")], overrides=[], **asked))
+    engine = "vllm" if "vllm" in model_package().EXECUTIONS else "best"
+    assert f"Engine: {engine}, the default here" in report_markdown(default)
+    told = report_markdown(build_report(request([parse_size("600x220")], overrides=["engine=best"], **asked)))
+    assert "Engine: best: the least that any could take, so rates are at most these" in told
+    assert "(bound: at most)" in told and "analytic" not in told.split("pages a day on")[1][:40]
+
+
+def test_nothing_is_said_of_a_day_of_pages_that_say_nothing() -> None:
+    report = build_report(request([parse_size("600x220")], output_tokens=0, prices={}))
+    sections = written(report).sections
+    items = {each["label"]: each["value"] for each in sections["overview"]["figures"]["items"]}
+    assert items["pages a day on H100-SXM (estimate)"] == "no output tokens were given"
+    assert {row["pages_per_day"] for row in sections["devices"]["devices"]["rows"]} == {None}
 
 
 def test_a_batch_of_pages_is_refused() -> None:
     with pytest.raises(ModelMeterError, match="batch_size=2 makes one pass of several pages"):
-        build_report(request([parse_size("600x220")], overrides=["runtime.batch_size=2"]))
+        build_report(request([parse_size("600x220")], overrides=[*OVERRIDES, "runtime.batch_size=2"]))
 
 
 # -- the formats ----------------------------------------------------------------------------------------------------
@@ -404,6 +432,11 @@ def test_every_title_is_in_every_format(one: Written) -> None:
 
 
 def test_quantities_in_words() -> None:
+    assert [Quantity(*each, estimate=True).text for each in ((0.0356412, "s"), (58.1, "s"), (388522.1,))] == [
+        "35.6 ms",
+        "58.1 s",
+        "389,000",
+    ]
     words = {
         Quantity(56_094_720, "B"): "56.09 MB",
         Quantity(0, "FLOPs"): "0 FLOPs",

@@ -7,11 +7,17 @@ there, with their sources.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
 from modelmeter.calibration.fit import Fit, Peaks, Residual
+from modelmeter.calibration.kernel_file import completed, fit_tables, kernels_content
+from modelmeter.calibration.kernel_judgement import PEAK
+from modelmeter.calibration.kernel_rows import KernelTable
 from modelmeter.devices.device import MEASURED, Device
+from modelmeter.devices.kernel_time import KernelConstants, Rates
+from modelmeter.errors import ModelMeterError
 
 _DIGITS: Final = 6
 
@@ -29,12 +35,53 @@ def peaks_of(device: Device) -> Peaks:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a GPU reports of itself, beside its memory."""
+
+    multiprocessors: int
+    l2_bytes: int
+
+
+def fitted_kernels(
+    table: KernelTable, fit: Fit, card: Card, known: Device | None, source: str
+) -> dict[str, KernelConstants]:
+    """The constants of every class of kernels, by the figures that the device's file has.
+
+    Of a class with too few rows they are those of the device whose peaks the fit has; without one there are none.
+    """
+    try:
+        found = fit_tables([table], _rates(fit, card), source)[0] if PEAK in fit.peaks.matmul else {}
+    except ModelMeterError:  # no class has rows enough
+        found = {}
+    return found if known is None else completed(found, known)
+
+
+def _rates(fit: Fit, card: Card) -> Rates:
+    return Rates(
+        peak=float(fit.peaks.matmul[PEAK]),
+        bandwidth=float(fit.peaks.bandwidth),
+        vector=float(fit.peaks.vector),
+        processors=card.multiprocessors,
+        l2_bytes=card.l2_bytes,
+    )
+
+
 def device_content(
-    fit: Fit, *, name: str, kind: str, memory_bytes: int, where: str, known: Device | None = None
+    fit: Fit,
+    *,
+    name: str,
+    kind: str,
+    memory_bytes: int,
+    where: str,
+    known: Device | None = None,
+    card: Card | None = None,
+    kernels: Mapping[str, KernelConstants] | None = None,
 ) -> dict[str, Any]:
     """What the device's file says. kind: gpu or cpu. where: how it was measured. known: whose peaks the fit has."""
     peaks = fit.peaks
-    measured = ["memory_bytes"]
+    reported = {} if card is None else vars(card)
+    measured = ["memory_bytes", *reported]
     sources = []
     if known is None:
         measured += PEAKS
@@ -59,6 +106,8 @@ def device_content(
             for part, share in (("matmul", fit.matmul), ("vector", fit.vector), ("bandwidth", fit.bandwidth))
         },
         "kernel_launch": {"seconds": _rounded(fit.launch_s), "origin": MEASURED},
+        **reported,
+        **({"kernels": kernels_content(kernels)} if kernels else {}),
         "sources": sources,
     }
 

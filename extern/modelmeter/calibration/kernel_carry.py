@@ -3,13 +3,13 @@
 Of each constant the median over the fitted devices, after four things that a data sheet says:
 
 - Kin. Shares are of a device's own figures, and mean the same where these do: a peak of products that is half the
-  matrix units' (GeForce cards with float32 accumulation) is shared with others like it; vector units of 64 lanes a
-  multiprocessor likewise; and where a device of the same architecture was fitted, only such devices count. Fits of few
-  rows count where there is no other.
-- Power. Products of a card run no faster than its power limit lets them: the FLOPs a joule of the fitted devices whose
-  matrix units are fed alike, times its watts.
-- Lanes. A strided kernel puts as many elements a clock and multiprocessor, so twice as many a FLOP where there are 64
-  lanes and not 128.
+  matrix units' (GeForce cards with float32 accumulation) is shared with others like it, the tiles of a prefill's and an
+  encoder's attention with devices whose matrix units are fed alike; and where a device of the same architecture was
+  fitted, only such devices count. Fits of few rows count where there is no other.
+- Lanes. A multiprocessor of 64 vector lanes loads, stores, puts elements and takes exponentials as fast as one of 128:
+  twice as much a FLOP.
+- Power. Products, of a prefill's and an encoder's attention too, run no faster than the power limit of a card lets
+  them: the FLOPs a joule of the fitted devices whose matrix units are fed alike, times its watts.
 - Error correction. GDDR6 memory holds its correction bits itself, a sixteenth of it, and they take a sixteenth of its
   rate.
 
@@ -18,15 +18,16 @@ The errors that this makes are found by leaving out each fitted device (`reports
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median, median_low
+from types import MappingProxyType
 from typing import Final
 
 from modelmeter import kernel_classes as classes
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_time import CONSTANTS, FITTED
 from modelmeter.errors import ModelMeterError
-from modelmeter.kinds import Whole
+from modelmeter.kinds import Number, Whole
 
 #: bf16 FLOPs of the matrix units over float32 FLOPs of the vector units, below which their rate is a half one
 _HALF_RATE: Final = 3
@@ -36,6 +37,8 @@ _ENOUGH_ROWS: Final = 100
 _FEW_LANES: Final = ("volta", "turing", "ampere")
 #: architectures whose matrix units read shared memory for four warps at once, and take less power for it
 _WARPGROUPS: Final = ("hopper", "blackwell")
+#: classes whose kernels fill the matrix units long enough to meet the power limit; blocks of experts do not
+_LIMITED: Final = (classes.GEMM, classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION)
 #: of the memory's rate, what is left beside error correction in the memory itself
 _BESIDE_ECC: Final = 15 / 16
 
@@ -45,17 +48,17 @@ def carried(kernel_class: str, target: Device, fitted: Sequence[Device]) -> dict
     kin = kin_of(kernel_class, target, fitted)
     found = {}
     for key, kind in CONSTANTS[kernel_class].items():
-        values = [device.kernels[kernel_class].values[key] for device in kin]
-        if key == "bandwidth":
-            shares = [value / _beside_ecc(device) for value, device in zip(values, kin, strict=True)]
-            found[key] = min(1.0, median(shares)) * _beside_ecc(target)
-        elif key == "elements_per_flop":  # as many a clock and multiprocessor, however many lanes it has
-            found[key] = median(value * _lanes(device) for value, device in zip(values, kin, strict=True))
-            found[key] /= _lanes(target)
-        else:  # of tiles one that exists
-            found[key] = float((median_low if isinstance(kind, Whole) else median)(values))
-    if kernel_class == classes.GEMM:
-        found["matmul"] = min(found["matmul"], _share_of_power(target, _others(kernel_class, target, fitted)))
+        scale = _SCALED.get(key, _as_it_is)
+        values = [device.kernels[kernel_class].values[key] / scale(device) for device in kin]
+        if isinstance(kind, Whole):
+            found[key] = float(median_low(values))  # of tiles one that exists
+        else:
+            assert isinstance(kind, Number)
+            found[key] = min(median(values), float(kind.most)) * scale(target)
+    if kernel_class in _LIMITED:
+        found["matmul"] = min(
+            found["matmul"], _share_of_power(kernel_class, target, _others(kernel_class, target, fitted))
+        )
     return {key: float(f"{value:.4g}") for key, value in found.items()}
 
 
@@ -64,12 +67,11 @@ def kin_of(kernel_class: str, target: Device, fitted: Sequence[Device]) -> list[
     kin = _others(kernel_class, target, fitted)
     if not kin:
         raise ModelMeterError(f"carry: no other device than {target.name} has fitted constants of {kernel_class}.")
-    constants = CONSTANTS[kernel_class]
     kin = [device for device in kin if device.kernels[kernel_class].fitted_rows >= _ENOUGH_ROWS] or kin
-    if "matmul" in constants:
+    if "exponentials" in CONSTANTS[kernel_class]:
+        kin = _alike(kin, target, _fed_by_warpgroups)
+    elif "matmul" in CONSTANTS[kernel_class]:
         kin = _alike(kin, target, _at_half_rate)
-    if "bytes_per_flop" in constants:
-        kin = _alike(kin, target, lambda device: device.architecture in _FEW_LANES)
     if kernel_class == classes.GEMM and _at_half_rate(kin[0]) != _at_half_rate(target):
         return kin  # what a chip's products reach of another peak says nothing of this one's
     return [device for device in kin if device.architecture == target.architecture != ""] or kin
@@ -90,10 +92,6 @@ def _alike(kin: list[Device], target: Device, trait: Callable[[Device], bool]) -
     return [device for device in kin if trait(device) == trait(target)] or kin
 
 
-def _lanes(device: Device) -> int:
-    return 64 if device.architecture in _FEW_LANES else 128
-
-
 def _peak(device: Device) -> float:
     """FLOPs a second of products in bfloat16, or in float16 where there is no other."""
     peaks = device.matmul_flops_per_s
@@ -104,14 +102,18 @@ def _at_half_rate(device: Device) -> bool:
     return _peak(device) < _HALF_RATE * device.vector_flops_per_s
 
 
-def _share_of_power(target: Device, others: Sequence[Device]) -> float:
+def _fed_by_warpgroups(device: Device) -> bool:
+    return device.architecture in _WARPGROUPS
+
+
+def _share_of_power(kernel_class: str, target: Device, others: Sequence[Device]) -> float:
     """The share of the peak that the power limit leaves; 1 where nothing is known of it."""
     reached = [
-        device.kernels[classes.GEMM].values["matmul"] * _peak(device) / float(device.power_watts)
+        device.kernels[kernel_class].values["matmul"] * _peak(device) / float(device.power_watts)
         for device in others
         if device.power_watts is not None
         and not _at_half_rate(device)
-        and (device.architecture in _WARPGROUPS) == (target.architecture in _WARPGROUPS)
+        and _fed_by_warpgroups(device) == _fed_by_warpgroups(target)
     ]
     if not reached or target.power_watts is None or not target.architecture:
         return 1.0
@@ -120,3 +122,22 @@ def _share_of_power(target: Device, others: Sequence[Device]) -> float:
 
 def _beside_ecc(device: Device) -> float:
     return _BESIDE_ECC if device.inline_ecc else 1.0
+
+
+def _for_lanes(device: Device) -> float:
+    return 2.0 if device.architecture in _FEW_LANES else 1.0
+
+
+def _as_it_is(device: Device) -> float:
+    return 1.0
+
+
+#: by constant, what its values go with from device to device
+_SCALED: Final[Mapping[str, Callable[[Device], float]]] = MappingProxyType(
+    {
+        "bandwidth": _beside_ecc,
+        "bytes_per_flop": _for_lanes,
+        "elements_per_flop": _for_lanes,
+        "exponentials": _for_lanes,
+    }
+)

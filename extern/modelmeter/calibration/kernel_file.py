@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from modelmeter.calibration.kernel_fit import (
@@ -14,7 +15,8 @@ from modelmeter.calibration.kernel_fit import (
     unseen_rows,
 )
 from modelmeter.calibration.kernel_rows import KernelTable, all_left_out, none_usable, pooled
-from modelmeter.devices.kernel_time import CONSTANTS, FITTED, Errors, KernelConstants, Rates
+from modelmeter.devices.device import Device
+from modelmeter.devices.kernel_time import CARRIED, CONSTANTS, FITTED, Errors, KernelConstants, Rates
 from modelmeter.kinds import Whole
 
 
@@ -47,6 +49,16 @@ def fit_tables(
             errors=errors_of(predicted(values, rates, unseen), unseen) if len(unseen.seconds) else None,
         )
     return fitted, left_out
+
+
+def completed(fitted: Mapping[str, KernelConstants], known: Device) -> dict[str, KernelConstants]:
+    """Constants of every class: of those that too little was measured of, a described device's own, as carried."""
+    source = f"the constants of {known.name}: too few shapes of this class were measured; errors: that device's own"
+    return {
+        name: fitted.get(name) or replace(known.kernels[name], origin=CARRIED, source=source, fitted_rows=0)
+        for name in CONSTANTS
+        if name in fitted or name in known.kernels
+    }
 
 
 def kernels_content(kernels: Mapping[str, KernelConstants]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The constants of each class of kernels, fitted on tables of measured ones.
 
-Minimised: the mean of log(1 + (e / 10 %)^2), where e = log(predicted / measured), so that a kernel of 5 us weighs as
+Minimised: the mean of log(1 + (e / 5 %)^2), where e = log(predicted / measured), so that a kernel of 5 us weighs as
 much as one of 5 ms, and rows of another kernel than most (several times off) hardly pull; by iteratively reweighted
 Gauss-Newton steps with Marquardt's damping, in the logarithms of the constants. The problems have ten constants at most
 and are smooth but for the larger of two times; numpy alone solves them, and the same rows give the same constants.
 
-Fitted on cold rows, whose weights are beyond twice the L2 cache: in a model's pass nothing else is read twice. What the
-cache gives to a benchmark that goes round few weights is fitted afterwards, on all rows, with the rest as it is. Tiles
-are tried one after another on a part of the rows. Products of the sizes of models for OCR weigh eight times as much.
+Fitted on cold rows, whose weights are beyond twice the L2 cache: in a model's pass nothing else is read twice. Products
+are fitted on all rows after that, from there, with what the cache gives, those that are not cold at a tenth of the
+weight: small products show what an overhead is. Tiles are tried one after another on a part of the rows. Products of
+the sizes of models for OCR weigh sixteen times as much. A constant that rows say nothing of stays at its usual value.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelmeter import kernel_classes as classes
-from modelmeter.calibration.kernel_rows import KernelRows
+from modelmeter.calibration.kernel_rows import NOWHERE, KernelRows
 from modelmeter.devices.kernel_time import CONSTANTS, SECONDS, Errors, Rates
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Number
@@ -27,7 +28,9 @@ from modelmeter.kinds import Number
 #: errors far above this hardly pull; those far above the other, while the search is far away
 _USUAL: Final = 0.05
 _FAR: Final = 0.5
-_OCR_WEIGHT: Final = 12.0
+_OCR_WEIGHT: Final = 16.0
+#: of products whose weights the cache may hold: they show what a small one takes
+_WARM_WEIGHT: Final = 0.1
 #: what a constant costs that is e times its usual value, or a part of it
 _STAYS: Final = 0.002
 #: rows that a class needs to be fitted, and those that tiles are tried on
@@ -57,9 +60,11 @@ _START: Final[Mapping[str, float]] = {
     "vector": 0.3,
     "depth_s": 8e-9,
 }
+#: classes whose operands lie in the cache where they were just written
+_MOVING: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
+_NO_CACHE: Final[Mapping[str, float]] = {"l2_share": 0.0, "l2_speed": 1.0}
 #: and in a class whose kernels are others: plain copies are as fast as memory
 _START_OF: Final[Mapping[str, Mapping[str, float]]] = {classes.COPY: {"bytes_per_flop": 0.3}}
-_CACHE: Final = ("l2_share", "l2_speed")
 #: constants that are no less than 1
 _FACTORS: Final = ("l2_speed", "misaligned")
 #: tiles that are tried
@@ -83,6 +88,8 @@ def predicted(values: Mapping[str, float], rates: Rates, rows: KernelRows) -> Ar
         arguments["resident"] = rows.resident
     elif rows.kernel_class in (classes.CONTEXT_ATTENTION, classes.ENCODER_ATTENTION):
         arguments["causal"] = rows.kernel_class == classes.CONTEXT_ATTENTION
+    elif rows.kernel_class in _MOVING:
+        arguments["cached"] = rows.resident != NOWHERE
     return SECONDS[rows.kernel_class](values, rates, **arguments)
 
 
@@ -133,8 +140,10 @@ def fit_class(rows: KernelRows, rates: Rates) -> Values:
     if rows.kernel_class == classes.GEMM:
         every = rows.where(~rows.held_out)
         if not every.cold(rates.l2_bytes).all():  # else no row shows what the cache gives
-            kept = {key: value for key, value in values.items() if key not in _CACHE}
-            _, values = _minimised(every, rates, list(_CACHE), kept, {}, steps=40)
+            tiles = {key: values[key] for key in _TILES[classes.GEMM]}
+            free = [key for key in CONSTANTS[classes.GEMM] if key in _START]
+            begin = values | {key: _START[key] for key in _NO_CACHE}
+            _, values = _minimised(every, rates, free, tiles, begin, steps=60)
     return {key: _rounded(key, values[key]) for key in CONSTANTS[rows.kernel_class]}
 
 
@@ -142,7 +151,8 @@ def fit_rows(cold: KernelRows, rates: Rates) -> Values:
     """The constants of a class by all of the rows, as of a pass: no weight lies in the L2 cache."""
     name = cold.kernel_class
     free = [key for key in CONSTANTS[name] if key in _START]
-    fixed: Values = {"l2_share": 0.0, "l2_speed": 1.0} if name == classes.GEMM else {}
+    unseen = name == classes.GEMM or bool((cold.resident == NOWHERE).all())  # what the cache gives, no row shows
+    fixed: Values = {key: value for key, value in _NO_CACHE.items() if unseen and key in CONSTANTS[name]}
     free = [key for key in free if key not in fixed]
     tried = cold.where(np.arange(len(cold.seconds)) % max(1, len(cold.seconds) // _TRIED_ROWS) == 0)
     best: tuple[float, Values] | None = None
@@ -182,6 +192,8 @@ def _minimised(
     limits = [_limits(name, key) for key in free]
     shift = np.array([1.0 if key in _FACTORS else 0.0 for key in free])
     weights = 1 + (_OCR_WEIGHT - 1) * rows.ocr
+    if name == classes.GEMM:
+        weights = np.where(rows.cold(rates.l2_bytes), weights, _WARM_WEIGHT)
     weights = weights / weights.sum()
     measured = np.log(rows.seconds)
 

@@ -16,6 +16,7 @@ from modelmeter.calibration.kernel_rows import KernelRows, KernelTable, all_left
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_time import FITTED, KernelConstants, Rates
 from modelmeter.errors import ModelMeterError
+from modelmeter.memory import CPU
 
 #: the peak that rows in bfloat16 run at
 PEAK: Final = "bf16"
@@ -30,7 +31,11 @@ JUDGED: Final = (
     classes.CONTEXT_ATTENTION,
     classes.ENCODER_ATTENTION,
     classes.GENERATION_ATTENTION,
+    classes.BIAS_ATTENTION,
     classes.ELEMENTWISE,
+    classes.COPY,
+    classes.STRIDED,
+    classes.CONVOLUTION,
 )
 
 
@@ -59,6 +64,8 @@ class Judgement:
 
 def rates_of(device: Device) -> Rates:
     """The device's figures for products in bfloat16; raises `ModelMeterError` where its file lacks what rows need."""
+    if device.kind == CPU:
+        raise ModelMeterError(f"device {device.name} is a CPU; constants of kernels are those of GPUs, name one.")
     for name in ("multiprocessors", "l2_bytes"):
         if getattr(device, name) is None:
             raise ModelMeterError(

@@ -28,7 +28,7 @@ from modelmeter.calibration.kernel_rows import (
     moe_rows,
     moving_rows,
 )
-from modelmeter.errors import ModelMeterError, near, shown
+from modelmeter.errors import ModelMeterError, shown
 
 Array = Any
 
@@ -67,8 +67,9 @@ MODELS: Final[Mapping[str, Sizes]] = MappingProxyType(
         ),
     }
 )
+_UNKNOWN: Final = Sizes(hidden=0, width=0, heads=0, kv_heads=0, head_dim=0, vocab=0)
 _VARIANT: Final = "bf16"
-_ONE_MOST: Final = 2**31
+_MOST: Final = 2**31
 
 
 def profile_files(folder: Path) -> list[Path]:
@@ -116,7 +117,7 @@ def _check(who: str, columns: Mapping[str, Array], time: str) -> None:
     for name, values in columns.items():
         if values.dtype == object:
             continue
-        fine = np.isfinite(values) & ((values > 0) if name == time else (values >= 0) & (values < _ONE_MOST))
+        fine = np.isfinite(values) & ((values > 0) if name == time else (values >= 0) & (values < _MOST))
         wrong = np.flatnonzero(~fine)
         if len(wrong):
             what = "time; microseconds above 0 are" if name == time else "count; give 0 or more"
@@ -133,7 +134,7 @@ class _Profile:
 
 
 def _profile(path: Path) -> _Profile:
-    """What the folders above a file of LLMServingSim say."""
+    """What the folders above a file of LLMServingSim say. other: why none of its rows is taken; "": they are."""
     parts = path.absolute().parts
     file = "/".join(parts[-5:])
     who = f"profile {file}"
@@ -141,13 +142,10 @@ def _profile(path: Path) -> _Profile:
     if len(parts) < 6 or not degree.isdigit() or int(degree) < 1 or not parts[-2].startswith("tp"):
         raise ModelMeterError(f"{who} lies in no folder OWNER/MODEL/bf16/tpN, which says what was profiled.")
     model = "/".join(parts[-5:-3])
-    if model not in MODELS:
-        raise ModelMeterError(
-            f"{who}: sizes of {model} are not known; {near(model, MODELS)} Add them to MODELS in "
-            "modelmeter/calibration/kernel_profiles.py."
-        )
     other = "" if parts[-3] == _VARIANT else f"variant {parts[-3]}, other than {_VARIANT}"
-    return _Profile(who=who, file=file, sizes=MODELS[model], parts=int(degree), other=other)
+    if model not in MODELS:
+        other = f"sizes of {model} stand not in modelmeter/calibration/kernel_profiles.py"
+    return _Profile(who=who, file=file, sizes=MODELS.get(model, _UNKNOWN), parts=int(degree), other=other)
 
 
 def _dense(path: Path) -> KernelTable:
@@ -281,10 +279,10 @@ def _moe(path: Path) -> KernelTable:
     _check(profile.who, columns, "time_us")
     tokens, hit, time = (columns[name] for name in names)
     s = profile.sizes
-    if not s.experts:
-        raise ModelMeterError(f"{profile.who}: its model has no experts, by modelmeter/calibration/kernel_profiles.py.")
     if profile.other:
         return KernelTable(file=profile.file, rows=(), left_out=MappingProxyType({f"moe: {profile.other}": len(time)}))
+    if not s.experts:
+        raise ModelMeterError(f"{profile.who}: its model has no experts, by modelmeter/calibration/kernel_profiles.py.")
     fewest = (tokens < 1) | (hit < s.chosen) | (hit > s.experts)
     if fewest.any():
         row = np.flatnonzero(fewest)[0]

@@ -24,6 +24,8 @@ from modelmeter.kernels import moved_by_a_block
 #: sizes of the products of models for OCR: rows at most, and features
 OCR_ROWS: Final = 8192
 OCR_FEATURES: Final = (768, 6144)
+#: what a benchmark goes round that reads every operand from memory: no cache holds any of it
+NOWHERE: Final = float("inf")
 #: a row is cold where what it goes round is this many times the L2 cache
 COLD: Final = 2
 
@@ -34,7 +36,8 @@ Array = Any
 class KernelRows:
     """Rows of one class, an array of each: seconds measured, the arguments of the class's time, and what tells them.
 
-    resident: bytes of weights that a product's benchmark goes round, of a decode step its KV cache; else 0.
+    resident: bytes of weights that a product's benchmark goes round, of a decode step its KV cache; else 0; of all
+    classes `NOWHERE` where every operand comes from memory.
     """
 
     kernel_class: str
@@ -109,6 +112,7 @@ def moe_rows(
             "weight_bytes": weights,
             "activation_bytes": 2 * moved_by_a_block(tokens, tokens * chosen, hidden, width, matrices),
             "rows_an_expert": tokens * chosen / hit,
+            "of_a_block": np.ones(len(tokens)),
             "misaligned": (width % ALIGNED_WIDTH != 0) * 1.0,
         },
         resident=weights,
@@ -127,15 +131,16 @@ def attention_rows(
     length: Array,
     seconds: Array,
     before: Array | None = None,
+    resident: Array | None = None,
 ) -> KernelRows:
     """Fused attention; length: queries of a prefill or an encoder, keys of a decode step. before: keys
-    that a prefill finds.
+    that a prefill finds. resident: None: of a decode step its keys and values, else none.
     """
     sizes = {"batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
-    resident = np.zeros(len(batch))
+    held = np.zeros(len(batch))
     if kernel_class == classes.GENERATION_ATTENTION:
         sizes["keys"] = length
-        resident = 4 * batch * kv_heads * length * head_dim
+        held = 4 * batch * kv_heads * length * head_dim
     else:
         sizes["length"] = length
     if kernel_class == classes.CONTEXT_ATTENTION:
@@ -144,7 +149,7 @@ def attention_rows(
         kernel_class=kernel_class,
         seconds=seconds,
         sizes=sizes,
-        resident=resident,
+        resident=held if resident is None else resident,
         held_out=_held_out([heads, kv_heads, head_dim, length]),
         ocr=np.zeros(len(batch), dtype=bool),
     )
@@ -159,6 +164,19 @@ def moving_rows(tokens: Array, bytes_a_token: Array, seconds: Array) -> KernelRo
         resident=np.zeros(len(tokens)),
         held_out=_held_out([bytes_a_token, tokens]),
         ocr=np.zeros(len(tokens), dtype=bool),
+    )
+
+
+def shape_rows(kernel_class: str, *, sizes: Mapping[str, Array], site: Sequence[Array], seconds: Array) -> KernelRows:
+    """Rows whose operands come from memory, by the arguments of their class's time; site: of each row, as columns."""
+    count = len(seconds)
+    return KernelRows(
+        kernel_class=kernel_class,
+        seconds=seconds,
+        sizes=sizes,
+        resident=np.full(count, NOWHERE),
+        held_out=_held_out(site),
+        ocr=np.zeros(count, dtype=bool),
     )
 
 

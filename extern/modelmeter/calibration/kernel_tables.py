@@ -1,4 +1,5 @@
-"""Tables of measured kernels: files in aiconfigurator's layout, and profiles (`kernel_profiles`).
+"""Tables of measured kernels: files in aiconfigurator's layout, profiles (`kernel_profiles`) and those of `make gpu`
+(`kernel_measured`), told by their columns.
 
 aiconfigurator's are Parquet files OP.ENGINE-VERSION.parquet, a row a shape, times in milliseconds of one call in a CUDA
 graph. Rows are told apart into those that constants are fitted on and judged by, in bfloat16, and others, which are
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from modelmeter import kernel_classes as classes
+from modelmeter.calibration.kernel_measured import NUMBERS, TIME, WORDS, is_measured, measured_table
 from modelmeter.calibration.kernel_profiles import is_profile, profile_files, read_profile
 from modelmeter.calibration.kernel_rows import KernelRows, KernelTable, attention_rows, gemm_rows, moe_rows
 from modelmeter.errors import ModelMeterError, near, shown
@@ -68,7 +70,7 @@ def read_tables(path: Path) -> list[KernelTable]:
     if not path.exists():
         raise ModelMeterError(f"tables {path} do not exist; give a file of kernel times, or a folder of them.")
     if not path.is_dir():
-        return [read_profile(path) if is_profile(path) else _read_table(path)]
+        return [read_profile(path) if is_profile(path) else _read_file(path)]
     files = sorted(path.glob("*.parquet"))
     profiles = profile_files(path)
     if not files and not profiles:
@@ -76,7 +78,7 @@ def read_tables(path: Path) -> list[KernelTable]:
             f"folder {path} holds no table; its files are named OP.ENGINE-VERSION.parquet, or it holds profiles of "
             "LLMServingSim (OWNER/MODEL/bf16/tpN/dense.csv) or Vidur (MODEL/mlp.csv)."
         )
-    known = [_read_table(file) if _class_of(file) in _SIZES else _counted(file) for file in files]
+    known = [_read_table(file) if _class_of(file) in _SIZES else _other(file) for file in files]
     return [*known, *map(read_profile, profiles)]
 
 
@@ -84,9 +86,19 @@ def _class_of(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def _counted(path: Path) -> KernelTable:
-    """A table of another class than those that are judged."""
-    count = _opened(f"table {path.name}", path).metadata.num_rows
+def _read_file(path: Path) -> KernelTable:
+    who = f"table {path.name}"
+    file = _opened(who, path)
+    return _read_measured(who, path, file) if is_measured(file.schema_arrow.names) else _read_table(path)
+
+
+def _other(path: Path) -> KernelTable:
+    """A table of `make gpu`, or one of another class than those that are judged."""
+    who = f"table {path.name}"
+    file = _opened(who, path)
+    if is_measured(file.schema_arrow.names):
+        return _read_measured(who, path, file)
+    count = file.metadata.num_rows
     left_out = {f"{_class_of(path)}: a class that is not judged": count}
     return KernelTable(file=path.name, rows=(), left_out=MappingProxyType(left_out))
 
@@ -96,6 +108,28 @@ def _opened(who: str, path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise ModelMeterError(f"{who} is no Parquet file that can be read ({type(error).__name__}).") from error
+
+
+def _read_measured(who: str, path: Path, file: pq.ParquetFile) -> KernelTable:
+    for name in (*WORDS, *NUMBERS):
+        if name not in file.schema_arrow.names:
+            raise ModelMeterError(
+                f"{who} has no column {name}; a table of make gpu has {', '.join((*WORDS, *NUMBERS, TIME))}."
+            )
+    table = _read(who, file, [*WORDS, *NUMBERS, TIME])
+    words = {name: table[name].cast(pa.string()).fill_null("").to_numpy().astype(str) for name in WORDS}
+    numbers = {name: _numbers(who, table, name) for name in (*NUMBERS, TIME)}
+    return measured_table(who, path.name, words | numbers, table[TIME].is_valid().to_numpy())
+
+
+def _read(who: str, file: pq.ParquetFile, names: Sequence[str]) -> Any:
+    try:
+        table = file.read(columns=list(names))
+    except (pa.ArrowException, OSError) as error:
+        raise ModelMeterError(f"{who} is damaged ({type(error).__name__}); fetch it again.") from error
+    if table.num_rows == 0:
+        raise ModelMeterError(f"{who} has no row.")
+    return table
 
 
 def _read_table(path: Path) -> KernelTable:
@@ -110,12 +144,7 @@ def _read_table(path: Path) -> KernelTable:
         if name not in names:
             raise ModelMeterError(f"{who} has no column {name}; a table of {kernel_class} has {_listed(sizes, words)}.")
     optional = [name for name in ("window_size", "framework") if name in names]
-    try:
-        table = file.read(columns=[*sizes, *words, "latency", *optional])
-    except (pa.ArrowException, OSError) as error:
-        raise ModelMeterError(f"{who} is damaged ({type(error).__name__}); fetch it again.") from error
-    if table.num_rows == 0:
-        raise ModelMeterError(f"{who} has no row.")
+    table = _read(who, file, [*sizes, *words, "latency", *optional])
     seconds = _numbers(who, table, "latency") * 1e-3
     bad = np.flatnonzero(~(np.isfinite(seconds) & (seconds > 0)))
     if len(bad):

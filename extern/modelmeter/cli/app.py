@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "modelmeter.cli.models",
     "devices": "modelmeter.cli.devices",
     "throughput": "modelmeter.cli.throughput",
+    "host": "modelmeter.cli.host",
     "report": "modelmeter.cli.report",
     "diff": "modelmeter.cli.diff",
     "verify": "modelmeter.cli.verify",

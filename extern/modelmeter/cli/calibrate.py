@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -33,6 +37,10 @@ if TYPE_CHECKING:
 COPIES: Final = (256, 1024, 4096, 2**27, 2**28)
 #: side of the square products that probe the peaks of the type and of float32
 PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
+#: pages at once of the decode steps whose kernels are timed
+BATCHES: Final = (1, 16, 64)
+#: seconds between two lines of progress where no terminal is
+LINE_S: Final = 60
 
 
 @click.command(short_help="The machine at hand as a device file, measured.")
@@ -43,7 +51,7 @@ PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
     "tables",
     type=click.Path(path_type=Path),
     metavar="TABLES",
-    help="Fit the constants of kernels on a Parquet file, or a folder of them; nothing is measured. Needs --peaks.",
+    help="Fit the constants of kernels on tables, as judge reads them; nothing is measured. Needs --peaks.",
 )
 @click.option("--source", metavar="TEXT", help="Where TABLES come from, written beside them.  [default: their path]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The device file to write.  [default: print it]")
@@ -80,8 +88,9 @@ def command(
     """Measure what this machine reaches, and write it as a device file.
 
     Every distinct product of a page of INPUT's size (1275x1650 by default) is run for itself, and so are copies and
-    operators too small to compute anything; docs/calibration.md says how the rates are fitted. KEY=VALUE overrides the
-    configuration.
+    operators too small to compute anything; docs/calibration.md says how the rates are fitted. On --device cuda the
+    page's kernels are run too, and others like them, and the constants of each class of kernels are fitted. KEY=VALUE
+    overrides the configuration.
 
     With --from nothing is measured: TABLES are measured times of kernels as `modelmeter judge` reads them, and what is
     written is the part kernels of a device's file, with the errors on the sites that the fit left out.
@@ -103,8 +112,9 @@ def command(
     cost_model = package.load_cost_model(overrides)
     page = cost_model.page(size.width, size.height, output_tokens)
 
-    from modelmeter.calibration.device_file import device_content, device_text, peaks_of
+    from modelmeter.calibration.device_file import Card, device_content, device_text, fitted_kernels, peaks_of
     from modelmeter.calibration.fit import fit_device
+    from modelmeter.calibration.kernel_measured import rows_table
     from modelmeter.devices import load_device
     from modelmeter.devices.device import NAME
     from modelmeter.memory import CPU, GPU
@@ -125,6 +135,14 @@ def command(
         f"Products of a page of {size.width} x {size.height} pixels, {page.seq_len} positions, {output_tokens} decode "
         f"steps; {' '.join(overrides) or 'no overrides'}; medians of {repeats}.",
     ]
+    card, kernels = None, None
+    if here.multiprocessors is not None and here.l2_bytes is not None:
+        card = Card(multiprocessors=here.multiprocessors, l2_bytes=here.l2_bytes)
+        rows = _time_kernels(cost_model, page, device, repeats)
+        kernels = fitted_kernels(rows_table(rows), fit, card, described, f"modelmeter calibrate on {where}")
+        notes.append(
+            f"Kernels: {len(rows)} shapes, in CUDA graphs with operands beyond the L2; errors on the sites left out."
+        )
     content = device_content(
         fit,
         name=name,
@@ -132,6 +150,8 @@ def command(
         memory_bytes=here.memory_bytes,
         where=where,
         known=described,
+        card=card,
+        kernels=kernels,
     )
     text = device_text(content, fit, notes)
     if output is not None:
@@ -231,6 +251,39 @@ def _time_copies(device: str, repeats: int) -> list[TimedCopy]:
         )
         for nbytes in COPIES
     ]
+
+
+def _time_kernels(cost_model: CostModel, page: Any, device: str, repeats: int) -> list[dict[str, Any]]:
+    """The page's kernels, and those that constants of every class need beside them."""
+    from modelmeter.reference.kernel_shapes import sweep
+    from modelmeter.reference.kernel_table import time_kernels
+    from modelmeter.reference.page_kernels import page_shapes
+
+    shapes = [*page_shapes(cost_model, page, BATCHES), *sweep()]
+    with _told(len(shapes)) as told:
+        return time_kernels(shapes, device, repeats=repeats, told=told)
+
+
+@contextmanager
+def _told(total: int) -> Iterator[Callable[[int], None]]:
+    """Who hears how many kernels are timed: a bar on a terminal, elsewhere a line a minute."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    if sys.stderr.isatty():
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("kernels", total=total)
+            yield lambda done: bar.update(task, completed=done)
+        return
+    last = monotonic()
+
+    def line(done: int) -> None:
+        nonlocal last
+        if monotonic() - last >= LINE_S:
+            last = monotonic()
+            print(f"calibrate: {done:,} of {total:,} kernels", file=sys.stderr, flush=True)
+
+    yield line
 
 
 def _summary(fit: Fit) -> list[str]:

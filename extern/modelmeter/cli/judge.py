@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--leave-out",
     metavar="DEVICE",
-    help="Judge constants carried over from all fitted devices but this one, instead of the device's own.",
+    help="Judge what would be carried over if this device had not been fitted, instead of the device's own.",
 )
 @json_option
 @debug_option
@@ -37,7 +37,8 @@ def command(tables: Path, name: str, split: str, by: str | None, leave_out: str 
     """Hold the constants of a device's kernels against measured times of kernels.
 
     TABLES is a Parquet file in aiconfigurator's layout, or a folder of files named OP.ENGINE-VERSION.parquet; OP is
-    gemm, moe, context_attention, encoder_attention or generation_attention. Rows in bfloat16 are judged; the others are
+    gemm, moe, context_attention, encoder_attention or generation_attention. Or it is a profile of LLMServingSim or
+    Vidur, or a folder of them, or a table of make gpu (kernels.parquet). Rows in bfloat16 are judged; the others are
     counted, with the reason. docs/calibration.md says which rows, and what the errors mean.
     """
     check_tables_installed("judge")

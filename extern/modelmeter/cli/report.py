@@ -109,8 +109,8 @@ def command(
     """Write a report of pages into one file.
 
     INPUT is an image file, a PDF, a size such as 1275x1650, or a corpus: a folder of images and PDFs, or a table of
-    sizes (.csv, .tsv, .jsonl, .parquet). All pages are reported together. KEY=VALUE
-    overrides the configuration, as in workload=base. The HTML file loads nothing; how to read it is in docs/report.md.
+    sizes (.csv, .tsv, .jsonl, .parquet). All pages are reported together. KEY=VALUE overrides the configuration, as in
+    workload=base or engine=best (vllm unless told). The HTML file loads nothing; how to read it is in docs/report.md.
     A file is written whole or not at all. --json is --format json -o -.
     """
     if as_json:
@@ -131,13 +131,15 @@ def command(
         check_output("report", path, _input_files(others, corpora, name))
 
     from modelmeter.devices import bundled_devices, load_device
+    from modelmeter.models.common.engines import served
     from modelmeter.report.content import Request, build_report
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     names = {each.name: each for each in (*devices, device)}
     pages = [(page, 1) for each in inputs for page in each.pages]
     columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
-    more, notes = _corpus_pages(corpora, package.load_cost_model(overrides), max_pixels, columns)
+    cost_model = package.load_cost_model(served(overrides, package.EXECUTIONS))
+    more, notes = _corpus_pages(corpora, cost_model, max_pixels, columns)
     pages += more
     if not pages:
         raise ModelMeterError(f"report: there is no page in {', '.join(corpora)}; give tables that have rows.")

@@ -66,6 +66,12 @@ MAX_KINDS: Final = 5000
 @table_options
 @click.option("--batch", type=int, metavar="N", help="Pages that decode together.  [default: the most that fit]")
 @click.option(
+    "--concurrency",
+    type=int,
+    metavar="N",
+    help="N requests in flight, a new one whenever one ends, beside the batch: what benchmarks of servers measure.",
+)
+@click.option(
     "--runaway-share",
     type=float,
     default=0.0,
@@ -102,6 +108,7 @@ def command(
     unit: str,
     count: str | None,
     batch: int | None,
+    concurrency: int | None,
     runaway_share: float,
     prices: tuple[str, ...],
     float32: str,
@@ -111,12 +118,13 @@ def command(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """How many pages devices read, how fast, and at what cost.
+    """How many pages devices read, how fast, and at what cost, with an engine and its host.
 
     INPUT is an image file, a PDF, a size such as 1275x1650, a folder of images and PDFs, or a table of sizes (.csv,
     .tsv, .jsonl, .parquet); all of them together are the corpus. KEY=VALUE overrides the configuration, as in
-    workload=base. What every figure means is in docs/throughput.md. Pages of folders and tables that cannot be counted
-    are left out, and listed on standard error.
+    workload=base; engine=transformers, published, vllm, sglang or best chooses who serves the pages (vllm unless told).
+    What every figure means is in docs/throughput.md. Pages of folders and tables that cannot be counted are left out,
+    and listed on standard error.
     """
     model, files, overrides = read_arguments(model, arguments)
     package = model_package(model)
@@ -127,7 +135,10 @@ def command(
     said = parse_output_tokens(output_tokens, len(files), by)
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
-    cost_model = package.load_cost_model(overrides)
+    from modelmeter.models.common.engines import is_chosen, served
+
+    chosen = served(overrides, package.EXECUTIONS)
+    cost_model = package.load_cost_model(chosen)
     if cost_model.batch_size > 1:
         raise ModelMeterError(
             f"throughput: runtime.batch_size={cost_model.batch_size} makes one pass of several pages; "
@@ -149,13 +160,15 @@ def command(
     said.check_groups([group for _, cost in counted for group in cost.groups if group is not None])
     settings: dict[str, Any] = {
         "batch_size": batch,
+        "in_flight": concurrency,
         "runaway_share": runaway_share,
         "float32": float32,
         "cache": cache,
     }
     results = _results(cost_model, kinds, devices, priced, settings)
     first = next(result for result in results.values() if not isinstance(result, str))
-    smallest = _smallest(cost_model, kinds, settings)
+    smallest = _smallest(cost_model, kinds, runaway_share, float32, cache)
+    computed = {name: result for name, result in results.items() if not isinstance(result, str)}
 
     from modelmeter.report import page_tables, throughput_tables
 
@@ -167,6 +180,7 @@ def command(
             model_content(model, cost_model)
             | settings
             | {
+                "engine": cost_model.engine.name,
                 "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs for size in each.pages],
                 "corpora": [
                     {
@@ -196,10 +210,17 @@ def command(
     else:
         head = throughput_tables.kinds_line(first)
         tables = [throughput_tables.comparison_table(results), "", throughput_tables.reason_lines(results)]
+    if concurrency is not None:
+        tables[2:2] = [throughput_tables.concurrency_table(computed), ""]
     write(
         rendered(
             head,
-            page_tables.model_lines(cost_model, package.MODES, overrides),
+            page_tables.model_lines(
+                cost_model,
+                package.MODES,
+                overrides,
+                throughput_tables.engine_line(cost_model.engine.name, default=not is_chosen(overrides)),
+            ),
             "",
             *tables,
             "",
@@ -222,14 +243,17 @@ def _devices(names: Sequence[str]) -> Sequence[Device]:
     return devices
 
 
-def _smallest(cost_model: CostModel, kinds: Sequence[PageKind[PageCost]], settings: Mapping[str, Any]) -> str | None:
+def _smallest(
+    cost_model: CostModel, kinds: Sequence[PageKind[PageCost]], runaway_share: float, float32: str, cache: str
+) -> str | None:
     """The smallest bundled device for one page at a time, if there is one."""
     from modelmeter.devices import smallest_device
 
     try:
-        return smallest_device(cost_model, kinds, **{**settings, "batch_size": 1}).name
+        found = smallest_device(cost_model, kinds, runaway_share=runaway_share, float32=float32, cache=cache)
     except ModelMeterError:
         return None
+    return found.name
 
 
 def _count(

@@ -1,14 +1,16 @@
 """Devices: what they offer, how long operators take on them, and what follows: pages a day, latency, cost."""
 
 from modelmeter.devices.device import Derating, Device, Source, bundled_devices, device_names, load_device
+from modelmeter.devices.page_memory import DoesNotFit, MemoryNeed
+from modelmeter.devices.pages import PageKind
 from modelmeter.devices.roofline import BOUNDS, OperatorTime, Roofline, StageTime, StepTimes
 from modelmeter.devices.throughput import (
     NOT_MODELLED,
-    DoesNotFit,
+    Concurrency,
     Figure,
+    Interval,
     KindTime,
-    MemoryNeed,
-    PageKind,
+    Rates,
     Throughput,
     compute_throughput,
     smallest_device,
@@ -17,14 +19,17 @@ from modelmeter.devices.throughput import (
 __all__ = [
     "BOUNDS",
     "NOT_MODELLED",
+    "Concurrency",
     "Derating",
     "Device",
     "DoesNotFit",
     "Figure",
+    "Interval",
     "KindTime",
     "MemoryNeed",
     "OperatorTime",
     "PageKind",
+    "Rates",
     "Roofline",
     "Source",
     "StageTime",

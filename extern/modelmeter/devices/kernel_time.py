@@ -281,11 +281,13 @@ def moe_seconds(
     activation_bytes: Any,
     rows_an_expert: Any,
     misaligned: Any = 0,
+    of_a_block: Any = 1,
 ) -> Any:
     """The fused block of router, sorting, both grouped products, activation and sum.
 
     rows_an_expert: of an expert that is hit. activation_bytes: what goes through memory between its kernels.
     misaligned: 1 where the experts' width is no multiple of `ALIGNED_WIDTH`.
+    of_a_block: kernels of this kind that are a block; each pays its part of the overhead.
     """
     tile: Any = values["tile_least"]
     size = values["tile_least"]
@@ -298,7 +300,7 @@ def moe_seconds(
     memory = weight_bytes / (values["bandwidth"] * rates.bandwidth)
     between = values["activations"] * activation_bytes / rates.bandwidth
     slower = 1 + misaligned * (values["misaligned"] - 1)
-    return values["overhead_s"] + slower * overlapped(compute, memory, values["overlap"]) + between
+    return values["overhead_s"] / of_a_block + slower * overlapped(compute, memory, values["overlap"]) + between
 
 
 def prefill_attention_seconds(
@@ -376,21 +378,27 @@ def convolution_seconds(
     return values["overhead_s"] + values["depth_s"] * depth + work
 
 
-def moving_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any) -> Any:
-    """A chain of pointwise operators and reductions, or a copy: nothing but its bytes counts."""
+def moving_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, cached: Any = 1) -> Any:
+    """A chain of pointwise operators and reductions, or a copy: nothing but its bytes counts.
+
+    cached: 0 where a benchmark reads every operand from memory, 1 where others have just written it, as in a pass.
+    """
     within = nbytes / (values["bytes_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(_beyond_cache(nbytes, values, rates), within)
+    return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
 
 
-def strided_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, elements: Any) -> Any:
-    """A copy into another order of memory, padding, or a pointwise operator of which an operand is broadcast."""
+def strided_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, elements: Any, cached: Any = 1) -> Any:
+    """A copy into another order of memory, padding, or a pointwise operator of which an operand is broadcast.
+
+    cached: as of `moving_seconds`.
+    """
     within = elements / (values["elements_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(_beyond_cache(nbytes, values, rates), within)
+    return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
 
 
-def _beyond_cache(nbytes: Any, values: Mapping[str, float], rates: Rates) -> Any:
+def _beyond_cache(nbytes: Any, cached: Any, values: Mapping[str, float], rates: Rates) -> Any:
     """Seconds of the bytes that do not lie in the L2 cache, of a kernel that reads what others have written."""
-    held = _smaller(HELD * rates.l2_bytes, nbytes)
+    held = cached * _smaller(HELD * rates.l2_bytes, nbytes)
     return (nbytes - held) / (values["bandwidth"] * rates.bandwidth)
 
 

@@ -261,7 +261,7 @@ def _gemm(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array])
 
 def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
     hit = sizes["weight_bytes"] / sizes["expert_bytes"]
-    seconds = kernel_time.moe_seconds(
+    return kernel_time.moe_seconds(
         values,
         rates,
         flops=sizes["flops"],
@@ -269,8 +269,8 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
         activation_bytes=sizes["activation_bytes"],
         rows_an_expert=np.maximum(sizes["rows"] / hit, 1),
         misaligned=sizes["width"] % kernel_time.ALIGNED_WIDTH != 0,
+        of_a_block=sizes["of_a_block"],
     )
-    return seconds - values["overhead_s"] * (1 - 1 / sizes["of_a_block"])
 
 
 def _prefill_attention(causal: bool) -> Callable[..., Array]:

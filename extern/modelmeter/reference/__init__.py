@@ -18,6 +18,7 @@ What one value here means: what a real module was seen to do, operator by operat
 | what one line of a comparison of layers is | `layer_case` |
 | how far analytic and measured figures are apart | `comparison` |
 | how long the same code takes on a machine, with real tensors | `timing`, `kernels`, `real_page` |
+| how long each kernel shape takes, from memory, eager and in a CUDA graph | `kernel_table` |
 
 Import the modules directly (`from modelmeter.reference.flops import measure_flops`): this file imports
 nothing, so that asking for one instrument does not load another's dependencies.

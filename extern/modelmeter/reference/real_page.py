@@ -53,6 +53,23 @@ class DecodeSteps:
         return DecodeSteps(self._forward, cache, self._tokens.repeat(pages, 1))
 
 
+class _Told:
+    """What transformers' loop gives tokens to: first the prompt's, then those of each step."""
+
+    def __init__(self, each: Callable[[], None]) -> None:
+        self._each = each
+        self._prompt = True
+
+    def put(self, _tokens: Tensor) -> None:
+        """Take the tokens of one step."""
+        if not self._prompt:
+            self._each()
+        self._prompt = False
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+
 class RealPage:
     """The model and one page's inputs on a device. Decode steps all run after the page's prefill, as its first one.
 
@@ -110,6 +127,26 @@ class RealPage:
         """Decode steps of `copies` times as many pages at once, each with its own copy of the cache."""
         with torch.no_grad():
             return self.steps.copied(copies, self._text)
+
+    def answer(self, pages: int, tokens: int, each: Callable[[], None]) -> None:
+        """So many tokens of as many such pages at once, by transformers' own loop; `each` is called after every one.
+
+        Tokens are on the host by then: the loop looks at each to see whether the answer ends.
+        """
+        images = {
+            name: torch.cat([value] * pages) if isinstance(value, Tensor) else value * pages
+            for name, value in self.images.items()
+        }
+        ids = self.token_ids.repeat(pages, 1)
+        self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            **images,
+            do_sample=False,
+            min_new_tokens=tokens,
+            max_new_tokens=tokens,
+            streamer=_Told(each),
+        )
 
     def text_prefill(self) -> object:
         """The pass of a prompt as long as the page's, without an image: the decoder alone."""

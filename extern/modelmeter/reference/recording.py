@@ -73,6 +73,12 @@ class Recording:
         return {name: parameter.numel() for name, parameter in self.whole.model.named_parameters()}
 
     @property
+    def named_alike(self) -> Mapping[str, int]:
+        """The same, where two names stand for one parameter under both."""
+        named = self.whole.model.named_parameters(remove_duplicate=False)
+        return {name: parameter.numel() for name, parameter in named}
+
+    @property
     def stages(self) -> Mapping[str, tuple[str, ...]]:
         """The passes that a stage consists of; prefill includes vision."""
         *vision, prefill, decode = self.passes

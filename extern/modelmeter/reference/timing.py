@@ -42,13 +42,18 @@ class Times:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a time was taken on. memory_bytes: the device's whole memory. threads: of the host, that operators use."""
+    """What a time was taken on. memory_bytes: the device's whole memory. threads: of the host, that operators use.
+
+    multiprocessors, l2_bytes: of a GPU, as it reports them; None of a CPU.
+    """
 
     device: str
     name: str
     memory_bytes: int
     threads: int
     versions: dict[str, str]
+    multiprocessors: int | None = None
+    l2_bytes: int | None = None
 
 
 def use_threads(threads: int | None) -> None:
@@ -76,15 +81,24 @@ def machine(device: str) -> Machine:
     check_device(device)
     versions = {name: version(name) for name in ("modelmeter", "torch", "transformers")}
     versions["python"] = platform.python_version()
+    processors: int | None = None
+    l2_bytes: int | None = None
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
+        processors, l2_bytes = properties.multi_processor_count, int(properties.L2_cache_size)
         versions["cuda"] = str(torch.version.cuda)
         name, memory_bytes = properties.name, properties.total_memory
     else:
         name = _processor()
         memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
-        device=device, name=name, memory_bytes=memory_bytes, threads=torch.get_num_threads(), versions=versions
+        device=device,
+        name=name,
+        memory_bytes=memory_bytes,
+        threads=torch.get_num_threads(),
+        versions=versions,
+        multiprocessors=processors,
+        l2_bytes=l2_bytes,
     )
 
 

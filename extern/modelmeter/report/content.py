@@ -3,6 +3,10 @@
 Pages of one layout cost the same, so they are counted together; where a report goes into one page, it is the first of
 those that need the most memory. Every figure is taken from the cost model, its walks, or the roofline over them; the
 sums over pages and over the parts of a walk are the only arithmetic here.
+
+Two kinds of time stand in a report. The roofline over every operator is a bound: the least that it takes at the
+device's published peaks; it says what bounds a stage, and no more. What a device makes of the pages is an estimate from
+constants of kernels, with the engine's host (`devices.throughput`).
 """
 
 from __future__ import annotations
@@ -29,9 +33,11 @@ from modelmeter.devices import (
 )
 from modelmeter.devices.decode import decode_time
 from modelmeter.devices.device import PEAK_OF_DTYPE
+from modelmeter.devices.throughput import ESTIMATE
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
+from modelmeter.models.common.engines import BEST, is_chosen, served
 from modelmeter.models.common.loading import LOAD
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
@@ -52,9 +58,12 @@ from modelmeter.report.document import (
 )
 from modelmeter.report.module_tree import module_tree
 from modelmeter.report.page_tables import FIGURES, view_count
+from modelmeter.report.throughput_tables import engine_line, published_runs
 from modelmeter.walk import Walk
 
 ANALYTIC: Final = "analytic"
+#: of a time by the roofline
+ROOFLINE: Final = "bound: at least"
 
 #: layouts that are drawn, and storages at the peak that are listed; the others are counted
 DRAWN: Final = 8
@@ -141,7 +150,7 @@ class _Builder:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.steps = request.output_tokens
-        self.model = request.package.load_cost_model(request.overrides)
+        self.model = request.package.load_cost_model(self.with_engine(request.overrides))
         if self.model.batch_size > 1:
             raise ModelMeterError(
                 f"report: runtime.batch_size={self.model.batch_size} makes one pass of several pages; a report is of "
@@ -153,6 +162,15 @@ class _Builder:
         self.labels = {each.figure: each.label for each in self.model.assumptions()}
 
     # -- what several sections need ---------------------------------------------------------------------------------
+
+    def with_engine(self, overrides: Sequence[str]) -> list[str]:
+        """Overrides, and the engine that serves the pages unless they choose one."""
+        return served(overrides, self.request.package.EXECUTIONS)
+
+    @property
+    def engine_text(self) -> str:
+        """Which engine it is, and whether anybody asked for it."""
+        return engine_line(self.model.engine.name, default=not is_chosen(self.request.overrides))[1]
 
     @property
     def page_count(self) -> int:
@@ -256,7 +274,11 @@ class _Builder:
         total, chosen = self.all_pages["total"], self.throughputs[self.request.device.name]
         several = self.page_count > 1
         tokens = sum(kind.cost.tokens.total * kind.count for kind in self.kinds)
-        a_day: Cell = "does not run" if isinstance(chosen, str) else Quantity(float(chosen.pages_per_day))
+        a_day: Cell = "no output tokens were given"
+        if isinstance(chosen, str):
+            a_day = "no time"
+        elif self.steps:
+            a_day = Quantity(chosen.pages_per_day, estimate=True)
         tiles = [
             ("pages (given)", Quantity(self.page_count)),
             ("image tokens (analytic)", Quantity(tokens)),
@@ -266,8 +288,8 @@ class _Builder:
                 f"device memory{', largest page' if several else ''} (analytic; {self.labels['reserve_bytes']})",
                 Quantity(self.kind.vram.total_bytes, "B"),
             ),
-            (f"time alone on {self.request.device.name} (analytic)", Quantity(total.time.seconds, "s")),
-            (f"pages a day on {self.request.device.name} (analytic; {self.labels['reserve_bytes']})", a_day),
+            (f"roofline on {self.request.device.name} ({ROOFLINE})", Quantity(total.time.seconds, "s", estimate=True)),
+            (f"pages a day on {self.request.device.name} ({self.timed})", a_day),
         ]
         decode = (
             f"Each page is followed by {self.steps:,} decode steps."
@@ -281,9 +303,10 @@ class _Builder:
             blocks=[
                 Pairs(key="figures", items=tiles, tiles=True),
                 Text(
-                    text=f"{decode} Times are those of {self.request.device.title} ({chosen_by}): a roofline over "
-                    "every operator, from the published peaks of the device; nothing was run. Counts follow exactly "
-                    "from the shapes of the model's operators."
+                    text=f"{decode} Engine: {self.engine_text}. Times are those of {self.request.device.title} "
+                    f"({chosen_by}); nothing was run. The roofline over every operator, from the device's published "
+                    "peaks, is a bound: no code takes less. Pages a day are estimates, from constants of kernels and "
+                    "of the engine's host. Counts follow exactly from the shapes of the model's operators."
                 ),
             ],
         )
@@ -306,7 +329,7 @@ class _Builder:
                     Quantity(cost.total.tensor_core_flops, "FLOPs"),
                     Quantity(cost.total.io_bytes, "B"),
                     Quantity(kind.vram.total_bytes, "B"),
-                    Quantity(figures["total"].time.seconds, "s"),
+                    Quantity(figures["total"].time.seconds, "s", estimate=True),
                 ]
             )
         table = Table(
@@ -327,7 +350,7 @@ class _Builder:
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
                 Column(key="io_bytes", title="traffic", origin=self.origin("io_bytes")),
                 Column(key="device_memory_bytes", title="device memory", origin=self.labels["reserve_bytes"]),
-                Column(key="seconds", title="time alone", origin=ANALYTIC),
+                Column(key="seconds", title="roofline", origin=ROOFLINE),
             ],
             rows=rows,
             note="Figures are those of one page of the layout, its decode steps included. "
@@ -407,10 +430,11 @@ class _Builder:
         intensity = [Quantity(each.cost.arithmetic_intensity) for each in figures.values()]
         rows.append(["FLOPs per byte", *intensity, ANALYTIC])
         on = f"on {self.request.device.name}"
-        rows.append([f"time {on}", *(Quantity(each.time.seconds, "s") for each in figures.values()), ANALYTIC])
+        seconds = (Quantity(each.time.seconds, "s", estimate=True) for each in figures.values())
+        rows.append([f"roofline {on}", *seconds, ROOFLINE])
         for bound in BOUNDS:
             shares = [Quantity(each.time.share(bound), SHARE) for each in figures.values()]
-            rows.append([f"  bound by {bound}", *shares, ANALYTIC])
+            rows.append([f"  bound by {bound}", *shares, "bound"])
         names = {"prefill": "prefill with vision"}
         columns = [
             Column(key="figure", title="figure"),
@@ -470,9 +494,9 @@ class _Builder:
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
                 Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin=self.labels["cuda_core_flops"]),
                 Column(key="io_bytes", title="traffic", origin=self.origin("io_bytes")),
-                Column(key="seconds", title="time", origin=ANALYTIC),
-                Column(key="share", title="share of the stage", origin=ANALYTIC),
-                Column(key="bound", title="mostly bound by", origin=ANALYTIC),
+                Column(key="seconds", title="roofline", origin=ROOFLINE),
+                Column(key="share", title="share of the stage", origin="bound"),
+                Column(key="bound", title="mostly bound by", origin="bound"),
             ],
             rows=rows,
         )
@@ -614,7 +638,7 @@ class _Builder:
     def modes(self) -> Section:
         kept = [each for each in self.request.overrides if each.split("=")[0].split(".")[0].strip(" +~") != "workload"]
         models = {
-            mode: self.request.package.load_cost_model([f"workload={mode}", *kept])
+            mode: self.request.package.load_cost_model(self.with_engine([f"workload={mode}", *kept]))
             for mode in self.request.package.MODES
         }
         names = [name for name, workload in self.request.package.MODES.items() if workload == self.model.workload]
@@ -659,8 +683,9 @@ class _Builder:
                             )
                         ),
                         "s",
+                        estimate=True,
                     ),
-                    None if isinstance(result, str) else Quantity(float(result.pages_per_day)),
+                    self.a_day(result),
                 ]
             )
         on, layout_title = f"on {self.request.device.name}", self.model.workload.layout_title
@@ -682,8 +707,8 @@ class _Builder:
                 ),
                 Column(key="kv_bytes", title="KV cache at the end", origin=ANALYTIC),
                 Column(key="device_memory_bytes", title="device memory", origin=self.labels["reserve_bytes"]),
-                Column(key="prefill_s", title=f"prefill {on}", origin=ANALYTIC),
-                Column(key="pages_per_day", title=f"pages a day {on}", origin=ANALYTIC),
+                Column(key="prefill_s", title=f"roofline of prefill {on}", origin=ROOFLINE),
+                Column(key="pages_per_day", title=f"pages a day {on}", origin=self.timed),
             ],
             rows=rows,
             note="FLOPs are those of the tensor cores. FLOPs, tokens, traffic and time are sums over all pages; peak, "
@@ -707,7 +732,7 @@ class _Builder:
             fits = self.one_page_fits(files[name])
             if isinstance(result, str):
                 reasons.append((name, result))
-                rows.append([shown, memory, gibibytes, fits, *[None] * (6 + priced)])
+                rows.append([shown, memory, gibibytes, fits, *[None] * (9 + priced)])
                 continue
             tpot = result.tpot_s
             row: list[Cell] = [
@@ -716,25 +741,30 @@ class _Builder:
                 gibibytes,
                 fits,
                 Quantity(result.batch_size),
-                Quantity(float(result.pages_per_day)),
-                Quantity(float(result.ttft_s), "s"),
-                None if tpot is None else Quantity(float(tpot), "s"),
-                max(BOUNDS, key=lambda bound: result.share("prefill", bound)),
-                None if tpot is None else max(BOUNDS, key=lambda bound: result.share("decode", bound)),
+                self.a_day(result),
+                *(self.a_day(result, end) for end in ("low", "high")),
+                result.limited_by,
+                Quantity(result.ttft_s, "s", estimate=True),
+                None if tpot is None else Quantity(tpot, "s", estimate=True),
+                result.mostly("prefill"),
+                result.mostly("decode"),
             ]
             cost = result.cost_per_1000_pages
-            rows.append([*row, *([None if cost is None else Quantity(float(cost))] if priced else [])])
+            rows.append([*row, *([None if cost is None else Quantity(cost, estimate=True)] if priced else [])])
         columns = [
             Column(key="device", title="device"),
             Column(key="memory_bytes", title="memory", origin="given"),
             Column(key="memory_gib", title="the same in GiB", origin="given"),
             Column(key="fits", title="one page fits", origin=self.labels["reserve_bytes"]),
             Column(key="batch_size", title="continuous batch", origin=ANALYTIC),
-            Column(key="pages_per_day", title="pages a day", origin=ANALYTIC),
-            Column(key="ttft_s", title="time to first token", origin=ANALYTIC),
-            Column(key="tpot_s", title="time per output token", origin=ANALYTIC),
-            Column(key="prefill_bound", title="prefill mostly bound by", origin=ANALYTIC),
-            Column(key="decode_bound", title="decode mostly bound by", origin=ANALYTIC),
+            Column(key="pages_per_day", title="pages a day", origin=self.timed),
+            Column(key="pages_per_day_low", title="low", origin=self.timed),
+            Column(key="pages_per_day_high", title="high", origin=self.timed),
+            Column(key="limited_by", title="limited by", origin=self.timed),
+            Column(key="ttft_s", title="time to first token", origin=self.timed),
+            Column(key="tpot_s", title="time per output token", origin=self.timed),
+            Column(key="prefill_mostly", title="prefill mostly in", origin=self.timed),
+            Column(key="decode_mostly", title="decode mostly in", origin=self.timed),
         ]
         if priced:
             columns.append(Column(key="cost_per_1000_pages", title="cost of 1000 pages", origin="price given"))
@@ -745,14 +775,26 @@ class _Builder:
                 title="Devices side by side",
                 columns=columns,
                 rows=rows,
-                note="Each device decodes as many pages at once as fit it, and always has pages waiting: a continuous "
-                "batch, whose pages are prefilled one at a time. Figures are those of the average page. GB are 10^9 "
-                f"bytes, GiB 2^30; a device's memory is what it reports, not what it is sold as.{no_price}",
+                note=f"Engine: {self.engine_text}. Each device decodes as many pages at once as fit it and its engine "
+                "runs, and always has pages waiting: a continuous batch, whose pages are prefilled one at a time. "
+                "Figures are those of the average page. GB are 10^9 bytes, GiB 2^30; a device's memory is what it "
+                f"reports, not what it is sold as. Published runs: {published_runs()}.{no_price}",
             )
         ]
         if reasons:
             blocks.append(Pairs(key="devices_without", title="Devices without a result", items=reasons))
         return Section(key="devices", title="Devices compared", blocks=blocks)
+
+    @property
+    def timed(self) -> str:
+        """Where rates come from."""
+        return "bound: at most" if self.model.engine.name == BEST else ESTIMATE
+
+    def a_day(self, result: Throughput | str, case: str = "value") -> Cell:
+        """Pages a day, or an end of their interval; none where nothing was said of what the pages say."""
+        if isinstance(result, str) or not self.steps:
+            return None
+        return Quantity(getattr(result.interval("pages_per_day"), case), estimate=True)
 
     def one_page_fits(self, device: Device) -> str:
         """Whether the page that needs most fits a device, and with which reserve where nothing else decides."""
@@ -766,8 +808,9 @@ class _Builder:
         rows += [[f"times on {self.request.device.name}", "assumed", sentence] for sentence in timed]
         rows += [["times", "not modelled", sentence] for sentence in NOT_MODELLED]
         origins = [
-            ("analytic", "computed exactly from the shapes of the model's operators; times: from those counts and a "
-             "device's published peaks"),
+            ("analytic", "computed exactly from the shapes of the model's operators"),
+            ("estimate", "from those counts, constants of kernels in the device's file, and the engine's host"),
+            ("bound", "from those counts and the device's published peaks: times at least, rates at most"),
             ("measured", "measured on a device, where its file says so; nothing was measured for this report"),
             ("assumed, declared, by convention", "chosen for want of a fact; listed above with what is assumed"),
             ("given", "by you, or by the source that the device's file names"),

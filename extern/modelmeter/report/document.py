@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from modelmeter.report.page_tables import readable_figure
-from modelmeter.report.quantities import exact, number, readable_seconds
+from modelmeter.report.quantities import estimated, exact, number, readable_seconds
 
 SHARE: Final = "%"
 """Unit of a share: its value is from 0 to 1, its text in percent."""
@@ -19,18 +19,21 @@ _PREFIXED: Final = ("B", "FLOPs", "B/s", "FLOPs/s")
 
 
 class Quantity(NamedTuple):
-    """A figure and its unit; the value is exact."""
+    """A figure and its unit. An exact one has the value's digits; an estimate is shown with three."""
 
     value: int | float
     unit: str = ""
+    estimate: bool = False
 
     @property
     def text(self) -> str:
-        """Four digits and a prefix for bytes, FLOPs and seconds; counts with all digits."""
+        """Four digits and a prefix for bytes, FLOPs and seconds; counts with all digits; three of an estimate."""
         if self.unit == SHARE:
             return share_text(self.value)
         if self.unit == "s":
-            return readable_seconds(self.value)
+            return readable_seconds(self.value, digits=3 if self.estimate else 4)
+        if self.estimate:
+            return f"{estimated(self.value)} {self.unit}".rstrip()
         if self.unit in _PREFIXED:
             return readable_figure(round(self.value), self.unit)
         return f"{number(self.value)} {self.unit}".rstrip()

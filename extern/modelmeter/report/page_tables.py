@@ -92,17 +92,30 @@ def _labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
     return f"{words} ({labels[figure]})" if figure in labels else words
 
 
-def model_lines(model: CostModel, modes: Mapping[str, object], overrides: Sequence[str]) -> Table:
-    """What all pages have in common: workload and settings."""
+def model_lines(
+    model: CostModel, modes: Mapping[str, object], overrides: Sequence[str], *more: tuple[str, str]
+) -> Table:
+    """What all pages have in common: workload and settings, and more lines of a label and a text."""
     labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
     workload = _labelled(_workload(model, modes), labels, "layout")
-    return label_lines(("workload", workload), *_settings(model, overrides))
+    return label_lines(("workload", workload), *_settings(model, overrides), *more)
 
 
 def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
-    """The workload's knobs, after the name of the mode that they make."""
-    name = next((name for name, workload in modes.items() if workload == model.workload), "of your own")
-    return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in vars(model.workload).items())}"
+    """The workload's knobs, after the name of the mode that they make, with what the engine sets of it."""
+    knobs = vars(model.workload)
+    of_engine = model.engine_workload()
+    set_by_engine = {key: value for key, value in of_engine.items() if knobs[key] == value}
+    name = "of your own"
+    for mode, workload in modes.items():
+        unlike = {key for key, value in vars(workload).items() if knobs[key] != value}
+        if not unlike:
+            name = mode
+            break
+        if unlike <= set(set_by_engine) and name == "of your own":
+            told = ", ".join(f"{key}={_plain(set_by_engine[key])}" for key in sorted(unlike))
+            name = f"{mode}, {told} of engine={model.engine.name}"
+    return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in knobs.items())}"
 
 
 def _views(model: CostModel, page: PageCost) -> str:

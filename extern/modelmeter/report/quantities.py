@@ -36,8 +36,8 @@ def readable(value: int) -> str:
     return f"{float(mantissa) * 10**shift:.{3 - shift}f} {PREFIXES[thousands]}"
 
 
-def readable_seconds(seconds: float) -> str:
-    """Four digits, in the largest of s, ms, µs and ns that makes 1 or more of it.
+def readable_seconds(seconds: float, digits: int = 4) -> str:
+    """Four digits, or fewer, in the largest of s, ms, µs and ns that makes 1 or more of it.
 
     >>> readable_seconds(0.0356412), readable_seconds(58.1), readable_seconds(2.5e-07), readable_seconds(0)
     ('35.64 ms', '58.10 s', '250.0 ns', '0 s')
@@ -46,7 +46,9 @@ def readable_seconds(seconds: float) -> str:
         return "0 s"
     unit, size = next((each for each in _SECONDS if seconds >= each[1]), _SECONDS[-1])
     value = seconds / size
-    return f"{number(value) if value >= 999.95 else f'{value:#.4g}'} {unit}"
+    if value >= 999.95:
+        return f"{number(value) if digits == 4 else estimated(value)} {unit}"
+    return f"{f'{value:#.{digits}g}'.rstrip('.')} {unit}"
 
 
 def number(value: float | str) -> str:
@@ -60,6 +62,19 @@ def number(value: float | str) -> str:
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def estimated(value: float | str) -> str:
+    """An estimate: three digits, no more than its interval has.
+
+    >>> estimated(388522.12), estimated(0.0446316), estimated(14.96), estimated(0)
+    ('389,000', '0.0446', '15', '0')
+    """
+    if isinstance(value, str):
+        return value
+    if abs(value) >= 1000:
+        return f"{float(f'{value:.2e}'):,.0f}"
+    return f"{value:.3g}"
 
 
 def ranges(numbers: Sequence[int]) -> str:

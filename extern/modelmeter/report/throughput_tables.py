@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
 
-from modelmeter.devices import BOUNDS, NOT_MODELLED, Device, Throughput
-from modelmeter.devices.throughput import KindTime
+from modelmeter.devices import NOT_MODELLED, Device, Throughput
+from modelmeter.devices.throughput import BOUND, ESTIMATE, Figure, KindTime
 from modelmeter.memory import MIB, amount
+from modelmeter.models.common.engines import BEST
 from modelmeter.report.page_tables import figures_table, label_lines
-from modelmeter.report.quantities import number
+from modelmeter.report.quantities import estimated, number
 
-#: the first figure of each group of a result's figures
-_GROUPS: Final = ("prefill_share_compute", "batch_size", "pages", "derating_matmul")
+#: figures that stand together in a result's table; all others are results, or shares, or deratings
+_GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "memory": (
+        "batch_size",
+        "weight_bytes",
+        "cache_bytes",
+        "activation_bytes",
+        "kv_pool_tokens",
+        "max_model_len_sequences",
+        "max_num_seqs",
+        "load_bytes",
+        "memory_bytes",
+        "reserve_bytes",
+    ),
+    "pages": ("pages", "output_tokens", "runaway_share", "runaway_cost"),
+    "given": ("host_s", "host_workers", "kernel_launch_s", "price_per_hour"),
+}
+#: origins of figures that have no more than three digits
+_ESTIMATES: Final = (ESTIMATE, BOUND)
 
 _GB: Final = 10**9
 _TERA: Final = 10**12
@@ -75,15 +95,65 @@ def device_lines(device: Device) -> Table:
     )
 
 
+#: the line that says how published runs compare, written with reports/published.md
+PUBLISHED_FILE: Final = Path(str(resources.files(__package__) / "published_runs.txt"))
+
+
+def published_runs() -> str:
+    """In a line, how far predictions lay from what others published."""
+    return PUBLISHED_FILE.read_text(encoding="utf-8").strip()
+
+
 def result_table(result: Throughput) -> Table:
-    """Every figure of one device, with its unit and its origin."""
-    table = figures_table("figure", "value", "unit", "origin")
-    table.columns[2].justify = table.columns[3].justify = "left"
+    """Every figure of one device, with its interval, its unit and its origin."""
+    table = figures_table("figure", "value", "low", "high", "unit", "origin")
+    table.columns[4].justify = table.columns[5].justify = "left"
     figures = result.figures()
     names = [figure.name for figure in figures[1:]]
     for figure, following in zip(figures, [*names, ""], strict=True):
-        cells = (figure.name, number(figure.value), figure.unit, figure.origin)
-        table.add_row(*cells, end_section=following in _GROUPS)
+        table.add_row(*_cells(figure, bound=result.bound), end_section=_group_of(following) != _group_of(figure.name))
+    return table
+
+
+def _group_of(name: str) -> str:
+    """The group of a figure's name."""
+    if "_share_" in name:
+        return "shares"
+    if name.startswith("derating_"):
+        return "given"
+    return next((group for group, names in _GROUPS.items() if name in names), "results")
+
+
+def _cells(figure: Figure, *, bound: bool) -> tuple[str, ...]:
+    """An estimate with both ends of its interval, a bound as one, a count with its digits."""
+    if figure.low is None or figure.high is None:
+        shown = estimated if figure.origin in _ESTIMATES else number
+        return figure.name, shown(figure.value), "", "", figure.unit, figure.origin
+    if bound:
+        most = "at most" if figure.unit.endswith("/s") or figure.unit == "pages/day" else "at least"
+        return figure.name, estimated(figure.value), "", "", figure.unit, f"{figure.origin}: {most}"
+    ends = (estimated(figure.low), estimated(figure.high))
+    return figure.name, estimated(figure.value), *ends, figure.unit, figure.origin
+
+
+def concurrency_table(results: Mapping[str, Throughput]) -> Table:
+    """Closed loops, a row a device: what a benchmark of its server would print."""
+    table = figures_table(
+        "in flight", "requests/s", "low", "high", "output\ntokens/s", "ttft\ns", "tpot\nms", "latency\ns"
+    )
+    for name, result in results.items():
+        if result.concurrency is None:
+            continue
+        figures = {figure.name: figure for figure in result.concurrency.figures(result.origin)}
+        rate, tpot = figures["requests_per_s"], figures.get("tpot_s")
+        table.add_row(
+            f"{result.concurrency.in_flight} on {name}",
+            *(estimated(each or 0.0) for each in (rate.value, rate.low, rate.high)),
+            estimated(figures["output_tokens_per_s"].value),
+            estimated(figures["ttft_s"].value),
+            "-" if tpot is None else estimated(float(tpot.value) * 1000),
+            estimated(figures["latency_s"].value),
+        )
     return table
 
 
@@ -95,12 +165,16 @@ def kinds_table(result: Throughput) -> Table:
         labelled.setdefault(kind.label, []).append(kind)
     for label, kinds in labelled.items():
         count = sum(kind.count for kind in kinds)
-        measures = ("seq_len", "output_tokens", "prefill_s", "decode_s", "page_s")
-        tokens, said, prefill, decode, page = (
-            Fraction(sum(getattr(kind, measure) * kind.count for kind in kinds), count) for measure in measures
+        tokens, said = (
+            Fraction(sum(getattr(kind, measure) * kind.count for kind in kinds), count)
+            for measure in ("seq_len", "output_tokens")
         )
-        cells = (tokens, said, prefill, decode, 1 / page)
-        table.add_row(label, f"{count:,}", *(number(_as_number(each)) for each in cells))
+        prefill, decode, page = (
+            sum(getattr(kind, measure) * kind.count for kind in kinds) / count
+            for measure in ("prefill_s", "decode_s", "page_s")
+        )
+        cells = (number(_as_number(tokens)), number(_as_number(said)), *map(estimated, (prefill, decode, 1 / page)))
+        table.add_row(label, f"{count:,}", *cells)
     return table
 
 
@@ -111,14 +185,30 @@ def _as_number(value: Fraction) -> float:
 def kinds_line(result: Throughput) -> str:
     """The pages in words."""
     pages = f"{result.pages:,} pages" if result.pages > 1 else "1 page"
-    return f"{pages}, {number(float(result.output_tokens))} output tokens a page"
+    return f"{pages}, {number(result.output_tokens)} output tokens a page"
+
+
+def engine_line(engine: str, *, default: bool) -> tuple[str, str]:
+    """Which engine serves the pages, and whether anybody asked for it."""
+    told = f"{engine}, the default here; engine=NAME takes another" if default else engine
+    if engine == BEST:
+        return "engine", f"{told}: the least that any could take, so rates are at most these, times at least"
+    return "engine", told
 
 
 def comparison_table(results: Mapping[str, Throughput | str]) -> Table:
     """Devices side by side; a device without a result has its reason below the table."""
     priced = any(not isinstance(each, str) and each.cost_per_1000_pages is not None for each in results.values())
     table = figures_table(
-        "device", "continuous\nbatch", "pages\na day", "output\ntokens/s", "ttft\nms", "tpot\nms", "decode\nbound"
+        "device",
+        "continuous\nbatch",
+        "pages\na day",
+        "low",
+        "high",
+        "output\ntokens/s",
+        "ttft\nms",
+        "tpot\nms",
+        "limited\nby",
     )
     if priced:
         table.add_column(Text("cost of\n1000 pages"), justify="right", no_wrap=True)
@@ -127,17 +217,20 @@ def comparison_table(results: Mapping[str, Throughput | str]) -> Table:
             table.add_row(name, *["-"] * (len(table.columns) - 1))
             continue
         tpot = result.tpot_s
+        days = [estimated(each) for each in result.interval("pages_per_day")] if result.output_tokens else ["-"] * 3
+        if result.bound:
+            days[1:] = ["-"] * 2
         cells = [
             str(result.batch_size),
-            number(float(result.pages_per_day)),
-            number(float(result.output_tokens_per_s)),
-            number(float(result.ttft_s * 1000)),
-            "-" if tpot is None else number(float(tpot * 1000)),
-            "-" if tpot is None else max(BOUNDS, key=lambda bound: result.share("decode", bound)),
+            *days,
+            estimated(result.output_tokens_per_s),
+            estimated(result.ttft_s * 1000),
+            "-" if tpot is None else estimated(tpot * 1000),
+            result.limited_by.partition(",")[0],
         ]
         if priced:
             cost = result.cost_per_1000_pages
-            cells.append("-" if cost is None else number(float(cost)))
+            cells.append("-" if cost is None else estimated(cost))
         table.add_row(name, *cells)
     return table
 
@@ -148,10 +241,11 @@ def reason_lines(results: Mapping[str, Throughput | str]) -> Table:
 
 
 def rest_lines(result: Throughput, smallest: str | None) -> Table:
-    """The smallest device, what is assumed, and what is not modelled."""
+    """The smallest device, what is assumed, how published runs compare, and what is not modelled."""
     return label_lines(
         ("smallest", f"bundled device that runs one such page at a time: {smallest or 'none'}"),
         *(("assumed", sentence) for sentence in result.assumptions()),
+        ("published", published_runs()),
         *(("not modelled", sentence) for sentence in NOT_MODELLED),
     )
 
@@ -179,24 +273,31 @@ def device_content(device: Device) -> dict[str, Any]:
     }
 
 
+def _content(figure: Figure) -> dict[str, Any]:
+    """A figure; an estimate with the ends of its interval."""
+    ends = {} if figure.low is None else {"low": figure.low, "high": figure.high}
+    return {"value": figure.value, **ends, "unit": figure.unit, "origin": figure.origin}
+
+
 def throughput_content(result: Throughput) -> dict[str, Any]:
     """A result as JSON: figures with unit and origin, kinds of pages, assumptions; the same without runaway pages."""
     without = result.without_runaway
     return {
         "device": result.device.name,
-        "figures": {
-            figure.name: {"value": figure.value, "unit": figure.unit, "origin": figure.origin}
-            for figure in result.figures()
-        },
+        "figures": {figure.name: _content(figure) for figure in result.figures()},
+        "concurrency": None
+        if result.concurrency is None
+        else {"in_flight": result.concurrency.in_flight}
+        | {figure.name: _content(figure) for figure in result.concurrency.figures(result.origin)},
         "kinds": [
             {
                 "label": kind.label,
                 "count": kind.count,
                 "prefill_tokens": kind.seq_len,
                 "output_tokens": float(kind.output_tokens),
-                "prefill_s": float(kind.prefill_s),
-                "decode_s": float(kind.decode_s),
-                "page_s": float(kind.page_s),
+                "prefill_s": kind.prefill_s,
+                "decode_s": kind.decode_s,
+                "page_s": kind.page_s,
             }
             for kind in result.kinds
         ],

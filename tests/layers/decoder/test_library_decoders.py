@@ -11,7 +11,9 @@ from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 
 from modelmeter.layers.base_layer import LayerList
+from modelmeter.layers.code import Code, EngineTraits, Execution
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.models.common.vision_language import held_bytes, only_walk
 from modelmeter.reference.building import ATTENTION, DTYPES, cache_tensors, on_meta
 from modelmeter.reference.measurement import measure
@@ -107,3 +109,29 @@ def test_layers_of_one_kind_share_their_attention() -> None:
     assert isinstance(ours.layers, LayerList)
     one = 48 * 48 + 48 + 2 * (48 * 16 + 16) + 48 * 48
     assert sum(each.numel for path, each in ours.named_parameters() if ".self_attn." in path) == 3 * one
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_engine_normalises_queries_and_keys(apart: bool) -> None:
+    """In the kernel that turns them and writes the cache, or where that is two, each in a kernel before them."""
+    traits = DecoderTraits(
+        cos_sin_cached=True,
+        kv_paged=True,
+        cache_written_apart=apart,
+        qkv_and_gate_up_fused=True,
+        position_ids_given=True,
+    )
+    engine = Execution("engine", (EngineTraits(chains_fused=True, add_norm_fused=True), traits))
+    ours = Decoder(**SIZES, head_dim=16, qk_norm=True, code=Code(engine))
+    records = [each for each in walked(ours, 2, 5, 0)[0].records() if each.path.startswith("layers.1.self_attn")]
+    query, key = 2 * 5 * 6 * 16 * 2, 2 * 5 * 2 * 16 * 2  # pages, tokens, heads, elements, bytes
+    weight, table, places = 16 * 2, 2 * 5 * 16 * 2, 2 * 5 * 8  # rows of the table: one for each token
+    found = {each.aten: (each.bytes_read, each.bytes_written) for each in records if each.kind == "fused"}
+    if apart:
+        assert [each.path for each in records if each.name == "rms_norm"] == [
+            f"layers.1.self_attn.{name}" for name in ("q_norm", "k_norm")
+        ]
+        assert found["fused.rms_norm"] == (key + weight, key)
+        assert found["fused.rotary"] == (query + key + table + places, query + key)
+    else:
+        assert found == {"fused.rotary_and_cache": (query + 2 * key + 2 * weight + table + places, query + 2 * key)}

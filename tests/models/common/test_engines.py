@@ -6,9 +6,11 @@ import pytest
 
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
+from modelmeter.layers.code import EngineTraits
 from modelmeter.models import MODELS, model_package
 from modelmeter.models.common.configuration import Configuration
 from modelmeter.models.common.engines import (
+    BEST,
     CARRIED,
     ENGINE_OF,
     EXECUTION_OF,
@@ -85,6 +87,15 @@ def test_a_model_takes_what_its_engine_says_and_the_user_wins(name: str, engine:
         assert got == (value == "true" if isinstance(got, bool) else value), key
     mine = package.load_cost_model([f"engine={engine}", "engine.max_num_seqs=7", "host.workers=5"])
     assert (mine.engine.max_num_seqs, mine.host.workers) == (7, 5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_engine_at_its_best_is_a_bound_and_no_other_is(name: str) -> None:
+    package = model_package(name)
+    for engine, execution in EXECUTION_OF.items():
+        if execution in package.EXECUTIONS:
+            traits = package.EXECUTIONS[execution].traits(EngineTraits)
+            assert traits.at_its_best == (engine == BEST), engine
 
 
 def test_where_a_value_comes_from() -> None:

@@ -81,6 +81,7 @@ TAKES: dict[str, list[Any]] = {
         f"{group}.{name}": [1.5]
         for group, name in (
             ("host", "seconds_per_page"),
+            ("host", "seconds_per_text"),
             ("host", "seconds_per_prefill"),
             ("host", "seconds_per_step"),
             ("host", "seconds_per_comparison"),

@@ -85,7 +85,7 @@ def test_a_report(capsys: Capture) -> None:
     ("override", "words"),
     [
         ("execution=published", "there is no such execution"),
-        ("workload=gundam", "the options are page"),
+        ("workload=gundam", "the options are page, squares"),
         ("workload.longest_edge=14", "leaves no token of 2 x 2 patches of 14 pixels; give 15 or more"),
         ("vision.num_attention_heads=24", "hidden_size=1024 does not divide by num_attention_heads=24 (remainder 16)"),
         ("vision.hidden_size=96", "heads of 6 elements do not divide by 4"),

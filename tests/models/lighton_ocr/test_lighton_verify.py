@@ -4,8 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from modelmeter.cli.main import main
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.lighton_ocr import layer_verification, load_cost_model, real_page
+from modelmeter.models.lighton_ocr.reference.layer_cases import STATELESS, LayerCases
+from modelmeter.programs.verify.layers import compare
 from tests.models.lighton_ocr.small import OVERRIDES
 
 MODEL = ("--model", "lighton_ocr")
@@ -32,15 +37,45 @@ def test_grouped_heads_in_float32(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["model"] == "lighton_ocr"
 
 
+def test_what_cannot_be_verified_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "end2end", "execution=serving", *MODEL]) == 2
+    assert "execution=serving has no code here to measure; verify one of transformers" in capsys.readouterr().err
+
+
+def test_every_layer_is_verified_or_excused() -> None:
+    classes = {each.__name__ for each in layer_verification().classes()}
+    cases = [*LayerCases("bfloat16").parts(), *LayerCases("bfloat16", "flash").attending()]
+    stages = list(LayerCases("bfloat16", "flash").stages())
+    assert {each.name for each in [*cases, *stages]} == classes - set(STATELESS)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    "path",
     [
-        (("end2end", "execution=serving"), "execution=serving has no code here to measure; verify one of transformers"),
-        (("layers",), "the layers of model lighton_ocr are not verified one by one; verify end2end"),
+        "vision_projection.patch_merger",
+        "vision_encoder",
+        "vision",
+        "vision_encoder.transformer.layers.0.attention",
+        "layers.0.self_attn",
+        "whole model",
     ],
 )
-def test_what_cannot_be_verified_is_refused(
-    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["verify", *arguments, *MODEL]) == 2
-    assert words in capsys.readouterr().err
+def test_layers_operator_by_operator(path: str) -> None:
+    """The live set after every operator too: of the two pages that are alike, or a step."""
+    of_kernel = LayerCases("bfloat16", "flash")
+    found = [*of_kernel.parts(), *of_kernel.attending(), *of_kernel.stages()]
+    case = [each for each in found if each.module == path][-1 if path != "whole model" else 0]
+    assert compare(case).agrees(0), case
+
+
+def test_a_real_page_runs_again_and_again() -> None:
+    """Two pages with real tensors: the sizes that come out are the cost model's."""
+    model = load_cost_model([*OVERRIDES, "runtime.dtype=float32", "runtime.batch_size=2"])
+    cost = model.page(70, 95)
+    page = real_page(model, cost, "cpu")
+    with torch.no_grad():
+        assert [tuple(each.shape) for each in page.vision().pooler_output] == [(6, 64)] * 2
+        for _ in range(2):
+            assert page.decode_step().past_key_values.get_seq_length() == cost.seq_len + 1
+    with pytest.raises(ModelMeterError, match="execution=serving has no code here that computes"):
+        real_page(load_cost_model([*OVERRIDES, "execution=serving"]), cost, "cpu")

@@ -7,7 +7,7 @@ from transformers.models.lighton_ocr.processing_lighton_ocr import LightOnOcrPro
 from transformers.models.pixtral import image_processing_pil_pixtral as library
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.lighton_ocr import Workload, load_cost_model
+from modelmeter.models.lighton_ocr import MODES, Workload, load_cost_model
 from modelmeter.page_sizes import MAX_SIDE
 
 #: width, height: columns and rows of patches, image tokens
@@ -44,19 +44,22 @@ def sizes() -> np.ndarray:
     return np.concatenate((usual, near, exact, longest, large))
 
 
-@pytest.mark.parametrize("longest_edge", [1540, 1024])
-def test_the_librarys_size_function_agrees(longest_edge: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the sides of an image are asked for: no image of these sizes is made."""
+@pytest.mark.parametrize(("longest_edge", "multiple"), [(1540, 1), (1024, 1), (1540, 2)])
+def test_the_librarys_size_function_agrees(longest_edge: int, multiple: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the sides of an image are asked for: no image of these sizes is made.
+
+    With a multiple of 2, patches are what `PixtralProcessor` asks the image processor for.
+    """
     monkeypatch.setattr(library, "get_image_size", lambda image, _format: image)
     pages = sizes()
-    workload = Workload(longest_edge=longest_edge)
+    workload, side = Workload(longest_edge=longest_edge, whole_squares=multiple == 2), 14 * multiple
     vectorised = workload.layouts(pages[:, 0], pages[:, 1])
     differing = []
     for number, (width, height) in enumerate(pages.tolist()):
         rows, columns = (
-            side // 14
-            for side in library.get_resize_output_image_size(
-                (height, width), (longest_edge, longest_edge), (14, 14), ChannelDimension.FIRST
+            pixels // 14
+            for pixels in library.get_resize_output_image_size(
+                (height, width), (longest_edge, longest_edge), (side, side), ChannelDimension.FIRST
             )
         )
         others = (workload.layout(width, height), vectorised.layouts[vectorised.indices[number]])
@@ -106,3 +109,14 @@ def test_examples_have_every_remainder_once() -> None:
     grids = Workload().examples()
     remainders = {(grid.columns % 2, grid.rows % 2, grid.columns * grid.rows % 8) for grid in grids}
     assert len(grids) == len(remainders) == 14
+
+
+def test_whole_squares_drop_nothing() -> None:
+    """As vLLM takes the page: (1190, 1540) pixels become 43 x 55 squares."""
+    workload = MODES["squares"]
+    layout = workload.layout(1275, 1650)
+    assert (layout, workload.tokens(layout).total) == ((86, 110), 43 * 55)
+    assert workload.layout(20, 14) == (2, 2)
+    assert {(grid.columns % 2, grid.rows % 2) for grid in workload.examples()} == {(0, 0)}
+    with pytest.raises(ModelMeterError, match="patches has no square"):
+        workload.tokens(workload.layout(3000, 1))

@@ -81,10 +81,10 @@ def test_a_wrong_walk_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     "arguments, text",
     [
         (("end2end", *SMALL, "vision.sam.mlp_dim=1000"), "changes vision.*"),
-        (("end2end", *SMALL, "execution=serving"), "has no code to measure"),
+        (("end2end", *SMALL, "execution=serving"), "has no code here to measure"),
         (("end2end", *SMALL, "first_step=3", "output_tokens=3"), "first_step=3 leaves none of output_tokens=3 steps"),
         (("vision", *SMALL, "reference.name=published"), "reference=published: this model has no such modules"),
-        (("end2end", *SMALL, "model=toy"), "model= is given 2 times (unlimited_ocr, toy)"),
+        (("end2end", *SMALL, "model=deepseek_ocr"), "model=deepseek_ocr asks for deepseek_ocr; give one of the two"),
         (("layers", "layers=[MlpProjector]"), "there is no layer MlpProjector"),
     ],
 )

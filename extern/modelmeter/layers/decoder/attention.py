@@ -120,7 +120,7 @@ class GroupedQueryAttention(BaseLayer):
     def project(self, hidden_states: ShapeTensor, kept: str = ACTIVATION) -> tuple[ShapeTensor, ...]:
         """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as.
 
-        Of one product, query and key are not normalised yet: that is part of the kernel that turns them.
+        Of one product, query and key are not normalised yet: that is for `attend_paged`.
         """
         by_head = (*hidden_states.shape[:2], -1, self.head_dim)
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
@@ -154,6 +154,8 @@ class GroupedQueryAttention(BaseLayer):
         slots = self.cache_kind.slots(cache)
         if self.traits(DecoderTraits).cache_written_apart:
             query, key, value = projected
+            if self.q_norm is not None and self.k_norm is not None:
+                query, key = self.q_norm(query), self.k_norm(key)
             query, key = self.chain("rotary", self.turn_in_place, query, key, *positions)
             batch, tokens, _ = hidden_states.shape
             slot_mapping = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it

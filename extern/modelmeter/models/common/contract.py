@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.runs import Run
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
@@ -266,6 +267,24 @@ class CostModel(CorpusModel, TimedModel, Protocol):
 
     def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = "gpu") -> Vram:
         """The memory that a page and its output need on a device of a kind, "gpu" or "cpu"."""
+
+    @property
+    def engine(self) -> EngineSchema:
+        """What serves it, and how much of a device that takes."""
+
+    @property
+    def host(self) -> HostSchema:
+        """What the machine around the device does for a page."""
+
+    @property
+    def client(self) -> ClientSchema:
+        """Who sends the pages."""
+
+    def engine_workload(self) -> Mapping[str, Any]:
+        """Keys of the workload that the engine's own processor sets otherwise than the published one."""
+
+    def graphed(self, stage: str) -> bool:
+        """Whether the modelled code replays a stage as one graph."""
 
     def settings(self) -> Mapping[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""

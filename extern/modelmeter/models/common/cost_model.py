@@ -231,6 +231,11 @@ class CostModel(Generic[Config, Work, Model]):
         """What serves it, and how much of a device that takes."""
         return cast("EngineSchema", self.config.engine)
 
+    def engine_workload(self) -> Mapping[str, Any]:
+        """Keys of the workload that the engine's own processor sets otherwise than the published one."""
+        keys = self.configuration.engine_keys.get(self.engine.name, {})
+        return {key.removeprefix("workload."): value for key, value in keys.items() if key.startswith("workload.")}
+
     @property
     def host(self) -> HostSchema:
         """What the machine around the device does for a page."""

@@ -12,7 +12,7 @@ sources; a key of it that the user gives wins. None of it changes a count but th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -75,7 +75,8 @@ class EngineSchema:
 class HostSchema:
     """The group `host`: what the machine around the device does for a page, in seconds of one worker.
 
-    workers: that prepare pages (decode, resize, tokenise, receive) at once, each `seconds_per_page` for one.
+    workers: that prepare pages (decode, resize, tokenise, receive) at once, each `seconds_per_page` for one;
+    seconds_per_text: for a prompt without an image.
     seconds_per_prefill, seconds_per_step: that a pass waits for the host beside what launching its kernels takes.
     ngram: the logits processor that bans n-grams (ngram_size) repeated within ngram_window tokens, in Python, at
     seconds_per_comparison. spread: how far these seconds may be off, as a share.
@@ -83,6 +84,7 @@ class HostSchema:
 
     workers: int = 1
     seconds_per_page: float = 0.125
+    seconds_per_text: float = 0.012
     seconds_per_prefill: float = 0.0
     seconds_per_step: float = 0.0
     ngram: bool = False
@@ -121,6 +123,7 @@ ENGINE_KINDS: Final[Mapping[str, Kind[Any]]] = MappingProxyType(
         "engine.max_model_len": Maybe(Whole(1, 2**30)),
         "host.workers": Whole(1, 2**12),
         "host.seconds_per_page": _SECONDS,
+        "host.seconds_per_text": _SECONDS,
         "host.seconds_per_prefill": _SECONDS,
         "host.seconds_per_step": _SECONDS,
         "host.ngram": Flag(),
@@ -169,7 +172,7 @@ class Chosen(NamedTuple):
     execution: str
 
 
-def choose(overrides: Sequence[str], executions: Sequence[str]) -> Chosen:
+def choose(overrides: Sequence[str], executions: Collection[str]) -> Chosen:
     """The engine that overrides choose for a model that has these executions, by its name or by its execution's.
 
     Raises `ModelMeterError` where the two are unlike, or the model lacks the engine's execution.
@@ -210,3 +213,11 @@ def _given(overrides: Sequence[str]) -> list[tuple[str, str]]:
 def is_chosen(overrides: Sequence[str]) -> bool:
     """Whether overrides say which engine or execution it is."""
     return bool(_given(overrides))
+
+
+def served(overrides: Sequence[str], executions: Collection[str]) -> list[str]:
+    """The overrides with the engine that people serve with, where they choose none: the bound if it lacks that one."""
+    if is_chosen(overrides):
+        return list(overrides)
+    engine = SERVED_BY if EXECUTION_OF[SERVED_BY] in executions else BEST
+    return [f"engine={engine}", *overrides]

@@ -48,6 +48,8 @@ class TextStage(BaseLayer):
 
     #: whether the image tokens are part of what the model returns
     returns_image_tokens: ClassVar[bool] = True
+    #: whether they are as one tensor of all pages; otherwise each page's by themselves
+    pages_joined: ClassVar[bool] = False
 
     def __init__(self, model: VisionLanguageModel, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
@@ -97,9 +99,9 @@ class TextStage(BaseLayer):
         states: tuple[State, ...],
         experts_hit: int | Fraction,
     ) -> tuple[ShapeTensor, tuple[ShapeTensor, ...]]:
-        """Embedding, vision, decoder: the last hidden states, and each page's image tokens."""
+        """Embedding, vision, decoder: the last hidden states, and the image tokens."""
         inputs_embeds = self.embed_tokens(input_ids)
-        pooled: tuple[ShapeTensor, ...] = ()
+        handed_on: tuple[ShapeTensor, ...] = ()
         if images:
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
@@ -107,8 +109,9 @@ class TextStage(BaseLayer):
             masks = self.placeholder_masks(input_ids)
             # the image's features and the masks are held by name while the decoder runs
             inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
-        hidden_states = self.decoder.call_remembered("", inputs_embeds, states, experts_hit)
-        return hidden_states, pooled if self.returns_image_tokens else ()
+            if self.returns_image_tokens:
+                handed_on = (image_features,) if self.pages_joined else pooled
+        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), handed_on
 
     def placeholder_masks(self, input_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """Which positions [B, T, 1] are image tokens, and what is made and held beside that."""

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import WholeModel
 from modelmeter.models.lighton_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.lighton_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
@@ -56,9 +55,13 @@ def whole_model(cost_model: CostModel) -> WholeModel:
 
 def layer_verification() -> Any:
     """Its layers beside the real modules that they describe; needs torch."""
-    raise ModelMeterError("verify: the layers of model lighton_ocr are not verified one by one; verify end2end.")
+    from modelmeter.models.lighton_ocr.reference.layer_cases import verification
+
+    return verification()
 
 
 def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
-    raise ModelMeterError("validate: model lighton_ocr has no real model here that computes; choose another one.")
+    from modelmeter.models.lighton_ocr.reference.real_page import real_page
+
+    return real_page(cost_model, page, device)

@@ -56,6 +56,7 @@ class WorkloadSchema:
     longest_edge: int = 1540
     patch_size: int = 14
     spatial_merge_size: int = 2
+    whole_squares: bool = False
 
 
 @dataclass
@@ -92,6 +93,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.longest_edge": SIZE,
     "workload.patch_size": SIZE,
     "workload.spatial_merge_size": COUNT,
+    "workload.whole_squares": Flag(),
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

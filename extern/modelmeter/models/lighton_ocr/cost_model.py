@@ -12,7 +12,6 @@ from modelmeter.models.lighton_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
 from modelmeter.models.lighton_ocr.model import LightOnOcrModel
 from modelmeter.models.lighton_ocr.workload import Workload
-from modelmeter.units import ceil_div
 
 
 class CostModel(common.CostModel[ModelSchema, Workload, LightOnOcrModel]):
@@ -30,7 +29,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, LightOnOcrModel]):
     def make_model(self) -> LightOnOcrModel:
         """The layers of the configuration; raises `ModelMeterError` where its sizes do not fit together."""
         workload = self.workload
-        max_side = ceil_div(workload.longest_edge, workload.patch_size)
+        max_side = workload.layout(workload.longest_edge, workload.longest_edge).columns
         vision = {**asdict(self.config.vision), "patch_size": workload.patch_size, "max_side": max_side}
         return LightOnOcrModel(
             vision=vision,

@@ -7,6 +7,7 @@ from typing import Final
 from modelmeter.layers.code import EngineTraits, Execution
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.models.common.deep_encoder import FusionTraits
+from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.models.lighton_ocr.traits import PixtralTraits
 
 #: the modules of the transformers library
@@ -16,7 +17,14 @@ TRANSFORMERS: Final = Execution("transformers")
 SERVING: Final = Execution(
     "serving",
     (
-        EngineTraits(chains_fused=True, add_norm_fused=True, attention_fused_only=True, vision_takes_eager=False),
+        EngineTraits(
+            chains_fused=True,
+            add_norm_fused=True,
+            attention_fused_only=True,
+            vision_takes_eager=False,
+            graphed=frozenset(STAGES),
+            at_its_best=True,
+        ),
         PixtralTraits(qkv_fused=True, positions_given=True),
         DecoderTraits(
             cos_sin_cached=True,

@@ -23,11 +23,17 @@ from modelmeter.operators import Parameter
 from modelmeter.shape_tensor import Tape
 
 
+class LightOnOcrTextStage(TiledTextStage):
+    """The stages with text; the image tokens of all pages are handed on together."""
+
+    pages_joined = True
+
+
 class LightOnOcrModel(VisionLanguageModel):
     """LightOnOCR. vision, decoder: architectural arguments of `PixtralVisionModel` and `Decoder`."""
 
     executions = EXECUTIONS
-    text_stage = TiledTextStage
+    text_stage = LightOnOcrTextStage
 
     def __init__(
         self,

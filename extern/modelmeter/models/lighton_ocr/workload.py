@@ -42,11 +42,6 @@ class Geometry(NamedTuple):
     columns: int
     rows: int
 
-    @property
-    def patches(self) -> int:
-        """Of one page."""
-        return self.columns * self.rows
-
 
 class ImageTokens(NamedTuple):
     """Image tokens of a page."""
@@ -63,20 +58,29 @@ class Workload:
     """The processor's own knobs.
 
     longest_edge: pixels; a page with a longer side is made smaller, its shape kept; none is made larger. patch_size:
-    pixels a side. spatial_merge_size: patches a side of the square that becomes a token.
+    pixels a side. spatial_merge_size: patches a side of the square that becomes a token. whole_squares: each side is
+    filled up to whole squares, as `PixtralProcessor` does, which vLLM asks (models/mistral3.py,
+    Mistral3ProcessingInfo); otherwise to whole patches, and those that fill no square are dropped, as
+    `LightOnOcrProcessor` does.
     """
 
     longest_edge: int = 1540
     patch_size: int = 14
     spatial_merge_size: int = 2
+    whole_squares: bool = False
 
     def __post_init__(self) -> None:
-        least = self.patch_size * (self.spatial_merge_size - 1) + 1
+        least = 1 if self.whole_squares else self.patch_size * (self.spatial_merge_size - 1) + 1
         if self.longest_edge < least:
             raise ModelMeterError(
                 f"Workload: longest_edge={self.longest_edge} leaves no token of {self.spatial_merge_size} x "
                 f"{self.spatial_merge_size} patches of {self.patch_size} pixels; give {least} or more."
             )
+
+    @property
+    def _multiple(self) -> int:
+        """Patches that a side is filled up to a multiple of."""
+        return self.spatial_merge_size if self.whole_squares else 1
 
     layout_columns: ClassVar[Sequence[str]] = ("patch_columns", "patch_rows")
     layout_title: ClassVar[str] = "patches"
@@ -97,7 +101,8 @@ class Workload:
         ratio = max(height / self.longest_edge, width / self.longest_edge)
         if ratio > 1:
             width, height = int(width / ratio), int(height / ratio)
-        return PatchGrid(ceil_div(width, self.patch_size), ceil_div(height, self.patch_size))
+        multiple = self._multiple
+        return PatchGrid(*(ceil_div(side, self.patch_size * multiple) * multiple for side in (width, height)))
 
     def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
         """The same for many pages at once: sides [pages] in pixels, of an integer type."""
@@ -106,8 +111,10 @@ class Workload:
         sides = np.stack(page_sides("layouts", widths, heights), axis=1)
         ratio = np.max(sides / self.longest_edge, axis=1, keepdims=True, initial=1)  # sides are below 2**53
         shrunk = np.where(ratio > 1, (sides / ratio).astype(np.int64), sides)
-        grids = -(-shrunk // self.patch_size)
-        most = self.longest_edge + 1  # grids are told apart as single numbers, which sort faster than pairs
+        grids = -(-shrunk // (self.patch_size * self._multiple)) * self._multiple
+        most = (
+            self.longest_edge + self.spatial_merge_size
+        )  # grids are told apart as single numbers, which sort faster than pairs
         distinct, indices = np.unique(grids[:, 0] * most + grids[:, 1], return_inverse=True)
         return Layouts(indices, [PatchGrid(*divmod(grid, most)) for grid in distinct.tolist()])
 
@@ -154,11 +161,11 @@ class Workload:
         """One for each remainder that a grid may leave, and its patches by the 8 that a mask's rows are aligned to."""
         side = self.spatial_merge_size
         found: dict[tuple[int, ...], PatchGrid] = {}
-        most = ceil_div(self.longest_edge, self.patch_size)
-        sides = range(min(max(side, most - 8 * side), most), most + 1)
+        most = self.layout(self.longest_edge, self.longest_edge).columns
+        sides = range(min(max(side, most - 8 * side), most), most + 1, self._multiple)
         for columns, rows in product(sides, sides):
             found.setdefault((columns % side, rows % side, columns * rows % 8), PatchGrid(columns, rows))
         return list(found.values())
 
 
-MODES: Final[Mapping[str, Workload]] = MappingProxyType({"page": Workload()})
+MODES: Final[Mapping[str, Workload]] = MappingProxyType({"page": Workload(), "squares": Workload(whole_squares=True)})

@@ -40,10 +40,9 @@ __all__ = [
 
 def whole_model(cost_model: CostModel) -> WholeModel:
     """transformers' modules of this configuration; needs torch."""
-    from modelmeter.models.common.reference.packed_page import PackedPageWhole
-    from modelmeter.models.qwen2_5_vl.reference.page import PageReference
+    from modelmeter.models.qwen2_5_vl.reference.whole import Qwen2_5VLWhole
 
-    return PackedPageWhole(cost_model, PageReference)
+    return Qwen2_5VLWhole(cost_model)
 
 
 def layer_verification() -> Any:

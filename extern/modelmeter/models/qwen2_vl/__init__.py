@@ -46,10 +46,9 @@ __all__ = [
 
 def whole_model(cost_model: CostModel) -> WholeModel:
     """transformers' modules of this configuration; needs torch."""
-    from modelmeter.models.common.reference.packed_page import PackedPageWhole
-    from modelmeter.models.qwen2_vl.reference.page import PageReference
+    from modelmeter.models.qwen2_vl.reference.whole import Qwen2VLWhole
 
-    return PackedPageWhole(cost_model, PageReference)
+    return Qwen2VLWhole(cost_model)
 
 
 def layer_verification() -> Any:

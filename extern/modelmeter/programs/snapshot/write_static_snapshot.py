@@ -1,6 +1,6 @@
 """Write the static snapshot: the reference's modules, one page and one decode step, as torchinfo sees them.
 
-    python -m modelmeter.programs.snapshot.write_static_snapshot [model=NAME] [OUTPUT_FOLDER]
+    python -m modelmeter.programs.snapshot.write_static_snapshot [OUTPUT_FOLDER] [model=NAME] [KEY=VALUE]...
 
 A letter page in the model's default mode. Five files, the same bytes every time with the same versions of torch,
 transformers and torchinfo. Exit status 0: written; 2: it could not be.
@@ -45,12 +45,14 @@ def account(whole: Any, recording: Recording) -> dict[str, Any]:
     parameters = recording.parameters
     true = sum(parameters.values())
     said = recording.page_summary.total_params
-    twice = {name: parameters[name] for name in whole.torchinfo_counts_twice}
-    left_out = {name: parameters[name] for name in whole.torchinfo_leaves_out}
+    by_name = recording.named_alike
+    twice = {name: by_name[name] for name in whole.torchinfo_counts_twice}
+    left_out = {name: by_name[name] for name in whole.torchinfo_leaves_out}
     if said - sum(twice.values()) + sum(left_out.values()) != true:
         raise ModelMeterError(
-            f"snapshot: torchinfo counts {said:,} parameters of {true:,}, and not by counting {', '.join(twice)} twice "
-            f"and leaving {', '.join(left_out)} out; look into torchinfo {recording.versions['torchinfo']}."
+            f"snapshot: torchinfo counts {said:,} parameters of {true:,}, and not by counting "
+            f"{', '.join(twice) or 'none'} twice and leaving {', '.join(left_out) or 'none'} out; look into torchinfo "
+            f"{recording.versions['torchinfo']}."
         )
     unused = {name: count for name, (_, count) in whole.published_unused.items()}
     return {
@@ -154,7 +156,7 @@ def summary_text(whole: Any, recording: Recording, parameters: Mapping[str, Any]
 
 
 def unique_table(
-    head: Mapping[str, Any], cut: str, passes: Sequence[str], rows: Sequence[Mapping[str, Any]], true_sum: int
+    head: Mapping[str, Any], cut: str, passes: Sequence[str], rows: Sequence[Mapping[str, Any]], held: int
 ) -> str:
     """torchinfo-unique-layers.md."""
     page, versions = head["page"], ", ".join(f"{name} {version}" for name, version in head["versions"].items())
@@ -185,7 +187,7 @@ def unique_table(
         )
         lines.append(f"| {' | '.join(cells)} |")
     count = sum(row["count"] for row in rows)
-    lines.append(f"| {count} | all | | | {true_sum:,} |{' |' * len(passes)}")
+    lines.append(f"| {count} | all | | | {held:,} |{' |' * len(passes)}")
     return "\n".join(lines) + "\n"
 
 
@@ -196,9 +198,9 @@ def json_of(head: Mapping[str, Any], name: str, rows: Iterable[object]) -> str:
     return f'{{\n{keys}  "{name}": [\n{body}\n  ]\n}}\n'
 
 
-def snapshot_files(package: ModelPackage) -> dict[str, str]:
+def snapshot_files(package: ModelPackage, overrides: Sequence[str] = ()) -> dict[str, str]:
     """The text of every file of a model's snapshot, by its name."""
-    cost_model = package.load_cost_model()
+    cost_model = package.load_cost_model(overrides)
     whole: Any = package.whole_model(cost_model)
     page = cost_model.page(WIDTH, HEIGHT)
     workload = cost_model.workload
@@ -206,21 +208,23 @@ def snapshot_files(package: ModelPackage) -> dict[str, str]:
     recording = record(whole.page, whole.inputs(page.layout), views, whole.published_paths)
     head, parameters = header(package, cost_model, page, recording), account(whole, recording)
     unique = unique_rows(recording.modules)
-    assert sum(row["parameters_all"] for row in unique) == parameters["true_sum"]
+    held = sum(row["parameters_all"] for row in unique)  # one that two modules hold is in both
+    assert held == sum(recording.named_alike.values())
     totals = {**head, "parameters": parameters, "stages": stages(recording), "notes": NOTES}
     cut = f"{workload.layout_text(page.layout)} {workload.layout_title}"
     return {
         "torchinfo-summary.txt": summary_text(whole, recording, parameters),
         "torchinfo-layers.json": json_of(head, "modules", map(module_row, recording.modules)),
         "torchinfo-unique-layers.json": json_of(head, "unique_modules", unique),
-        "torchinfo-unique-layers.md": unique_table(head, cut, recording.passes, unique, parameters["true_sum"]),
+        "torchinfo-unique-layers.md": unique_table(head, cut, recording.passes, unique, held),
         "torchinfo-stages.json": json.dumps(totals, indent=2) + "\n",
     }
 
 
 def write_snapshot(arguments: Sequence[str]) -> int:
     """Write the files of a model into the folder that the command line names; the exit status."""
-    model, folders = chosen_model(arguments)
+    folders = [each for each in arguments if "=" not in each]
+    model, overrides = chosen_model([each for each in arguments if "=" in each])
     if len(folders) > 1 or any(folder.startswith("-") for folder in folders):
         raise ModelMeterError(
             f"write_static_snapshot: {' '.join(folders)!r} is no output folder; give one, or none for {FOLDER}."
@@ -228,7 +232,7 @@ def write_snapshot(arguments: Sequence[str]) -> int:
     if not folders and model != DEFAULT_MODEL:
         raise ModelMeterError(f"write_static_snapshot: name the folder that the files of {model} go to.")
     folder = Path(folders[0]) if folders else FOLDER
-    for name, text in snapshot_files(model_package(model)).items():
+    for name, text in snapshot_files(model_package(model), overrides).items():
         write_whole(folder / name, text)
         print(folder / name)
     return AGREES

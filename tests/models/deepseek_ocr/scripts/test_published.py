@@ -3,19 +3,30 @@
 import re
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.deepseek_ocr.scripts.published.measurements import NOT_USED, RUNS
+from modelmeter.models.deepseek_ocr.scripts.published.measurements import (
+    FITTED,
+    HELD_OUT,
+    NOT_USED,
+    POOL,
+    REQUESTS,
+    RUNS,
+    TPOT,
+    TTFT,
+)
 from modelmeter.models.deepseek_ocr.scripts.published.write_published import (
     FILE,
-    predicted,
-    value_and_reached,
+    judged_runs,
+    line,
+    published_text,
     write_published,
 )
+from modelmeter.report.throughput_tables import PUBLISHED_FILE
 
 ROOT = Path(__file__).parents[4]
 PROGRAM = "modelmeter.models.deepseek_ocr.scripts.published.write_published"
@@ -24,6 +35,7 @@ PROGRAM = "modelmeter.models.deepseek_ocr.scripts.published.write_published"
 def test_regenerated_to_the_byte(tmp_path: Path) -> None:
     write_published([str(tmp_path / "out.md")])
     assert (tmp_path / "out.md").read_bytes() == (ROOT / FILE).read_bytes()
+    assert PUBLISHED_FILE.read_text(encoding="utf-8") == line()
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -35,47 +47,62 @@ def test_the_command(tmp_path: Path) -> None:
     )
 
 
-def test_every_figure_has_its_source_and_stands_in_the_report() -> None:
+def test_every_run_has_its_source_and_stands_in_the_report() -> None:
     text = (ROOT / FILE).read_text(encoding="utf-8")
     for run in RUNS:
-        assert run.source and run.url.startswith("https://") and run.stated
-        assert run.url in text
-        assert all(figure.where in text for figure in run.figures)
+        assert run.source and run.url.startswith("https://") and run.stated and run.assumed
+        assert all(words in text for words in (run.title, run.url, run.stated, run.assumed))
     assert all(each.source and each.reason and each.figure in text for each in NOT_USED)
 
 
 def test_the_ratios_of_the_report() -> None:
     rows = re.findall(
-        r"^\| [^|]+ \| (?:transformers|serving) \| \d+ \| ([\d,.]+) (tokens/s|pages/day) \| (\d+)% \|",
+        r"^\| [^|]+ \| [^|]+ \| ([\d,.]+) \| ([\d,.]+) \| ([^|]*) \| (\d+\.\d\d) \| ([a-z ]+) \|$",
         (ROOT / FILE).read_text(encoding="utf-8"),
         re.MULTILINE,
     )
-    published = {"pages/day": 200_000}
-    pages = [(value, share) for value, unit, share in rows if unit == "pages/day"]
-    assert len(pages) >= 9
-    for value, share in pages:
-        assert abs(int(share) - 100 * published["pages/day"] / float(value.replace(",", ""))) <= 0.51
+    assert len(rows) == sum(len(cell.figures) for run in RUNS for cell in run.cells)
+    for published, predicted, interval, ratio, used in rows:
+        value = float(predicted.replace(",", ""))
+        # two decimals of the ratio, and three digits of both figures: half of 1 % each where a figure begins with 1.00
+        left = 0.005 + 2 * 0.005 * float(ratio)
+        assert value / float(published.replace(",", "")) == pytest.approx(float(ratio), abs=left)
+        if interval:
+            low, high = (float(each.replace(",", "")) for each in interval.split(" to "))
+            assert low <= value <= high
+        assert used in (FITTED, HELD_OUT, "assumed")
 
 
-def test_an_engines_measurement_stands_beside_the_execution_of_engines_and_below_it() -> None:
-    for run in RUNS:
-        assert run.executions == (("transformers", "serving") if run.software == "not stated" else ("serving",))
-        for case in run.cases:
-            result = predicted(case, run.device, "serving")
-            assert all(value_and_reached(figure, result)[1] < 1 for figure in run.figures)
+def test_the_summary_is_that_of_the_rows() -> None:
+    rows = [each for run in judged_runs().values() for each in run if each.run.judged and each.cell.used == HELD_OUT]
+    errors = [abs(each.predicted.value / each.published - 1) for each in rows]
+    assert f"of {len(rows)} published figures" in line()
+    assert f"{median(errors):.0%} at the median and {max(errors):.0%} at most" in line()
+    assert line().removesuffix(" (reports/published.md)\n")[1:] in published_text()
 
 
-def test_a_rate_is_reached_and_a_time_is_undercut() -> None:
-    run = RUNS[2]
-    result = predicted(run.cases[0], run.device, "serving")
-    for figure in run.figures:
-        value, reached = value_and_reached(figure, result)
-        assert reached < 1
-        assert reached == (value / figure.value if figure.unit == "ms" else figure.value / value)
-    # the published rate is that of the published times: 278.4 tokens, the first of them after the prefill
-    rate, tpot, ttft = (figure.value for figure in run.figures)
-    tokens = Fraction(2784, 10)
-    assert tokens / ((ttft + (tokens - 1) * tpot) / 1000) == pytest.approx(float(rate), rel=0.06)
+def test_what_was_fitted_is_said() -> None:
+    """The host's seconds to three cells of one size and to one of text; a reserve to three capacities; no kernel."""
+    fitted = {(run.title, cell.name) for run in RUNS for cell in run.cells if cell.used == FITTED}
+    jina = {("Jina-OCR, nine cells", f"1275x1650, {number} in flight") for number in (1, 4, 16)}
+    capacities = {
+        (f"A batch pipeline with a serial client, {device}", "KV capacity") for device in ("A100-80G", "L40S", "L4")
+    }
+    assert fitted == jina | capacities | {("DeepSeek-OCR, text", "86 in flight")}
+    for rows in judged_runs().values():
+        for each in rows:
+            if each.figure == POOL:
+                assert each.ratio == pytest.approx(1, abs=0.005)
+
+
+def test_how_far_the_cells_of_jina_ocr_are_off() -> None:
+    """Held here so that a change is seen: most are within what was aimed at, one request at a time is not."""
+    rows = judged_runs()["Jina-OCR, nine cells"]
+    within = {
+        figure: sum(abs(each.ratio - 1) <= aim for each in rows if each.figure == figure)
+        for figure, aim in ((REQUESTS, 0.12), (TPOT, 0.20), (TTFT, 0.30))
+    }
+    assert within[REQUESTS] >= 6 and within[TPOT] >= 6 and within[TTFT] >= 8
 
 
 def test_bad_arguments(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_no_output_is_a_page_without_steps() -> None:
 
 def test_equal_layouts_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = verified(LETTER, *TINY, output_tokens=1)
-    monkeypatch.setattr(type(verifier.reference), "prefill", None)
+    monkeypatch.setattr(type(verifier.whole), "prefill", None)
     assert all(row.agrees(0) for row in verifier.stages(verifier.cost_model.page(640, 480, 1)))
 
 
@@ -204,8 +204,8 @@ def another_operator(monkeypatch: pytest.MonkeyPatch) -> None:
 def more_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = LMHead.__init__
 
-    def with_bias(self: LMHead, hidden_size: int, vocab_size: int, **common: Any) -> None:
-        plain(self, hidden_size, vocab_size, **common)
+    def with_bias(self: LMHead, hidden_size: int, vocab_size: int, *tied: Any, **common: Any) -> None:
+        plain(self, hidden_size, vocab_size, *tied, **common)
         self.bias = self.parameter(vocab_size)
 
     monkeypatch.setattr(LMHead, "__init__", with_bias)

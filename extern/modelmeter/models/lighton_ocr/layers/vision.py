@@ -36,7 +36,7 @@ from modelmeter.operators import (
     to,
     unfold,
 )
-from modelmeter.shape_tensor import ShapeTensor
+from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
 class PixtralAttention(BaseLayer):
@@ -234,36 +234,40 @@ class PixtralVisionModel(BaseLayer):
         self.patch_positional_embedding = PixtralRotaryEmbedding(head_dim, max_side, code=self.code)
         self.ln_pre.remember_with(block.attention_norm)
 
-    def forward(self, pixel_values: ShapeTensor, geometry: Geometry) -> tuple[ShapeTensor, ShapeTensor | None]:
+    def forward(self, pixel_values: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         if self.traits(PixtralTraits).positions_given:
-            return self.forward_positions_given(pixel_values, geometry)
+            return self.forward_positions_given(pixel_values)
         tape = pixel_values.tape
-        patch_embeds = self.patch_conv(pixel_values)  # [pages, D, rows, columns]
+        patch_embeds = self.patch_conv(pixel_values)
+        pages, _, rows, columns = patch_embeds.shape
         patch_embeds_list = patch_embeds.unbind(0)  # held to the end, and with it the convolution's output
         patch_embeds = in_sequence(*patch_embeds_list)
         patch_embeds = self.ln_pre(patch_embeds)
         places = []
         for _ in patch_embeds_list:  # the last page's places are held to the end
-            hpos_ids = arange(tape, geometry.rows).view(-1, 1).expand(geometry.rows, geometry.columns)
-            wpos_ids = arange(tape, geometry.columns).view(1, -1).expand(geometry.rows, geometry.columns)
+            hpos_ids, wpos_ids = meshgrid(tape, rows, columns)
             places.append(stack((reshape(hpos_ids, -1), reshape(wpos_ids, -1))))
         position_ids = cat(places, 0)
         del places
         cosine, sine = self.patch_positional_embedding(position_ids)
-        attention_mask = block_mask(patch_embeds, geometry)
+        attention_mask = block_mask(patch_embeds, pages)
         positions = (cosine.unsqueeze(0), sine.unsqueeze(0))
-        return self.transformer(patch_embeds, attention_mask, positions, geometry.pages)  # type: ignore[no-any-return]
+        return self.transformer(patch_embeds, attention_mask, positions, pages)  # type: ignore[no-any-return]
 
-    def forward_positions_given(
-        self, pixel_values: ShapeTensor, geometry: Geometry
-    ) -> tuple[ShapeTensor, ShapeTensor | None]:
+    def forward_positions_given(self, pixel_values: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         """The same, as an engine has it: no mask, and rows of tables by the place of each patch."""
-        tape = pixel_values.tape
+        tape, pages = pixel_values.tape, pixel_values.shape[0]
         patch_embeds = self.chain("patches", in_sequence, *self.patch_conv(pixel_values).unbind(0))
-        places = tape.input((1, geometry.pages * geometry.patches), "int64")
+        places = tape.input((1, patch_embeds.shape[1]), "int64")
         table = self.patch_positional_embedding.buffers["cos_sin_cache"].on(tape)
         patch_embeds = self.ln_pre(patch_embeds)
-        return self.transformer(patch_embeds, None, (places, table), geometry.pages)  # type: ignore[no-any-return]
+        return self.transformer(patch_embeds, None, (places, table), pages)  # type: ignore[no-any-return]
+
+
+def meshgrid(tape: Tape, rows: int, columns: int) -> tuple[ShapeTensor, ShapeTensor]:
+    """The row and the column of each patch of a page [rows, columns]."""
+    hpos_ids, wpos_ids = arange(tape, rows), arange(tape, columns)
+    return hpos_ids.view(-1, 1).expand(rows, columns), wpos_ids.view(1, -1).expand(rows, columns)
 
 
 def in_sequence(*patches: ShapeTensor) -> ShapeTensor:
@@ -271,12 +275,13 @@ def in_sequence(*patches: ShapeTensor) -> ShapeTensor:
     return cat([each.flatten(1).transpose(0, 1) for each in patches], 0).unsqueeze(0)
 
 
-def block_mask(patch_embeds: ShapeTensor, geometry: Geometry) -> ShapeTensor:
+def block_mask(patch_embeds: ShapeTensor, pages: int) -> ShapeTensor:
     """The mask to add [1, 1, S, S]: 0 within a page, the least number elsewhere."""
     patches = patch_embeds.shape[1]
+    each = patches // pages
     mask = fill(patch_embeds, (patches, patches), patch_embeds.dtype, "aten.full.default")
-    for page in range(geometry.pages):
-        start, end = page * geometry.patches, (page + 1) * geometry.patches
+    for page in range(pages):
+        start, end = page * each, (page + 1) * each
         copy_number(mask.narrow(0, start, end).narrow(1, start, end))
     return mask.unsqueeze(0).unsqueeze(0).expand(1, 1, -1, -1)
 
@@ -293,19 +298,27 @@ class LightOnOcrPatchMerger(BaseLayer):
         self.merging_layer = Linear(hidden_size * spatial_merge_size**2, hidden_size, bias=False, code=self.code)
 
     def forward(self, image_features: ShapeTensor, geometry: Geometry) -> ShapeTensor:
-        return self.merging_layer(self.chain("unfold", self.unfolded, image_features, geometry))  # type: ignore[no-any-return]
+        if self.traits(EngineTraits).chains_fused:
+            return self.merging_layer(self.chain("unfold", self.joined, image_features, geometry))  # type: ignore[no-any-return]
+        permuted_tensor = self.squares(image_features, geometry)  # held to the end
+        image_features = cat(permuted_tensor, 0)
+        return self.merging_layer(image_features)  # type: ignore[no-any-return]
 
-    def unfolded(self, image_features: ShapeTensor, geometry: Geometry) -> ShapeTensor:
-        """[S, D] -> [tokens, D * side**2]."""
+    def joined(self, image_features: ShapeTensor, geometry: Geometry) -> ShapeTensor:
+        """The squares of all pages [tokens, D * side**2]."""
+        return cat(self.squares(image_features, geometry), 0)
+
+    def squares(self, image_features: ShapeTensor, geometry: Geometry) -> list[ShapeTensor]:
+        """[S, D] -> those of each page [tokens, D * side**2]."""
         pages, columns, rows = geometry
-        width = image_features.shape[1]
+        width, patches = image_features.shape[1], columns * rows
         permuted_tensor = []
         for page in range(pages):
-            image_tokens = image_features.narrow(0, page * geometry.patches, (page + 1) * geometry.patches)
+            image_tokens = image_features.narrow(0, page * patches, (page + 1) * patches)
             image_grid = image_tokens.view(rows, columns, width).permute(2, 0, 1).unsqueeze(0)
             grid = unfold(image_grid, self.spatial_merge_size)
             permuted_tensor.append(grid.view(width * self.spatial_merge_size**2, -1).transpose(0, 1))
-        return cat(permuted_tensor, 0)
+        return permuted_tensor
 
 
 class LightOnOcrMultiModalProjector(BaseLayer):
@@ -345,13 +358,14 @@ class VisionStage(BaseLayer):
         self.vision_projection = vision_projection
 
     def forward(self, pixel_values: ShapeTensor, geometry: Geometry) -> tuple[ShapeTensor, ...]:
-        last_hidden_state, residual = self.vision_encoder.call_remembered("vision_encoder", pixel_values, geometry)
+        last_hidden_state, residual = self.vision_encoder.call_remembered("vision_encoder", pixel_values)
         hidden_states = last_hidden_state.select(0, 0)
         if residual is not None:
             residual = residual.select(0, 0)
         image_features = self.vision_projection.call_remembered("vision_projection", hidden_states, geometry, residual)
-        each = image_features.shape[0] // geometry.pages
-        pages = [image_features.narrow(0, page * each, (page + 1) * each) for page in range(geometry.pages)]
+        count = pixel_values.shape[0]
+        each = image_features.shape[0] // count
+        pages = [image_features.narrow(0, page * each, (page + 1) * each) for page in range(count)]
         if self.traits(FusionTraits).image_tokens_first:
             return tuple(pages)
         return *pages, last_hidden_state

@@ -26,36 +26,37 @@ TEXT: Mapping[str, Any] = {"model_type": "qwen3", "tie_word_embeddings": True}
 VISION: Mapping[str, Any] = {"model_type": "pixtral", "patch_size": 14, "hidden_act": "silu"}
 
 
-class PageReference(WholePage):
-    """transformers' whole model on the meta device, in inference.
+def build_model(
+    attention: str, *, text: Mapping[str, Any], vision: Mapping[str, Any], spatial_merge_size: int = 2
+) -> Any:
+    """transformers' whole model, on the device and of the type of the day, its head tied or not.
 
-    text, vision: values of these configurations, by the names that the library has for them.
+    text, vision: values of these configurations, by the names that the library has for them. A small vocabulary has an
+    image token of its own.
     """
+    of_text = {**TEXT, **text}
+    config: Any = LightOnOcrConfig(
+        text_config=of_text,
+        vision_config={**VISION, **vision},
+        tie_word_embeddings=of_text["tie_word_embeddings"],
+        spatial_merge_size=spatial_merge_size,
+        image_token_id=min(LightOnOcrConfig.image_token_id, of_text["vocab_size"] - 1),
+    )
+    build: Any = modeling_lighton_ocr.LightOnOcrForConditionalGeneration._from_config
+    model = build(config, attn_implementation=choice("attention", attention, ATTENTION))
+    model.tie_weights()
+    return model
 
-    def __init__(
-        self,
-        dtype: str = "bfloat16",
-        attention: str = "flash",
-        *,
-        text: Mapping[str, Any],
-        vision: Mapping[str, Any],
-        spatial_merge_size: int = 2,
-    ) -> None:
-        implementation = choice("attention", attention, ATTENTION)
-        element_type = choice("dtype", dtype, DTYPES)
-        of_text = {**TEXT, **text}
+
+class PageReference(WholePage):
+    """transformers' whole model on the meta device, in inference. sizes: of `build_model`."""
+
+    def __init__(self, dtype: str = "bfloat16", attention: str = "flash", **sizes: Any) -> None:
         with on_meta(dtype):
-            config: Any = LightOnOcrConfig(
-                text_config=of_text,
-                vision_config={**VISION, **vision},
-                tie_word_embeddings=of_text["tie_word_embeddings"],
-                spatial_merge_size=spatial_merge_size,
-            )
-            build: Any = modeling_lighton_ocr.LightOnOcrForConditionalGeneration._from_config
-            model = build(config, attn_implementation=implementation)
-        model.tie_weights()
-        super().__init__(model, text=config.text_config, dtype=element_type, modeling=modeling_lighton_ocr)
-        self.config = config
+            model = build_model(attention, **sizes)
+        self.config = model.config
+        text, element_type = model.config.text_config, choice("dtype", dtype, DTYPES)
+        super().__init__(model, text=text, dtype=element_type, modeling=modeling_lighton_ocr)
 
     @property
     def vision_weights(self) -> list[nn.Module | nn.Parameter]:

@@ -20,22 +20,13 @@ FUNCTIONS = (".act_fn", ".act")
 class LightOnOcrWhole(Whole):
     """transformers' whole model of a cost model's configuration."""
 
+    #: the embedding runs before the rest of the decoder, and the head, which is tied to it, after
+    torchinfo_counts_twice = ("model.language_model.embed_tokens.weight", "lm_head.weight")
+
     def __init__(self, cost_model: CostModel) -> None:
-        config, workload = cost_model.config, cost_model.workload
+        config = cost_model.config
         check_measured(config.execution.name, ("transformers",))
-        vision = asdict(config.vision)
-        vision |= {
-            "head_dim": vision["hidden_size"] // vision["num_attention_heads"],
-            "patch_size": workload.patch_size,
-            "image_size": workload.longest_edge,
-        }
-        page = PageReference(
-            config.runtime.dtype,
-            config.runtime.attention,
-            text=asdict(config.decoder),
-            vision=vision,
-            spatial_merge_size=workload.spatial_merge_size,
-        )
+        page = PageReference(config.runtime.dtype, config.runtime.attention, **sizes_of(cost_model))
         super().__init__(cost_model, page)
 
     def inputs(self, layout: PatchGrid) -> Any:
@@ -52,3 +43,19 @@ class LightOnOcrWhole(Whole):
         for name in FUNCTIONS:
             path = path.removesuffix(name)
         return path.removeprefix(DECODER).removeprefix(".")
+
+
+def sizes_of(cost_model: CostModel) -> dict[str, Any]:
+    """The sizes of a configuration as the library's configurations have them."""
+    config, workload = cost_model.config, cost_model.workload
+    vision = asdict(config.vision)
+    vision |= {
+        "head_dim": vision["hidden_size"] // vision["num_attention_heads"],
+        "patch_size": workload.patch_size,
+        "image_size": workload.longest_edge,
+    }
+    return {
+        "text": asdict(config.decoder),
+        "vision": vision,
+        "spatial_merge_size": workload.spatial_merge_size,
+    }

@@ -1,68 +1,67 @@
-"""What others measured on DeepSeek-OCR and published with device, workload and metric, and what each leaves open.
+"""What others measured on DeepSeek-OCR's network and published with its device and workload, and what each leaves open.
 
-A figure without a source is not used; one whose source lacks a device stands in `NOT_USED`, with the reason. To add
-one: a `Run` with its source, the figures that it gives, and the workloads that it may have been, as `Case`s, each of
-which says what the source does not.
+A figure without a source is not used; one whose source lacks a device, or is of another network, stands in `NOT_USED`,
+with the reason. To add one: a `Run` with its source and its cells, each of which says what of it the source does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+#: figures of a closed loop, of a throughput, or of memory, and the unit that a source gives them in
+REQUESTS: Final = "requests_per_s"
+TTFT: Final = "ttft_s"
+TPOT: Final = "tpot_s"
+LATENCY: Final = "latency_s"
+TOKENS: Final = "output_tokens_per_s"
+PAGES: Final = "pages_per_s"
+A_DAY: Final = "pages_per_day"
+POOL: Final = "kv_pool_tokens"
+
+#: whether a constant of ours was fitted to a figure
+FITTED: Final = "fitted"
+HELD_OUT: Final = "held out"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """A workload that a run may have had: a page in pixels or a text in tokens, and output tokens a page.
+class Cell:
+    """One published row: a workload, and its figures in seconds, or a second, or tokens.
 
-    assumed: what the source does not say of it.
-    """
-
-    overrides: tuple[str, ...]
-    page: tuple[int, int] | None = None
-    text_tokens: int = 0
-    output_tokens: int
-    batch_size: int | None = None
-    assumed: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """One published figure. metric: the property of `Throughput` that predicts it; its value times scale has this unit.
-
-    where: its place in the source, and its words.
+    page: pixels; text_tokens: of a prompt without an image. steps: decode steps a request, one less than the tokens
+    that a source counts, since prefill yields the first. in_flight: requests of a closed loop; None: the most that fit.
+    used: "fitted" or "held out".
     """
 
     name: str
-    metric: str
-    value: Fraction
-    unit: str
-    scale: int = 1
-    where: str
-
-    @property
-    def is_time(self) -> bool:
-        """Whether less is better."""
-        return self.unit == "ms"
+    page: tuple[int, int] | None = None
+    text_tokens: int = 0
+    steps: int
+    in_flight: int | None = None
+    overrides: tuple[str, ...] = ()
+    figures: Mapping[str, Fraction]
+    used: str = HELD_OUT
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Figures that one source gives for one device and workload. stated: what it says of the workload.
+    """Cells that one source gives for one device and engine. stated, assumed: of the workload, by the source and here.
 
-    executions: what its software may run as; an inference engine as "serving".
+    judged: whether the source says enough for a ratio to mean something of the prediction.
     """
 
     title: str
     device: str
     software: str
-    executions: tuple[str, ...] = ("serving",)
+    overrides: tuple[str, ...]
     source: str
     url: str
     stated: str
-    figures: tuple[Published, ...]
-    cases: tuple[Case, ...]
+    assumed: str
+    judged: bool
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,147 +76,185 @@ class NotUsed:
 #: a letter page rendered at 144 dpi, as the published PDF program renders it
 LETTER: Final = (1224, 1584)
 
+
+def _jina(size: tuple[int, int], in_flight: int, requests: str, tokens: str, ttft: str, tpot: str) -> Cell:
+    """A row of the table of sgl-project/sglang#40112: tokens a request are those a second over requests a second."""
+    rate = Fraction(requests)
+    return Cell(
+        name=f"{size[0]}x{size[1]}, {in_flight} in flight",
+        page=size,
+        steps=round(Fraction(tokens) / rate) - 1,
+        in_flight=in_flight,
+        figures={REQUESTS: rate, TTFT: Fraction(ttft), TPOT: Fraction(tpot) / 1000},
+        used=FITTED if size == (1275, 1650) else HELD_OUT,
+    )
+
+
 _COOKBOOK: Final = "SGLang cookbook, DeepSeek-OCR, section 5.1 Speed Benchmark"
 _COOKBOOK_URL: Final = "https://docs.sglang.io/cookbook/autoregressive/DeepSeek/DeepSeek-OCR"
+_ONE_AT_ONCE: Final = {"text_tokens": 197, "steps": 277, "in_flight": 1}
+_MANY_AT_ONCE: Final = {"text_tokens": 302, "steps": 187, "in_flight": 86}
 
 RUNS: Final = (
     Run(
-        title="The authors' production",
-        device="A100-40G",
-        software="not stated",
-        executions=("transformers", "serving"),
-        source="Wei, Sun, Li: DeepSeek-OCR: Contexts Optical Compression, arXiv 2510.18234",
-        url="https://arxiv.org/abs/2510.18234",
-        stated="pages, to make training data for language models",
-        figures=(
-            Published(
-                name="pages a day on one GPU",
-                metric="pages_per_day",
-                value=Fraction(200_000),
-                unit="pages/day",
-                where='abstract, "200k+ pages per day (a single A100-40G)"',
+        title="Jina-OCR, nine cells",
+        device="RTX-PRO-6000-Server",
+        software="SGLang",
+        overrides=("engine=sglang", "workload.max_num=9", "engine.max_model_len=4096", "engine.max_num_seqs=16"),
+        source="sgl-project/sglang, pull request 40112, concurrency by input resolution",
+        url="https://github.com/sgl-project/sglang/pull/40112",
+        stated="RTX PRO 6000 Blackwell of 96 GB, bfloat16, streaming, seven pages in turn, 7 / 28 / 56 requests "
+        "with 1 / 4 / "
+        "16 in flight after one to warm up, contexts of 4096, CUDA graphs to 16, no radix cache; TTFT is the "
+        "mean to the "
+        "first chunk",
+        assumed="the Server Edition, which the source does not name; the network is DeepSeek-OCR's, with up to "
+        "9 crops; the "
+        "host's seconds are fitted to the cells of 1275x1650",
+        judged=True,
+        cells=(
+            _jina((1275, 1650), 1, "0.97", "585", "0.24", "1.32"),
+            _jina((1275, 1650), 4, "2.22", "1377", "0.20", "2.46"),
+            _jina((1275, 1650), 16, "4.39", "2694", "0.34", "4.93"),
+            _jina((850, 1100), 1, "0.95", "608", "0.20", "1.33"),
+            _jina((850, 1100), 4, "2.18", "1388", "0.17", "2.49"),
+            _jina((850, 1100), 16, "4.23", "2696", "0.33", "4.93"),
+            _jina((612, 792), 1, "0.91", "581", "0.24", "1.35"),
+            _jina((612, 792), 4, "2.07", "1324", "0.25", "2.51"),
+            _jina((612, 792), 16, "4.24", "2716", "0.33", "4.87"),
+        ),
+    ),
+    Run(
+        title="DeepSeek-OCR, text",
+        device="MI300X",
+        software="SGLang 0.5.7",
+        overrides=("engine=sglang", "runtime.dtype=float16"),
+        source=_COOKBOOK,
+        url=_COOKBOOK_URL,
+        stated="text without an image, float16; 10 requests with 1,972 input and 2,784 output tokens, one at a "
+        "time; 1,000 "
+        "requests with 301,698 and 188,375, 85.53 at once",
+        assumed="every request is the average one, 86 at once; no published kernel tables are of this device; the "
+        "host's seconds a prefill are fitted to the time per output token with 86 in flight",
+        judged=True,
+        cells=(
+            Cell(
+                name="1 in flight",
+                **_ONE_AT_ONCE,  # type: ignore[arg-type]
+                figures={TOKENS: Fraction("625.26"), TTFT: Fraction("0.02159"), TPOT: Fraction("0.00147")},
             ),
-            Published(
-                name="pages a day on 160 GPUs, for one of them",
-                metric="pages_per_day",
-                value=Fraction(33_000_000, 20 * 8),
-                unit="pages/day",
-                where='section 1, "33 million pages of data per day ... using 20 nodes (each with 8 A100-40G GPUs)"',
+            Cell(
+                name="86 in flight",
+                **_MANY_AT_ONCE,  # type: ignore[arg-type]
+                figures={TOKENS: Fraction("11602.84"), TPOT: Fraction("0.00742")},
+                used=FITTED,
             ),
         ),
-        cases=tuple(
-            Case(
-                overrides=(f"workload={mode}",),
-                page=LETTER,
-                output_tokens=tokens,
-                assumed=f"mode {mode}, letter pages, {tokens} output tokens, the largest batch that fits",
-            )
-            for mode in ("small", "base", "gundam")
-            for tokens in (500, 1000, 2000)
+    ),
+    Run(
+        title="DeepSeek-OCR-2, text",
+        device="H200",
+        software="SGLang",
+        overrides=("engine=sglang",),
+        source="SGLang cookbook, DeepSeek-OCR-2, Speed Benchmark",
+        url="https://docs.sglang.io/cookbook/autoregressive/DeepSeek/DeepSeek-OCR-2",
+        stated="text without an image, one at a time and 100 at once",
+        assumed="its decoder is DeepSeek-OCR's; requests as long as those of the benchmark on the MI300X, and "
+        "as many at once",
+        judged=True,
+        cells=(
+            Cell(name="1 in flight", **_ONE_AT_ONCE, figures={TPOT: Fraction("0.00118")}),  # type: ignore[arg-type]
+            Cell(name="86 in flight", **_MANY_AT_ONCE, figures={TPOT: Fraction("0.00779")}),  # type: ignore[arg-type]
         ),
     ),
     Run(
         title="The repository's PDF program",
         device="A100-40G",
         software="vLLM 0.8.5",
+        overrides=("engine=vllm",),
         source="README, config.py and run_dpsk_ocr_pdf.py of the repository deepseek-ai/DeepSeek-OCR",
         url="https://github.com/deepseek-ai/DeepSeek-OCR",
-        stated="PDF at 144 dpi, gundam with at most 6 crops, 100 sequences at once, the markdown prompt",
-        figures=(
-            Published(
-                name="output tokens a second",
-                metric="output_tokens_per_s",
-                value=Fraction(2500),
-                unit="tokens/s",
-                where='README, vLLM-Inference, "pdf: concurrency ~2500tokens/s(an A100-40G)"',
-            ),
-        ),
-        cases=tuple(
-            Case(
-                overrides=("workload=gundam", "workload.max_num=6"),
+        stated="PDF at 144 dpi, gundam with at most 6 crops, 100 sequences at once, the markdown prompt; README, "
+        'vLLM-Inference, "pdf: concurrency ~2500tokens/s(an A100-40G)"',
+        assumed="letter pages; output tokens as named; the host as carried over to vLLM's server, though the program "
+        "prepares all pages before the first is sent",
+        judged=False,
+        cells=tuple(
+            Cell(
+                name=f"{steps} output tokens",
                 page=LETTER,
-                output_tokens=tokens,
-                batch_size=100,
-                assumed=f"letter pages, {tokens} output tokens",
+                steps=steps,
+                in_flight=100,
+                figures={TOKENS: Fraction(2500)},
             )
-            for tokens in (500, 1000, 2000)
+            for steps in (500, 1000, 2000)
         ),
     ),
-    Run(
-        title="SGLang, one request at a time",
-        device="MI300X",
-        software="SGLang 0.5.7",
-        source=_COOKBOOK,
-        url=_COOKBOOK_URL,
-        stated="text without an image, float16; 10 requests with 1,972 input and 2,784 output tokens",
-        figures=(
-            Published(
-                name="output tokens a second",
-                metric="output_tokens_per_s",
-                value=Fraction("625.26"),
-                unit="tokens/s",
-                where="5.1.1, Output token throughput",
+    *(
+        Run(
+            title=f"A batch pipeline with a serial client, {device}",
+            device=device,
+            software="vLLM 0.12",
+            overrides=("engine=vllm", "client=serial_batches"),
+            source="fgbelidji/llm-lab, batch-ocr-inference",
+            url="https://github.com/fgbelidji/llm-lab/tree/main/batch-ocr-inference",
+            stated="pages encoded as PNG one after another, a batch sent at once, the slowest waited for, "
+            "pictures written, "
+            "streaming and upload in the time; utilisation 0.9, contexts of 8192",
+            assumed="letter pages of 1275x1650, batches of 4 (the program's default) or 64, 0.6 s of client a page "
+            "(three PNG encodes between 0.18 and 2.0 s), output tokens as named. It judges the client's model alone: "
+            "nothing of an engine is fitted to it",
+            judged=False,
+            cells=(
+                *(
+                    Cell(
+                        name=f"{steps} output tokens, batches of {batch}",
+                        page=(1275, 1650),
+                        steps=steps,
+                        overrides=(f"client.batch_size={batch}",),
+                        figures={PAGES: Fraction(pages)},
+                    )
+                    for batch in (4, 64)
+                    for steps in (1000, 500, 2000)
+                ),
+                Cell(
+                    name="KV capacity",
+                    page=(1275, 1650),
+                    steps=1000,
+                    figures={POOL: Fraction(tokens)},
+                    used=FITTED,
+                ),
             ),
-            Published(
-                name="time per output token",
-                metric="tpot_s",
-                value=Fraction("1.47"),
-                unit="ms",
-                scale=1000,
-                where="5.1.1, Mean TPOT",
-            ),
-            Published(
-                name="time to first token",
-                metric="ttft_s",
-                value=Fraction("21.59"),
-                unit="ms",
-                scale=1000,
-                where="5.1.1, Mean TTFT",
-            ),
-        ),
-        cases=(
-            Case(
-                overrides=("runtime.dtype=float16",),
-                text_tokens=197,
-                output_tokens=278,
-                batch_size=1,
-                assumed="every request is the average one, 197 and 278 tokens",
-            ),
-        ),
+        )
+        for device, pages, tokens in (
+            ("A100-80G", "1.52", 1_115_616),
+            ("L40S", "1.38", 567_488),
+            ("L4", "0.65", 215_680),
+        )
     ),
     Run(
-        title="SGLang, many requests at once",
-        device="MI300X",
-        software="SGLang 0.5.7",
-        source=_COOKBOOK,
-        url=_COOKBOOK_URL,
-        stated="text without an image, float16; 1,000 requests with 301,698 input and 188,375 output tokens, 85.53 at "
-        "once",
-        figures=(
-            Published(
-                name="output tokens a second",
-                metric="output_tokens_per_s",
-                value=Fraction("11602.84"),
-                unit="tokens/s",
-                where="5.1.2, Output token throughput",
-            ),
-            Published(
-                name="time per output token",
-                metric="tpot_interleaved_s",
-                value=Fraction("7.42"),
-                unit="ms",
-                scale=1000,
-                where="5.1.2, Mean TPOT",
-            ),
-        ),
-        cases=(
-            Case(
-                overrides=("runtime.dtype=float16",),
-                text_tokens=302,
-                output_tokens=188,
-                batch_size=86,
-                assumed="every request is the average one, 302 and 188 tokens, 86 at once",
-            ),
+        title="The authors' production",
+        device="A100-40G",
+        software="not stated",
+        overrides=("engine=vllm",),
+        source="Wei, Sun, Li: DeepSeek-OCR: Contexts Optical Compression, arXiv 2510.18234",
+        url="https://arxiv.org/abs/2510.18234",
+        stated='pages, to make training data for language models; abstract, "200k+ pages per day (a single A100-40G)"; '
+        'section 1, "33 million pages of data per day ... using 20 nodes (each with 8 A100-40G GPUs)", 206,250 '
+        "of them on "
+        "one GPU",
+        assumed="vLLM, letter pages, mode and output tokens as named, the largest batch that fits",
+        judged=False,
+        cells=tuple(
+            Cell(
+                name=f"mode {mode}, {steps} output tokens",
+                page=LETTER,
+                steps=steps,
+                overrides=(f"workload={mode}",),
+                figures={A_DAY: Fraction(200_000)},
+            )
+            for mode in ("small", "base", "gundam")
+            for steps in (500, 1000, 2000)
         ),
     ),
 )
@@ -225,8 +262,25 @@ RUNS: Final = (
 NOT_USED: Final = (
     NotUsed(
         figure="DeepSeek-OCR, 4951 tokens/s in mode base at 512 requests at once on OmniDocBench, and 5823 to 7468 by "
-        "length",
+        "length; Unlimited-OCR 5580",
         source="Yin et al.: Unlimited OCR Works, arXiv 2606.23050, section 5.2 and Table 4",
         reason="no device is named for the inference (the training ran on A800)",
+    ),
+    NotUsed(
+        figure="DeepSeek-OCR, 3.3 pages/s on an H100",
+        source="LightOn's report of LightOnOCR: 1.73 times slower than its 5.71 pages/s",
+        reason="inferred from a ratio; neither pages nor output tokens nor requests at once are stated",
+    ),
+    NotUsed(
+        figure="DeepSeek-OCR-2, 246 tokens/s on an L4",
+        source="davanstrien/uv-scripts-for-ai",
+        reason="requests at once are not stated",
+    ),
+    NotUsed(
+        figure="GLM-OCR, 465 tokens/s with CUDA graphs and 60 without on an A100-80G; Chandra-2, 0.306 and "
+        "1.359 pages/s on an "
+        "RTX 3090; LightOnOCR-2, 5.71 pages/s on an H100",
+        source="zai-org/GLM-OCR#218; datalab-to/chandra-ocr-2; LightOn's report",
+        reason="other networks: no model of them is here",
     ),
 )

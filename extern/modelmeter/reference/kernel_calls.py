@@ -28,8 +28,6 @@ DTYPES: Final[Mapping[str, torch.dtype]] = {
 }
 #: bytes that a tensor in the pool begins at a multiple of, as those of PyTorch's allocator do
 ALIGNMENT: Final = 512
-#: routed experts of a token
-TOP_K: Final = 6
 
 
 class NoCall(ValueError):
@@ -181,7 +179,13 @@ def _silu_and_mul(kernel: Kernel, pool: Pool) -> Call:
 
 def _topk_softmax(kernel: Kernel, pool: Pool) -> Call:
     x = pool.take(kernel["inputs"][0])
-    return lambda: torch.topk(x.softmax(-1, dtype=torch.float32), TOP_K)
+    chosen = kernel["outputs"][0][-1]
+    return lambda: torch.topk(x.softmax(-1, dtype=torch.float32), chosen)
+
+
+def _topk(kernel: Kernel, pool: Pool) -> Call:
+    x, chosen = _operands(kernel, pool)[0], kernel["outputs"][0][-1]
+    return lambda: torch.topk(x, chosen)
 
 
 def _weighted_sum(kernel: Kernel, pool: Pool) -> Call:
@@ -342,30 +346,30 @@ def _grouped_mm(kernel: Kernel, pool: Pool) -> Call:
 
 
 def _block(uniform: bool) -> Callable[[Kernel, Pool], Call]:
-    """A mixture of experts as transformers computes it, but for its shared experts: each token's six of all experts
-    are spread evenly, or drawn at random.
+    """A mixture of experts as transformers computes it, but for its shared experts: what each token chooses of
+    all experts is spread evenly, or drawn at random.
     """
 
     def build(kernel: Kernel, pool: Pool) -> Call:
         (tokens, depth), (experts,) = kernel["inputs"]
-        width = 896
+        width, count = kernel["width"], kernel["chosen"]
         x, router = pool.take((tokens, depth)), pool.take((experts, depth), torch.float32)
         first, second = pool.take((experts, 2 * width, depth)), pool.take((experts, depth, width))
-        even = (torch.arange(tokens * TOP_K, device=pool.device) % experts).view(tokens, TOP_K)
-        drawn = torch.rand(tokens, experts, device=pool.device).topk(TOP_K).indices
+        even = (torch.arange(tokens * count, device=pool.device) % experts).view(tokens, count)
+        drawn = torch.rand(tokens, experts, device=pool.device).topk(count).indices
         chosen = drawn if uniform else even
 
         def call() -> Tensor:
             scores = F.linear(x.float(), router).softmax(-1)
-            shares = torch.topk(scores, TOP_K).values.view(-1, 1)
+            shares = torch.topk(scores, count).values.view(-1, 1)
             ids, order = chosen.view(-1).sort()
             ids = ids.float() if x.device.type == "cpu" else ids.int()
             ends = torch.histc(ids, experts, 0, experts - 1).cumsum(0, dtype=torch.int32)
-            gate, up = grouped(x[order // TOP_K], first, ends).chunk(2, -1)
+            gate, up = grouped(x[order // count], first, ends).chunk(2, -1)
             rows = grouped(F.silu(gate) * up, second, ends) * shares[order]
             back = torch.empty_like(order)
             back[order] = torch.arange(order.shape[0], device=x.device)
-            return rows[back].view(tokens, TOP_K, depth).sum(1).to(x.dtype)
+            return rows[back].view(tokens, count, depth).sum(1).to(x.dtype)
 
         return call
 
@@ -394,14 +398,14 @@ def _attention(kernel: Kernel, pool: Pool) -> Call:
             return lambda: efficient(query, key, value, bias, False)
         return lambda: F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     if name == "encoder_attention":
-        query, key, value = (_heads_apart(pool, shape) for shape in shapes)
+        query, key, value = (_heads_apart(pool, shape) for shape in shapes[:3])
         return lambda: F.scaled_dot_product_attention(query, key, value)
     query = _heads_apart(pool, shapes[0])
     length = sum(shape[2] for shape in shapes[1:]) // 2  # a serving form reads the cache and the new keys apart
     held = [*shapes[1][:2], length, shapes[1][3]]
     key, value = pool.take(held), pool.take(held)
-    causal = name == "context_attention"
-    return lambda: F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    causal, grouped_heads = name == "context_attention", query.shape[1] != key.shape[1]
+    return lambda: F.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=grouped_heads)
 
 
 _CALLS: Final[Mapping[str, Callable[[Kernel, Pool], Call]]] = {
@@ -422,7 +426,7 @@ _CALLS: Final[Mapping[str, Callable[[Kernel, Pool], Call]]] = {
     "aten.sub.Tensor": _binary(torch.sub),
     "aten.mul.Tensor": _binary(torch.mul),
     "aten.div.Tensor": _binary(torch.div),
-    "aten.floor_divide.default": _binary(torch.floor_divide, TOP_K),
+    "aten.floor_divide.default": _binary(torch.floor_divide, 6),
     "aten.bitwise_and.Tensor": _binary(torch.logical_and),
     "aten.bitwise_or.Tensor": _binary(torch.logical_or),
     "aten.gt.Tensor": _binary(torch.gt),
@@ -439,7 +443,7 @@ _CALLS: Final[Mapping[str, Callable[[Kernel, Pool], Call]]] = {
     "aten.pow.Tensor_Scalar": _unary(torch.square),
     "aten.mean.dim": _unary(lambda x: x.mean(-1, keepdim=True)),
     "aten._softmax.default": _unary(lambda x: x.softmax(-1)),
-    "aten.topk.default": _unary(lambda x: torch.topk(x, TOP_K)),
+    "aten.topk.default": _topk,
     "aten.sort.default": _unary(torch.sort),
     "aten.cumsum.default": _unary(lambda x: x.cumsum(0, dtype=torch.int32)),
     "aten.sum.default": _unary(torch.sum),

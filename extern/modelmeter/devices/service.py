@@ -1,0 +1,132 @@
+"""Seconds that pages take an engine on a device: its kernels, and the host wherever the device waits for it.
+
+Every figure comes three times: the estimate, and the low and the high end of its interval (`Cases`). A stage of eager
+code takes the longer of its kernels and of the host that issues them; one that is replayed as a graph its kernels
+alone. To a prefill come the host's seconds for each pass that its tokens need, to a step the host's seconds for a step,
+or the n-gram processor's, which runs while the device does, where those are longer. A bound has no host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from modelmeter.devices.host import step_comparisons
+from modelmeter.devices.stage_time import HOSTS_DIFFER, OPERATOR_S, Estimate, EstimateArrays
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.engines import HostSchema
+
+Array = Any
+
+#: the estimate, and the ends of its interval
+CASES: Final = ("value", "low", "high")
+#: by how much the host that issues operators may be faster or slower, by case
+ISSUED: Final = np.array([1, 1 / HOSTS_DIFFER, HOSTS_DIFFER])
+#: what a stage waits for that is no kernel
+HOST: Final = "host"
+
+
+class Times(Protocol):
+    """Device seconds of stages: `StageTimes`, or what stands for it."""
+
+    bound: bool
+
+    def stages(self, stage: str, layouts: Sequence[Any]) -> EstimateArrays:
+        """Of "prefill" of pages of these layouts."""
+        ...
+
+    def prompt(self, tokens: int) -> Estimate:
+        """Of the prefill of a prompt without an image."""
+        ...
+
+    def decode_many(self, seq_lens: Array, steps: Array, *, batch: int | None = None) -> EstimateArrays:
+        """Of so many steps after each prefill, of `batch` pages at once."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """Seconds of pages [3, pages], a row a case; and of their estimates, by class of kernel [pages], the host's too."""
+
+    cases: Array
+    by_class: Mapping[str, Array]
+
+    def mean(self, shares: Sequence[float]) -> tuple[Array, dict[str, float]]:
+        """Of the average page [3], and by class."""
+        weights = np.asarray(shares)
+        return self.cases @ weights, {name: float(each @ weights) for name, each in self.by_class.items()}
+
+
+class Service:
+    """What pages take of an engine on a device. graphed: stages that are replayed as graphs; tokens_a_pass: at most."""
+
+    def __init__(self, times: Times, host: HostSchema, *, graphed: Sequence[str], tokens_a_pass: int | None) -> None:
+        self.times = times
+        self.host = host
+        self.graphed = graphed
+        self.tokens_a_pass = tokens_a_pass
+        spread = 0.0 if times.bound else host.spread
+        self.spread = np.array([1, 1 / (1 + spread), 1 + spread])
+
+    def page_s(self, images: float) -> Array:
+        """Seconds of a worker for a page on average [3], of which the share `images` has an image."""
+        host = self.host
+        return (images * host.seconds_per_page + (1 - images) * host.seconds_per_text) * self.spread
+
+    def prefills(self, layouts: Sequence[Any], seq_lens: Sequence[int]) -> Seconds:
+        """Of the prefill of each page; a layout of None is a prompt without an image."""
+        pages = [number for number, layout in enumerate(layouts) if layout is not None]
+        device = _Device(len(layouts))
+        if pages:
+            device.put(pages, self.times.stages("prefill", [layouts[number] for number in pages]))
+        for number, layout in enumerate(layouts):
+            if layout is None:
+                device.put([number], self.times.prompt(seq_lens[number]))
+        passes = 1 if self.tokens_a_pass is None else -(-np.asarray(seq_lens) // self.tokens_a_pass)
+        waits = np.broadcast_to(passes * self.host.seconds_per_prefill, (len(layouts),))
+        return self._seconds("prefill", device, np.zeros(len(layouts)), waits)
+
+    def decodes(self, seq_lens: Sequence[int], steps: Sequence[int], batch: int) -> Seconds:
+        """Of all decode steps of each page, with `batch` such pages at once."""
+        counts = np.asarray(steps, np.int64)
+        device = _Device(len(counts))
+        device.put(range(len(counts)), self.times.decode_many(np.asarray(seq_lens, np.int64), counts, batch=batch))
+        beside = np.zeros(len(counts))
+        host = self.host
+        if host.ngram and not self.times.bound:
+            compared = [step_comparisons(host.ngram_size, host.ngram_window, count) for count in counts.tolist()]
+            beside = batch * np.asarray(compared) * host.seconds_per_comparison
+        return self._seconds("decode", device, beside, counts * host.seconds_per_step)
+
+    def _seconds(self, stage: str, device: _Device, beside: Array, waits: Array) -> Seconds:
+        """Kernels, or the host where that is longer (`beside` it), and then what the device waits for."""
+        cases = device.cases
+        by_class = dict(device.by_class)
+        if not self.times.bound:
+            cases = np.maximum(cases, np.outer(self.spread, beside))
+            if stage not in self.graphed:
+                cases = np.maximum(cases, np.outer(ISSUED, device.launches * OPERATOR_S))
+            cases = cases + np.outer(self.spread, waits)
+            by_class[HOST] = cases[0] - device.cases[0]
+        return Seconds(cases=cases, by_class=by_class)
+
+
+class _Device:
+    """Device seconds of pages, put together from estimates of some of them."""
+
+    def __init__(self, pages: int) -> None:
+        self.cases = np.zeros((len(CASES), pages))
+        self.launches = np.zeros(pages)
+        self.by_class: dict[str, Array] = {}
+
+    def put(self, pages: Sequence[int], estimates: EstimateArrays | Estimate) -> None:
+        places = list(pages)
+        for row, case in enumerate(CASES):
+            self.cases[row, places] = getattr(estimates, case)
+        self.launches[places] = estimates.launches
+        for name, seconds in estimates.by_class.items():
+            self.by_class.setdefault(name, np.zeros(len(self.launches)))[places] = seconds
