@@ -25,7 +25,7 @@ SWEEPS := modelmeter.programs.sweep
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds sweeps fuzz endurance
-.PHONY: check-sweeps measured measured-changed mutants commands gpu-wheels gpu test quick format
+.PHONY: check-sweeps measured measured-changed mutants examples commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
 help: ## what each target does
@@ -102,6 +102,9 @@ measured-changed: $(STAMP) ## whether the measurements that the last commit has 
 
 mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have a test catch each, and write reports/verification/mutants.md anew
 	$(BIN)/python -m tests.mutants
+
+examples: $(STAMP) ## docs/command-line.md with its examples run anew; read the difference before you commit it
+	$(BIN)/python -m tests.commands.write_examples
 
 commands: $(STAMP) ## run every command of README.md and docs that can run here, the long ones too
 	$(BIN)/python -m tests.commands.run_documents
