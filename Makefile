@@ -25,7 +25,7 @@ SWEEPS := modelmeter.programs.sweep
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds sweeps fuzz endurance
-.PHONY: check-sweeps mutants examples commands gpu-wheels gpu test quick format
+.PHONY: check-sweeps measured measured-changed mutants examples commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
 help: ## what each target does
@@ -94,6 +94,12 @@ check-sweeps: $(STAMP) ## whether they would come out the same
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
 
+measured: $(STAMP) ## tests/measured/*.json anew: what the real modules do, some minutes; ARGS=--stale: what is stale alone, ARGS=NAME: of a model
+	$(BIN)/python -m tests.measured $(ARGS)
+
+measured-changed: $(STAMP) ## whether the measurements that the last commit has changed, or that are stale, would come out the same
+	$(BIN)/python -m tests.measured --changed
+
 mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have a test catch each, and write reports/verification/mutants.md anew
 	$(BIN)/python -m tests.mutants
 
@@ -135,7 +141,7 @@ lint: $(STAMP) ## whether form and lint are in order
 types: $(STAMP) ## whether mypy is content
 	$(BIN)/mypy
 
-tests: $(STAMP) ## all tests
+tests: $(STAMP) ## all tests, a tenth of the measurements made again: another one every day, or MEASURED_PART=0 to 9
 	$(BIN)/pytest
 
 quick: $(STAMP) ## the tests that import no torch and are not slow, for while you work: within a minute

@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.measured.cases import CASES
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "extern" / "modelmeter"
 REPORT = ROOT / "reports" / "verification" / "mutants.md"
@@ -35,10 +37,19 @@ SAM, WORKLOAD = "layers/vision/sam.py", f"{MODEL}/vision_workload.py"
 COST_MODEL = f"{COMMON}/cost_model.py"
 
 _MODEL_TESTS = "tests/models/deepseek_ocr"
-END2END = f"{_MODEL_TESTS}/scripts/test_run_verify_end2end.py"
-IN_ORDER = f"{END2END}::test_every_operator_in_order[runtime.attention=flash]"
-IN_ORDER_PUBLISHED = f"{END2END}::test_every_operator_in_order[execution=published runtime.batch_size=2]"
-IN_THE_DECODER = f"{END2END}::test_a_prefill_that_peaks_in_the_decoder"
+MEASURED = "tests/measured/test_measured.py::test_the_cost_model_says_what_was_measured"
+
+
+def measured(*words: str) -> str:
+    """The test of DeepSeek-OCR's first measured case that has these words in its name."""
+    cases = (case.name for case in CASES if case.model == "deepseek_ocr")
+    return f"{MEASURED}[deepseek_ocr {next(name for name in cases if all(word in name.split() for word in words))}]"
+
+
+IN_ORDER = measured("workload.base_size=512", "runtime.attention=flash")
+IN_ORDER_PUBLISHED = measured("workload.base_size=512", "execution=published")
+PUBLISHED_EAGER = measured("execution=published", "runtime.attention=eager")
+WITHOUT_HEAD = measured("runtime.head=none")
 SERVING = f"{_MODEL_TESTS}/layers/test_serving_execution.py"
 ENGINES = f"{_MODEL_TESTS}/layers/test_engine_executions.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
@@ -73,7 +84,7 @@ MUTANTS = (
         file=CORE,
         old='_held = self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)',
         new='self.vision.call_remembered("", *images, inputs_embeds, images_seq_mask)',
-        test=f"{IN_THE_DECODER}[published]",
+        test=measured("runtime.prompt_tokens=900", "execution=published"),
     ),
     Mutant(
         kind="held tensor",
@@ -81,7 +92,7 @@ MUTANTS = (
         file=STAGES,
         old="pooled = outputs[: input_ids.shape[0]]\n",
         new="pooled = outputs[: input_ids.shape[0]]\n            del outputs\n",
-        test=f"{IN_THE_DECODER}[transformers]",
+        test=measured("runtime.prompt_tokens=900", "execution=transformers"),
     ),
     Mutant(
         kind="held tensor",
@@ -130,7 +141,7 @@ MUTANTS = (
         file=MASKS,
         old="return mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens)",
         new="return add(mask.unsqueeze(0).unsqueeze(0).expand(batch, 1, tokens, tokens))",
-        test=f"{END2END}::test_the_published_code_by_its_replica[eager]",
+        test=PUBLISHED_EAGER,
     ),
     Mutant(
         kind="stride rule",
@@ -227,7 +238,7 @@ MUTANTS = (
         file=STAGES,
         old='elif name not in ("vision", "text"):',
         new='elif name != "text":',
-        test=f"{END2END}::test_runtimes[runtime.head=none]",
+        test=WITHOUT_HEAD,
     ),
     Mutant(
         kind="weights",
@@ -235,7 +246,7 @@ MUTANTS = (
         file=ENCODER,
         old="sum(each.nbytes for each in self.separators())",
         new="sum(each.nbytes for each in self.separators()[:1])",
-        test=f"{END2END}::test_runtimes[runtime.head=none]",
+        test=WITHOUT_HEAD,
     ),
     Mutant(
         kind="KV cache",
@@ -243,7 +254,7 @@ MUTANTS = (
         file=COST_MODEL,
         old="kv_added_bytes=kv_bytes - given_bytes,",
         new="kv_added_bytes=kv_bytes,",
-        test=f"{END2END}::test_runtimes[runtime.head=none]",
+        test=WITHOUT_HEAD,
     ),
     Mutant(
         kind="KV cache",
@@ -251,7 +262,7 @@ MUTANTS = (
         file=CACHE,
         old="state.items[1] = cat((state.items[1], value_states), 2, KV)",
         new="state.items[1] = cat((state.items[1], value_states), 2)",
-        test=f"{END2END}::test_runtimes[runtime.head=none]",
+        test=WITHOUT_HEAD,
     ),
     Mutant(
         kind="experts",
@@ -339,7 +350,7 @@ MUTANTS = (
         file="operators.py",
         old='_pointwise("neg", "aten.neg.default"',
         new='_pointwise("cos", "aten.neg.default"',
-        test=f"{END2END}::test_runtimes[runtime.head=none]",
+        test=WITHOUT_HEAD,
     ),
     Mutant(
         kind="elements",
@@ -347,7 +358,7 @@ MUTANTS = (
         file="operators.py",
         old='_record("mean", "aten.mean.dim", "reduction", (x,), (out,), elements=x.numel)',
         new='_record("mean", "aten.mean.dim", "reduction", (x,), (out,), elements=out.numel)',
-        test=f"{END2END}::test_runtimes[runtime.head=none]",
+        test=WITHOUT_HEAD,
     ),
     Mutant(
         kind="traffic",
@@ -371,7 +382,7 @@ MUTANTS = (
         file=MASKS,
         old="    if tokens == 1:\n        return None\n",
         new="",
-        test=f"{END2END}::test_the_published_code_by_its_replica[eager]",
+        test=PUBLISHED_EAGER,
     ),
     Mutant(
         kind="path",

@@ -73,7 +73,7 @@ def test_every_layer_of_several_models_is_one_models_at_least() -> None:
     assert [each.__name__ for each in defined_below("modelmeter.layers") if each not in held] == []
 
 
-#: compared by test_published_execution and by test_run_verify_end2end
+#: compared by test_published_execution and by the measurements in tests/measured
 SLOW = {("published", "Decoder"), *((execution, "PageTextStage") for execution in EXECUTIONS)}
 LINES = {
     (execution, name) for execution in EXECUTIONS for name in NAMES if name not in excuses(VERIFICATION, execution)

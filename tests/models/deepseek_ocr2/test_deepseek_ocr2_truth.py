@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from tests.models.measured import figures, measured
 
 from modelmeter.models.deepseek_ocr2 import PatchesGrid, load_cost_model
 from modelmeter.models.deepseek_ocr2.reference.whole import DeepseekOcr2Whole
 from tests.models.deepseek_ocr2.small import IN_ENCODER, OVERRIDES
-from tests.models.measured import figures, measured
 
 
 class Case(NamedTuple):

@@ -48,6 +48,7 @@ def test_sums_are_those_of_the_steps_one_by_one(overrides: list[str]) -> None:
 
 def test_the_published_step() -> None:
     model = load_cost_model()
+    assert model.model.parameter_count() == 3_335_504_128  # of the checkpoint
     page = model.page(1275, 1650)
     assert page.seq_len == 1523
     assert page.vision.tensor_core_flops == 5_797_765_087_232

@@ -26,7 +26,7 @@ def reference_of(cost_model: Any, make: Callable[..., Reference]) -> Reference:
 
 
 class PackedPageWhole(Whole):
-    """transformers' whole model of a cost model's configuration; its modules' paths are the walks'."""
+    """transformers' whole model of a cost model's configuration; its modules' paths are the walks', but for one."""
 
     def __init__(self, cost_model: Any, make: Callable[..., PackedPageReference]) -> None:
         check_measured(cost_model.config.execution.name, ("transformers",))
@@ -42,5 +42,5 @@ class PackedPageWhole(Whole):
         )
 
     def place(self, path: str, run: int, layout: MergedGrid) -> str:
-        """Where it is in the library."""
-        return path
+        """Where it is in the library, whose activation is a module and here a function."""
+        return path.removesuffix(".act_fn")

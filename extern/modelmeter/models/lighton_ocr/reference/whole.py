@@ -12,7 +12,7 @@ from modelmeter.reference.comparison import check_measured
 from modelmeter.reference.whole_page import Whole
 
 #: what the library's modules are called within, and the account's are not
-DECODER = "language_model."
+DECODER = "language_model"
 #: modules of the library that are functions in the account
 FUNCTIONS = (".act_fn", ".act")
 
@@ -42,7 +42,7 @@ class LightOnOcrWhole(Whole):
         """By the checkpoint's name, without the decoder's part in front."""
         for name in FUNCTIONS:
             path = path.removesuffix(name)
-        return path.removeprefix(DECODER)
+        return path.removeprefix(DECODER).removeprefix(".")
 
 
 def sizes_of(cost_model: CostModel) -> dict[str, Any]:

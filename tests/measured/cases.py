@@ -1,0 +1,255 @@
+"""What is measured of real modules: pages, configurations and decode steps, by model.
+
+To add one: a line below, then `make measured`. A case is named by all that it is, so that a changed one is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Pages of a model, as many as the overrides' batch, and what follows them.
+
+    size: width and height of a page in pixels. layout: its layout's numbers, in place of a size; without either the
+    case is a prompt without an image. steps: the decode steps that are measured, by how many came before.
+    """
+
+    model: str
+    size: Pair | None = None
+    layout: tuple[int, ...] | None = None
+    overrides: tuple[str, ...] = ()
+    steps: tuple[int, ...] = (0, 1)
+
+    @property
+    def text_alone(self) -> bool:
+        """Whether it is a prompt without an image."""
+        return self.size is self.layout is None
+
+    @property
+    def name(self) -> str:
+        """All of it but the model."""
+        page = "text" if self.layout is None else f"layout {self.layout}"
+        if self.size is not None:
+            page = "{}x{}".format(*self.size)
+        steps = ",".join(map(str, self.steps))
+        return " ".join((page, *self.overrides, f"steps {steps}"))
+
+
+LETTER = (1275, 1650)
+
+# -- DeepSeek-OCR: one dense and one MoE layer, where the architecture is not the point; a page of one small view
+
+DEEPSEEK_SMALL = ("decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+DEEPSEEK_TINY = (*DEEPSEEK_SMALL, "workload=tiny", "workload.image_size=320")
+DEEPSEEK_GRIDS = ((600, 1200), (1650, 1100), (1500, 1500), (500, 4500))  # 1 x 2, 3 x 2, 3 x 3, 1 x 9
+DEEPSEEK_ARCHITECTURES = (
+    ("num_hidden_layers=1", "first_k_dense_replace=0"),
+    ("num_hidden_layers=3", "first_k_dense_replace=2", "intermediate_size=1000"),
+    ("first_k_dense_replace=2",),
+    ("num_attention_heads=20", "num_key_value_heads=20", "moe_intermediate_size=96"),
+    ("num_key_value_heads=2", "vocab_size=77"),
+    ("num_key_value_heads=1", "n_routed_experts=5", "num_experts_per_tok=5"),
+    ("n_routed_experts=16", "num_experts_per_tok=1", "n_shared_experts=1"),
+    ("hidden_size=512", "num_attention_heads=8", "num_key_value_heads=4", "n_shared_experts=3"),
+)
+DEEPSEEK_RUNTIMES = (
+    ("head=all", "batch_size=2"),
+    ("head=none",),
+    ("attention=eager", "batch_size=3"),
+    ("attention=eager", "dtype=float16"),
+    ("dtype=float32",),
+    ("dtype=float16", "experts_hit=9"),
+    ("prompt_tokens=3000",),  # the decoder's part is the peak of the prefill
+    ("prompt_tokens=0",),
+)
+#: two crops beside the global view, all small
+DEEPSEEK_CROPS = (*DEEPSEEK_SMALL, "workload.base_size=512", "workload.image_size=320")
+#: an image of 7 tokens before a long prompt: the peak of the prefill is in the decoder, the image's results alive
+DEEPSEEK_DECODER_PEAK = (
+    *DEEPSEEK_SMALL,
+    "workload.base_size=128",
+    "workload.image_size=64",
+    "runtime.head=last",
+    "runtime.prompt_tokens=900",
+)
+
+
+def deepseek_ocr() -> Iterator[Case]:
+    """Modes, grids, architectures, runtimes, and the published code by its replica."""
+
+    def case(size: Pair, *overrides: str, steps: tuple[int, ...] = (0, 1)) -> Case:
+        return Case(model="deepseek_ocr", size=size, overrides=overrides, steps=steps)
+
+    yield case(LETTER, steps=(0, 1, 9))
+    for mode in ("tiny", "small", "base", "large", "gundam", "gundam_m"):
+        yield case(LETTER, *DEEPSEEK_SMALL, f"workload={mode}", steps=(0, 1, 2, 9))
+    for size in DEEPSEEK_GRIDS:
+        yield case(size, *DEEPSEEK_SMALL)
+    for architecture in DEEPSEEK_ARCHITECTURES:
+        projector = ["vision.projector.n_embed=512"] if architecture[0] == "hidden_size=512" else []
+        yield case(LETTER, *DEEPSEEK_TINY, *(f"decoder.{each}" for each in architecture), *projector)
+    for runtime in DEEPSEEK_RUNTIMES:
+        yield case(LETTER, *DEEPSEEK_TINY, *(f"runtime.{each}" for each in runtime))
+    yield case((600, 1200), *DEEPSEEK_SMALL, "workload.image_size=320", "runtime.batch_size=2", steps=(0,))
+    for attention in ("flash", "eager"):
+        yield case((600, 1200), *DEEPSEEK_CROPS, f"runtime.attention={attention}", steps=(0,))
+    yield case((600, 1200), *DEEPSEEK_CROPS, "execution=published", "runtime.batch_size=2", steps=(0,))
+    for execution in ("transformers", "published"):
+        yield case((300, 300), *DEEPSEEK_DECODER_PEAK, f"execution={execution}", steps=(0,))
+    for attention in ("flash", "eager"):
+        replica = ("execution=published", f"runtime.attention={attention}", "runtime.head=last")
+        yield case(LETTER, *DEEPSEEK_SMALL, *replica)
+        yield case((300, 200), *DEEPSEEK_TINY, *replica, "runtime.batch_size=2", steps=(0, 1, 2))
+
+
+# -- Unlimited-OCR: steps on both sides of its window of 128
+
+UNLIMITED_STEPS = (0, 1, 126, 127, 128, 129, 200)
+
+
+def unlimited_ocr() -> Iterator[Case]:
+    """All layers once, tiles and none, prompts alone."""
+
+    def case(
+        layers: int | None, dtype: str, attention: str, pages: int, prompt: int, steps: tuple[int, ...], *grid: int
+    ) -> Case:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = [f"runtime.{name}={value}" for name, value in runtime.items()]
+        few = [] if layers is None else [f"decoder.num_hidden_layers={layers}"]
+        return Case(model="unlimited_ocr", layout=grid or None, overrides=(*overrides, *few), steps=steps)
+
+    yield case(None, "bfloat16", "flash", 1, 10, (0, 128), 12, 3, 4)
+    yield case(2, "bfloat16", "flash", 2, 10, (0, 127, 128), 2, 2, 1)
+    yield case(2, "bfloat16", "eager", 1, 10, (0, 1, 128), 2, 1, 2)
+    yield case(2, "float32", "eager", 1, 10, (0, 128), 0, 1, 1)
+    yield case(2, "bfloat16", "flash", 1, 30, UNLIMITED_STEPS)
+    yield case(2, "bfloat16", "flash", 2, 32, UNLIMITED_STEPS)
+    yield case(3, "bfloat16", "eager", 1, 31, UNLIMITED_STEPS)
+    yield case(2, "float32", "flash", 2, 300, UNLIMITED_STEPS)
+    yield case(2, "float32", "eager", 2, 29, UNLIMITED_STEPS)
+    yield case(2, "float16", "flash", 1, 45, (0, 1, 127, 128))
+    for dtype, pages, prompt in (("bfloat16", 2, 31), ("float32", 1, 32)):  # grouped heads, which eager code refuses
+        grouped = case(2, dtype, "flash", pages, prompt, (0, 1, 128))
+        yield replace(grouped, overrides=(*grouped.overrides, "decoder.num_key_value_heads=5"))
+
+
+# -- LightOnOCR: every remainder of squares and of the 8 that a mask's rows are aligned to
+
+LIGHTON_GRIDS = (
+    # type, attention, pages, prompt, columns and rows of patches; none: a prompt without an image
+    ("bfloat16", "flash", 1, 10, 4, 6),
+    ("bfloat16", "flash", 1, 10, 6, 6),
+    ("bfloat16", "flash", 1, 1, 5, 4),
+    ("bfloat16", "flash", 1, 3, 6, 7),
+    ("bfloat16", "flash", 1, 10, 7, 5),
+    ("bfloat16", "flash", 1, 10, 3, 3),
+    ("bfloat16", "flash", 2, 10, 5, 7),
+    ("bfloat16", "flash", 2, 10, 6, 4),
+    ("bfloat16", "flash", 3, 10, 3, 5),
+    ("bfloat16", "eager", 1, 10, 7, 4),
+    ("bfloat16", "eager", 2, 10, 5, 5),
+    ("float16", "flash", 1, 10, 5, 6),
+    ("float32", "flash", 1, 10, 4, 5),
+    ("float32", "flash", 2, 10, 5, 3),
+    ("float32", "eager", 1, 10, 6, 5),
+    ("float32", "eager", 2, 10, 4, 3),
+    ("bfloat16", "flash", 1, 31),
+    ("float32", "flash", 2, 12),
+)
+
+
+def lighton_ocr() -> Iterator[Case]:
+    """A small model over these grids, with a head of its own too; the published model over a small page."""
+
+    def case(overrides: tuple[str, ...], dtype: str, attention: str, pages: int, prompt: int, *grid: int) -> Case:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        own = (f"runtime.{name}={value}" for name, value in runtime.items())
+        return Case(model="lighton_ocr", layout=grid or None, overrides=(*overrides, *own))
+
+    small = tuple(LIGHTON_SMALL)
+    for grid in LIGHTON_GRIDS:
+        yield case(small, *grid)
+    yield case((*small, "decoder.tie_word_embeddings=false"), *LIGHTON_GRIDS[2])
+    yield case((), "bfloat16", "flash", 1, 10, 11, 9)
+
+
+# -- Qwen2.5-VL: a block within windows and one over the page, few layers of the decoder, few rows of its embedding
+
+QWEN2_5_SMALL = (
+    "vision.depth=2",
+    "vision.fullatt_block_indexes=[1]",
+    "decoder.num_hidden_layers=2",
+    "decoder.vocab_size=1000",
+    "decoder.intermediate_size=1100",
+)
+#: columns and rows of tokens: every remainder of windows along both sides, with one whole window or two, or none where
+#: a side is shorter than one
+QWEN2_5_REMAINDERS = tuple(product((8, 5, 2, 7), (4, 9, 6, 3)))
+QWEN2_5_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    # type, attention, pages, and what else differs
+    ("bfloat16", "flash", 1): (*QWEN2_5_REMAINDERS, (1, 70), (70, 1), (3, 40)),
+    ("bfloat16", "eager", 1): ((8, 4), (5, 6), (2, 2), (11, 9)),
+    ("float32", "eager", 1): ((5, 6), (4, 8), (1, 30)),
+    ("float32", "flash", 1): ((5, 6), (8, 4)),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "flash", 2, "decoder.tie_word_embeddings=true"): ((8, 8), (9, 6), (1, 4)),
+    ("bfloat16", "eager", 2): ((6, 5), (2, 2), (5, 9)),
+    ("bfloat16", "flash", 2): ((5, 9),),
+    ("float32", "eager", 2): ((9, 4),),
+    ("bfloat16", "flash", 1, "vision.window_size=84"): ((7, 5), (6, 6)),
+    ("bfloat16", "flash", 1, "vision.fullatt_block_indexes=[]"): ((7, 5),),
+}
+QWEN2_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (8, 4), (1, 4), (70, 1)),
+    ("bfloat16", "eager", 1): ((5, 7), (2, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5),),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "eager", 2): ((6, 5),),
+}
+
+
+def packed_pages(model: str, small: tuple[str, ...], grids: Mapping[tuple[Any, ...], Sequence[Pair]]) -> Iterator[Case]:
+    """A small model over grids of tokens."""
+    for (dtype, attention, pages, *others), each in grids.items():
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": 7}
+        overrides = (*small, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        for grid in each:
+            yield Case(model=model, layout=grid, overrides=overrides)
+
+
+def qwen2_5_vl() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and two checkpoints over a letter page."""
+    yield from packed_pages("qwen2_5_vl", QWEN2_5_SMALL, QWEN2_5_GRIDS)
+    for prompt in (1, 30):
+        overrides = (*QWEN2_5_SMALL, "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="qwen2_5_vl", overrides=overrides, steps=(0,))
+    for checkpoint in ("olmocr_2_7b", "nanonets_ocr2_3b"):
+        letter = (f"checkpoint={checkpoint}", "runtime.prompt_tokens=100")
+        yield Case(model="qwen2_5_vl", size=LETTER, overrides=letter)
+
+
+def qwen2_vl() -> Iterator[Case]:
+    """Grids of a small model, and the published one over a letter page."""
+    small = ("vision.depth=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("qwen2_vl", small, QWEN2_GRIDS)
+    yield Case(model="qwen2_vl", size=LETTER)
+
+
+CASES: tuple[Case, ...] = (
+    *deepseek_ocr(),
+    *unlimited_ocr(),
+    *lighton_ocr(),
+    *qwen2_5_vl(),
+    *qwen2_vl(),
+)
+MODELS = tuple(dict.fromkeys(case.model for case in CASES))
