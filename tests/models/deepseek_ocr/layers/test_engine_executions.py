@@ -478,7 +478,7 @@ def test_steps_alone_run_as_graphs(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_pages_say_that_it_was_read(engine: str) -> None:
-    labels = {each.label for each in load_cost_model([f"execution={engine}"]).assumptions()}
+    labels = {each.label for each in load_cost_model([f"execution={engine}", "workload.max_num=9"]).assumptions()}
     assert {"an engine's kernels, as read", "blocks not rounded up", "up to 9 crops; engines 6"} <= labels
 
 
