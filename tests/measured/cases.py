@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from tests.models.deepseek_ocr2.small import IN_ENCODER
+from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
 
 Pair = tuple[int, int]
@@ -245,11 +247,48 @@ def qwen2_vl() -> Iterator[Case]:
     yield Case(model="qwen2_vl", size=LETTER)
 
 
+# -- DeepSeek-OCR-2: its encoder over patches and queries; the peak in SAM, or in that encoder
+
+#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+DEEPSEEK2_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+    ("bfloat16", "flash", 1, 10, 0, ()),
+    ("bfloat16", "flash", 1, 1, 2, ()),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 1, 7, 1, ("workload.min_patches=1",)),
+    ("bfloat16", "flash", 2, 10, 0, ()),
+    ("bfloat16", "eager", 1, 10, 3, ()),
+    ("bfloat16", "eager", 2, 10, 0, ()),
+    ("float32", "flash", 1, 10, 2, ()),
+    ("float32", "flash", 2, 10, 3, ()),
+    ("float32", "eager", 2, 10, 2, ()),
+    ("float16", "flash", 1, 10, 4, ()),
+    ("bfloat16", "flash", 1, 10, 2, IN_ENCODER),
+    ("bfloat16", "eager", 2, 10, 0, IN_ENCODER),
+    ("float32", "flash", 2, 10, 3, IN_ENCODER),
+    ("bfloat16", "flash", 1, 10, 2, (*IN_ENCODER, "workload.size=976", "workload.tile_size=736")),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def deepseek_ocr2() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one uncut and in two tiles."""
+    for dtype, attention, pages, prompt, tiles, others in DEEPSEEK2_TILES:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*DEEPSEEK2_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model="deepseek_ocr2", layout=layout, overrides=overrides)
+    for tiles in (0, 2):
+        yield Case(model="deepseek_ocr2", layout=(tiles, tiles or 1, 1), overrides=("runtime.prompt_tokens=10",))
+
+
 CASES: tuple[Case, ...] = (
     *deepseek_ocr(),
     *unlimited_ocr(),
     *lighton_ocr(),
     *qwen2_5_vl(),
     *qwen2_vl(),
+    *deepseek_ocr2(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

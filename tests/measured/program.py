@@ -1,4 +1,4 @@
-"""Measurements of real modules: `make measured` writes them anew, `make measured-changed` holds them against new ones.
+"""Measurements of real modules: `make measured` writes them and their report anew, `make measured-changed` holds them against new ones.
 
     python -m tests.measured [MODEL ...]   # measure and store all cases of these models, of all without a name
     python -m tests.measured --stale       # those alone that are stale or missing
@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import groupby
 from multiprocessing import get_context
 
-from tests.measured import stored
+from tests.measured import report, stored
 from tests.measured.account import Stage, differences
 from tests.measured.cases import CASES, MODELS, Case
 from tests.measured.inputs import inputs_of, stale
@@ -68,6 +68,7 @@ def renew(models: Sequence[str], only_stale: bool) -> int:
             for line in differences(case, stages):
                 wrong += 1
                 print(f"{model} {case.name}: the cost model differs: {line}")
+    report.write()
     return 1 if wrong else 0
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from modelmeter.operators import FLOPS_PER_ELEMENT
 from modelmeter.reference import comparison
-from tests.measured import program, stored
+from tests.measured import program, report, stored
 from tests.measured.account import differences
 from tests.measured.cases import CASES, MODELS, Case
 from tests.measured.inputs import code_of, digest, stale
@@ -33,6 +33,10 @@ def test_the_cost_model_says_what_was_measured(case: Case) -> None:
 def test_a_file_holds_the_cases_that_are_listed(model: str) -> None:
     assert list(MEASURED[model]) == [case.name for case in CASES if case.model == model]
     assert stored.file_of(model).read_text(encoding="utf-8") == stored.text(MEASURED[model])
+
+
+def test_the_report_is_of_these_measurements() -> None:
+    assert report.REPORT.read_text(encoding="utf-8") == report.report_text(MEASURED)
 
 
 def test_a_wrong_figure_and_a_wrong_account_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

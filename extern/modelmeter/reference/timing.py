@@ -76,10 +76,9 @@ def check_device(device: str) -> None:
 def machine(device: str) -> Machine:
     """The machine at hand, as PyTorch sees it."""
     import os
-    from importlib.metadata import version
 
     check_device(device)
-    versions = {name: version(name) for name in ("modelmeter", "torch", "transformers")}
+    versions = {name: _version(name) for name in ("modelmeter", "torch", "transformers")}
     versions["python"] = platform.python_version()
     processors: int | None = None
     l2_bytes: int | None = None
@@ -100,6 +99,16 @@ def machine(device: str) -> Machine:
         multiprocessors=processors,
         l2_bytes=l2_bytes,
     )
+
+
+def _version(name: str) -> str:
+    """A package's version, in words where it is on the path and was not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:
