@@ -1,4 +1,4 @@
-"""Measurements of real modules: `make measured` writes them and their report anew, `make measured-changed` holds them against new ones.
+"""Measurements of real modules: `make measured` writes them and their report, `make measured-changed` checks them.
 
     python -m tests.measured [MODEL ...]   # measure and store all cases of these models, of all without a name
     python -m tests.measured --stale       # those alone that are stale or missing
