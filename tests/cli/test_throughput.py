@@ -369,6 +369,41 @@ def of_kinds(*kinds: tuple[int, int, str, Any]) -> float:
     return compute_throughput(model, load_device("H200"), pages).pages_per_s
 
 
+@pytest.mark.parametrize("engine", ["vllm", "best"])
+def test_times_say_which_experts_they_count(engine: str, capsys: Capture) -> None:
+    page = ("1275x1650", "--output-tokens", "10", "--device", "H100-SXM", "--batch", "4", f"engine={engine}")
+    text = " ".join(printed(capsys, *page).split())
+    assert "runtime.experts_hit=uniform" in text and "experts_hit=uniform io_weight_bytes: assumes uniform" in text
+    assert "experts_hit=max" not in text
+    document = parsed(capsys, *page)
+    assert document["settings"]["runtime.experts_hit"] == "uniform"
+    assert document["configuration"]["runtime"]["experts_hit"] is None
+    told = {each["label"] for each in document["assumptions"]}
+    assert "experts_hit=uniform" in told and "experts_hit=max" not in told
+    asked = parsed(capsys, *page, "runtime.experts_hit=max")
+    assert asked["settings"]["runtime.experts_hit"] == "max"
+    assert asked["results"][0]["figures"]["decode_s"]["value"] > document["results"][0]["figures"]["decode_s"]["value"]
+
+
+def test_a_reserve_is_assumed_where_no_engine_has_its_own(capsys: Capture) -> None:
+    page = ("1275x1650", "--output-tokens", "10", "--device", "H100-SXM")
+    figures = [
+        {each["figure"] for each in parsed(capsys, *page, f"engine={engine}")["assumptions"]}
+        for engine in ("vllm", "best")
+    ]
+    assert ["reserve_bytes" in each for each in figures] == [False, True]
+
+
+def test_a_corpus_of_thousands_of_layouts(capsys: Capture, tmp_path: Path) -> None:
+    """A model whose layouts are grids of patches, with the engine that goes without saying."""
+    lines = [f"{600 + 14 * column},{600 + 14 * row}" for column in range(66) for row in range(80)]
+    (tmp_path / "sizes.csv").write_text("width,height\n" + "\n".join(lines), encoding="utf-8")
+    arguments = ("sizes.csv", "--model", "lighton_ocr", "--device", "H100-SXM", "--output-tokens", "100")
+    (result,) = parsed(capsys, *arguments)["results"]
+    assert sum(kind["count"] for kind in result["kinds"]) == len(lines) == 5280
+    assert result["figures"]["pages_per_s"]["value"] > 0
+
+
 def test_a_corpus_is_its_pages(capsys: Capture, tmp_path: Path) -> None:
     (result,) = corpus(capsys, tmp_path, "--output-tokens", "400")["results"]
     expected = of_kinds(*((*size, "", 400) for size in ((1275, 1650), (600, 220), (600, 220), (2000, 100))))

@@ -288,6 +288,8 @@ def test_every_assumption_and_the_whole_configuration_are_listed(one: Written) -
     kinds = [PageKind(page=model.page(*PAGE, STEPS), output_tokens=STEPS)]
     timed = compute_throughput(model, device, kinds)
     assert texts >= {each.text for each in model.assumptions()} | set(timed.assumptions())
+    rows = one.sections["assumptions"]["assumptions"]["rows"]
+    assert {row["label"] for row in rows if row["figure"] == "times: io_weight_bytes"} == {"experts_hit=uniform"}
     configuration = {row["key"]: row["value"] for row in one.sections["configuration"]["configuration"]["rows"]}
     assert configuration["workload.base_size"] == "1024"
     assert configuration["workload.crop_mode"] == "true"

@@ -90,7 +90,7 @@ def command(
     try:
         from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
     except ImportError as error:
-        raise ModelMeterError(f"corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
+        raise ModelMeterError(f"corpus needs pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
 
     model, sources, overrides = read_arguments(model, arguments)
     package = model_package(model)

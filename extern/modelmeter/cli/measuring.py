@@ -54,11 +54,8 @@ def check_installed(who: str) -> None:
 
 def check_tables_installed(who: str) -> None:
     """Raise `ModelMeterError` unless what reads tables of kernels is here."""
-    missing = [each for each in ("numpy", "pyarrow") if find_spec(each) is None]
-    if missing:
-        raise ModelMeterError(
-            f"{who} reads Parquet and needs {' and '.join(missing)}; pip install 'modelmeter[corpus]'."
-        )
+    if find_spec("pyarrow") is None:
+        raise ModelMeterError(f"{who} reads Parquet and needs pyarrow; pip install 'modelmeter[corpus]'.")
 
 
 def one_page(who: str, names: Sequence[str]) -> PageSize:

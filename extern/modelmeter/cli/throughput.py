@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel, PageCost
 
 
-#: groups and layouts of a corpus; each takes a millisecond or two on each device
-MAX_KINDS: Final = 5000
+#: groups and layouts of a corpus, each in every combination: as many take a device some seconds
+MAX_KINDS: Final = 100_000
 
 
 @click.command(short_help="Pages a day, latency and cost of devices.")
@@ -171,6 +171,7 @@ def command(
     computed = {name: result for name, result in results.items() if not isinstance(result, str)}
 
     from modelmeter.report import page_tables, throughput_tables
+    from modelmeter.report.throughput_tables import timed_assumptions
 
     if as_json:
         from modelmeter.devices import NOT_MODELLED
@@ -178,6 +179,10 @@ def command(
 
         content = (
             model_content(model, cost_model)
+            | {
+                "settings": dict(cost_model.for_times().settings()),
+                "assumptions": [asdict(each) for each in timed_assumptions(cost_model)],
+            }
             | settings
             | {
                 "engine": cost_model.engine.name,
@@ -216,7 +221,7 @@ def command(
         rendered(
             head,
             page_tables.model_lines(
-                cost_model,
+                cost_model.for_times(),
                 package.MODES,
                 overrides,
                 throughput_tables.engine_line(cost_model.engine.name, default=not is_chosen(overrides)),
@@ -226,7 +231,7 @@ def command(
             "",
             throughput_tables.rest_lines(first, smallest),
             "",
-            page_tables.assumption_lines(cost_model.assumptions()),
+            page_tables.assumption_lines(timed_assumptions(cost_model)),
         )
     )
     _tell_left_out(counted)
@@ -264,7 +269,7 @@ def _count(
         from modelmeter.corpus import CorpusOptions, SizeColumns, run_corpus
     except ImportError as error:
         raise ModelMeterError(
-            f"throughput: a corpus needs numpy and pyarrow ({error}); pip install 'modelmeter[corpus]'."
+            f"throughput: a corpus needs pyarrow ({error}); pip install 'modelmeter[corpus]'."
         ) from error
     options = CorpusOptions(columns=SizeColumns(**columns), group=by, max_pixels=max_pixels)
     return run_corpus([source], lambda: cost_model, options)
@@ -280,7 +285,7 @@ def _corpus_kinds(
     if pairs > MAX_KINDS:
         raise ModelMeterError(
             f"throughput: {source} has {pairs:,} different groups and layouts, and {MAX_KINDS:,} at most are computed; "
-            "group by a column with fewer values, or leave --by out."
+            "group by a column with fewer values, leave --by out, or give the pages in several tables."
         )
     given = said.of_inputs[index]
     return page_kinds(

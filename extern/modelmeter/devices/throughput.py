@@ -507,10 +507,8 @@ def compute_throughput(
 
 
 def _stage_times(model: Any, device: Device, float32: str) -> Times:
-    try:
-        from modelmeter.devices.stage_time import StageTimes
-    except ImportError as error:
-        raise ModelMeterError(f"throughput: times need numpy ({error}); pip install 'modelmeter[corpus]'.") from error
+    from modelmeter.devices.stage_time import StageTimes
+
     return StageTimes(model, device, float32=float32)
 
 

@@ -58,7 +58,7 @@ from modelmeter.report.document import (
 )
 from modelmeter.report.module_tree import module_tree
 from modelmeter.report.page_tables import FIGURES, view_count
-from modelmeter.report.throughput_tables import engine_line, published_runs
+from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
 from modelmeter.walk import Walk
 
 ANALYTIC: Final = "analytic"
@@ -803,6 +803,12 @@ class _Builder:
 
     def assumptions(self) -> Section:
         rows: list[list[Cell]] = [[each.figure, each.label, each.text] for each in self.model.assumptions()]
+        counted = self.model.assumptions()
+        rows += [
+            [f"times: {each.figure}", each.label, each.text]
+            for each in timed_assumptions(self.model)
+            if each not in counted
+        ]
         chosen = self.throughputs[self.request.device.name]
         timed = self.request.device.assumptions() if isinstance(chosen, str) else chosen.assumptions()
         rows += [[f"times on {self.request.device.name}", "assumed", sentence] for sentence in timed]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +17,10 @@ from modelmeter.memory import MIB, amount
 from modelmeter.models.common.engines import BEST
 from modelmeter.report.page_tables import figures_table, label_lines
 from modelmeter.report.quantities import estimated, number
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.assumption import Assumption
+    from modelmeter.models.common.contract import CostModel
 
 #: figures that stand together in a result's table; all others are results, or shares, or deratings
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -35,11 +39,19 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "pages": ("pages", "output_tokens", "runaway_share", "runaway_cost"),
     "given": ("host_s", "host_workers", "kernel_launch_s", "price_per_hour"),
 }
+#: what an engine with a memory policy of its own decides in place of `runtime`: told with its limits
+_RESERVE: Final = "reserve_bytes"
 #: origins of figures that have no more than three digits
 _ESTIMATES: Final = (ESTIMATE, BOUND)
 
 _GB: Final = 10**9
 _TERA: Final = 10**12
+
+
+def timed_assumptions(model: CostModel) -> list[Assumption]:
+    """What is assumed where a model is timed: of the experts that times count, and without what the engine decides."""
+    pooled = model.engine.gpu_memory_utilization is not None
+    return [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
 
 
 def devices_table(devices: Sequence[Device]) -> Table:
