@@ -14,7 +14,7 @@ from rich.text import Text
 from modelmeter.devices import NOT_MODELLED, Device, Throughput
 from modelmeter.devices.throughput import BOUND, ESTIMATE, Figure, KindTime
 from modelmeter.memory import MIB, amount
-from modelmeter.models.common.engines import BEST
+from modelmeter.models.common.engines import BEST, SERVED_BY
 from modelmeter.report.page_tables import figures_table, label_lines
 from modelmeter.report.quantities import estimated, number
 
@@ -202,7 +202,10 @@ def kinds_line(result: Throughput) -> str:
 
 def engine_line(engine: str, *, default: bool) -> tuple[str, str]:
     """Which engine serves the pages, and whether anybody asked for it."""
-    told = f"{engine}, the default here; engine=NAME takes another" if default else engine
+    told = engine
+    if default:
+        why = "" if engine == SERVED_BY else f", since what {SERVED_BY} launches for this model is not written down"
+        told = f"{engine}, the default here{why}; engine=NAME takes another"
     if engine == BEST:
         return "engine", f"{told}: the least that any could take, so rates are at most these, times at least"
     return "engine", told
