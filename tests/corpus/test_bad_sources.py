@@ -435,8 +435,9 @@ def test_many_groups(tmp_path: Path, capsys: Capture) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "g has 10,001 different values, and JSON lists 10,000 groups at most" in captured.err
-    assert main(["throughput", str(tmp_path / "a.csv"), "--by", "g", "--output-tokens", "5"]) == 2
-    message = "a.csv has 10,001 different groups and layouts, and 5,000 at most are computed; group by"
+    (tmp_path / "b.csv").write_text("width,height,g\n" + "".join(f"600,600,g{number}\n" for number in range(20_001)))
+    assert main(["throughput", str(tmp_path / "b.csv"), "--by", "g", "--output-tokens", "5"]) == 2
+    message = "b.csv has 20,001 different groups and layouts, and 20,000 at most are computed; group by"
     assert message in capsys.readouterr().err
 
 

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel, PageCost
 
 
-#: groups and layouts of a corpus, each in every combination: as many take a device some seconds
-MAX_KINDS: Final = 100_000
+#: groups and layouts of a corpus, each in every combination: as many take half a minute on all devices, a second on one
+MAX_KINDS: Final = 20_000
 
 
 @click.command(short_help="Pages a day, latency and cost of devices.")
