@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import reduce
 from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -25,7 +25,7 @@ from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common import page_text
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import CheckpointSchema, Configuration, RuntimeSchema
+from modelmeter.models.common.configuration import CheckpointSchema, CommonSchema, Configuration
 from modelmeter.models.common.contract import Varied, Views, Workload
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
@@ -151,7 +151,7 @@ class PageCost(TextCost):
         return {"layout": self.layout._asdict(), "tokens": self.tokens._asdict()} | super().to_dict()
 
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=CommonSchema)
 Work = TypeVar("Work", bound=Workload)
 Model = TypeVar("Model", bound=VisionLanguageModel)
 
@@ -172,7 +172,7 @@ class CostModel(Generic[Config, Work, Model]):
     assumed_prompt_note: ClassVar[str] = ""
 
     def __init__(self, config: Config, *, counted: int | None = None) -> None:
-        self.config: Any = self.configuration.read(asdict(config))  # type: ignore[call-overload]
+        self.config: Config = self.configuration.read(asdict(config))
         runtime = self.config.runtime
         self.workload = self.make_workload()
         self.code = Code.resolve(
@@ -216,7 +216,7 @@ class CostModel(Generic[Config, Work, Model]):
         return ()
 
     def _prompt_tokens(self, counted: int | None) -> int:
-        runtime: RuntimeSchema = self.config.runtime
+        runtime = self.config.runtime
         if runtime.prompt is None:
             return runtime.prompt_tokens
         if counted is None:
@@ -288,7 +288,7 @@ class CostModel(Generic[Config, Work, Model]):
     @property
     def engine(self) -> EngineSchema:
         """What serves it, and how much of a device that takes."""
-        return cast("EngineSchema", self.config.engine)
+        return self.config.engine
 
     def engine_workload(self) -> Mapping[str, Any]:
         """Keys of the workload that the engine's own processor sets otherwise than the published one."""
@@ -298,12 +298,12 @@ class CostModel(Generic[Config, Work, Model]):
     @property
     def host(self) -> HostSchema:
         """What the machine around the device does for a page."""
-        return cast("HostSchema", self.config.host)
+        return self.config.host
 
     @property
     def client(self) -> ClientSchema:
         """Who sends the pages."""
-        return cast("ClientSchema", self.config.client)
+        return self.config.client
 
     def to_dict(self) -> dict[str, Any]:
         """What results rest on, under the names that `--json` has: the model, its whole configuration, assumptions."""
@@ -630,13 +630,12 @@ class CostModel(Generic[Config, Work, Model]):
     @property
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
-        return int(self.config.runtime.batch_size)
+        return self.config.runtime.batch_size
 
     @property
     def reserve_bytes(self) -> int | None:
         """Device memory left free, as `runtime.reserve_bytes` says; None: what the kind of the device leaves."""
-        reserve: int | None = self.config.runtime.reserve_bytes
-        return reserve
+        return self.config.runtime.reserve_bytes
 
     def _with(self, **runtime: Any) -> Self:
         """This model under other values of the group `runtime`; layers, walks and laws are shared, pages are not."""
