@@ -17,6 +17,7 @@ from modelmeter.walk import Holding, Walk
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
     from modelmeter.layers import Execution
@@ -165,6 +166,9 @@ class PageCost(Stages, Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the names that `--json` has."""
+
+    def to_pandas(self, by: str = "stage") -> pd.DataFrame:
+        """A row for each "stage", "module" or "operator"; raises `ModelMeterError` without pandas."""
 
 
 class CorpusModel(Protocol):
