@@ -158,6 +158,10 @@ class PageCost(Stages, Protocol):
     def output_tokens(self) -> int:
         """Decode steps after the prefill."""
 
+    @property
+    def cost_model(self) -> CostModel:
+        """Whose cost it is."""
+
     def stages(self) -> Mapping[str, StageCost]:
         """What each stage costs by its name, the total last."""
 
