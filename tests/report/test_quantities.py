@@ -6,7 +6,8 @@ import pytest
 
 from modelmeter.report.json_document import SCHEMA_VERSION, json_text
 from modelmeter.report.page_tables import exact_figure, readable_figure
-from modelmeter.report.quantities import exact, readable
+from modelmeter.report.quantities import exact
+from modelmeter.units import readable
 
 READABLE = {
     "zero": (0, "0"),

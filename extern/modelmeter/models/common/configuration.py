@@ -18,6 +18,7 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+from modelmeter.checks import check_overrides
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near, printable
 from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
@@ -320,6 +321,7 @@ class Configuration(Generic[Schema]):
 
         checkpoint=FOLDER among them: with the values of that checkpoint's files in the place of the defaults.
         """
+        check_overrides(overrides)
         folder, given = self._folder_of(overrides)
         self.check_overrides(given)
         given = [*self._of_engine(given), *given]
