@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from modelmeter.errors import ModelMeterError
 from modelmeter.sizes import Highest, Variables, at_hand, cached
 from modelmeter.units import ITEMSIZE
-from modelmeter.walk import Call, Holding, OperatorRecord, Shape, Walk, join_path
+from modelmeter.walk import Allocation, Call, OperatorRecord, Shape, Walk, join_path
 
 #: what a tensor addresses: its storage, by identity, where it starts in it, and its geometry
 View = tuple[int, int, Shape, Shape]
@@ -292,7 +292,7 @@ def _storages(result: Any) -> list[Storage]:
     return list(found.values())
 
 
-class Views:
+class ViewSet:
     """Tensors, each once by what it addresses, with the bytes of it; compared, as a size that varies has no hash."""
 
     __slots__ = ("entries",)
@@ -330,8 +330,8 @@ class Chain:
         self.elements = 0
         self.cuda_core_flops = 0
         self.made: dict[int, Storage] = {}
-        self.read = Views()
-        self.written = Views()
+        self.read = ViewSet()
+        self.written = ViewSet()
         self.weights: dict[int, Any] = {}
 
 
@@ -366,8 +366,8 @@ class Tape:
     def __init__(
         self, *, tracing: bool = False, variables: Variables | None = None, keeps_records: bool = False
     ) -> None:
-        self.alive: dict[int, Holding] | None = {} if tracing else None
-        self.at_peak: tuple[Holding, ...] = ()
+        self.alive: dict[int, Allocation] | None = {} if tracing else None
+        self.at_peak: tuple[Allocation, ...] = ()
         self.entries: list[OperatorRecord | Call] = []
         self.chain: Chain | None = None
         self.block = ""  # what `operators.fused_moe` calls the kernels that it takes together
@@ -557,7 +557,9 @@ class Tape:
         storage = tensor.storage
         if self.alive is None or id(storage) in self.alive or (storage.external and not storage.given):
             return
-        self.alive[id(storage)] = Holding(storage.nbytes, tensor.shape, tensor.dtype, storage.kind, operator, self.path)
+        self.alive[id(storage)] = Allocation(
+            storage.nbytes, tensor.shape, tensor.dtype, storage.kind, operator, self.path
+        )
 
     def new(self, shape: Shape, dtype: str, strides: Shape | None = None, kind: str = ACTIVATION) -> ShapeTensor:
         """A fresh dense tensor; the caller records the operator that makes it, and that looks at the peak."""
