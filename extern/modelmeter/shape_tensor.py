@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import prod
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
@@ -283,6 +283,11 @@ class Repeated(NamedTuple):
         return [part for part in parts if part is not None]
 
 
+def _is_one(times: Any) -> bool:
+    """Whether a count is the number 1: of one that varies it is not asked, which would fix it."""
+    return isinstance(times, int) and times == 1
+
+
 def _storages(result: Any) -> list[Storage]:
     """The storages of a call's result, each once; an external one is somebody else's."""
     found: dict[int, Storage] = {}
@@ -402,22 +407,28 @@ class Tape:
 
     def walk(self) -> Walk:
         """What was noted since `begin`."""
-        tensor = cuda = read = written = weight = kv = count = 0
+        sums: tuple[int, ...] = (0,) * 7
         for entry in self.entries:
             part, times = (entry.walk, entry.times) if isinstance(entry, Call) else (entry, 1)
-            tensor += part.tensor_core_flops * times
-            cuda += part.cuda_core_flops * times
-            read += part.bytes_read * times
-            written += part.bytes_written * times
-            weight += part.weight_bytes * times
-            kv += part.kv_bytes * times
-            count += (part.operator_count if isinstance(part, Walk) else 1) * times
+            figures: tuple[int, ...] = (
+                part.tensor_core_flops,
+                part.cuda_core_flops,
+                part.bytes_read,
+                part.bytes_written,
+                part.weight_bytes,
+                part.kv_bytes,
+                part.operator_count if isinstance(part, Walk) else 1,
+            )
+            if not _is_one(times):
+                figures = tuple(each * times for each in figures)
+            sums = tuple(map(add, sums, figures))
         peak: Any = self.peak_bytes - self.base_bytes
         resident_peak: Any = self.resident_peak_bytes - self.resident_base_bytes
         entries = tuple(self.entries)
         if self.variables is not None:
             peak, resident_peak = self.highest, self.highest_resident or self.highest
             entries = entries if self.keeps_records else ()
+        tensor, cuda, read, written, weight, kv, count = sums
         return Walk(
             entries,
             tensor,
@@ -453,8 +464,9 @@ class Tape:
         """
         path = join_path(self.path, name)
         self.entries.append(Call(path, walk, start_bytes - self.base_bytes, times, left_bytes))
-        start_bytes += (times - 1) * left_bytes
-        start_resident_bytes += (times - 1) * left_bytes
+        if not _is_one(times):
+            start_bytes += (times - 1) * left_bytes
+            start_resident_bytes += (times - 1) * left_bytes
         if self.variables is None:
             self.reach(
                 start_bytes + walk.peak_bytes,
