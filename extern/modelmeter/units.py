@@ -1,6 +1,6 @@
-"""What a unit is: bytes of an element, powers of ten and their prefixes, and the ceiling of a quotient.
+"""What a unit is: bytes of an element, powers of ten, and the ceiling of a quotient.
 
-Inside the library counts are `int`: elements, FLOPs, bytes. Prefixes appear at the edge only: `readable`.
+Inside the library counts are `int`: elements, FLOPs, bytes. Prefixes appear at the edge only (`quantities`).
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,6 @@ MEGA: Final = 10**6
 GIGA: Final = 10**9
 TERA: Final = 10**12
 BITS_PER_BYTE: Final = 8
-
-#: 10^0, 10^3, 10^6, …
-PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
 
 #: bytes of one element by the type's name in PyTorch
 ITEMSIZE: Final[Mapping[str, int]] = MappingProxyType(
@@ -34,18 +31,3 @@ def check_model_dtype(who: str, dtype: str) -> None:
 def ceil_div(dividend: int, divisor: int) -> int:
     """The quotient, rounded up."""
     return -(-dividend // divisor)
-
-
-def readable(value: int, unit: str = "") -> str:
-    """Four digits, the prefix of a power of ten, and the unit; a number below 1000 as it is.
-
-    >>> readable(3468866060288), readable(999_960), readable(903), readable(56094720, "B"), readable(0, "B")
-    ('3.469 T', '1.000 M', '903', '56.09 MB', '0 B')
-    """
-    if abs(value) < 1000:
-        return f"{value} {unit}".rstrip()
-    mantissa, _, exponent = f"{value:.3e}".partition("e")
-    thousands, shift = divmod(int(exponent), 3)
-    if thousands >= len(PREFIXES):
-        return f"{value:.3e} {unit}".rstrip()
-    return f"{float(mantissa) * 10**shift:.{3 - shift}f} {PREFIXES[thousands]}{unit}"

@@ -15,8 +15,7 @@ from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
-from modelmeter.report.quantities import exact
-from modelmeter.units import readable
+from modelmeter.quantities import exact, readable
 
 #: rows of the comparison of modes: figure of `StageCost`, stages
 COMPARED: Final = (

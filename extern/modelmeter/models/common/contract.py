@@ -17,6 +17,7 @@ from modelmeter.walk import Allocation, Walk
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
     from modelmeter.layers import Execution
@@ -157,6 +158,10 @@ class PageCost(Stages, Protocol):
     def output_tokens(self) -> int:
         """Decode steps after the prefill."""
 
+    @property
+    def cost_model(self) -> CostModel:
+        """Whose cost it is."""
+
     def stages(self) -> Mapping[str, StageCost]:
         """What each stage costs by its name, the total last."""
 
@@ -165,6 +170,9 @@ class PageCost(Stages, Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the names that `--json` has."""
+
+    def to_pandas(self, by: str = "stage") -> pd.DataFrame:
+        """A row for each "stage", "module" or "operator"; raises `ModelMeterError` without pandas."""
 
 
 class CorpusModel(Protocol):

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import reduce
 from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -42,6 +42,9 @@ from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Variables
 from modelmeter.walk import Allocation, Walk
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: experts that the tokens of a step hit: the most that they can, or as many as even choices hit on average
 MAX: Final = "max"
@@ -118,6 +121,17 @@ class TextCost:
             "stages": {name: cost.as_dict() for name, cost in self.stages().items()},
             "vram": self.vram().to_dict(),
         }
+
+    def to_pandas(self, by: str = "stage") -> pd.DataFrame:
+        """A `pandas.DataFrame` with a row for each stage, for each "module" of a stage or for each "operator" of one.
+
+        FLOPs and bytes are exact. Rows of modules, and of operators, sum to their stage: those of "prefill" have
+        vision's among them, those of "decode" are all steps together, with the shapes of the first. Raises
+        `ModelMeterError` without pandas.
+        """
+        from modelmeter.models.common.frames import frame
+
+        return frame(self, by)
 
     def __repr__(self) -> str:
         return page_text.line(self)
@@ -230,7 +244,7 @@ class CostModel(Generic[Config, Work, Model]):
         self._laws = Laws()
         self.kernel_laws: dict[Hashable, tuple[Any, ...]] = {}
         self._learnt = False
-        self._pages: OrderedDict[Hashable, PageCost] = OrderedDict()
+        self._pages: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
@@ -386,20 +400,23 @@ class CostModel(Generic[Config, Work, Model]):
 
     def layout_cost(self, layout: Any, output_tokens: int = 0) -> PageCost:
         """The cost of any page of this layout, or of one with its fields: nothing else of a page matters."""
-        page = self._pages.get(layout)
-        if page is None:
-            page = self._pages[layout] = self._page(self.workload.layout_of(layout))
+        figures = self._pages.get(layout)
+        if figures is None:
+            figures = self._pages[layout] = self._page(self.workload.layout_of(layout))
             if len(self._pages) > LAYOUTS_KEPT:
                 self._pages.popitem(last=False)
-        self._check_context(page.seq_len, output_tokens)
-        # a page holds its model, but the model's own pages do not: the two are freed without the garbage collector
-        own: dict[str, Any] = {"cost_model": self}
+        seq_len = figures["seq_len"]
+        self._check_context(seq_len, output_tokens)
+        own: dict[str, Any] = {"output_tokens": output_tokens, "cost_model": self}
         if output_tokens:
-            own |= {"output_tokens": output_tokens, "decode": self._decode(page.seq_len, output_tokens)}
-        return record(type(page), vars(page) | own)
+            own["decode"] = self._decode(seq_len, output_tokens)
+        return record(PageCost, figures | own)
 
-    def _page(self, layout: Any) -> PageCost:
-        """The page without output."""
+    def _page(self, layout: Any) -> dict[str, Any]:
+        """What all pages of a layout have in common, by the names of `PageCost`; without output.
+
+        Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
+        """
         tokens = self.workload.tokens(layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, 0)
@@ -407,17 +424,15 @@ class CostModel(Generic[Config, Work, Model]):
             self._learnt = True
             self._learn()
         prefill = self._prefill(seq_len, layout)
-        return PageCost(
-            seq_len=seq_len,
-            output_tokens=0,
-            cost_model=cast("Any", None),
-            layout=layout,
-            tokens=tokens,
-            views=self.workload.views(layout),
-            vision=self._vision(layout),
-            prefill=prefill,
-            decode=self._no_step(prefill),
-        )
+        return {
+            "seq_len": seq_len,
+            "layout": layout,
+            "tokens": tokens,
+            "views": self.workload.views(layout),
+            "vision": self._vision(layout),
+            "prefill": prefill,
+            "decode": self._no_step(prefill),
+        }
 
     def _learn(self) -> None:
         """Walk a layout of each kind, so that from the first page on a page of any layout is arithmetic.

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelmeter.memory import GPU
-from modelmeter.units import readable
+from modelmeter.quantities import readable
 
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel

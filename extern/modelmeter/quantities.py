@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+#: 10^0, 10^3, 10^6, …
+PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
+
 #: seconds below one: unit and its size
 _SECONDS: Final = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
@@ -16,6 +19,21 @@ def exact(value: int) -> str:
     '3,468,866,060,288'
     """
     return f"{value:,}"
+
+
+def readable(value: int, unit: str = "") -> str:
+    """Four digits, the prefix of a power of ten, and the unit; a number below 1000 as it is.
+
+    >>> readable(3468866060288), readable(999_960), readable(903), readable(56094720, "B"), readable(0, "B")
+    ('3.469 T', '1.000 M', '903', '56.09 MB', '0 B')
+    """
+    if abs(value) < 1000:
+        return f"{value} {unit}".rstrip()
+    mantissa, _, exponent = f"{value:.3e}".partition("e")
+    thousands, shift = divmod(int(exponent), 3)
+    if thousands >= len(PREFIXES):
+        return f"{value:.3e} {unit}".rstrip()
+    return f"{float(mantissa) * 10**shift:.{3 - shift}f} {PREFIXES[thousands]}{unit}"
 
 
 def readable_seconds(seconds: float, digits: int = 4) -> str:
