@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.page_source import Source
-from modelmeter.models.common.runs import Run
+from modelmeter.models.common.runs import StepRun
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.pdf_pages import DEFAULT_DPI
-from modelmeter.walk import Holding, Walk
+from modelmeter.walk import Allocation, Walk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -249,7 +249,7 @@ class TimedModel(Protocol):
     def step_over(self, seq_len: int, generated: int) -> Varied:
         """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
 
-    def decode_runs(self, steps: int) -> Sequence[Run]:
+    def decode_runs(self, steps: int) -> Sequence[StepRun]:
         """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
 
 
@@ -296,7 +296,7 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     def stage_walk(self, stage: str, *, page: Any = None, context: int = 0, generated: int = 0) -> Walk:
         """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step as `step` takes it."""
 
-    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Holding]:
+    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Allocation]:
         """What is alive at the resident peak of a page's "vision", "prefill" or last "decode" step, largest first."""
 
     def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = "gpu") -> Vram:

@@ -33,7 +33,7 @@ from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.page_source import Source, read_pages, read_sides
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
-from modelmeter.models.common.runs import Run, runs
+from modelmeter.models.common.runs import StepRun, runs
 from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost
 from modelmeter.models.common.vision_language import LayerCost, StageTraits, VisionLanguageModel
 from modelmeter.models.common.vram import Vram
@@ -41,7 +41,7 @@ from modelmeter.pdf_pages import DEFAULT_DPI
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Variables
-from modelmeter.walk import Holding, Walk
+from modelmeter.walk import Allocation, Walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -549,7 +549,7 @@ class CostModel(Generic[Config, Work, Model]):
         """Whether a decode step depends on the tokens before it alone, not on where they came from."""
         return not self.model.decoder.windowed
 
-    def decode_runs(self, steps: int) -> list[Run]:
+    def decode_runs(self, steps: int) -> list[StepRun]:
         """The runs of a page's decode steps."""
         return list(runs(self.model.decoder.pieces, steps))
 
@@ -590,7 +590,7 @@ class CostModel(Generic[Config, Work, Model]):
         return self._laws.cost(("decode", *values), values, walk)
 
     @staticmethod
-    def _series(step: Callable[[Any], StageCost], run: Run) -> StageCost:
+    def _series(step: Callable[[Any], StageCost], run: StepRun) -> StageCost:
         """All steps of a run; `step` gives one by the number that came before it."""
         start = step(run.first)
         if run.count == 1:
@@ -711,7 +711,7 @@ class CostModel(Generic[Config, Work, Model]):
         """The layers of the vision stage, in order, and the operators between them."""
         return list(self.model._iter_layers("vision", self._vision_walk(layout)))
 
-    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> list[Holding]:
+    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> list[Allocation]:
         """Who is alive at the resident peak of a page's stage, the largest first; together they are that peak.
 
         decode: the last of `output_tokens` steps, at least one.
