@@ -20,6 +20,7 @@ GROUND = {
     "errors": set(),
     "units": {"errors"},
     "checks": {"errors"},
+    "quantities": set(),
     "search": set(),
     "files": {"errors"},
     "documents": {"errors"},

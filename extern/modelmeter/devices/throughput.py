@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from modelmeter.devices import throughput_text
 from modelmeter.devices.closed_loop import ClosedLoop, Loop
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits
@@ -240,7 +241,7 @@ class Concurrency:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Throughput(Rates):
     """What a device makes of a workload. fast, slow: the same at the ends of the interval.
 
@@ -268,6 +269,15 @@ class Throughput(Rates):
     runaway_share: Fraction
     without_runaway: Throughput | None
     concurrency: Concurrency | None
+
+    def __repr__(self) -> str:
+        return throughput_text.line(self)
+
+    def __str__(self) -> str:
+        return throughput_text.text(self)
+
+    def _repr_html_(self) -> str:
+        return throughput_text.html(self)
 
     @property
     def origin(self) -> str:
