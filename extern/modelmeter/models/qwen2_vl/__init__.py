@@ -20,8 +20,8 @@ IMAGE_RULE: Final = (
     "one grid of 28-pixel tokens: of a square of 1,036 pixels and then of each declared region, or of the whole page"
 )
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
-    "code"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [
