@@ -29,7 +29,7 @@ STEPS = 5
 def test_parts_sum_to_the_stages(model: str, by: str) -> None:
     cost_model = load_cost_model([], model=model)
     page = cost_model.page(SIZE.width, SIZE.height, STEPS)
-    stages = parts.stage_operators(cost_model, page, STEPS)
+    stages = parts.walked_stages(cost_model, page, STEPS)
     assert [stage.key for stage in stages] == ["prefill", "decode_step"]
     context = page.seq_len + STEPS - 1
     costs = [page.prefill, cost_model.step(context, STEPS - 1)]
@@ -46,7 +46,7 @@ def test_parts_sum_to_the_stages(model: str, by: str) -> None:
 def test_a_class_of_kernels_by_hand() -> None:
     cost_model = load_cost_model(["workload=tiny"])
     page = cost_model.page(SIZE.width, SIZE.height)
-    (stage,) = parts.stage_operators(cost_model, page, 0)
+    (stage,) = parts.walked_stages(cost_model, page, 0)
     records = [record for record in stage.walk.records() if kernel_class(record) == "convolution"]
     (part,) = [part for part in parts.parts_of(stage.operators, parts.KERNEL_CLASS) if part.name == "convolution"]
     assert part.operators == len(records)
@@ -63,7 +63,7 @@ def test_times_and_bounds_are_those_of_the_device() -> None:
     page = cost_model.page(SIZE.width, SIZE.height, STEPS)
     device = load_device("H100-SXM")
     times = StageTimes(cost_model, device)
-    prefill, step = parts.stage_operators(cost_model, page, STEPS, times)
+    prefill, step = parts.walked_stages(cost_model, page, STEPS, times)
     for stage, seconds in (
         (prefill, times.stage("prefill", page.layout).value),
         (step, times.step(page.seq_len + STEPS - 1, generated=STEPS - 1).value),
@@ -85,7 +85,7 @@ def test_times_and_bounds_are_those_of_the_device() -> None:
 def test_the_table_lists_the_largest_and_the_rest() -> None:
     cost_model = load_cost_model(["workload=tiny"])
     page = cost_model.page(SIZE.width, SIZE.height)
-    (stage,) = parts.stage_operators(cost_model, page, 0)
+    (stage,) = parts.walked_stages(cost_model, page, 0)
     found = parts.parts_of(stage.operators, parts.MODULE)
     out = rendered(parts.parts_table(stage, parts.MODULE, 3, exact_figure))
     lines = [line.split() for line in out.splitlines() if re.search(r"\d", line)]
@@ -99,7 +99,7 @@ def test_the_table_lists_the_largest_and_the_rest() -> None:
 def test_csv_has_every_operator_or_every_part() -> None:
     cost_model = load_cost_model(["workload=tiny"])
     page = cost_model.page(SIZE.width, SIZE.height, STEPS)
-    stages = parts.stage_operators(cost_model, page, STEPS)
+    stages = parts.walked_stages(cost_model, page, STEPS)
     rows = list(csv.DictReader(io.StringIO(parts.operators_csv(stages))))
     assert len(rows) == sum(len(stage.operators) for stage in stages)
     prefill = [row for row in rows if row["stage"] == "prefill"]

@@ -13,7 +13,7 @@ from modelmeter.devices.stage_time import StageTimes
 from modelmeter.page_sizes import PageSize
 from modelmeter.report.page_rows import Row
 from modelmeter.report.page_times import on_device
-from modelmeter.report.parts import stage_operators
+from modelmeter.report.parts import walked_stages
 from modelmeter.report.trace import trace_document, trace_text
 
 #: what an event of each phase must have, as the trace event format says: complete, counter, metadata
@@ -32,7 +32,7 @@ def trace(name: str, engine: str, steps: int) -> tuple[dict[str, Any], Any, Any,
     page, vram = model.page(700, 500, steps), model.vram(700, 500, steps)
     times = StageTimes(model, load_device("H100-SXM"))
     found = on_device(model, times, [Row(name="", size=size, count=1, page=page, vram=vram)], steps)
-    stages = stage_operators(model, page, steps, times)
+    stages = walked_stages(model, page, steps, times)
     document = trace_document(stages, found.alone, model, page)
     return json.loads(trace_text(document)), stages, found.alone, page
 

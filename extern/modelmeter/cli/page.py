@@ -17,7 +17,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.models import model_package
 from modelmeter.page_sizes import PageSize
-from modelmeter.report.quantities import ranges
+from modelmeter.quantities import ranges
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from modelmeter.report.page_screen import Asked
     from modelmeter.report.page_tables import Show
     from modelmeter.report.page_times import OnDevice
-    from modelmeter.report.parts import StageOperators
+    from modelmeter.report.parts import WalkedStage
     from modelmeter.report.peak_holders import PeakHolders
 
 #: parts, and holders of the peak, that are listed
@@ -272,13 +272,13 @@ class Pages:
             return str(error)
 
     @cached_property
-    def stages(self) -> list[StageOperators]:
+    def stages(self) -> list[WalkedStage]:
         """The operators of the page, with their times on a device."""
-        from modelmeter.report.parts import stage_operators
+        from modelmeter.report.parts import walked_stages
 
         if isinstance(self.times, str):
             raise ModelMeterError(self.times)
-        return stage_operators(self.model, self.first.page, self.steps, self.times)
+        return walked_stages(self.model, self.first.page, self.steps, self.times)
 
     @cached_property
     def holders(self) -> PeakHolders:

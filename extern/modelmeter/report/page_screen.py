@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from modelmeter.memory import amount
 from modelmeter.models.common.components import AnyCostModel, component_titles, page_components
 from modelmeter.models.common.engines import SERVED_BY, is_chosen
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
+from modelmeter.quantities import exact, readable_seconds
 from modelmeter.report.page_tables import (
-    FIGURES,
     Show,
     assumption_lines,
     exact_figure,
@@ -29,7 +30,6 @@ from modelmeter.report.page_tables import (
     views_line,
     workload_text,
 )
-from modelmeter.report.quantities import exact, readable_seconds
 from modelmeter.report.terminal import OneLine
 from modelmeter.units import GIGA
 

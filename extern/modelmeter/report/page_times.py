@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from modelmeter.devices import NOT_MODELLED, Device, PageKind, Throughput, compute_throughput
 from modelmeter.devices.throughput import BOTH
 from modelmeter.memory import GIB
-from modelmeter.report.quantities import estimated, readable_seconds
+from modelmeter.quantities import estimated, readable_seconds
 from modelmeter.report.throughput_tables import published_runs
 
 if TYPE_CHECKING:

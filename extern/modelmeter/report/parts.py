@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelmeter.devices import Roofline
 from modelmeter.kernel_classes import kernel_class
+from modelmeter.quantities import readable_seconds
 from modelmeter.report.module_tree import shapes_text
 from modelmeter.report.page_tables import Show, exact_figure, figures_table
-from modelmeter.report.quantities import readable_seconds
 from modelmeter.report.terminal import OneLine
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TimedOperator(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageOperators:
+class WalkedStage:
     """The operators of a stage, in order. key: "prefill" or "decode_step"; title: which one, in words."""
 
     key: str
@@ -110,18 +110,18 @@ _NAMES: Final[Mapping[str, Callable[[OperatorRecord], str]]] = MappingProxyType(
 BY: Final = tuple(_NAMES)
 
 
-def stage_operators(
+def walked_stages(
     model: CostModel, page: PageCost, output_tokens: int, times: StageTimes | None = None
-) -> list[StageOperators]:
+) -> list[WalkedStage]:
     """The operators of a page's prefill, and of the last of its decode steps if it has any; `times`: of a device."""
     timed = _untimed if times is None else _timed_by(times)
     prefill = model.stage_walk("prefill", page=page)
-    stages = [StageOperators(key="prefill", title="prefill, vision included", walk=prefill, operators=timed(prefill))]
+    stages = [WalkedStage(key="prefill", title="prefill, vision included", walk=prefill, operators=timed(prefill))]
     if output_tokens:
         context = page.seq_len + output_tokens - 1
         step = model.stage_walk("decode", context=context, generated=output_tokens - 1)
         title = f"decode step {output_tokens:,} of {output_tokens:,}, with {context:,} tokens before it"
-        stages.append(StageOperators(key="decode_step", title=title, walk=step, operators=timed(step)))
+        stages.append(WalkedStage(key="decode_step", title=title, walk=step, operators=timed(step)))
     return stages
 
 
@@ -155,7 +155,7 @@ def parts_of(operators: Iterable[TimedOperator], by: str) -> list[Part]:
     return sorted(parts, key=lambda part: (part.seconds or 0.0, part.tensor_core_flops, part.io_bytes), reverse=True)
 
 
-def parts_table(stage: StageOperators, by: str, top: int, show: Show) -> Table:
+def parts_table(stage: WalkedStage, by: str, top: int, show: Show) -> Table:
     """The largest parts of a stage, the others together, and their sum."""
     timed = stage.operators[0].seconds is not None
     shares = ("time", "% of\ntime", "bound\nby") if timed else ("% of\nFLOPs", "% of\ntraffic")
@@ -191,7 +191,7 @@ def _share(value: float, whole: float) -> str:
     return f"{100 * value / whole:.1f}" if whole else "-"
 
 
-def parts_content(stages: Iterable[StageOperators], by: str) -> dict[str, list[dict[str, Any]]]:
+def parts_content(stages: Iterable[WalkedStage], by: str) -> dict[str, list[dict[str, Any]]]:
     """For JSON: all parts of each stage; times where there are any."""
     return {stage.key: [_told(asdict(part)) for part in parts_of(stage.operators, by)] for stage in stages}
 
@@ -201,12 +201,12 @@ def _told(part: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in part.items() if value is not None}
 
 
-def parts_csv(stages: Iterable[StageOperators], by: str) -> str:
+def parts_csv(stages: Iterable[WalkedStage], by: str) -> str:
     """A row a part, all of each stage."""
     return _csv({"stage": stage.key} | asdict(part) for stage in stages for part in parts_of(stage.operators, by))
 
 
-def operators_csv(stages: Iterable[StageOperators]) -> str:
+def operators_csv(stages: Iterable[WalkedStage]) -> str:
     """A row an operator, in the order in which they run."""
     return _csv(
         {

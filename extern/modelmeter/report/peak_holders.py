@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from modelmeter.models.common.contract import CostModel, PageCost
     from modelmeter.page_sizes import PageSize
-    from modelmeter.walk import Holding
+    from modelmeter.walk import Allocation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class PeakHolders:
 
     stage: str
     peak_bytes: int
-    holdings: Sequence[Holding]
+    holdings: Sequence[Allocation]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def peak_holders(model: CostModel, page: PageCost, size: PageSize, output_tokens
     return PeakHolders(stage=stage, peak_bytes=peaks[stage], holdings=holdings)
 
 
-def folded(holdings: Sequence[Holding]) -> list[Held]:
+def folded(holdings: Sequence[Allocation]) -> list[Held]:
     """Tensors of one shape that one operator made in repeated modules together, those with the most bytes first."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for each in holdings:
@@ -72,7 +72,7 @@ def folded(holdings: Sequence[Holding]) -> list[Held]:
     return sorted(held, key=lambda each: -each.nbytes)
 
 
-def _given(holding: Holding) -> bool:
+def _given(holding: Allocation) -> bool:
     return holding.operator == "given"
 
 

@@ -21,7 +21,7 @@ from modelmeter.report.module_tree import shapes_text
 if TYPE_CHECKING:
     from modelmeter.devices import Throughput
     from modelmeter.models.common.contract import CostModel, PageCost
-    from modelmeter.report.parts import StageOperators, TimedOperator
+    from modelmeter.report.parts import TimedOperator, WalkedStage
     from modelmeter.walk import Walk
 
 Event = dict[str, Any]
@@ -35,9 +35,9 @@ _SPAN, _NAME, _COUNTER = "X", "M", "C"
 
 
 def trace_document(
-    stages: Sequence[StageOperators], alone: Throughput, model: CostModel, page: PageCost
+    stages: Sequence[WalkedStage], alone: Throughput, model: CostModel, page: PageCost
 ) -> dict[str, Any]:
-    """The trace of a page: stages are its `stage_operators` with times; alone: what the device makes of it alone."""
+    """The trace of a page: stages are its `walked_stages` with times; alone: what the device makes of it alone."""
     events = [
         _named("process_name", f"{alone.device.name}, {alone.origin}"),
         _named("thread_name", "stages, modules, operators", _RUN),
@@ -67,9 +67,7 @@ def trace_text(document: dict[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def _prefill(
-    stage: StageOperators, start: float, alone: Throughput, model: CostModel, page: PageCost
-) -> Iterator[Event]:
+def _prefill(stage: WalkedStage, start: float, alone: Throughput, model: CostModel, page: PageCost) -> Iterator[Event]:
     times = alone.interval("prefill_s")
     ends = _ends(stage.operators, start)
     yield _span("prefill", "stage", start, max(start + times.value, ends[-1]), _interval(times))
@@ -77,7 +75,7 @@ def _prefill(
     yield from _operators(stage.operators, ends, "vision", seen)
 
 
-def _decode(stage: StageOperators, start: float, alone: Throughput) -> Iterator[Event]:
+def _decode(stage: WalkedStage, start: float, alone: Throughput) -> Iterator[Event]:
     """All steps as one span, and in it those before the last, and the last with its operators."""
     times = alone.interval("decode_s")
     steps = round(alone.output_tokens)
