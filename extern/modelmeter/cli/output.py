@@ -34,7 +34,7 @@ def write_document(text: str) -> None:
 def rendered(*parts: RenderableType) -> str:
     """Lines and rich tables as standard output shows them; what it cannot show is escaped.
 
-    A table whose columns may not wrap is as wide as it must be, beyond the terminal's width too: no digit is cut off.
+    A table of figures is as wide as it must be, beyond the terminal's width too: no digit is cut off.
     """
     from rich.measure import Measurement
     from rich.table import Table
@@ -47,9 +47,9 @@ def rendered(*parts: RenderableType) -> str:
     width = console.width
     for part in parts:
         console.width = width
-        if isinstance(part, Table) and all(column.no_wrap for column in part.columns):
-            unlimited = console.options.update(width=_NO_LIMIT)
-            console.width = max(width, Measurement.get(console, unlimited, part).maximum)
+        if isinstance(part, Table) and part.box is not None:
+            needed = Measurement.get(console, console.options.update(width=_NO_LIMIT), part)
+            console.width = max(width, needed.maximum if all(each.no_wrap for each in part.columns) else needed.minimum)
         console.print(part, soft_wrap=isinstance(part, str))
     page.seek(0)
     return "".join(f"{line.rstrip()}\n" for line in page)
