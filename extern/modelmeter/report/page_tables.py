@@ -102,7 +102,13 @@ def model_lines(
 
 
 def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
-    """The workload's knobs, after the name of the mode that they make, with what the engine sets of it."""
+    """The workload's knobs, after its name."""
+    knobs = " ".join(f"{key}={_plain(value)}" for key, value in vars(model.workload).items())
+    return f"{mode_name(model, modes)}: {knobs}"
+
+
+def mode_name(model: CostModel, modes: Mapping[str, object]) -> str:
+    """The name of the mode that the workload is, with what the engine sets of it."""
     knobs = vars(model.workload)
     of_engine = model.engine_workload()
     set_by_engine = {key: value for key, value in of_engine.items() if knobs[key] == value}
@@ -110,12 +116,11 @@ def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
     for mode, workload in modes.items():
         unlike = {key for key, value in vars(workload).items() if knobs[key] != value}
         if not unlike:
-            name = mode
-            break
+            return mode
         if unlike <= set(set_by_engine) and name == "of your own":
             told = ", ".join(f"{key}={_plain(set_by_engine[key])}" for key in sorted(unlike))
             name = f"{mode}, {told} of engine={model.engine.name}"
-    return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in knobs.items())}"
+    return name
 
 
 def _views(model: CostModel, page: PageCost) -> str:
