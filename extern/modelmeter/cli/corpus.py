@@ -109,7 +109,7 @@ def command(
     try:
         from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
     except ImportError as error:
-        raise ModelMeterError(f"corpus needs pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
+        raise ModelMeterError(f"corpus needs pyarrow ({error}); pip install pyarrow.") from error
 
     model, sources, overrides = read_arguments(model, arguments)
     package = model_package(model)

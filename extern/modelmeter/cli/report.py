@@ -304,7 +304,7 @@ def _corpus_pages(
         from modelmeter.report.content import ReportPage
         from modelmeter.report.corpus_tables import hint_lines, not_read
     except ImportError as error:
-        raise ModelMeterError(f"report: a corpus needs pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
+        raise ModelMeterError(f"report: a corpus needs pyarrow ({error}); pip install pyarrow.") from error
     task = CorpusTask(lambda: model, CorpusOptions(columns=SizeColumns(**columns), max_pixels=max_pixels))
     first: dict[tuple[int, int, int], PageSize] = {}
     counts: Counter[tuple[int, int, int]] = Counter()

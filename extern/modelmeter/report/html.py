@@ -30,7 +30,7 @@ def report_html(report: Report) -> str:
         from markupsafe import Markup
     except ImportError as error:
         raise ModelMeterError(
-            "report: HTML needs jinja2; pip install 'modelmeter[report]', or take --format markdown or json."
+            "report: HTML needs jinja2; pip install jinja2, or take --format markdown or json."
         ) from error
     environment = Environment(
         loader=PackageLoader("modelmeter.report"),
