@@ -23,7 +23,7 @@ from modelmeter import models
 from modelmeter.errors import ModelMeterError, did_you_mean, near
 from modelmeter.page_sizes import MAX_DPI, MAX_PIXELS, PageSize, is_size, parse_size, read_page_sizes
 from modelmeter.pdf_pages import DEFAULT_DPI, is_pdf, read_pdf_page_sizes
-from modelmeter.report.quantities import ranges
+from modelmeter.quantities import ranges
 
 if TYPE_CHECKING:
     from modelmeter.devices import Device

@@ -13,7 +13,7 @@ from modelmeter.report.page_tables import figures_table
 _STAGES: Final = {"vision": "vision", "prefill": "prefill, with vision", "decode": "decode, one step"}
 
 
-def comparison_table(rows: Sequence[StageComparison]) -> Fitting:
+def validation_table(rows: Sequence[StageComparison]) -> Fitting:
     """A row a stage and mode."""
     table = figures_table(
         "stage",

@@ -1,8 +1,8 @@
 """A model's configuration: its groups, what their values may be, and the errors that a wrong one gets.
 
-A model states its schema, a dataclass of dataclasses of which the groups `runtime`, `execution`, `checkpoint` and those
-of `engines` are the same for all; what each value may be, by its key; and where its YAML files are. `compose` reads
-these through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the schema.
+A model states its schema, `CommonSchema` with the groups of its own; what each value of these may be, by its key; and
+where its YAML files are. `compose` reads these through Hydra with the overrides; `read` holds what came, from there or
+from a saved result, against the schema.
 
 A checkpoint is a choice of the group `checkpoint`: a file that says whose weights these are, and where its sizes differ
 from the model's; or a folder of the user's own with a `config.json` (`checkpoint_files`).
@@ -19,20 +19,27 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+from modelmeter.checks import check_overrides
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, did_you_mean, near, printable
 from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
 from modelmeter.layers.code import ATTENTIONS
 from modelmeter.models.common.checkpoint_files import CheckpointFiles, is_folder
-from modelmeter.models.common.engines import CONFIGS, ENGINE_KINDS, ENGINE_OF, choose
+from modelmeter.models.common.engines import (
+    CONFIGS,
+    ENGINE_KINDS,
+    ENGINE_OF,
+    ClientSchema,
+    EngineSchema,
+    HostSchema,
+    choose,
+)
 from modelmeter.models.common.loading import LOADS
 from modelmeter.models.common.stage_cost import HEADS
 from modelmeter.units import MODEL_DTYPES
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-Schema = TypeVar("Schema")
 
 
 @dataclass
@@ -72,6 +79,27 @@ class CheckpointSchema:
     revision: str | None = None
     unconfirmed: str | None = None
 
+
+@dataclass
+class CommonSchema:
+    """The whole configuration of a cost model, as a model's own schema completes it.
+
+    The groups that each model has are in their order here, those of its own without a value: its schema states them
+    again as dataclasses with the published values, and any further group behind these.
+    """
+
+    vision: Any
+    decoder: Any
+    workload: Any
+    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
+    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
+
+
+Schema = TypeVar("Schema", bound=CommonSchema)
 
 # Bounds: far beyond any model or machine of the day, and near enough that every configuration within them is walked in
 # seconds. What has a relation to another size is checked by the layers that are made of both.
@@ -187,7 +215,7 @@ class Configuration(Generic[Schema]):
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """What an override's key begins with."""
-        return tuple(group.name for group in fields(cast("Any", self.schema)))
+        return tuple(group.name for group in fields(self.schema))
 
     @cached_property
     def keys(self) -> Mapping[str, Kind[Any]]:
@@ -222,7 +250,7 @@ class Configuration(Generic[Schema]):
     @cached_property
     def _example(self) -> str:
         """An override that all may write: the mode that goes without saying."""
-        usual = asdict(cast("Any", self.schema()).workload)
+        usual = asdict(cast("Any", self.schema)().workload)
         return f"workload={next(name for name, workload in self.modes.items() if asdict(workload) == usual)}"
 
     @cached_property
@@ -316,7 +344,7 @@ class Configuration(Generic[Schema]):
         launchers.
         """
         _check_amount(overrides)
-        tree: dict[str, object] = asdict(cast("Any", self.schema())) | dict(extra or {})
+        tree: dict[str, object] = asdict(cast("Any", self.schema)()) | dict(extra or {})
         for override in overrides:
             key, equals, value = (part.strip() for part in override.partition("="))
             named = f'override "{printable(override, 100)}"'
@@ -366,6 +394,7 @@ class Configuration(Generic[Schema]):
 
         checkpoint=FOLDER among them: with the values of that checkpoint's files in the place of the defaults.
         """
+        check_overrides(overrides)
         folder, given = self._folder_of(overrides)
         self.check_overrides(given)
         given = [*self._of_engine(given), *given]
