@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Kind, Maybe
+from modelmeter.kinds import Kind, Maybe, Said
 from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
@@ -87,16 +87,18 @@ class ModelSchema(CommonSchema):
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     **DECODER_KINDS,
     **WORKLOAD_KINDS,
-    "vision.depth": LAYERS,
-    "vision.embed_dim": SIZE,
-    "vision.hidden_size": SIZE,
-    "vision.mlp_ratio": COUNT,
-    "vision.num_heads": COUNT,
-    "vision.in_channels": COUNT,
-    "vision.patch_size": SIZE,
-    "vision.spatial_merge_size": COUNT,
-    "vision.temporal_patch_size": COUNT,
-    "workload.layout_image_size": Maybe(SIZE),
+    "vision.depth": Said(LAYERS, "blocks of the vision tower"),
+    "vision.embed_dim": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.hidden_size": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.mlp_ratio": Said(COUNT, "hidden width of a block's feed-forward part over embed_dim"),
+    "vision.num_heads": Said(COUNT, "attention heads of a block"),
+    "vision.in_channels": Said(COUNT, "channels of a picture"),
+    "vision.patch_size": Said(SIZE, "side of a patch, pixels; as workload.patch_size"),
+    "vision.spatial_merge_size": Said(COUNT, "patches a side that become one token; as workload.merge_size"),
+    "vision.temporal_patch_size": Said(COUNT, "frames of a patch: a page is repeated that often"),
+    "workload.layout_image_size": Said(
+        Maybe(SIZE), "side of the square that a page is stretched to first, pixels; null: none"
+    ),
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
