@@ -35,7 +35,7 @@ setup: $(STAMP) ## .venv, with everything that the other targets need
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pandas,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
 	touch $@
 
 demo: $(STAMP) ## verify the bundled pages against the real modules, and write their report, outputs/report.html

@@ -17,6 +17,7 @@ GROUND = {
     "errors": set(),
     "units": {"errors"},
     "checks": {"errors"},
+    "quantities": set(),
     "search": set(),
     "files": {"errors"},
     "documents": {"errors"},

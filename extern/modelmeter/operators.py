@@ -32,7 +32,7 @@ from modelmeter.shape_tensor import (
     Storage,
     Tape,
     View,
-    Views,
+    ViewSet,
     contiguous_strides,
     view_strides,
 )
@@ -229,7 +229,7 @@ def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
     if not chain.operators:
         return result
     results = [each for each in (result if isinstance(result, tuple) else (result,)) if isinstance(each, ShapeTensor)]
-    outputs = Views()
+    outputs = ViewSet()
     for each in (*(each for each in results if id(each.storage) in chain.made), *chain.written.tensors()):
         outputs.put(each)
     read = _read_by_chain(chain, inputs)
@@ -285,7 +285,7 @@ def _note(
 
 def _read_by_chain(chain: Chain, inputs: Sequence[object]) -> tuple[int, int, int]:
     """Bytes that a kernel reads: in all, of weights, of the KV cache; the parameters in `chain.weights` come on top."""
-    given = Views()
+    given = ViewSet()
     for each in inputs:
         if isinstance(each, ShapeTensor):
             given.put(each)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 Shape = tuple[int, ...]
 
 
-class Holding(NamedTuple):
+class Allocation(NamedTuple):
     """One storage that was alive: its bytes, the tensor that it was made as, and the operator that made it."""
 
     nbytes: int

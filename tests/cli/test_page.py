@@ -303,7 +303,10 @@ def test_a_size_is_a_size_even_where_a_file_has_its_name(capsys: Capture) -> Non
 
 
 BAD_ARGUMENTS = {
-    "no_page": (("workload=base",), "there is no page; give an image file, a PDF or WIDTHxHEIGHT, as in 1275x1650."),
+    "no_page": (
+        ("workload=base",),
+        "there is no page; give an image file, a PDF, or a size as in 1275x1650 or A4@200.",
+    ),
     "missing_file": (("none.png",), "page none.png does not exist; check the path"),
     "directory": (("folder",), "page folder is a directory; give an image file"),
     "not_an_image": (("text.txt",), "page text.txt is not an image in a format that is read; give a PNG"),
@@ -318,7 +321,7 @@ BAD_ARGUMENTS = {
     "misspelt_key": (("5x5", "runtime.dtyp=float32"), "config key runtime.dtyp does not exist"),
     "misspelt_group": (
         ("5x5", "workloda=base"),
-        'workloda=base is no file and no override: there is no workloda; did you mean "workload"?',
+        'workloda=base is no file and no override: there is no workloda; did you mean "workload=base"?',
     ),
     "misspelt_choice": (
         ("5x5", "workload=gundem"),

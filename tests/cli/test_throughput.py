@@ -296,7 +296,7 @@ def test_a_page_that_no_bundled_device_holds(capsys: Capture, tmp_path: Path) ->
     "arguments, words",
     [
         ([], "there is no page"),
-        (["1275x1650"], "what do the pages say? give --output-tokens 1000"),
+        (["1275x1650"], "never assumed: add --output-tokens 1000"),
         (["none.png", "0x5", "--output-tokens", "1"], "none.png does not exist"),
         (["1x1", "2x2", "3x3", *["--output-tokens", "1"] * 2], "was given 2 times for 3 inputs"),
         (["1275x1650", "--output-tokens", "few"], "few is neither a whole number nor numbers with weights"),

@@ -140,7 +140,7 @@ def test_points_beyond_the_largest_side(model: CostModel) -> None:
 
 
 def test_a_fraction_of_a_pixel_puts_the_unit_in_doubt(model: CostModel) -> None:
-    with pytest.raises(ModelMeterError, match=r"height 841\.89 is a fraction of a pixel; .* say unit=points"):
+    with pytest.raises(ModelMeterError, match=r"height 841\.89 is a fraction of a pixel; .* say --unit points"):
         page_costs(batch(width=[612.0, 595.0], height=[792.0, 841.89]), model)
 
 

@@ -13,7 +13,7 @@ import yaml
 from modelmeter.devices import Device, load_device
 from modelmeter.devices.stage_time import Estimate, EstimateArrays
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
-from modelmeter.models.common.runs import Run
+from modelmeter.models.common.runs import StepRun
 from modelmeter.walk import Call, OperatorRecord, Walk
 
 SOURCE = {
@@ -128,8 +128,8 @@ class TinyModel:
 
     steps_by_context = True
 
-    def decode_runs(self, steps: int) -> list[Run]:
-        return [Run(0, 1, steps)]
+    def decode_runs(self, steps: int) -> list[StepRun]:
+        return [StepRun(0, 1, steps)]
 
     def step(self, context: int, generated: int = 0) -> Stage:
         kv_bytes = self.batch_size * 2 * (context + 1)

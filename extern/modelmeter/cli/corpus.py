@@ -23,7 +23,8 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
-from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI
+from modelmeter.page_sizes import MAX_DPI
+from modelmeter.pdf_pages import DEFAULT_DPI
 from modelmeter.process import tell
 
 if TYPE_CHECKING:

@@ -121,7 +121,7 @@ def command(
         write(json_text("validate", content))
         return
 
-    from modelmeter.report.calibration_tables import comparison_table
+    from modelmeter.report.calibration_tables import validation_table
 
     versions = " ".join(f"{name} {version}" for name, version in here.versions.items())
     title = [
@@ -129,4 +129,4 @@ def command(
         f"measured on {device}: {here.name}, {here.threads} host thread{'s' * (here.threads > 1)}, {versions}",
         f"predicted with {described.name}: {', '.join(described.assumptions()) or 'all figures measured'}",
     ]
-    write(rendered(*title, "", comparison_table(rows), *refused))
+    write(rendered(*title, "", validation_table(rows), *refused))

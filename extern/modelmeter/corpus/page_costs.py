@@ -30,8 +30,8 @@ import pyarrow.compute as pc
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.contract import CorpusModel, Layout
 from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.page_sizes import MAX_SIDE
-from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, pixels
+from modelmeter.page_sizes import MAX_SIDE, check_dpi
+from modelmeter.pdf_pages import DEFAULT_DPI, pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,10 +78,7 @@ class SizeColumns:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise ModelMeterError(f"corpus: unit={self.unit} is unknown; {near(self.unit, UNITS)}")
-        if isinstance(self.dpi, bool) or not isinstance(self.dpi, int) or not 1 <= self.dpi <= MAX_DPI:
-            raise ModelMeterError(
-                f"corpus: dpi={self.dpi!r} is no resolution; give a whole number from 1 to {MAX_DPI}."
-            )
+        check_dpi("corpus", self.dpi)
         tokens = self.output_tokens
         if isinstance(tokens, bool) or (isinstance(tokens, int) and tokens < 0):
             raise ModelMeterError(
@@ -350,8 +347,8 @@ def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: _Erro
         if broken.size:
             came = _short(batch.column(name)[int(broken[0])].as_py())
             raise ModelMeterError(
-                f"corpus: {name} {came} is a fraction of a pixel; if these sizes are points, say unit=points, "
-                "else round them."
+                f"corpus: {name} {came} is a fraction of a pixel; if these sizes are points, say --unit points "
+                "(in Python unit='points'), else round them."
             )
     sides[wrong] = 1
 

@@ -15,7 +15,7 @@ from typing import Final, Generic
 
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits, Pool, limits_of
-from modelmeter.devices.pages import CostModel, Page, Prepared
+from modelmeter.devices.pages import Page, Prepared, ServedModel
 from modelmeter.devices.roofline import Roofline
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.memory import amount, reserve_on, smaller_reserve
@@ -56,7 +56,7 @@ class MemoryNeed:
 class Memory(Generic[Page]):
     """How much memory a batch of a workload needs: in decode, and while one page is prefilled beside the others."""
 
-    def __init__(self, model: CostModel[Page], kinds: Sequence[Prepared[Page]], cache: str) -> None:
+    def __init__(self, model: ServedModel[Page], kinds: Sequence[Prepared[Page]], cache: str) -> None:
         if cache not in CACHES:
             raise ModelMeterError(f"throughput: cache={cache} is unknown; {near(cache, CACHES)}")
         self.model = model

@@ -17,13 +17,13 @@ from modelmeter.walk import Walk
 
 if TYPE_CHECKING:
     from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
-    from modelmeter.models.common.runs import Run
+    from modelmeter.models.common.runs import StepRun
 
 
 # -- what is asked of a cost model ----------------------------------------------------------------------------------
 
 
-class StageFigures(Protocol):
+class StageMemory(Protocol):
     """Bytes of one stage, as `StageCost` has them."""
 
     @property
@@ -51,7 +51,7 @@ class PageFigures(Protocol):
         ...
 
     @property
-    def prefill(self) -> StageFigures:
+    def prefill(self) -> StageMemory:
         """The pass that yields the first token, vision included."""
         ...
 
@@ -65,7 +65,7 @@ PageIn = TypeVar("PageIn", bound=PageFigures, contravariant=True)
 PageOut = TypeVar("PageOut", bound=PageFigures, covariant=True)
 
 
-class CostModel(Protocol[PageIn]):
+class ServedModel(Protocol[PageIn]):
     """A model whose stages can be walked, for any number of pages at once."""
 
     @property
@@ -97,11 +97,11 @@ class CostModel(Protocol[PageIn]):
         """Whether a decode step depends on the tokens before it alone, not on where they came from."""
         ...
 
-    def decode_runs(self, steps: int) -> Sequence[Run]:
+    def decode_runs(self, steps: int) -> Sequence[StepRun]:
         """The runs of a page's decode steps."""
         ...
 
-    def step(self, context: int, generated: int = 0) -> StageFigures:
+    def step(self, context: int, generated: int = 0) -> StageMemory:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
         ...
 
@@ -176,7 +176,7 @@ def exact(who: str, value: Any) -> Fraction:
     return Fraction(repr(value))
 
 
-def longest_sequence(model: CostModel[Any]) -> int:
+def longest_sequence(model: ServedModel[Any]) -> int:
     """Positions that a page and its output may take: the model's, or fewer where its engine allows fewer."""
     return min(model.max_position_embeddings, model.engine.max_model_len or model.max_position_embeddings)
 
@@ -213,7 +213,7 @@ def _outputs(kind: PageKind[Any]) -> list[tuple[int, Fraction]]:
 
 
 def prepared(
-    kinds: Sequence[PageKind[Page]], model: CostModel[Page], runaway_share: Fraction
+    kinds: Sequence[PageKind[Page]], model: ServedModel[Page], runaway_share: Fraction
 ) -> tuple[Prepared[Page], ...]:
     """The passes of the kinds with their shares of all pages, runaway ones told apart, held against the model's limit.
 

@@ -29,11 +29,12 @@ from fractions import Fraction
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from modelmeter.devices import throughput_text
 from modelmeter.devices.closed_loop import ClosedLoop, Loop
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits
 from modelmeter.devices.page_memory import LONGEST, MEAN, DoesNotFit, Memory, MemoryNeed
-from modelmeter.devices.pages import CostModel, Page, PageKind, Prepared, exact, prepared, share_of
+from modelmeter.devices.pages import Page, PageKind, Prepared, ServedModel, exact, prepared, share_of
 from modelmeter.devices.roofline import check_float32
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import amount
@@ -242,7 +243,7 @@ class Concurrency:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Throughput(Rates):
     """What a device makes of a workload. fast, slow: the same at the ends of the interval.
 
@@ -270,6 +271,15 @@ class Throughput(Rates):
     runaway_share: Fraction
     without_runaway: Throughput | None
     concurrency: Concurrency | None
+
+    def __repr__(self) -> str:
+        return throughput_text.line(self)
+
+    def __str__(self) -> str:
+        return throughput_text.text(self)
+
+    def _repr_html_(self) -> str:
+        return throughput_text.html(self)
 
     @property
     def origin(self) -> str:
@@ -420,7 +430,7 @@ class Throughput(Rates):
 
 
 def compute_throughput(
-    model: CostModel[Page],
+    model: ServedModel[Page],
     device: Device,
     kinds: Iterable[PageKind[Page]],
     *,
@@ -514,14 +524,14 @@ def _stage_times(model: Any, device: Device, float32: str) -> Times:
     return StageTimes(model, device, float32=float32)
 
 
-def _service(model: CostModel[Any], times: Times, limits: Limits) -> Service:
+def _service(model: ServedModel[Any], times: Times, limits: Limits) -> Service:
     from modelmeter.devices.service import Service
 
     graphed = [stage for stage in ("prefill", "decode") if model.graphed(stage)]
     return Service(times, model.host, graphed=graphed, tokens_a_pass=limits.max_num_batched_tokens)
 
 
-def _host_origin(model: CostModel[Any]) -> str:
+def _host_origin(model: ServedModel[Any]) -> str:
     """Where the host's seconds a page come from."""
     from modelmeter.models.common.engines import GIVEN as SAID
     from modelmeter.models.common.engines import origin_of
@@ -618,7 +628,7 @@ class _Work:
 
 
 def smallest_device(
-    model: CostModel[Page],
+    model: ServedModel[Page],
     kinds: Iterable[PageKind[Page]],
     *,
     devices: Iterable[Device] | None = None,

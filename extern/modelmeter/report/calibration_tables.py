@@ -14,7 +14,7 @@ from modelmeter.report.page_tables import figures_table
 _STAGES: Final = {"vision": "vision", "prefill": "prefill, with vision", "decode": "decode, one step"}
 
 
-def comparison_table(rows: Sequence[StageComparison]) -> Table:
+def validation_table(rows: Sequence[StageComparison]) -> Table:
     """A row a stage and mode."""
     table = figures_table(
         "stage",

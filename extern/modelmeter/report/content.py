@@ -39,6 +39,7 @@ from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
 from modelmeter.models.common.loading import LOAD
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
@@ -57,7 +58,7 @@ from modelmeter.report.document import (
     Text,
 )
 from modelmeter.report.module_tree import module_tree
-from modelmeter.report.page_tables import FIGURES, view_count
+from modelmeter.report.page_tables import view_count
 from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
 from modelmeter.walk import Walk
 

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from modelmeter.comparison import SUMS, Change
 from modelmeter.devices import StageTime
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import STAGES, WITH_TOTAL
 from modelmeter.report.calibration_tables import milliseconds
-from modelmeter.report.page_tables import FIGURES, Show, figures_table, label_lines
+from modelmeter.report.page_tables import Show, figures_table, label_lines
 
 #: stages in which a figure is compared; a figure that is not here is not
 COMPARED: Final[Mapping[str, Sequence[str]]] = {

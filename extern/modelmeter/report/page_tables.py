@@ -12,24 +12,11 @@ from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
-from modelmeter.report.quantities import exact, readable
-
-#: rows of a table: figure of `StageCost`, words for it, unit of its readable form
-FIGURES: Final = (
-    ("tensor_core_flops", "tensor-core FLOPs", ""),
-    ("cuda_core_flops", "CUDA-core FLOPs", ""),
-    ("io_bytes", "traffic", "B"),
-    ("io_weight_bytes", "  weights", "B"),
-    ("io_activation_bytes", "  activations", "B"),
-    ("io_kv_bytes", "  KV cache", "B"),
-    ("weight_bytes", "resident weights", "B"),
-    ("activation_peak_bytes", "activation peak", "B"),
-    ("resident_peak_bytes", "  given KV cache included", "B"),
-    ("kv_bytes", "KV cache at the end", "B"),
-)
+from modelmeter.quantities import exact, readable
 
 #: rows of the comparison of modes: figure of `StageCost`, stages
 COMPARED: Final = (
@@ -66,7 +53,7 @@ def readable_figure(value: int, unit: str) -> str:
     >>> readable_figure(56094720, "B"), readable_figure(0, "B"), readable_figure(4266546065408, "")
     ('56.09 MB', '0 B', '4.267 T')
     """
-    return f"{readable(value)}{unit if abs(value) >= 1000 else f' {unit}'}".rstrip()
+    return readable(value, unit)
 
 
 def page_lines(

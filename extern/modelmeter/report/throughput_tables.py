@@ -15,8 +15,8 @@ from modelmeter.devices import NOT_MODELLED, Device, Throughput
 from modelmeter.devices.throughput import BOUND, ESTIMATE, Figure, KindTime
 from modelmeter.memory import MIB, amount
 from modelmeter.models.common.engines import BEST, SERVED_BY
+from modelmeter.quantities import estimated, number
 from modelmeter.report.page_tables import figures_table, label_lines
-from modelmeter.report.quantities import estimated, number
 
 if TYPE_CHECKING:
     from modelmeter.models.common.assumption import Assumption

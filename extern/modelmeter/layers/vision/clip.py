@@ -1,6 +1,7 @@
 """What CLIP towers over a SAM map are made of, on shapes: embeddings, attention, blocks.
 
-The map is their patch embedding.
+The map is their patch embedding. Classes have the names of the published code, in which NoTP says that no tensor
+parallelism splits them over devices.
 Source of the walk: `UnlimitedOcrVisionEncoder` of transformers 5.23; where the published code, or an engine at its
 best, runs the same network differently, a trait of the execution says so.
 """

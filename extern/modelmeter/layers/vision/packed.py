@@ -67,7 +67,7 @@ class Sequences(NamedTuple):
         return divmod(length, self.side)
 
     @property
-    def number(self) -> int:
+    def total(self) -> int:
         """How many sequences there are."""
         if not self.side:
             return self.grid.pages
@@ -381,7 +381,7 @@ class PackedTower(BaseLayer):
         )
         if not self.window_side:
             return given
-        windows = Sequences(grid, self.merged, self.window_side).number
+        windows = Sequences(grid, self.merged, self.window_side).total
         return given._replace(
             window_index=tape.input((grid.tokens,), "int64"),
             cu_window_seqlens=on_host(tape, (windows + 1,), "int32"),
