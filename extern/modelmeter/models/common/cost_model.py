@@ -523,7 +523,11 @@ class CostModel(Generic[Config, Work, Model]):
             raise ModelMeterError(
                 f"context: {seq_len} tokens of prompt and image and output_tokens={output_tokens} exceed "
                 f"decoder.max_position_embeddings={self.max_position_embeddings}; "
-                + (f"output_tokens may be up to {room}." if room >= 0 else "take a smaller mode or a shorter prompt.")
+                + (
+                    f"output_tokens may be up to {room}."
+                    if room >= 0
+                    else "take a smaller page or mode, or a shorter prompt."
+                )
             )
 
     # -- stages over variables: the sizes that differ from page to page ------------------------------------------------
