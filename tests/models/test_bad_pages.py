@@ -1,4 +1,4 @@
-"""Pages that no model takes, of every model, from Python and from the command line: who, what came, what is expected."""
+"""Pages that no model takes, of every model, from Python and on the command line: what came, what is expected."""
 
 from typing import Any
 
