@@ -47,7 +47,7 @@ screenshots: demo ## docs/report*.png anew, of the report that demo writes; need
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
 docs: $(STAMP) ## the site, from docs/ into outputs/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir outputs/doctrees docs outputs/site
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
 	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot

@@ -1,6 +1,7 @@
 """What one operator does: the shapes that come out, its FLOPs, and the bytes that it moves.
 
-Counting rules
+Counting rules:
+
 - A multiply-add is 2 FLOPs. Products (linear, conv2d, conv3d, matmul, attention) are tensor-core FLOPs; a bias starts
   the accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
 - Everything else is CUDA-core work: elements x `FLOPS_PER_ELEMENT`. The table is a convention, not a measurement.
@@ -682,7 +683,7 @@ def copy_number(target: ShapeTensor) -> None:
 def gather(
     table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | tuple[ShapeTensor, ...] = ()
 ) -> ShapeTensor:
-    """Rows of `table` [rows, ...] as [*shape, ...]: reads what it delivers, and what indices are in memory."""
+    """Rows of `table` [rows, ...] as `[*shape, ...]`: reads what it delivers, and what indices are in memory."""
     out = table.tape.new((*shape, *table.shape[1:]), table.dtype)
     inputs = (table, *index) if isinstance(index, tuple) else (table, index)
     _record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=out.nbytes)

@@ -5,7 +5,7 @@ between calls, and a page that cannot be counted gets a text in the column `erro
 
     >>> import pyarrow as pa
     >>> from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.models import model_package
+    >>> from modelmeter.models import model_package
     >>> model = model_package().load_cost_model()
     >>> sizes = pa.RecordBatch.from_pydict({"width": [1275, 0], "height": [1650, 5]})
     >>> page_costs(sizes, model).select(["views", "image_tokens", "error"]).to_pylist()[0]

@@ -6,6 +6,7 @@ constants of the device's file. Experts are hit as even choices hit them unless 
 bound and no estimate: the roofline at the device's figures as `Roofline` has it, without a width.
 
 Classes that need a word:
+
 - moe: a grouped product apart (transformers) is one of the two of a fused block: it pays half of the block's overhead,
   and its own bytes and FLOPs. What sorts and sums around it are operators of their own there, with their own overheads.
 - attention over a cache: tables have timed the write of new keys and values with it. In a walk that is an operator of

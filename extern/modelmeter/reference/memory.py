@@ -9,7 +9,7 @@ call did not make (parameters, buffers, inputs) never counts. Two figures come f
 
 Not seen: scratch inside a kernel, an allocator's rounding and its fragmentation. On real CPU tensors a
 convolution may hold a reordered copy of its weights inside the kernel: the allocator's log then shows more
-than this.
+than this::
 
     with torch.no_grad(), FusedAttention(), LiveSet(module) as live:
         out = module(x)

@@ -13,7 +13,7 @@ For every operator that is not a view:
 An operator is a view exactly when every output lies in the storage of an input and no argument is written to.
 Every device counts unless one is named: the index tables that transformers' SAM makes on the CPU are in the
 figures. Nothing is said of caches on the chip, nor of an operator's own scratch. Two views of one storage
-that overlap without being the same view count twice.
+that overlap without being the same view count twice::
 
     with torch.no_grad(), FusedAttention(), TrafficMeter(module) as traffic:
         module(x)
