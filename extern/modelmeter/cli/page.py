@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from modelmeter.cli.arguments import Input, complete_device, page_options, read_arguments, read_inputs, same_sizes
+from modelmeter.cli.arguments import (
+    Input,
+    complete_device,
+    engine_option,
+    page_options,
+    read_arguments,
+    read_inputs,
+    same_sizes,
+    with_engine,
+)
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
@@ -52,13 +61,7 @@ _DEVICE: Final = "device="
     metavar="DEVICE",
     help="Add times on a bundled device, or on one of a YAML file of your own.",
 )
-@click.option(
-    "--engine",
-    default=None,
-    metavar="NAME",
-    help="What serves the pages: transformers, published, vllm, sglang or best; engine=NAME is the same.  [default: "
-    "vllm with --device, else transformers]",
-)
+@engine_option("vllm with --device, else transformers")
 @click.option("--by", type=click.Choice(BY), default=None, help="The page's prefill and last decode step in parts.")
 @click.option("--memory", is_flag=True, help="The tensors that are alive at the page's peak.")
 @click.option(
@@ -120,7 +123,7 @@ def command(
     )
     wanted.check(name)
     model, names, overrides = read_arguments(model, arguments)
-    overrides = _with_engine(engine, overrides)
+    overrides = with_engine("page", engine, overrides)
     inputs = read_inputs(names, dpi, max_pixels)
     wanted.check_pages(inputs, [*names, *([] if name is None else [name])])
     pages = _pages(model, overrides, inputs, output_tokens, name)
@@ -210,16 +213,6 @@ def _device_of(device: str | None, arguments: Sequence[str]) -> tuple[str | None
             "throughput."
         )
     return (names[0] if names else None), tuple(each for each in arguments if each not in said)
-
-
-def _with_engine(engine: str | None, overrides: Sequence[str]) -> list[str]:
-    """The overrides with what --engine says."""
-    if engine is None:
-        return list(overrides)
-    for override in overrides:
-        if override.partition("=")[0].strip() in ("engine", "engine.name"):
-            raise ModelMeterError(f"page: --engine {engine} and {override} both name the engine; leave one out.")
-    return [f"engine={engine}", *overrides]
 
 
 def _standard(file: str | None) -> str | None:
