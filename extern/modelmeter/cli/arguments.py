@@ -132,6 +132,12 @@ def split_arguments(arguments: Sequence[str], configuration: Configuration[Any])
     return pages, overrides
 
 
+def said_of(key: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(what key=VALUE arguments say, the other arguments); the name of a file that exists is none."""
+    said = [each for each in arguments if each.startswith(f"{key}=") and not _exists(each)]
+    return [each.removeprefix(f"{key}=") for each in said], [each for each in arguments if each not in said]
+
+
 def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI, max_pixels: int = MAX_PIXELS) -> list[Input]:
     """The pages of all page arguments; raises `ModelMeterError` with a line for each that is bad."""
     _refuse_parts_of_a_size(arguments)
@@ -295,6 +301,17 @@ def with_engine(who: str, engine: str | None, overrides: Sequence[str]) -> list[
         if override.partition("=")[0].strip() in ("engine", "engine.name"):
             raise ModelMeterError(f"{who}: --engine {engine} and {override} both name the engine; leave one out.")
     return [f"engine={engine}", *overrides]
+
+
+def price_option(function: Function) -> Function:
+    """--price: of devices, as `prices`, for `parse_prices`."""
+    return click.option(
+        "--price",
+        "prices",
+        multiple=True,
+        metavar="PRICE|DEVICE=PRICE",
+        help="Of an hour of the device; with several devices as DEVICE=PRICE, which may be repeated.",
+    )(function)
 
 
 def dpi_option(function: Function) -> Function:

@@ -18,6 +18,7 @@ from modelmeter.cli.arguments import (
     page_options,
     read_arguments,
     read_inputs,
+    said_of,
     same_sizes,
     with_engine,
 )
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 TOP: Final = 12
 #: what --by takes, as `modelmeter.report.parts` has it, which is imported where it is asked for
 BY: Final = ("module", "operator", "kernel-class")
-#: what a KEY=VALUE of the device begins with
-_DEVICE: Final = "device="
 
 
 @click.command(short_help="Tokens, FLOPs, memory and time of pages, by stage.")
@@ -205,14 +204,14 @@ class Wanted:
 
 def _device_of(device: str | None, arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     """The device of --device or of device=, and the other arguments."""
-    said = [each for each in arguments if each.startswith(_DEVICE) and not Path(each).exists()]
-    names = [*([] if device is None else [device]), *(each.removeprefix(_DEVICE) for each in said)]
+    said, others = said_of("device", arguments)
+    names = [*([] if device is None else [device]), *said]
     if len(names) > 1:
         raise ModelMeterError(
             f"page: {' and '.join(names)} are {len(names)} devices; give one, or set them side by side with modelmeter "
             "throughput."
         )
-    return (names[0] if names else None), tuple(each for each in arguments if each not in said)
+    return (names[0] if names else None), tuple(others)
 
 
 def _standard(file: str | None) -> str | None:

@@ -25,6 +25,7 @@ from modelmeter.cli.arguments import (
     max_pixels_option,
     model_option,
     parse_prices,
+    price_option,
     read_arguments,
     read_inputs,
     table_options,
@@ -104,13 +105,7 @@ MAX_KINDS: Final = 20_000
     metavar="SHARE",
     help="Share of pages that repeat until the model's positions are used up.",
 )
-@click.option(
-    "--price",
-    "prices",
-    multiple=True,
-    metavar="PRICE|DEVICE=PRICE",
-    help="Of an hour of the device; with several devices as DEVICE=PRICE, which may be repeated.",
-)
+@price_option
 @click.option("--float32", default="fp32", show_default=True, help="Peak of float32 products: fp32 or tf32.")
 @click.option(
     "--cache",
@@ -200,8 +195,8 @@ def command(
     smallest = _smallest(cost_model, kinds, runaway_share, float32, cache)
     computed = {name: result for name, result in results.items() if not isinstance(result, str)}
 
+    from modelmeter.devices.engine import timed_assumptions
     from modelmeter.report import page_tables, throughput_tables
-    from modelmeter.report.throughput_tables import timed_assumptions
 
     if as_json:
         from modelmeter.devices import NOT_MODELLED

@@ -16,6 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -147,7 +148,13 @@ def device_names() -> list[str]:
 
 def bundled_devices() -> list[Device]:
     """All bundled devices, in the order of their files."""
-    return [_read(path) for path in _bundled_files().values()]
+    return list(_bundled())
+
+
+@cache
+def _bundled() -> tuple[Device, ...]:
+    """Read once: a refusal names the smallest of them that would do."""
+    return tuple(_read(path) for path in _bundled_files().values())
 
 
 def load_device(name: str | os.PathLike[str]) -> Device:

@@ -36,6 +36,7 @@ from modelmeter.devices import (
 )
 from modelmeter.devices.decode import decode_time, last_step
 from modelmeter.devices.device import PEAK_OF_DTYPE
+from modelmeter.devices.engine import timed_assumptions
 from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
 from modelmeter.errors import ModelMeterError, near
@@ -71,7 +72,7 @@ from modelmeter.report.document import (
 )
 from modelmeter.report.module_tree import Timed, module_tree
 from modelmeter.report.page_tables import mode_of, view_count
-from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
+from modelmeter.report.throughput_tables import engine_line, published_runs
 from modelmeter.walk import Allocation, Walk
 
 ANALYTIC: Final = "analytic"
