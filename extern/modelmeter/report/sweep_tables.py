@@ -32,7 +32,7 @@ class Column:
     """A figure: its head in the table, with the unit in its last line; and what it says there of a value.
 
     axis: words and unit on the axis of a plot. scale: of the unit. falling: the largest is the best. timed: it is there
-    with a device alone.
+    with a device alone. drawn: it is a number.
     """
 
     head: str
@@ -41,6 +41,7 @@ class Column:
     scale: float = 1.0
     falling: bool = True
     timed: bool = False
+    drawn: bool = True
 
     def text(self, value: Any) -> str:
         """A value in the table."""
@@ -65,7 +66,7 @@ _UNITS: Final = {"tensor_core_flops": "TFLOPs", "cuda_core_flops": "TFLOPs", "io
 
 def _of_stage(stage: str, figure: str) -> Column:
     head, words, scale = _STAGE_FIGURES[figure]
-    return Column(head=f"{stage}\n{head}", axis=f"{words} of {stage}, {_UNITS[figure]}", scale=scale)
+    return Column(head=f"{stage}\n{head}", axis=f"{words}, {stage}, {_UNITS[figure]}", scale=scale)
 
 
 def _time(head: str, axis: str, *, scale: float = 1.0, falling: bool = False) -> Column:
@@ -101,9 +102,9 @@ COLUMNS: Final[Mapping[str, Column]] = {
     "kv_bytes": Column(head="KV\nGB", axis="KV cache at the end, GB", scale=GIGA),
     "activation_peak_bytes": Column(head="peak\nGB", axis="activation peak, GB", scale=GIGA),
     "memory_bytes": Column(head="memory\nGB", axis="memory that is needed, GB", scale=GIGA),
-    "fits": Column(head="fits", axis="fits", timed=True),
+    "fits": Column(head="fits", axis="fits", timed=True, drawn=False),
     "batch_size": Column(head="pages\nat once", axis="pages that decode together", timed=True),
-    "limited_by": Column(head="limited\nby", axis="limited by", timed=True, falling=False),
+    "limited_by": Column(head="limited\nby", axis="limited by", timed=True, falling=False, drawn=False),
     **{key: column for name in TIMED for key, column in _ends(name, _TIMES[name]).items()},
 }
 
