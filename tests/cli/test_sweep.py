@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from modelmeter.sweep import Result
 Capture = pytest.CaptureFixture[str]
 
 PAGE = "640x480"
+DOCUMENT = (Path(__file__).parents[2] / "docs/sweeps.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +99,21 @@ def test_engines_are_an_axis_and_bring_what_they_count(capsys: Capture) -> None:
     assert found[1]["figures"]["pages_per_s_low"] == found[1]["figures"]["pages_per_s"]
 
 
+def test_the_documents_example_is_real(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    ((arguments, shown),) = re.findall(r"```console\n\$ modelmeter sweep (.*?)\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    assert printed(capsys, *arguments.split()) == shown
+
+
+def test_pages_that_are_too_large_for_a_device_are_one_reason(capsys: Capture) -> None:
+    asked = (PAGE, "batch=1,2", "device=RTX-3070,L4", "--output-tokens", "5")
+    found = points(capsys, *asked)
+    assert [each["figures"]["fits"] for each in found] == ["no", "no", "yes", "yes"]
+    assert found[0]["refused"] != found[1]["refused"]
+    out = " ".join(printed(capsys, *asked).split())
+    assert f"[1] {found[0]['refused']} And 1 others: --csv FILE and --json." in out and "[2]" not in out
+
+
 def test_what_is_refused_keeps_its_row(capsys: Capture) -> None:
     asked = (PAGE, "output_tokens=10,9000", "device=L4,T4,RTX-3070")
     found = points(capsys, *asked)
@@ -146,7 +163,7 @@ def test_csv_has_every_figure(capsys: Capture) -> None:
         figures = {name: str(value) for name, value in point["figures"].items()}
         assert {name: row[name] for name in figures} == figures and row["refused"] == ""
     out = printed(capsys, *asked, "--csv", "a.csv", "--columns", "image_tokens,pages_per_s")
-    assert out.endswith("a.csv: 2 rows\n")
+    assert out.endswith(f"a.csv: {Path('a.csv').stat().st_size} bytes\n")
     assert Path("a.csv").read_text().splitlines()[0] == (
         "page,model,workload,device,output_tokens,image_tokens,pages_per_s,refused"
     )

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "docs/command-line.md", ROOT / "docs/diff.md")
+PAGES = (ROOT / "docs/command-line.md", ROOT / "docs/diff.md", ROOT / "docs/sweeps.md")
 EXAMPLE = re.compile(r"(```console\n\$ modelmeter (.*?)\n)(.*?)(```)", flags=re.DOTALL)
 
 
