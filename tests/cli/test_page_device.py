@@ -117,7 +117,7 @@ def test_parts_on_the_screen_and_as_json(by: str, capsys: Capture) -> None:
     assert all(part["seconds"] > 0 and part["bound"] in ("compute", "memory", "launch") for part in timed)
     out = printed(capsys, *asked, "--device", "H100-SXM")
     assert max(map(len, out.splitlines())) <= 80
-    assert "time on H100-SXM, engine vllm by default; of the operators' kernels" in words(out)
+    assert "time on H100-SXM, engine vllm by default; estimates of the operators' kernels" in words(out)
 
 
 def test_who_holds_the_peak(capsys: Capture) -> None:

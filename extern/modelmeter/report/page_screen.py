@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from modelmeter.memory import amount
 from modelmeter.models.common.components import AnyCostModel, component_titles, page_components
 from modelmeter.models.common.engines import SERVED_BY, is_chosen
-from modelmeter.models.common.page_text import FIGURES
+from modelmeter.models.common.page_text import FIGURES, labelled, labels_of, workload_overrides
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.quantities import exact, readable_seconds
 from modelmeter.report.page_tables import (
@@ -22,8 +22,6 @@ from modelmeter.report.page_tables import (
     exact_figure,
     figures_table,
     label_lines,
-    labelled,
-    mode_of,
     peak_place,
     settings_line,
     stage_table,
@@ -82,7 +80,7 @@ class Asked:
     @property
     def labels(self) -> dict[str, str]:
         """Label by figure."""
-        return {each.figure: each.label for each in self.model.assumptions()}
+        return labels_of(self.model)
 
     @property
     def engine(self) -> str:
@@ -113,15 +111,18 @@ def head_lines(asked: Asked, page: PageCost) -> Table:
 
 def model_lines(asked: Asked) -> list[tuple[str, str]]:
     """Which model, and as what it is counted."""
-    settings, mode = asked.model.settings(), mode_of(asked.model, asked.modes)
-    named = any(mode.startswith(each) for each in asked.modes)
-    workload = f"workload={mode}" if named else f"a workload {workload_text(asked.model, asked.modes)}"
+    settings, workload = asked.model.settings(), workload_overrides(asked.model)
     execution = f"execution={settings['execution']}"
     several = f", {asked.model.batch_size} pages at once" if asked.model.batch_size > 1 else ""
-    name = labelled(str(settings.get("checkpoint", asked.name)), asked.labels, "checkpoint")
+    name = asked.model.config.checkpoint.name or asked.name
     code = labelled(execution, asked.labels, "execution")
-    lines = [("model", f"{name}, {workload}, {code}, {settings['runtime.dtype']}{several}")]
-    others = [each for each in asked.overrides if each not in (workload, execution)]
+    lines = [
+        (
+            "model",
+            f"{labelled(name, asked.labels, 'checkpoint')}, {' '.join(workload)}, {code}, {settings['runtime.dtype']}{several}",
+        )
+    ]
+    others = [each for each in asked.overrides if each not in (*workload, execution, f"checkpoint={name}")]
     if others:
         lines.append(("with", " ".join(others)))
     return lines
@@ -216,8 +217,9 @@ def within_lines(asked: Asked, device: Device | None, timed: bool) -> Table:
     """What stands behind the parts of a page."""
     lines = []
     if device is not None and timed:
+        kind = "bounds" if asked.model.bound_alone else "estimates"
         lines = [
-            ("time", f"on {device.name}, engine {asked.engine}; of the operators' kernels, without the host"),
+            ("time", f"on {device.name}, engine {asked.engine}; {kind} of the operators' kernels, without the host"),
             ("", "bound by: what the roofline at the device's peaks says"),
         ]
     return label_lines(*lines, _labels(asked.model.assumptions()))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
-from modelmeter.models.common.page_text import FIGURES
+from modelmeter.models.common.page_text import FIGURES, labelled, labels_of
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
@@ -55,22 +55,17 @@ def readable_figure(value: int, unit: str) -> str:
     return readable(value, unit)
 
 
-def labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
-    """Words, and after them the label of a figure that rests on something."""
-    return f"{words} ({labels[figure]})" if figure in labels else words
-
-
 def model_lines(
     model: CostModel, modes: Mapping[str, object], overrides: Sequence[str], *more: tuple[str, str]
 ) -> Table:
     """What all pages have in common: workload and settings, and more lines of a label and a text."""
-    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
+    labels = labels_of(model)
     workload = labelled(workload_text(model, modes), labels, "layout")
     return label_lines(("workload", workload), *_settings(model, overrides), *more)
 
 
-def mode_of(model: CostModel, modes: Mapping[str, object]) -> str:
-    """The name of the mode that the workload's knobs make, with what the engine sets of it."""
+def workload_text(model: CostModel, modes: Mapping[str, object]) -> str:
+    """The workload's knobs, after the name of the mode that they make, with what the engine sets of it."""
     knobs = vars(model.workload)
     of_engine = model.engine_workload()
     set_by_engine = {key: value for key, value in of_engine.items() if knobs[key] == value}
@@ -78,17 +73,12 @@ def mode_of(model: CostModel, modes: Mapping[str, object]) -> str:
     for mode, workload in modes.items():
         unlike = {key for key, value in vars(workload).items() if knobs[key] != value}
         if not unlike:
-            return mode
+            name = mode
+            break
         if unlike <= set(set_by_engine) and name == "of your own":
             told = ", ".join(f"{key}={_plain(set_by_engine[key])}" for key in sorted(unlike))
             name = f"{mode}, {told} of engine={model.engine.name}"
-    return name
-
-
-def workload_text(model: CostModel, modes: Mapping[str, object]) -> str:
-    """The workload's knobs, after the name of the mode that they make."""
-    knobs = " ".join(f"{key}={_plain(value)}" for key, value in vars(model.workload).items())
-    return f"{mode_of(model, modes)}: {knobs}"
+    return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in knobs.items())}"
 
 
 def views_line(model: CostModel, page: PageCost) -> str:
@@ -119,7 +109,7 @@ def view_count(page: PageCost) -> int:
 
 
 def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
-    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
+    labels = labels_of(model)
     yield "settings", settings_line(model.settings(), labels)
     if overrides:
         yield "overrides", " ".join(overrides)

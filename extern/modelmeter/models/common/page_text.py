@@ -58,7 +58,7 @@ def line(page: TextCost) -> str:
     """A page in a line."""
     model, total = page.cost_model, page.total
     return (
-        f"<{type(page).__name__} {model.name} {_workload(model)[0]}: {page.seq_len:,} tokens, {_steps(page)}, "
+        f"<{type(page).__name__} {model.name} {workload_overrides(model)[0]}: {page.seq_len:,} tokens, {_steps(page)}, "
         f"{readable(total.tensor_core_flops + total.cuda_core_flops, 'FLOPs')}, {readable(total.io_bytes, 'B')} moved>"
     )
 
@@ -88,12 +88,12 @@ def html(page: TextCost) -> str:
 
 
 def _parts(page: TextCost) -> _Parts:
-    labels, stages = _labels(page.cost_model), page.stages()
+    labels, stages = labels_of(page.cost_model), page.stages()
     return _Parts(
         above=[" ".join(_settings(page.cost_model)), _tokens(page, labels)],
         columns=list(stages),
         rows=[
-            (_labelled(words, labels, figure), [readable(getattr(cost, figure), unit) for cost in stages.values()])
+            (labelled(words, labels, figure), [readable(getattr(cost, figure), unit) for cost in stages.values()])
             for figure, words, unit in FIGURES
         ],
         below=[*(["Prefill includes vision."] if "vision" in stages else []), _memory(page, labels)],
@@ -102,14 +102,14 @@ def _parts(page: TextCost) -> _Parts:
 
 def _settings(model: CostModel) -> list[str]:
     """The model's name, then what its figures depend on as overrides: checkpoint, workload, execution, type, …"""
-    labels = _labels(model)
-    told = {key: _labelled(f"{key}={_plain(value)}", labels, key) for key, value in model.settings().items()}
+    labels = labels_of(model)
+    told = {key: labelled(f"{key}={_plain(value)}", labels, key) for key, value in model.settings().items()}
     checkpoint = told.pop("checkpoint", None)
-    name = [_labelled(model.name, labels, "checkpoint")] if checkpoint is None else [model.name, checkpoint]
-    return [*name, *_workload(model), *told.values()]
+    name = [labelled(model.name, labels, "checkpoint")] if checkpoint is None else [model.name, checkpoint]
+    return [*name, *workload_overrides(model), *told.values()]
 
 
-def _workload(model: CostModel) -> list[str]:
+def workload_overrides(model: CostModel) -> list[str]:
     """The workload as overrides: the named one that it differs least from, and what it has otherwise."""
     knobs = vars(model.workload)
     unlike = {
@@ -128,8 +128,8 @@ def _tokens(page: TextCost, labels: Mapping[str, str]) -> str:
         return f"{pages}{page.seq_len:,} tokens in prefill, {_steps(page)}"
     layout, views = attrgetter("layout", "views")(page)
     count = sum(each.count for each in views)
-    cut = _labelled(f"{model.workload.layout_title} {model.workload.layout_text(layout)}", labels, "layout")
-    prompt = _labelled(f"{page.seq_len - tokens.total:,} prompt", labels, "prompt_tokens")
+    cut = labelled(f"{model.workload.layout_title} {model.workload.layout_text(layout)}", labels, "layout")
+    prompt = labelled(f"{page.seq_len - tokens.total:,} prompt", labels, "prompt_tokens")
     sums = f"{tokens.total:,} image + {prompt} = {page.seq_len:,} tokens in prefill"
     return f"{pages}{count} view{'s' * (count != 1)}, {cut}: {sums}, {_steps(page)}"
 
@@ -143,18 +143,19 @@ def _memory(page: TextCost, labels: Mapping[str, str]) -> str:
     need = page.vram(device_kind=GPU)
     parts = (
         f"weights {readable(need.weight_bytes, 'B')}",
-        _labelled(f"peak of {need.stage} {readable(need.resident_peak_bytes, 'B')}", labels, need.stage),
+        labelled(f"peak of {need.stage} {readable(need.resident_peak_bytes, 'B')}", labels, need.stage),
         f"{readable(need.reserve_bytes, 'B')} ({labels['reserve_bytes']})",
     )
     return f"Memory of a GPU: {readable(need.total_bytes, 'B')} = {' + '.join(parts)}"
 
 
-def _labels(model: CostModel) -> dict[str, str]:
+def labels_of(model: CostModel) -> dict[str, str]:
     """By figure, why it is not simply a fact of the shapes."""
     return {each.figure: each.label for each in model.assumptions()}
 
 
-def _labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
+def labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
+    """Words, and after them the label of a figure that rests on something."""
     return f"{words} ({labels[figure]})" if figure in labels else words
 
 
