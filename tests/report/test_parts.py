@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
 
 import pytest
 
@@ -74,12 +73,15 @@ def test_times_and_bounds_are_those_of_the_device() -> None:
             assert [part.seconds for part in found] == sorted((part.seconds for part in found), reverse=True)
         for each, bound in zip(stage.operators, Roofline(device).operators(stage.walk), strict=True):
             assert each.bound == bound.bound
-    gemm = next(part for part in parts.parts_of(prefill.operators, parts.KERNEL_CLASS) if part.name == "gemm")
-    by_bound: Counter[str] = Counter()
-    for each in prefill.operators:
-        if kernel_class(each.record) == "gemm":
-            by_bound[str(each.bound)] += each.seconds or 0.0
-    assert gemm.bound == by_bound.most_common(1)[0][0]
+
+
+def test_a_part_is_bound_by_what_most_of_its_time_falls_to() -> None:
+    record = next(load_cost_model(["workload=tiny"]).stage_walk("decode", context=1).records())
+    seconds = [("memory", 1.0), ("compute", 1.5), ("launch", 0.2), ("memory", 0.4)]
+    part = parts.Part.of("a", [parts.TimedOperator(record, each, bound) for bound, each in seconds])
+    assert (part.operators, part.seconds, part.bound) == (4, pytest.approx(3.1), "compute")
+    part = parts.Part.of("a", [parts.TimedOperator(record, each, bound) for bound, each in [*seconds, seconds[0]]])
+    assert part.bound == "memory"
 
 
 def test_the_table_lists_the_largest_and_the_rest() -> None:

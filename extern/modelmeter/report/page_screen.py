@@ -116,12 +116,8 @@ def model_lines(asked: Asked) -> list[tuple[str, str]]:
     several = f", {asked.model.batch_size} pages at once" if asked.model.batch_size > 1 else ""
     name = asked.model.config.checkpoint.name or asked.name
     code = labelled(execution, asked.labels, "execution")
-    lines = [
-        (
-            "model",
-            f"{labelled(name, asked.labels, 'checkpoint')}, {' '.join(workload)}, {code}, {settings['runtime.dtype']}{several}",
-        )
-    ]
+    told = labelled(name, asked.labels, "checkpoint")
+    lines = [("model", f"{told}, {' '.join(workload)}, {code}, {settings['runtime.dtype']}{several}")]
     others = [each for each in asked.overrides if each not in (*workload, execution, f"checkpoint={name}")]
     if others:
         lines.append(("with", " ".join(others)))
