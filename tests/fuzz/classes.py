@@ -486,7 +486,21 @@ def pdfs(chance: random.Random) -> Case:
 
 # -- tables ----------------------------------------------------------------------------------------------------------
 
-BAD_CELLS: Final = ("", "0", "-5", "abc", "99999999999", "nan", "inf", "1e400", "\x1b[31m", "2147483648", "é")
+BAD_CELLS: Final = (
+    "",
+    "0",
+    "595,28",
+    "1,275",
+    "-5",
+    "abc",
+    "99999999999",
+    "nan",
+    "inf",
+    "1e400",
+    "\x1b[31m",
+    "2147483648",
+    "é",
+)
 STRANGE_CELLS: Final = (
     *BAD_CELLS,
     "1.5",
@@ -524,11 +538,11 @@ def _is_page(row: Sequence[str]) -> bool:
 HEADER: Final = ("width", "height", "kind", "n")
 
 
-def _table(kind: str, rows: Sequence[Sequence[str]]) -> bytes:
+def _table(kind: str, rows: Sequence[Sequence[str]], delimiter: str, header: Sequence[str]) -> bytes:
     import csv
 
     if kind.startswith("jsonl"):
-        lines = [json.dumps(dict(zip(HEADER, row, strict=True)), ensure_ascii=False) for row in rows]
+        lines = [json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) for row in rows]
         content = "".join(f"{line}\n" for line in lines).encode(errors="surrogatepass")
     elif kind == "parquet":
         import pyarrow as pa
@@ -536,11 +550,11 @@ def _table(kind: str, rows: Sequence[Sequence[str]]) -> bytes:
 
         columns = [[row[place].encode(errors="replace").decode() for row in rows] for place in range(len(HEADER))]
         file = io.BytesIO()
-        pq.write_table(pa.table(dict(zip(HEADER, columns, strict=True))), file, row_group_size=7)
+        pq.write_table(pa.table(dict(zip(header, columns, strict=True))), file, row_group_size=7)
         return file.getvalue()
     else:
         text = io.StringIO()
-        csv.writer(text, delimiter="\t" if kind.startswith("tsv") else ",").writerows([HEADER, *rows])
+        csv.writer(text, delimiter=delimiter).writerows([header, *rows])
         content = text.getvalue().encode(errors="surrogatepass")
     return gzip.compress(content, mtime=0) if kind.endswith(".gz") else content
 
@@ -560,7 +574,12 @@ def tables(chance: random.Random) -> Case:
 
     def known() -> Case:
         rows = _rows(chance, BAD_CELLS, chance.choice((0.0, 0.0, 0.1, 0.9)))
-        content = _table(kind, rows)
+        spelled = chance.choice((str, str, str.upper, str.title, lambda name: f" {name} "))
+        header = [HEADER[0], spelled(HEADER[1]), *HEADER[2:]]
+        own = "\t" if kind == "tsv" else ","
+        content = _table(kind, rows, chance.choice((own, own, ",", ";", "\t")), header)
+        if kind in ("csv", "tsv") and chance.random() < 0.2:
+            content = b"\xef\xbb\xbf" + content
         unclosed = 0
         if kind in ("csv", "tsv") and chance.random() < 0.2:
             lines = content.splitlines(keepends=True)
@@ -612,7 +631,7 @@ def tables(chance: random.Random) -> Case:
 
     def strange() -> Case:
         rows = _rows(chance, STRANGE_CELLS, 0.3)
-        content = _table(kind, rows)
+        content = _table(kind, rows, chance.choice(",,;\t|"), HEADER)
         damage = mutations.data if kind in ("parquet", "csv.gz", "jsonl.gz") else mutations.text
         for _ in range(chance.choice((0, 1, 1))):
             content = damage(chance, content)

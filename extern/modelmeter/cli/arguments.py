@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -32,10 +32,14 @@ if TYPE_CHECKING:
 #: a page's size as several arguments, or with something else between its numbers than an x
 _NEARLY_A_SIZE: Final = re.compile(r"([0-9]{1,10}) ?[xX×*,;:/_ -] ?([0-9]{1,10})")
 
+#: a table of sizes on standard input
+STDIN: Final = "-"
+
 #: suffixes of tables of sizes, which may be followed by .gz
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Row = TypeVar("Row")
 
 
 def complete_device(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -162,6 +166,11 @@ def _read_input(argument: str, dpi: int, max_pixels: int) -> Input:
                 "for the paper."
             )
         return Input(name=page.source, pages=(page,))
+    if argument == STDIN:
+        raise ModelMeterError(
+            "- is a table of sizes on standard input, which corpus, throughput and report read; give a size, as in "
+            "1275x1650, or ./- for the file."
+        )
     if is_pdf(argument):
         return Input(name=argument, pages=tuple(read_pdf_page_sizes(argument, dpi)), dpi=dpi)
     return Input(name=argument, pages=tuple(read_page_sizes(argument, max_pixels=max_pixels)))
@@ -291,6 +300,46 @@ def check_table_options(who: str, corpora: Sequence[str], **given: str | None) -
             raise ModelMeterError(f"{who}: --{name} {value} is for folders and tables; name one, or leave it out.")
 
 
+@dataclass(frozen=True)
+class Order(Generic[Row]):
+    """How the rows of a table may be ordered: by which keys, each with whether its largest value comes first."""
+
+    keys: Mapping[str, tuple[Callable[[Row], Any], bool]]
+    default: str
+
+    def option(self, function: Function) -> Function:
+        """--sort, as `sort`."""
+        largest = ", ".join(name for name, (_, falling) in self.keys.items() if falling)
+        smallest = ", ".join(name for name, (_, falling) in self.keys.items() if not falling)
+        text = (
+            f"Order of the rows: by {largest}, the largest first, or by {smallest}, the smallest first; -COLUMN turns"
+        )
+        return click.option(
+            "--sort",
+            default=self.default,
+            show_default=True,
+            metavar="COLUMN",
+            callback=self._check,
+            shell_complete=lambda *_: list(self.keys),
+            help=f"{text} it round.",
+        )(function)
+
+    def _check(self, context: click.Context, parameter: click.Parameter, value: str) -> str:
+        if value.removeprefix("-") not in self.keys:
+            raise click.BadParameter(
+                f"there is no such column to sort by; {near(value, self.keys)}", context, parameter
+            )
+        return value
+
+    def sorted(self, rows: Iterable[Row], sort: str) -> list[Row]:
+        """The rows in this order; those without a value last, those of one value as they came."""
+        key, falling = self.keys[sort.removeprefix("-")]
+        valued = [(key(row), row) for row in rows]
+        known = [each for each in valued if each[0] is not None]
+        known.sort(key=lambda each: each[0], reverse=falling != sort.startswith("-"))
+        return [row for _, row in known] + [row for value, row in valued if value is None]
+
+
 def by_option(function: Function) -> Function:
     """--by: what groups the pages of corpora."""
     return click.option(
@@ -299,8 +348,8 @@ def by_option(function: Function) -> Function:
 
 
 def is_corpus(name: str) -> bool:
-    """Whether an input is a folder or a table of sizes."""
-    return os.path.isdir(name) or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
+    """Whether an input is a folder, a table of sizes, or standard input, which is one."""
+    return name == STDIN or os.path.isdir(name) or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def inputs_argument(function: Function) -> Function:

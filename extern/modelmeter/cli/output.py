@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from modelmeter.files import encodable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from modelmeter.report.fitting import Fitting
 
 _NO_LIMIT: Final = 10_000
 
@@ -31,7 +34,7 @@ def write_document(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def rendered(*parts: RenderableType) -> str:
+def rendered(*parts: RenderableType | Fitting) -> str:
     """Lines and rich tables as standard output shows them; what it cannot show is escaped.
 
     A table of figures is as wide as it must be, beyond the terminal's width too: no digit is cut off.
@@ -39,13 +42,14 @@ def rendered(*parts: RenderableType) -> str:
     from rich.measure import Measurement
     from rich.table import Table
 
+    from modelmeter.report.fitting import Fitting
     from modelmeter.report.terminal import PrintableConsole
 
     out = sys.stdout
     page = io.TextIOWrapper(io.BytesIO(), encoding=getattr(out, "encoding", None) or "utf-8", errors="backslashreplace")
     console = PrintableConsole(file=page, force_terminal=out.isatty(), markup=False, highlight=False, emoji=False)
     width = console.width
-    for part in parts:
+    for part in chain.from_iterable(each.at(width) if isinstance(each, Fitting) else [each] for each in parts):
         console.width = width
         if isinstance(part, Table) and part.box is not None:
             needed = Measurement.get(console, console.options.update(width=_NO_LIMIT), part)

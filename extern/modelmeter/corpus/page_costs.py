@@ -17,6 +17,7 @@ around. The others are int64, held against its limits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -54,6 +55,8 @@ _ROWS_KEPT: Final = 1 << 16
 _EXACT: Final = pa.decimal128(38, 0)
 _INT64_MAX: Final = 2**63 - 1
 _NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+
+_COMMA: Final = re.compile(r"[+-]?[0-9.]+(?:,[0-9]+)+")
 
 AnyBatch = TypeVar("AnyBatch", pa.RecordBatch, pa.Table)
 Model = TypeVar("Model", bound=CorpusModel)
@@ -325,11 +328,18 @@ class _Errors:
 
 
 def column_named(names: Iterable[str], name: str, who: str = "corpus") -> str:
-    """`name`, if it is among `names`; else the error that names the near ones."""
-    known = [str(each)[:60] for each in names]
+    """Which of `names` is `name`, capitals and spaces around it aside; else the error that names the near ones."""
+    known = list(map(str, names))
     if name in known:
         return name
-    options = known[:30]
+    alike = [each for each in known if each.strip().casefold() == name.strip().casefold()]
+    if len(set(alike)) == 1:
+        return alike[0]
+    options = [each[:60] for each in known[:30]]
+    if alike:
+        raise ModelMeterError(
+            f"{who}: several columns may be {name}: {', '.join(alike[:5])}; name one as it is written."
+        )
     raise ModelMeterError(f"{who}: there is no column {name}; {near(name, options)}")
 
 
@@ -357,7 +367,7 @@ def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: _Erro
         if came is None:
             return f"{name} is missing"
         if np.isnan(value):
-            return f"{name} {_short(came)} is no number"
+            return f"{name} {_short(came)} {_no_number(came)}"
         if value <= 0:
             return f"{name} {_short(came)} is not positive"
         return f"{name} {_short(came)} is more than {MAX_SIDE} pixels"
@@ -396,6 +406,13 @@ def _whole_numbers(
     errors.add(np.flatnonzero(wrong), reason)
     numbers[wrong] = instead
     return numbers
+
+
+def _no_number(came: object) -> str:
+    """What is wrong with a cell that holds no number."""
+    if _COMMA.fullmatch(str(came).strip()):
+        return "has a comma; write 595.28 with a point, and thousands without a separator"
+    return "is no number"
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:

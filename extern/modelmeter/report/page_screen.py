@@ -100,7 +100,9 @@ def head_lines(asked: Asked, page: PageCost) -> Table:
     tokens = page.tokens
     by_view = ", ".join(f"{count} {name}" for name, count in tokens.by_view().items())
     parts = f" ({by_view})" if len(tokens.by_view()) > 1 else ""
-    prompt = f"{asked.model.prompt_tokens} prompt ({asked.labels['prompt_tokens']})"
+    passes = len(page.passes(0))
+    each = f"{passes} x " if passes > 1 else ""
+    prompt = f"{each}{asked.model.prompt_tokens} prompt ({asked.labels['prompt_tokens']})"
     return label_lines(
         *model_lines(asked),
         ("views", labelled(views_line(asked.model, page), asked.labels, "layout")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -87,14 +88,19 @@ def views_line(model: CostModel, page: PageCost) -> str:
     first = f"the page as {whole.width} x {whole.height}" if whole.columns * whole.rows == 1 else _tiles(whole)
     text = f"{view_count(page)}: {first}"
     others = [name for name in page.tokens.by_view() if name != whole.name]
+    grid = f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
     if not others:
-        return (
-            text
-            if first == _tiles(whole)
-            else f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
-        )
+        return text if first == _tiles(whole) else grid
+    if len(page.passes(0)) > 1:
+        sides = Counter(f"{views.width} x {views.height}" for views in parts)
+        return f"{grid}; {parts[0].name} as {', '.join(_times(side, count) for side, count in sides.items())}"
     there = {views.name: _tiles(views) for views in parts}
     return ", ".join((text, *(there.get(name, f"no {model.workload.layout_title}") for name in others)))
+
+
+def _times(words: str, count: int) -> str:
+    """Words, and how often."""
+    return words if count == 1 else f"{count} of {words}"
 
 
 def _tiles(views: Views) -> str:
@@ -220,6 +226,8 @@ def label_lines(*lines: tuple[str, str]) -> Table:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return "none" if not value else str(len(value)) if isinstance(value[0], tuple) else ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

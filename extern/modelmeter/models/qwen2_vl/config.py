@@ -21,6 +21,7 @@ from modelmeter.models.common.packed_pages_config import (
     DenseDecoderSchema,
     GridWorkloadSchema,
 )
+from modelmeter.models.common.passes import REGION_KINDS
 from modelmeter.models.qwen2_vl.checkpoint_files import FILES
 from modelmeter.models.qwen2_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_vl.workload import MODES
@@ -64,6 +65,10 @@ class WorkloadSchema(GridWorkloadSchema):
     """The group `workload`: arguments of `Workload`."""
 
     layout_image_size: int | None = None
+    min_image_edge: int | None = None
+    max_image_edge_ratio: int | None = None
+    regions: list[list[int]] = field(default_factory=list)
+    output_shares: list[int] | None = None
 
 
 @dataclass
@@ -97,6 +102,9 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "vision.spatial_merge_size": COUNT,
     "vision.temporal_patch_size": COUNT,
     "workload.layout_image_size": Maybe(SIZE),
+    "workload.min_image_edge": Maybe(SIZE),
+    "workload.max_image_edge_ratio": Maybe(COUNT),
+    **REGION_KINDS,
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
