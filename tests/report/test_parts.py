@@ -113,6 +113,20 @@ def test_csv_has_every_operator_or_every_part() -> None:
     )
 
 
+def test_the_last_step_of_several_passes_is_that_of_the_longest() -> None:
+    """Its tokens, not the page's: shared out by the passes' image tokens, or all for the first region."""
+    for shares in ("null", "[0,1,0]"):
+        overrides = ["workload.regions=[[600,800],[50,50]]", f"workload.output_shares={shares}"]
+        cost_model = load_cost_model(overrides, model="mineru2_5")
+        page = cost_model.page(1275, 1650, 60)
+        (within, given) = max([each for each in page.passes(60) if each[1]], key=lambda each: each[0].seq_len + each[1])
+        _, step = parts.walked_stages(cost_model, page, 60)
+        cost = cost_model.step(within.seq_len + given - 1, given - 1)
+        assert sum(part.io_bytes for part in parts.parts_of(step.operators, parts.MODULE)) == cost.io_bytes
+        assert f"decode step {given} of {given} in pass " in step.title
+        assert shares == "null" or (given, "in pass 2 of 3, with" in step.title) == (60, True)
+
+
 @pytest.mark.parametrize("steps", [0, STEPS])
 @pytest.mark.parametrize("model", MODELS)
 def test_the_holders_are_the_peak_exactly(model: str, steps: int) -> None:

@@ -107,7 +107,7 @@ def head_lines(asked: Asked, page: PageCost) -> Table:
         *model_lines(asked),
         ("views", labelled(views_line(asked.model, page), asked.labels, "layout")),
         ("tokens", f"{tokens.total} image{parts} + {prompt} = {page.seq_len} prefill"),
-        ("output", output_text(asked.output_tokens)),
+        ("output", _output(asked, passes)),
     )
 
 
@@ -126,12 +126,17 @@ def model_lines(asked: Asked) -> list[tuple[str, str]]:
     return lines
 
 
-def output_text(output_tokens: int | None) -> str:
-    """What N decode steps give: the prefill gives a token of its own."""
-    if not output_tokens:
+def _output(asked: Asked, passes: int | None = None) -> str:
+    """What N decode steps give: each pass's prefill gives a token of its own. passes: of one page."""
+    if not asked.steps:
         return "0 decode steps, the prefill's token alone (--output-tokens N: N more)"
-    steps = "1 decode step" if output_tokens == 1 else f"{output_tokens:,} decode steps"
-    return f"{steps}, so {output_tokens + 1:,} tokens with the prefill's"
+    steps = "1 decode step" if asked.steps == 1 else f"{asked.steps:,} decode steps"
+    if passes is None:
+        told = f"{steps} for each page, after the prefill's own token"
+    else:
+        prefills = "the prefill's" if passes == 1 else f"those of {passes} prefills"
+        told = f"{steps}, so {asked.steps + passes:,} tokens with {prefills}"
+    return labelled(told, asked.labels, "output_tokens")
 
 
 def result_lines(asked: Asked, page: PageCost, vram: Vram, found: Found) -> Table:
@@ -235,7 +240,7 @@ def several_head(asked: Asked, inputs: Sequence[Any]) -> Table:
     """Which model, and what the pages are asked for; at which resolution PDFs are rendered."""
     resolutions = {each.dpi for each in inputs if each.dpi is not None}
     pdf = [("PDF", f"pages at {', '.join(str(each) for each in resolutions)} dpi")] if resolutions else []
-    return label_lines(*model_lines(asked), ("output", output_text(asked.output_tokens)), *pdf)
+    return label_lines(*model_lines(asked), ("output", _output(asked)), *pdf)
 
 
 def pages_table(files: Sequence[tuple[str, Sequence[Row]]], asked: Asked, found: Found) -> Table:

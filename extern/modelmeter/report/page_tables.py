@@ -12,7 +12,7 @@ from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
-from modelmeter.models.common.page_text import FIGURES, labelled, labels_of
+from modelmeter.models.common.page_text import FIGURES, labelled, labels_of, plain
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
@@ -77,9 +77,9 @@ def workload_text(model: CostModel, modes: Mapping[str, object]) -> str:
             name = mode
             break
         if unlike <= set(set_by_engine) and name == "of your own":
-            told = ", ".join(f"{key}={_plain(set_by_engine[key])}" for key in sorted(unlike))
+            told = ", ".join(f"{key}={plain(set_by_engine[key])}" for key in sorted(unlike))
             name = f"{mode}, {told} of engine={model.engine.name}"
-    return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in knobs.items())}"
+    return f"{name}: {' '.join(f'{key}={plain(value)}' for key, value in knobs.items())}"
 
 
 def views_line(model: CostModel, page: PageCost) -> str:
@@ -123,7 +123,7 @@ def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str,
 
 def settings_line(settings: Mapping[str, object], labels: Mapping[str, str]) -> str:
     """Settings as overrides give them, with their labels."""
-    return " ".join(labelled(f"{key}={_plain(value)}", labels, key) for key, value in settings.items())
+    return " ".join(labelled(f"{key}={plain(value)}", labels, key) for key, value in settings.items())
 
 
 def stage_table(
@@ -223,12 +223,6 @@ def label_lines(*lines: tuple[str, str]) -> Table:
     for line in lines:
         grid.add_row(*line)
     return grid
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, tuple):
-        return "none" if not value else str(len(value)) if isinstance(value[0], tuple) else ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def figures_table(first: str, *columns: str) -> Table:

@@ -113,14 +113,23 @@ BY: Final = tuple(_NAMES)
 def walked_stages(
     model: CostModel, page: PageCost, output_tokens: int, times: StageTimes | None = None
 ) -> list[WalkedStage]:
-    """The operators of a page's prefill, and of the last of its decode steps if it has any; `times`: of a device."""
+    """The operators of a page's prefill, and of the last of its decode steps if it has any; `times`: of a device.
+
+    Of a page of several passes it is the last step of that pass which has most tokens before it.
+    """
     timed = _untimed if times is None else _timed_by(times)
     prefill = model.stage_walk("prefill", page=page)
     stages = [WalkedStage(key="prefill", title="prefill, vision included", walk=prefill, operators=timed(prefill))]
     if output_tokens:
-        context = page.seq_len + output_tokens - 1
-        step = model.stage_walk("decode", context=context, generated=output_tokens - 1)
-        title = f"decode step {output_tokens:,} of {output_tokens:,}, with {context:,} tokens before it"
+        passes = page.passes(output_tokens)
+        number = max(
+            range(len(passes)), key=lambda each: (passes[each][1] > 0, passes[each][0].seq_len + passes[each][1])
+        )
+        within, steps = passes[number]
+        context = within.seq_len + steps - 1
+        step = model.stage_walk("decode", context=context, generated=steps - 1)
+        in_pass = f" in pass {number + 1} of {len(passes)}" if len(passes) > 1 else ""
+        title = f"decode step {steps:,} of {steps:,}{in_pass}, with {context:,} tokens before it"
         stages.append(WalkedStage(key="decode_step", title=title, walk=step, operators=timed(step)))
     return stages
 

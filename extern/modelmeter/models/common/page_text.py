@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelmeter.memory import GPU
 from modelmeter.quantities import readable
@@ -35,6 +35,8 @@ FIGURES: Final = (
     ("kv_bytes", "KV cache at the end", "B"),
 )
 
+#: values of a list that are written out
+_LISTED: Final = 4
 #: settings that are left out of a line
 _OF_THE_DECODER: Final = ("runtime.head", "runtime.experts_hit")
 
@@ -103,7 +105,7 @@ def _parts(page: TextCost) -> _Parts:
 def _settings(model: CostModel) -> list[str]:
     """The model's name, then what its figures depend on as overrides: checkpoint, workload, execution, type, …"""
     labels = labels_of(model)
-    told = {key: labelled(f"{key}={_plain(value)}", labels, key) for key, value in model.settings().items()}
+    told = {key: labelled(f"{key}={plain(value)}", labels, key) for key, value in model.settings().items()}
     checkpoint = told.pop("checkpoint", None)
     name = [labelled(model.name, labels, "checkpoint")] if checkpoint is None else [model.name, checkpoint]
     return [*name, *workload_overrides(model), *told.values()]
@@ -117,7 +119,7 @@ def workload_overrides(model: CostModel) -> list[str]:
         for name, workload in model.modes.items()
     }
     nearest = min(unlike, key=lambda name: len(unlike[name]))
-    return [f"workload={nearest}", *(f"workload.{key}={_plain(value)}" for key, value in unlike[nearest].items())]
+    return [f"workload={nearest}", *(f"workload.{key}={plain(value)}" for key, value in unlike[nearest].items())]
 
 
 def _tokens(page: TextCost, labels: Mapping[str, str]) -> str:
@@ -159,7 +161,16 @@ def labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
     return f"{words} ({labels[figure]})" if figure in labels else words
 
 
-def _plain(value: Any) -> str:
+def plain(value: object) -> str:
+    """A value as an override gives it; of a long list, how long it is.
+
+    >>> plain(True), plain("base"), plain(((600, 400), (300, 200)))
+    ('true', 'base', '[[600,400],[300,200]]')
+    """
+    if isinstance(value, tuple | list) and len(value) > _LISTED:
+        return f"[{len(value):,} values]"
+    if isinstance(value, tuple | list):
+        return f"[{','.join(plain(each) for each in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
