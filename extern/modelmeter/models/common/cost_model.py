@@ -403,7 +403,8 @@ class CostModel(Generic[Config, Work, Model]):
     def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill.
 
-        In the place of both sides stands an image file, or a PDF of one page (at 144 dpi): `page("scan.png")`.
+        In the place of both sides stands an image file, a PDF of one page (at 144 dpi), or a size in words:
+        `page("scan.png")`, `page("A4@200")`.
 
         >>> load_cost_model(["workload=base"]).page(1275, 1650).seq_len
         283
