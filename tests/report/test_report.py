@@ -408,7 +408,7 @@ def test_every_mode_is_its_own_cost_model(one: Written) -> None:
 
 def test_a_workload_of_ones_own_stands_before_the_modes(several: Written) -> None:
     names = [row["mode"] for row in several.sections["modes"]["modes"]["rows"]]
-    assert names == ["of your own (this report)", *MODES]
+    assert names == ["gundam, max_num=6 (this report)", *MODES]
 
 
 def test_a_mode_as_its_engine_sets_it_is_that_mode() -> None:

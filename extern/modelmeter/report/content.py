@@ -34,7 +34,7 @@ from modelmeter.devices import (
     Throughput,
     compute_throughput,
 )
-from modelmeter.devices.decode import decode_time, last_step
+from modelmeter.devices.decode import LastStep, decode_time, last_step
 from modelmeter.devices.device import PEAK_OF_DTYPE
 from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
@@ -44,7 +44,7 @@ from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
 from modelmeter.models.common.loading import LOAD
-from modelmeter.models.common.page_text import FIGURES
+from modelmeter.models.common.page_text import FIGURES, mode_words
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
@@ -70,7 +70,7 @@ from modelmeter.report.document import (
     share_text,
 )
 from modelmeter.report.module_tree import Timed, module_tree
-from modelmeter.report.page_tables import mode_of, view_count
+from modelmeter.report.page_tables import view_count
 from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
 from modelmeter.walk import Allocation, Walk
 
@@ -257,8 +257,8 @@ class _Builder:
         return self.kind.cost
 
     @property
-    def last_step(self) -> tuple[int, int]:
-        """Tokens before the page's last decode step, and how many of them came from steps."""
+    def last_step(self) -> LastStep:
+        """The page's last decode step, of which it has some."""
         return last_step(self.page, self.kind.output_tokens)
 
     @cached_property
@@ -266,8 +266,8 @@ class _Builder:
         """Of that page: its prefill, and its last decode step if there is one."""
         walks = {"prefill": self.model.stage_walk("prefill", page=self.page)}
         if self.kind.output_tokens:
-            context, generated = self.last_step
-            walks["decode step"] = self.model.stage_walk("decode", context=context, generated=generated)
+            last = self.last_step
+            walks["decode step"] = self.model.stage_walk("decode", context=last.context, generated=last.generated)
         return walks
 
     @cached_property
@@ -428,7 +428,7 @@ class _Builder:
         tokens = f"{steps[0] + 1:,} output tokens" if len(steps) == 1 else ""
         return [
             Item("model", "model", self.request.package.TITLE, "" if checkpoint is None else sent(checkpoint)),
-            Item("mode", "mode", mode_of(self.model, self.request.package.MODES)),
+            Item("mode", "mode", mode_words(self.model)),
             Item("engine", "engine", f"{engine.name} {engine.version or ''}".strip(), execution + default),
             Item("dtype", "type", str(settings["runtime.dtype"])),
             Item("device", "device", device.name, device.title if self.request.chosen else "none was named"),
@@ -660,7 +660,9 @@ class _Builder:
 
     def modules(self) -> Section:
         of = f"prefill of {self.kind.first.source}"
-        titles = {"prefill": f"P{of[1:]}", "decode step": f"Last decode step, {self.last_step[0]:,} tokens before it"}
+        titles = {"prefill": f"P{of[1:]}"}
+        if self.kind.output_tokens:
+            titles["decode step"] = f"Last decode step, {self.last_step.context:,} tokens before it"
         blocks: list[Block] = []
         if MODULE in self.request.by:
             blocks.append(
@@ -955,7 +957,7 @@ class _Builder:
         }
         own = [mode for mode, model in models.items() if model.workload == self.model.workload]
         if not own:
-            own = [mode_of(self.model, self.request.package.MODES)]
+            own = [mode_words(self.model)]
             models = {own[0]: self.model} | models
         rows: list[list[Cell]] = []
         reasons: list[Item] = []
