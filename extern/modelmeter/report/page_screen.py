@@ -109,7 +109,7 @@ def head_lines(asked: Asked, page: PageCost) -> Table:
         *model_lines(asked),
         ("views", labelled(views_line(asked.model, page), asked.labels, "layout")),
         ("tokens", f"{tokens.total} image{parts} + {prompt} = {page.seq_len} prefill"),
-        ("output", output_text(asked.output_tokens)),
+        ("output", output_text(asked.output_tokens, len(page.passes(0)))),
     )
 
 
@@ -129,12 +129,14 @@ def model_lines(asked: Asked) -> list[tuple[str, str]]:
     return lines
 
 
-def output_text(output_tokens: int | None) -> str:
-    """What N decode steps give: the prefill gives a token of its own."""
+def output_text(output_tokens: int | None, passes: int = 1) -> str:
+    """What N decode steps give: the prefill gives a token of its own, that of each of several passes."""
     if not output_tokens:
-        return "0 decode steps, the prefill's token alone (--output-tokens N: N more)"
+        told = "the prefill's token alone" if passes == 1 else f"the tokens of {passes} prefills alone"
+        return f"0 decode steps, {told} (--output-tokens N: N more)"
     steps = "1 decode step" if output_tokens == 1 else f"{output_tokens:,} decode steps"
-    return f"{steps}, so {output_tokens + 1:,} tokens with the prefill's"
+    told = "the prefill's" if passes == 1 else f"those of {passes} prefills"
+    return f"{steps}, so {output_tokens + passes:,} tokens with {told}"
 
 
 def result_lines(asked: Asked, page: PageCost, vram: Vram, found: Found) -> Table:
