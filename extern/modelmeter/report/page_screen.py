@@ -128,7 +128,8 @@ def model_lines(asked: Asked) -> list[tuple[str, str]]:
 def _output(asked: Asked, passes: int | None = None) -> str:
     """What N decode steps give: each pass's prefill gives a token of its own. passes: of one page."""
     if not asked.steps:
-        return "0 decode steps, the prefill's token alone (--output-tokens N: N more)"
+        alone = "the prefill's token alone" if passes in (None, 1) else f"the tokens of {passes} prefills alone"
+        return f"0 decode steps, {alone} (--output-tokens N: N more)"
     steps = "1 decode step" if asked.steps == 1 else f"{asked.steps:,} decode steps"
     if passes is None:
         told = f"{steps} for each page, after the prefill's own token"
