@@ -16,7 +16,7 @@ from modelmeter.walk import OperatorRecord
 
 if TYPE_CHECKING:
     from modelmeter.models.common.cost_model import TextCost
-    from modelmeter.models.common.runs import Run
+    from modelmeter.models.common.runs import StepRun
 
 
 class OperatorCost(NamedTuple):
@@ -46,7 +46,7 @@ def stage_operators(page: TextCost, stage: str) -> list[OperatorCost]:
     return list(merged.values())
 
 
-def _add_run(merged: dict[object, OperatorCost], page: TextCost, run: Run) -> None:
+def _add_run(merged: dict[object, OperatorCost], page: TextCost, run: StepRun) -> None:
     """Add the operators of a run's steps to those of others, by what tells an operator from the others of its step."""
     first = list(_step(page, run.first))
     second = list(_step(page, run.first + run.period)) if run.count > 1 else first
