@@ -25,7 +25,7 @@ SWEEPS := modelmeter.programs.sweep
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
-.PHONY: check-sweeps measured measured-changed mutants examples commands gpu-wheels gpu test quick format
+.PHONY: check-sweeps measured measured-changed mutants examples notebooks commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
 help: ## what each target does
@@ -108,6 +108,9 @@ mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have 
 
 examples: $(STAMP) ## docs/command-line.md with its examples run anew; read the difference before you commit it
 	$(BIN)/python -m tests.commands.write_examples
+
+notebooks: $(STAMP) ## run the notebooks of examples/, and write their outputs into them
+	$(BIN)/python -m tests.notebook
 
 commands: $(STAMP) ## run every command of README.md and docs that can run here, the long ones too
 	$(BIN)/python -m tests.commands.run_documents

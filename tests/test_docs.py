@@ -69,5 +69,5 @@ def test_the_examples_of_the_recipes_run() -> None:
         block for page in ("index.md", "recipes.md") for block in python_blocks((ROOT / "docs" / page).read_text())
     ]
     outputs = [printed(block, names) for block in blocks]
-    assert len(blocks) == 3 and all(output.strip() for output in outputs)
+    assert len(blocks) == 4 and all(output.strip() for output in outputs)
     assert outputs[-1].splitlines()[0] == str(2 * 100 * 3 * 1024 * 4096)

@@ -242,7 +242,7 @@ def takes(kind: Kind[Any]) -> str:
         case Number() | Real():
             return "number"
         case ListOf():
-            return f"list of {takes(kind.kind)}s"
+            return f"list of {takes(kind.kind)}"
     return "|".join(words(kind)) or "text"
 
 

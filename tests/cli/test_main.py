@@ -96,7 +96,7 @@ BAD_COMMAND_LINES = {
         'error: there is no option --mode; did you mean "workload=tiny"? (modelmeter page --help)',
     ),
     "misspelt_command": (("pgae",), 'error: there is no command pgae; did you mean "page"? (modelmeter --help)'),
-    "misspelt_option": (("page", "--jso", "5x5"), "error: No such option '--jso'. Did you mean '--json'? "),
+    "misspelt_option": (("modes", "--jso", "5x5"), "error: No such option '--jso'. Did you mean '--json'? "),
     "option_without_value": (("page", "5x5", "--dpi"), "error: Option '--dpi' requires an argument. "),
     "no_number": (("page", "5x5", "--output-tokens", "x"), "error: Invalid value for '--output-tokens': 'x' is not"),
     "negative": (("page", "5x5", "--output-tokens", "-1"), "error: Invalid value for '--output-tokens': -1 is not"),

@@ -6,7 +6,7 @@ several (`StepRun`), and the sum over all of them is as exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,17 @@ from modelmeter.walk import Walk
 
 if TYPE_CHECKING:
     from modelmeter.models.common.runs import StepRun
+
+
+class Passing(Protocol):
+    """A page, or a prompt without an image."""
+
+    @property
+    def seq_len(self) -> int:
+        """Positions of its prefill."""
+
+    def passes(self, output_tokens: int) -> Sequence[tuple[Passing, int]]:
+        """Its passes, each with its share of the decode steps."""
 
 
 class Stepped(Protocol):
@@ -47,8 +58,15 @@ def run_time(roofline: Roofline, walks: tuple[Walk, Walk, Walk], run: StepRun) -
     return roofline.steps(*walks, 0, max(run.count - 1, 1)).total(0, run.count)
 
 
-def decode_time(roofline: Roofline, model: Stepped, seq_len: int, steps: int) -> StageTime:
-    """The time of `steps` decode steps after a prefill of `seq_len` tokens."""
-    runs = model.decode_runs(steps)
-    times = (run_time(roofline, run_walks(model, seq_len, run), run) for run in runs)
+def page_runs(model: Stepped, page: Passing, steps: int) -> Iterator[tuple[int, StepRun]]:
+    """The runs of a page's decode steps, pass by pass, each after the positions of its pass's prefill."""
+    for each, count in page.passes(steps):
+        for run in model.decode_runs(count):
+            yield each.seq_len, run
+
+
+def decode_time(roofline: Roofline, model: Stepped, page: Passing, steps: int) -> StageTime:
+    """The time of `steps` decode steps after a page's prefill."""
+    runs = page_runs(model, page, steps)
+    times = (run_time(roofline, run_walks(model, seq_len, run), run) for seq_len, run in runs)
     return reduce(add, times, StageTime(ticks_per_s=roofline.ticks_per_s))

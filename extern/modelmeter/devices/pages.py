@@ -55,6 +55,10 @@ class PageFigures(Protocol):
         """The pass that yields the first token, vision included."""
         ...
 
+    def passes(self, output_tokens: int) -> Sequence[tuple[Self, int]]:
+        """What it goes through the model as, one after another, each with its share of the output tokens."""
+        ...
+
 
 Page = TypeVar("Page", bound=PageFigures)
 PageIn = TypeVar("PageIn", bound=PageFigures, contravariant=True)
@@ -151,9 +155,14 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Generic[PageOut]):
-    """Pages of a kind: their share of all pages, and what they say."""
+    """A pass of the pages of a kind, most pages' only one: how many a page on average, and what it says.
 
+    number: which of the kinds. page: the pass, as a page.
+    """
+
+    number: int
     kind: PageKind[PageOut]
+    page: PageOut
     share: Fraction
     outputs: tuple[Share, ...]
 
@@ -206,7 +215,10 @@ def _outputs(kind: PageKind[Any]) -> list[tuple[int, Fraction]]:
 def prepared(
     kinds: Sequence[PageKind[Page]], model: ServedModel[Page], runaway_share: Fraction
 ) -> tuple[Prepared[Page], ...]:
-    """The kinds with their shares of all pages, runaway pages told apart; everything held against the model's limit."""
+    """The passes of the kinds with their shares of all pages, runaway ones told apart, held against the model's limit.
+
+    Of a page of several passes each may run away.
+    """
     if not kinds:
         raise ModelMeterError("throughput: the corpus has no page; give at least one PageKind.")
     if model.batch_size != 1:
@@ -223,17 +235,19 @@ def prepared(
     limit = longest_sequence(model)
     of = "the model has" if limit == model.max_position_embeddings else "engine.max_model_len allows"
     pages = []
-    for kind in kinds:
+    for kind_number, kind in enumerate(kinds):
         share = Fraction(kind.count, total)
-        room = limit - kind.page.seq_len
-        outputs = [Share(tokens, share * weight * (1 - runaway_share)) for tokens, weight in _outputs(kind)]
-        longest = max(each.output_tokens for each in outputs)
-        if longest > room:
-            raise ModelMeterError(
-                f"throughput: {kind.label or 'a page'} of {kind.page.seq_len} positions has no room for "
-                f"{longest} output tokens: {of} {limit} positions; up to {room} fit."
-            )
-        if runaway_share:
-            outputs.append(Share(room, share * runaway_share))
-        pages.append(Prepared(kind=kind, share=share, outputs=tuple(outputs)))
+        said = [(kind.page.passes(tokens), share * weight * (1 - runaway_share)) for tokens, weight in _outputs(kind)]
+        for number, (page, _) in enumerate(said[0][0]):
+            room = limit - page.seq_len
+            outputs = [Share(passes[number][1], of_pages) for passes, of_pages in said]
+            longest = max(each.output_tokens for each in outputs)
+            if longest > room:
+                raise ModelMeterError(
+                    f"throughput: {kind.label or 'a page'} of {page.seq_len} positions has no room for "
+                    f"{longest} output tokens: {of} {limit} positions; up to {room} fit."
+                )
+            if runaway_share:
+                outputs.append(Share(room, share * runaway_share))
+            pages.append(Prepared(number=kind_number, kind=kind, page=page, share=share, outputs=tuple(outputs)))
     return tuple(pages)

@@ -104,8 +104,10 @@ class BaseLayer:
         raise ModelMeterError(f"{type(self).__name__} states no forward pass.")
 
     def chain(self, name: str, function: Callable[..., Result], *inputs: Any) -> Result:
-        """`function(*inputs)`: one kernel called "fused.<name>" where this code fuses its chains."""
-        return fused(name, function, *inputs) if self.traits(EngineTraits).chains_fused else function(*inputs)
+        """`function(*inputs)`: one kernel called "fused.<name>" where this code fuses its chains, or this one."""
+        traits = self.traits(EngineTraits)
+        one_kernel = traits.chains_fused or name in traits.own_kernels
+        return fused(name, function, *inputs) if one_kernel else function(*inputs)
 
     def __call__(self, *args: Any) -> Any:
         """Run `forward` under this layer's name, the arguments held until it returns."""

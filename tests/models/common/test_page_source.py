@@ -24,6 +24,12 @@ def test_a_file_is_the_page_that_it_holds(cost_model: Any, tmp_path: Path) -> No
         assert cost_model.pages(path, 7) == [cost_model.page(600, 1800, 7)]
 
 
+def test_a_size_in_words_is_a_page(cost_model: Any) -> None:
+    assert cost_model.page("1275 x 1650") == cost_model.page("letter@150") == cost_model.page(1275, 1650)
+    with pytest.raises(ModelMeterError, match="page size A4 has no resolution; write it as in A4@200"):
+        cost_model.page("a4")
+
+
 def test_a_pdf_has_pages(cost_model: Any, write_pdf: WritePdf) -> None:
     letter, wide = "/MediaBox [0 0 612 792]", "/MediaBox [0 0 1000 300]"
     one = write_pdf(letter, name="one.pdf")
@@ -51,7 +57,10 @@ def test_numpys_integers_are_sides(cost_model: Any) -> None:
         ((np.float64(1275), 1650), "page: width=.*1275.0.* is a float64"),
         ((True, 1650), "page: width=True is a bool"),
         ((np.int64(0), 1650), "page: width=0 is not positive"),
-        (("a.png", 1000), "page: 1000 is given beside 'a.png', a file .* say output_tokens=1000 if it is decode steps"),
+        (
+            ("a.png", 1000),
+            "page: 1000 is given beside 'a.png', which has a height of its own; .* say output_tokens=1000 if it is",
+        ),
         (("nowhere.png",), "page nowhere.png does not exist; check the path"),
     ],
 )

@@ -20,7 +20,6 @@ from modelmeter.operators import (
     attention,
     cat,
     contiguous,
-    fused,
     gather,
     matmul,
     mul,
@@ -52,8 +51,6 @@ class ClipTraits:
     attention_over_sequences: bool = False
     """Attention of the CLIP tower is the FlashAttention package's function for sequences of any lengths, which is told
     where each view begins and writes its log-sum-exp; otherwise it is PyTorch's, or an engine's at its best."""
-    quick_gelu_fused: bool = False
-    """Quick-GELU is one kernel, compiled by itself; otherwise as the code's chains run."""
     positions_looked_up: bool = False
     """The CLIP tower looks its position table up by index even where it is resized then."""
 
@@ -224,10 +221,7 @@ class NoTPFeedForward(BaseLayer):
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.fc1(hidden_states)
-        if self.traits(ClipTraits).quick_gelu_fused:
-            hidden_states = fused("quick_gelu", quick_gelu, hidden_states)
-        else:
-            hidden_states = self.chain("quick_gelu", quick_gelu, hidden_states)
+        hidden_states = self.chain("quick_gelu", quick_gelu, hidden_states)
         return self.fc2(hidden_states)  # type: ignore[no-any-return]
 
 

@@ -236,7 +236,7 @@ class Configuration(Generic[Schema]):
     def chosen(self, group: str, values: Mapping[str, Any]) -> str:
         """The choice of a group that a configuration's values are: its name, or the mode that has them."""
         if group == "workload":
-            return next(name for name, mode in self.modes.items() if asdict(mode) == values[group])
+            return next(name for name, mode in self.modes.items() if _listed(asdict(mode)) == _listed(values[group]))
         return str(values[group]["name"])
 
     def words(self, key: str) -> tuple[str, ...]:
@@ -498,6 +498,11 @@ class Configuration(Generic[Schema]):
             return {group: OmegaConf.to_container(config[group], resolve=True) for group in self.groups}
         except OmegaConfBaseException as error:
             raise ModelMeterError(f"config: {' '.join(str(error).split())}") from error
+
+
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with lists in the place of tuples, as YAML has them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _put(content: dict[str, Any], values: Mapping[str, Any], given: Sequence[str], path: str = "") -> None:

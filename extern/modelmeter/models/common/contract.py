@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 Layout = tuple[int, ...]
 
 
+class Place(NamedTuple):
+    """Where on a page something is, pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """A batch of equal views of one page, in the order in which they stand in the prompt."""
@@ -40,6 +49,7 @@ class Views:
     columns: int  # how they tile the page; 1 x 1: each shows all of it
     rows: int
     tokens: int  # of all of them, what separates them included
+    place: Place | None = None  # where on the page they are, if that is a part that was declared
 
 
 class Layouts(NamedTuple):
@@ -152,7 +162,10 @@ class PageCost(Stages, Protocol):
 
     @property
     def seq_len(self) -> int:
-        """Positions of a page's prefill: image tokens and prompt."""
+        """Positions of a page's prefill: image tokens and prompt; of several passes, of all of them."""
+
+    def passes(self, output_tokens: int) -> Sequence[tuple[PageCost, int]]:
+        """The passes that a page goes through the model in, each as a page, with its share of the decode steps."""
 
     @property
     def output_tokens(self) -> int:

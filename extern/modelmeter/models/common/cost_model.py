@@ -31,17 +31,18 @@ from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSch
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.page_source import Source, read_pages, read_sides
+from modelmeter.models.common.passes import PagePass, PassTokens, pass_names, split
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
 from modelmeter.models.common.runs import StepRun, runs
-from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost
+from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost, together
 from modelmeter.models.common.vision_language import LayerCost, StageTraits, VisionLanguageModel
 from modelmeter.models.common.vram import Vram
 from modelmeter.pdf_pages import DEFAULT_DPI
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Variables
-from modelmeter.walk import Allocation, Walk
+from modelmeter.walk import Allocation, Walk, join_path, one_after_another
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +106,10 @@ class TextCost:
         """What each stage costs by its name, "prefill" and "decode", and "total" last."""
         return {"prefill": self.prefill, "decode": self.decode, "total": self.total}
 
+    def passes(self, output_tokens: int) -> tuple[tuple[Self, int], ...]:
+        """The passes through the model, one after another, with their shares of the decode steps: this one alone."""
+        return ((self, output_tokens),)
+
     def vram(self, *, device_kind: str = GPU) -> Vram:
         """The memory that it needs on a device of a kind, "gpu" or "cpu"."""
         return Vram.of_stages(
@@ -148,13 +153,22 @@ class PageCost(TextCost):
     """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together).
 
     Prefill includes vision; `seq_len` counts the image's tokens and the prompt's. views: the batches of equal views
-    that one page goes through vision as.
+    that one page goes through vision as. parts: of a page of several passes, each as a page, by name, with its weight
+    in the decode steps; what the page has is theirs together (`passes`).
     """
 
     layout: Any
     tokens: Any
     views: tuple[Views, ...]
     vision: StageCost
+    parts: tuple[tuple[str, PageCost, int], ...] = ()
+
+    def passes(self, output_tokens: int) -> tuple[tuple[PageCost, int], ...]:
+        """The passes through the model, one after another, with their shares of the decode steps."""
+        if not self.parts:
+            return super().passes(output_tokens)
+        shares = split(output_tokens, [weight for *_, weight in self.parts])
+        return tuple((page, steps) for (_, page, _), steps in zip(self.parts, shares, strict=True))
 
     def stages(self) -> dict[str, StageCost]:
         """What each stage costs by its name, "vision", "prefill" (vision included), "decode", and "total" last."""
@@ -227,6 +241,10 @@ class CostModel(Generic[Config, Work, Model]):
 
     def own_assumptions(self) -> Sequence[Assumption]:
         """What the model declares or assumes beside what all do."""
+        return ()
+
+    def page_passes(self, layout: Any) -> Sequence[PagePass]:
+        """The passes of a page of this layout, the layout's own first; none where it is the only one."""
         return ()
 
     def _prompt_tokens(self, counted: int | None) -> int:
@@ -379,13 +397,14 @@ class CostModel(Generic[Config, Work, Model]):
         return Assumption(figure="prompt_tokens", label=label, text=text)
 
     def seq_len(self, layout: Any) -> int:
-        """Positions of a page's prompt: its image tokens, and those around them."""
+        """Positions of the prompt of a pass over this layout: its image tokens, and those around them."""
         return self.workload.tokens(layout).total + self.prompt_tokens
 
     def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill.
 
-        In the place of both sides stands an image file, or a PDF of one page (at 144 dpi): `page("scan.png")`.
+        In the place of both sides stands an image file, a PDF of one page (at 144 dpi), or a size in words:
+        `page("scan.png")`, `page("A4@200")`.
 
         >>> load_cost_model(["workload=base"]).page(1275, 1650).seq_len
         283
@@ -402,21 +421,60 @@ class CostModel(Generic[Config, Work, Model]):
         """The cost of any page of this layout, or of one with its fields: nothing else of a page matters."""
         figures = self._pages.get(layout)
         if figures is None:
-            figures = self._pages[layout] = self._page(self.workload.layout_of(layout))
+            figures = self._pages[layout] = self._whole_page(self.workload.layout_of(layout))
             if len(self._pages) > LAYOUTS_KEPT:
                 self._pages.popitem(last=False)
+        own: dict[str, Any] = {"output_tokens": output_tokens, "cost_model": self}
+        if "parts" in figures:
+            return self._page_of_passes(figures, own)
         seq_len = figures["seq_len"]
         self._check_context(seq_len, output_tokens)
-        own: dict[str, Any] = {"output_tokens": output_tokens, "cost_model": self}
         if output_tokens:
             own["decode"] = self._decode(seq_len, output_tokens)
         return record(PageCost, figures | own)
 
-    def _page(self, layout: Any) -> dict[str, Any]:
-        """What all pages of a layout have in common, by the names of `PageCost`; without output.
+    def _page_of_passes(self, figures: dict[str, Any], own: dict[str, Any]) -> PageCost:
+        """A page of several passes, whose decode steps they share."""
+        whose = {"output_tokens": 0, "cost_model": self}
+        parts = tuple((name, record(PageCost, each | whose), weight) for name, each, weight in figures["parts"])
+        page = record(PageCost, figures | own | {"parts": parts})
+        passes = page.passes(page.output_tokens)
+        for each, steps in passes:
+            self._check_context(each.seq_len, steps)
+        if not page.output_tokens:
+            return page
+        decodes = [self._decode(each.seq_len, steps) if steps else each.decode for each, steps in passes]
+        return record(PageCost, vars(page) | {"decode": _together(parts, decodes)})
+
+    def _whole_page(self, layout: Any) -> dict[str, Any]:
+        """What all pages of a layout have in common, by the names of `PageCost`; without output, all passes together.
 
         Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
         """
+        own = self._page(layout)
+        passes = self.page_passes(layout)
+        if not passes:
+            return own
+        pages = [own, *(self._page(each.layout) for each in passes[1:])]
+        views = tuple(
+            replace(view, name=each.name, place=each.place)
+            for each, page in zip(passes, pages, strict=True)
+            for view in page["views"]
+        )
+        names = pass_names(passes)
+        parts = tuple((name, page, each.weight) for name, page, each in zip(names, pages, passes, strict=True))
+        others = sum(page["tokens"].total for page in pages[1:])
+        return {
+            "seq_len": sum(page["seq_len"] for page in pages),
+            "layout": layout,
+            "tokens": PassTokens(own["tokens"].total, others),
+            "views": views,
+            "parts": parts,
+            **{stage: _together(parts, [page[stage] for page in pages]) for stage in STAGES},
+        }
+
+    def _page(self, layout: Any) -> dict[str, Any]:
+        """What `_whole_page` has of a single pass over a layout."""
         tokens = self.workload.tokens(layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, 0)
@@ -703,6 +761,8 @@ class CostModel(Generic[Config, Work, Model]):
             raise ModelMeterError(f"stage_walk: stage {stage} is unknown; {near(stage, STAGES)}")
         if page is None or (stage == "vision" and layout is None):
             raise ModelMeterError(f"stage_walk: the {stage} stage is that of a page; give page=cost_model.page(...).")
+        if isinstance(page, PageCost) and page.parts:
+            return one_after_another([(name, self.stage_walk(stage, page=each)) for name, each, _ in page.parts])
         if stage == "vision" and layout is not None:
             return self._vision_walk(layout)
         return self._prefill_walk(page.seq_len, layout)[0]
@@ -718,8 +778,8 @@ class CostModel(Generic[Config, Work, Model]):
         """
         if stage not in STAGES:
             raise ModelMeterError(f"peak_holders: stage {stage} is unknown; {near(stage, STAGES)}")
-        layout = self.workload.layout(width, height)
-        seq_len = self.seq_len(layout)
+        page, output_tokens = self._largest_pass(self.page(width, height, output_tokens), stage, output_tokens)
+        layout, seq_len = page.layout, page.seq_len
         batch, geometry = self.config.runtime.batch_size, self.geometry(layout)
         tape = Tape(tracing=True)
         if stage == "vision":
@@ -727,12 +787,21 @@ class CostModel(Generic[Config, Work, Model]):
         elif stage == "prefill":
             self.model.run_prefill(tape, batch, seq_len, geometry, self.experts_hit(batch * seq_len), self.head)
         else:
-            self._check_context(seq_len, output_tokens)
             if not output_tokens:
                 raise ModelMeterError("peak_holders: decode has no step with output_tokens=0; give 1 or more.")
             states = self.model.decoder.given_cache(tape, batch, seq_len + output_tokens - 1, output_tokens - 1)
             self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
         return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
+
+    def _largest_pass(self, page: PageCost, stage: str, output_tokens: int) -> tuple[PageCost, int]:
+        """Of a page's passes the one whose stage holds most, and its decode steps."""
+
+        def held(each: tuple[PageCost, int]) -> int:
+            part, steps = each
+            cost = self._decode(part.seq_len, steps) if stage == "decode" and steps else getattr(part, stage)
+            return int(cost.resident_peak_bytes)
+
+        return max(page.passes(output_tokens), key=held)
 
     def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU) -> Vram:
         """The memory that a page and its output need (or `runtime.batch_size` pages together).
@@ -770,10 +839,13 @@ class CostModel(Generic[Config, Work, Model]):
                 f"longest_output: the page alone needs {need.describe()}; {memory_bytes:,} bytes are given, "
                 f"{need.total_bytes - memory_bytes:,} too few; {way}."
             )
-        room = self.max_position_embeddings - self.seq_len(self.workload.layout(width, height))
-        return largest(
-            lambda tokens: self.vram(width, height, tokens, device_kind=device_kind).fits(memory_bytes), room
-        )
+        page = self.page(width, height)
+
+        def fits(tokens: int) -> bool:
+            room = all(each.seq_len + steps <= self.max_position_embeddings for each, steps in page.passes(tokens))
+            return room and self.vram(width, height, tokens, device_kind=device_kind).fits(memory_bytes)
+
+        return largest(fits, len(page.passes(0)) * self.max_position_embeddings)
 
     def prefill_layers(self, layout: Any) -> list[LayerCost]:
         """The layers of a page's prefill, in order, vision's first, and the operators between them."""
@@ -801,6 +873,15 @@ def experts_assumption(hit: int | str) -> Assumption:
     }
     text = texts.get(str(hit), f"declared: weights of {hit} experts a layer are read in a step that can hit so many")
     return Assumption(figure="io_weight_bytes", label=f"experts_hit={hit}", text=text)
+
+
+def _together(parts: Sequence[tuple[str, Any, int]], stages: Sequence[StageCost]) -> StageCost:
+    """A stage of all passes of a page, its peak told by the pass that has it."""
+    named = [
+        (replace(stage, peak_path=join_path(name, stage.peak_path)), 1)
+        for (name, *_), stage in zip(parts, stages, strict=True)
+    ]
+    return together(named)
 
 
 def check_generated(who: str, context: int, generated: int) -> None:

@@ -1,4 +1,4 @@
-"""What stands for a page in Python: two sides in pixels, or a file that has one page or several."""
+"""What stands for a page in Python: two sides in pixels, a size as the command line takes it, or a file of pages."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from operator import index
 from typing import Any
 
 from modelmeter.errors import ModelMeterError, shown
-from modelmeter.page_sizes import PageSize, check_side, read_page_sizes
+from modelmeter.page_sizes import PageSize, check_side, is_size, parse_size, read_page_sizes
 from modelmeter.pdf_pages import DEFAULT_DPI, is_pdf, read_pdf_page_sizes
 
-#: the path of an image file or a PDF
+#: the path of an image file or a PDF, or a size such as "1275x1650" or "A4@200"
 Source = str | os.PathLike[str]
 
 
 def read_pages(source: Source, dpi: int = DEFAULT_DPI) -> list[PageSize]:
-    """The pages of an image file, a TIFF or a PDF, this one's rendered at `dpi`."""
+    """The pages of an image file, a TIFF or a PDF, this one's rendered at `dpi`; or the one of a size in words."""
     if not isinstance(source, str | os.PathLike):
         raise ModelMeterError(
             f"pages: {shown(source)} is a {type(source).__name__}; give the path of an image file or a PDF."
         )
+    if isinstance(source, str) and is_size(source):
+        return [parse_size(source)]
     return read_pdf_page_sizes(source, dpi) if is_pdf(source) else read_page_sizes(source)
 
 
@@ -37,7 +39,7 @@ def read_sides(width: Any, height: Any) -> tuple[int, int]:
             )
         if height is not None:
             raise ModelMeterError(
-                f"page: {shown(height)} is given beside {name}, a file that has a height of its own; leave it out, and "
+                f"page: {shown(height)} is given beside {name}, which has a height of its own; leave it out, and "
                 f"say output_tokens={shown(height)} if it is decode steps."
             )
         sizes = read_pages(width)

@@ -21,6 +21,7 @@ from modelmeter.models.common.packed_pages_config import (
     DenseDecoderSchema,
     GridWorkloadSchema,
 )
+from modelmeter.models.common.passes import REGION_KINDS
 from modelmeter.models.qwen2_vl.checkpoint_files import FILES
 from modelmeter.models.qwen2_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_vl.workload import MODES
@@ -64,6 +65,10 @@ class WorkloadSchema(GridWorkloadSchema):
     """The group `workload`: arguments of `Workload`."""
 
     layout_image_size: int | None = None
+    min_image_edge: int | None = None
+    max_image_edge_ratio: int | None = None
+    regions: list[list[int]] = field(default_factory=list)
+    output_shares: list[int] | None = None
 
 
 @dataclass
@@ -89,7 +94,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     **WORKLOAD_KINDS,
     "vision.depth": Said(LAYERS, "blocks of the vision tower"),
     "vision.embed_dim": Said(SIZE, "width of the vision tower's blocks"),
-    "vision.hidden_size": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.hidden_size": Said(SIZE, "width of an image token, the decoder's"),
     "vision.mlp_ratio": Said(COUNT, "hidden width of a block's feed-forward part over embed_dim"),
     "vision.num_heads": Said(COUNT, "attention heads of a block"),
     "vision.in_channels": Said(COUNT, "channels of a picture"),
@@ -99,6 +104,9 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.layout_image_size": Said(
         Maybe(SIZE), "side of the square that a page is stretched to first, pixels; null: none"
     ),
+    "workload.min_image_edge": Said(Maybe(SIZE), "shorter side at least, pixels, by scaling up; null: as it is"),
+    "workload.max_image_edge_ratio": Said(Maybe(COUNT), "longer side over the shorter at most, by padding; null: any"),
+    **REGION_KINDS,
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

@@ -246,6 +246,10 @@ def row_of(point: SweepPoint, shown: Sequence[str]) -> Row:
         return row | {"refused": str(error)}
     components = page_components(model, cost, point.output_tokens)
     return row | {
+        "views": sum(view.count for view in cost.views),
+        "image_tokens": cost.tokens.total,
+        "sequence_tokens": cost.seq_len,
+        "context_tokens": cost.seq_len + point.output_tokens,
         "stages": {name: _stage(getattr(cost, name)) for name in WITH_TOTAL},
         "components": {
             stage: {name: _work(part) for name, part in parts.items()} for stage, parts in components.items()
