@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## verify the bundled pages against the real modules, and write their report, outputs/report.html
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
-	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 -o outputs/report.html
+	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 --device H100-SXM --price 2.5 -o outputs/report.html
 
 axe: outputs/axe-core/package/axe.min.js ## fetch axe, which the report's browser test checks accessibility with; needs npm
 
