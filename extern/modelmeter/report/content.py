@@ -405,8 +405,8 @@ class _Builder:
                 Text(text=" ".join(self.answer()), lead=True),
                 Pairs(key="figures", items=self.figures(), layout=TILES),
                 Text(
-                    text="Counts are exact. Times are bounds: no engine does better than the device's published peaks "
-                    "allow, and real ones do much worse (engine=NAME estimates them); nothing was run for this report."
+                    text="Counts are exact. Times are bounds, the least that the device's published peaks allow, and "
+                    "rates the most; another engine=NAME has estimates. Nothing was run for this report."
                     if self.bound
                     else "Counts are exact. Times, and what follows from them, are estimates with the interval that is "
                     "meant to hold nine of ten measured ones; nothing was run for this report. Published runs: "
