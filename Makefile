@@ -26,8 +26,8 @@ AXE := 4.14.1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots axe docs snapshot published published-check flops bytes bench lower-bounds sweeps fuzz endurance
-.PHONY: check-sweeps measured measured-changed mutants examples commands gpu-wheels gpu test quick format
+.PHONY: help setup demo screenshots axe docs snapshot published published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
+.PHONY: check-sweeps measured measured-changed mutants examples notebooks commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
 help: ## what each target does
@@ -37,7 +37,7 @@ setup: $(STAMP) ## .venv, with everything that the other targets need
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pandas,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
 	touch $@
 
 demo: $(STAMP) ## verify the bundled pages against the real modules, and write their report, outputs/report.html
@@ -91,6 +91,9 @@ sweeps: $(STAMP) ## reports/sweep, reports/modes.md and README's table anew
 lower-bounds: $(STAMP) ## the core on the oldest versions that pyproject.toml allows; needs a package index
 	$(BIN)/python -m tests.lower_bounds outputs/lower-bounds
 
+wheel-check: $(STAMP) ## whether the wheel, installed alone, does what README says; needs a package index
+	$(BIN)/python -m tests.wheel outputs/wheel
+
 fuzz: $(STAMP) ## strange and damaged input, N=100000 cases of it; writes reports/robustness.md. FIRST: other cases
 	$(BIN)/python -m tests.fuzz.driver --cases $(N) --first $(FIRST) --report reports/robustness.md
 
@@ -113,6 +116,9 @@ mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have 
 
 examples: $(STAMP) ## docs/command-line.md with its examples run anew; read the difference before you commit it
 	$(BIN)/python -m tests.commands.write_examples
+
+notebooks: $(STAMP) ## run the notebooks of examples/, and write their outputs into them
+	$(BIN)/python -m tests.notebook
 
 commands: $(STAMP) ## run every command of README.md and docs that can run here, the long ones too
 	$(BIN)/python -m tests.commands.run_documents

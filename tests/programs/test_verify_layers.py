@@ -19,7 +19,7 @@ from modelmeter.models.deepseek_ocr import layer_verification
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.operators import silu
 from modelmeter.programs.verify import layers
-from modelmeter.programs.verify.layers import Failure, LayerRow, compare, excuses, gaps
+from modelmeter.programs.verify.layers import Failure, LayerRow, compare_layer, excuses, gaps
 from modelmeter.reference.layer import LayerRun, OperatorRun
 from modelmeter.reference.layer_case import LayerCase, defined_below, tree
 from modelmeter.shape_tensor import ShapeTensor
@@ -85,7 +85,7 @@ def test_every_class_agrees(execution: str, name: str) -> None:
     """In bfloat16, with one attention; the program compares the other types."""
     attention = "eager" if name == "GroupedQueryAttention" else "flash"
     cases = [case for case in cases_of(execution) if (case.name, case.dtype) == (name, "bfloat16")]
-    rows = [compare(case) for case in cases if case.attention in ("", attention)]
+    rows = [compare_layer(case) for case in cases if case.attention in ("", attention)]
     for row in rows:
         assert isinstance(row, LayerRow)
         assert row.analytic == row.measured

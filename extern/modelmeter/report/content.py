@@ -44,9 +44,11 @@ from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
 from modelmeter.models.common.loading import LOAD
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
+from modelmeter.quantities import number
 from modelmeter.report import charts
 from modelmeter.report.document import (
     FACTS,
@@ -68,10 +70,9 @@ from modelmeter.report.document import (
     share_text,
 )
 from modelmeter.report.module_tree import Timed, module_tree
-from modelmeter.report.page_tables import FIGURES, mode_name, view_count
-from modelmeter.report.quantities import number
+from modelmeter.report.page_tables import mode_of, view_count
 from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
-from modelmeter.walk import Holding, Walk
+from modelmeter.walk import Allocation, Walk
 
 ANALYTIC: Final = "analytic"
 #: of a time by the roofline
@@ -256,16 +257,18 @@ class _Builder:
         return self.kind.cost
 
     @property
-    def last_context(self) -> int:
-        """Tokens before its last decode step."""
-        return self.page.seq_len + self.kind.output_tokens - 1
+    def longest_pass(self) -> tuple[int, int]:
+        """Positions before the decode steps of its pass that ends longest, and how many steps that has."""
+        passes = self.page.passes(self.kind.output_tokens)
+        return max(((each.seq_len, steps) for each, steps in passes if steps), key=sum, default=(0, 0))
 
     @cached_property
     def walks(self) -> dict[str, Walk]:
         """Of that page: its prefill, and its last decode step if there is one."""
         walks = {"prefill": self.model.stage_walk("prefill", page=self.page)}
-        if steps := self.kind.output_tokens:
-            walks["decode step"] = self.model.stage_walk("decode", context=self.last_context, generated=steps - 1)
+        positions, steps = self.longest_pass
+        if steps:
+            walks["decode step"] = self.model.stage_walk("decode", context=positions + steps - 1, generated=steps - 1)
         return walks
 
     @cached_property
@@ -306,7 +309,7 @@ class _Builder:
         for kind, estimate in zip(self.kinds, estimates, strict=True):
             page = kind.cost
             times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in WITH_TOTAL[:2]}
-            times["decode"] = decode_time(self.roofline, self.model, page.seq_len, kind.output_tokens)
+            times["decode"] = decode_time(self.roofline, self.model, page, kind.output_tokens)
             times["total"] = times["prefill"] + times["decode"]
             figures.append(
                 {
@@ -325,13 +328,18 @@ class _Builder:
         times = self.times
         if times is None:
             return [None] * len(self.kinds)
-        layouts = [kind.cost.layout for kind in self.kinds]
-        stages = {stage: times.stages(stage, layouts) for stage in WITH_TOTAL[:2]}
-        steps = [kind.output_tokens for kind in self.kinds]
-        stages["decode"] = times.decode_many([kind.cost.seq_len for kind in self.kinds], steps)
+        passes = [
+            (index, *each) for index, kind in enumerate(self.kinds) for each in kind.cost.passes(kind.output_tokens)
+        ]
+        arrays = {stage: times.stages(stage, [page.layout for _, page, _ in passes]) for stage in WITH_TOTAL[:2]}
+        seq_lens, steps = [page.seq_len for _, page, _ in passes], [steps for *_, steps in passes]
+        arrays["decode"] = times.decode_many(seq_lens, steps)
+        places: dict[int, list[int]] = {}
+        for place, (index, *_) in enumerate(passes):
+            places.setdefault(index, []).append(place)
         found: list[dict[str, Estimate] | None] = []
-        for index in range(len(self.kinds)):
-            each = {stage: arrays.one(index) for stage, arrays in stages.items()}
+        for own in places.values():
+            each = {stage: reduce(add, map(estimates.one, own)) for stage, estimates in arrays.items()}
             found.append(each | {"total": each["prefill"] + each["decode"]})
         return found
 
@@ -427,7 +435,7 @@ class _Builder:
         tokens = f"{steps[0] + 1:,} output tokens" if len(steps) == 1 else ""
         return [
             Item("model", "model", self.request.package.TITLE, "" if checkpoint is None else sent(checkpoint)),
-            Item("mode", "mode", mode_name(self.model, self.request.package.MODES)),
+            Item("mode", "mode", mode_of(self.model, self.request.package.MODES)),
             Item("engine", "engine", f"{engine.name} {engine.version or ''}".strip(), execution + default),
             Item("dtype", "type", str(settings["runtime.dtype"])),
             Item("device", "device", device.name, device.title if self.request.chosen else "none was named"),
@@ -483,7 +491,7 @@ class _Builder:
         no_time, no_steps = "no time", "no output tokens were given"
         items = [
             *([Item("pages", "pages", Quantity(self.page_count), GIVEN)] if several else []),
-            Item("image_tokens", "image tokens", Quantity(tokens), ANALYTIC),
+            Item("image_tokens", "image tokens", Quantity(tokens), self.origin("layout")),
             Item("tensor_core_flops", "tensor-core FLOPs", Quantity(total.cost.tensor_core_flops, "FLOPs"), ANALYTIC),
             Item(
                 "device_memory_bytes",
@@ -661,7 +669,10 @@ class _Builder:
 
     def modules(self) -> Section:
         of = f"prefill of {self.kind.first.source}"
-        titles = {"prefill": f"P{of[1:]}", "decode step": f"Last decode step, {self.last_context:,} tokens before it"}
+        titles = {
+            "prefill": f"P{of[1:]}",
+            "decode step": f"Last decode step, {sum(self.longest_pass) - 1:,} tokens before it",
+        }
         blocks: list[Block] = []
         if MODULE in self.request.by:
             blocks.append(
@@ -864,7 +875,7 @@ class _Builder:
         cost: StageCost = getattr(self.page, stage)
         return cost.resident_peak_bytes
 
-    def peak_holders(self, stage: str) -> Sequence[Holding]:
+    def peak_holders(self, stage: str) -> Sequence[Allocation]:
         """What is alive at the largest live set of a stage of that page, largest first."""
         first = self.kind.first
         return self.model.peak_holders(stage, first.width, first.height, self.kind.output_tokens)
@@ -956,7 +967,7 @@ class _Builder:
         }
         own = [mode for mode, model in models.items() if model.workload == self.model.workload]
         if not own:
-            own = [mode_name(self.model, self.request.package.MODES)]
+            own = [mode_of(self.model, self.request.package.MODES)]
             models = {own[0]: self.model} | models
         rows: list[list[Cell]] = []
         reasons: list[Item] = []

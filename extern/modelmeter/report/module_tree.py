@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from modelmeter.devices import BOUNDS
+from modelmeter.quantities import ranges
 from modelmeter.report.document import SHARE, Cell, Column, Node, Quantity, Tree
-from modelmeter.report.quantities import ranges
 from modelmeter.walk import OperatorRecord
 
 

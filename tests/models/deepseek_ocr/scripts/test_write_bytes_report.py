@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelmeter.models.deepseek_ocr.reference import byte_rows
-from modelmeter.models.deepseek_ocr.reference.byte_rows import Group, groups, rows
+from modelmeter.models.deepseek_ocr.reference.byte_rows import RowGroup, groups, rows
 from modelmeter.models.deepseek_ocr.scripts.verify import write_bytes_report
 from modelmeter.reference.comparison import Compared
 
@@ -34,7 +34,7 @@ def test_the_groups_together_measure_every_size() -> None:
 
 @pytest.mark.parametrize("index, group", list(enumerate(groups())), ids=["-".join(group) for group in groups()])
 def test_rows_measured_anew_agree_and_stand_in_the_report(
-    index: int, group: Group, monkeypatch: pytest.MonkeyPatch
+    index: int, group: RowGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`make bytes` measures all rows, and fails where one does not agree."""
     chosen = {name: some(name, index) for name in MEASURED}
@@ -59,7 +59,7 @@ def test_the_report_holds_every_group_and_nothing_else(monkeypatch: pytest.Monke
 def test_a_difference_is_shown_and_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    group = Group("transformers", "bfloat16", "flash", "text")
+    group = RowGroup("transformers", "bfloat16", "flash", "text")
     monkeypatch.setattr(byte_rows, "PROMPTS", (100,))
     right = list(rows(group))
     wrong = byte_rows.ByteRow(
@@ -86,5 +86,5 @@ def test_an_analytic_model_that_is_wrong_makes_rows_differ(monkeypatch: pytest.M
 
     monkeypatch.setattr(byte_rows, "PROMPTS", (100,))
     monkeypatch.setattr(mlp, "silu", lambda x: clone(silu(x)))
-    differing = [row.part for row in rows(Group("transformers", "bfloat16", "flash", "text")) if not row.agrees]
+    differing = [row.part for row in rows(RowGroup("transformers", "bfloat16", "flash", "text")) if not row.agrees]
     assert differing == ["decoder_prefill", "decode_step"]

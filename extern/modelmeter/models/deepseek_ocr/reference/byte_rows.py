@@ -45,7 +45,7 @@ TEXT_RUNTIMES: Final = {
 VISION_PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector")
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """Rows of one code, type and kernel, of vision or of text."""
 
     execution: str
@@ -58,7 +58,7 @@ class Group(NamedTuple):
 class ByteRow:
     """One part at one size: bytes moved, bytes held at the peak, resident included, and the operator there."""
 
-    group: Group
+    group: RowGroup
     part: str
     size: str
     io: Compared
@@ -92,18 +92,18 @@ HEADING: Final = (
 )
 
 
-def groups() -> list[Group]:
+def groups() -> list[RowGroup]:
     """All groups of rows."""
     runtimes = (("vision", VISION_RUNTIMES), ("text", TEXT_RUNTIMES))
     return [
-        Group(execution, dtype, attention, stage)
+        RowGroup(execution, dtype, attention, stage)
         for stage, by_execution in runtimes
         for execution, pairs in by_execution.items()
         for dtype, attention in pairs
     ]
 
 
-def rows(group: Group) -> Iterator[ByteRow]:
+def rows(group: RowGroup) -> Iterator[ByteRow]:
     """Every row of a group, measured now."""
     model = load_cost_model(
         [f"execution={group.execution}", f"runtime.dtype={group.dtype}", f"runtime.attention={group.attention}"]
@@ -118,7 +118,7 @@ def rows(group: Group) -> Iterator[ByteRow]:
         yield from _text_rows(group, model, modules, prompt)
 
 
-def _row(group: Group, part: str, size: str, walk: Walk, measured: Measurement, given_bytes: int = 0) -> ByteRow:
+def _row(group: RowGroup, part: str, size: str, walk: Walk, measured: Measurement, given_bytes: int = 0) -> ByteRow:
     return ByteRow(
         group=group,
         part=part,
@@ -130,7 +130,7 @@ def _row(group: Group, part: str, size: str, walk: Walk, measured: Measurement, 
     )
 
 
-def _vision_rows(group: Group, model: CostModel, modules: Modules, views: int, side: int) -> Iterator[ByteRow]:
+def _vision_rows(group: RowGroup, model: CostModel, modules: Modules, views: int, side: int) -> Iterator[ByteRow]:
     grid = -(-side // 64)
     sizes: dict[str, dict[str, int]] = {
         "image_encoder_vit": {"batch_size": views, "img_size": side},
@@ -148,7 +148,7 @@ def _vision_rows(group: Group, model: CostModel, modules: Modules, views: int, s
         yield _row(group, part, f"{views} x {side}", model.part(part, **sizes[part]).walk(), measured)
 
 
-def _text_rows(group: Group, model: CostModel, modules: Modules, prompt: int) -> Iterator[ByteRow]:
+def _text_rows(group: RowGroup, model: CostModel, modules: Modules, prompt: int) -> Iterator[ByteRow]:
     width = model.config.decoder.hidden_size
     hit = int(model.experts_hit(prompt))
     measured, cache = modules.decode(modules.empty(1, prompt, width), hit, None)
