@@ -22,9 +22,11 @@ ARGS ?=
 
 SWEEPS := modelmeter.programs.sweep
 
+AXE := 4.14.1
+
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
+.PHONY: help setup demo screenshots axe docs snapshot published published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
 .PHONY: check-sweeps measured measured-changed mutants examples notebooks commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
@@ -41,7 +43,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## verify the bundled pages against the real modules, and write their report, outputs/report.html
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
-	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 -o outputs/report.html
+	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 --device H100-SXM --price 2.5 -o outputs/report.html
+
+axe: outputs/axe-core/package/axe.min.js ## fetch axe, which the report's browser test checks accessibility with; needs npm
+
+outputs/axe-core/package/axe.min.js: Makefile
+	mkdir -p outputs/axe-core
+	cd outputs/axe-core && npm pack --silent axe-core@$(AXE) && tar xzmf axe-core-$(AXE).tgz
 
 screenshots: demo ## docs/report*.png anew, of the report that demo writes; needs a Chromium with its chromedriver
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs

@@ -66,7 +66,7 @@ def test_types_and_choices(capsys: Capture) -> None:
         "runtime.experts_hit": "max|uniform|integer|null",
         "runtime.prompt": "text|null",
         "workload.crop_mode": "true|false",
-        "vision.sam.global_attn_indexes": "list of integer",
+        "vision.sam.global_attn_indexes": "list of integers",
         "host.spread": "number",
     }
     assert {key: listed[key]["type"] for key in types} == types
