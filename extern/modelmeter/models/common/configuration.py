@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -296,11 +297,19 @@ class Configuration(Generic[Schema]):
         folder, given = self._folder_of(overrides)
         self.check_overrides(given)
         given = [*self._of_engine(given), *given]
-        content = self._content(self.compose_config(self.name, given))
+        content = deepcopy(self._composed(tuple(given)))
         if folder is not None:
             keys = [override.partition("=")[0].strip() for override in given]
             _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), keys)
         return self.read(content)
+
+    @cached_property
+    def _composed(self) -> Callable[[tuple[str, ...]], dict[str, Any]]:
+        """The groups that Hydra composes from overrides; what was asked for lately is not composed again.
+
+        It reads nothing but the package's own files, which stay as they are.
+        """
+        return lru_cache(maxsize=256)(lambda overrides: self._content(self.compose_config(self.name, overrides)))
 
     def _folder_of(self, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
         """(the folder of a user's own checkpoint or None, the other overrides)."""
