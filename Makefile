@@ -24,7 +24,7 @@ SWEEPS := modelmeter.programs.sweep
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds sweeps fuzz endurance
+.PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
 .PHONY: check-sweeps measured measured-changed mutants examples commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
@@ -35,7 +35,7 @@ setup: $(STAMP) ## .venv, with everything that the other targets need
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[verify,published,corpus,pandas,pdf,plot,report,browser,docs,dev$(addprefix $(COMMA),$(MORE))]'
 	touch $@
 
 demo: $(STAMP) ## verify the bundled pages against the real modules, and write their report, outputs/report.html
@@ -82,6 +82,9 @@ sweeps: $(STAMP) ## reports/sweep, reports/modes.md and README's table anew
 
 lower-bounds: $(STAMP) ## the core on the oldest versions that pyproject.toml allows; needs a package index
 	$(BIN)/python -m tests.lower_bounds outputs/lower-bounds
+
+wheel-check: $(STAMP) ## whether the wheel, installed alone, does what README says; needs a package index
+	$(BIN)/python -m tests.wheel outputs/wheel
 
 fuzz: $(STAMP) ## strange and damaged input, N=100000 cases of it; writes reports/robustness.md. FIRST: other cases
 	$(BIN)/python -m tests.fuzz.driver --cases $(N) --first $(FIRST) --report reports/robustness.md

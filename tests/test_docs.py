@@ -1,13 +1,12 @@
 """What the documentation says of the code holds."""
 
-import contextlib
-import io
 import re
 from pathlib import Path
 
 from modelmeter.devices import load_device
 from modelmeter.models.deepseek_ocr import MODES, load_cost_model
 from modelmeter.operators import FLOPS_PER_ELEMENT
+from tests.examples import printed, python_blocks
 
 ROOT = Path(__file__).parents[1]
 COUNTED = ROOT / "docs" / "counted.md"
@@ -57,11 +56,8 @@ def test_the_device_of_the_recipes_is_one(tmp_path: Path) -> None:
 
 
 def test_the_example_of_times_runs() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "times.md").read_text(), flags=re.DOTALL)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(block, {})
-    prefill, step, steps, kernel_class = printed.getvalue().splitlines()
+    (block,) = python_blocks((ROOT / "docs" / "times.md").read_text())
+    prefill, step, steps, kernel_class = printed(block, {}).splitlines()
     assert re.fullmatch(r"0\.0[34]\d+ s \(0\.0[34]\d* to 0\.0[34]\d*\), 2,398 kernels", prefill)
     assert step.startswith("0.00") and steps.endswith(" 786,000 kernels")
     assert kernel_class == "strided"
@@ -70,14 +66,8 @@ def test_the_example_of_times_runs() -> None:
 def test_the_examples_of_the_recipes_run() -> None:
     names: dict[str, object] = {}
     blocks = [
-        block
-        for page in ("index.md", "recipes.md")
-        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+        block for page in ("index.md", "recipes.md") for block in python_blocks((ROOT / "docs" / page).read_text())
     ]
-    for block in blocks:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(block, names)
-        assert printed.getvalue().strip()
-    assert len(blocks) == 3
-    assert printed.getvalue().splitlines()[0] == str(2 * 100 * 3 * 1024 * 4096)
+    outputs = [printed(block, names) for block in blocks]
+    assert len(blocks) == 3 and all(output.strip() for output in outputs)
+    assert outputs[-1].splitlines()[0] == str(2 * 100 * 3 * 1024 * 4096)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import modelmeter
 from modelmeter.models import MODELS
@@ -17,6 +20,7 @@ GROUND = {
     "errors": set(),
     "units": {"errors"},
     "checks": {"errors"},
+    "quantities": set(),
     "search": set(),
     "files": {"errors"},
     "documents": {"errors"},
@@ -154,6 +158,7 @@ def test_every_module_stands_in_a_room() -> None:
 
 def test_imports_point_one_way() -> None:
     assert arrows() == set()
+    assert set(TopologicalSorter(GROUND | ROOMS).static_order()) == set(GROUND) | set(ROOMS)
 
 
 def test_torch_is_imported_by_references_alone() -> None:
@@ -191,6 +196,8 @@ def test_no_room_outside_a_model_knows_its_name() -> None:
 
 
 def test_the_guards_see_what_is_wrong() -> None:
+    with pytest.raises(CycleError):
+        TopologicalSorter(GROUND | ROOMS | {"layers": {"models.common"}}).prepare()
     assert not allowed("layers", "models.common")
     assert not allowed("shape_tensor", "operators")
     assert not allowed("models.common", "models.<name>")

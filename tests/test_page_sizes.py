@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, features
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.page_sizes import MAX_PIXELS, PageSize, parse_size, read_page_size, read_page_sizes
+from modelmeter.page_sizes import MAX_PIXELS, PAPERS, PageSize, parse_size, read_page_size, read_page_sizes
 
 FORMATS = ["png", "jpg", "tiff", "webp", "bmp", "gif"]
 EXIF_FORMATS = ["png", "jpg", "tiff", "webp"]
@@ -381,10 +381,40 @@ def test_threads_each_have_their_limit(tmp_path: Path) -> None:
         ("2147483647x1", 2147483647, 1),
         ("007x+08", 7, 8),
         ("000000000000640x1", 640, 1),
+        ("1275 x 1650", 1275, 1650),
+        ("1275×1650", 1275, 1650),
+        ("1275 * 1650", 1275, 1650),
     ],
 )
 def test_parse_size(text: str, width: int, height: int) -> None:
     assert parse_size(text) == PageSize(source=text.strip(), width=width, height=height)
+
+
+@pytest.mark.parametrize(
+    "text, source, width, height",  # the pixels that scanners and tables of paper sizes give
+    [
+        ("A4@300", "A4@300", 2480, 3508),
+        ("a4@72DPI", "A4@72", 595, 842),
+        ("A3@300dpi", "A3@300", 3508, 4961),
+        ("A5@300", "A5@300", 1748, 2480),
+        ("A6@300", "A6@300", 1240, 1748),
+        ("LETTER@200", "letter@200", 1700, 2200),
+        (" letter@300 ", "letter@300", 2550, 3300),
+        ("legal@200", "legal@200", 1700, 2800),
+        ("tabloid@100", "tabloid@100", 1100, 1700),
+    ],
+)
+def test_a_paper_is_a_size(text: str, source: str, width: int, height: int) -> None:
+    assert parse_size(text) == PageSize(source=source, width=width, height=height)
+    assert parse_size(text, 10) == parse_size(text)
+    name, _, dpi = source.partition("@")
+    assert parse_size(name, int(dpi)) == parse_size(text)
+
+
+@pytest.mark.parametrize("larger, smaller", [(f"A{number}", f"A{number + 1}") for number in range(6)])
+def test_a_sheet_of_the_a_series_is_two_of_the_next(larger: str, smaller: str) -> None:
+    (width, height), (half, same) = PAPERS[larger], PAPERS[smaller]
+    assert (half, same) == (height // 20 * 10, width)  # whole millimetres, in tenths of them
 
 
 REFUSED_TEXTS = {
@@ -401,7 +431,11 @@ REFUSED_TEXTS = {
     "word": ("axb", "width 'a' is no number; write the size as in 1275x1650"),
     "exponent": ("1e3x5", "width '1e3' is no number"),
     "underscore": ("1_000x5", "width '1_000' is no number"),
-    "inner_space": ("640 x 480", "width '640 ' is no number"),
+    "two_spaces_in_a_number": ("6 40 x 480", "width '6 40' is no number"),
+    "paper_alone": ("A4", "page size A4 has no resolution; write it as in A4@200, in pixels an inch."),
+    "no_paper": ("A7@200", "page size 'A7@200' is not WIDTHxHEIGHT; write it as in 1275x1650, or a paper as in A4@200"),
+    "no_resolution": ("letter@0", "page size letter@0: dpi=0 is no resolution; give a whole number from 1 to 10000"),
+    "resolution_beyond": ("A4@" + "9" * 9000, "dpi=999999 is no resolution"),
     "other_digits": ("٦٤٠x480", "width '٦٤٠' is no number"),
     "no_height": ("640x", "height '' is no number"),
     "one_number": ("640", "page size '640' is not WIDTHxHEIGHT; write it as in 1275x1650"),

@@ -1,13 +1,12 @@
 """The README: its examples run and print what it says, and its demo output is the program's."""
 
-import contextlib
-import io
-import re
 import sys
 from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+
+from tests.examples import printed, promised, python_blocks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,13 +15,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_examples_print_what_their_comments_say() -> None:
     names: dict[str, object] = {}
     checked = 0
-    for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
-        promised = [line.split("  # ")[1] for line in block.splitlines() if line.startswith("print(")]
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(block, names)
-        assert printed.getvalue().splitlines() == promised
-        checked += len(promised)
+    for block in python_blocks(README):
+        assert printed(block, names).splitlines() == promised(block)
+        checked += len(promised(block))
     assert checked == 13
 
 

@@ -28,7 +28,7 @@ from modelmeter.calibration.kernel_judgement import PEAK
 from modelmeter.calibration.kernel_rows import KernelRows, pooled
 from modelmeter.calibration.kernel_tables import read_tables
 from modelmeter.devices import Device, bundled_devices
-from modelmeter.devices.kernel_time import CARRIED, FITTED, Errors, KernelConstants, Rates
+from modelmeter.devices.kernel_time import CARRIED, FITTED, DeviceRates, Errors, KernelConstants
 
 DEVICES: Final = Path("extern/modelmeter/devices")
 _AICONFIGURATOR: Final = (
@@ -84,7 +84,7 @@ def fitted_devices(
     return found, unseen
 
 
-def _uncached(device: Device) -> Rates:
+def _uncached(device: Device) -> DeviceRates:
     """The device as our own rows see it, whose operands lie in no cache."""
     return replace(device.rates(PEAK), l2_bytes=0)
 

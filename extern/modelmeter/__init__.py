@@ -7,6 +7,7 @@
 
 TYPE_CHECKING = False  # the package imports nothing, not even typing
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from modelmeter.models.common.contract import CostModel
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["load_cost_model"]
 
 
-def load_cost_model(overrides: "Sequence[str]" = (), model: str | None = None) -> "CostModel":
+def load_cost_model(overrides: "Sequence[str]" = (), model: "str | os.PathLike[str] | None" = None) -> "CostModel":
     """The cost model of a model or a checkpoint, under Hydra overrides of its configuration.
 
     model: a name that `modelmeter models` lists, of a model or of a checkpoint, or the folder of a checkpoint of your

@@ -1,6 +1,8 @@
-"""Checks of numbers that callers give: each refuses in words what is none."""
+"""Checks of what callers give: each refuses in words what is no number, or no list of overrides."""
 
-from modelmeter.errors import ModelMeterError
+from collections.abc import Mapping, Sequence
+
+from modelmeter.errors import ModelMeterError, shown
 
 
 def check_batch_size(who: str, batch_size: object) -> None:
@@ -13,3 +15,29 @@ def check_count(who: str, name: str, value: object) -> None:
     """Raise `ModelMeterError` unless `value` is a whole number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ModelMeterError(f"{who}: {name}={value!r} is no number of tokens; give a whole number of 0 or more.")
+
+
+def check_overrides(overrides: object) -> None:
+    """Raise `ModelMeterError` unless overrides are a list of texts; one text alone is none, and a dict is none."""
+    if isinstance(overrides, str):
+        fix = f"give [{shown(overrides)}]" if "=" in overrides else f"a model's name is model={shown(overrides)}"
+        raise ModelMeterError(
+            f"load_cost_model: overrides={shown(overrides)} is one text, and overrides are a list of them; {fix}."
+        )
+    if isinstance(overrides, Mapping):
+        listed = ", ".join(f'"{key}={str(value).lower()}"' for key, value in overrides.items())
+        raise ModelMeterError(
+            f"load_cost_model: overrides={shown(overrides)} is a {type(overrides).__name__}; give a list of texts: "
+            f"[{listed}]."
+        )
+    if not isinstance(overrides, Sequence):
+        raise ModelMeterError(
+            f"load_cost_model: overrides={shown(overrides)} is a {type(overrides).__name__}; give a list of texts, as "
+            'in ["workload=base"].'
+        )
+    for each in overrides:
+        if not isinstance(each, str):
+            raise ModelMeterError(
+                f"load_cost_model: override {shown(each)} is a {type(each).__name__}; each is a text, as in "
+                '"workload=base".'
+            )

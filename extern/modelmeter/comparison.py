@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
-from modelmeter.devices.decode import decode_time, run_time, run_walks
+from modelmeter.devices.decode import decode_time, page_runs, run_time, run_walks
 from modelmeter.devices.roofline import Roofline, StageTime
 from modelmeter.models.common.contract import CostModel
 from modelmeter.models.common.stage_cost import StageCost
@@ -75,8 +75,8 @@ def operator_sums(
         part = _walk(records)
         seconds = None if roofline is None else roofline.stage(part).exact_seconds
         sums["prefill", path, aten] = OperatorSum(count=len(records), cost=_cost(records), seconds=seconds)
-    for run in model.decode_runs(output_tokens):
-        walks = run_walks(model, page.seq_len, run)
+    for seq_len, run in page_runs(model, page, output_tokens):
+        walks = run_walks(model, seq_len, run)
         first, second, far = (_groups(walk) for walk in walks)
         for (path, aten), records in first.items():
             grown = _cost(second[path, aten])
@@ -94,7 +94,7 @@ def operator_sums(
 def stage_times(model: CostModel, page: Any, output_tokens: int, roofline: Roofline) -> dict[str, StageTime]:
     """Predicted time of vision, prefill (vision included), decode and total of a page."""
     times = {stage: roofline.stage(model.stage_walk(stage, page=page)) for stage in ("vision", "prefill")}
-    decode = decode_time(roofline, model, page.seq_len, output_tokens)
+    decode = decode_time(roofline, model, page, output_tokens)
     return times | {"decode": decode, "total": times["prefill"] + decode}
 
 

@@ -95,7 +95,10 @@ def near(name: str, options: Iterable[str]) -> str:
         return "there are no options."
     spelling = {option.lower(): option for option in names}
     close = [spelling[match] for match in get_close_matches(name.lower(), list(spelling), n=3)]
-    if close:
-        quoted = " or ".join(f'"{option}"' for option in close)
-        return f"did you mean {quoted}?"
-    return f"the options are {', '.join(names)}."
+    return did_you_mean(close) if close else f"the options are {', '.join(names)}."
+
+
+def did_you_mean(options: Iterable[str]) -> str:
+    """The end of an error that has found what was meant."""
+    quoted = " or ".join(f'"{option}"' for option in options)
+    return f"did you mean {quoted}?"

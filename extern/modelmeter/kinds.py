@@ -2,6 +2,7 @@
 
 A kind's `read` returns the value, or raises `ModelMeterError` with the value's name, what came and what is allowed. The
 name's beginning says whose it is, as in "device file mine.yaml: "; names of values within values are put behind it.
+Kinds are named tuples, since every import makes their classes, and dataclasses take seven times as long.
 
     >>> Record({"width": Whole(1, 1000), "note": Maybe(Text())}, "a page").read("page: ", {"width": 0})
     Traceback (most recent call last):
@@ -12,10 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite
-from typing import Any, Final, Generic, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from modelmeter.errors import ModelMeterError, near, shown
 
@@ -33,8 +34,7 @@ class Kind(Protocol[T_co]):
         """The value; raises `ModelMeterError`, in words that begin with `name`, if it is of another kind."""
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(NamedTuple):
     """A whole number from `least` to `most`, both allowed; as text too where a float could not hold it."""
 
     least: int
@@ -52,8 +52,7 @@ class Whole:
         return value
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """A number exactly as it is written, from `least` to `most`. why: what a larger one would mean."""
 
     least: Fraction
@@ -69,8 +68,7 @@ class Number:
         return number
 
 
-@dataclass(frozen=True)
-class Real:
+class Real(NamedTuple):
     """A number from `least` to `most`, as a float. why: what a larger one would mean."""
 
     least: Fraction
@@ -101,7 +99,6 @@ def _plain(bound: int | Fraction) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{float(bound):g}"
 
 
-@dataclass(frozen=True)
 class Flag:
     """True or false, and nothing that stands for them."""
 
@@ -112,8 +109,7 @@ class Flag:
         return value
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """Text of `least` to `most` characters without any of `without`.
 
     printable: it goes to a terminal, so line ends and escape sequences are refused. start: what it begins with.
@@ -141,8 +137,7 @@ class Text:
         return value
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """One of some words."""
 
     options: Sequence[str]
@@ -156,8 +151,7 @@ class Choice:
         return value
 
 
-@dataclass(frozen=True)
-class Maybe(Generic[T]):
+class Maybe(NamedTuple, Generic[T]):
     """A value that may be left out."""
 
     kind: Kind[T]
@@ -167,8 +161,7 @@ class Maybe(Generic[T]):
         return None if value is None else self.kind.read(name, value)
 
 
-@dataclass(frozen=True)
-class Either:
+class Either(NamedTuple):
     """A word of `words`, or a value of another kind."""
 
     words: Sequence[str]
@@ -179,8 +172,7 @@ class Either:
         return value if value in self.words else self.kind.read(name, value)
 
 
-@dataclass(frozen=True)
-class ListOf(Generic[T]):
+class ListOf(NamedTuple, Generic[T]):
     """`least` to `most` values of one kind."""
 
     kind: Kind[T]
@@ -208,8 +200,7 @@ def _check_mapping(name: str, value: object, known: Collection[str] | None, what
     return root
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A mapping of names to values, each of its kind.
 
     what: whose names these are, for the error that an unknown one gets. others: leave unknown names out instead.
@@ -219,7 +210,7 @@ class Record:
     kinds: Mapping[str, Kind[Any]]
     what: str
     others: bool = False
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = MappingProxyType({})
     missing: str = "add it"
 
     def read(self, name: str, value: object) -> dict[str, Any]:
@@ -235,8 +226,7 @@ class Record:
         return values
 
 
-@dataclass(frozen=True)
-class Some(Generic[T]):
+class Some(NamedTuple, Generic[T]):
     """A mapping of some of the names in `names`, their values of one kind. what, missing: as of `Record`."""
 
     names: Sequence[str]

@@ -32,7 +32,7 @@ from modelmeter.shape_tensor import (
     Storage,
     Tape,
     View,
-    Views,
+    ViewSet,
     contiguous_strides,
     view_strides,
 )
@@ -152,10 +152,12 @@ def _record(
     delivered: int | None = None,
     read: tuple[int, int, int] | None = None,
     weights: Sequence[Parameter] = (),
+    shapes: tuple[Shape, ...] | None = None,
 ) -> None:
     """Write one operator on the tape of its outputs and look at the peak; or note it in the kernel that it is part of.
 
     cuda_core_flops: where they are not elements x the table's entry. delivered: of the first input, bytes read.
+    shapes: of the inputs, where the kernel takes them as others.
     """
     tape = outputs[0].storage.tape
     if cuda_core_flops is None:
@@ -187,7 +189,7 @@ def _record(
             aten,
             kind,
             (inputs or outputs)[0].dtype,
-            tuple([tensor.shape for tensor in inputs] + [weight.shape for weight in weights]),
+            shapes or tuple([tensor.shape for tensor in inputs] + [weight.shape for weight in weights]),
             tuple([tensor.shape for tensor in outputs]),
             tensor_core_flops,
             cuda_core_flops,
@@ -229,7 +231,7 @@ def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
     if not chain.operators:
         return result
     results = [each for each in (result if isinstance(result, tuple) else (result,)) if isinstance(each, ShapeTensor)]
-    outputs = Views()
+    outputs = ViewSet()
     for each in (*(each for each in results if id(each.storage) in chain.made), *chain.written.tensors()):
         outputs.put(each)
     read = _read_by_chain(chain, inputs)
@@ -285,7 +287,7 @@ def _note(
 
 def _read_by_chain(chain: Chain, inputs: Sequence[object]) -> tuple[int, int, int]:
     """Bytes that a kernel reads: in all, of weights, of the KV cache; the parameters in `chain.weights` come on top."""
-    given = Views()
+    given = ViewSet()
     for each in inputs:
         if isinstance(each, ShapeTensor):
             given.put(each)
@@ -1060,30 +1062,34 @@ def attention(
 
 
 def packed_attention(
-    out: ShapeTensor, projected: Sequence[ShapeTensor], ends: ShapeTensor, count: int, length: int
-) -> None:
-    """An engine's fused attention within each of `count` sequences of `length` rows, which lie behind one another.
+    projected: Sequence[ShapeTensor],
+    ends: ShapeTensor,
+    lengths: Sequence[tuple[int, int]],
+    *,
+    log_sum_exp: bool = False,
+) -> ShapeTensor:
+    """An engine's fused attention within each of several sequences that lie behind one another: one kernel.
 
-    projected: query, key and value, [N, H, d] each, of which these rows are a part, written into those of `out`: where
-    they lie is of no consequence. ends: where sequences end, which the kernel reads.
+    projected: query, key and value, [N, H, d] each, read where they lie -> [N, H, d]. ends: where sequences end, which
+    the kernel reads. lengths: (how many, rows of each), the longest first. log_sum_exp: as of `attention`, [H, N].
+    The record's inputs are [sequences, H, rows of the longest, d] each: what a kernel lays its tiles over.
     """
-    query, key, value = (_sequences(each, count, length) for each in projected)
+    query = projected[0]
+    _, heads, width = query.shape
+    out = query.tape.new(query.shape, query.dtype)
+    beside = (query.tape.new((heads, query.shape[0]), "float32"),) if log_sum_exp else ()
+    sequences = (sum([count for count, _ in lengths]), heads, lengths[0][1], width)
     _record(
         "attention",
         "fused.attention",
         "attention",
-        (query, key, value),
-        (_sequences(out, count, length),),
-        tensor_core_flops=4 * query.numel * length,
-        read=_read((query, key, value, ends)),
+        projected,
+        (out, *beside),
+        tensor_core_flops=4 * heads * width * sum([count * rows * rows for count, rows in lengths]),
+        read=_read((*projected, ends)),
+        shapes=(sequences,) * 3,
     )
-
-
-def _sequences(x: ShapeTensor, count: int, length: int) -> ShapeTensor:
-    """The first rows of x [N, H, d] as sequences [count, H, length, d]."""
-    row, head, element = x.strides
-    shape = (count, x.shape[1], length, x.shape[2])
-    return ShapeTensor(x.storage, shape, (length * row, head, row, element), x.dtype, x.offset)
+    return out
 
 
 def _attended(query: ShapeTensor) -> ShapeTensor:

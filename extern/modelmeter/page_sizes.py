@@ -1,4 +1,4 @@
-"""Where the size of a page comes from: an image file, or a text such as ``1275x1650``.
+"""Where the size of a page comes from: an image file, or a text such as ``1275x1650`` or ``A4@200``.
 
 One `PageSize` is what the cost of a page depends on: its width and height in pixels, after the image's
 EXIF orientation. Pixels are decoded only to be sure that a file is whole; their values are not used, and
@@ -6,6 +6,8 @@ EXIF orientation. Pixels are decoded only to be sure that a file is whole; their
 
     >>> parse_size("1275x1650")
     PageSize(source='1275x1650', width=1275, height=1650)
+    >>> parse_size("letter@150")
+    PageSize(source='letter@150', width=1275, height=1650)
 
 Pillow is imported when a file is read, not with this module.
 """
@@ -64,6 +66,34 @@ this Pillow can.
 _FORMATS: Final = "a PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000, PNM or AVIF file"
 """`FORMATS` in words."""
 
+MAX_DPI: Final = 10_000
+"""Pixels an inch."""
+
+PAPERS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
+    {
+        "A0": (8410, 11890),
+        "A1": (5940, 8410),
+        "A2": (4200, 5940),
+        "A3": (2970, 4200),
+        "A4": (2100, 2970),
+        "A5": (1480, 2100),
+        "A6": (1050, 1480),
+        "letter": (2159, 2794),
+        "legal": (2159, 3556),
+        "tabloid": (2794, 4318),
+    }
+)
+"""Width and height of upright sheets in tenths of a millimetre, exactly.
+
+Source: ISO 216; ANSI/ASME Y14.1 and the trade's names of inches: 8.5 x 11, 8.5 x 14, 11 x 17.
+"""
+
+_TENTHS_OF_MM_PER_INCH: Final = 254
+
+_TIMES: Final = "[xX×*]"
+_SIZE: Final = re.compile(rf"\s*[+-]?[0-9.]+\s*{_TIMES}\s*[+-]?[0-9.]+\s*")
+_PAPER: Final = re.compile(r"\s*([A-Za-z]+[0-9]?)(?:@([0-9]+)(?:dpi)?)?\s*", re.IGNORECASE)
+_SPELLING: Final = {name.lower(): name for name in PAPERS}
 _WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]+")
 _FRACTION: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
 
@@ -95,14 +125,55 @@ class PageSize:
         check_side(f"page {self.source}", "height", self.height)
 
 
-def parse_size(text: str) -> PageSize:
-    """Page size out of ``WIDTHxHEIGHT``, both in pixels."""
+def is_size(text: str) -> bool:
+    """Whether a text has the form of a size: `WIDTHxHEIGHT`, or the name of a paper with or without a resolution."""
+    return _SIZE.fullmatch(text) is not None or _paper(text) is not None
+
+
+def parse_size(text: str, dpi: int | None = None) -> PageSize:
+    """Page size out of ``WIDTHxHEIGHT``, both in pixels, or out of a paper of `PAPERS` at a resolution, ``A4@200``.
+
+    A paper's side is that many pixels an inch, to the nearest whole one, as scanners have it: A4@300 is 2480 x 3508.
+    Capitals do not matter; x may be X, × or *, with spaces around it. dpi: of a paper that names none; its source
+    names it then. Raises `ModelMeterError` for any other text.
+    """
+    paper = _paper(text)
+    if paper is not None:
+        return _paper_size(paper, dpi)
     who = f"page size {_short(text)!r}"
-    parts = re.split("[xX]", text.strip())
+    parts = re.split(_TIMES, text)
     if len(parts) != 2:
-        raise ModelMeterError(f"{who} is not WIDTHxHEIGHT; write it as in 1275x1650.")
-    width, height = (_parse_side(who, name, part) for name, part in zip(("width", "height"), parts, strict=True))
+        raise ModelMeterError(f"{who} is not WIDTHxHEIGHT; write it as in 1275x1650, or a paper as in A4@200.")
+    width, height = (
+        _parse_side(who, name, part.strip()) for name, part in zip(("width", "height"), parts, strict=True)
+    )
     return PageSize(source=text.strip(), width=width, height=height)
+
+
+def check_dpi(who: str, dpi: object) -> None:
+    """Refuse a resolution that is no whole number from 1 to `MAX_DPI`."""
+    if isinstance(dpi, bool) or not isinstance(dpi, int) or not 1 <= dpi <= MAX_DPI:
+        raise ModelMeterError(f"{who}: dpi={dpi!r} is no resolution; give a whole number from 1 to {MAX_DPI}.")
+
+
+def _paper(text: str) -> tuple[str, str | None] | None:
+    """(name among `PAPERS`, the digits of its resolution or None) of a text that names a paper, else None."""
+    found = _PAPER.fullmatch(text)
+    name = found and _SPELLING.get(found[1].lower())
+    return (name, found[2]) if found and name else None
+
+
+def _paper_size(paper: tuple[str, str | None], dpi: int | None) -> PageSize:
+    name, digits = paper
+    if digits is not None:
+        dpi = int(digits[: len(str(MAX_DPI)) + 1])  # more are too many whatever follows
+    if dpi is None:
+        raise ModelMeterError(f"page size {name} has no resolution; write it as in {name}@200, in pixels an inch.")
+    check_dpi(f"page size {name}{'' if digits is None else '@' + _short(digits)}", dpi)
+    width, height = (
+        (2 * tenths * dpi + _TENTHS_OF_MM_PER_INCH) // (2 * _TENTHS_OF_MM_PER_INCH) for tenths in PAPERS[name]
+    )
+    return PageSize(source=f"{name}@{dpi}", width=width, height=height)
 
 
 def _parse_side(who: str, name: str, text: str) -> int:

@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.page_sizes import PageSize, check_regular_file
+from modelmeter.page_sizes import PageSize, check_dpi, check_regular_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DEFAULT_DPI: Final = 144
 """Pixels an inch. Source: `pdf_to_images_high_quality` of the published PDF script."""
-
-MAX_DPI: Final = 10_000
 
 POINTS_PER_INCH: Final = 72
 
@@ -49,8 +47,7 @@ def read_pdf_page_sizes(path: str | os.PathLike[str], dpi: int = DEFAULT_DPI) ->
     file = Path(path)
     check_regular_file(file)
     who = f"page {file}"
-    if isinstance(dpi, bool) or not isinstance(dpi, int) or not 1 <= dpi <= MAX_DPI:
-        raise ModelMeterError(f"{who}: dpi={dpi!r} is no resolution; give a whole number from 1 to {MAX_DPI}.")
+    check_dpi(who, dpi)
     try:
         import pypdfium2
     except ImportError as error:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import prod
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.sizes import Highest, Variables, at_hand, cached
 from modelmeter.units import ITEMSIZE
-from modelmeter.walk import Call, Holding, OperatorRecord, Shape, Walk, join_path
+from modelmeter.walk import Allocation, Call, OperatorRecord, Shape, Walk, join_path
 
 #: what a tensor addresses: its storage, by identity, where it starts in it, and its geometry
 View = tuple[int, int, Shape, Shape]
@@ -283,6 +283,11 @@ class Repeated(NamedTuple):
         return [part for part in parts if part is not None]
 
 
+def _is_one(times: Any) -> bool:
+    """Whether a count is the number 1: of one that varies it is not asked, which would fix it."""
+    return isinstance(times, int) and times == 1
+
+
 def _storages(result: Any) -> list[Storage]:
     """The storages of a call's result, each once; an external one is somebody else's."""
     found: dict[int, Storage] = {}
@@ -292,7 +297,7 @@ def _storages(result: Any) -> list[Storage]:
     return list(found.values())
 
 
-class Views:
+class ViewSet:
     """Tensors, each once by what it addresses, with the bytes of it; compared, as a size that varies has no hash."""
 
     __slots__ = ("entries",)
@@ -330,8 +335,8 @@ class Chain:
         self.elements = 0
         self.cuda_core_flops = 0
         self.made: dict[int, Storage] = {}
-        self.read = Views()
-        self.written = Views()
+        self.read = ViewSet()
+        self.written = ViewSet()
         self.weights: dict[int, Any] = {}
 
 
@@ -366,8 +371,8 @@ class Tape:
     def __init__(
         self, *, tracing: bool = False, variables: Variables | None = None, keeps_records: bool = False
     ) -> None:
-        self.alive: dict[int, Holding] | None = {} if tracing else None
-        self.at_peak: tuple[Holding, ...] = ()
+        self.alive: dict[int, Allocation] | None = {} if tracing else None
+        self.at_peak: tuple[Allocation, ...] = ()
         self.entries: list[OperatorRecord | Call] = []
         self.chain: Chain | None = None
         self.block = ""  # what `operators.fused_moe` calls the kernels that it takes together
@@ -402,22 +407,28 @@ class Tape:
 
     def walk(self) -> Walk:
         """What was noted since `begin`."""
-        tensor = cuda = read = written = weight = kv = count = 0
+        sums: tuple[int, ...] = (0,) * 7
         for entry in self.entries:
             part, times = (entry.walk, entry.times) if isinstance(entry, Call) else (entry, 1)
-            tensor += part.tensor_core_flops * times
-            cuda += part.cuda_core_flops * times
-            read += part.bytes_read * times
-            written += part.bytes_written * times
-            weight += part.weight_bytes * times
-            kv += part.kv_bytes * times
-            count += (part.operator_count if isinstance(part, Walk) else 1) * times
+            figures: tuple[int, ...] = (
+                part.tensor_core_flops,
+                part.cuda_core_flops,
+                part.bytes_read,
+                part.bytes_written,
+                part.weight_bytes,
+                part.kv_bytes,
+                part.operator_count if isinstance(part, Walk) else 1,
+            )
+            if not _is_one(times):
+                figures = tuple(each * times for each in figures)
+            sums = tuple(map(add, sums, figures))
         peak: Any = self.peak_bytes - self.base_bytes
         resident_peak: Any = self.resident_peak_bytes - self.resident_base_bytes
         entries = tuple(self.entries)
         if self.variables is not None:
             peak, resident_peak = self.highest, self.highest_resident or self.highest
             entries = entries if self.keeps_records else ()
+        tensor, cuda, read, written, weight, kv, count = sums
         return Walk(
             entries,
             tensor,
@@ -453,8 +464,9 @@ class Tape:
         """
         path = join_path(self.path, name)
         self.entries.append(Call(path, walk, start_bytes - self.base_bytes, times, left_bytes))
-        start_bytes += (times - 1) * left_bytes
-        start_resident_bytes += (times - 1) * left_bytes
+        if not _is_one(times):
+            start_bytes += (times - 1) * left_bytes
+            start_resident_bytes += (times - 1) * left_bytes
         if self.variables is None:
             self.reach(
                 start_bytes + walk.peak_bytes,
@@ -557,7 +569,9 @@ class Tape:
         storage = tensor.storage
         if self.alive is None or id(storage) in self.alive or (storage.external and not storage.given):
             return
-        self.alive[id(storage)] = Holding(storage.nbytes, tensor.shape, tensor.dtype, storage.kind, operator, self.path)
+        self.alive[id(storage)] = Allocation(
+            storage.nbytes, tensor.shape, tensor.dtype, storage.kind, operator, self.path
+        )
 
     def new(self, shape: Shape, dtype: str, strides: Shape | None = None, kind: str = ACTIVATION) -> ShapeTensor:
         """A fresh dense tensor; the caller records the operator that makes it, and that looks at the peak."""

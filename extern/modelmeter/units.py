@@ -1,6 +1,6 @@
 """What a unit is: bytes of an element, powers of ten, and the ceiling of a quotient.
 
-Inside the library counts are `int`: elements, FLOPs, bytes. Prefixes appear at the edge only.
+Inside the library counts are `int`: elements, FLOPs, bytes. Prefixes appear at the edge only (`quantities`).
 """
 
 from collections.abc import Mapping

@@ -5,13 +5,13 @@ Nothing here knows how a walk comes about: devices, calibration and reports stan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 Shape = tuple[int, ...]
 
 
-class Holding(NamedTuple):
+class Allocation(NamedTuple):
     """One storage that was alive: its bytes, the tensor that it was made as, and the operator that made it."""
 
     nbytes: int
@@ -83,6 +83,27 @@ class Call(NamedTuple):
     live_bytes: int  # the live set when the first began, relative to the start of the outer walk
     times: int = 1
     left_bytes: int = 0  # what each call adds to the live set for those after it; told where there are several
+
+
+def one_after_another(walks: Sequence[tuple[str, Walk]]) -> Walk:
+    """Walks as calls in one, by the paths that they are told apart by; each lets go of all before the next begins."""
+    each = [walk for _, walk in walks]
+    highest = max(each, key=lambda walk: walk.peak_bytes)
+    path = next(path for path, walk in walks if walk is highest)
+    return Walk(
+        entries=tuple(Call(path, walk, 0) for path, walk in walks),
+        tensor_core_flops=sum(walk.tensor_core_flops for walk in each),
+        cuda_core_flops=sum(walk.cuda_core_flops for walk in each),
+        bytes_read=sum(walk.bytes_read for walk in each),
+        bytes_written=sum(walk.bytes_written for walk in each),
+        weight_bytes=sum(walk.weight_bytes for walk in each),
+        kv_bytes=sum(walk.kv_bytes for walk in each),
+        peak_bytes=highest.peak_bytes,
+        resident_peak_bytes=max(walk.resident_peak_bytes for walk in each),
+        peak_path=join_path(path, highest.peak_path),
+        peak_operator=highest.peak_operator,
+        operator_count=sum(walk.operator_count for walk in each),
+    )
 
 
 def join_path(outer: str, inner: str) -> str:

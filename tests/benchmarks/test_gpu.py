@@ -20,8 +20,8 @@ from modelmeter.devices import Roofline, load_device
 from modelmeter.devices.stage_time import StageTimes
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.reference import kernel_shapes, kernel_table
-from modelmeter.reference.kernel_calls import NoCall, Pool, call_of
-from modelmeter.reference.kernel_timing import Times, sets_needed, time_calls
+from modelmeter.reference.kernel_calls import NoCall, OperandPool, call_of
+from modelmeter.reference.kernel_timing import KernelTimes, sets_needed, time_calls
 from tests.calibration.synthetic import SMALL, shrink_vision
 
 #: kernels of an engine at its best that are chains, of which torch has no single function
@@ -41,7 +41,7 @@ CHAINS = {
 #: of its peaks, what a made-up card reaches
 SHARE = 0.9
 #: what a shape that nobody timed is said to take
-ONE_MILLISECOND = Times(
+ONE_MILLISECOND = KernelTimes(
     eager_ms=1.0,
     eager_spread=0.0,
     host_ms=1.0,
@@ -106,7 +106,7 @@ def test_classes(gundam: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("group", ["page", "sweep"])
 def test_every_shape_has_a_call_that_makes_its_output(group: str, gundam: list[dict[str, Any]]) -> None:
-    pool = Pool("meta", 12 * 2**30)
+    pool = OperandPool("meta", 12 * 2**30)
     tried = [*kernel_shapes.peaks(), *gundam] if group == "page" else list(kernel_shapes.sweep())
     refused = set()
     for kernel in tried:
@@ -156,7 +156,7 @@ def test_a_shape_that_breaks_the_device_is_left_behind(
 ) -> None:
     broken = "aten.gelu.default"
 
-    def call(kernel: Any, pool: Pool) -> Any:
+    def call(kernel: Any, pool: OperandPool) -> Any:
         if kernel["name"] == broken:
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
         return lambda: None
@@ -319,13 +319,13 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     roofline = Roofline(load_device("H100-SXM"))
     record: dict[str, Any] = {}
 
-    def times(*_args: object, **_named: object) -> Times:
+    def times(*_args: object, **_named: object) -> KernelTimes:
         row = kernel_table.COLUMNS | {name: record[name] for name in record.keys() & kernel_table.COLUMNS.keys()}
         graph = report.roofline_ms(roofline, row) / SHARE + 2e-3
         return replace(ONE_MILLISECOND, graph_ms=graph)
 
     document = shapes.document(["decoder.num_hidden_layers=2"])
-    pool = Pool("meta", 12 * 2**30)
+    pool = OperandPool("meta", 12 * 2**30)
     with pytest.MonkeyPatch.context() as patch, (tmp_path / "page.jsonl").open("w", encoding="utf-8") as file:
         patch.setattr(kernel_table, "time_calls", times)
         for each in [*kernel_shapes.peaks(), *document["kernels"]]:
@@ -394,7 +394,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     device = load_device("H100-SXM")
     rates, roofline = device.rates("bf16"), Roofline(device)
     document = shapes.document(["decoder.num_hidden_layers=2"])
-    pool = Pool("meta", 12 * 2**30)
+    pool = OperandPool("meta", 12 * 2**30)
     rows = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel_table, "time_calls", lambda *_args, **_named: ONE_MILLISECOND)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from modelmeter.calibration.kernel_fit import predicted
 from modelmeter.calibration.kernel_profiles import read_profile
 from modelmeter.calibration.kernel_tables import read_tables
-from modelmeter.devices.kernel_time import Rates
+from modelmeter.devices.kernel_time import DeviceRates
 
 Columns = dict[str, list[Any]]
 #: by class
@@ -75,7 +75,7 @@ def write_csv(path: Path, columns: Columns) -> Path:
     return path
 
 
-def write_tables(folder: Path, constants: Constants, rates: Rates, classes: list[str]) -> None:
+def write_tables(folder: Path, constants: Constants, rates: DeviceRates, classes: list[str]) -> None:
     """A file of each class in aiconfigurator's layout."""
     for name in classes:
         path = folder / f"{name}.made-1.parquet"
@@ -83,7 +83,7 @@ def write_tables(folder: Path, constants: Constants, rates: Rates, classes: list
         write(path, COLUMNS[name] | {"latency": list(predicted(constants[name], rates, table.rows[0]) * 1e3)})
 
 
-def write_vidur(path: Path, constants: Constants, rates: Rates) -> None:
+def write_vidur(path: Path, constants: Constants, rates: DeviceRates) -> None:
     """A profile of pointwise kernels."""
     rows = len(TOKENS)
     columns: Columns = {
@@ -103,7 +103,7 @@ def write_vidur(path: Path, constants: Constants, rates: Rates) -> None:
     write_csv(path, columns | times)
 
 
-def write_llmservingsim(folder: Path, constants: Constants, rates: Rates) -> None:
+def write_llmservingsim(folder: Path, constants: Constants, rates: DeviceRates) -> None:
     """Profiles of a model's dense layers and attention."""
     layers = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj", "layernorm", "act_fn", "rotary_emb"]
     dense: Columns = {

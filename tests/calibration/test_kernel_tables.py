@@ -16,13 +16,13 @@ from modelmeter.calibration.kernel_rows import KernelTable, pooled
 from modelmeter.calibration.kernel_tables import read_tables
 from modelmeter.cli.main import main
 from modelmeter.devices import bundled_devices, load_device
-from modelmeter.devices.kernel_time import Rates
+from modelmeter.devices.kernel_time import DeviceRates
 from tests.calibration.made_up import COLUMNS, SIDES, Columns, grid, write, write_tables
 from tests.devices.synthetic import SOURCE, write_device
 
 Capture = pytest.CaptureFixture[str]
 
-RATES = Rates(peak=1e14, bandwidth=1e12, vector=1e13, processors=50, l2_bytes=10**7)
+RATES = DeviceRates(peak=1e14, bandwidth=1e12, vector=1e13, processors=50, l2_bytes=10**7)
 TRUE: dict[str, dict[str, float]] = {
     "gemm": {
         **{"overhead_s": 5e-6, "matmul": 0.7, "bandwidth": 0.8, "overlap": 0.25, "tile": 64, "tile_half": 9.0},

@@ -8,7 +8,7 @@ from modelmeter.devices.product import Product
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.reference.kernels import convolution_geometry, copy_call, product_call, square_product
-from modelmeter.reference.timing import Times, check_device, machine, time_call
+from modelmeter.reference.timing import CallTimes, check_device, machine, time_call
 from tests.calibration.synthetic import SMALL
 
 
@@ -69,7 +69,7 @@ def test_every_repetition_makes_the_calls_that_it_is_divided_by() -> None:
 
 
 def test_median_and_spread() -> None:
-    times = Times(seconds=(0.5, 0.1, 0.2), calls=1)
+    times = CallTimes(seconds=(0.5, 0.1, 0.2), calls=1)
     assert times.median_s == 0.2
     assert times.spread == 2
 

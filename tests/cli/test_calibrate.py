@@ -35,9 +35,9 @@ def synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
             for each in timed
         ]
 
-    def once(call: Any, device: str, **_: Any) -> timing.Times:
+    def once(call: Any, device: str, **_: Any) -> timing.CallTimes:
         call()
-        return timing.Times(seconds=(0.002, 0.004, 0.003), calls=1)
+        return timing.CallTimes(seconds=(0.002, 0.004, 0.003), calls=1)
 
     def copies(*_: Any) -> list[TimedCopy]:
         return COPIES
@@ -144,12 +144,12 @@ def test_a_gpu_gets_the_constants_of_its_kernels(
     monkeypatch.setattr(
         timing, "machine", lambda device: replace(machine(device), multiprocessors=50, l2_bytes=10_000_000)
     )
-    took = kernel_timing.Times(
+    took = kernel_timing.KernelTimes(
         **{"eager_ms": 1.0, "eager_spread": 0.0, "host_ms": 1.0, "graph_ms": 1.0, "graph_spread": 0.0},
         **{"graph_error": "", "repeats": 1, "calls": 1},
     )
     monkeypatch.setattr(kernel_table, "time_calls", lambda *_args, **_named: took)
-    monkeypatch.setattr(kernel_table, "new_pool", lambda _: (kernel_calls.Pool("meta", 12 * 2**30), 10_000_000))
+    monkeypatch.setattr(kernel_table, "new_pool", lambda _: (kernel_calls.OperandPool("meta", 12 * 2**30), 10_000_000))
     monkeypatch.setattr(calibrate, "LINE_S", 0)
     path = tmp_path / "card.yaml"
     arguments = ["--device", "cpu", "600x800", *SMALL, "--repeats", "1", "-o", str(path), "--name", "Card"]

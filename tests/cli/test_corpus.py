@@ -64,7 +64,8 @@ def test_without_groups_there_are_none(sizes: str, capsys: pytest.CaptureFixture
     assert "groups" not in json.loads(out(capsys, sizes, "--json")[0])
 
 
-def test_tables(sizes: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables(sizes: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     text, _ = out(capsys, sizes, "--by", "kind", "--exact")
     lines = [line.split() for line in text.splitlines()]
     assert text.startswith("3 pages from sizes.csv; 1 left out\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelmeter.cli.app import COMMANDS, app
+from modelmeter.cli.app import COMMANDS, GROUPS, app
 from modelmeter.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -73,15 +73,30 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.split("Commands:\n")[1].splitlines()] == list(COMMANDS)
+    listed = {title: out.split(f"{title}:\n")[1].split("\n\n")[0].splitlines() for title in GROUPS}
+    assert {title: [line.split()[0] for line in lines] for title, lines in listed.items()} == {
+        title: list(names) for title, names in GROUPS.items()
+    }
+    assert all(len(line) <= 80 and "..." not in line for lines in listed.values() for line in lines)
+    assert main([]) == 0
+    assert capsys.readouterr().out == out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("modelmeter 0.")
 
 
 BAD_COMMAND_LINES = {
-    "nothing": ((), "error: Missing command. (modelmeter --help)"),
+    "page_for_a_command": (("5x5",), 'error: there is no command 5x5; did you mean "modelmeter page 5x5"? (model'),
+    "folder_for_a_command": (("tests",), 'error: there is no command tests; did you mean "modelmeter corpus tests"?'),
+    "key_as_an_option": (
+        ("page", "5x5", "--dtype", "float16"),
+        'error: there is no option --dtype; did you mean "runtime.dtype=float16"? (modelmeter page --help)',
+    ),
+    "group_as_an_option": (
+        ("page", "--mode=tiny", "5x5"),
+        'error: there is no option --mode; did you mean "workload=tiny"? (modelmeter page --help)',
+    ),
     "misspelt_command": (("pgae",), 'error: there is no command pgae; did you mean "page"? (modelmeter --help)'),
-    "misspelt_option": (("page", "--jso", "5x5"), "error: No such option '--jso'. Did you mean '--json'? "),
+    "misspelt_option": (("modes", "--jso", "5x5"), "error: No such option '--jso'. Did you mean '--json'? "),
     "option_without_value": (("page", "5x5", "--dpi"), "error: Option '--dpi' requires an argument. "),
     "no_number": (("page", "5x5", "--output-tokens", "x"), "error: Invalid value for '--output-tokens': 'x' is not"),
     "negative": (("page", "5x5", "--output-tokens", "-1"), "error: Invalid value for '--output-tokens': -1 is not"),

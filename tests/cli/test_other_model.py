@@ -47,8 +47,8 @@ def assert_own_words(text: str) -> None:
 def test_page(capsys: Capture) -> None:
     out = printed(capsys, "page", A4, "--output-tokens", "5", "--exact")
     assert_own_words(out)
-    assert "views     1: the page as 1232 x 1764, patches 44 x 63\n" in out
-    assert "tokens    2772 image (page 2772)\n" in out
+    assert "views   1: the page as 1232 x 1764, patches 44 x 63\n" in out
+    assert "tokens  2772 image + " in out
     assert f"{load_cost_model().page(1240, 1754, 5).total.tensor_core_flops:,}" in out
     content = json.loads(printed(capsys, "page", A4, "--json"))
     assert (content["model"], content["pages"][0]["layout"]) == ("toy", {"columns": 44, "rows": 63})
@@ -59,9 +59,7 @@ def test_a_page_that_is_all_tiles(capsys: Capture, monkeypatch: pytest.MonkeyPat
         return (Views("page", layout.columns * layout.rows, 28, 28, *layout, layout.columns * layout.rows),)
 
     monkeypatch.setattr(Workload, "views", tiles)
-    assert "views     20: 20 page of 28 x 28 in a grid of 4 x 5 (columns x rows)\n" in printed(
-        capsys, "page", "112x140"
-    )
+    assert "views   20: 20 page of 28 x 28 in 4 columns x 5 rows\n" in printed(capsys, "page", "112x140")
 
 
 def test_modes(capsys: Capture) -> None:
@@ -169,13 +167,14 @@ def test_what_is_refused(capsys: Capture, arguments: tuple[str, ...], words: str
 
 
 def test_a_checkpoint_is_named_in_all_that_is_printed(capsys: Capture) -> None:
-    wide = printed(capsys, "page", A4, model="toy_wide")
+    wide = printed(capsys, "page", A4, "--explain", model="toy_wide")
     words = " ".join(wide.split())
+    assert "model toy_wide (not all confirmed), workload=thumbnail, execution=transformers" in words
     assert "workload thumbnail: " in words
     assert "settings checkpoint=toy_wide (not all confirmed) execution=transformers" in words
     assert "checkpoint: decoder.vocab_size is that of the toy" in words
     for same in (["model=toy_wide"], ["checkpoint=toy_wide"], ["--model", "toy", "checkpoint=toy_wide"]):
-        assert main(["page", A4, *same]) == 0
+        assert main(["page", A4, "--explain", *same]) == 0
         assert capsys.readouterr().out == wide
     assert main(["models", "toy_wide"]) == 0
     out = " ".join(capsys.readouterr().out.split())

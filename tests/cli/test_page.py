@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,95 +56,141 @@ def row(out: str, name: str) -> list[str]:
     return line.strip().removeprefix(name).removesuffix(" B").replace(" B ", " ").split()
 
 
+def words(out: str) -> str:
+    """What is printed, on one line."""
+    return " ".join(out.split())
+
+
 def test_the_table_says_what_the_cost_model_computes(capsys: Capture) -> None:
-    out = printed(capsys, "1275x1650", "--exact", "--output-tokens", "100", "runtime.dtype=float32", "workload=base")
+    asked = ("1275x1650", "--exact", "--output-tokens", "100", "runtime.dtype=float32", "workload=base")
+    out = printed(capsys, *asked)
     page = load_cost_model(["workload=base", "runtime.dtype=float32"]).page(1275, 1650, output_tokens=100)
     stages = [getattr(page, stage) for stage in STAGES]
     figures = {
-        "tensor-core FLOPs": "tensor_core_flops",
+        "tensor-core FLOPs  ": "tensor_core_flops",
         "CUDA-core FLOPs (by convention)": "cuda_core_flops",
         "traffic (no cache)": "io_bytes",
         "weights (experts_hit=max)": "io_weight_bytes",
-        "activations": "io_activation_bytes",
-        "KV cache  ": "io_kv_bytes",
-        "resident weights": "weight_bytes",
         "activation peak (tensors only)": "activation_peak_bytes",
-        "given KV cache included": "resident_peak_bytes",
-        "KV cache at the end": "kv_bytes",
+        "KV cache  ": "kv_bytes",
     }
     for name, figure in figures.items():
         assert row(out, name) == [f"{getattr(stage, figure):,}" for stage in stages], name
     # SAM, CLIP and projector of one view of 1024, as PyTorch's counter has them
     assert stages[0].tensor_core_flops == 976_909_172_736 + 161_715_683_328 + 1_342_177_280
-    for stage, cost in zip(STAGES[:-1], stages, strict=False):
-        assert f"  {stage:<16}  {cost.peak_path} ({cost.peak_operator})" in out
+    total = stages[-1]
+    assert f"peak {total.activation_peak_bytes:,} B at {total.peak_path} ({total.peak_operator})" in words(out)
     vram = load_cost_model(["workload=base", "runtime.dtype=float32"]).vram(1275, 1650, 100)
-    assert f"device memory {vram.describe()}" in " ".join(out.split())
+    assert f"memory {vram.total_bytes:,} bytes, " in words(out)
+    assert f"weights {vram.weight_bytes:,} B, " in words(out)
+    assert f"peak of prefill {vram.resident_peak_bytes:,} B" in words(out)
+
+    more = printed(capsys, *asked, "--explain")
+    assert more.startswith(out)
+    behind = more.removeprefix(out)
+    others = {
+        "activations": "io_activation_bytes",
+        "KV cache  ": "io_kv_bytes",
+        "resident weights": "weight_bytes",
+        "given KV cache included": "resident_peak_bytes",
+    }
+    for name, figure in others.items():
+        assert row(behind[: behind.index("peak of vision")], name) == [
+            f"{getattr(stage, figure):,}" for stage in stages
+        ], name
+    for stage, cost in zip(STAGES[:-1], stages, strict=False):
+        assert f"peak of {stage} {cost.peak_path} ({cost.peak_operator})" in words(behind)
+    assert f"memory {vram.describe()}" in words(behind)
 
 
 def test_layout_views_and_tokens(capsys: Capture) -> None:
-    lines = " ".join(printed(capsys, "1275x1650").split())
-    assert "gundam: base_size=1024 image_size=640 crop_mode=true patch_size=16 downsample_ratio=4 min_num=2" in lines
-    assert "views 7: the page as 1024 x 1024, 6 crops of 640 x 640 in a grid of 2 x 3 (columns x rows)" in lines
-    assert "tokens 903 image (global 273, crops 630) + 10 prompt (declared) = 913 in prefill" in lines
-    lines = " ".join(printed(capsys, "640x480", "workload.image_size=512", "runtime.batch_size=3").split())
-    assert "workload of your own: base_size=1024 image_size=512" in lines
-    assert "views 1: the page as 1024 x 1024, no crops" in lines
-    assert "runtime.batch_size=3" in lines
-    assert "overrides workload.image_size=512 runtime.batch_size=3" in lines
+    told = words(printed(capsys, "1275x1650", "--explain"))
+    assert "model deepseek_ocr, workload=gundam, execution=transformers, bfloat16 " in told
+    assert "gundam: base_size=1024 image_size=640 crop_mode=true patch_size=16 downsample_ratio=4 min_num=2" in told
+    assert "views 7: the page as 1024 x 1024, 6 crops of 640 x 640 in 2 columns x 3 rows " in told
+    assert "tokens 903 image (273 global, 630 crops) + 10 prompt (declared) = 913 prefill " in told
+    told = words(printed(capsys, "640x480", "workload.image_size=512", "runtime.batch_size=3"))
+    assert "a workload of your own: base_size=1024 image_size=512" in told
+    assert "views 1: the page as 1024 x 1024, no crops" in told
+    assert "bfloat16, 3 pages at once" in told
+    assert "with workload.image_size=512 runtime.batch_size=3" in told
 
 
 def test_what_is_declared_or_assumed_is_said(capsys: Capture) -> None:
     out = printed(capsys, "640x480")
-    assert "output 0 (default; --output-tokens N adds decode)" in out
-    assert "reserve 1,073,741,824 (assumed)" in " ".join(out.split())
-    for label in ("declared", "experts_hit=max", "by convention", "no cache", "tensors only"):
-        assert f"\n{label:<15}  " in out
+    assert "output  0 decode steps, the prefill's token alone (--output-tokens N: N more)\n" in out
+    assert "reserve (assumed) 1.074 GB" in words(out)
+    labels = ("declared", "experts_hit=max", "by convention", "no cache", "tensors only")
+    assert f"labels {'; '.join((*labels[:2], 'reserve assumed', *labels[2:]))} (--explain" in words(out)
+    explained = printed(capsys, "640x480", "--explain")
+    for label in labels:
         assert f"({label})" in out
-    out = printed(capsys, "640x480", "--output-tokens", "0", "runtime.experts_hit=uniform", "runtime.prompt_tokens=5")
-    assert "output 0\n" in out
-    assert "+ 5 prompt (declared) = 278 in prefill" in out
-    assert "weights (experts_hit=uniform)" in out
-    assert "assumes uniform routing" in out
-    assert "declared: weights of 9 experts" in printed(capsys, "640x480", "runtime.experts_hit=9")
+        assert f"\n{label:<15}  " in explained
+    asked = ("640x480", "--output-tokens", "1", "runtime.experts_hit=uniform", "runtime.prompt_tokens=5", "--explain")
+    told = words(printed(capsys, *asked))
+    assert "output 1 decode step, so 2 tokens with the prefill's " in told
+    assert "273 image (273 global, 0 crops) + 5 prompt (declared) = 278 prefill " in told
+    assert "weights (experts_hit=uniform)" in told
+    assert "assumes uniform routing" in told
+    assert "declared: weights of 9 experts" in words(printed(capsys, "640x480", "runtime.experts_hit=9", "--explain"))
 
 
 def test_the_published_code_is_told_apart(capsys: Capture) -> None:
-    out = printed(capsys, "1275x1650", "execution=published")
+    out = printed(capsys, "1275x1650", "execution=published", "--explain")
     assert "execution=published (without autocast)" in out
     assert "\nwithout autocast  execution: the published infer() runs under CUDA autocast" in out
     assert "tiles of image_size" not in out
     for image_size, what in (("512", "puts a part of their features into the prompt"), ("768", "fails here")):
-        out = printed(capsys, "1275x1650", "execution=published", f"workload.image_size={image_size}")
+        asked = ("1275x1650", "execution=published", f"workload.image_size={image_size}", "--explain")
+        out = printed(capsys, *asked)
         assert "\ntiles of image_size  layout: as in the published vLLM example; " in out
-        assert f"the other published code cuts 640 all the same and {what} " in " ".join(out.split())
+        assert f"the other published code cuts 640 all the same and {what} " in words(out)
+        assert "tiles of image_size" in printed(capsys, *asked[:-1])
 
 
 def test_serving_says_the_crops_that_it_counts_with(capsys: Capture) -> None:
-    lines = " ".join(printed(capsys, "1920x1080", "execution=serving").split())
-    assert "(columns x rows) (up to 9 crops; engines 6) tokens 1093 image" in lines
-    assert "layout: counted with workload.max_num=9; vLLM and SGLang cut at most 6" in lines
+    told = words(printed(capsys, "1920x1080", "execution=serving", "--explain"))
+    assert "columns x 2 rows (up to 9 crops; engines 6) tokens 1093 image" in told
+    assert "layout: counted with workload.max_num=9; vLLM and SGLang cut at most 6" in told
     six = printed(capsys, "1920x1080", "execution=serving", "workload.max_num=6")
-    assert "tokens     483 image" in six and "engines 6" not in six
+    assert "tokens  483 image" in six and "engines 6" not in six
 
 
 def test_loading_decides_where_it_takes_most(capsys: Capture) -> None:
     arguments = ("1275x1650", "--output-tokens", "100", "execution=published", "runtime.load=float32_on_device")
-    lines = " ".join(printed(capsys, *arguments).split())
-    assert "device memory 14,749,123,584 bytes, 14.749 GB (13.74 GiB): weights 6,672,212,480, peak of load" in lines
-    assert "float32_on_device load: all weights are on the device in float32" in lines
+    told = words(printed(capsys, *arguments, "--explain"))
+    assert "memory 14.749 GB (13.74 GiB): peak of load 7.003 GB, weights 6.672 GB, reserve (assumed) 1.074 GB" in told
+    assert "memory 14,749,123,584 bytes, 14.749 GB (13.74 GiB): weights 6,672,212,480, peak of load" in told
+    assert "float32_on_device load: all weights are on the device in float32" in told
     (page,) = parsed(capsys, *arguments)["pages"]
     assert page["vram"]["stage"] == "load" and list(page["stages"]) == ["vision", "prefill", "decode", "total"]
+    assert "; load holds more: 7,003,169,280 bytes" in words(printed(capsys, *arguments, "--memory"))
 
 
 def test_readable_figures(capsys: Capture) -> None:
     lines = printed(capsys, "640x480", "workload=base").splitlines()
     # 1,139,967,033,344 FLOPs of vision; a KV cache of 283 tokens x 12 layers x 2 x 1280 elements x 2 bytes = 17,387,520
-    assert next(line for line in lines if "tensor-core" in line).split()[2:4] == ["1.140", "T"]
-    assert next(line for line in lines if "at the end" in line).split("end")[1].split() == [
+    assert next(line for line in lines if line.startswith("tensor-core")).split()[2:4] == ["1.140", "T"]
+    assert next(line for line in lines if line.startswith("KV cache")).split()[2:] == [
         *("0", "B"),
         *("17.39", "MB") * 3,
     ]
+
+
+def test_what_most_of_the_work_is(capsys: Capture) -> None:
+    """Shares of SAM, and of the decoder's layers with experts, which are all but its first, by the operators' paths."""
+    model = load_cost_model()
+    page = model.page(1275, 1650)
+    records = list(model.stage_walk("prefill", page=page).records())
+    sam = [record for record in records if ".sam_model." in record.path]
+    moe = [record for record in records if re.match(r"layers\.[1-9]\d*\.mlp(\.|$)", record.path)]
+    told = words(printed(capsys, "1275x1650"))
+    flops, traffic = told.split("mostly FLOPs: ")[1].split("time ")[0].split("traffic: ")
+    for part, name in ((sam, "SAM"), (moe, "decoder MoE")):
+        share = sum(record.tensor_core_flops for record in part) / page.total.tensor_core_flops
+        assert f"{name} {100 * share:.0f} %" in flops
+        share = sum(record.bytes_read + record.bytes_written for record in part) / page.total.io_bytes
+        assert f"{name} {100 * share:.0f} %" in traffic
 
 
 def test_json_is_the_full_result(capsys: Capture) -> None:
@@ -217,14 +264,13 @@ def test_pdf_pages(capsys: Capture, write_pdf: Callable[..., Path]) -> None:
         (1224, 1584),
     ]
     assert {page["dpi"] for page in pages} == {144}
-    titles = [line for line in printed(capsys, "page.pdf", "--dpi", "72").splitlines() if line.startswith("page.pdf")]
-    assert titles == [
-        "page.pdf, pages 1, 3-4, 6: 612 x 792 pixels at 72 dpi",
-        "page.pdf, page 2: 792 x 612 pixels at 72 dpi",
-        "page.pdf, page 5: 101 x 99 pixels at 72 dpi",
-        # 4 x (7 views, 903 tokens), 7 views of 893 for the one across, and a view of 273
-        "page.pdf, all 6 pages together: 36 views, 4,778 image tokens, 0 output tokens",
-    ]
+    out = printed(capsys, "page.pdf", "--dpi", "72")
+    assert "PDF     pages at 72 dpi\n" in out
+    listed = out[out.index("page.pdf") : out.index("together")].splitlines()
+    assert [line.strip().split("  ")[0] for line in listed[1:4]] == ["pages 1, 3-4, 6", "page 2", "page 5"]
+    assert [re.findall(r"\d+x\d+", line) for line in listed[1:4]] == [["612x792"], ["792x612"], ["101x99"]]
+    # 4 x (7 views, 903 tokens), 7 views of 893 for the one across, and a view of 273
+    assert "together 6 pages of page.pdf: 36 views, 4,778 image tokens, 0 decode steps; " in words(out)
 
 
 def test_frames_of_a_tiff_are_pages(capsys: Capture) -> None:
@@ -245,8 +291,8 @@ def test_frames_of_a_tiff_are_pages(capsys: Capture) -> None:
     for figure in ("kv_bytes", "activation_peak_bytes", "weight_bytes"):
         assert total["stages"]["total"][figure] == largest[figure]
     out = printed(capsys, "scan.tiff", "--exact")
-    assert "scan.tiff, pages 1, 3: 1275 x 1650 pixels\n" in out
-    assert "scan.tiff, all 3 pages together: 15 views, 2,079 image tokens, 0 output tokens\n" in out
+    assert "\n  pages 1, 3  1275x1650" in out
+    assert "together 3 pages of scan.tiff: 15 views, 2,079 image tokens, 0 decode steps; " in words(out)
 
 
 @pytest.mark.parametrize("command", ["page", "modes", "throughput", "report"])
@@ -303,7 +349,10 @@ def test_a_size_is_a_size_even_where_a_file_has_its_name(capsys: Capture) -> Non
 
 
 BAD_ARGUMENTS = {
-    "no_page": (("workload=base",), "there is no page; give an image file, a PDF or WIDTHxHEIGHT, as in 1275x1650."),
+    "no_page": (
+        ("workload=base",),
+        "there is no page; give an image file, a PDF, or a size as in 1275x1650 or A4@200.",
+    ),
     "missing_file": (("none.png",), "page none.png does not exist; check the path"),
     "directory": (("folder",), "page folder is a directory; give an image file"),
     "not_an_image": (("text.txt",), "page text.txt is not an image in a format that is read; give a PNG"),
@@ -318,7 +367,7 @@ BAD_ARGUMENTS = {
     "misspelt_key": (("5x5", "runtime.dtyp=float32"), "config key runtime.dtyp does not exist"),
     "misspelt_group": (
         ("5x5", "workloda=base"),
-        'workloda=base is no file and no override: there is no workloda; did you mean "workload"?',
+        'workloda=base is no file and no override: there is no workloda; did you mean "workload=base"?',
     ),
     "misspelt_choice": (
         ("5x5", "workload=gundem"),
@@ -366,7 +415,10 @@ def test_odd_file_names(capsys: Capture) -> None:
         image(name, 30, 20)
     out = printed(capsys, "[red]page.png", "a b.png", os.fsdecode(b"\xff.png"), "--", "-dash.png")
     for shown in ("[red]page.png", "a b.png", "\\udcff.png", "-dash.png"):
-        assert f"{shown}: 30 x 20 pixels" in out
+        assert f"\n{shown}  " in out
+        assert f"{shown}: 30 x 20 pixels" in printed(
+            capsys, "--", os.fsdecode(b"\xff.png") if "udcff" in shown else shown
+        )
     (line,) = refused(capsys, "two\nlines.png")
     assert line.startswith(r"error: page two\nlines.png does not exist")
 
@@ -374,8 +426,11 @@ def test_odd_file_names(capsys: Capture) -> None:
 @pytest.mark.parametrize("columns", ["20", "80", "300"])
 def test_no_digit_is_cut_off(columns: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
+    several = printed(capsys, "1275x1650", "640x480", "--exact")
+    assert f"{load_cost_model().page(640, 480).total.io_bytes:,} B" in several
+    assert "46.12 GB" in printed(capsys, "1275x1650", "640x480")
     out = printed(capsys, "1275x1650", "--exact", "--output-tokens", "100")
     assert "…" not in out
     page = load_cost_model().page(1275, 1650, output_tokens=100)
     assert f"{page.total.io_bytes:,} B" in out
-    assert "runtime.dtype=bfloat16" in "".join(out.split())
+    assert "execution=transformers" in "".join(out.split())

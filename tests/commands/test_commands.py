@@ -11,12 +11,12 @@ import pytest
 
 from modelmeter.cli.main import main
 from tests.commands.commands import CANNOT, SLOW, Command, commands, make_working_directory, reason_not_to_run, run
-from tests.commands.write_examples import EXAMPLE, PAGE
+from tests.commands.write_examples import EXAMPLE, PAGES
 
 COMMANDS = commands()
 HERE = [each for each in COMMANDS if reason_not_to_run(each) is None]
 QUICK = [each for each in HERE if not SLOW.search(each.text)]
-EXAMPLES = {f"modelmeter {example[2]}" for example in EXAMPLE.finditer(PAGE.read_text(encoding="utf-8"))}
+EXAMPLES = {f"modelmeter {example[2]}" for example in EXAMPLE.finditer(PAGES[0].read_text(encoding="utf-8"))}
 #: a `modelmeter` that needs no shell runs in this process; one of them does not, as a reader's
 IN_SHELL, IN_PROCESS = [], []
 for _command in QUICK:

@@ -1,4 +1,4 @@
-"""docs/command-line.md with its examples run anew: after a change of constants or of what a command prints.
+"""The pages of documents with their examples run anew: after a change of constants or of what a command prints.
 
     python -m tests.commands.write_examples
 
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/command-line.md"
+PAGES = (ROOT / "docs/command-line.md", ROOT / "docs/diff.md")
 EXAMPLE = re.compile(r"(```console\n\$ modelmeter (.*?)\n)(.*?)(```)", flags=re.DOTALL)
 
 
@@ -33,8 +33,9 @@ def run_anew(example: re.Match[str]) -> str:
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(EXAMPLE.sub(run_anew, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the pages."""
+    for page in PAGES:
+        page.write_text(EXAMPLE.sub(run_anew, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ SIDES = {  # what stands in the column, pixels or the error's words
     "nan_text": (pa.array(["nan"]), "width nan is no number"),
     "word": (pa.array(["wide"]), "width wide is no number"),
     "underscore": (pa.array(["1_000"]), "width 1_000 is no number"),
+    "decimal_comma": (pa.array(["595,28"]), "width 595,28 has a comma; write 595.28 with a point, and thousands wi"),
+    "thousands": (pa.array([" 1,275 "]), "width  1,275  has a comma; write"),
     "two_numbers": (pa.array(["12 75"]), "width 12 75 is no number"),
     "other_digits": (pa.array(["٣"]), "width ٣ is no number"),
     "zero": (pa.array([0]), "width 0 is not positive"),
@@ -140,7 +142,7 @@ def test_points_beyond_the_largest_side(model: CostModel) -> None:
 
 
 def test_a_fraction_of_a_pixel_puts_the_unit_in_doubt(model: CostModel) -> None:
-    with pytest.raises(ModelMeterError, match=r"height 841\.89 is a fraction of a pixel; .* say unit=points"):
+    with pytest.raises(ModelMeterError, match=r"height 841\.89 is a fraction of a pixel; .* say --unit points"):
         page_costs(batch(width=[612.0, 595.0], height=[792.0, 841.89]), model)
 
 

@@ -351,16 +351,49 @@ def test_a_named_pipe_is_no_source(tmp_path: Path) -> None:
 
 
 def test_missing_columns_name_the_near_ones(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("Width,height\n1,2\n")
+    (tmp_path / "a.csv").write_text("Widths,height\n1,2\n")
     (tmp_path / "a.jsonl").write_text('{"widht": 1, "height": 2}\n')
     pq.write_table(pa.table({"image_width": [1], "height": [2]}), tmp_path / "a.parquet")
-    assert f'{tmp_path}/a.csv: there is no column width; did you mean "Width"?' == refusal(tmp_path / "a.csv")
+    assert f'{tmp_path}/a.csv: there is no column width; did you mean "Widths"?' == refusal(tmp_path / "a.csv")
     assert 'there is no column width; did you mean "widht"' in refusal(tmp_path / "a.jsonl")
     assert 'there is no column width; did you mean "image_width"' in refusal(tmp_path / "a.parquet")
-    assert "there is no column kind; the options are Width, height." in refusal(
-        tmp_path / "a.csv", width="Width", group="kind"
+    assert "there is no column kind; the options are Widths, height." in refusal(
+        tmp_path / "a.csv", width="Widths", group="kind"
     )
-    assert "there is no column n" in refusal(tmp_path / "a.csv", width="Width", output_tokens="n")
+    assert "there is no column n" in refusal(tmp_path / "a.csv", width="Widths", output_tokens="n")
+
+
+TABLES_AS_PEOPLE_WRITE_THEM = {
+    "semicolons": ("a.csv", "width;height;kind\n1;2;x\n3;4;y\n"),
+    "tabs": ("a.csv", "width\theight\tkind\n1\t2\tx\n3\t4\ty\n"),
+    "commas_in_a_tsv": ("a.tsv", "width,height,kind\n1,2,x\n3,4,y\n"),
+    "semicolons_and_commas": ("a.csv", '"width";"height";"kind";"a,b"\n1;2;x;"5,6"\n3;4;y;7\n'),
+    "capitals": ("a.csv", "WIDTH,Height,Kind\n1,2,x\n3,4,y\n"),
+    "spaces": ("a.csv", " width , height,kind \n1, 2,x\n 3,4,y\n"),
+    "mark_at_the_start": ("a.csv", "\ufeffWidth;Height;Kind\r\n1;2;x\r\n3;4;y\r\n"),
+    "json": ("a.jsonl", '{"Width": 1, " HEIGHT": 2, "kind": "x"}\n{"Width": 3, " HEIGHT": 4, "kind": "y"}\n'),
+}
+
+
+@pytest.mark.parametrize("name, text", TABLES_AS_PEOPLE_WRITE_THEM.values(), ids=TABLES_AS_PEOPLE_WRITE_THEM)
+def test_separators_and_capitals_are_told_from_the_header(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    rows = [(row["width"], row["height"], row["group"]) for row in read(tmp_path / name, group="kind")]
+    assert [(int(width), int(height), kind) for width, height, kind in rows] == [(1, 2, "x"), (3, 4, "y")]
+
+
+def test_columns_of_parquet_go_by_any_capitals(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"Width": [1], "HEIGHT": [2]}), tmp_path / "a.parquet")
+    (row,) = read(tmp_path / "a.parquet")
+    assert (row["width"], row["height"]) == (1, 2)
+
+
+def test_two_columns_that_differ_in_capitals_are_not_chosen_from(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Width,WIDTH,height\n1,2,3\n")
+    assert "several columns may be width: Width, WIDTH; name one as it is written." in refusal(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("Width,width,height\n1,2,3\n")
+    (row,) = read(tmp_path / "b.csv")
+    assert row["width"] == "2"
 
 
 def test_a_column_that_cannot_name_a_group(tmp_path: Path) -> None:

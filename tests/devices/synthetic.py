@@ -13,7 +13,7 @@ import yaml
 from modelmeter.devices import Device, load_device
 from modelmeter.devices.stage_time import Estimate, EstimateArrays
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
-from modelmeter.models.common.runs import Run
+from modelmeter.models.common.runs import StepRun
 from modelmeter.walk import Call, OperatorRecord, Walk
 
 SOURCE = {
@@ -70,14 +70,26 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A page of `seq_len` positions; a token of cache takes 2 bytes, a prefill 50 more."""
+    """A page of `seq_len` positions; a token of cache takes 2 bytes, a prefill 50 more.
+
+    parts: positions of its passes, where it has several, of which the last says all.
+    """
 
     seq_len: int
+    parts: tuple[int, ...] = ()
     prefill: Stage = field(init=False)
 
     @property
     def layout(self) -> int:
         return self.seq_len
+
+    def passes(self, output_tokens: int) -> list[tuple[Page, int]]:
+        if not self.parts:
+            return [(self, output_tokens)]
+        return [
+            (Page(seq_len=each), output_tokens if number == len(self.parts) else 0)
+            for number, each in enumerate(self.parts, start=1)
+        ]
 
     def __post_init__(self) -> None:
         prefill = Stage(resident_peak_bytes=2 * self.seq_len + 50, kv_bytes=2 * self.seq_len)
@@ -116,8 +128,8 @@ class TinyModel:
 
     steps_by_context = True
 
-    def decode_runs(self, steps: int) -> list[Run]:
-        return [Run(0, 1, steps)]
+    def decode_runs(self, steps: int) -> list[StepRun]:
+        return [StepRun(0, 1, steps)]
 
     def step(self, context: int, generated: int = 0) -> Stage:
         kv_bytes = self.batch_size * 2 * (context + 1)

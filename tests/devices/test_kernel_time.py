@@ -13,7 +13,7 @@ from modelmeter.devices import bundled_devices
 from modelmeter.devices.kernel_time import (
     CONSTANTS,
     SECONDS,
-    Rates,
+    DeviceRates,
     bias_attention_seconds,
     convolution_seconds,
     gemm_seconds,
@@ -27,7 +27,7 @@ from modelmeter.errors import ModelMeterError
 from tests.devices.synthetic import SOURCE, slow_device
 
 #: 1,000 FLOPs and 100 bytes a second, 10 multiprocessors
-RATES = Rates(peak=1000.0, bandwidth=100.0, vector=500.0, processors=10, l2_bytes=60)
+RATES = DeviceRates(peak=1000.0, bandwidth=100.0, vector=500.0, processors=10, l2_bytes=60)
 GEMM = {
     **{"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.5, "overlap": 0.25, "tile": 128, "tile_half": 0.0},
     **{"waves": 0.0, "split_s": 0.0, "l2_share": 0.5, "l2_speed": 3.0},
@@ -51,7 +51,7 @@ def test_the_shorter_part_hides_but_for_the_overlap() -> None:
     assert overlapped(8.0, 4.0, 0) == 8 and overlapped(8.0, 4.0, 1) == 12
 
 
-def product(constants: dict[str, float], rows: Any, columns: Any, *, rates: Rates = RATES, **sizes: Any) -> Any:
+def product(constants: dict[str, float], rows: Any, columns: Any, *, rates: DeviceRates = RATES, **sizes: Any) -> Any:
     """A product of depth 1: 2 x rows x columns FLOPs at 500 a second where nothing is lost."""
     flops = 2 * rows * columns * sizes.get("batch", 1)
     return gemm_seconds(constants, rates, rows=rows, columns=columns, flops=flops, nbytes=200, **sizes)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -531,3 +532,22 @@ def test_the_model_is_that_of_one_page(tmp_path: Path) -> None:
         compute_throughput(
             TinyModel(4), slow_device(tmp_path), [PageKind(page=PAGE, output_tokens=1)], times=TinyTimes()
         )
+
+
+def test_a_page_of_several_passes_takes_the_sum_of_theirs(tmp_path: Path) -> None:
+    two = PageKind(page=Page(seq_len=11, parts=(5, 6)), output_tokens=3, count=3, label="two passes")
+    model = TinyModel(host=HostSchema(seconds_per_page=7.0, spread=0.0))
+    made = result(tmp_path, two, model=model, batch_size=2)
+    steps = STEP_OF_TWO[6] + STEP_OF_TWO[7] + STEP_OF_TWO[8]
+    assert (made.prefill_s, made.steps_s, made.output_tokens) == (5 + 6, near(steps), 3)
+    assert made.host_s == 2 * 7  # the page, and its regions together
+    assert made.kinds == (
+        replace(made.kinds[0], label="two passes", count=3, seq_len=11, output_tokens=Fraction(3), prefill_s=11.0),
+    )
+    assert made.memory.cache_bytes == 2 * 2 * (6 + 3)  # of the longest pass
+    mixed = result(tmp_path, two, PageKind(page=PAGE, output_tokens=1, count=1), model=model, batch_size=2)
+    assert mixed.prefill_s == near(Fraction(3, 4) * 11 + Fraction(1, 4) * 5)
+    assert mixed.host_s == near(Fraction(3, 4) * 14 + Fraction(1, 4) * 7)
+    assert [each.count for each in mixed.kinds] == [3, 1]
+    with pytest.raises(ModelMeterError, match="two passes of 6 positions has no room for 15 output tokens"):
+        result(tmp_path, replace(two, output_tokens=15))

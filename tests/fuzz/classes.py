@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -167,6 +168,18 @@ def overrides(chance: random.Random) -> Case:
 BAD_SIZES: Final = (
     *("0x5", "5x0", "-1x5", "5x-1", "1.5x5", "5x1.5", "2147483648x5", "5x99999999999999999999", "0x0", "+0x1", "-0x1"),
     *("5x" + "9" * 6000, "000x1", "9" * 4000 + "x5", "5x5x", "5x5x5", "1275", "x", "5x", "x5", "١x٥", "1275 by 1650"),
+    *("A7", "A4@", "A4@0", "A4@99999", "A4@-1", "@200", "letter@2.5", "letter@letter", "A4@" + "9" * 6000, "1275××5"),
+)
+
+
+#: name, width and height in inches
+PAPERS_IN_INCHES: Final = (
+    ("letter", "8.5", "11"),
+    ("legal", "8.5", "14"),
+    ("tabloid", "11", "17"),
+    ("A4", "2100/254", "2970/254"),
+    ("A3", "2970/254", "4200/254"),
+    ("A0", "8410/254", "11890/254"),
 )
 
 
@@ -215,17 +228,37 @@ def sizes(chance: random.Random) -> Case:
 
     def spelled() -> Case:
         width, height = _size(chance).split("x")
-        spelling = chance.choice(
-            (
-                f"+{width}x{height}",
-                f"0{width}x{height}",
-                f"{width}X{height}",
-                f"{width}×{height}",
-                f"{width} x {height}",
-            )
+        sign = chance.choice(("x", "X", "×", "*", " x ", " × ", "  * "))
+        spelling = f"{chance.choice(('', '+', '0', ' '))}{width}{sign}{height}{chance.choice(('', ' ', chr(10)))}"
+
+        def check(answer: Answer) -> str | None:
+            (page,) = answer.json()["pages"]
+            found = page["width"], page["height"]
+            return _page_check(answer) if found == (int(width), int(height)) else f"{found} of {spelling!r}"
+
+        return Case(arguments=["page", spelling, "--json"], expected=RIGHT, check=check)
+
+    def paper() -> Case:
+        name, *inches = chance.choice(PAPERS_IN_INCHES)
+        dpi = chance.choice((1, 72, 96, 144, 150, 200, 300, 10_000, chance.randint(1, 10_000)))
+        written = "".join(chance.choice((letter.lower(), letter.upper())) for letter in name)
+        given = chance.choice(([f"{written}@{dpi}"], [f"{written}@{dpi}dpi"], [written, "--dpi", str(dpi)]))
+        exact = [Fraction(side) * dpi for side in inches]
+
+        def check(answer: Answer) -> str | None:
+            (page,) = answer.json()["pages"]
+            found = page["width"], page["height"]
+            near = all(abs(pixels - side) <= Fraction(1, 2) for pixels, side in zip(found, exact, strict=True))
+            return _page_check(answer) if near else f"{found} of {given}"
+
+        return Case(arguments=["page", *given, "--json"], expected=RIGHT, check=check)
+
+    def parts() -> Case:
+        width, height = _size(chance).split("x")
+        given = chance.choice(
+            ([width, "x", height], [width, height], [f"{width}x", height], [width, f"×{height}"], [f"{width},{height}"])
         )
-        spelling = chance.choice((spelling, f" {width}x{height} ", f"{width}x{height}\n", f"{width}x{height}px", "A4"))
-        return Case(arguments=["page", spelling, "--json"], check=_page_check)
+        return Case(arguments=[chance.choice(("page", "modes")), *given], expected=REFUSED)
 
     def no_page() -> Case:
         kind = chance.randrange(8)
@@ -300,7 +333,17 @@ def sizes(chance: random.Random) -> Case:
 
     case: Case = chosen(
         chance,
-        *((300, well), (60, text), (200, bad), (60, spelled), (120, no_page), (150, options), (80, words)),
+        *(
+            (300, well),
+            (60, text),
+            (200, bad),
+            (60, spelled),
+            (30, paper),
+            (20, parts),
+            (120, no_page),
+            (150, options),
+            (80, words),
+        ),
         *((2, reports), (20, overwriting)),
     )
     return case
@@ -443,7 +486,21 @@ def pdfs(chance: random.Random) -> Case:
 
 # -- tables ----------------------------------------------------------------------------------------------------------
 
-BAD_CELLS: Final = ("", "0", "-5", "abc", "99999999999", "nan", "inf", "1e400", "\x1b[31m", "2147483648", "é")
+BAD_CELLS: Final = (
+    "",
+    "0",
+    "595,28",
+    "1,275",
+    "-5",
+    "abc",
+    "99999999999",
+    "nan",
+    "inf",
+    "1e400",
+    "\x1b[31m",
+    "2147483648",
+    "é",
+)
 STRANGE_CELLS: Final = (
     *BAD_CELLS,
     "1.5",
@@ -481,11 +538,11 @@ def _is_page(row: Sequence[str]) -> bool:
 HEADER: Final = ("width", "height", "kind", "n")
 
 
-def _table(kind: str, rows: Sequence[Sequence[str]]) -> bytes:
+def _table(kind: str, rows: Sequence[Sequence[str]], delimiter: str, header: Sequence[str]) -> bytes:
     import csv
 
     if kind.startswith("jsonl"):
-        lines = [json.dumps(dict(zip(HEADER, row, strict=True)), ensure_ascii=False) for row in rows]
+        lines = [json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) for row in rows]
         content = "".join(f"{line}\n" for line in lines).encode(errors="surrogatepass")
     elif kind == "parquet":
         import pyarrow as pa
@@ -493,11 +550,11 @@ def _table(kind: str, rows: Sequence[Sequence[str]]) -> bytes:
 
         columns = [[row[place].encode(errors="replace").decode() for row in rows] for place in range(len(HEADER))]
         file = io.BytesIO()
-        pq.write_table(pa.table(dict(zip(HEADER, columns, strict=True))), file, row_group_size=7)
+        pq.write_table(pa.table(dict(zip(header, columns, strict=True))), file, row_group_size=7)
         return file.getvalue()
     else:
         text = io.StringIO()
-        csv.writer(text, delimiter="\t" if kind.startswith("tsv") else ",").writerows([HEADER, *rows])
+        csv.writer(text, delimiter=delimiter).writerows([header, *rows])
         content = text.getvalue().encode(errors="surrogatepass")
     return gzip.compress(content, mtime=0) if kind.endswith(".gz") else content
 
@@ -517,7 +574,12 @@ def tables(chance: random.Random) -> Case:
 
     def known() -> Case:
         rows = _rows(chance, BAD_CELLS, chance.choice((0.0, 0.0, 0.1, 0.9)))
-        content = _table(kind, rows)
+        spelled = chance.choice((str, str, str.upper, str.title, lambda name: f" {name} "))
+        header = [HEADER[0], spelled(HEADER[1]), *HEADER[2:]]
+        own = "\t" if kind == "tsv" else ","
+        content = _table(kind, rows, chance.choice((own, own, ",", ";", "\t")), header)
+        if kind in ("csv", "tsv") and chance.random() < 0.2:
+            content = b"\xef\xbb\xbf" + content
         unclosed = 0
         if kind in ("csv", "tsv") and chance.random() < 0.2:
             lines = content.splitlines(keepends=True)
@@ -569,7 +631,7 @@ def tables(chance: random.Random) -> Case:
 
     def strange() -> Case:
         rows = _rows(chance, STRANGE_CELLS, 0.3)
-        content = _table(kind, rows)
+        content = _table(kind, rows, chance.choice(",,;\t|"), HEADER)
         damage = mutations.data if kind in ("parquet", "csv.gz", "jsonl.gz") else mutations.text
         for _ in range(chance.choice((0, 1, 1))):
             content = damage(chance, content)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,41 @@ def test_the_door_leads_to_every_model(toy: str) -> None:
         load_cost_model(model=f"toy,{DEFAULT_MODEL}")
 
 
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (
+            "workload=base",
+            r"overrides='workload=base' is one text, and overrides are a list of them; give \['workload=b",
+        ),
+        ("lighton_ocr", "overrides='lighton_ocr' is one text, .*; a model's name is model='lighton_ocr'."),
+        (
+            {"workload": "base", "workload.crop_mode": True},
+            r'a dict; .* \["workload=base", "workload.crop_mode=true"\]',
+        ),
+        (None, "overrides=None is a NoneType; give a list of texts, as in"),
+        ((each for each in ["workload=base"]), "is a generator; give a list of texts"),
+        ([("workload", "base")], r"override \('workload', 'base'\) is a tuple; each is a text, as in"),
+    ],
+)
+def test_overrides_are_a_list_of_texts(overrides: Any, words: str) -> None:
+    for load in (load_cost_model, model_package().load_cost_model):
+        with pytest.raises(ModelMeterError, match=f"load_cost_model: .*{words}"):
+            load(overrides)
+
+
+def test_a_model_is_a_name_or_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelMeterError, match="load_cost_model: model=5 is a int; give the name of a model or a check"):
+        load_cost_model(model=5)  # type: ignore[arg-type]
+    with pytest.raises(ModelMeterError, match=r"config\.json"):
+        load_cost_model(model=tmp_path)
+
+
+def test_the_name_of_a_cost_model_is_its_models(toy: str) -> None:
+    for name in (*MODELS, toy):
+        assert load_cost_model(model=name).name == name
+
+
 def test_the_default_exists() -> None:
     assert model_package() is model_package(DEFAULT_MODEL)
 
@@ -133,4 +169,4 @@ def test_an_unknown_name_names_the_near_one() -> None:
 def test_the_registry_imports_no_model() -> None:
     code = "import sys, modelmeter.models; print(*(name for name in sys.modules if name.startswith('modelmeter')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"modelmeter", "modelmeter.errors", "modelmeter.models"}
+    assert set(done.stdout.split()) == {"modelmeter", "modelmeter.checks", "modelmeter.errors", "modelmeter.models"}

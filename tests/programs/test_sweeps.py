@@ -219,7 +219,7 @@ BAD = [
     ("modes", "modes=[]", "is no list of values"),
     ("modes", "modes=base", r"modes=base is no list of values; write modes=\["),
     ("modes", "modes=[base,base]", "holds a value twice"),
-    ("modes", "page=letter", "is not WIDTHxHEIGHT"),
+    ("modes", "page=letter", "page size letter has no resolution; write it as in letter@200"),
     ("modes", "page=0x5", "width 0 is out of range"),
     ("modes", "workload=base", r"workload\.image_size=1024 would not be heard"),
     ("lengths", "prompt_lengths=[ten]", "prompt_lengths holds 'ten'"),

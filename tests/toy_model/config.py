@@ -10,12 +10,9 @@ from modelmeter.models.common.configuration import (
     LAYERS,
     POSITIONS,
     SIZE,
-    CheckpointSchema,
+    CommonSchema,
     Configuration,
-    ExecutionSchema,
-    RuntimeSchema,
 )
-from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from tests.toy_model.checkpoint_files import FILES
 from tests.toy_model.executions import EXECUTIONS
 from tests.toy_model.workload import MODES, WINDOW
@@ -53,18 +50,12 @@ class WorkloadSchema:
 
 
 @dataclass
-class ModelSchema:
+class ModelSchema(CommonSchema):
     """All of it."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
     decoder: DecoderSchema = field(default_factory=DecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
-    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
-    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
-    engine: EngineSchema = field(default_factory=EngineSchema)
-    host: HostSchema = field(default_factory=HostSchema)
-    client: ClientSchema = field(default_factory=ClientSchema)
-    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key

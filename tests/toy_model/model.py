@@ -96,8 +96,8 @@ class ToyModel(VisionLanguageModel):
         self,
         *,
         patch_size: int,
-        vision: Mapping[str, int],
-        decoder: Mapping[str, int],
+        vision: Mapping[str, Any],
+        decoder: Mapping[str, Any],
         vocab_size: int,
         **settings: Unpack[Settings],
     ) -> None:

@@ -16,7 +16,7 @@ from modelmeter.calibration.kernel_file import completed, fit_tables, kernels_co
 from modelmeter.calibration.kernel_judgement import PEAK
 from modelmeter.calibration.kernel_rows import KernelTable
 from modelmeter.devices.device import MEASURED, Device
-from modelmeter.devices.kernel_time import KernelConstants, Rates
+from modelmeter.devices.kernel_time import DeviceRates, KernelConstants
 from modelmeter.errors import ModelMeterError
 
 _DIGITS: Final = 6
@@ -57,8 +57,8 @@ def fitted_kernels(
     return found if known is None else completed(found, known)
 
 
-def _rates(fit: Fit, card: Card) -> Rates:
-    return Rates(
+def _rates(fit: Fit, card: Card) -> DeviceRates:
+    return DeviceRates(
         peak=float(fit.peaks.matmul[PEAK]),
         bandwidth=float(fit.peaks.bandwidth),
         vector=float(fit.peaks.vector),

@@ -16,12 +16,12 @@ from modelmeter.calibration.kernel_fit import (
 )
 from modelmeter.calibration.kernel_rows import KernelTable, all_left_out, none_usable, pooled
 from modelmeter.devices.device import Device
-from modelmeter.devices.kernel_time import CARRIED, CONSTANTS, FITTED, Errors, KernelConstants, Rates
+from modelmeter.devices.kernel_time import CARRIED, CONSTANTS, FITTED, DeviceRates, Errors, KernelConstants
 from modelmeter.kinds import Whole
 
 
 def fit_tables(
-    tables: Sequence[KernelTable], rates: Rates, source: str
+    tables: Sequence[KernelTable], rates: DeviceRates, source: str
 ) -> tuple[dict[str, KernelConstants], dict[str, int]]:
     """The constants of every class that the tables have enough rows of, with their errors on the sites held out.
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.calibration.kernel_rows import NOWHERE, KernelRows
-from modelmeter.devices.kernel_time import CONSTANTS, SECONDS, Errors, Rates
+from modelmeter.devices.kernel_time import CONSTANTS, SECONDS, DeviceRates, Errors
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Number
 
@@ -79,7 +79,7 @@ Array = Any
 Values = dict[str, float]
 
 
-def predicted(values: Mapping[str, float], rates: Rates, rows: KernelRows) -> Array:
+def predicted(values: Mapping[str, float], rates: DeviceRates, rows: KernelRows) -> Array:
     """Seconds of each row by the constants of its class."""
     arguments: dict[str, Any] = dict(rows.sizes)
     if rows.kernel_class == classes.GEMM:
@@ -93,7 +93,7 @@ def predicted(values: Mapping[str, float], rates: Rates, rows: KernelRows) -> Ar
     return SECONDS[rows.kernel_class](values, rates, **arguments)
 
 
-def bound(rates: Rates, rows: KernelRows) -> Array:
+def bound(rates: DeviceRates, rows: KernelRows) -> Array:
     """Seconds of each row by the roofline as it is: peaks in full, all scores counted, nothing for a launch."""
     sizes = rows.sizes
     if "batch" not in sizes:
@@ -112,23 +112,23 @@ def errors_of(times: Array, rows: KernelRows) -> Errors:
     return Errors(rows=len(sizes), median=float(np.median(sizes)), p90=float(np.quantile(sizes, 0.9)))
 
 
-def fitting_rows(rows: KernelRows, rates: Rates) -> KernelRows:
+def fitting_rows(rows: KernelRows, rates: DeviceRates) -> KernelRows:
     """The rows that a class is fitted on: not held out, and cold where the class reads weights."""
     return rows.where(~rows.held_out & _cold(rows, rates))
 
 
-def unseen_rows(rows: KernelRows, rates: Rates) -> KernelRows:
+def unseen_rows(rows: KernelRows, rates: DeviceRates) -> KernelRows:
     """The rows that tell the error of a class's constants: held out, and cold where the class reads weights."""
     return rows.where(rows.held_out & _cold(rows, rates))
 
 
-def _cold(rows: KernelRows, rates: Rates) -> Array:
+def _cold(rows: KernelRows, rates: DeviceRates) -> Array:
     if rows.kernel_class in (classes.GEMM, classes.MOE):
         return rows.cold(rates.l2_bytes)
     return np.ones(len(rows.seconds), dtype=bool)
 
 
-def fit_class(rows: KernelRows, rates: Rates) -> Values:
+def fit_class(rows: KernelRows, rates: DeviceRates) -> Values:
     """The constants of a class; raises `ModelMeterError` where there are too few rows for them."""
     cold = fitting_rows(rows, rates)
     if len(cold.seconds) < LEAST_ROWS:
@@ -147,7 +147,7 @@ def fit_class(rows: KernelRows, rates: Rates) -> Values:
     return {key: _rounded(key, values[key]) for key in CONSTANTS[rows.kernel_class]}
 
 
-def fit_rows(cold: KernelRows, rates: Rates) -> Values:
+def fit_rows(cold: KernelRows, rates: DeviceRates) -> Values:
     """The constants of a class by all of the rows, as of a pass: no weight lies in the L2 cache."""
     name = cold.kernel_class
     free = [key for key in CONSTANTS[name] if key in _START]
@@ -185,7 +185,7 @@ def _limits(name: str, key: str) -> tuple[float, float]:
 
 
 def _minimised(
-    rows: KernelRows, rates: Rates, free: Sequence[str], fixed: Mapping[str, float], start: Values, *, steps: int
+    rows: KernelRows, rates: DeviceRates, free: Sequence[str], fixed: Mapping[str, float], start: Values, *, steps: int
 ) -> tuple[float, Values]:
     """The least cost and its constants; `free` are searched, from `start` or the usual beginning."""
     name = rows.kernel_class

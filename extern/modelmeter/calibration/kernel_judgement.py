@@ -14,7 +14,7 @@ from modelmeter.calibration.kernel_carry import carried
 from modelmeter.calibration.kernel_fit import bound, errors_of, predicted
 from modelmeter.calibration.kernel_rows import KernelRows, KernelTable, all_left_out, none_usable, pooled
 from modelmeter.devices.device import Device
-from modelmeter.devices.kernel_time import FITTED, KernelConstants, Rates
+from modelmeter.devices.kernel_time import FITTED, DeviceRates, KernelConstants
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import CPU
 
@@ -62,7 +62,7 @@ class Judgement:
     left_out: Mapping[str, int]
 
 
-def rates_of(device: Device) -> Rates:
+def rates_of(device: Device) -> DeviceRates:
     """The device's figures for products in bfloat16; raises `ModelMeterError` where its file lacks what rows need."""
     if device.kind == CPU:
         raise ModelMeterError(f"device {device.name} is a CPU; constants of kernels are those of GPUs, name one.")

@@ -34,7 +34,7 @@ Array = Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class LayerSizes:
     """What a profiled model's layers are made of; experts, chosen, expert_width: 0 without experts."""
 
     hidden: int
@@ -49,12 +49,16 @@ class Sizes:
 
 
 #: sizes of the models that LLMServingSim profiles, as their published configurations (config.json) have them
-MODELS: Final[Mapping[str, Sizes]] = MappingProxyType(
+MODELS: Final[Mapping[str, LayerSizes]] = MappingProxyType(
     {
-        "meta-llama/Llama-3.1-8B": Sizes(hidden=4096, width=14336, heads=32, kv_heads=8, head_dim=128, vocab=128256),
-        "meta-llama/Llama-3.1-70B": Sizes(hidden=8192, width=28672, heads=64, kv_heads=8, head_dim=128, vocab=128256),
-        "Qwen/Qwen3-32B": Sizes(hidden=5120, width=25600, heads=64, kv_heads=8, head_dim=128, vocab=151936),
-        "Qwen/Qwen3-30B-A3B-Instruct-2507": Sizes(
+        "meta-llama/Llama-3.1-8B": LayerSizes(
+            hidden=4096, width=14336, heads=32, kv_heads=8, head_dim=128, vocab=128256
+        ),
+        "meta-llama/Llama-3.1-70B": LayerSizes(
+            hidden=8192, width=28672, heads=64, kv_heads=8, head_dim=128, vocab=128256
+        ),
+        "Qwen/Qwen3-32B": LayerSizes(hidden=5120, width=25600, heads=64, kv_heads=8, head_dim=128, vocab=151936),
+        "Qwen/Qwen3-30B-A3B-Instruct-2507": LayerSizes(
             hidden=2048,
             width=6144,
             heads=32,
@@ -67,7 +71,7 @@ MODELS: Final[Mapping[str, Sizes]] = MappingProxyType(
         ),
     }
 )
-_UNKNOWN: Final = Sizes(hidden=0, width=0, heads=0, kv_heads=0, head_dim=0, vocab=0)
+_UNKNOWN: Final = LayerSizes(hidden=0, width=0, heads=0, kv_heads=0, head_dim=0, vocab=0)
 _VARIANT: Final = "bf16"
 _MOST: Final = 2**31
 
@@ -128,7 +132,7 @@ def _check(who: str, columns: Mapping[str, Array], time: str) -> None:
 class _Profile:
     who: str
     file: str
-    sizes: Sizes
+    sizes: LayerSizes
     parts: int
     other: str
 

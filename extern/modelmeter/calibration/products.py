@@ -19,8 +19,9 @@ def page_products(model: CostModel, page: Any, output_tokens: int) -> Counter[Pr
     """
     counts: Counter[Product] = Counter()
     walks = [(model.stage_walk("prefill", page=page), 1)]
-    if output_tokens:
-        walks.append((model.stage_walk("decode", context=page.seq_len), output_tokens))
+    walks += [
+        (model.stage_walk("decode", context=each.seq_len), steps) for each, steps in page.passes(output_tokens) if steps
+    ]
     for walk, times in walks:
         for record in walk.records():
             if record.tensor_core_flops:

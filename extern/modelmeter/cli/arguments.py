@@ -2,37 +2,44 @@
 
 An argument is an override if it has the form ``key=value`` and no file has that name; every other argument is a page.
 An argument that is both, the name of a file and an override of a configuration's group, is refused: ``./key=value`` is
-the file. A page is a size if it has the form of one, ``1275x1650``, even where a file has that name (``./1275x1650`` is
-the file); else it is a file, a PDF if its first bytes or its name say so, an image otherwise.
+the file. A page is a size if it has the form of one, ``1275x1650`` or ``A4@200``, even where a file has that name
+(``./1275x1650`` is the file); else it is a file, a PDF if its first bytes or its name say so, an image otherwise. The
+name of a paper without its resolution, ``A4``, that is a file's too is refused.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from modelmeter import models
-from modelmeter.errors import ModelMeterError, near
-from modelmeter.page_sizes import MAX_PIXELS, PageSize, parse_size, read_page_sizes
-from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, is_pdf, read_pdf_page_sizes
-from modelmeter.report.quantities import ranges
+from modelmeter.errors import ModelMeterError, did_you_mean, near
+from modelmeter.page_sizes import MAX_DPI, MAX_PIXELS, PageSize, is_size, parse_size, read_page_sizes
+from modelmeter.pdf_pages import DEFAULT_DPI, is_pdf, read_pdf_page_sizes
+from modelmeter.quantities import ranges
 
 if TYPE_CHECKING:
     from modelmeter.devices import Device
+    from modelmeter.models.common.configuration import Configuration
 
-_SIZE: Final = re.compile(r"[+-]?[0-9.]+[xX][+-]?[0-9.]+")
+#: a page's size as several arguments, or with something else between its numbers than an x
+_NEARLY_A_SIZE: Final = re.compile(r"([0-9]{1,10}) ?[xX×*,;:/_ -] ?([0-9]{1,10})")
+
+#: a table of sizes on standard input
+STDIN: Final = "-"
 
 #: suffixes of tables of sizes, which may be followed by .gz
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Row = TypeVar("Row")
 
 
 def complete_device(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -69,25 +76,26 @@ def read_arguments(model: str | None, arguments: Sequence[str]) -> tuple[str, li
     """(model, pages, overrides) of a command line: `model` is --model, or what model= or checkpoint= say."""
     given = [each for each in arguments if each.startswith(("model=", "checkpoint=")) and not _exists(each)]
     name = models.find(model, given).model
-    groups = models.model_package(name).CONFIGURATION.groups
-    pages, overrides = split_arguments(arguments, (*groups, "model"))
+    pages, overrides = split_arguments(arguments, models.model_package(name).CONFIGURATION)
     return name, pages, models.find(model, overrides).overrides
 
 
-def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(pages, overrides) of a command line; `groups` are the configuration's, with which every override begins."""
+def split_arguments(arguments: Sequence[str], configuration: Configuration[Any]) -> tuple[list[str], list[str]]:
+    """(pages, overrides) of a command line; every override begins with a group of the configuration."""
+    groups = (*configuration.groups, "model")
     pages: list[str] = []
     overrides: list[str] = []
     bad: list[str] = []
     for argument in arguments:
-        key, equals, _ = argument.partition("=")
+        key, equals, value = argument.partition("=")
         group = key.split(".")[0]
         if not equals or "/" in key:
             pages.append(argument)
         elif not _exists(argument):
             overrides.append(argument)
             if group not in groups:
-                bad.append(f"{argument} is no file and no override: there is no {group}; {near(group, groups)}")
+                hint = _option_hint(key, value) or configuration.meant(key, value, groups)
+                bad.append(f"{argument} is no file and no override: there is no {group}; {hint}")
         elif group in groups:
             bad.append(f"{argument} is an override and also the name of a file; write ./{argument} for the file.")
         else:
@@ -99,6 +107,7 @@ def split_arguments(arguments: Sequence[str], groups: Sequence[str]) -> tuple[li
 
 def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI, max_pixels: int = MAX_PIXELS) -> list[Input]:
     """The pages of all page arguments; raises `ModelMeterError` with a line for each that is bad."""
+    _refuse_parts_of_a_size(arguments)
     inputs: list[Input] = []
     bad: list[str] = []
     for argument in arguments:
@@ -109,7 +118,7 @@ def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI, max_pixels: in
     if bad:
         raise ModelMeterError(*bad)
     if not inputs:
-        raise ModelMeterError("there is no page; give an image file, a PDF or WIDTHxHEIGHT, as in 1275x1650.")
+        raise ModelMeterError("there is no page; give an image file, a PDF, or a size as in 1275x1650 or A4@200.")
     return inputs
 
 
@@ -149,11 +158,55 @@ def parse_prices(who: str, given: Sequence[str], devices: Sequence[Device]) -> d
 
 
 def _read_input(argument: str, dpi: int, max_pixels: int) -> Input:
-    if _SIZE.fullmatch(argument):
-        return Input(name=argument, pages=(parse_size(argument),))
+    if is_size(argument):
+        page = parse_size(argument, dpi)
+        if argument.isalnum() and page.source != argument and _exists(argument):  # a paper alone, at --dpi
+            raise ModelMeterError(
+                f"{argument} is a paper and also the name of a file; write ./{argument} for the file, {page.source} "
+                "for the paper."
+            )
+        return Input(name=page.source, pages=(page,))
+    if argument == STDIN:
+        raise ModelMeterError(
+            "- is a table of sizes on standard input, which corpus, throughput and report read; give a size, as in "
+            "1275x1650, or ./- for the file."
+        )
     if is_pdf(argument):
         return Input(name=argument, pages=tuple(read_pdf_page_sizes(argument, dpi)), dpi=dpi)
     return Input(name=argument, pages=tuple(read_page_sizes(argument, max_pixels=max_pixels)))
+
+
+def _refuse_parts_of_a_size(arguments: Sequence[str]) -> None:
+    """Say how a size is written where neighbours look like the parts of one, or one argument nearly is one."""
+    for start, end in ((start, start + count) for count in (1, 2, 3) for start in range(len(arguments) - count + 1)):
+        parts = arguments[start:end]
+        found = _NEARLY_A_SIZE.fullmatch(" ".join(parts))
+        if found and not any(is_size(part) or _exists(part) for part in parts):
+            came = " ".join(parts) if len(parts) == 1 else f"{' '.join(parts)} is {len(parts)} arguments, and"
+            raise ModelMeterError(f"{came} is no file; a page's size is written {found[1]}x{found[2]}.")
+
+
+def _option_hint(key: str, value: str) -> str | None:
+    """The hint for a key that is an option of the command that runs."""
+    context = click.get_current_context(silent=True)
+    option = f"--{key.strip().lower().replace('_', '-')}"
+    if context is None or not any(option in each.opts for each in context.command.params):
+        return None
+    return did_you_mean([f"{option} {value}"])
+
+
+def option_or_key(error: click.NoSuchOption, arguments: Sequence[str]) -> str | None:
+    """The hint for an option that no command has and that is a key of the configuration."""
+    if error.ctx is None or not any(each.name == "arguments" for each in error.ctx.command.params):
+        return None
+    name = error.option_name.lstrip("-").replace("-", "_")
+    rest = [each for each in arguments if each.startswith(error.option_name)] or [error.option_name]
+    _, equals, value = rest[0].partition("=")
+    if not equals:
+        behind = arguments[list(arguments).index(rest[0]) + 1 :][:1] if rest[0] in arguments else []
+        value = behind[0] if behind else "VALUE"
+    keys = models.model_package().CONFIGURATION.keys_called(name)
+    return did_you_mean(f"{key}={value}" for key in keys) if keys else None
 
 
 def _exists(path: str) -> bool:
@@ -203,7 +256,7 @@ def dpi_option(function: Function) -> Function:
         default=DEFAULT_DPI,
         show_default=True,
         metavar="N",
-        help="Resolution at which the pages of a PDF are rendered.",
+        help="Resolution at which the pages of a PDF are rendered, and of a paper that names none.",
     )(function)
 
 
@@ -247,6 +300,46 @@ def check_table_options(who: str, corpora: Sequence[str], **given: str | None) -
             raise ModelMeterError(f"{who}: --{name} {value} is for folders and tables; name one, or leave it out.")
 
 
+@dataclass(frozen=True)
+class Order(Generic[Row]):
+    """How the rows of a table may be ordered: by which keys, each with whether its largest value comes first."""
+
+    keys: Mapping[str, tuple[Callable[[Row], Any], bool]]
+    default: str
+
+    def option(self, function: Function) -> Function:
+        """--sort, as `sort`."""
+        largest = ", ".join(name for name, (_, falling) in self.keys.items() if falling)
+        smallest = ", ".join(name for name, (_, falling) in self.keys.items() if not falling)
+        text = (
+            f"Order of the rows: by {largest}, the largest first, or by {smallest}, the smallest first; -COLUMN turns"
+        )
+        return click.option(
+            "--sort",
+            default=self.default,
+            show_default=True,
+            metavar="COLUMN",
+            callback=self._check,
+            shell_complete=lambda *_: list(self.keys),
+            help=f"{text} it round.",
+        )(function)
+
+    def _check(self, context: click.Context, parameter: click.Parameter, value: str) -> str:
+        if value.removeprefix("-") not in self.keys:
+            raise click.BadParameter(
+                f"there is no such column to sort by; {near(value, self.keys)}", context, parameter
+            )
+        return value
+
+    def sorted(self, rows: Iterable[Row], sort: str) -> list[Row]:
+        """The rows in this order; those without a value last, those of one value as they came."""
+        key, falling = self.keys[sort.removeprefix("-")]
+        valued = [(key(row), row) for row in rows]
+        known = [each for each in valued if each[0] is not None]
+        known.sort(key=lambda each: each[0], reverse=falling != sort.startswith("-"))
+        return [row for _, row in known] + [row for value, row in valued if value is None]
+
+
 def by_option(function: Function) -> Function:
     """--by: what groups the pages of corpora."""
     return click.option(
@@ -255,8 +348,8 @@ def by_option(function: Function) -> Function:
 
 
 def is_corpus(name: str) -> bool:
-    """Whether an input is a folder or a table of sizes."""
-    return os.path.isdir(name) or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
+    """Whether an input is a folder, a table of sizes, or standard input, which is one."""
+    return name == STDIN or os.path.isdir(name) or Path(name.removesuffix(".gz")).suffix.lower() in TABLES
 
 
 def inputs_argument(function: Function) -> Function:

@@ -287,7 +287,7 @@ def _told(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _summary(fit: Fit) -> list[str]:
-    from modelmeter.report.quantities import number
+    from modelmeter.quantities import number
 
     rates = {peak: float(rate * fit.matmul) for peak, rate in fit.peaks.matmul.items()}
     return [

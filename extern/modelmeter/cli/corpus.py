@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from modelmeter.cli.arguments import (
+    Order,
     by_option,
     debug_option,
     json_option,
@@ -23,11 +25,26 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
-from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI
+from modelmeter.page_sizes import MAX_DPI
+from modelmeter.pdf_pages import DEFAULT_DPI
 from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from modelmeter.corpus.tally import Tally
+    from modelmeter.corpus.totals import Group
+
+#: of (layout or group, its pages)
+ORDER: Final[Order[tuple[Any, Group]]] = Order(
+    {
+        "pages": (lambda part: part[1].totals.pages, True),
+        "tokens": (lambda part: part[1].totals.image_tokens, True),
+        "flops": (lambda part: part[1].totals.total.tensor_core_flops, True),
+        "traffic": (lambda part: part[1].totals.total.io_bytes, True),
+        "kv": (lambda part: part[1].totals.total.kv_bytes, True),
+        "name": (lambda part: part[0], False),
+    },
+    "pages",
+)
 
 
 @click.command(short_help="Many pages together: folders, PDFs, tables of sizes.")
@@ -59,6 +76,7 @@ if TYPE_CHECKING:
 @max_pixels_option
 @click.option("--strict", is_flag=True, help="Stop at the first page that cannot be counted.")
 @click.option("--engine", default="local", show_default=True, help="Where it runs: local or ray.")
+@ORDER.option
 @click.option("--exact", is_flag=True, help="Print every integer with all its digits.")
 @json_option
 @debug_option
@@ -77,6 +95,7 @@ def command(
     max_pixels: int,
     strict: bool,
     engine: str,
+    sort: str,
     exact: bool,
     as_json: bool,
 ) -> None:
@@ -110,6 +129,8 @@ def command(
         cost = run_corpus(sources, load_model, options, progress)
     cost_model = load_model()
 
+    from rich.text import Text
+
     from modelmeter.report import corpus_tables, page_tables
 
     if as_json:
@@ -120,6 +141,8 @@ def command(
         write(json_text("corpus", content))
     else:
         show = page_tables.exact_figure if exact else page_tables.readable_figure
+        layouts, groups = (dict(ORDER.sorted(parts.items(), sort)) for parts in (cost.layouts, cost.groups))
+        cost = replace(cost, layouts=layouts, groups=groups)
         assumptions = [each for each in cost_model.assumptions() if each.figure not in corpus_tables.NOT_SHOWN]
         write(
             rendered(
@@ -128,7 +151,7 @@ def command(
                 "",
                 page_tables.stage_table(cost.everything.totals, assumptions, show),
                 "",
-                *page_tables.MEANING.splitlines(),
+                Text(" ".join(page_tables.MEANING.split())),
                 "",
                 *corpus_tables.corpus_tables(cost, by, show),
                 "",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelmeter.comparison import Change
     from modelmeter.devices import Roofline, StageTime
     from modelmeter.models.common.contract import CostModel
+    from modelmeter.report.fitting import Fitting
     from modelmeter.report.page_tables import Show
 
 #: an override that says whose cost a side is; one that has none has the model of --model
@@ -128,7 +129,7 @@ def command(
     from modelmeter.report import diff_tables, page_tables
 
     show: Show = page_tables.exact_figure if exact else page_tables.readable_figure
-    parts: list[RenderableType] = [
+    parts: list[RenderableType | Fitting] = [
         page_tables.label_lines(("A", a.label), ("B", b.label)),
         diff_tables.configuration_lines(differing(_asked(a), _asked(b))),
     ]
@@ -141,10 +142,14 @@ def _asked(side: Side) -> dict[str, Any]:
     return {"model": side.model} | dict(side.configuration) | {"output_tokens": side.output_tokens}
 
 
-def _parts(pair: PagePair, top: int, show: Show) -> list[RenderableType]:
+def _parts(pair: PagePair, top: int, show: Show) -> list[RenderableType | Fitting]:
     from modelmeter.report import diff_tables
 
-    parts: list[RenderableType] = [_title(pair), diff_tables.tokens_table(pair.a, pair.b, pair.layout_words), ""]
+    parts: list[RenderableType | Fitting] = [
+        _title(pair),
+        diff_tables.tokens_table(pair.a, pair.b, pair.layout_words),
+        "",
+    ]
     parts += [diff_tables.stages_table(pair.a, pair.b, show), "", diff_tables.peak_lines(pair.a, pair.b), ""]
     if pair.times is not None:
         parts += [diff_tables.times_table(*pair.times), ""]

@@ -107,8 +107,8 @@ def _measured(inputs: Sequence[Input], cost_model: CostModel, repeats: int, max_
 
 
 def _table(measured: Sequence[Preparation]) -> Table:
+    from modelmeter.quantities import estimated
     from modelmeter.report.page_tables import figures_table
-    from modelmeter.report.quantities import estimated
 
     table = figures_table(
         "page", "pixels", "read\nms", "resize\nms", "tensors\nms", "together\nms", "pages/s\nand core"

@@ -64,11 +64,14 @@ def command(tables: Path, name: str, split: str, by: str | None, leave_out: str 
             content["files"] = {file: _content(each) for file, each in files.items()}
         write(json_text("judge", content))
         return
+    from rich.text import Text
+
     parts: list[Any] = []
     for title, each in (files or {"": judgement}).items():
         parts += [*([title] if title else []), _table(each), *_left_out(each), ""]
     basis = "its own constants" if leave_out is None else f"constants carried over from devices other than {leave_out}"
-    parts.append(f"{device.name}, {basis}; errors are of predicted / measured - 1; total: of all times together")
+    errors = "errors are of predicted / measured - 1; total: of all times together"
+    parts.append(Text(f"{device.name}, {basis}; {errors}"))
     write(rendered(*parts))
 
 

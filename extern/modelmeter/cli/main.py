@@ -39,7 +39,7 @@ def _run(arguments: Sequence[str]) -> int:
     import click
 
     from modelmeter.cli.app import app
-    from modelmeter.cli.arguments import Invocation
+    from modelmeter.cli.arguments import Invocation, option_or_key
     from modelmeter.errors import ModelMeterError
     from modelmeter.process import tell_error
 
@@ -63,6 +63,8 @@ def _run(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "modelmeter"
         words = " ".join(error.format_message().split())  # the choices of an argument are lines of its own
+        if isinstance(error, click.NoSuchOption) and (hint := option_or_key(error, arguments)):
+            words = f"there is no option {error.option_name}; {hint}"
         return end(BAD_INPUT, ModelMeterError(f"{words} ({command} --help)"))
     except click.Abort:
         return INTERRUPTED

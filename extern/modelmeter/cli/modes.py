@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from modelmeter.models.common.contract import CostModel, PageCost
     from modelmeter.models.common.vram import Vram
+    from modelmeter.report.fitting import Fitting
 
 
 @click.command(short_help="Pages in every named mode, side by side.")
@@ -70,16 +71,17 @@ def command(
         return
 
     from modelmeter.report import page_tables
+    from modelmeter.report.fitting import Fitting
 
     show = page_tables.exact_figure if exact else page_tables.readable_figure
-    parts: list[RenderableType] = []
+    parts: list[RenderableType | Fitting] = []
     for title, size in same_sizes(inputs):
         fitting = {mode: None if isinstance(cost, str) else cost for mode, cost in costs[size].items()}
         parts += [
             title,
             page_tables.modes_lines(common, overrides, output_tokens),
             "",
-            page_tables.modes_table(common.workload, fitting, assumptions, show),
+            Fitting(table=page_tables.modes_table(common.workload, fitting, assumptions, show)),
             *(f"{mode}: {cost}" for mode, cost in costs[size].items() if isinstance(cost, str)),
             "",
         ]

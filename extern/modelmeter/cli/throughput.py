@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from modelmeter.cli.arguments import (
+    STDIN,
     Input,
+    Order,
     by_option,
     check_table_options,
     complete_device,
@@ -38,7 +40,27 @@ if TYPE_CHECKING:
     from modelmeter.corpus import CorpusCost
     from modelmeter.devices import Device, PageKind, Throughput
     from modelmeter.models.common.contract import CostModel, PageCost
+    from modelmeter.report.fitting import Fitting
 
+
+def _figure(read: Callable[[Throughput], Any]) -> Callable[[tuple[str, Throughput | str]], Any]:
+    """A figure of a device's result, None where there is none."""
+    return lambda row: None if isinstance(row[1], str) else read(row[1])
+
+
+#: of (device, its result or why there is none)
+ORDER: Final[Order[tuple[str, Throughput | str]]] = Order(
+    {
+        "pages": (_figure(lambda result: result.pages_per_day if result.output_tokens else -result.ttft_s), True),
+        "batch": (_figure(lambda result: result.batch_size), True),
+        "tokens": (_figure(lambda result: result.output_tokens_per_s), True),
+        "ttft": (_figure(lambda result: result.ttft_s), False),
+        "tpot": (_figure(lambda result: result.tpot_s), False),
+        "cost": (_figure(lambda result: result.cost_per_1000_pages), False),
+        "device": (lambda row: row[0].lower(), False),
+    },
+    "pages",
+)
 
 #: groups and layouts of a corpus, each in every combination: as many take half a minute on all devices, a second on one
 MAX_KINDS: Final = 20_000
@@ -93,6 +115,7 @@ MAX_KINDS: Final = 20_000
     show_default=True,
     help="Room for each page's cache in a batch: that of the longest page, or of the mean one.",
 )
+@ORDER.option
 @dpi_option
 @max_pixels_option
 @model_option
@@ -113,6 +136,7 @@ def command(
     prices: tuple[str, ...],
     float32: str,
     cache: str,
+    sort: str,
     dpi: int,
     max_pixels: int,
     model: str | None,
@@ -121,14 +145,16 @@ def command(
     """How many pages devices read, how fast, and at what cost, with an engine and its host.
 
     INPUT is an image file, a PDF, a size such as 1275x1650, a folder of images and PDFs, or a table of sizes (.csv,
-    .tsv, .jsonl, .parquet); all of them together are the corpus. KEY=VALUE overrides the configuration, as in
-    workload=base; engine=transformers, published, vllm, sglang or best chooses who serves the pages (vllm unless told).
-    What every figure means is in docs/throughput.md. Pages of folders and tables that cannot be counted are left out,
-    and listed on standard error.
+    .tsv, .jsonl, .parquet, or - for one on standard input); all of them together are the corpus. KEY=VALUE overrides
+    the configuration, as in workload=base; engine=transformers, published, vllm, sglang or best chooses who serves the
+    pages (vllm unless told). What every figure means is in docs/throughput.md. Pages of folders and tables that cannot
+    be counted are left out, and listed on standard error.
     """
     model, files, overrides = read_arguments(model, arguments)
     package = model_package(model)
     corpora = [name for name in files if is_corpus(name)]
+    if corpora.count(STDIN) > 1:
+        raise ModelMeterError("throughput: standard input (-) is given twice, and can be read once.")
     check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]
     inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
@@ -165,7 +191,7 @@ def command(
         "float32": float32,
         "cache": cache,
     }
-    results = _results(cost_model, kinds, devices, priced, settings)
+    results = dict(ORDER.sorted(_results(cost_model, kinds, devices, priced, settings).items(), sort))
     first = next(result for result in results.values() if not isinstance(result, str))
     smallest = _smallest(cost_model, kinds, runaway_share, float32, cache)
     computed = {name: result for name, result in results.items() if not isinstance(result, str)}
@@ -211,7 +237,12 @@ def command(
         return
     if len(results) == 1:
         head = f"{first.device.name}: {first.device.title}"
-        tables: list[RenderableType] = [throughput_tables.kinds_table(first), "", throughput_tables.result_table(first)]
+        tables: list[RenderableType | Fitting] = [
+            throughput_tables.kinds_table(first),
+            "",
+            throughput_tables.result_table(first),
+        ]
+        tables += ["", throughput_tables.shares_table(first)]
     else:
         head = throughput_tables.kinds_line(first)
         tables = [throughput_tables.comparison_table(results), "", throughput_tables.reason_lines(results)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,8 +18,11 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.measuring import check_installed, device_option, one_page, repeats_option, threads_option
 from modelmeter.cli.output import rendered, write
-from modelmeter.errors import ModelMeterError
+from modelmeter.errors import ModelMeterError, printable
 from modelmeter.models import model_package
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 #: modes that are run where none is asked for
 DEFAULT_MODES: Final = {"cpu": ("eager",), "cuda": ("eager", "graph")}
@@ -121,7 +125,7 @@ def command(
         write(json_text("validate", content))
         return
 
-    from modelmeter.report.calibration_tables import comparison_table
+    from modelmeter.report.calibration_tables import validation_table
 
     versions = " ".join(f"{name} {version}" for name, version in here.versions.items())
     title = [
@@ -129,4 +133,11 @@ def command(
         f"measured on {device}: {here.name}, {here.threads} host thread{'s' * (here.threads > 1)}, {versions}",
         f"predicted with {described.name}: {', '.join(described.assumptions()) or 'all figures measured'}",
     ]
-    write(rendered(*title, "", comparison_table(rows), *refused))
+    write(rendered(*_folded(title), "", validation_table(rows), *_folded(refused)))
+
+
+def _folded(lines: Iterable[str]) -> Iterator[Text]:
+    """Lines that fold where the terminal ends."""
+    from rich.text import Text
+
+    return (Text(printable(line)) for line in lines)

@@ -17,6 +17,7 @@ around. The others are int64, held against its limits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -30,8 +31,8 @@ import pyarrow.compute as pc
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.contract import CorpusModel, Layout
 from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.page_sizes import MAX_SIDE
-from modelmeter.pdf_pages import DEFAULT_DPI, MAX_DPI, pixels
+from modelmeter.page_sizes import MAX_SIDE, check_dpi
+from modelmeter.pdf_pages import DEFAULT_DPI, pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +55,8 @@ _ROWS_KEPT: Final = 1 << 16
 _EXACT: Final = pa.decimal128(38, 0)
 _INT64_MAX: Final = 2**63 - 1
 _NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+
+_COMMA: Final = re.compile(r"[+-]?[0-9.]+(?:,[0-9]+)+")
 
 AnyBatch = TypeVar("AnyBatch", pa.RecordBatch, pa.Table)
 Model = TypeVar("Model", bound=CorpusModel)
@@ -78,10 +81,7 @@ class SizeColumns:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise ModelMeterError(f"corpus: unit={self.unit} is unknown; {near(self.unit, UNITS)}")
-        if isinstance(self.dpi, bool) or not isinstance(self.dpi, int) or not 1 <= self.dpi <= MAX_DPI:
-            raise ModelMeterError(
-                f"corpus: dpi={self.dpi!r} is no resolution; give a whole number from 1 to {MAX_DPI}."
-            )
+        check_dpi("corpus", self.dpi)
         tokens = self.output_tokens
         if isinstance(tokens, bool) or (isinstance(tokens, int) and tokens < 0):
             raise ModelMeterError(
@@ -328,11 +328,18 @@ class _Errors:
 
 
 def column_named(names: Iterable[str], name: str, who: str = "corpus") -> str:
-    """`name`, if it is among `names`; else the error that names the near ones."""
-    known = [str(each)[:60] for each in names]
+    """Which of `names` is `name`, capitals and spaces around it aside; else the error that names the near ones."""
+    known = list(map(str, names))
     if name in known:
         return name
-    options = known[:30]
+    alike = [each for each in known if each.strip().casefold() == name.strip().casefold()]
+    if len(set(alike)) == 1:
+        return alike[0]
+    options = [each[:60] for each in known[:30]]
+    if alike:
+        raise ModelMeterError(
+            f"{who}: several columns may be {name}: {', '.join(alike[:5])}; name one as it is written."
+        )
     raise ModelMeterError(f"{who}: there is no column {name}; {near(name, options)}")
 
 
@@ -350,8 +357,8 @@ def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: _Erro
         if broken.size:
             came = _short(batch.column(name)[int(broken[0])].as_py())
             raise ModelMeterError(
-                f"corpus: {name} {came} is a fraction of a pixel; if these sizes are points, say unit=points, "
-                "else round them."
+                f"corpus: {name} {came} is a fraction of a pixel; if these sizes are points, say --unit points "
+                "(in Python unit='points'), else round them."
             )
     sides[wrong] = 1
 
@@ -360,7 +367,7 @@ def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: _Erro
         if came is None:
             return f"{name} is missing"
         if np.isnan(value):
-            return f"{name} {_short(came)} is no number"
+            return f"{name} {_short(came)} {_no_number(came)}"
         if value <= 0:
             return f"{name} {_short(came)} is not positive"
         return f"{name} {_short(came)} is more than {MAX_SIDE} pixels"
@@ -399,6 +406,13 @@ def _whole_numbers(
     errors.add(np.flatnonzero(wrong), reason)
     numbers[wrong] = instead
     return numbers
+
+
+def _no_number(came: object) -> str:
+    """What is wrong with a cell that holds no number."""
+    if _COMMA.fullmatch(str(came).strip()):
+        return "has a comma; write 595.28 with a point, and thousands without a separator"
+    return "is no number"
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:

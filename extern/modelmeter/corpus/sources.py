@@ -521,8 +521,9 @@ def _column_names(path: str, names: Sequence[str], options: ReadOptions, notes: 
     for name in columns:
         if names.count(name) > 1:
             raise _UnusableTable(f"has {names.count(name)} columns {name}; rename all but one")
-    if options.count is None and notes.unused_count is None and "count" in names and "count" not in columns:
-        notes.unused_count = path
+    if options.count is None and notes.unused_count is None:
+        unused = (name for name in names if name.strip().casefold() == "count" and name not in columns)
+        notes.unused_count = path if next(unused, None) is not None else None
     return columns
 
 
@@ -567,12 +568,25 @@ def _text_batches(
             kind = "jsonl" if first.lstrip().startswith("{") else "csv"
         lines.give_back([first])
         if kind == "csv":
-            yield from _read_csv(path, lines, "\t" if _suffix(path) == ".tsv" else ",", options, notes)
+            yield from _read_csv(path, lines, _delimiter(path, first, options), options, notes)
         else:
             for rows in _in_lists(_json_rows(path, lines, options, notes), options.batch_pages):
                 yield _batch(path, rows, options)
     finally:
         text.detach()  # standard input is not ours to close
+
+
+def _delimiter(path: str, header: str, options: ReadOptions) -> str:
+    """What separates the columns of a CSV table: the first of these by which its header has those asked for."""
+    delimiters = ("\t", ",", ";") if _suffix(path) == ".tsv" else (",", ";", "\t")
+    for delimiter in delimiters:
+        try:
+            names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+            _column_names(path, names, options, Notes())
+        except (ModelMeterError, _UnusableTable, csv.Error):
+            continue
+        return delimiter
+    return delimiters[0]
 
 
 class _TooLong(Exception):
@@ -705,7 +719,7 @@ def _whole_records(records: Iterator[_Record], lines: _Lines, columns: int, plac
 
 
 def _json_rows(path: str, lines: _Lines, options: ReadOptions, notes: Notes) -> Iterator[_Row]:
-    known = False
+    columns: list[str] = []
     number = 0
     for line in lines:
         lines.start()
@@ -719,17 +733,11 @@ def _json_rows(path: str, lines: _Lines, options: ReadOptions, notes: Notes) -> 
         if not isinstance(row, dict):
             yield _Row(number, count=None, error="is no JSON object")  # not 1: the other rows have texts
             continue
-        if not known:
-            _column_names(path, list(row), options, notes)
-            known = True
-        yield _Row(
-            number,
-            _text(row.get(options.width)),
-            _text(row.get(options.height)),
-            None if options.group is None else _text(row.get(options.group)),
-            None if options.output_tokens is None else _text(row.get(options.output_tokens)),
-            None if options.count is None else _text(row.get(options.count)),
-        )
+        if not columns:
+            columns = _column_names(path, list(row), options, notes)
+        width, height, *rest = (_text(row.get(name)) for name in columns)
+        asked = (options.group, options.output_tokens, options.count)
+        yield _Row(number, width, height, *(None if name is None else rest.pop(0) for name in asked))
 
 
 def _text(value: object) -> str | None:

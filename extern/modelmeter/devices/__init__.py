@@ -2,6 +2,7 @@
 
 from modelmeter.devices.device import Derating, Device, Source, bundled_devices, device_names, load_device
 from modelmeter.devices.page_memory import DoesNotFit, MemoryNeed
+from modelmeter.devices.page_time import time_page
 from modelmeter.devices.pages import PageKind
 from modelmeter.devices.roofline import BOUNDS, OperatorTime, Roofline, StageTime, StepTimes
 from modelmeter.devices.throughput import (
@@ -40,4 +41,5 @@ __all__ = [
     "device_names",
     "load_device",
     "smallest_device",
+    "time_page",
 ]

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from modelmeter.devices.kernel_time import KERNELS, KernelConstants, Rates, check_processors, read_kernels
+from modelmeter.devices.kernel_time import KERNELS, DeviceRates, KernelConstants, check_processors, read_kernels
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near, printable
 from modelmeter.kinds import Choice, Flag, ListOf, Maybe, Number, Record, Some, Text, Whole
@@ -116,10 +116,10 @@ class Device:
         """Derated bytes a second."""
         return self.memory_bandwidth_bytes_per_s * self.derating["bandwidth"].factor
 
-    def rates(self, peak: str) -> Rates:
+    def rates(self, peak: str) -> DeviceRates:
         """What times of kernels are computed from: figures as published, for products of a type of `PEAK_TYPES`."""
         self.matmul_rate(peak)  # refused in words where there is none
-        return Rates(
+        return DeviceRates(
             peak=float(self.matmul_flops_per_s[peak]),
             bandwidth=float(self.memory_bandwidth_bytes_per_s),
             vector=float(self.vector_flops_per_s),

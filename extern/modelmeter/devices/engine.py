@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from modelmeter.models.common.engines import EngineSchema
 
 
-class Sizes(NamedTuple):
+class DeviceDefaults(NamedTuple):
     """What goes by the device: tokens of a pass, sequences at once, and the share of memory."""
 
     max_num_batched_tokens: int
@@ -83,18 +83,18 @@ _SGLANG_LEFT: Final = 10 * 1024
 _SGLANG_IMAGES: Final = 0.95
 
 
-def _vllm(device: Device) -> Sizes:
+def _vllm(device: Device) -> DeviceDefaults:
     large = device.memory_bytes >= _VLLM_LARGE and "a100" not in device.name.lower()
-    return Sizes(8192, 1024, 0.9) if large else Sizes(2048, 256, 0.9)
+    return DeviceDefaults(8192, 1024, 0.9) if large else DeviceDefaults(2048, 256, 0.9)
 
 
-def _sglang(device: Device) -> Sizes:
+def _sglang(device: Device) -> DeviceDefaults:
     memory = device.memory_bytes / MIB
     _, chunk, batch = next(each for each in _SGLANG if memory < each[0])
     left = 512 + 1.5 * max(chunk, 2048) + 2 * batch + 1024 / 8
     if memory > _SGLANG_LARGE:
         left = max(left, _SGLANG_LEFT)
-    return Sizes(chunk, batch, round((memory - left) / memory, 3) * _SGLANG_IMAGES)
+    return DeviceDefaults(chunk, batch, round((memory - left) / memory, 3) * _SGLANG_IMAGES)
 
 
 _BY_DEVICE: Final = {"vllm": _vllm, "sglang": _sglang}

@@ -20,7 +20,7 @@ from modelmeter.walk import Walk
 
 Array = Any
 #: laws by what may share them, the newest first; a model keeps its own
-Laws = dict[Hashable, tuple[Any, ...]]
+TimeLaws = dict[Hashable, tuple[Any, ...]]
 
 #: laws of one kind that are kept; the oldest is forgotten
 LAWS_KEPT = 256
@@ -101,7 +101,7 @@ def kernels_of(walk: Walk) -> list[Kernels]:
 
 
 def evaluated(
-    laws: Laws, kind: Hashable, values: Mapping[str, Array], number: int, walk: Callable[[int, Tape], Walk]
+    laws: TimeLaws, kind: Hashable, values: Mapping[str, Array], number: int, walk: Callable[[int, Tape], Walk]
 ) -> Iterator[tuple[Array, list[Kernels]]]:
     """The kernels of `number` pages of one kind, some pages at a time: their numbers, and what they run.
 

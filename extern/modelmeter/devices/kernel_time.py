@@ -179,7 +179,7 @@ class KernelConstants:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
+class DeviceRates:
     """What of a device times need: FLOPs and bytes a second as published, multiprocessors, bytes of the L2 cache.
 
     vector: FLOPs a second outside the matrix units. processors, l2_bytes: 0 where the device's file has none.
@@ -214,7 +214,7 @@ def overlapped(compute_s: Any, memory_s: Any, overlap: float) -> Any:
     return _larger(compute_s, memory_s) + overlap * _smaller(compute_s, memory_s)
 
 
-def _from_memory(nbytes: Any, resident: Any, values: Mapping[str, float], rates: Rates) -> Any:
+def _from_memory(nbytes: Any, resident: Any, values: Mapping[str, float], rates: DeviceRates) -> Any:
     """Seconds to read `nbytes` of which a benchmark goes round `resident` bytes; 0: nothing lies in the cache."""
     fits = _smaller(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0)
     held = fits**CROWDED * (resident > 0)
@@ -223,7 +223,7 @@ def _from_memory(nbytes: Any, resident: Any, values: Mapping[str, float], rates:
 
 def gemm_seconds(
     values: Mapping[str, float],
-    rates: Rates,
+    rates: DeviceRates,
     *,
     rows: Any,
     flops: Any,
@@ -274,7 +274,7 @@ def _side(rows: int, columns: int, values: Mapping[str, float]) -> float:
 
 def moe_seconds(
     values: Mapping[str, float],
-    rates: Rates,
+    rates: DeviceRates,
     *,
     flops: Any,
     weight_bytes: Any,
@@ -305,7 +305,7 @@ def moe_seconds(
 
 def prefill_attention_seconds(
     values: Mapping[str, float],
-    rates: Rates,
+    rates: DeviceRates,
     *,
     batch: Any,
     heads: Any,
@@ -339,7 +339,7 @@ def prefill_attention_seconds(
 
 def generation_attention_seconds(
     values: Mapping[str, float],
-    rates: Rates,
+    rates: DeviceRates,
     *,
     batch: Any,
     heads: Any,
@@ -361,7 +361,7 @@ def generation_attention_seconds(
     )
 
 
-def bias_attention_seconds(values: Mapping[str, float], rates: Rates, *, flops: Any, nbytes: Any) -> Any:
+def bias_attention_seconds(values: Mapping[str, float], rates: DeviceRates, *, flops: Any, nbytes: Any) -> Any:
     """Attention whose scores have a matrix added; nbytes: with that matrix."""
     products = flops / (values["matmul"] * rates.peak)
     moved = nbytes / (values["bytes_per_flop"] * rates.vector)
@@ -369,7 +369,7 @@ def bias_attention_seconds(values: Mapping[str, float], rates: Rates, *, flops: 
 
 
 def convolution_seconds(
-    values: Mapping[str, float], rates: Rates, *, flops: Any, nbytes: Any, channels: Any, depth: Any
+    values: Mapping[str, float], rates: DeviceRates, *, flops: Any, nbytes: Any, channels: Any, depth: Any
 ) -> Any:
     """A convolution of `channels` input channels; depth: products that one output sums, channels x window."""
     aligned = (channels % ALIGNED_CHANNELS == 0) * 1.0
@@ -378,7 +378,7 @@ def convolution_seconds(
     return values["overhead_s"] + values["depth_s"] * depth + work
 
 
-def moving_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, cached: Any = 1) -> Any:
+def moving_seconds(values: Mapping[str, float], rates: DeviceRates, *, nbytes: Any, cached: Any = 1) -> Any:
     """A chain of pointwise operators and reductions, or a copy: nothing but its bytes counts.
 
     cached: 0 where a benchmark reads every operand from memory, 1 where others have just written it, as in a pass.
@@ -387,7 +387,9 @@ def moving_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, ca
     return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
 
 
-def strided_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, elements: Any, cached: Any = 1) -> Any:
+def strided_seconds(
+    values: Mapping[str, float], rates: DeviceRates, *, nbytes: Any, elements: Any, cached: Any = 1
+) -> Any:
     """A copy into another order of memory, padding, or a pointwise operator of which an operand is broadcast.
 
     cached: as of `moving_seconds`.
@@ -396,7 +398,7 @@ def strided_seconds(values: Mapping[str, float], rates: Rates, *, nbytes: Any, e
     return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
 
 
-def _beyond_cache(nbytes: Any, cached: Any, values: Mapping[str, float], rates: Rates) -> Any:
+def _beyond_cache(nbytes: Any, cached: Any, values: Mapping[str, float], rates: DeviceRates) -> Any:
     """Seconds of the bytes that do not lie in the L2 cache, of a kernel that reads what others have written."""
     held = cached * _smaller(HELD * rates.l2_bytes, nbytes)
     return (nbytes - held) / (values["bandwidth"] * rates.bandwidth)

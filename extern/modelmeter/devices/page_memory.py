@@ -15,7 +15,7 @@ from typing import Final, Generic
 
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits, Pool, limits_of
-from modelmeter.devices.pages import CostModel, Page, Prepared
+from modelmeter.devices.pages import Page, Prepared, ServedModel
 from modelmeter.devices.roofline import Roofline
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.memory import amount, reserve_on, smaller_reserve
@@ -56,15 +56,15 @@ class MemoryNeed:
 class Memory(Generic[Page]):
     """How much memory a batch of a workload needs: in decode, and while one page is prefilled beside the others."""
 
-    def __init__(self, model: CostModel[Page], kinds: Sequence[Prepared[Page]], cache: str) -> None:
+    def __init__(self, model: ServedModel[Page], kinds: Sequence[Prepared[Page]], cache: str) -> None:
         if cache not in CACHES:
             raise ModelMeterError(f"throughput: cache={cache} is unknown; {near(cache, CACHES)}")
         self.model = model
-        prefills = [each.kind.page.prefill for each in kinds]
+        prefills = [each.page.prefill for each in kinds]
         self.weight_bytes = max(prefill.weight_bytes for prefill in prefills)
         self.prefill_peak_bytes = max(prefill.resident_peak_bytes for prefill in prefills)
         #: of a token of the prompt; every token's, but for one that a window lets go
-        self.token_bytes = max(1, prefills[0].kv_bytes // kinds[0].kind.page.seq_len)
+        self.token_bytes = max(1, prefills[0].kv_bytes // kinds[0].page.seq_len)
         self.before = self._longest(kinds) if cache == LONGEST else self._mean(kinds)
         if self.before is None:
             self.page_cache_bytes = max(prefill.kv_bytes for prefill in prefills)
@@ -74,7 +74,7 @@ class Memory(Generic[Page]):
     def _longest(self, kinds: Sequence[Prepared[Page]]) -> tuple[int, int] | None:
         """Tokens before the last step that holds most, and how many of them came from steps; None: no page has one."""
         last = {
-            (each.kind.page.seq_len + output.output_tokens - 1, output.output_tokens - 1)
+            (each.page.seq_len + output.output_tokens - 1, output.output_tokens - 1)
             for each in kinds
             for output in each.outputs
             if output.output_tokens
@@ -93,7 +93,7 @@ class Memory(Generic[Page]):
         for each in kinds:
             for count, share in each.outputs:
                 steps += share * count
-                tokens += share * each.kind.page.seq_len * count
+                tokens += share * each.page.seq_len * count
                 generated += share * (count * (count - 1) // 2)
         if not steps:
             return None
@@ -215,7 +215,7 @@ class Memory(Generic[Page]):
         self, devices: Iterable[Device], batch_size: int, kinds: Sequence[Prepared[Page]], float32: str
     ) -> tuple[Device | None, list[str]]:
         """The device with the least memory that holds the batch and has the peaks for it; why smaller ones do not."""
-        walk = self.model.stage_walk("prefill", page=kinds[0].kind.page)  # any page's: all compute in the same types
+        walk = self.model.stage_walk("prefill", page=kinds[0].page)  # any page's: all compute in the same types
         refused = []
         for device in sorted(devices, key=lambda device: (device.memory_bytes, device.name)):
             if not self.fits(batch_size, device):

@@ -17,13 +17,13 @@ from modelmeter.walk import Walk
 
 if TYPE_CHECKING:
     from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
-    from modelmeter.models.common.runs import Run
+    from modelmeter.models.common.runs import StepRun
 
 
 # -- what is asked of a cost model ----------------------------------------------------------------------------------
 
 
-class StageFigures(Protocol):
+class StageMemory(Protocol):
     """Bytes of one stage, as `StageCost` has them."""
 
     @property
@@ -51,8 +51,12 @@ class PageFigures(Protocol):
         ...
 
     @property
-    def prefill(self) -> StageFigures:
+    def prefill(self) -> StageMemory:
         """The pass that yields the first token, vision included."""
+        ...
+
+    def passes(self, output_tokens: int) -> Sequence[tuple[Self, int]]:
+        """What it goes through the model as, one after another, each with its share of the output tokens."""
         ...
 
 
@@ -61,7 +65,7 @@ PageIn = TypeVar("PageIn", bound=PageFigures, contravariant=True)
 PageOut = TypeVar("PageOut", bound=PageFigures, covariant=True)
 
 
-class CostModel(Protocol[PageIn]):
+class ServedModel(Protocol[PageIn]):
     """A model whose stages can be walked, for any number of pages at once."""
 
     @property
@@ -93,11 +97,11 @@ class CostModel(Protocol[PageIn]):
         """Whether a decode step depends on the tokens before it alone, not on where they came from."""
         ...
 
-    def decode_runs(self, steps: int) -> Sequence[Run]:
+    def decode_runs(self, steps: int) -> Sequence[StepRun]:
         """The runs of a page's decode steps."""
         ...
 
-    def step(self, context: int, generated: int = 0) -> StageFigures:
+    def step(self, context: int, generated: int = 0) -> StageMemory:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
         ...
 
@@ -151,9 +155,14 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Generic[PageOut]):
-    """Pages of a kind: their share of all pages, and what they say."""
+    """A pass of the pages of a kind, most pages' only one: how many a page on average, and what it says.
 
+    number: which of the kinds. page: the pass, as a page.
+    """
+
+    number: int
     kind: PageKind[PageOut]
+    page: PageOut
     share: Fraction
     outputs: tuple[Share, ...]
 
@@ -167,7 +176,7 @@ def exact(who: str, value: Any) -> Fraction:
     return Fraction(repr(value))
 
 
-def longest_sequence(model: CostModel[Any]) -> int:
+def longest_sequence(model: ServedModel[Any]) -> int:
     """Positions that a page and its output may take: the model's, or fewer where its engine allows fewer."""
     return min(model.max_position_embeddings, model.engine.max_model_len or model.max_position_embeddings)
 
@@ -204,9 +213,12 @@ def _outputs(kind: PageKind[Any]) -> list[tuple[int, Fraction]]:
 
 
 def prepared(
-    kinds: Sequence[PageKind[Page]], model: CostModel[Page], runaway_share: Fraction
+    kinds: Sequence[PageKind[Page]], model: ServedModel[Page], runaway_share: Fraction
 ) -> tuple[Prepared[Page], ...]:
-    """The kinds with their shares of all pages, runaway pages told apart; everything held against the model's limit."""
+    """The passes of the kinds with their shares of all pages, runaway ones told apart, held against the model's limit.
+
+    Of a page of several passes each may run away.
+    """
     if not kinds:
         raise ModelMeterError("throughput: the corpus has no page; give at least one PageKind.")
     if model.batch_size != 1:
@@ -223,17 +235,19 @@ def prepared(
     limit = longest_sequence(model)
     of = "the model has" if limit == model.max_position_embeddings else "engine.max_model_len allows"
     pages = []
-    for kind in kinds:
+    for kind_number, kind in enumerate(kinds):
         share = Fraction(kind.count, total)
-        room = limit - kind.page.seq_len
-        outputs = [Share(tokens, share * weight * (1 - runaway_share)) for tokens, weight in _outputs(kind)]
-        longest = max(each.output_tokens for each in outputs)
-        if longest > room:
-            raise ModelMeterError(
-                f"throughput: {kind.label or 'a page'} of {kind.page.seq_len} positions has no room for "
-                f"{longest} output tokens: {of} {limit} positions; up to {room} fit."
-            )
-        if runaway_share:
-            outputs.append(Share(room, share * runaway_share))
-        pages.append(Prepared(kind=kind, share=share, outputs=tuple(outputs)))
+        said = [(kind.page.passes(tokens), share * weight * (1 - runaway_share)) for tokens, weight in _outputs(kind)]
+        for number, (page, _) in enumerate(said[0][0]):
+            room = limit - page.seq_len
+            outputs = [Share(passes[number][1], of_pages) for passes, of_pages in said]
+            longest = max(each.output_tokens for each in outputs)
+            if longest > room:
+                raise ModelMeterError(
+                    f"throughput: {kind.label or 'a page'} of {page.seq_len} positions has no room for "
+                    f"{longest} output tokens: {of} {limit} positions; up to {room} fit."
+                )
+            if runaway_share:
+                outputs.append(Share(room, share * runaway_share))
+            pages.append(Prepared(number=kind_number, kind=kind, page=page, share=share, outputs=tuple(outputs)))
     return tuple(pages)

@@ -72,10 +72,10 @@ class Service:
         spread = 0.0 if times.bound else host.spread
         self.spread = np.array([1, 1 / (1 + spread), 1 + spread])
 
-    def page_s(self, images: float) -> Array:
-        """Seconds of a worker for a page on average [3], of which the share `images` has an image."""
+    def page_s(self, images: float, texts: float) -> Array:
+        """Seconds of a worker for a page on average [3], which has so many images, or prompts without one."""
         host = self.host
-        return (images * host.seconds_per_page + (1 - images) * host.seconds_per_text) * self.spread
+        return (images * host.seconds_per_page + texts * host.seconds_per_text) * self.spread
 
     def prefills(self, layouts: Sequence[Any], seq_lens: Sequence[int]) -> Seconds:
         """Of the prefill of each page; a layout of None is a prompt without an image."""

@@ -40,7 +40,7 @@ from modelmeter import kernel_classes as classes
 from modelmeter.devices import kernel_time
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_laws import Kernels, evaluated, kernels_of, single
-from modelmeter.devices.kernel_time import Rates
+from modelmeter.devices.kernel_time import DeviceRates
 from modelmeter.devices.roofline import check_float32, peak_of
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.kernels import kernel_of
@@ -254,12 +254,12 @@ class _Sums:
 # -- kernels to seconds ---------------------------------------------------------------------------------------------
 
 
-def _gemm(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _gemm(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     named = {name: np.maximum(sizes[name], 1) for name in ("rows", "columns", "batch")}
     return kernel_time.gemm_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"], **named)
 
 
-def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _moe(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     hit = sizes["weight_bytes"] / sizes["expert_bytes"]
     return kernel_time.moe_seconds(
         values,
@@ -274,32 +274,32 @@ def _moe(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) 
 
 
 def _prefill_attention(causal: bool) -> Callable[..., Array]:
-    def seconds(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+    def seconds(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
         named = {name: sizes[name] for name in ("batch", "heads", "kv_heads", "length", "head_dim")}
         return kernel_time.prefill_attention_seconds(values, rates, causal=causal, **named)
 
     return seconds
 
 
-def _generation(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _generation(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     named = {name: sizes[name] for name in ("batch", "heads", "kv_heads", "keys", "head_dim")}
     return kernel_time.generation_attention_seconds(values, rates, **named)
 
 
-def _bias_attention(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _bias_attention(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     return kernel_time.bias_attention_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"])
 
 
-def _convolution(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _convolution(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     named = {name: sizes[name] for name in ("flops", "nbytes", "channels", "depth")}
     return kernel_time.convolution_seconds(values, rates, **named)
 
 
-def _moving(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _moving(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     return kernel_time.moving_seconds(values, rates, nbytes=sizes["nbytes"])
 
 
-def _strided(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _strided(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     return kernel_time.strided_seconds(values, rates, nbytes=sizes["nbytes"], elements=sizes["elements"])
 
 
@@ -322,7 +322,7 @@ SECONDS: Final[Mapping[str, Callable[..., Array]]] = MappingProxyType(
 _WITH_A_WRITE: Final = (classes.CONTEXT_ATTENTION, classes.GENERATION_ATTENTION)
 
 
-def _write(values: Mapping[str, float], rates: Rates, sizes: Mapping[str, Array]) -> Array:
+def _write(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     """Seconds of a copy of an attention's new keys and values, as of bfloat16: an operator of its own in a walk."""
     elements = 2 * sizes["batch"] * sizes["kv_heads"] * sizes.get("length", 1) * sizes["head_dim"]
     return kernel_time.moving_seconds(values, rates, nbytes=2 * 2 * elements)

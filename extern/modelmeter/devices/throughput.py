@@ -11,7 +11,8 @@ the two decides; a page alone waits for both.
 Such a batch is called continuous. A static one, whose pages are all prefilled together, is `CostModel.largest_batch`.
 With `in_flight`, N requests in a closed loop stand beside it (`closed_loop`): what published benchmarks measure.
 
-A mix of pages is the mean over it. Times are estimates with an interval (`stage_time`), or, with `engine=best`, the
+A mix of pages is the mean over it. A page of several passes takes the sum of theirs: one runs after the other, and of
+each place in a batch a pass at a time. Times are estimates with an interval (`stage_time`), or, with `engine=best`, the
 roofline, a bound; every figure is computed from the estimate and from both ends.
 
     >>> from modelmeter.devices import PageKind, compute_throughput, load_device
@@ -25,13 +26,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from modelmeter.devices import throughput_text
 from modelmeter.devices.closed_loop import ClosedLoop, Loop
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits
 from modelmeter.devices.page_memory import LONGEST, MEAN, DoesNotFit, Memory, MemoryNeed
-from modelmeter.devices.pages import CostModel, Page, PageKind, Prepared, exact, prepared, share_of
+from modelmeter.devices.pages import Page, PageKind, Prepared, ServedModel, exact, prepared, share_of
 from modelmeter.devices.roofline import check_float32
 from modelmeter.errors import ModelMeterError
 from modelmeter.memory import amount
@@ -240,7 +243,7 @@ class Concurrency:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Throughput(Rates):
     """What a device makes of a workload. fast, slow: the same at the ends of the interval.
 
@@ -268,6 +271,15 @@ class Throughput(Rates):
     runaway_share: Fraction
     without_runaway: Throughput | None
     concurrency: Concurrency | None
+
+    def __repr__(self) -> str:
+        return throughput_text.line(self)
+
+    def __str__(self) -> str:
+        return throughput_text.text(self)
+
+    def _repr_html_(self) -> str:
+        return throughput_text.html(self)
 
     @property
     def origin(self) -> str:
@@ -418,7 +430,7 @@ class Throughput(Rates):
 
 
 def compute_throughput(
-    model: CostModel[Page],
+    model: ServedModel[Page],
     device: Device,
     kinds: Iterable[PageKind[Page]],
     *,
@@ -432,10 +444,10 @@ def compute_throughput(
 ) -> Throughput:
     """What `device` makes of pages of these kinds under `model`, the cost model of one page at a time.
 
-    batch_size: pages that decode together; None: the most that fit, or a serial client's batch. in_flight: requests of
-    a closed loop beside it. runaway_share: share of pages that repeat until the model's positions are used up.
-    price_per_hour: of the device; else its file's. float32: the peak of float32 products, "fp32" or "tf32". cache: room
-    for each page's cache, "longest" or "mean". times: of stages; None: `StageTimes`.
+    batch_size: pages that decode together, each by a pass at a time; None: the most that fit, or a serial client's.
+    in_flight: requests of a closed loop beside it. runaway_share: share of pages that repeat until the model's
+    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 products, "fp32"
+    or "tf32". cache: room for each page's cache, "longest" or "mean". times: of stages; None: `StageTimes`.
     Raises `DoesNotFit`, and `ModelMeterError` for what cannot be answered.
     """
     check_float32("throughput", float32)
@@ -512,14 +524,14 @@ def _stage_times(model: Any, device: Device, float32: str) -> Times:
     return StageTimes(model, device, float32=float32)
 
 
-def _service(model: CostModel[Any], times: Times, limits: Limits) -> Service:
+def _service(model: ServedModel[Any], times: Times, limits: Limits) -> Service:
     from modelmeter.devices.service import Service
 
     graphed = [stage for stage in ("prefill", "decode") if model.graphed(stage)]
     return Service(times, model.host, graphed=graphed, tokens_a_pass=limits.max_num_batched_tokens)
 
 
-def _host_origin(model: CostModel[Any]) -> str:
+def _host_origin(model: ServedModel[Any]) -> str:
     """Where the host's seconds a page come from."""
     from modelmeter.models.common.engines import GIVEN as SAID
     from modelmeter.models.common.engines import origin_of
@@ -546,11 +558,17 @@ class _Work:
         self.pages = pages
         #: a row for every number of output tokens of every kind
         self.rows = [(number, each) for number, page in enumerate(pages) for each in page.outputs]
-        layouts = [getattr(page.kind.page, "layout", None) for page in pages]
-        #: seconds of a worker for the average page, by case
-        images = sum(page.share for page, layout in zip(pages, layouts, strict=True) if layout is not None)
-        self.host = service.page_s(float(images))
-        self._prefills = service.prefills(layouts, [page.kind.page.seq_len for page in pages])
+        #: the passes of each kind
+        self.by_kind = [list(each) for _, each in groupby(range(len(pages)), lambda place: pages[place].number)]
+        layouts = [getattr(page.page, "layout", None) for page in pages]
+        firsts = [(pages[each[0]].share, len(each), layouts[each[0]] is not None) for each in self.by_kind]
+        #: seconds of a worker for the average page, by case; regions are cut out of a page and prepared together, which
+        #: is taken to be as long as the page again
+        self.host = service.page_s(
+            float(sum(share * min(passes, 2) for share, passes, has_image in firsts if has_image)),
+            float(sum(share for share, _, has_image in firsts if not has_image)),
+        )
+        self._prefills = service.prefills(layouts, [page.page.seq_len for page in pages])
         self.output_tokens = sum((each.share * each.output_tokens for _, each in self.rows), Fraction(0))
         self._steps: dict[int, _Mean] = {}
 
@@ -566,7 +584,7 @@ class _Work:
         return self._steps[batch]
 
     def _decodes(self, batch: int) -> Any:
-        seq_lens = [self.pages[number].kind.page.seq_len for number, _ in self.rows]
+        seq_lens = [self.pages[number].page.seq_len for number, _ in self.rows]
         return self.service.decodes(seq_lens, [each.output_tokens for _, each in self.rows], batch)
 
     def kinds(self, batch: int) -> tuple[KindTime, ...]:
@@ -575,17 +593,22 @@ class _Work:
         for (number, each), seconds in zip(self.rows, self._decodes(batch).cases[0].tolist(), strict=True):
             decoded[number] += float(each.share / self.pages[number].share) * seconds / batch
         prefilled = self._prefills.cases[0].tolist()
-        return tuple(
-            KindTime(
-                label=page.kind.label,
-                count=page.kind.count,
-                seq_len=page.kind.page.seq_len,
-                output_tokens=sum((share * tokens for tokens, share in page.outputs), Fraction(0)) / page.share,
-                prefill_s=prefill_s,
-                decode_s=decode_s,
+        told = []
+        for places in self.by_kind:
+            passes = [self.pages[place] for place in places]
+            kind, of_all = passes[0].kind, passes[0].share
+            said = sum((share * tokens for each in passes for tokens, share in each.outputs), Fraction(0))
+            told.append(
+                KindTime(
+                    label=kind.label,
+                    count=kind.count,
+                    seq_len=kind.page.seq_len,
+                    output_tokens=said / of_all,
+                    prefill_s=sum(prefilled[place] for place in places),
+                    decode_s=sum(decoded[place] for place in places),
+                )
             )
-            for page, prefill_s, decode_s in zip(self.pages, prefilled, decoded, strict=True)
-        )
+        return tuple(told)
 
     def loop(self, in_flight: int, workers: int) -> Concurrency:
         """A closed loop of average pages, for each case of the device and of the host."""
@@ -605,7 +628,7 @@ class _Work:
 
 
 def smallest_device(
-    model: CostModel[Page],
+    model: ServedModel[Page],
     kinds: Iterable[PageKind[Page]],
     *,
     devices: Iterable[Device] | None = None,

@@ -1,7 +1,7 @@
 """Layers on shapes: the base class, lists of layers, the layers every network has, and the code that they are of."""
 
 from modelmeter.layers.base_layer import BaseLayer, CacheSpec, InputSpec, LayerList
-from modelmeter.layers.basic import Conv2d, Embedding, LayerNorm, Linear, LMHead, RMSNorm, after_sum, run_blocks
+from modelmeter.layers.basic import Conv2d, Embedding, LayerNorm, Linear, LMHead, RMSNorm, run_blocks
 from modelmeter.layers.code import Code, Execution, Settings
 from modelmeter.layers.remembering import State, kv_bytes
 
@@ -20,7 +20,6 @@ __all__ = [
     "RMSNorm",
     "Settings",
     "State",
-    "after_sum",
     "kv_bytes",
     "run_blocks",
 ]

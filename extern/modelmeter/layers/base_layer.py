@@ -51,7 +51,7 @@ class CacheSpec(NamedTuple):
 
 
 #: what a layer may be walked with; Any: a tuple of these, or a value that is no tensor
-Given = InputSpec | CacheSpec | Shape | Any
+LayerInput = InputSpec | CacheSpec | Shape | Any
 
 
 class BaseLayer:
@@ -69,7 +69,7 @@ class BaseLayer:
     def __init__(self, **settings: Unpack[Settings]) -> None:
         self.code = Code.resolve(type(self).__name__, self.executions, settings)
         self._walks: OrderedDict[object, tuple[Remembered, ...]] = OrderedDict()
-        self._bound: tuple[Given, ...] = ()
+        self._bound: tuple[LayerInput, ...] = ()
 
     def __setattr__(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -104,8 +104,10 @@ class BaseLayer:
         raise ModelMeterError(f"{type(self).__name__} states no forward pass.")
 
     def chain(self, name: str, function: Callable[..., Result], *inputs: Any) -> Result:
-        """`function(*inputs)`: one kernel called "fused.<name>" where this code fuses its chains."""
-        return fused(name, function, *inputs) if self.traits(EngineTraits).chains_fused else function(*inputs)
+        """`function(*inputs)`: one kernel called "fused.<name>" where this code fuses its chains, or this one."""
+        traits = self.traits(EngineTraits)
+        one_kernel = traits.chains_fused or name in traits.own_kernels
+        return fused(name, function, *inputs) if one_kernel else function(*inputs)
 
     def __call__(self, *args: Any) -> Any:
         """Run `forward` under this layer's name, the arguments held until it returns."""
@@ -221,19 +223,19 @@ class BaseLayer:
         tensors = iter(results)
         return tuple([next(tensors) if present else None for present in remembered.returned])
 
-    def bind(self, *inputs: Given) -> BaseLayer:
+    def bind(self, *inputs: LayerInput) -> BaseLayer:
         """Set the inputs that the figures are for, where the layer's own arguments do not give them."""
         self._bound = inputs
         return self
 
-    def walk(self, *inputs: Given) -> Walk:
+    def walk(self, *inputs: LayerInput) -> Walk:
         """One forward pass of this layer alone, its inputs outside and uncounted.
 
         An input is a shape, an `InputSpec`, a `CacheSpec`, a tuple of inputs, or a plain value handed on as it is.
         """
         return self._run(inputs)[0]
 
-    def _run(self, inputs: tuple[Given, ...]) -> tuple[Walk, tuple[State, ...]]:
+    def _run(self, inputs: tuple[LayerInput, ...]) -> tuple[Walk, tuple[State, ...]]:
         """A walk, and the states that it was given, as it left them."""
         given = inputs or self._bound
         if not given:
@@ -247,7 +249,7 @@ class BaseLayer:
         assert isinstance(call, Call)
         return call.walk, tuple(states_in(args))
 
-    def output_shapes(self, *inputs: Given) -> tuple[Shape, ...]:
+    def output_shapes(self, *inputs: LayerInput) -> tuple[Shape, ...]:
         """Shapes of what `forward` returns."""
         self.walk(*inputs)
         return tuple(output.shape for output in next(reversed(self._walks.values()))[0].outputs)
@@ -359,7 +361,7 @@ def _tape_of(args: Sequence[Any]) -> Tape:
     raise ModelMeterError("a layer was called without a shape-tensor: make one with Tape().input(shape, dtype).")
 
 
-def _input(tape: Tape, value: Given, dtype: str) -> Any:
+def _input(tape: Tape, value: LayerInput, dtype: str) -> Any:
     """What stands on a tape for an input."""
     if isinstance(value, InputSpec):
         return tape.input(*value)

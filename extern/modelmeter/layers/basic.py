@@ -1,6 +1,5 @@
 """The layers that every network is made of, on shapes: Linear, Conv2d, the norms, the embedding, the head."""
 
-from collections.abc import Callable
 from typing import Any, Unpack
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
@@ -76,11 +75,16 @@ class LayerNorm(BaseLayer):
         """With a residual: its sum with x, and the norm of that."""
         if residual is None:
             return self.chain("layer_norm", self.normalize, x)
-        return self.chain("add_layer_norm", after_sum(self.normalize), x, residual)
+        return self.chain("add_layer_norm", self.add_and_normalize, x, residual)
 
     def normalize(self, x: ShapeTensor) -> ShapeTensor:
         """The norm itself."""
         return layer_norm(x, self.weight, self.bias)
+
+    def add_and_normalize(self, x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """x and a residual to their sum and its norm; as one kernel, in the places of the residual and of x."""
+        total = add(residual, x)
+        return in_place_output(residual, total), in_place_output(x, self.normalize(total))
 
 
 class RMSNorm(BaseLayer):
@@ -96,15 +100,24 @@ class RMSNorm(BaseLayer):
         """With a residual: its sum with the hidden states, and the norm of that."""
         if residual is None:
             return self.chain("rms_norm", self.normalize, hidden_states)
-        return self.chain("add_rms_norm", after_sum(self.normalize), hidden_states, residual)
+        return self.chain("add_rms_norm", self.add_and_normalize, hidden_states, residual)
 
-    def normalize(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        """The norm itself."""
+    def normalize(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
+        """The norm itself; with a residual, which an engine's code alone has, the sum in float32 and its norm."""
         input_dtype = hidden_states.dtype
         hidden_states = to(hidden_states, "float32")
+        if residual is not None:
+            hidden_states = add(hidden_states, to(residual, "float32"))
+            residual = to(hidden_states, input_dtype)
         variance = mean(square(hidden_states))
         hidden_states = mul(hidden_states, rsqrt(add(variance)))
-        return mul(self.weight.on(hidden_states.tape), to(hidden_states, input_dtype))
+        hidden_states = mul(self.weight.on(hidden_states.tape), to(hidden_states, input_dtype))
+        return hidden_states if residual is None else (residual, hidden_states)
+
+    def add_and_normalize(self, x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """x and a residual to their sum and its norm; as one kernel, in the places of the residual and of x."""
+        total, normed = self.normalize(x, residual)
+        return in_place_output(residual, total), in_place_output(x, normed)
 
 
 class Embedding(BaseLayer):
@@ -133,19 +146,6 @@ class LMHead(BaseLayer):
         weight = self.weight if self.tied_to is None else self.tied_to[0].weight
         assert weight is not None  # its own, where it is tied to none
         return linear(hidden_states, weight)
-
-
-def after_sum(
-    norm: Callable[[ShapeTensor], ShapeTensor],
-) -> Callable[[ShapeTensor, ShapeTensor], tuple[ShapeTensor, ShapeTensor]]:
-    """x and a residual to their sum and its norm; as one kernel, in the places of the residual and of x."""
-
-    def add_and_normalize(x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-        total = add(residual, x)
-        normed = norm(total)
-        return in_place_output(residual, total), in_place_output(x, normed)
-
-    return add_and_normalize
 
 
 def run_blocks(blocks: LayerList, x: ShapeTensor) -> ShapeTensor:

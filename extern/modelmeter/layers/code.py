@@ -26,6 +26,8 @@ class EngineTraits:
 
     chains_fused: bool = False
     """Chains of operators without a product run as one kernel; otherwise operator by operator."""
+    own_kernels: frozenset[str] = frozenset()
+    """The chains that are one kernel each, by name, in code that otherwise runs them operator by operator."""
     add_norm_fused: bool = False
     """A block hands its last output and the residual on, and whoever comes next sums them; otherwise it sums them."""
     attention_fused_only: bool = False

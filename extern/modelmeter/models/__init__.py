@@ -6,6 +6,7 @@ checkpoint is a file in its `configs/checkpoint/`, and a name in its `CHECKPOINT
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,7 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from modelmeter.errors import ModelMeterError, near
+from modelmeter.checks import check_overrides
+from modelmeter.errors import ModelMeterError, near, shown
 
 if TYPE_CHECKING:
     from modelmeter.models import deepseek_ocr, deepseek_ocr2, lighton_ocr, qwen2_5_vl, qwen2_vl, unlimited_ocr
@@ -64,7 +66,7 @@ def checkpoints() -> dict[str, str]:
     }
 
 
-def find(model: str | None = None, overrides: Sequence[str] = ()) -> Found:
+def find(model: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Found:
     """Which model is asked for, and the overrides of its configuration.
 
     model: the name of a model or of a checkpoint, or the folder of a user's own checkpoint; the same as `model=` among
@@ -74,7 +76,8 @@ def find(model: str | None = None, overrides: Sequence[str] = ()) -> Found:
     >>> find("unlimited_ocr", ["runtime.batch_size=2"])
     Found(model='unlimited_ocr', overrides=['runtime.batch_size=2'])
     """
-    named = [("model", model)] if model is not None else []
+    check_overrides(overrides)
+    named = [("model", _text(model))] if model is not None else []
     others: list[str] = []
     for override in overrides:
         key, equals, value = (part.strip() for part in override.partition("="))
@@ -95,6 +98,16 @@ def find(model: str | None = None, overrides: Sequence[str] = ()) -> Found:
     if len({each.checkpoint for each in several}) > 1:
         raise ModelMeterError(f"{' and '.join(each.words for each in several)} are several checkpoints; give one.")
     return Found(first.model, [*(f"checkpoint={each.checkpoint}" for each in several[:1]), *others])
+
+
+def _text(model: object) -> str:
+    """A model's name, or its folder as a text."""
+    if not isinstance(model, str | os.PathLike):
+        raise ModelMeterError(
+            f"load_cost_model: model={shown(model)} is a {type(model).__name__}; give the name of a model or a "
+            f'checkpoint, as in model="{DEFAULT_MODEL}", or the folder of a checkpoint.'
+        )
+    return str(os.fspath(model))
 
 
 class _Asked(NamedTuple):

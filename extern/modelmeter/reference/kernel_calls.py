@@ -16,7 +16,7 @@ from torch import Tensor
 
 Call = Callable[[], Any]
 Shape = Sequence[int]
-Kernel = Mapping[str, Any]
+KernelCase = Mapping[str, Any]
 
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "bfloat16": torch.bfloat16,
@@ -34,7 +34,7 @@ class NoCall(ValueError):
     """No single function of torch computes this kernel."""
 
 
-class Pool:
+class OperandPool:
     """Random memory that operands are cut from, one after another: rotating through it is rotating through memory."""
 
     def __init__(self, device: str, nbytes: int) -> None:
@@ -66,7 +66,7 @@ class Pool:
         return torch.randint(0, max(below, 1), tuple(shape), device=self.device).to(dtype)
 
 
-def call_of(kernel: Kernel, pool: Pool) -> Call:
+def call_of(kernel: KernelCase, pool: OperandPool) -> Call:
     """A call that computes the kernel on operands of its own; `NoCall` where torch has no function for it."""
     build = _CALLS.get(kernel["name"])
     if build is None:
@@ -74,7 +74,7 @@ def call_of(kernel: Kernel, pool: Pool) -> Call:
     return build(kernel, pool)
 
 
-def operand_bytes(kernel: Kernel) -> int:
+def operand_bytes(kernel: KernelCase) -> int:
     """Bytes that the operands of one call take in the pool, at most."""
     wide = 4 if kernel["dtype"] in ("float32", "int32") else 8 if kernel["dtype"] == "int64" else 2
     sizes = [prod(shape) * wide for shape in kernel["inputs"]]
@@ -102,7 +102,7 @@ def _of_width(nbytes: int, numel: int, default: torch.dtype) -> torch.dtype:
     return widths.get(int(width), default) if width == int(width) else default
 
 
-def _operands(kernel: Kernel, pool: Pool) -> list[Tensor]:
+def _operands(kernel: KernelCase, pool: OperandPool) -> list[Tensor]:
     """The inputs in their shapes; the last one's type by the bytes that are left for it."""
     dtype = DTYPES[kernel["dtype"]]
     inputs = kernel["inputs"]
@@ -113,25 +113,25 @@ def _operands(kernel: Kernel, pool: Pool) -> list[Tensor]:
     return [*(pool.take(shape, dtype) for shape in firsts), pool.take(last, _of_width(left, prod(last), dtype))]
 
 
-def _out_dtype(kernel: Kernel) -> torch.dtype:
+def _out_dtype(kernel: KernelCase) -> torch.dtype:
     return _of_width(kernel["bytes_written"], prod(kernel["outputs"][0]), DTYPES[kernel["dtype"]])
 
 
 # -- pointwise, reductions -------------------------------------------------------------------------------------------
 
 
-def _unary(function: Callable[[Tensor], Any]) -> Callable[[Kernel, Pool], Call]:
-    def build(kernel: Kernel, pool: Pool) -> Call:
+def _unary(function: Callable[[Tensor], Any]) -> Callable[[KernelCase, OperandPool], Call]:
+    def build(kernel: KernelCase, pool: OperandPool) -> Call:
         x = _operands(kernel, pool)[0]
         return lambda: function(x)
 
     return build
 
 
-def _binary(function: Callable[[Any, Any], Any], number: float = 2) -> Callable[[Kernel, Pool], Call]:
+def _binary(function: Callable[[Any, Any], Any], number: float = 2) -> Callable[[KernelCase, OperandPool], Call]:
     """Of two tensors, or of one and a number."""
 
-    def build(kernel: Kernel, pool: Pool) -> Call:
+    def build(kernel: KernelCase, pool: OperandPool) -> Call:
         operands = _operands(kernel, pool)
         x = operands[0]
         if len(operands) == 1:
@@ -142,12 +142,12 @@ def _binary(function: Callable[[Any, Any], Any], number: float = 2) -> Callable[
     return build
 
 
-def _layer_norm(kernel: Kernel, pool: Pool) -> Call:
+def _layer_norm(kernel: KernelCase, pool: OperandPool) -> Call:
     x, weight, bias = (pool.take(shape) for shape in kernel["inputs"])
     return lambda: F.layer_norm(x, weight.shape, weight, bias)
 
 
-def _add_layer_norm(kernel: Kernel, pool: Pool) -> Call:
+def _add_layer_norm(kernel: KernelCase, pool: OperandPool) -> Call:
     x, residual, weight, bias = (pool.take(shape) for shape in kernel["inputs"])
 
     def call() -> Any:
@@ -157,12 +157,12 @@ def _add_layer_norm(kernel: Kernel, pool: Pool) -> Call:
     return call
 
 
-def _rms_norm(kernel: Kernel, pool: Pool) -> Call:
+def _rms_norm(kernel: KernelCase, pool: OperandPool) -> Call:
     x, weight = (pool.take(shape) for shape in kernel["inputs"])
     return lambda: F.rms_norm(x, weight.shape, weight, 1e-6)
 
 
-def _add_rms_norm(kernel: Kernel, pool: Pool) -> Call:
+def _add_rms_norm(kernel: KernelCase, pool: OperandPool) -> Call:
     x, residual, weight = (pool.take(shape) for shape in kernel["inputs"])
 
     def call() -> Any:
@@ -172,39 +172,39 @@ def _add_rms_norm(kernel: Kernel, pool: Pool) -> Call:
     return call
 
 
-def _silu_and_mul(kernel: Kernel, pool: Pool) -> Call:
+def _silu_and_mul(kernel: KernelCase, pool: OperandPool) -> Call:
     gate, up = (pool.take(shape) for shape in kernel["inputs"])
     return lambda: F.silu(gate) * up
 
 
-def _topk_softmax(kernel: Kernel, pool: Pool) -> Call:
+def _topk_softmax(kernel: KernelCase, pool: OperandPool) -> Call:
     x = pool.take(kernel["inputs"][0])
     chosen = kernel["outputs"][0][-1]
     return lambda: torch.topk(x.softmax(-1, dtype=torch.float32), chosen)
 
 
-def _topk(kernel: Kernel, pool: Pool) -> Call:
+def _topk(kernel: KernelCase, pool: OperandPool) -> Call:
     x, chosen = _operands(kernel, pool)[0], kernel["outputs"][0][-1]
     return lambda: torch.topk(x, chosen)
 
 
-def _weighted_sum(kernel: Kernel, pool: Pool) -> Call:
+def _weighted_sum(kernel: KernelCase, pool: OperandPool) -> Call:
     rows, weights, shared = (pool.take(shape) for shape in kernel["inputs"])
     return lambda: (rows * weights).sum(1).view(shared.shape) + shared
 
 
-def _rel_pos_bias(kernel: Kernel, pool: Pool) -> Call:
+def _rel_pos_bias(kernel: KernelCase, pool: OperandPool) -> Call:
     rel_h, rel_w = (pool.take(shape) for shape in kernel["inputs"])
     return lambda: rel_h + rel_w
 
 
-def _sum(kernel: Kernel, pool: Pool) -> Call:
+def _sum(kernel: KernelCase, pool: OperandPool) -> Call:
     x = _operands(kernel, pool)[0]
     axis = next(axis for axis in range(x.dim()) if [*x.shape[:axis], *x.shape[axis + 1 :]] == [*kernel["outputs"][0]])
     return lambda: x.sum(axis)
 
 
-def _histc(kernel: Kernel, pool: Pool) -> Call:
+def _histc(kernel: KernelCase, pool: OperandPool) -> Call:
     bins = kernel["outputs"][0][0]
     x = pool.indices(kernel["inputs"][0], bins, torch.int32)
     if pool.device == "cpu":  # which has whole numbers' histograms in no release
@@ -212,15 +212,15 @@ def _histc(kernel: Kernel, pool: Pool) -> Call:
     return lambda: torch.histc(x, bins, 0, bins - 1)
 
 
-def _made(function: Callable[..., Tensor]) -> Callable[[Kernel, Pool], Call]:
-    def build(kernel: Kernel, pool: Pool) -> Call:
+def _made(function: Callable[..., Tensor]) -> Callable[[KernelCase, OperandPool], Call]:
+    def build(kernel: KernelCase, pool: OperandPool) -> Call:
         shape, dtype = kernel["outputs"][0], _out_dtype(kernel)
         return lambda: function(tuple(shape), dtype=dtype, device=pool.device)
 
     return build
 
 
-def _arange(kernel: Kernel, pool: Pool) -> Call:
+def _arange(kernel: KernelCase, pool: OperandPool) -> Call:
     count, dtype = prod(kernel["outputs"][0]), DTYPES[kernel["dtype"]]
     return lambda: torch.arange(count, dtype=dtype, device=pool.device)
 
@@ -228,7 +228,7 @@ def _arange(kernel: Kernel, pool: Pool) -> Call:
 # -- copies, gathers, resampling -------------------------------------------------------------------------------------
 
 
-def _clone(kernel: Kernel, pool: Pool) -> Call:
+def _clone(kernel: KernelCase, pool: OperandPool) -> Call:
     """A copy into row-major order of a tensor whose axes, but for the last, lie in memory the other way round."""
     shape = kernel["inputs"][0]
     *leading, last = shape
@@ -236,12 +236,12 @@ def _clone(kernel: Kernel, pool: Pool) -> Call:
     return lambda: x.clone(memory_format=torch.contiguous_format)
 
 
-def _cast(kernel: Kernel, pool: Pool) -> Call:
+def _cast(kernel: KernelCase, pool: OperandPool) -> Call:
     x, dtype = _operands(kernel, pool)[0], _out_dtype(kernel)
     return lambda: x.to(dtype, copy=True)
 
 
-def _cat(kernel: Kernel, pool: Pool) -> Call:
+def _cat(kernel: KernelCase, pool: OperandPool) -> Call:
     tensors = [pool.take(shape, DTYPES[kernel["dtype"]]) for shape in kernel["inputs"]]
     out = kernel["outputs"][0]
     axis = next(
@@ -250,33 +250,33 @@ def _cat(kernel: Kernel, pool: Pool) -> Call:
     return lambda: torch.cat(tensors, axis)
 
 
-def _pad(kernel: Kernel, pool: Pool) -> Call:
+def _pad(kernel: KernelCase, pool: OperandPool) -> Call:
     x = pool.take(kernel["inputs"][0], DTYPES[kernel["dtype"]])
     after = [size - old for size, old in zip(kernel["outputs"][0], x.shape, strict=True)]
     widths = [width for extra in reversed(after) for width in (0, extra)]
     return lambda: F.pad(x, widths)
 
 
-def _gather(kernel: Kernel, pool: Pool) -> Call:
+def _gather(kernel: KernelCase, pool: OperandPool) -> Call:
     table = pool.take(kernel["inputs"][0], DTYPES[kernel["dtype"]])
     index = pool.indices(kernel["inputs"][1], table.shape[0])
     return lambda: table[index]
 
 
-def _embedding(kernel: Kernel, pool: Pool) -> Call:
+def _embedding(kernel: KernelCase, pool: OperandPool) -> Call:
     table = pool.take(kernel["inputs"][0])
     index = pool.indices(kernel["inputs"][1], table.shape[0])
     return lambda: F.embedding(index, table)
 
 
-def _index_put(kernel: Kernel, pool: Pool) -> Call:
+def _index_put(kernel: KernelCase, pool: OperandPool) -> Call:
     (rows, *_), dtype = kernel["outputs"][0], DTYPES[kernel["dtype"]]
     target, index = pool.take(kernel["outputs"][0], dtype), torch.randperm(rows, device=pool.device)
     values = pool.take(kernel["inputs"][1], dtype)
     return lambda: target.index_put_((index,), values)
 
 
-def _masked_scatter(kernel: Kernel, pool: Pool) -> Call:
+def _masked_scatter(kernel: KernelCase, pool: OperandPool) -> Call:
     shape, mask_shape, source_shape = kernel["inputs"]
     target, source = pool.take(shape), pool.take(source_shape)
     rows = torch.arange(prod(mask_shape), device=pool.device)
@@ -284,12 +284,12 @@ def _masked_scatter(kernel: Kernel, pool: Pool) -> Call:
     return lambda: target.masked_scatter(mask, source)
 
 
-def _upsample_linear(kernel: Kernel, pool: Pool) -> Call:
+def _upsample_linear(kernel: KernelCase, pool: OperandPool) -> Call:
     x, size = _operands(kernel, pool)[0], kernel["outputs"][0][-1]
     return lambda: F.interpolate(x, size=size, mode="linear")
 
 
-def _upsample_bicubic(kernel: Kernel, pool: Pool) -> Call:
+def _upsample_bicubic(kernel: KernelCase, pool: OperandPool) -> Call:
     x, size = _operands(kernel, pool)[0], tuple(kernel["outputs"][0][2:])
     return lambda: F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
 
@@ -297,7 +297,7 @@ def _upsample_bicubic(kernel: Kernel, pool: Pool) -> Call:
 # -- products --------------------------------------------------------------------------------------------------------
 
 
-def _linear(kernel: Kernel, pool: Pool) -> Call:
+def _linear(kernel: KernelCase, pool: OperandPool) -> Call:
     dtype = DTYPES[kernel["dtype"]]
     x, weight, *bias_of = (pool.take(shape, dtype) for shape in kernel["inputs"])
     if weight.shape[0] != kernel["outputs"][0][-1]:  # a product of two activations
@@ -306,13 +306,13 @@ def _linear(kernel: Kernel, pool: Pool) -> Call:
     return lambda: F.linear(x, weight, bias)
 
 
-def _matmul(kernel: Kernel, pool: Pool) -> Call:
+def _matmul(kernel: KernelCase, pool: OperandPool) -> Call:
     dtype = DTYPES[kernel["dtype"]]
     left, right = (pool.take(shape, dtype) for shape in kernel["inputs"])
     return lambda: torch.matmul(left, right)
 
 
-def _convolution(kernel: Kernel, pool: Pool) -> Call:
+def _convolution(kernel: KernelCase, pool: OperandPool) -> Call:
     pixels, weight, *bias_of = (pool.take(shape) for shape in kernel["inputs"])
     bias = bias_of[0] if bias_of else None
     stride, padding = kernel["stride"], kernel["padding"]
@@ -333,7 +333,7 @@ def grouped(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     return result
 
 
-def _grouped_mm(kernel: Kernel, pool: Pool) -> Call:
+def _grouped_mm(kernel: KernelCase, pool: OperandPool) -> Call:
     """Where the kernel finds its rows by index, they are gathered before it: torch has no such kernel."""
     (given, depth), (experts,) = kernel["inputs"][:2]
     rows, features = kernel["outputs"][0]
@@ -345,12 +345,12 @@ def _grouped_mm(kernel: Kernel, pool: Pool) -> Call:
     return lambda: grouped(x[order], weights, ends)
 
 
-def _block(uniform: bool) -> Callable[[Kernel, Pool], Call]:
+def _block(uniform: bool) -> Callable[[KernelCase, OperandPool], Call]:
     """A mixture of experts as transformers computes it, but for its shared experts: what each token chooses of
     all experts is spread evenly, or drawn at random.
     """
 
-    def build(kernel: Kernel, pool: Pool) -> Call:
+    def build(kernel: KernelCase, pool: OperandPool) -> Call:
         (tokens, depth), (experts,) = kernel["inputs"]
         width, count = kernel["width"], kernel["chosen"]
         x, router = pool.take((tokens, depth)), pool.take((experts, depth), torch.float32)
@@ -379,13 +379,13 @@ def _block(uniform: bool) -> Callable[[Kernel, Pool], Call]:
 # -- attention -------------------------------------------------------------------------------------------------------
 
 
-def _heads_apart(pool: Pool, shape: Shape) -> Tensor:
+def _heads_apart(pool: OperandPool, shape: Shape) -> Tensor:
     """[B, H, T, d] lying as [B, T, H, d], as a product leaves it."""
     batch, heads, length, width = shape
     return pool.take((batch, length, heads, width)).transpose(1, 2)
 
 
-def _attention(kernel: Kernel, pool: Pool) -> Call:
+def _attention(kernel: KernelCase, pool: OperandPool) -> Call:
     """Keys and values of the decoder lie as the cache keeps them, everything of CLIP as its products leave it."""
     shapes = [shape for shape in kernel["inputs"] if len(shape) == 4]
     name = kernel["class"]
@@ -408,7 +408,7 @@ def _attention(kernel: Kernel, pool: Pool) -> Call:
     return lambda: F.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=grouped_heads)
 
 
-_CALLS: Final[Mapping[str, Callable[[Kernel, Pool], Call]]] = {
+_CALLS: Final[Mapping[str, Callable[[KernelCase, OperandPool], Call]]] = {
     "aten.mm.default": _linear,
     "aten.addmm.default": _linear,
     "aten.bmm.default": _matmul,

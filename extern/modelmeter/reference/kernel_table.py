@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.reference.kernel_calls import Pool, call_of, operand_bytes
+from modelmeter.reference.kernel_calls import OperandPool, call_of, operand_bytes
 from modelmeter.reference.kernel_shapes import sizes
 from modelmeter.reference.kernel_timing import sets_needed, short, time_calls
 
@@ -63,14 +63,14 @@ COLUMNS: Final[dict[str, Any]] = {
 }
 
 
-def new_pool(device: str) -> tuple[Pool, int]:
+def new_pool(device: str) -> tuple[OperandPool, int]:
     """Memory that operands are cut from, and the bytes of the cache that a round of calls goes beyond."""
     l2_bytes, pool_bytes = CPU_CACHE_BYTES, POOL_BYTES[device]
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         l2_bytes, pool_bytes = int(properties.L2_cache_size), min(pool_bytes, properties.total_memory // 5)
     torch.backends.cuda.matmul.allow_tf32 = False
-    return Pool(device, pool_bytes // 512 * 512), l2_bytes
+    return OperandPool(device, pool_bytes // 512 * 512), l2_bytes
 
 
 def time_kernels(
@@ -91,7 +91,7 @@ def time_kernels(
     return rows
 
 
-def timed(record: Any, pool: Pool, l2_bytes: int, repeats: int) -> dict[str, Any]:
+def timed(record: Any, pool: OperandPool, l2_bytes: int, repeats: int) -> dict[str, Any]:
     """A row of the table: the shape, and its times or why it has none."""
     execution, stage, batch, count = record["uses"][0] if record["uses"] else ("", "", 0, 0)
     moved = record["bytes_read"] + record["bytes_written"]

@@ -29,7 +29,7 @@ MOST_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Times:
+class KernelTimes:
     """Milliseconds of one call. host_ms: until the host had issued it. graph_ms: None where no graph could be made."""
 
     eager_ms: float
@@ -48,7 +48,7 @@ def sets_needed(nbytes: int, written: int, l2_bytes: int) -> int:
     return max(1, min(wanted, MOST_SETS, MOST_RESULT_BYTES // max(written, 1)))
 
 
-def time_calls(calls: Sequence[Call], device: str, *, repeats: int = 5, graph: bool = True) -> Times:
+def time_calls(calls: Sequence[Call], device: str, *, repeats: int = 5, graph: bool = True) -> KernelTimes:
     """Time a round of calls, without gradients."""
     with torch.no_grad():
         _round(calls)
@@ -68,7 +68,7 @@ def time_calls(calls: Sequence[Call], device: str, *, repeats: int = 5, graph: b
             except Exception as caught:  # whatever capture does not take
                 error = short(caught)
                 torch.cuda.synchronize()
-        return Times(
+        return KernelTimes(
             eager_ms=median(seconds) / count * 1e3,
             eager_spread=_spread(seconds),
             host_ms=median(host) / count * 1e3,

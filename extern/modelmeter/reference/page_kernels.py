@@ -57,4 +57,5 @@ def page_shapes(model: CostModel, page: Any, batches: Sequence[int]) -> list[dic
 def _records(model: CostModel, page: Any, batches: Sequence[int]) -> Iterator[OperatorRecord]:
     yield from model.stage_walk("prefill", page=page).records()
     for batch in batches:
-        yield from model.batched(batch).stage_walk("decode", context=page.seq_len).records()
+        for each, _ in page.passes(0):
+            yield from model.batched(batch).stage_walk("decode", context=each.seq_len).records()

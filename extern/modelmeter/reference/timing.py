@@ -23,7 +23,7 @@ DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Times:
+class CallTimes:
     """Seconds of one call, once for each repetition. calls: calls that each repetition is the mean of."""
 
     seconds: tuple[float, ...]
@@ -123,7 +123,7 @@ def _processor() -> str:
 
 def time_call(
     call: Callable[[], object], device: str, *, repeats: int = 5, warmup: int = 2, least_s: float = 0.02
-) -> Times:
+) -> CallTimes:
     """The times of `call`, without gradients.
 
     warmup: calls before the first that counts, at least one. least_s: a repetition makes as many calls as fill this
@@ -132,7 +132,7 @@ def time_call(
     with torch.no_grad():
         warm = [_seconds(call, device, 1) for _ in range(warmup)]
         calls = max(1, ceil(least_s / max(warm[-1], 1e-9)))
-        return Times(seconds=tuple(_seconds(call, device, calls) / calls for _ in range(repeats)), calls=calls)
+        return CallTimes(seconds=tuple(_seconds(call, device, calls) / calls for _ in range(repeats)), calls=calls)
 
 
 def _seconds(call: Callable[[], object], device: str, calls: int) -> float:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rich.table import Table
-
 from modelmeter.calibration.validation import StageComparison
 from modelmeter.devices import BOUNDS
+from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table
 
 _STAGES: Final = {"vision": "vision", "prefill": "prefill, with vision", "decode": "decode, one step"}
 
 
-def comparison_table(rows: Sequence[StageComparison]) -> Table:
+def validation_table(rows: Sequence[StageComparison]) -> Fitting:
     """A row a stage and mode."""
     table = figures_table(
         "stage",
@@ -38,7 +37,7 @@ def comparison_table(rows: Sequence[StageComparison]) -> Table:
             f"{row.predicted.operators:,}",
             *(f"{row.predicted.share(bound):.0%}" for bound in BOUNDS),
         )
-    return table
+    return Fitting(table=table, spare=("operators", *(f"predicted {bound}" for bound in reversed(BOUNDS))))
 
 
 def milliseconds(seconds: float) -> str:

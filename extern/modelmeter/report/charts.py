@@ -88,6 +88,17 @@ def page_chart(drawing: Drawing) -> str:
         if views.columns * views.rows > 1:
             parts.append(_text(left, 33, f"{views.name}: {views.columns} x {views.rows}"))
             parts += _grid(left, top, width, height, views, numbers=True)
+    if any(views.place for views in drawing.views):
+        parts.append(_text(left, 33, "regions at their places"))
+    parts += [
+        _box(left + at.left * scale, top + at.top * scale, at.width * scale, at.height * scale, "view c2")
+        for at in (views.place for views in drawing.views)
+        if at is not None
+    ]
+    groups = [list(group) for _, group in groupby(drawing.views, lambda views: views.name)]
+    if len(groups) < len(drawing.views):
+        bottom = _shelves(groups, parts, top)
+        return _svg(max(top + height, bottom) + 6, title, parts, NARROW)
     gap = 0.12 * drawing.views[0].width
     wide = sum(views.columns * views.width for views in drawing.views) + gap * (len(drawing.views) - 1)
     high = max(views.rows * views.height for views in drawing.views)
@@ -101,6 +112,30 @@ def page_chart(drawing: Drawing) -> str:
         parts += _grid(at, top, across, down, views)
         at += across + gap * scale
     return _svg(top + max(height, scale * high) + 6, title, parts, NARROW)
+
+
+def _shelves(groups: Sequence[Sequence[Views]], parts: list[str], top: float) -> float:
+    """Views of several passes in rows, to one scale, each group in its colour; the lower edge of what was drawn."""
+    left, gap = 200.0, 4.0
+    room = NARROW - 4 - left
+    for number, group in enumerate(groups):
+        line, tokens = 8 + 16 * number, sum(views.tokens for views in group)
+        words = f"{len(group):,} {group[0].name}: {tokens:,} tokens" if len(group) > 1 else _view_words(group[0])
+        parts += [_box(left, line, 10, 10, f"c{number + 1}"), _text(left + 15, line + 9, words)]
+    views = [(each, f"c{number + 1}") for number, group in enumerate(groups) for each in group]
+    scale = min(room / max(each.width for each, _ in views), 200 / max(each.height for each, _ in views))
+    while True:
+        boxes, x, y, row = [], left, top, 0.0
+        for each, kind in views:
+            across, down = each.width * scale, each.height * scale
+            if x > left and x + across > left + room:
+                x, y, row = left, y + row + gap, 0.0
+            boxes.append(_box(x, y, across, down, f"view {kind}", f"{each.width} x {each.height}"))
+            x, row = x + across + gap, max(row, down)
+        if y + row <= top + 240:
+            parts += boxes
+            return y + row
+        scale *= 0.9
 
 
 def _view_words(views: Views) -> str:

@@ -39,6 +39,7 @@ from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
 from modelmeter.models.common.loading import LOAD
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
@@ -57,7 +58,7 @@ from modelmeter.report.document import (
     Text,
 )
 from modelmeter.report.module_tree import module_tree
-from modelmeter.report.page_tables import FIGURES, view_count
+from modelmeter.report.page_tables import view_count
 from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
 from modelmeter.walk import Walk
 
@@ -183,9 +184,11 @@ class _Builder:
         return self.kind.cost
 
     @property
-    def last_context(self) -> int:
-        """Tokens before the last decode step."""
-        return self.page.seq_len + self.steps - 1
+    def longest_pass(self) -> tuple[int, int]:
+        """Positions before the decode steps of the pass that ends longest, and how many steps it has."""
+        return max(
+            ((each.seq_len, steps) for each, steps in self.page.passes(self.steps) if steps), key=sum, default=(0, 0)
+        )
 
     @cached_property
     def prefill_walk(self) -> Walk:
@@ -196,7 +199,8 @@ class _Builder:
         """The last decode step, if there is one."""
         if not self.steps:
             return None
-        return self.model.stage_walk("decode", context=self.last_context, generated=self.steps - 1)
+        positions, steps = self.longest_pass
+        return self.model.stage_walk("decode", context=positions + steps - 1, generated=steps - 1)
 
     def walks(self) -> dict[str, Walk]:
         return {"prefill": self.prefill_walk} | ({"decode step": self.decode_walk} if self.decode_walk else {})
@@ -208,7 +212,7 @@ class _Builder:
     def stage_figures(self, page: PageCost) -> dict[str, StageFigures]:
         """Cost and time of every stage of a page."""
         times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in WITH_TOTAL[:2]}
-        times["decode"] = decode_time(self.roofline, self.model, page.seq_len, self.steps)
+        times["decode"] = decode_time(self.roofline, self.model, page, self.steps)
         times["total"] = times["prefill"] + times["decode"]
         return {stage: StageFigures(cost=getattr(page, stage), time=times[stage]) for stage in WITH_TOTAL}
 
@@ -281,7 +285,7 @@ class _Builder:
             a_day = Quantity(chosen.pages_per_day, estimate=True)
         tiles = [
             ("pages (given)", Quantity(self.page_count)),
-            ("image tokens (analytic)", Quantity(tokens)),
+            (f"image tokens ({self.origin('layout')})", Quantity(tokens)),
             ("tensor-core FLOPs (analytic)", Quantity(total.cost.tensor_core_flops, "FLOPs")),
             (f"traffic (analytic; {self.labels['io_bytes']})", Quantity(total.cost.io_bytes, "B")),
             (
@@ -453,7 +457,7 @@ class _Builder:
             module_tree("prefill", f"Prefill of {self.kind.first.source}", self.prefill_walk, self.roofline),
         ]
         if self.decode_walk is not None:
-            title = f"Last decode step, {self.last_context:,} tokens before it"
+            title = f"Last decode step, {sum(self.longest_pass) - 1:,} tokens before it"
             blocks.append(module_tree("decode_step", title, self.decode_walk, self.roofline))
         blocks.append(self.operator_table())
         return Section(key="modules", title="Modules and operators", blocks=blocks)

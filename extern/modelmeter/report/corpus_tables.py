@@ -8,11 +8,10 @@ from fractions import Fraction
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.table import Table
-
 from modelmeter.corpus.sources import Notes
 from modelmeter.corpus.totals import PERCENTILES, CorpusCost, Group
 from modelmeter.errors import ModelMeterError
+from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import Show, figures_table
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def hint_lines(notes: Notes) -> Iterator[str]:
         yield f"hint: {notes.unused_count}: column count is not used; --count count takes it as pages a row"
 
 
-def distribution_table(group: Group, show: Show) -> Table:
+def distribution_table(group: Group, show: Show) -> Fitting:
     """What a page costs, over the pages: a row a measure."""
     table = figures_table("a page", "smallest", *(f"{percent} %" for percent in PERCENTILES), "largest", "mean")
     for name, words, unit in MEASURES:
@@ -80,7 +79,7 @@ def distribution_table(group: Group, show: Show) -> Table:
         table.add_row(
             words, *(show(value, unit) for value in values), _mean(measure.total, group.totals.pages, unit, show)
         )
-    return table
+    return Fitting(table=table)
 
 
 def _mean(total: int, pages: int, unit: str, show: Show) -> str:
@@ -88,7 +87,7 @@ def _mean(total: int, pages: int, unit: str, show: Show) -> str:
     return f"{float(mean):.1f} {unit}".rstrip() if mean < 1000 else show(round(mean), unit)
 
 
-def parts_table(first: str, parts: Mapping[str, Group], show: Show) -> Table:
+def parts_table(first: str, parts: Mapping[str, Group], show: Show) -> Fitting:
     """Groups of pages one below the other. KV cache: of the largest page."""
     everything = sum(group.totals.pages for group in parts.values())
     table = figures_table(
@@ -115,10 +114,10 @@ def parts_table(first: str, parts: Mapping[str, Group], show: Show) -> Table:
             show(totals.total.io_bytes, "B"),
             show(totals.total.kv_bytes, "B"),
         )
-    return table
+    return Fitting(table=table, spare=("views", "vision FLOPs", "share"))
 
 
-def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[RenderableType]:
+def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[RenderableType | Fitting]:
     """The distributions, the layouts, and the groups if pages are grouped by `group`."""
     workload = cost.workload
     yield distribution_table(cost.everything, show)
@@ -135,7 +134,7 @@ def corpus_tables(cost: CorpusCost, group: str | None, show: Show) -> Iterator[R
 
 def _largest_parts(
     first: str, parts: Mapping[str, Group], most: int, words: str, show: Show
-) -> Iterator[RenderableType]:
+) -> Iterator[RenderableType | Fitting]:
     """The table of some groups of pages; where there are more than `most`, of those with the most pages."""
     if len(parts) > most:
         largest = nlargest(most, parts, key=lambda name: parts[name].totals.pages)

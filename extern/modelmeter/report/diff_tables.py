@@ -9,9 +9,11 @@ from rich.table import Table
 
 from modelmeter.comparison import SUMS, Change
 from modelmeter.devices import StageTime
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import STAGES, WITH_TOTAL
 from modelmeter.report.calibration_tables import milliseconds
-from modelmeter.report.page_tables import FIGURES, Show, figures_table, label_lines
+from modelmeter.report.fitting import Fitting
+from modelmeter.report.page_tables import Show, figures_table, label_lines
 
 #: stages in which a figure is compared; a figure that is not here is not
 COMPARED: Final[Mapping[str, Sequence[str]]] = {
@@ -71,7 +73,7 @@ def stage_rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, st
     ]
 
 
-def stages_table(a: Mapping[str, Any], b: Mapping[str, Any], show: Show) -> Table:
+def stages_table(a: Mapping[str, Any], b: Mapping[str, Any], show: Show) -> Fitting:
     """A row a figure and stage."""
     words = {figure: (name.strip(), unit) for figure, name, unit in FIGURES}
     table = figures_table("", "stage", *_SIDES)
@@ -82,7 +84,7 @@ def stages_table(a: Mapping[str, Any], b: Mapping[str, Any], show: Show) -> Tabl
         label = "" if figure == last else name
         table.add_row(label, stage, show(one, unit), show(other, unit), *_change(one, other, show, unit))
         last = figure
-    return table
+    return Fitting(table=table)
 
 
 def times_table(a: Mapping[str, StageTime], b: Mapping[str, StageTime]) -> Table:
@@ -111,7 +113,7 @@ def peak_lines(a: Mapping[str, Any], b: Mapping[str, Any]) -> Table:
     return label_lines(*lines)
 
 
-def operators_table(changes: Sequence[Change], top: int, show: Show, *, timed: bool) -> Table:
+def operators_table(changes: Sequence[Change], top: int, show: Show, *, timed: bool) -> Fitting:
     """The first `top` changes, and the others together."""
     table = figures_table(
         "stage",
@@ -133,7 +135,7 @@ def operators_table(changes: Sequence[Change], top: int, show: Show, *, timed: b
         _add(table, ("", f"{len(rest)} more", "", "", ""), rest, show, timed)
     table.add_section()
     _add(table, ("all", "", "", "", ""), changes, show, timed)
-    return table
+    return Fitting(table=table, spare=("run, A", "run, B", "CUDA-core FLOPs"), folding=("module", "operator"))
 
 
 def _add(table: Table, names: Sequence[str], changes: Sequence[Change], show: Show, timed: bool) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from modelmeter.quantities import estimated, exact, number, readable_seconds
 from modelmeter.report.page_tables import readable_figure
-from modelmeter.report.quantities import estimated, exact, number, readable_seconds
 
 SHARE: Final = "%"
 """Unit of a share: its value is from 0 to 1, its text in percent."""

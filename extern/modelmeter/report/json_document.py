@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 from modelmeter.files import encodable
 from modelmeter.models.common.contract import CostModel, PageCost
-from modelmeter.models.common.stage_cost import WITH_TOTAL, json_number
+from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.common.vram import Vram
 
 #: raised when a key is renamed, removed or changes its meaning; new keys leave it
@@ -36,21 +35,9 @@ def _exact(value: Any) -> Any:
 
 def model_content(name: str, model: CostModel) -> dict[str, Any]:
     """What a result rests on: the model's name, its whole configuration, and what is assumed."""
-    return {
-        "model": name,
-        "configuration": asdict(model.config),
-        "settings": dict(model.settings()),
-        "assumptions": [asdict(assumption) for assumption in model.assumptions()],
-    }
+    return model.to_dict() | {"model": name}
 
 
 def cost_content(page: PageCost, vram: Vram) -> dict[str, Any]:
     """Layout, tokens, stages and memory need of a page."""
-    stages = {name: getattr(page, name).as_dict() for name in WITH_TOTAL}
-    return {
-        "layout": page.layout._asdict(),
-        "tokens": page.tokens._asdict(),
-        "prefill_tokens": page.seq_len,
-        "stages": stages,
-        "vram": asdict(vram) | {"total_bytes": vram.total_bytes},
-    }
+    return page.to_dict() | {"vram": vram.to_dict()}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from modelmeter.devices import BOUNDS, OperatorTime, Roofline
+from modelmeter.quantities import ranges
 from modelmeter.report.document import SHARE, Cell, Column, Node, Quantity, Tree
-from modelmeter.report.quantities import ranges
 from modelmeter.walk import OperatorRecord, Walk
 
 COLUMNS: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -11,24 +12,11 @@ from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
+from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
-from modelmeter.report.quantities import exact, readable
-
-#: rows of a table: figure of `StageCost`, words for it, unit of its readable form
-FIGURES: Final = (
-    ("tensor_core_flops", "tensor-core FLOPs", ""),
-    ("cuda_core_flops", "CUDA-core FLOPs", ""),
-    ("io_bytes", "traffic", "B"),
-    ("io_weight_bytes", "  weights", "B"),
-    ("io_activation_bytes", "  activations", "B"),
-    ("io_kv_bytes", "  KV cache", "B"),
-    ("weight_bytes", "resident weights", "B"),
-    ("activation_peak_bytes", "activation peak", "B"),
-    ("resident_peak_bytes", "  given KV cache included", "B"),
-    ("kv_bytes", "KV cache at the end", "B"),
-)
+from modelmeter.quantities import exact, readable
 
 #: rows of the comparison of modes: figure of `StageCost`, stages
 COMPARED: Final = (
@@ -65,29 +53,10 @@ def readable_figure(value: int, unit: str) -> str:
     >>> readable_figure(56094720, "B"), readable_figure(0, "B"), readable_figure(4266546065408, "")
     ('56.09 MB', '0 B', '4.267 T')
     """
-    return f"{readable(value)}{unit if abs(value) >= 1000 else f' {unit}'}".rstrip()
+    return readable(value, unit)
 
 
-def page_lines(
-    model: CostModel, modes: Mapping[str, object], overrides: Sequence[str], page: PageCost, output_tokens: int | None
-) -> Table:
-    """What a page becomes before it costs anything: workload, views, tokens; and the settings.
-
-    modes: the named workloads of the model. output_tokens: None where they were not given.
-    """
-    tokens = page.tokens
-    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
-    return label_lines(
-        ("workload", _workload(model, modes)),
-        ("views", _labelled(_views(model, page), labels, "layout")),
-        ("tokens", f"{tokens.total} image ({_by_view(page)})"),
-        ("", f"+ {model.prompt_tokens} prompt ({labels['prompt_tokens']}) = {page.seq_len} in prefill"),
-        ("", f"output {_output(output_tokens)}"),
-        *_settings(model, overrides),
-    )
-
-
-def _labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
+def labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
     """Words, and after them the label of a figure that rests on something."""
     return f"{words} ({labels[figure]})" if figure in labels else words
 
@@ -97,12 +66,12 @@ def model_lines(
 ) -> Table:
     """What all pages have in common: workload and settings, and more lines of a label and a text."""
     labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
-    workload = _labelled(_workload(model, modes), labels, "layout")
+    workload = labelled(workload_text(model, modes), labels, "layout")
     return label_lines(("workload", workload), *_settings(model, overrides), *more)
 
 
-def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
-    """The workload's knobs, after the name of the mode that they make, with what the engine sets of it."""
+def mode_of(model: CostModel, modes: Mapping[str, object]) -> str:
+    """The name of the mode that the workload's knobs make, with what the engine sets of it."""
     knobs = vars(model.workload)
     of_engine = model.engine_workload()
     set_by_engine = {key: value for key, value in of_engine.items() if knobs[key] == value}
@@ -110,38 +79,44 @@ def _workload(model: CostModel, modes: Mapping[str, object]) -> str:
     for mode, workload in modes.items():
         unlike = {key for key, value in vars(workload).items() if knobs[key] != value}
         if not unlike:
-            name = mode
-            break
+            return mode
         if unlike <= set(set_by_engine) and name == "of your own":
             told = ", ".join(f"{key}={_plain(set_by_engine[key])}" for key in sorted(unlike))
             name = f"{mode}, {told} of engine={model.engine.name}"
-    return f"{name}: {' '.join(f'{key}={_plain(value)}' for key, value in knobs.items())}"
+    return name
 
 
-def _views(model: CostModel, page: PageCost) -> str:
+def workload_text(model: CostModel, modes: Mapping[str, object]) -> str:
+    """The workload's knobs, after the name of the mode that they make."""
+    knobs = " ".join(f"{key}={_plain(value)}" for key, value in vars(model.workload).items())
+    return f"{mode_of(model, modes)}: {knobs}"
+
+
+def views_line(model: CostModel, page: PageCost) -> str:
     """Number, sides and grids of the views, and which there are none of; of a single view, how it is cut."""
     whole, *parts = page.views
     first = f"the page as {whole.width} x {whole.height}" if whole.columns * whole.rows == 1 else _tiles(whole)
     text = f"{view_count(page)}: {first}"
     others = [name for name in page.tokens.by_view() if name != whole.name]
+    grid = f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
     if not others:
-        return (
-            text
-            if first == _tiles(whole)
-            else f"{text}, {model.workload.layout_title} {model.workload.layout_text(page.layout)}"
-        )
+        return text if first == _tiles(whole) else grid
+    if len(page.passes(0)) > 1:
+        sides = Counter(f"{views.width} x {views.height}" for views in parts)
+        return f"{grid}; {parts[0].name} as {', '.join(_times(side, count) for side, count in sides.items())}"
     there = {views.name: _tiles(views) for views in parts}
     return ", ".join((text, *(there.get(name, f"no {model.workload.layout_title}") for name in others)))
 
 
+def _times(words: str, count: int) -> str:
+    """Words, and how often."""
+    return words if count == 1 else f"{count} of {words}"
+
+
 def _tiles(views: Views) -> str:
-    grid = f"a grid of {views.columns} x {views.rows} (columns x rows)"
-    return f"{views.count} {views.name} of {views.width} x {views.height} in {grid}"
-
-
-def _by_view(page: PageCost) -> str:
-    """Image tokens of each batch of views."""
-    return ", ".join(f"{name} {tokens}" for name, tokens in page.tokens.by_view().items())
+    return (
+        f"{views.count} {views.name} of {views.width} x {views.height} in {views.columns} columns x {views.rows} rows"
+    )
 
 
 def view_count(page: PageCost) -> int:
@@ -150,44 +125,48 @@ def view_count(page: PageCost) -> int:
 
 
 def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
-    labels = {assumption.figure: f" ({assumption.label})" for assumption in model.assumptions()}
-    settings = model.settings().items()
-    yield "settings", " ".join(f"{key}={_plain(value)}{labels.get(key, '')}" for key, value in settings)
+    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
+    yield "settings", settings_line(model.settings(), labels)
     if overrides:
         yield "overrides", " ".join(overrides)
 
 
-def stage_table(page: Stages, assumptions: Sequence[Assumption], show: Show) -> Table:
-    """A row a figure, a column a stage."""
+def settings_line(settings: Mapping[str, object], labels: Mapping[str, str]) -> str:
+    """Settings as overrides give them, with their labels."""
+    return " ".join(labelled(f"{key}={_plain(value)}", labels, key) for key, value in settings.items())
+
+
+def stage_table(
+    page: Stages,
+    assumptions: Sequence[Assumption],
+    show: Show,
+    figures: Mapping[str, str | None] | None = None,
+) -> Table:
+    """A row a figure, a column a stage; figures: which of `FIGURES`, with their own words or None; by default all."""
     labels = {assumption.figure: assumption.label for assumption in assumptions}
-    table = figures_table("", "vision", "prefill\nwith vision", "decode", "total")
+    table = figures_table("prefill includes vision", *WITH_TOTAL)
     for figure, words, unit in FIGURES:
-        row = _labelled(words, labels, figure)
-        table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in WITH_TOTAL))
+        if figures is None or figure in figures:
+            row = labelled((figures or {}).get(figure) or words, labels, figure)
+            table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in WITH_TOTAL))
     return table
 
 
-def totals_line(name: str, totals: Totals, batch_size: int) -> str:
+def totals_lines(name: str, totals: Totals, batch_size: int) -> Table:
     """What the pages of one file have together, before their table."""
     batches = f", each as a batch of {batch_size} of its kind" if batch_size > 1 else ""
-    return (
-        f"{name}, all {totals.pages:,} pages together{batches}: {totals.views:,} views, {totals.image_tokens:,} image "
-        f"tokens, {totals.output_tokens:,} output tokens"
-    )
-
-
-def memory_lines(page: PageCost, vram: Vram) -> Table:
-    """The module and the operator that reach each stage's activation peak first, and what a device must hold."""
-    stages: dict[str, StageCost] = {stage: getattr(page, stage) for stage in WITH_TOTAL[:-1]}
     return label_lines(
-        ("activation peak at", ""),
-        *(
-            (f"  {stage}", f"{cost.peak_path or 'between the layers'} ({cost.peak_operator})")
-            for stage, cost in stages.items()
-            if cost.activation_peak_bytes
-        ),
-        ("device memory", vram.describe()),
+        (
+            "together",
+            f"{totals.pages:,} pages of {name}{batches}: {totals.views:,} views, {totals.image_tokens:,} image tokens, "
+            f"{totals.output_tokens:,} decode steps; each run alone, and peaks and KV cache are the largest page's",
+        )
     )
+
+
+def peak_place(cost: StageCost) -> str:
+    """The module and the operator that reach a stage's activation peak first."""
+    return f"{cost.peak_path or 'between the layers'} ({cost.peak_operator})"
 
 
 def modes_lines(model: CostModel, overrides: Sequence[str], output_tokens: int | None) -> Table:
@@ -216,13 +195,13 @@ def modes_table(
         table.add_row(name, *cells, end_section=end_section)
 
     add("views", lambda page: str(view_count(page)))
-    grid = _labelled(f"{workload.layout_title}, columns x rows", labels, "layout")
+    grid = labelled(f"{workload.layout_title}, columns x rows", labels, "layout")
     add(grid, lambda page: workload.layout_text(page.layout))
     add("image tokens", lambda page: str(page.tokens.total))
     add(f"prefill tokens (prompt {labels['prompt_tokens']})", lambda page: str(page.seq_len), end_section=True)
     for figure, stages in COMPARED:
         name, unit = words[figure]
-        name = _labelled(name, labels, figure)
+        name = labelled(name, labels, figure)
         if len(stages) > 1:
             table.add_row(name)
         for stage in stages:
@@ -257,6 +236,8 @@ def label_lines(*lines: tuple[str, str]) -> Table:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return "none" if not value else str(len(value)) if isinstance(value[0], tuple) else ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -15,14 +15,15 @@ from modelmeter.devices import NOT_MODELLED, Device, Throughput
 from modelmeter.devices.throughput import BOUND, ESTIMATE, Figure, KindTime
 from modelmeter.memory import MIB, amount
 from modelmeter.models.common.engines import BEST, SERVED_BY
+from modelmeter.quantities import estimated, number
+from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table, label_lines
-from modelmeter.report.quantities import estimated, number
 
 if TYPE_CHECKING:
     from modelmeter.models.common.assumption import Assumption
     from modelmeter.models.common.contract import CostModel
 
-#: figures that stand together in a result's table; all others are results, or shares, or deratings
+#: figures that stand together in a result's table; all others are results, or deratings
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "memory": (
         "batch_size",
@@ -39,6 +40,8 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "pages": ("pages", "output_tokens", "runaway_share", "runaway_cost"),
     "given": ("host_s", "host_workers", "kernel_launch_s", "price_per_hour"),
 }
+#: between a stage and a class of kernels in the name of a figure
+_SHARE: Final = "_share_"
 #: what an engine with a memory policy of its own decides in place of `runtime`: told with its limits
 _RESERVE: Final = "reserve_bytes"
 #: origins of figures that have no more than three digits
@@ -54,7 +57,7 @@ def timed_assumptions(model: CostModel) -> list[Assumption]:
     return [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
 
 
-def devices_table(devices: Sequence[Device]) -> Table:
+def devices_table(devices: Sequence[Device]) -> Fitting:
     """A row a device: memory as it reports it and in GB, bandwidth and peaks in powers of ten."""
     peaks = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
     table = figures_table(
@@ -75,7 +78,8 @@ def devices_table(devices: Sequence[Device]) -> Table:
             *("-" if rate is None else number(float(rate / _TERA)) for rate in rates),
             number(float(device.vector_flops_per_s / _TERA)),
         )
-    return table
+    spare = ("memory GB", "vector TFLOPS", "tf32 TFLOPS", "int8 TFLOPS", "fp8 TFLOPS", "fp16 TFLOPS")
+    return Fitting(table=table, spare=spare)
 
 
 def device_lines(device: Device) -> Table:
@@ -116,21 +120,34 @@ def published_runs() -> str:
     return PUBLISHED_FILE.read_text(encoding="utf-8").strip()
 
 
-def result_table(result: Throughput) -> Table:
-    """Every figure of one device, with its interval, its unit and its origin."""
+def result_table(result: Throughput) -> Fitting:
+    """Every figure of one device but the shares of its stages, with its interval, its unit and its origin."""
     table = figures_table("figure", "value", "low", "high", "unit", "origin")
     table.columns[4].justify = table.columns[5].justify = "left"
-    figures = result.figures()
+    figures = [figure for figure in result.figures() if _SHARE not in figure.name]
     names = [figure.name for figure in figures[1:]]
     for figure, following in zip(figures, [*names, ""], strict=True):
         table.add_row(*_cells(figure, bound=result.bound), end_section=_group_of(following) != _group_of(figure.name))
-    return table
+    return Fitting(table=table)
+
+
+def shares_table(result: Throughput) -> Fitting:
+    """What a prefill and a decode step spend their time on: a row a class of kernels, the largest first."""
+    shares: dict[str, dict[str, Figure]] = {}
+    for figure in result.figures():
+        stage, share, name = figure.name.partition(_SHARE)
+        if share:
+            shares.setdefault(name, {})[stage] = figure
+    stages = list(dict.fromkeys(stage for of in shares.values() for stage in of))
+    origins = sorted({figure.origin for of in shares.values() for figure in of.values()})
+    table = figures_table(f"share of the time ({', '.join(origins)})", *stages)
+    for name, of in shares.items():
+        table.add_row(name, *(estimated(of[stage].value) if stage in of else "-" for stage in stages))
+    return Fitting(table=table)
 
 
 def _group_of(name: str) -> str:
     """The group of a figure's name."""
-    if "_share_" in name:
-        return "shares"
     if name.startswith("derating_"):
         return "given"
     return next((group for group, names in _GROUPS.items() if name in names), "results")
@@ -148,7 +165,7 @@ def _cells(figure: Figure, *, bound: bool) -> tuple[str, ...]:
     return figure.name, estimated(figure.value), *ends, figure.unit, figure.origin
 
 
-def concurrency_table(results: Mapping[str, Throughput]) -> Table:
+def concurrency_table(results: Mapping[str, Throughput]) -> Fitting:
     """Closed loops, a row a device: what a benchmark of its server would print."""
     table = figures_table(
         "in flight", "requests/s", "low", "high", "output\ntokens/s", "ttft\ns", "tpot\nms", "latency\ns"
@@ -166,10 +183,10 @@ def concurrency_table(results: Mapping[str, Throughput]) -> Table:
             "-" if tpot is None else estimated(float(tpot.value) * 1000),
             estimated(figures["latency_s"].value),
         )
-    return table
+    return Fitting(table=table, spare=("latency s",))
 
 
-def kinds_table(result: Throughput) -> Table:
+def kinds_table(result: Throughput) -> Fitting:
     """The kinds of pages of one device, a row for those of one label; figures are those of their average page."""
     table = figures_table("pages", "count", "prefill\ntokens", "output\ntokens", "prefill\ns", "decode\ns", "pages/s")
     labelled: dict[str, list[KindTime]] = {}
@@ -187,7 +204,7 @@ def kinds_table(result: Throughput) -> Table:
         )
         cells = (number(_as_number(tokens)), number(_as_number(said)), *map(estimated, (prefill, decode, 1 / page)))
         table.add_row(label, f"{count:,}", *cells)
-    return table
+    return Fitting(table=table)
 
 
 def _as_number(value: Fraction) -> float:
@@ -211,7 +228,7 @@ def engine_line(engine: str, *, default: bool) -> tuple[str, str]:
     return "engine", told
 
 
-def comparison_table(results: Mapping[str, Throughput | str]) -> Table:
+def comparison_table(results: Mapping[str, Throughput | str]) -> Fitting:
     """Devices side by side; a device without a result has its reason below the table."""
     priced = any(not isinstance(each, str) and each.cost_per_1000_pages is not None for each in results.values())
     table = figures_table(
@@ -247,7 +264,7 @@ def comparison_table(results: Mapping[str, Throughput | str]) -> Table:
             cost = result.cost_per_1000_pages
             cells.append("-" if cost is None else estimated(cost))
         table.add_row(name, *cells)
-    return table
+    return Fitting(table=table, spare=("output tokens/s", "continuous batch"))
 
 
 def reason_lines(results: Mapping[str, Throughput | str]) -> Table:

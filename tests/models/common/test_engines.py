@@ -22,6 +22,7 @@ from modelmeter.models.common.engines import (
     choose,
     defaults_of,
     origin_of,
+    served,
 )
 
 EVERY = tuple(EXECUTION_OF.values())
@@ -41,6 +42,16 @@ CHOSEN: dict[str, tuple[list[str], Chosen]] = {
 @pytest.mark.parametrize("overrides, chosen", CHOSEN.values(), ids=CHOSEN)
 def test_an_engine_sets_the_execution_and_an_execution_alone_the_engine(overrides: list[str], chosen: Chosen) -> None:
     assert choose(overrides, EVERY) == chosen
+
+
+@pytest.mark.parametrize(
+    "executions, engine",
+    [(EVERY, "vllm"), (("transformers", "serving"), "best"), (("transformers",), "transformers")],
+    ids=["every", "bound", "transformers_alone"],
+)
+def test_what_serves_is_the_first_that_the_model_has(executions: tuple[str, ...], engine: str) -> None:
+    assert served(["runtime.batch_size=2"], executions) == [f"engine={engine}", "runtime.batch_size=2"]
+    assert served(["execution=transformers"], executions) == ["execution=transformers"]
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

@@ -184,7 +184,7 @@ def test_without_a_preprocessor_the_image_rule_is_unknown(tmp_path: Path) -> Non
         ("vision.window_size=20", "vision.window_size=20 pixels hold no token of 28"),
         ("vision.depth=30", "fullatt_block_indexes=[7, 15, 23, 31] are no blocks of vision.depth=30"),
         ("vision.spatial_merge_size=4", "workload.merge_size=2 differs from vision.spatial_merge_size=4"),
-        ("execution=vllm", "there is no such execution"),
+        ("execution=published", "there is no such execution"),
         ("runtime.experts_hit=3", "the decoder is dense"),
     ],
 )

@@ -66,8 +66,7 @@ def vision() -> list[tuple[str, str, int, int]]:
     order = 8 * TOKENS
     # 2 windows of 4 x 4 tokens a page, then 2 cut on the right, 1 below and 1 on both sides; 4 bytes an end
     ends = 4 * (PAGES * 6 + 1)
-    windows = [PAGES * count * 4 * tokens for count, tokens in ((2, 16), (2, 4), (1, 4), (1, 1))]
-    within = [("attn", "fused.attention", 3 * E * rows * D + ends, E * rows * D) for rows in windows]
+    within = [("attn", "fused.attention", 3 * PATCHES + ends, PATCHES)]
     whole = [("attn", "fused.attention", 3 * PATCHES + 4 * (PAGES + 1), PATCHES)]
     return [
         ("visual.patch_embed.proj", "aten.convolution.default", E * (N * pixels + D * pixels), PATCHES),

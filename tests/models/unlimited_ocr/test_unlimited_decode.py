@@ -76,7 +76,7 @@ def test_times_are_those_of_the_steps_one_by_one(overrides: list[str]) -> None:
         for generated in range(150)
     ]
     for steps in (1, 2, 8, 9, 128, 129, 130, 150):
-        assert decode_time(roofline, model, 33, steps) == reduce(add, one_by_one[:steps])
+        assert decode_time(roofline, model, model.text(33), steps) == reduce(add, one_by_one[:steps])
 
 
 def test_throughput_sums_the_steps_of_its_pages() -> None:
@@ -88,7 +88,7 @@ def test_throughput_sums_the_steps_of_its_pages() -> None:
     four, roofline = model.batched(4), Roofline(device)
     total = Fraction(0)
     for page, steps in zip(pages, (140, 200), strict=True):
-        total += decode_time(roofline, four, page.seq_len, steps).exact_seconds / 2
+        total += decode_time(roofline, four, page, steps).exact_seconds / 2
     assert result.steps_s == pytest.approx(float(total), rel=1e-9)
     assert result.memory.cache_bytes == 4 * model.step(1523 + 199, 199).kv_bytes
 

@@ -155,7 +155,10 @@ class GroupedQueryAttention(BaseLayer):
         if self.traits(DecoderTraits).cache_written_apart:
             query, key, value = projected
             if self.q_norm is not None and self.k_norm is not None:
-                query, key = self.q_norm(query), self.k_norm(key)
+                if self.traits(DecoderTraits).qk_norm_in_place:
+                    query, key = self.chain("qk_norm", self.normalize_in_place, query, key)
+                else:
+                    query, key = self.q_norm(query), self.k_norm(key)
             query, key = self.chain("rotary", self.turn_in_place, query, key, *positions)
             batch, tokens, _ = hidden_states.shape
             slot_mapping = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it
@@ -170,6 +173,11 @@ class GroupedQueryAttention(BaseLayer):
             cache.items += new  # keys and values in turn, a pair for each pass
         log_sum_exp = self.traits(DecoderTraits).log_sum_exp_written
         return attention(query, cache.items[::2], cache.items[1::2], log_sum_exp=log_sum_exp)
+
+    def normalize_in_place(self, query: ShapeTensor, key: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """Query and key normalised, where they lie."""
+        assert self.q_norm is not None and self.k_norm is not None
+        return in_place_output(query, self.q_norm.normalize(query)), in_place_output(key, self.k_norm.normalize(key))
 
     def turn_in_place(
         self, query: ShapeTensor, key: ShapeTensor, *positions: ShapeTensor

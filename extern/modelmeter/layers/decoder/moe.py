@@ -89,10 +89,10 @@ class MoEGate(BaseLayer):
         else:
             router_logits = linear(hidden_states, self.weight)
         if self.traits(MoeTraits).topk_of_groups:
-            return router_logits, *self.choose_of_groups(router_logits)
-        return router_logits, *self.chain("topk_softmax", self.choose, router_logits)
+            return router_logits, *self.grouped_topk(router_logits)
+        return router_logits, *self.chain("topk_softmax", self.select_experts, router_logits)
 
-    def choose_of_groups(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+    def grouped_topk(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """The same among the experts of the best group, all of them, in the model's type up to the end."""
         scores, group_scores = self.chain("softmax_of_groups", softmax_of_groups, router_logits)
         group_idx = topk(group_scores, 1)[1]
@@ -101,7 +101,7 @@ class MoEGate(BaseLayer):
         tmp_scores = self.chain("mask_groups", mask_groups, scores, group_mask)
         return self.chain("cast_choice", cast_choice, *topk(tmp_scores, self.top_k), self.traits(MoeTraits).index_dtype)
 
-    def choose(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+    def select_experts(self, router_logits: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """Weights, scaled, and indices of the experts with the largest scores."""
         scores = softmax(router_logits, "float32")
         topk_weights, topk_indices = topk(scores, self.top_k, self.traits(MoeTraits).index_dtype)

@@ -18,6 +18,9 @@ class DecoderTraits:
     cache_written_apart: bool = False
     """Queries and keys are turned in place, in their product, and a kernel of its own writes keys and values to the
     slots of a paged cache; otherwise one kernel does both."""
+    qk_norm_in_place: bool = False
+    """The norms of queries and keys before a paged cache are one kernel, in their product; otherwise a kernel each, in
+    memory of its own."""
     query_copied: bool = False
     """Queries are copied out of their product before attention over a paged cache, where they are more than one row."""
     log_sum_exp_written: bool = False

@@ -1,6 +1,7 @@
 """What CLIP towers over a SAM map are made of, on shapes: embeddings, attention, blocks.
 
-The map is their patch embedding.
+The map is their patch embedding. Classes have the names of the published code, in which NoTP says that no tensor
+parallelism splits them over devices.
 Source of the walk: `UnlimitedOcrVisionEncoder` of transformers 5.23; where the published code, or an engine at its
 best, runs the same network differently, a trait of the execution says so.
 """
@@ -19,7 +20,6 @@ from modelmeter.operators import (
     attention,
     cat,
     contiguous,
-    fused,
     gather,
     matmul,
     mul,
@@ -51,8 +51,6 @@ class ClipTraits:
     attention_over_sequences: bool = False
     """Attention of the CLIP tower is the FlashAttention package's function for sequences of any lengths, which is told
     where each view begins and writes its log-sum-exp; otherwise it is PyTorch's, or an engine's at its best."""
-    quick_gelu_fused: bool = False
-    """Quick-GELU is one kernel, compiled by itself; otherwise as the code's chains run."""
     positions_looked_up: bool = False
     """The CLIP tower looks its position table up by index even where it is resized then."""
 
@@ -223,10 +221,7 @@ class NoTPFeedForward(BaseLayer):
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.fc1(hidden_states)
-        if self.traits(ClipTraits).quick_gelu_fused:
-            hidden_states = fused("quick_gelu", quick_gelu, hidden_states)
-        else:
-            hidden_states = self.chain("quick_gelu", quick_gelu, hidden_states)
+        hidden_states = self.chain("quick_gelu", quick_gelu, hidden_states)
         return self.fc2(hidden_states)  # type: ignore[no-any-return]
 
 

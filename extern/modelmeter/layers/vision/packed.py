@@ -5,12 +5,13 @@ alone (positions, the order of windows, where sequences end) comes with the page
 numbers the code splits, the rest on the device.
 Source of the walk: `Qwen2_5_VisionTransformerPretrainedModel` and `Qwen2VisionTransformerPretrainedModel` of
 transformers 5.23, which call attention once for each sequence and concatenate the results. An engine has one kernel for
-all of them.
+all of them. What vLLM and SGLang do otherwise are traits: docs/counted.md says where it was read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple, Unpack
 
@@ -20,12 +21,17 @@ from modelmeter.layers.vision.clip import eager_attention, fused_attention
 from modelmeter.operators import (
     Parameter,
     add,
+    arange,
     cat,
+    contiguous,
     conv3d,
     cos,
+    empty_like,
+    fused,
     gather,
     gelu,
     in_place_output,
+    index_put,
     mul,
     neg,
     packed_attention,
@@ -35,7 +41,38 @@ from modelmeter.operators import (
     sub,
     to,
 )
-from modelmeter.shape_tensor import HOST, ShapeTensor, Tape
+from modelmeter.shape_tensor import HOST, Repeated, ShapeTensor, Tape
+
+#: positions along a side that an engine's table of cosines and sines has
+TABLE_ROWS = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedTraits:
+    """What code of packed towers does where code bases differ; the defaults are transformers'."""
+
+    attention_packed: bool = False
+    """Attention is one kernel over all sequences, which is told where they end; otherwise a call for each."""
+    log_sum_exp_written: bool = False
+    """That kernel writes the log-sum-exp of each query and head, as the FlashAttention package's does."""
+    copied: str = ""
+    """What is copied out of the product of query, key and value before queries and keys turn, as one kernel and in
+    memory of their own: "together", query and key at once; "each", all three. Nothing: they are read where they lie."""
+    tables: str = "positions"
+    """What cosines and sines of patches come from: "positions", which are turned into them in float32; "grid", tables
+    kept for each grid, joined for all pages; "rows", looked up by position; "frequencies", which are looked up by
+    position, in float32; "typed frequencies", which are put into the model's type and in order before."""
+    patches_by_product: bool = False
+    """Patches are embedded by a matrix product; otherwise by a convolution."""
+    sum_in_norm: bool = False
+    """A block sums its attention's output in its second norm; otherwise by an operator of its own."""
+    inverse_order: str = "sorted"
+    """The order in which tokens of windows lie in their page: "sorted" out of that of windows; "written", by an index;
+    "given" with the page."""
+    mlp_aligned: int = 1
+    """The inner width of a block's MLP is rounded up to a multiple of this, weights of zeros among the product's."""
+    pages_looped: bool = False
+    """Pages go through the tower one after another; otherwise together."""
 
 
 class Grid(NamedTuple):
@@ -67,7 +104,7 @@ class Sequences(NamedTuple):
         return divmod(length, self.side)
 
     @property
-    def number(self) -> int:
+    def total(self) -> int:
         """How many sequences there are."""
         if not self.side:
             return self.grid.pages
@@ -117,7 +154,8 @@ class PageTensors(NamedTuple):
 
     pixel_values: [N, values of a patch]. position_ids: row and column of each patch, [N, 2]. window_index: tokens in
     the order of their windows, [n]; None: as they come. On the host: grid_thw [pages, 3], and where the sequences end,
-    cu_seqlens [pages + 1], cu_window_seqlens [windows + 1].
+    cu_seqlens [pages + 1], cu_window_seqlens [windows + 1]. Where an engine brings them: the order in which tokens of
+    windows lie in their page, reverse_indices [n], and cosines and sines of a page's patches, [N / pages, d / 2] each.
     """
 
     pixel_values: ShapeTensor
@@ -126,6 +164,8 @@ class PageTensors(NamedTuple):
     cu_seqlens: ShapeTensor
     window_index: ShapeTensor | None = None
     cu_window_seqlens: ShapeTensor | None = None
+    reverse_indices: ShapeTensor | None = None
+    tables: tuple[ShapeTensor, ...] = ()
 
 
 def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
@@ -163,20 +203,44 @@ class PatchEmbed(BaseLayer):
     ) -> None:
         super().__init__(**settings)
         self.patch = (in_channels, temporal_patch_size, patch_size, patch_size)
-        self.proj = Conv3d(embed_dim, *self.patch, code=self.code)
+        self.proj: BaseLayer
+        if self.traits(PackedTraits).patches_by_product:
+            self.proj = Linear(prod(self.patch), embed_dim, bias=False, code=self.code)
+        else:
+            self.proj = Conv3d(embed_dim, *self.patch, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        if self.traits(PackedTraits).patches_by_product:
+            return self.proj(hidden_states)  # type: ignore[no-any-return]
         hidden_states = hidden_states.view(-1, *self.patch)
         return self.proj(hidden_states).view(hidden_states.shape[0], -1)  # type: ignore[no-any-return]
 
 
 class AxialRotaryEmbedding(BaseLayer):
-    """Positions (row, column) [N, 2] -> cos and sin [N, d] in float32: half of the frequencies turn by each."""
+    """Positions (row, column) [N, 2] -> cos and sin [N, d] in float32: half of the frequencies turn by each.
+
+    An engine keeps a table of what it looks up by position: cosines and sines, or frequencies.
+    """
 
     def __init__(self, head_dim: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
+        self.head_dim = head_dim
+        tables = {
+            "positions": {"inv_freq": Parameter(head_dim // 4, dtype="float32")},
+            "rows": {"cos_sin_cache": self.parameter(TABLE_ROWS, head_dim // 2)},
+        }
+        looked_up = {"freqs": Parameter(TABLE_ROWS, head_dim // 4, dtype="float32")}
         # a buffer, not a parameter: it is read, but no checkpoint holds it
-        self.buffers = {"inv_freq": Parameter(head_dim // 4, dtype="float32")}
+        self.buffers = tables.get(self.traits(PackedTraits).tables, looked_up)
+
+    def rows(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
+        """Cos and sin [N, d / 2] from a table that has both side by side."""
+        table = self.buffers["cos_sin_cache"].on(position_ids.tape)
+        return tuple(by_position(half, position_ids) for half in table.chunk(2, -1))
+
+    def frequencies(self, position_ids: ShapeTensor) -> ShapeTensor:
+        """The angles that row and column turn by, [N, d / 2], in float32."""
+        return by_position(self.buffers["freqs"].on(position_ids.tape), position_ids)
 
     def forward(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         inv_freq = self.buffers["inv_freq"].on(position_ids.tape)
@@ -186,6 +250,12 @@ class AxialRotaryEmbedding(BaseLayer):
         cosine = over_the_head(cosine)
         sine = over_the_head(sine)
         return cosine, sine
+
+
+def by_position(table: ShapeTensor, position_ids: ShapeTensor) -> ShapeTensor:
+    """Rows of a table [positions, d / 4] by row and column of each patch [N, 2] -> [N, d / 2]."""
+    rows = gather(table, *position_ids.shape, aten="aten.index.Tensor", index=position_ids)
+    return rows.flatten(1)
 
 
 def over_the_head(freq: ShapeTensor) -> ShapeTensor:
@@ -203,7 +273,7 @@ def rotate_half(x: ShapeTensor) -> ShapeTensor:
 def apply_rotary_pos_emb_vision(
     query: ShapeTensor, key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTensor
 ) -> tuple[ShapeTensor, ShapeTensor]:
-    """Query and key [N, H, d] turned in float32 by tables [N, d]; as one kernel, in their own places."""
+    """Query and key [N, H, d] turned in float32 by tables [N, d]."""
     dtype = query.dtype
     q, k = to(query, "float32"), to(key, "float32")
     cosine, sine = cosine.unsqueeze(1), sine.unsqueeze(1)
@@ -211,7 +281,22 @@ def apply_rotary_pos_emb_vision(
     k_embed = add(mul(k, cosine), mul(rotate_half(k), sine))
     q_embed = to(q_embed, dtype)
     k_embed = to(k_embed, dtype)
+    return q_embed, k_embed
+
+
+def turned_in_place(
+    query: ShapeTensor, key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTensor
+) -> tuple[ShapeTensor, ShapeTensor]:
+    """The same; as one kernel, in their own places."""
+    q_embed, k_embed = apply_rotary_pos_emb_vision(query, key, cosine, sine)
     return in_place_output(query, q_embed), in_place_output(key, k_embed)
+
+
+def turned_together(query_key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTensor) -> ShapeTensor:
+    """Query and key [2, N, H, d] turned in float32 by tables [N, d / 2], whose numbers pairs of elements share."""
+    cosine, sine = (cat((half, half), -1).unsqueeze(1) for half in (cosine, sine))
+    wide = to(query_key, "float32")
+    return to(add(mul(wide, cosine), mul(rotate_half(wide), sine)), query_key.dtype)
 
 
 class PackedAttention(BaseLayer):
@@ -233,11 +318,14 @@ class PackedAttention(BaseLayer):
         """`tables`: cos and sin [N, d]. `cu_seqlens`: where the sequences end."""
         patches = hidden_states.shape[0]
         qkv = reshape(self.qkv(hidden_states), patches, 3, self.num_heads, -1).permute(1, 0, 2, 3)
+        if self.traits(PackedTraits).copied:
+            attn_output = self.attend_copied(qkv, cu_seqlens, tables, sequences)
+            return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
         query_states, key_states, value_states = qkv.unbind(0)
         del qkv
-        query_states, key_states = self.chain("rotary", apply_rotary_pos_emb_vision, query_states, key_states, *tables)
-        if self.traits(EngineTraits).attention_fused_only:
-            attn_output = self.attend_packed((query_states, key_states, value_states), cu_seqlens, sequences)
+        query_states, key_states = self.chain("rotary", turned_in_place, query_states, key_states, *tables)
+        if self.traits(PackedTraits).attention_packed:
+            attn_output = packed_attention((query_states, key_states, value_states), cu_seqlens, sequences.lengths)
             return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
         query_states, key_states, value_states = (
             each.transpose(0, 1).unsqueeze(0) for each in (query_states, key_states, value_states)
@@ -254,15 +342,26 @@ class PackedAttention(BaseLayer):
         attn_output = sequences.each(hidden_states.tape, one)
         return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
 
-    def attend_packed(
-        self, projected: tuple[ShapeTensor, ...], cu_seqlens: ShapeTensor, sequences: Sequences
+    def attend_copied(
+        self,
+        qkv: ShapeTensor,
+        cu_seqlens: ShapeTensor,
+        tables: tuple[ShapeTensor, ShapeTensor],
+        sequences: Sequences,
     ) -> ShapeTensor:
-        """Query, key and value [N, H, d], read where they lie -> [N, H, d]: a kernel for each length of sequence."""
-        query = projected[0]
-        out = query.tape.new(query.shape, query.dtype)
-        for count, length in sequences.lengths:
-            packed_attention(out, projected, cu_seqlens, count, length)
-        return out
+        """Query, key and value [3, N, H, d], copied and turned -> [N, H, d]. The copies are held as the code has them.
+
+        vLLM names the copy of query and key to the end; SGLang drops each for what is made of it.
+        """
+        if self.traits(PackedTraits).copied == "together":
+            qk_reshaped = contiguous(qkv.narrow(0, 0, 2))
+            query, key = fused("rotary", turned_together, qk_reshaped, *tables).unbind(0)
+            value = qkv.select(0, 2)
+        else:
+            query, key, value = (contiguous(each) for each in qkv.unbind(0))
+            query, key = fused("rotary", apply_rotary_pos_emb_vision, query, key, *tables)
+        log_sum_exp = self.traits(PackedTraits).log_sum_exp_written
+        return packed_attention((query, key, value), cu_seqlens, sequences.lengths, log_sum_exp=log_sum_exp)
 
 
 class PackedBlock(BaseLayer):
@@ -294,6 +393,10 @@ class PackedBlock(BaseLayer):
         """`residual`: the block before's, where it is handed on; then so is this one's, beside the MLP's output."""
         if self.traits(EngineTraits).add_norm_fused:
             return self.forward_add_norm(hidden_states, residual, (cu_seqlens, tables, sequences))
+        if self.traits(PackedTraits).sum_in_norm:
+            attended = self.attn(self.norm1(hidden_states), cu_seqlens, tables, sequences)
+            residual, normed = self.norm2(hidden_states, attended)
+            return add(residual, self.mlp(normed))
         hidden_states = add(hidden_states, self.attn(self.norm1(hidden_states), cu_seqlens, tables, sequences))
         return add(hidden_states, self.mlp(self.norm2(hidden_states)))
 
@@ -381,11 +484,18 @@ class PackedTower(BaseLayer):
         )
         if not self.window_side:
             return given
-        windows = Sequences(grid, self.merged, self.window_side).number
-        return given._replace(
+        windows = Sequences(grid, self.merged, self.window_side).total
+        given = given._replace(
             window_index=tape.input((grid.tokens,), "int64"),
             cu_window_seqlens=on_host(tape, (windows + 1,), "int32"),
         )
+        traits = self.traits(PackedTraits)
+        if traits.inverse_order == "given":
+            given = given._replace(reverse_indices=tape.input((grid.tokens,), "int64"))
+        if traits.tables == "grid":
+            table = (self.merged * grid.columns * grid.rows, self.rotary_pos_emb.head_dim // 2)
+            given = given._replace(tables=(tape.input(table, self.dtype), tape.input(table, self.dtype)))
+        return given
 
     def in_windows(self, x: ShapeTensor, window_index: ShapeTensor) -> ShapeTensor:
         """[N, ...] in the order of windows."""
@@ -401,12 +511,44 @@ class PackedTower(BaseLayer):
             return tables
         return tuple(self.in_windows(freq, window_index) for freq in tables)
 
-    def forward(self, given: tuple[ShapeTensor, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+    def engine_tables(self, page: PageTensors, pages: int) -> tuple[ShapeTensor, ...]:
+        """The same as an engine has them, [N, d] or [N, d / 2], and what is held beside them."""
+        kind = self.traits(PackedTraits).tables
+        if kind == "grid":
+            return tuple(cat([Repeated(pages, each)], 0) for each in page.tables)
+        if kind == "rows":
+            return self.rotary_pos_emb.rows(page.position_ids)
+        freqs = self.rotary_pos_emb.frequencies(page.position_ids)
+        if kind == "typed frequencies":
+            freqs = to(freqs, self.dtype)
+        if page.window_index is not None:
+            freqs = self.in_windows(freqs, page.window_index)
+        emb = cat((freqs, freqs), -1)
+        return cos(emb), sin(emb), freqs, emb
+
+    def inverse(self, page: PageTensors) -> ShapeTensor:
+        """The order in which tokens of windows lie in their page."""
+        assert page.window_index is not None
+        if page.reverse_indices is not None:
+            return page.reverse_indices
+        if self.traits(PackedTraits).inverse_order == "sorted":
+            return sort(page.window_index)[1]
+        inverse = empty_like(page.window_index)
+        index_put(inverse, page.window_index, arange(inverse.tape, inverse.shape[0]))
+        return inverse
+
+    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
         page = PageTensors(*given)
         hidden_states = self.patch_embed(page.pixel_values)
         if page.window_index is not None:
             hidden_states = self.in_windows(hidden_states, page.window_index)
-        tables = self.chain("rotary_tables", self.rotary_tables, page.position_ids, page.window_index)
+        if self.traits(PackedTraits).tables == "positions":
+            tables = self.chain("rotary_tables", self.rotary_tables, page.position_ids, page.window_index)
+        else:
+            cosine, sine, *_held = self.engine_tables(page, grid.pages)
+            tables = (cosine, sine)
+        early = page.window_index is not None and self.traits(PackedTraits).inverse_order != "sorted"
+        index = self.inverse(page) if early else None
         whole = (page.cu_seqlens, tables, Sequences(grid, self.merged, 0))
         cut = (page.cu_window_seqlens, tables, Sequences(grid, self.merged, self.window_side))
         residual = None
@@ -417,6 +559,7 @@ class PackedTower(BaseLayer):
                 hidden_states = block(hidden_states, *(cut if windowed else whole))
         if page.window_index is None:
             return hidden_states, self.merger(hidden_states, residual)
-        index = sort(page.window_index)[1]
+        if index is None:
+            index = self.inverse(page)
         tokens = self.merger(hidden_states, residual)
         return hidden_states, gather(tokens, tokens.shape[0], aten="aten.index.Tensor", index=index)

@@ -9,7 +9,6 @@ No weights are opened, and no code of the folder runs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -292,6 +291,8 @@ def _read(path: str) -> Mapping[str, Any]:
 
 def _origin(folder: str, names: Sequence[str]) -> dict[str, Any]:
     """What of the group `checkpoint` a folder says: its name, its files, and a digest of what these hold."""
+    import hashlib  # OpenSSL takes 2 ms to load, and few read a folder
+
     digest = hashlib.sha256()
     for name in names:
         digest.update(read_regular(name, _file(folder, name), MOST_BYTES))

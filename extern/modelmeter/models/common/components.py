@@ -56,15 +56,19 @@ def component_costs(cost_model: AnyCostModel, layers: Iterable[LayerCost]) -> di
 def page_components(cost_model: AnyCostModel, page: PageCost, output_tokens: int) -> dict[str, dict[str, StageCost]]:
     """The components of a page's prefill, vision included, and of its `output_tokens` decode steps."""
 
-    def step(generated: int) -> dict[str, StageCost]:
-        return component_costs(cost_model, cost_model.step_layers(page.seq_len + generated, generated))
+    def step(context: int, generated: int) -> dict[str, StageCost]:
+        return component_costs(cost_model, cost_model.step_layers(context + generated, generated))
 
+    passes = page.passes(output_tokens)
+    layers = (layer for each, _ in passes for layer in cost_model.prefill_layers(each.layout))
     decode = component_costs(cost_model, ())
-    for run in cost_model.decode_runs(output_tokens):
-        first, second = step(run.first), step(run.first + run.period) if run.count > 1 else None
-        for name, cost in first.items():
-            decode[name] += cost if second is None else cost.summed(second[name], cost, run.count)
-    return {"prefill": component_costs(cost_model, cost_model.prefill_layers(page.layout)), "decode": decode}
+    for each, steps in passes:
+        for run in cost_model.decode_runs(steps):
+            first = step(each.seq_len, run.first)
+            second = step(each.seq_len, run.first + run.period) if run.count > 1 else None
+            for name, cost in first.items():
+                decode[name] += cost if second is None else cost.summed(second[name], cost, run.count)
+    return {"prefill": component_costs(cost_model, layers), "decode": decode}
 
 
 def _entries(cost: LayerCost, vision: Mapping[int, str]) -> Iterator[tuple[str, Walk | OperatorRecord]]:

@@ -1,8 +1,8 @@
 """A model's configuration: its groups, what their values may be, and the errors that a wrong one gets.
 
-A model states its schema, a dataclass of dataclasses of which the groups `runtime`, `execution`, `checkpoint` and those
-of `engines` are the same for all; what each value may be, by its key; and where its YAML files are. `compose` reads
-these through Hydra with the overrides; `read` holds what came, from there or from a saved result, against the schema.
+A model states its schema, `CommonSchema` with the groups of its own; what each value of these may be, by its key; and
+where its YAML files are. `compose` reads these through Hydra with the overrides; `read` holds what came, from there or
+from a saved result, against the schema.
 
 A checkpoint is a choice of the group `checkpoint`: a file that says whose weights these are, and where its sizes differ
 from the model's; or a folder of the user's own with a `config.json` (`checkpoint_files`).
@@ -12,25 +12,35 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache, cached_property, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+from modelmeter.checks import check_overrides
 from modelmeter.documents import read_yaml
-from modelmeter.errors import ModelMeterError, near, printable
+from modelmeter.errors import ModelMeterError, did_you_mean, near, printable
 from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
+from modelmeter.layers.code import ATTENTIONS
 from modelmeter.models.common.checkpoint_files import CheckpointFiles, is_folder
-from modelmeter.models.common.engines import CONFIGS, ENGINE_KINDS, ENGINE_OF, choose
+from modelmeter.models.common.engines import (
+    CONFIGS,
+    ENGINE_KINDS,
+    ENGINE_OF,
+    ClientSchema,
+    EngineSchema,
+    HostSchema,
+    choose,
+)
 from modelmeter.models.common.loading import LOADS
 from modelmeter.models.common.stage_cost import HEADS
+from modelmeter.units import MODEL_DTYPES
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-Schema = TypeVar("Schema")
 
 
 @dataclass
@@ -71,6 +81,27 @@ class CheckpointSchema:
     unconfirmed: str | None = None
 
 
+@dataclass
+class CommonSchema:
+    """The whole configuration of a cost model, as a model's own schema completes it.
+
+    The groups that each model has are in their order here, those of its own without a value: its schema states them
+    again as dataclasses with the published values, and any further group behind these.
+    """
+
+    vision: Any
+    decoder: Any
+    workload: Any
+    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
+    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
+    engine: EngineSchema = field(default_factory=EngineSchema)
+    host: HostSchema = field(default_factory=HostSchema)
+    client: ClientSchema = field(default_factory=ClientSchema)
+    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
+
+
+Schema = TypeVar("Schema", bound=CommonSchema)
+
 # Bounds: far beyond any model or machine of the day, and near enough that every configuration within them is walked in
 # seconds. What has a relation to another size is checked by the layers that are made of both.
 SIZE: Final = Whole(1, 2**20)  # widths, vocabulary, sides in pixels
@@ -85,8 +116,8 @@ _OF_USER: Final = Maybe(Text(2**20, printable=False))  # never printed as it is
 
 #: what a value of the groups that all models have may be, by its key
 COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "runtime.attention": WORD,
-    "runtime.dtype": WORD,
+    "runtime.attention": Choice(ATTENTIONS),
+    "runtime.dtype": Choice(MODEL_DTYPES),
     "runtime.batch_size": BATCH,
     "runtime.prompt_tokens": Whole(0, POSITIONS.most),
     "runtime.prompt": _OF_USER,
@@ -114,6 +145,24 @@ OWN: Final = "own"
 MAX_OVERRIDE_CHARACTERS: Final = 20_000
 MAX_OVERRIDE_ENTRIES: Final = 1000
 
+#: what keys and groups are called elsewhere
+ALSO_CALLED: Final[Mapping[str, str]] = {
+    "mode": "workload",
+    "resolution": "workload",
+    "backend": "engine",
+    "framework": "engine",
+    "precision": "runtime.dtype",
+    "torch_dtype": "runtime.dtype",
+    "attn": "runtime.attention",
+    "attn_implementation": "runtime.attention",
+    "batch": "runtime.batch_size",
+    "tokenizer": "runtime.tokenizer_path",
+    "num_layers": "decoder.num_hidden_layers",
+}
+
+#: keys that an error names at most
+_NAMED: Final = 3
+
 #: lists within each other in an override: no key takes any but a list of numbers
 MAX_OVERRIDE_DEPTH: Final = 8
 
@@ -122,6 +171,15 @@ COMMON_CONFIGS: Final = CONFIGS
 
 #: Hydra's parser and its registries are the process's
 _HYDRA: Final = threading.RLock()
+
+
+def _flat(record: Record, path: str = "") -> Iterator[tuple[str, Kind[Any]]]:
+    """(key, kind) of every value of a record, those of records within it too."""
+    for name, kind in record.kinds.items():
+        if isinstance(kind, Record):
+            yield from _flat(kind, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", kind
 
 
 def build(schema: Callable[[], Any], values: Mapping[str, Any]) -> Any:
@@ -158,12 +216,42 @@ class Configuration(Generic[Schema]):
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """What an override's key begins with."""
-        return tuple(group.name for group in fields(cast("Any", self.schema)))
+        return tuple(group.name for group in fields(self.schema))
+
+    @cached_property
+    def keys(self) -> Mapping[str, Kind[Any]]:
+        """What the value of every key may be, in the order of the schema."""
+        return dict(_flat(self._record))
+
+    def keys_called(self, name: str) -> list[str]:
+        """The keys, or the group, that a name alone stands for: their last part, or what others call them."""
+        name = name.strip().lower().replace("-", "_")
+        whole = ALSO_CALLED.get(name, name)
+        if whole in self.groups or whole in self.keys:
+            return [whole]
+        return [key for key in self.keys if key.rpartition(".")[2] == name and not key.startswith(f"{CHECKPOINT}.")]
+
+    def meant(self, key: str, value: str, near_names: Sequence[str]) -> str:
+        """The end of an error about a key that does not exist: the keys that may have been meant, with its value.
+
+        near_names: the names that there are in its place.
+        """
+        if get_close_matches(key, near_names, n=1, cutoff=0.9):  # a slip of the fingers
+            return near(key, near_names)
+        name = key.strip(" +~").rpartition(".")[2]
+        found = self.keys_called(name) or [group for group in self.groups if value in self.group_options(group)]
+        if not found and "." not in key:
+            leaves = {each.rpartition(".")[2] for each in self.keys}
+            close = get_close_matches(name.lower(), [*near_names, *leaves], n=1, cutoff=0.75)
+            found = [] if not close or close[0] in near_names else self.keys_called(close[0])
+        if not found:
+            return near(key, near_names)
+        return did_you_mean(f"{each}={printable(value, 60)}" for each in found[:_NAMED])
 
     @cached_property
     def _example(self) -> str:
         """An override that all may write: the mode that goes without saying."""
-        usual = asdict(cast("Any", self.schema()).workload)
+        usual = asdict(cast("Any", self.schema)().workload)
         return f"workload={next(name for name, workload in self.modes.items() if asdict(workload) == usual)}"
 
     @cached_property
@@ -257,7 +345,7 @@ class Configuration(Generic[Schema]):
         launchers.
         """
         _check_amount(overrides)
-        tree: dict[str, object] = asdict(cast("Any", self.schema())) | dict(extra or {})
+        tree: dict[str, object] = asdict(cast("Any", self.schema)()) | dict(extra or {})
         for override in overrides:
             key, equals, value = (part.strip() for part in override.partition("="))
             named = f'override "{printable(override, 100)}"'
@@ -278,7 +366,7 @@ class Configuration(Generic[Schema]):
                 raise ModelMeterError(f"{named} names a package; write key=value, as in {self._example}.")
             if "${" in override:
                 raise ModelMeterError(f"{named} is an interpolation; write the value itself.")
-            _check_key(key, tree)
+            self._check_key(key, value, tree)
             if key.startswith(f"{CHECKPOINT}."):
                 raise ModelMeterError(
                     f"{named} would say another origin of the same values; choose a checkpoint, by checkpoint=NAME "
@@ -289,11 +377,25 @@ class Configuration(Generic[Schema]):
             if not program:
                 _check_single(named, override)
 
+    def _check_key(self, key: str, value: str, tree: Mapping[str, object]) -> None:
+        node: object = tree
+        walked: list[str] = []
+        for name in key.split("."):
+            if not isinstance(node, Mapping) or name not in node:
+                options = [".".join((*walked, option)) for option in node] if isinstance(node, Mapping) else []
+                raise ModelMeterError(
+                    f"config key {key} does not exist (no figure is scaled, every key is a knob of the model); "
+                    f"{self.meant(key, value, options)}"
+                )
+            node = node[name]
+            walked.append(name)
+
     def compose(self, overrides: Sequence[str]) -> Schema:
         """The configuration that Hydra composes from the defaults, the engine and `overrides`, which win.
 
         checkpoint=FOLDER among them: with the values of that checkpoint's files in the place of the defaults.
         """
+        check_overrides(overrides)
         folder, given = self._folder_of(overrides)
         self.check_overrides(given)
         given = [*self._of_engine(given), *given]
@@ -462,17 +564,3 @@ def _check_single(named: str, override: str) -> None:
         ) from error
     if parsed.is_sweep_override():
         raise ModelMeterError(f"{named} stands for several values; give one, or a list in brackets.")
-
-
-def _check_key(key: str, tree: Mapping[str, object]) -> None:
-    node: object = tree
-    walked: list[str] = []
-    for name in key.split("."):
-        if not isinstance(node, Mapping) or name not in node:
-            options = [".".join((*walked, option)) for option in node] if isinstance(node, Mapping) else []
-            raise ModelMeterError(
-                f"config key {key} does not exist (no figure is scaled, every key is a knob of the model); "
-                f"{near('.'.join((*walked, name)), options)}"
-            )
-        node = node[name]
-        walked.append(name)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
-from modelmeter.models.common.runs import Run
+from modelmeter.models.common.page_source import Source
+from modelmeter.models.common.runs import StepRun
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
-from modelmeter.walk import Holding, Walk
+from modelmeter.pdf_pages import DEFAULT_DPI
+from modelmeter.walk import Allocation, Walk
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
     from modelmeter.layers import Execution
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
 
 #: how a page is cut, a tuple of whole numbers that its model names; pages of equal layout cost the same
 Layout = tuple[int, ...]
+
+
+class Place(NamedTuple):
+    """Where on a page something is, pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,7 @@ class Views:
     columns: int  # how they tile the page; 1 x 1: each shows all of it
     rows: int
     tokens: int  # of all of them, what separates them included
+    place: Place | None = None  # where on the page they are, if that is a part that was declared
 
 
 class Layouts(NamedTuple):
@@ -149,7 +162,30 @@ class PageCost(Stages, Protocol):
 
     @property
     def seq_len(self) -> int:
-        """Positions of a page's prefill: image tokens and prompt."""
+        """Positions of a page's prefill: image tokens and prompt; of several passes, of all of them."""
+
+    def passes(self, output_tokens: int) -> Sequence[tuple[PageCost, int]]:
+        """The passes that a page goes through the model in, each as a page, with its share of the decode steps."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Decode steps after the prefill."""
+
+    @property
+    def cost_model(self) -> CostModel:
+        """Whose cost it is."""
+
+    def stages(self) -> Mapping[str, StageCost]:
+        """What each stage costs by its name, the total last."""
+
+    def vram(self, *, device_kind: str = "gpu") -> Vram:
+        """The memory that it needs on a device of a kind, "gpu" or "cpu"."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values under the names that `--json` has."""
+
+    def to_pandas(self, by: str = "stage") -> pd.DataFrame:
+        """A row for each "stage", "module" or "operator"; raises `ModelMeterError` without pandas."""
 
 
 class CorpusModel(Protocol):
@@ -226,7 +262,7 @@ class TimedModel(Protocol):
     def step_over(self, seq_len: int, generated: int) -> Varied:
         """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
 
-    def decode_runs(self, steps: int) -> Sequence[Run]:
+    def decode_runs(self, steps: int) -> Sequence[StepRun]:
         """The runs of a page's decode steps, in each of which what they compute and move grows evenly."""
 
 
@@ -253,8 +289,19 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     def load_bytes(self) -> int:
         """Device memory that loading takes at its peak, beside the weights as they stay."""
 
-    def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
-        """The cost of a page of `width` x `height` pixels."""
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def modes(self) -> Mapping[str, Any]:
+        """The named workloads of the model."""
+
+    def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
+        """The cost of a page of `width` x `height` pixels, or of the page of an image file."""
+
+    def pages(self, source: Source, output_tokens: int = 0, *, dpi: int = DEFAULT_DPI) -> Sequence[PageCost]:
+        """The cost of each page of an image file, a TIFF or a PDF, this one's rendered at `dpi`."""
 
     def step(self, context: int, generated: int = 0) -> StageCost:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
@@ -262,7 +309,7 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     def stage_walk(self, stage: str, *, page: Any = None, context: int = 0, generated: int = 0) -> Walk:
         """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step as `step` takes it."""
 
-    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Holding]:
+    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Allocation]:
         """What is alive at the resident peak of a page's "vision", "prefill" or last "decode" step, largest first."""
 
     def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = "gpu") -> Vram:
@@ -285,6 +332,9 @@ class CostModel(CorpusModel, TimedModel, Protocol):
 
     def graphed(self, stage: str) -> bool:
         """Whether the modelled code replays a stage as one graph."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What results rest on, under the names that `--json` has."""
 
     def settings(self) -> Mapping[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""

@@ -10,12 +10,12 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from math import floor, log2
 from operator import add
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
 from modelmeter.checks import check_batch_size, check_count
 from modelmeter.errors import ModelMeterError, near
@@ -23,22 +23,29 @@ from modelmeter.layers import Code, Execution
 from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
+from modelmeter.models.common import page_text
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import CheckpointSchema, Configuration, RuntimeSchema
+from modelmeter.models.common.configuration import CheckpointSchema, CommonSchema, Configuration
 from modelmeter.models.common.contract import Varied, Views, Workload
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
+from modelmeter.models.common.page_source import Source, read_pages, read_sides
+from modelmeter.models.common.passes import PagePass, PassTokens, pass_names, split
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
-from modelmeter.models.common.runs import Run, runs
-from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost
+from modelmeter.models.common.runs import StepRun, runs
+from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost, together
 from modelmeter.models.common.vision_language import LayerCost, StageTraits, VisionLanguageModel
 from modelmeter.models.common.vram import Vram
+from modelmeter.pdf_pages import DEFAULT_DPI
 from modelmeter.search import largest
 from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Variables
-from modelmeter.walk import Holding, Walk
+from modelmeter.walk import Allocation, Walk, join_path, one_after_another
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: experts that the tokens of a step hit: the most that they can, or as many as even choices hit on average
 MAX: Final = "max"
@@ -77,35 +84,102 @@ FLOAT32_FIRST: Final = Assumption(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TextCost:
-    """The stages of a prompt without an image of `seq_len` positions."""
+    """The stages of a prompt without an image of `seq_len` positions, and of `output_tokens` decode steps after it.
+
+    `print` shows a table, a notebook the same. cost_model: whose cost it is.
+    """
 
     seq_len: int
+    output_tokens: int
     prefill: StageCost
     decode: StageCost
+    cost_model: CostModel[Any, Any, Any] = field(compare=False)
 
     @property
     def total(self) -> StageCost:
         """Prefill, then decode."""
         return self.prefill + self.decode
 
+    def stages(self) -> dict[str, StageCost]:
+        """What each stage costs by its name, "prefill" and "decode", and "total" last."""
+        return {"prefill": self.prefill, "decode": self.decode, "total": self.total}
 
-@dataclass(frozen=True, kw_only=True)
+    def passes(self, output_tokens: int) -> tuple[tuple[Self, int], ...]:
+        """The passes through the model, one after another, with their shares of the decode steps: this one alone."""
+        return ((self, output_tokens),)
+
+    def vram(self, *, device_kind: str = GPU) -> Vram:
+        """The memory that it needs on a device of a kind, "gpu" or "cpu"."""
+        return Vram.of_stages(
+            {"prefill": self.prefill, "decode": self.decode},
+            reserve_bytes=reserve_on(device_kind, self.cost_model.reserve_bytes),
+            load_bytes=self.cost_model.load_bytes,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact `int`s."""
+        return {
+            "prefill_tokens": self.seq_len,
+            "output_tokens": self.output_tokens,
+            "stages": {name: cost.as_dict() for name, cost in self.stages().items()},
+            "vram": self.vram().to_dict(),
+        }
+
+    def to_pandas(self, by: str = "stage") -> pd.DataFrame:
+        """A `pandas.DataFrame` with a row for each stage, for each "module" of a stage or for each "operator" of one.
+
+        FLOPs and bytes are exact. Rows of modules, and of operators, sum to their stage: those of "prefill" have
+        vision's among them, those of "decode" are all steps together, with the shapes of the first. Raises
+        `ModelMeterError` without pandas.
+        """
+        from modelmeter.models.common.frames import frame
+
+        return frame(self, by)
+
+    def __repr__(self) -> str:
+        return page_text.line(self)
+
+    def __str__(self) -> str:
+        return page_text.text(self)
+
+    def _repr_html_(self) -> str:
+        return page_text.html(self)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PageCost(TextCost):
     """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together).
 
     Prefill includes vision; `seq_len` counts the image's tokens and the prompt's. views: the batches of equal views
-    that one page goes through vision as.
+    that one page goes through vision as. parts: of a page of several passes, each as a page, by name, with its weight
+    in the decode steps; what the page has is theirs together (`passes`).
     """
 
     layout: Any
     tokens: Any
     views: tuple[Views, ...]
     vision: StageCost
+    parts: tuple[tuple[str, PageCost, int], ...] = ()
+
+    def passes(self, output_tokens: int) -> tuple[tuple[PageCost, int], ...]:
+        """The passes through the model, one after another, with their shares of the decode steps."""
+        if not self.parts:
+            return super().passes(output_tokens)
+        shares = split(output_tokens, [weight for *_, weight in self.parts])
+        return tuple((page, steps) for (_, page, _), steps in zip(self.parts, shares, strict=True))
+
+    def stages(self) -> dict[str, StageCost]:
+        """What each stage costs by its name, "vision", "prefill" (vision included), "decode", and "total" last."""
+        return {"vision": self.vision} | super().stages()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact `int`s."""
+        return {"layout": self.layout._asdict(), "tokens": self.tokens._asdict()} | super().to_dict()
 
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=CommonSchema)
 Work = TypeVar("Work", bound=Workload)
 Model = TypeVar("Model", bound=VisionLanguageModel)
 
@@ -126,7 +200,7 @@ class CostModel(Generic[Config, Work, Model]):
     assumed_prompt_note: ClassVar[str] = ""
 
     def __init__(self, config: Config, *, counted: int | None = None) -> None:
-        self.config: Any = self.configuration.read(asdict(config))  # type: ignore[call-overload]
+        self.config: Config = self.configuration.read(asdict(config))
         runtime = self.config.runtime
         self.workload = self.make_workload()
         self.code = Code.resolve(
@@ -169,8 +243,12 @@ class CostModel(Generic[Config, Work, Model]):
         """What the model declares or assumes beside what all do."""
         return ()
 
+    def page_passes(self, layout: Any) -> Sequence[PagePass]:
+        """The passes of a page of this layout, the layout's own first; none where it is the only one."""
+        return ()
+
     def _prompt_tokens(self, counted: int | None) -> int:
-        runtime: RuntimeSchema = self.config.runtime
+        runtime = self.config.runtime
         if runtime.prompt is None:
             return runtime.prompt_tokens
         if counted is None:
@@ -184,7 +262,7 @@ class CostModel(Generic[Config, Work, Model]):
         self._laws = Laws()
         self.kernel_laws: dict[Hashable, tuple[Any, ...]] = {}
         self._learnt = False
-        self._pages: OrderedDict[Hashable, PageCost] = OrderedDict()
+        self._pages: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
@@ -227,9 +305,22 @@ class CostModel(Generic[Config, Work, Model]):
         return MAX if declared is None else declared
 
     @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.configuration.name
+
+    @property
+    def modes(self) -> Mapping[str, Any]:
+        """The named workloads of the model."""
+        return self.configuration.modes
+
+    def __repr__(self) -> str:
+        return page_text.short(self)
+
+    @property
     def engine(self) -> EngineSchema:
         """What serves it, and how much of a device that takes."""
-        return cast("EngineSchema", self.config.engine)
+        return self.config.engine
 
     def engine_workload(self) -> Mapping[str, Any]:
         """Keys of the workload that the engine's own processor sets otherwise than the published one."""
@@ -239,12 +330,21 @@ class CostModel(Generic[Config, Work, Model]):
     @property
     def host(self) -> HostSchema:
         """What the machine around the device does for a page."""
-        return cast("HostSchema", self.config.host)
+        return self.config.host
 
     @property
     def client(self) -> ClientSchema:
         """Who sends the pages."""
-        return cast("ClientSchema", self.config.client)
+        return self.config.client
+
+    def to_dict(self) -> dict[str, Any]:
+        """What results rest on, under the names that `--json` has: the model, its whole configuration, assumptions."""
+        return {
+            "model": self.name,
+            "configuration": asdict(self.config),
+            "settings": self.settings(),
+            "assumptions": [asdict(assumption) for assumption in self.assumptions()],
+        }
 
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
@@ -297,27 +397,83 @@ class CostModel(Generic[Config, Work, Model]):
         return Assumption(figure="prompt_tokens", label=label, text=text)
 
     def seq_len(self, layout: Any) -> int:
-        """Positions of a page's prompt: its image tokens, and those around them."""
+        """Positions of the prompt of a pass over this layout: its image tokens, and those around them."""
         return self.workload.tokens(layout).total + self.prompt_tokens
 
-    def page(self, width: int, height: int, output_tokens: int = 0) -> PageCost:
-        """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill."""
+    def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
+        """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill.
+
+        In the place of both sides stands an image file, or a PDF of one page (at 144 dpi): `page("scan.png")`.
+
+        >>> load_cost_model(["workload=base"]).page(1275, 1650).seq_len
+        283
+        """
+        if type(width) is not int or type(height) is not int:
+            width, height = read_sides(width, height)
         return self.layout_cost(self.workload.layout(width, height), output_tokens)
+
+    def pages(self, source: Source, output_tokens: int = 0, *, dpi: int = DEFAULT_DPI) -> list[PageCost]:
+        """The cost of each page of an image file, a TIFF or a PDF; `dpi`: of a PDF's pages when they are rendered."""
+        return [self.page(size.width, size.height, output_tokens) for size in read_pages(source, dpi)]
 
     def layout_cost(self, layout: Any, output_tokens: int = 0) -> PageCost:
         """The cost of any page of this layout, or of one with its fields: nothing else of a page matters."""
-        page = self._pages.get(layout)
-        if page is None:
-            page = self._pages[layout] = self._page(self.workload.layout_of(layout))
+        figures = self._pages.get(layout)
+        if figures is None:
+            figures = self._pages[layout] = self._whole_page(self.workload.layout_of(layout))
             if len(self._pages) > LAYOUTS_KEPT:
                 self._pages.popitem(last=False)
-        self._check_context(page.seq_len, output_tokens)
-        if not output_tokens:
-            return page
-        return record(type(page), vars(page) | {"decode": self._decode(page.seq_len, output_tokens)})
+        own: dict[str, Any] = {"output_tokens": output_tokens, "cost_model": self}
+        if "parts" in figures:
+            return self._page_of_passes(figures, own)
+        seq_len = figures["seq_len"]
+        self._check_context(seq_len, output_tokens)
+        if output_tokens:
+            own["decode"] = self._decode(seq_len, output_tokens)
+        return record(PageCost, figures | own)
 
-    def _page(self, layout: Any) -> PageCost:
-        """The page without output."""
+    def _page_of_passes(self, figures: dict[str, Any], own: dict[str, Any]) -> PageCost:
+        """A page of several passes, whose decode steps they share."""
+        whose = {"output_tokens": 0, "cost_model": self}
+        parts = tuple((name, record(PageCost, each | whose), weight) for name, each, weight in figures["parts"])
+        page = record(PageCost, figures | own | {"parts": parts})
+        passes = page.passes(page.output_tokens)
+        for each, steps in passes:
+            self._check_context(each.seq_len, steps)
+        if not page.output_tokens:
+            return page
+        decodes = [self._decode(each.seq_len, steps) if steps else each.decode for each, steps in passes]
+        return record(PageCost, vars(page) | {"decode": _together(parts, decodes)})
+
+    def _whole_page(self, layout: Any) -> dict[str, Any]:
+        """What all pages of a layout have in common, by the names of `PageCost`; without output, all passes together.
+
+        Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
+        """
+        own = self._page(layout)
+        passes = self.page_passes(layout)
+        if not passes:
+            return own
+        pages = [own, *(self._page(each.layout) for each in passes[1:])]
+        views = tuple(
+            replace(view, name=each.name, place=each.place)
+            for each, page in zip(passes, pages, strict=True)
+            for view in page["views"]
+        )
+        names = pass_names(passes)
+        parts = tuple((name, page, each.weight) for name, page, each in zip(names, pages, passes, strict=True))
+        others = sum(page["tokens"].total for page in pages[1:])
+        return {
+            "seq_len": sum(page["seq_len"] for page in pages),
+            "layout": layout,
+            "tokens": PassTokens(own["tokens"].total, others),
+            "views": views,
+            "parts": parts,
+            **{stage: _together(parts, [page[stage] for page in pages]) for stage in STAGES},
+        }
+
+    def _page(self, layout: Any) -> dict[str, Any]:
+        """What `_whole_page` has of a single pass over a layout."""
         tokens = self.workload.tokens(layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, 0)
@@ -325,15 +481,15 @@ class CostModel(Generic[Config, Work, Model]):
             self._learnt = True
             self._learn()
         prefill = self._prefill(seq_len, layout)
-        return PageCost(
-            seq_len=seq_len,
-            layout=layout,
-            tokens=tokens,
-            views=self.workload.views(layout),
-            vision=self._vision(layout),
-            prefill=prefill,
-            decode=self._no_step(prefill),
-        )
+        return {
+            "seq_len": seq_len,
+            "layout": layout,
+            "tokens": tokens,
+            "views": self.workload.views(layout),
+            "vision": self._vision(layout),
+            "prefill": prefill,
+            "decode": self._no_step(prefill),
+        }
 
     def _learn(self) -> None:
         """Walk a layout of each kind, so that from the first page on a page of any layout is arithmetic.
@@ -358,7 +514,9 @@ class CostModel(Generic[Config, Work, Model]):
             raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
         prefill = self._prefill(prompt_tokens, None)
         decode = self._decode(prompt_tokens, output_tokens) if output_tokens else self._no_step(prefill)
-        return TextCost(seq_len=prompt_tokens, prefill=prefill, decode=decode)
+        return TextCost(
+            seq_len=prompt_tokens, output_tokens=output_tokens, prefill=prefill, decode=decode, cost_model=self
+        )
 
     def _check_context(self, seq_len: int, output_tokens: int) -> None:
         check_count("page", "output_tokens", output_tokens)
@@ -448,7 +606,7 @@ class CostModel(Generic[Config, Work, Model]):
         """Whether a decode step depends on the tokens before it alone, not on where they came from."""
         return not self.model.decoder.windowed
 
-    def decode_runs(self, steps: int) -> list[Run]:
+    def decode_runs(self, steps: int) -> list[StepRun]:
         """The runs of a page's decode steps."""
         return list(runs(self.model.decoder.pieces, steps))
 
@@ -489,7 +647,7 @@ class CostModel(Generic[Config, Work, Model]):
         return self._laws.cost(("decode", *values), values, walk)
 
     @staticmethod
-    def _series(step: Callable[[Any], StageCost], run: Run) -> StageCost:
+    def _series(step: Callable[[Any], StageCost], run: StepRun) -> StageCost:
         """All steps of a run; `step` gives one by the number that came before it."""
         start = step(run.first)
         if run.count == 1:
@@ -544,13 +702,12 @@ class CostModel(Generic[Config, Work, Model]):
     @property
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
-        return int(self.config.runtime.batch_size)
+        return self.config.runtime.batch_size
 
     @property
     def reserve_bytes(self) -> int | None:
         """Device memory left free, as `runtime.reserve_bytes` says; None: what the kind of the device leaves."""
-        reserve: int | None = self.config.runtime.reserve_bytes
-        return reserve
+        return self.config.runtime.reserve_bytes
 
     def _with(self, **runtime: Any) -> Self:
         """This model under other values of the group `runtime`; layers, walks and laws are shared, pages are not."""
@@ -603,6 +760,8 @@ class CostModel(Generic[Config, Work, Model]):
             raise ModelMeterError(f"stage_walk: stage {stage} is unknown; {near(stage, STAGES)}")
         if page is None or (stage == "vision" and layout is None):
             raise ModelMeterError(f"stage_walk: the {stage} stage is that of a page; give page=cost_model.page(...).")
+        if isinstance(page, PageCost) and page.parts:
+            return one_after_another([(name, self.stage_walk(stage, page=each)) for name, each, _ in page.parts])
         if stage == "vision" and layout is not None:
             return self._vision_walk(layout)
         return self._prefill_walk(page.seq_len, layout)[0]
@@ -611,15 +770,15 @@ class CostModel(Generic[Config, Work, Model]):
         """The layers of the vision stage, in order, and the operators between them."""
         return list(self.model._iter_layers("vision", self._vision_walk(layout)))
 
-    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> list[Holding]:
+    def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> list[Allocation]:
         """Who is alive at the resident peak of a page's stage, the largest first; together they are that peak.
 
         decode: the last of `output_tokens` steps, at least one.
         """
         if stage not in STAGES:
             raise ModelMeterError(f"peak_holders: stage {stage} is unknown; {near(stage, STAGES)}")
-        layout = self.workload.layout(width, height)
-        seq_len = self.seq_len(layout)
+        page, output_tokens = self._largest_pass(self.page(width, height, output_tokens), stage, output_tokens)
+        layout, seq_len = page.layout, page.seq_len
         batch, geometry = self.config.runtime.batch_size, self.geometry(layout)
         tape = Tape(tracing=True)
         if stage == "vision":
@@ -627,24 +786,28 @@ class CostModel(Generic[Config, Work, Model]):
         elif stage == "prefill":
             self.model.run_prefill(tape, batch, seq_len, geometry, self.experts_hit(batch * seq_len), self.head)
         else:
-            self._check_context(seq_len, output_tokens)
             if not output_tokens:
                 raise ModelMeterError("peak_holders: decode has no step with output_tokens=0; give 1 or more.")
             states = self.model.decoder.given_cache(tape, batch, seq_len + output_tokens - 1, output_tokens - 1)
             self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
         return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
 
+    def _largest_pass(self, page: PageCost, stage: str, output_tokens: int) -> tuple[PageCost, int]:
+        """Of a page's passes the one whose stage holds most, and its decode steps."""
+
+        def held(each: tuple[PageCost, int]) -> int:
+            part, steps = each
+            cost = self._decode(part.seq_len, steps) if stage == "decode" and steps else getattr(part, stage)
+            return int(cost.resident_peak_bytes)
+
+        return max(page.passes(output_tokens), key=held)
+
     def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU) -> Vram:
         """The memory that a page and its output need (or `runtime.batch_size` pages together).
 
         device_kind: "gpu" or "cpu"; it decides how much is left free where `runtime.reserve_bytes` does not.
         """
-        page = self.page(width, height, output_tokens)
-        return Vram.of_stages(
-            {"prefill": page.prefill, "decode": page.decode},
-            reserve_bytes=reserve_on(device_kind, self.reserve_bytes),
-            load_bytes=self.load_bytes,
-        )
+        return self.page(width, height, output_tokens).vram(device_kind=device_kind)
 
     def largest_batch(
         self, memory_bytes: int, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU
@@ -675,10 +838,13 @@ class CostModel(Generic[Config, Work, Model]):
                 f"longest_output: the page alone needs {need.describe()}; {memory_bytes:,} bytes are given, "
                 f"{need.total_bytes - memory_bytes:,} too few; {way}."
             )
-        room = self.max_position_embeddings - self.seq_len(self.workload.layout(width, height))
-        return largest(
-            lambda tokens: self.vram(width, height, tokens, device_kind=device_kind).fits(memory_bytes), room
-        )
+        page = self.page(width, height)
+
+        def fits(tokens: int) -> bool:
+            room = all(each.seq_len + steps <= self.max_position_embeddings for each, steps in page.passes(tokens))
+            return room and self.vram(width, height, tokens, device_kind=device_kind).fits(memory_bytes)
+
+        return largest(fits, len(page.passes(0)) * self.max_position_embeddings)
 
     def prefill_layers(self, layout: Any) -> list[LayerCost]:
         """The layers of a page's prefill, in order, vision's first, and the operators between them."""
@@ -706,6 +872,15 @@ def experts_assumption(hit: int | str) -> Assumption:
     }
     text = texts.get(str(hit), f"declared: weights of {hit} experts a layer are read in a step that can hit so many")
     return Assumption(figure="io_weight_bytes", label=f"experts_hit={hit}", text=text)
+
+
+def _together(parts: Sequence[tuple[str, Any, int]], stages: Sequence[StageCost]) -> StageCost:
+    """A stage of all passes of a page, its peak told by the pass that has it."""
+    named = [
+        (replace(stage, peak_path=join_path(name, stage.peak_path)), 1)
+        for (name, *_), stage in zip(parts, stages, strict=True)
+    ]
+    return together(named)
 
 
 def check_generated(who: str, context: int, generated: int) -> None:

@@ -1,30 +1,20 @@
 """What inference engines do of models with this vision encoder, as facts: vLLM, SGLang, and an engine at its best.
 
-Source: the public code of vLLM (vllm-project/vllm) and SGLang (sgl-project/sglang) as of 2026. docs/counted.md says
-for each line in which file and function it was read, or that it is assumed.
+Source: as of `models/common/engine_traits.py`, which has what they do around it.
 """
 
 from typing import Final
 
-from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.moe import MoeTraits
-from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.clip import ClipTraits
 from modelmeter.layers.vision.sam import SamTraits
-from modelmeter.models.common.deep_encoder import FusionTraits, PageLoopTraits
-from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.models.common.vision_language import StageTraits
+from modelmeter.models.common import engine_traits
+from modelmeter.models.common.deep_encoder import PageLoopTraits
+from modelmeter.models.common.engine_traits import eager_vision
 
 #: what an engine at its best does of this network
 ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
-    EngineTraits(
-        chains_fused=True,
-        add_norm_fused=True,
-        attention_fused_only=True,
-        vision_takes_eager=False,
-        graphed=frozenset(STAGES),
-        at_its_best=True,
-    ),
+    *engine_traits.BEST,
     SamTraits(
         rel_pos_always_resized=False,
         rel_pos_resized_in_float32=True,
@@ -34,31 +24,11 @@ ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
         windows_always_padded=False,
     ),
     ClipTraits(qkv_fused=True),
-    DecoderTraits(
-        cos_sin_cached=True,
-        kv_paged=True,
-        eager_scores_multiplied=False,
-        eager_weights_returned=False,
-        qkv_and_gate_up_fused=True,
-        position_ids_given=True,
-    ),
     MoeTraits(gate_in_float32=False, grouped_gemm_indexed=True, index_dtype="int32"),
-    FusionTraits(image_tokens_first=True),
 )
-
-#: the decoder's kernels are fused, its steps run as CUDA graphs
-_DECODER: Final = EngineTraits(
-    chains_fused=True,
-    add_norm_fused=True,
-    attention_fused_only=True,
-    vision_takes_eager=False,
-    graphed=frozenset({"decode"}),
-)
-#: the vision encoders are not compiled: operator by operator
-EAGER_VISION: Final[tuple[object, ...]] = (EngineTraits(vision_takes_eager=False, graphed=_DECODER.graphed),)
 
 VLLM: Final[tuple[object, ...]] = (
-    _DECODER,
+    *engine_traits.VLLM,
     SamTraits(
         rel_pos_always_resized=False,
         rel_pos_resized_in_float32=True,
@@ -71,16 +41,6 @@ VLLM: Final[tuple[object, ...]] = (
         blocks_output_kept=True,
     ),
     ClipTraits(patch_convolution=True, qkv_fused=True, attention_over_sequences=True, positions_looked_up=True),
-    DecoderTraits(
-        cos_sin_cached=True,
-        kv_paged=True,
-        cache_written_apart=True,
-        log_sum_exp_written=True,
-        eager_scores_multiplied=False,
-        eager_weights_returned=False,
-        qkv_and_gate_up_fused=True,
-        position_ids_given=True,
-    ),
     MoeTraits(
         gate_in_float32=False,
         grouped_gemm_indexed=True,
@@ -88,14 +48,13 @@ VLLM: Final[tuple[object, ...]] = (
         topk_of_groups=True,
         index_dtype="int32",
     ),
-    FusionTraits(image_tokens_cached=True, embeddings_copied=True),
     PageLoopTraits(first="global", copied=("global",), pages_summed=True, tiles_summed=True),
-    StageTraits(logits_to_float32=True, last_gathered="always", token_dtype="int32"),
 )
+VLLM_VISION: Final[tuple[object, ...]] = (eager_vision(),)
 
 #: but for how a page's views go through vision, which each model's file says
 SGLANG: Final[tuple[object, ...]] = (
-    _DECODER,
+    *engine_traits.SGLANG,
     SamTraits(
         rel_pos_always_resized=False,
         rel_pos_bias_copied=False,
@@ -106,23 +65,7 @@ SGLANG: Final[tuple[object, ...]] = (
         map_cloned=True,
     ),
     ClipTraits(
-        patch_convolution=True,
-        qkv_fused=True,
-        attention_kept=True,
-        embeddings_kept=True,
-        quick_gelu_fused=True,
-        positions_looked_up=True,
-    ),
-    DecoderTraits(
-        cos_sin_cached=True,
-        kv_paged=True,
-        cache_written_apart=True,
-        query_copied=True,
-        log_sum_exp_written=True,
-        eager_scores_multiplied=False,
-        eager_weights_returned=False,
-        qkv_and_gate_up_fused=True,
-        position_ids_given=True,
+        patch_convolution=True, qkv_fused=True, attention_kept=True, embeddings_kept=True, positions_looked_up=True
     ),
     MoeTraits(
         gate_in_float32=False,
@@ -132,6 +75,5 @@ SGLANG: Final[tuple[object, ...]] = (
         topk_weights_scaled=False,
         index_dtype="int32",
     ),
-    FusionTraits(image_tokens_cached=True, placeholders_sought=True),
-    StageTraits(logits_to_float32=True, last_gathered="prompts", token_dtype="int64"),
 )
+SGLANG_VISION: Final[tuple[object, ...]] = (eager_vision("quick_gelu"),)

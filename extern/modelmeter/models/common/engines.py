@@ -216,8 +216,11 @@ def is_chosen(overrides: Sequence[str]) -> bool:
 
 
 def served(overrides: Sequence[str], executions: Collection[str]) -> list[str]:
-    """The overrides with the engine that people serve with, where they choose none: the bound if it lacks that one."""
+    """The overrides with the engine that people serve with, where they choose none.
+
+    If the model lacks that one's execution it is the bound, and without that too the real modules as they are.
+    """
     if is_chosen(overrides):
         return list(overrides)
-    engine = SERVED_BY if EXECUTION_OF[SERVED_BY] in executions else BEST
+    engine = next((name for name in (SERVED_BY, BEST) if EXECUTION_OF[name] in executions), "transformers")
     return [f"engine={engine}", *overrides]

@@ -9,28 +9,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Unpack
 
 from modelmeter.layers import BaseLayer
-from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.layers.vision.packed import Grid, PackedTower, PageTensors
+from modelmeter.layers.vision.packed import Grid, PackedTower, PackedTraits, PageTensors
+from modelmeter.models.common import engine_traits
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
-from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.operators import Parameter, compare, floor_divide, mul, product, sum_all
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 #: what an engine at its best does of these networks
-ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (
-    EngineTraits(
-        chains_fused=True,
-        add_norm_fused=True,
-        attention_fused_only=True,
-        vision_takes_eager=False,
-        graphed=frozenset(STAGES),
-        at_its_best=True,
-    ),
-    DecoderTraits(cos_sin_cached=True, kv_paged=True, qkv_and_gate_up_fused=True, position_ids_given=True),
-    FusionTraits(image_tokens_first=True),
+ENGINE_AT_ITS_BEST: Final[tuple[object, ...]] = (*engine_traits.BEST, PackedTraits(attention_packed=True))
+
+#: what vLLM and SGLang do of their towers
+VLLM_TOWER: Final = PackedTraits(
+    attention_packed=True, log_sum_exp_written=True, copied="together", tables="rows", patches_by_product=True
+)
+SGLANG_TOWER: Final = PackedTraits(
+    attention_packed=True, log_sum_exp_written=True, copied="each", tables="frequencies", pages_looped=True
 )
 
 
@@ -41,10 +37,16 @@ class PackedVision(BaseLayer):
         super().__init__(**settings)
         self.visual = visual
 
-    def forward(self, given: PageTensors, grid: Grid) -> tuple[ShapeTensor, ...]:
-        """Each page's image tokens [n, D], then the last hidden states where they are held."""
+    def forward(self, given: PageTensors | tuple[PageTensors, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
+        """Each page's image tokens [n, D], then the last hidden states where they are held.
+
+        `given`: with all pages, or where pages are a loop with each.
+        """
+        if self.traits(PackedTraits).pages_looped:
+            return tuple(self.visual.call_remembered("visual", page, grid._replace(pages=1))[1] for page in given)
+        assert isinstance(given, PageTensors)
         hidden_states, tokens = self.visual.call_remembered("visual", given, grid)
-        if self.traits(FusionTraits).image_tokens_first:
+        if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
             return of_pages(tokens, grid.pages)
         floor_divide(product(given.grid_thw))  # tokens of each page, on the host
         return *of_pages(tokens, grid.pages), hidden_states
@@ -85,7 +87,10 @@ class PackedPagesModel(VisionLanguageModel):
         self.assemble(vision=vision, decoder=decoder, vocab_size=vocab_size, tied_head=tied_head)
 
     def images(self, tape: Tape, geometry: Grid) -> tuple[Any, ...]:
-        """What comes with the pages, and their grid."""
+        """What comes with the pages, together or one after another, and their grid."""
+        if self.traits(PackedTraits).pages_looped:
+            one = geometry._replace(pages=1)
+            return tuple(self.visual.tensors(tape, one) for _ in range(geometry.pages)), geometry
         return self.visual.tensors(tape, geometry), geometry
 
     def parameters_as_converted(self) -> Iterator[Parameter]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from modelmeter.layers.decoder.cache import Piece
 
 
-class Run(NamedTuple):
+class StepRun(NamedTuple):
     """`count` steps: the first after `first` that came before it, each `period` after the one before."""
 
     first: Any
@@ -17,7 +17,7 @@ class Run(NamedTuple):
     count: Any
 
 
-def runs(pieces: Sequence[Piece], steps: Any) -> Iterator[Run]:
+def runs(pieces: Sequence[Piece], steps: Any) -> Iterator[StepRun]:
     """The runs of `steps` steps under a law in pieces; the number may be a size that varies."""
     for piece, later in zip_longest(pieces, pieces[1:]):
         if steps <= piece.start:
@@ -26,4 +26,4 @@ def runs(pieces: Sequence[Piece], steps: Any) -> Iterator[Run]:
         for first in range(piece.start, piece.start + piece.period):
             if end <= first:
                 break
-            yield Run(first, piece.period, (end - first + piece.period - 1) // piece.period)
+            yield StepRun(first, piece.period, (end - first + piece.period - 1) // piece.period)

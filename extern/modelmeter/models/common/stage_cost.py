@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ WITH_TOTAL: Final = (*STAGES, "total")
 
 #: positions of which the head makes logits
 HEADS: Final = ("last", "all", "none")
+
+#: the fields that are those of the largest of several stages, each of which has let go of what it held
+LARGEST: Final = ("weight_bytes", "resident_peak_bytes", "kv_bytes")
 
 #: the fields that add up
 SUMS: Final = (
@@ -185,6 +189,17 @@ class StageCost:
         }
         record = Record(kinds, "the JSON", others=True, missing="it was not written by to_json()")
         return cls(**record.read("StageCost: ", parse_json("StageCost: the text", text.encode("utf-8", "replace"))))
+
+
+def together(stages: Sequence[tuple[StageCost, int]]) -> StageCost:
+    """Stages that run one after another, each a number of times, and let go of all that they held.
+
+    FLOPs and traffic are sums; peaks, weights and KV cache those of the largest. Of equal peaks the first is named.
+    """
+    highest = max((stage for stage, _ in stages), key=lambda stage: stage.activation_peak_bytes, default=StageCost())
+    figures: dict[str, Any] = {name: sum(getattr(stage, name) * times for stage, times in stages) for name in SUMS}
+    figures |= {name: max((getattr(stage, name) for stage, _ in stages), default=0) for name in LARGEST}
+    return replace(highest, **figures)
 
 
 #: what an exact figure of a stage, and a module's or an operator's name, may be where they are read back

@@ -8,16 +8,13 @@ are there once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.models.common.stage_cost import SUMS, WITH_TOTAL, StageCost
+from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost, together
 
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import PageCost
-
-#: figures of a stage of which the largest page's count; others add up, and its peak is the highest
-_LARGEST: Final = ("weight_bytes", "resident_peak_bytes", "kv_bytes")
 
 _COUNTS: Final = ("pages", "views", "image_tokens", "output_tokens")
 
@@ -60,12 +57,5 @@ class Totals:
     def of_pages(cls, pages: Sequence[tuple[Totals, int]]) -> Totals:
         """Totals, each taken a number of times. Of equal peaks the first is named."""
         totals: dict[str, Any] = {name: sum(getattr(each, name) * times for each, times in pages) for name in _COUNTS}
-        totals |= {name: _stage_total([(getattr(each, name), times) for each, times in pages]) for name in WITH_TOTAL}
+        totals |= {name: together([(getattr(each, name), times) for each, times in pages]) for name in WITH_TOTAL}
         return cls(**totals)
-
-
-def _stage_total(stages: Sequence[tuple[StageCost, int]]) -> StageCost:
-    highest = max((stage for stage, _ in stages), key=lambda stage: stage.activation_peak_bytes, default=_NOTHING)
-    figures: dict[str, Any] = {name: sum(getattr(stage, name) * times for stage, times in stages) for name in SUMS}
-    figures |= {name: max((getattr(stage, name) for stage, _ in stages), default=0) for name in _LARGEST}
-    return replace(highest, **figures)

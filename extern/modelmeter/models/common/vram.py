@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from modelmeter.memory import amount, smaller_reserve
 from modelmeter.models.common.loading import LOAD
@@ -53,6 +53,10 @@ class Vram:
     def smaller_reserve(self, memory_bytes: int) -> str | None:
         """The reserve with which a device with `memory_bytes` holds it, in words, where the reserve alone decides."""
         return smaller_reserve(self.total_bytes, self.reserve_bytes, memory_bytes)
+
+    def to_dict(self) -> dict[str, int | str]:
+        """The parts and their sum."""
+        return asdict(self) | {"total_bytes": self.total_bytes}
 
     def describe(self) -> str:
         """The sum in words."""

@@ -10,7 +10,13 @@ from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.layers.vision.clip import ClipTraits
 from modelmeter.layers.vision.sam import SamTraits
 from modelmeter.models.common.deep_encoder import PageLoopTraits
-from modelmeter.models.common.deep_encoder_engines import EAGER_VISION, ENGINE_AT_ITS_BEST, SGLANG, VLLM
+from modelmeter.models.common.deep_encoder_engines import (
+    ENGINE_AT_ITS_BEST,
+    SGLANG,
+    SGLANG_VISION,
+    VLLM,
+    VLLM_VISION,
+)
 from modelmeter.models.common.vision_language import StageTraits
 from modelmeter.models.deepseek_ocr.traits import PageTraits
 
@@ -56,7 +62,7 @@ SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
 #: what vLLM launches for this model, and what SGLang does, which takes a page's crops first
 ENGINES: Final = (
-    Execution("vllm", VLLM, EAGER_VISION),
+    Execution("vllm", VLLM, VLLM_VISION),
     Execution(
         "sglang",
         (
@@ -65,7 +71,7 @@ ENGINES: Final = (
                 first="tiles", copied=("global", "tiles"), tiles_summed=True, names_kept=True, output_copied=True
             ),
         ),
-        EAGER_VISION,
+        SGLANG_VISION,
     ),
 )
 

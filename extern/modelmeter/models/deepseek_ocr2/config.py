@@ -11,10 +11,8 @@ from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
     SIZE,
-    CheckpointSchema,
+    CommonSchema,
     Configuration,
-    ExecutionSchema,
-    RuntimeSchema,
 )
 from modelmeter.models.common.deep_encoder_config import (
     DECODER_KINDS,
@@ -22,7 +20,6 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
-from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.tiles import MAX_TILES
 from modelmeter.models.deepseek_ocr2.checkpoint_files import FILES
 from modelmeter.models.deepseek_ocr2.executions import EXECUTIONS
@@ -68,18 +65,12 @@ class WorkloadSchema:
 
 
 @dataclass
-class ModelSchema:
+class ModelSchema(CommonSchema):
     """The whole configuration of a cost model."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
     decoder: MoeDecoderSchema = field(default_factory=MoeDecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
-    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
-    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
-    engine: EngineSchema = field(default_factory=EngineSchema)
-    host: HostSchema = field(default_factory=HostSchema)
-    client: ClientSchema = field(default_factory=ClientSchema)
-    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key

@@ -6,7 +6,7 @@ from typing import Final
 
 from modelmeter.layers.code import Execution
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.models.common.deep_encoder_engines import EAGER_VISION, ENGINE_AT_ITS_BEST, VLLM
+from modelmeter.models.common.deep_encoder_engines import ENGINE_AT_ITS_BEST, VLLM, VLLM_VISION
 from modelmeter.models.deepseek_ocr2.traits import QueryEncoderTraits
 
 #: the modules of the transformers library
@@ -16,7 +16,7 @@ TRANSFORMERS: Final = Execution("transformers")
 SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
 #: what vLLM launches for this model: its encoder is transformers' language model, operator by operator
-ENGINE: Final = Execution("vllm", (*VLLM, QueryEncoderTraits(cached_decoder=True)), (*EAGER_VISION, DecoderTraits()))
+ENGINE: Final = Execution("vllm", (*VLLM, QueryEncoderTraits(cached_decoder=True)), (*VLLM_VISION, DecoderTraits()))
 
 EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
     {each.name: each for each in (TRANSFORMERS, ENGINE, SERVING)}

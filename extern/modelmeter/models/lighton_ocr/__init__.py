@@ -20,8 +20,8 @@ IMAGE_RULE: Final = (
     "one grid of patches: the longer side 1540 pixels at most, none made larger, then each side up to whole patches"
 )
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
-    "code"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [

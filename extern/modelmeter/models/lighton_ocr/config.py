@@ -12,12 +12,9 @@ from modelmeter.models.common.configuration import (
     LAYERS,
     POSITIONS,
     SIZE,
-    CheckpointSchema,
+    CommonSchema,
     Configuration,
-    ExecutionSchema,
-    RuntimeSchema,
 )
-from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.lighton_ocr.checkpoint_files import FILES
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
 from modelmeter.models.lighton_ocr.workload import MODES
@@ -60,18 +57,12 @@ class WorkloadSchema:
 
 
 @dataclass
-class ModelSchema:
+class ModelSchema(CommonSchema):
     """The whole configuration of a cost model."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
     decoder: DecoderSchema = field(default_factory=DecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
-    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
-    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
-    engine: EngineSchema = field(default_factory=EngineSchema)
-    host: HostSchema = field(default_factory=HostSchema)
-    client: ClientSchema = field(default_factory=ClientSchema)
-    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from modelmeter.models.common import cost_model as common
+from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.configuration import RuntimeSchema
 from modelmeter.models.lighton_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
 from modelmeter.models.lighton_ocr.model import LightOnOcrModel
 from modelmeter.models.lighton_ocr.workload import Workload
+
+#: vllm/model_executor/models/lightonocr.py takes `PixtralProcessor` (mistral3.py, Mistral3ProcessingInfo)
+WHOLE_PATCHES: Final = Assumption(
+    figure="layout",
+    label="whole patches; vLLM whole squares",
+    text="sides are filled up to whole patches, as transformers' processor of this model does; vLLM's fills them up to "
+    "whole squares of patches: workload=squares counts as it does",
+)
 
 
 class CostModel(common.CostModel[ModelSchema, Workload, LightOnOcrModel]):
@@ -37,6 +46,11 @@ class CostModel(common.CostModel[ModelSchema, Workload, LightOnOcrModel]):
             decoder=asdict(self.config.decoder),
             code=self.code,
         )
+
+    def own_assumptions(self) -> Sequence[Assumption]:
+        """That vLLM fills pages up otherwise, where it does."""
+        vllm = self.config.execution.name == "vllm"
+        return (WHOLE_PATCHES,) if vllm and not self.workload.whole_squares else ()
 
 
 def load_cost_model(overrides: Sequence[str] = ()) -> CostModel:

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from modelmeter.layers import BaseLayer, Settings
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.vision.packed import PackedTraits
 from modelmeter.models.common.deep_encoder import TiledTextStage
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
@@ -47,9 +48,9 @@ class LightOnOcrModel(VisionLanguageModel):
         text = dict(decoder)
         vocab_size, tied_head = text.pop("vocab_size"), text.pop("tie_word_embeddings")
         self.pixels = (vision["num_channels"], vision["patch_size"])
-        self.vision_encoder = PixtralVisionModel(**vision, code=self.code)
+        self.vision_encoder = PixtralVisionModel(**vision, code=self.code.vision())
         self.vision_projection = LightOnOcrMultiModalProjector(
-            vision["hidden_size"], text["hidden_size"], spatial_merge_size, code=self.code
+            vision["hidden_size"], text["hidden_size"], spatial_merge_size, code=self.code.vision()
         )
         self.assemble(
             vision=VisionStage(self.vision_encoder, self.vision_projection, code=self.code),
@@ -62,8 +63,11 @@ class LightOnOcrModel(VisionLanguageModel):
         """The pixels of all pages, and their patches. Pages are taken one by one, so laws are of a number of them."""
         channels, side = self.pixels
         pages, columns, rows = int(geometry.pages), geometry.columns, geometry.rows
-        pixel_values = tape.input((pages, channels, rows * side, columns * side), self.dtype)
-        return pixel_values, Geometry(pages, columns, rows)
+        page = (channels, rows * side, columns * side)
+        if self.traits(PackedTraits).pages_looped:
+            each = tuple(tape.input((1, *page), self.dtype) for _ in range(pages))
+            return each, Geometry(pages, columns, rows)
+        return tape.input((pages, *page), self.dtype), Geometry(pages, columns, rows)
 
     def parameters_as_converted(self) -> Iterator[Parameter]:
         """Every parameter in the order in which a conversion of the real model comes to them."""

@@ -14,8 +14,8 @@ TITLE: Final = "Qwen2.5-VL"
 SOURCES: Final = ("huggingface.co/allenai/olmOCR-2-7B-1025", "transformers 5.23: qwen2_5_vl")
 IMAGE_RULE: Final = "one grid of 28-pixel tokens at the page's own size, within 3,136 and 12,845,056 pixels"
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
-    "code"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [

@@ -11,12 +11,10 @@ from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
     SIZE,
-    CheckpointSchema,
+    CommonSchema,
     Configuration,
-    ExecutionSchema,
     RuntimeSchema,
 )
-from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.packed_pages_config import (
     DECODER_KINDS,
     WORKLOAD_KINDS,
@@ -63,18 +61,13 @@ class QwenRuntimeSchema(RuntimeSchema):
 
 
 @dataclass
-class ModelSchema:
+class ModelSchema(CommonSchema):
     """The whole configuration of a cost model."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
     decoder: DenseDecoderSchema = field(default_factory=DenseDecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: QwenRuntimeSchema = field(default_factory=QwenRuntimeSchema)
-    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
-    engine: EngineSchema = field(default_factory=EngineSchema)
-    host: HostSchema = field(default_factory=HostSchema)
-    client: ClientSchema = field(default_factory=ClientSchema)
-    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key

@@ -10,12 +10,13 @@ from functools import partial
 from typing import Any, Unpack
 
 from modelmeter.layers import RMSNorm
-from modelmeter.layers.code import Settings
+from modelmeter.layers.code import Code, Settings
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.mlp import GatedMLP
-from modelmeter.layers.vision.packed import PackedBlock, PackedTower, PatchEmbed, PatchMerger
+from modelmeter.layers.vision.packed import PackedBlock, PackedTower, PackedTraits, PatchEmbed, PatchMerger
 from modelmeter.models.common.packed_pages import PackedPagesModel
 from modelmeter.models.qwen2_5_vl.executions import EXECUTIONS
+from modelmeter.units import ceil_div
 
 
 def vision_tower(
@@ -35,10 +36,12 @@ def vision_tower(
 ) -> PackedTower:
     """The tower by the names of the model's vision configuration. window_size: pixels a side."""
     merged = spatial_merge_size**2
+    aligned = Code.resolve("vision_tower", EXECUTIONS, settings).execution.traits(PackedTraits).mlp_aligned
+    inner_size = ceil_div(intermediate_size, aligned) * aligned
     norm = partial(RMSNorm, hidden_size, **settings)
 
     def block() -> PackedBlock:
-        mlp = GatedMLP(hidden_size, intermediate_size, bias=True, **settings)
+        mlp = GatedMLP(hidden_size, inner_size, bias=True, **settings)
         return PackedBlock(hidden_size, num_heads, norm=norm, mlp=mlp, **settings)
 
     within, over = block(), block()
@@ -75,7 +78,7 @@ class Qwen2_5VLModel(PackedPagesModel):
     ) -> None:
         super().__init__(**settings)
         self.assemble_pages(
-            visual=vision_tower(**vision, code=self.code),
+            visual=vision_tower(**vision, code=self.code.vision()),
             decoder=Decoder(**decoder, qkv_bias=True, window_mask=False, code=self.code),
             vocab_size=vocab_size,
             tied_head=tied_head,

@@ -17,11 +17,11 @@ SOURCES: Final = (
     "transformers 5.23: qwen2_vl",
 )
 IMAGE_RULE: Final = (
-    "one grid of 28-pixel tokens, of a square of 1,036 pixels (MinerU2.5's layout) or at the page's own size"
+    "one grid of 28-pixel tokens: of a square of 1,036 pixels and then of each declared region, or of the whole page"
 )
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, it is nobody's "
-    "code"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [
@@ -48,6 +48,11 @@ def whole_model(cost_model: CostModel) -> WholeModel:
     """transformers' modules of this configuration; needs torch."""
     from modelmeter.models.qwen2_vl.reference.whole import Qwen2VLWhole
 
+    if cost_model.workload.regions:
+        raise ModelMeterError(
+            "verify: workload.regions makes a page several passes, and the real modules run one; verify the layout "
+            "pass without them, and each region as a page with workload=region."
+        )
     return Qwen2VLWhole(cost_model)
 
 

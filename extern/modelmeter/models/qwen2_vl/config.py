@@ -11,18 +11,17 @@ from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
     SIZE,
-    CheckpointSchema,
+    CommonSchema,
     Configuration,
-    ExecutionSchema,
     RuntimeSchema,
 )
-from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.packed_pages_config import (
     DECODER_KINDS,
     WORKLOAD_KINDS,
     DenseDecoderSchema,
     GridWorkloadSchema,
 )
+from modelmeter.models.common.passes import REGION_KINDS
 from modelmeter.models.qwen2_vl.checkpoint_files import FILES
 from modelmeter.models.qwen2_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_vl.workload import MODES
@@ -66,6 +65,10 @@ class WorkloadSchema(GridWorkloadSchema):
     """The group `workload`: arguments of `Workload`."""
 
     layout_image_size: int | None = None
+    min_image_edge: int | None = None
+    max_image_edge_ratio: int | None = None
+    regions: list[list[int]] = field(default_factory=list)
+    output_shares: list[int] | None = None
 
 
 @dataclass
@@ -76,18 +79,13 @@ class QwenRuntimeSchema(RuntimeSchema):
 
 
 @dataclass
-class ModelSchema:
+class ModelSchema(CommonSchema):
     """The whole configuration of a cost model."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
     decoder: DecoderSchema = field(default_factory=DecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
     runtime: QwenRuntimeSchema = field(default_factory=QwenRuntimeSchema)
-    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
-    engine: EngineSchema = field(default_factory=EngineSchema)
-    host: HostSchema = field(default_factory=HostSchema)
-    client: ClientSchema = field(default_factory=ClientSchema)
-    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key
@@ -104,6 +102,9 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "vision.spatial_merge_size": COUNT,
     "vision.temporal_patch_size": COUNT,
     "workload.layout_image_size": Maybe(SIZE),
+    "workload.min_image_edge": Maybe(SIZE),
+    "workload.max_image_edge_ratio": Maybe(COUNT),
+    **REGION_KINDS,
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

@@ -8,7 +8,9 @@ from typing import Final
 
 from modelmeter.models.common import cost_model as common
 from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.common.packed_pages_config import check_patches, check_widths
+from modelmeter.models.common.passes import PagePass
 from modelmeter.models.qwen2_vl.config import CONFIGURATION, PROMPT_TOKENS, ModelSchema
 from modelmeter.models.qwen2_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_vl.model import Qwen2VLModel
@@ -18,7 +20,7 @@ LAYOUT_ALONE: Final = Assumption(
     figure="layout",
     label="layout pass alone",
     text="the pass that finds the regions of a page; each region is recognised in a pass of its own, and none is "
-    "counted (a page of a region's size with workload=page is its pass)",
+    "counted (workload.regions declares them, [[width, height], ...] in pixels of the page)",
 )
 
 
@@ -31,7 +33,14 @@ class CostModel(common.CostModel[ModelSchema, Workload, Qwen2VLModel]):
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""
-        return Workload(**vars(self.config.workload))
+        workload = dict(vars(self.config.workload))
+        shares = workload.pop("output_shares")
+        regions = tuple(map(tuple, workload.pop("regions")))
+        return Workload(**workload, regions=regions, output_shares=shares and tuple(shares))
+
+    def page_passes(self, layout: MergedGrid) -> Sequence[PagePass]:
+        """The layout pass and each region's, where regions are declared."""
+        return self.workload.passes(layout)
 
     def make_model(self) -> Qwen2VLModel:
         """The layers of the configuration; raises `ModelMeterError` where its sizes do not fit together."""
@@ -44,7 +53,9 @@ class CostModel(common.CostModel[ModelSchema, Workload, Qwen2VLModel]):
         )
 
     def own_assumptions(self) -> Sequence[Assumption]:
-        """That a page's regions are not counted, where its layout is."""
+        """Which regions are counted, where a page's layout is found."""
+        if self.workload.regions:
+            return self.workload.declared.assumptions()
         return () if self.workload.layout_image_size is None else (LAYOUT_ALONE,)
 
 

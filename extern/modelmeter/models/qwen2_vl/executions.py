@@ -1,11 +1,14 @@
-"""The code that Qwen2-VL can be walked as: transformers' modules, and an inference engine at its best."""
+"""The code that Qwen2-VL can be walked as: transformers' modules, vLLM, SGLang, and an engine at its best."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from modelmeter.layers.code import Execution
-from modelmeter.models.common.packed_pages import ENGINE_AT_ITS_BEST
+from modelmeter.models.common import engine_traits
+from modelmeter.models.common.engine_traits import eager_vision
+from modelmeter.models.common.packed_pages import ENGINE_AT_ITS_BEST, SGLANG_TOWER, VLLM_TOWER
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")
@@ -13,4 +16,14 @@ TRANSFORMERS: Final = Execution("transformers")
 #: an inference engine at its best: no code runs all of this, and a roofline starts from it
 SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
-EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType({each.name: each for each in (TRANSFORMERS, SERVING)})
+#: what vLLM launches for this model
+VLLM: Final = Execution("vllm", (*engine_traits.VLLM, VLLM_TOWER), (eager_vision(),))
+
+#: what SGLang launches for it, page by page
+SGLANG: Final = Execution(
+    "sglang", (*engine_traits.SGLANG, replace(SGLANG_TOWER, patches_by_product=True)), (eager_vision(),)
+)
+
+EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
+    {each.name: each for each in (TRANSFORMERS, VLLM, SGLANG, SERVING)}
+)

@@ -92,7 +92,7 @@ class Qwen2VLModel(PackedPagesModel):
     ) -> None:
         super().__init__(**settings)
         self.assemble_pages(
-            visual=vision_tower(**vision, code=self.code),
+            visual=vision_tower(**vision, code=self.code.vision()),
             decoder=Decoder(**decoder, qkv_bias=True, window_mask=False, code=self.code),
             vocab_size=vocab_size,
             tied_head=tied_head,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelmeter.kinds import Flag, Kind, Whole
-from modelmeter.models.common.configuration import SIZE, CheckpointSchema, Configuration, ExecutionSchema, RuntimeSchema
+from modelmeter.models.common.configuration import SIZE, CommonSchema, Configuration
 from modelmeter.models.common.deep_encoder_config import (
     DECODER_KINDS,
     ENCODER_KINDS,
@@ -15,7 +15,6 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
-from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.tiles import MAX_TILES
 from modelmeter.models.unlimited_ocr.checkpoint_files import FILES
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
@@ -52,18 +51,12 @@ class WorkloadSchema:
 
 
 @dataclass
-class ModelSchema:
+class ModelSchema(CommonSchema):
     """The whole configuration of a cost model."""
 
     vision: VisionSchema = field(default_factory=VisionSchema)
     decoder: DecoderSchema = field(default_factory=DecoderSchema)
     workload: WorkloadSchema = field(default_factory=WorkloadSchema)
-    runtime: RuntimeSchema = field(default_factory=RuntimeSchema)
-    execution: ExecutionSchema = field(default_factory=ExecutionSchema)
-    engine: EngineSchema = field(default_factory=EngineSchema)
-    host: HostSchema = field(default_factory=HostSchema)
-    client: ClientSchema = field(default_factory=ClientSchema)
-    checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
 #: what a value of the model's own groups may be, by its key

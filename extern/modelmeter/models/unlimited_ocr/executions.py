@@ -6,7 +6,13 @@ from typing import Final
 
 from modelmeter.layers.code import Execution
 from modelmeter.models.common.deep_encoder import PageLoopTraits
-from modelmeter.models.common.deep_encoder_engines import EAGER_VISION, ENGINE_AT_ITS_BEST, SGLANG, VLLM
+from modelmeter.models.common.deep_encoder_engines import (
+    ENGINE_AT_ITS_BEST,
+    SGLANG,
+    SGLANG_VISION,
+    VLLM,
+    VLLM_VISION,
+)
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")
@@ -16,11 +22,11 @@ SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
 #: what vLLM and SGLang launch for this model
 ENGINES: Final = (
-    Execution("vllm", VLLM, EAGER_VISION),
+    Execution("vllm", VLLM, VLLM_VISION),
     Execution(
         "sglang",
         (*SGLANG, PageLoopTraits(first="global", copied=("global", "tiles"), output_copied=True)),
-        EAGER_VISION,
+        SGLANG_VISION,
     ),
 )
 

@@ -13,8 +13,8 @@ from modelmeter.models.common.contract import ModelPackage
 from modelmeter.programs.hydra_program import AnyCostModel
 from modelmeter.programs.sweep.modes import in_mode
 from modelmeter.programs.sweep.sweep import (
-    Point,
     Sweep,
+    SweepPoint,
     SweepProgram,
     chosen_modes,
     decided,
@@ -29,13 +29,13 @@ from modelmeter.programs.sweep.sweep import (
 def sweep_of(package: ModelPackage) -> Sweep:
     """The sweep over a model's modes with each kernel."""
 
-    def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[Point]:
+    def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[SweepPoint]:
         page, output_tokens = page_of(own), output_tokens_of(own)
         attentions = names(own, "attentions", ATTENTIONS)
         for mode in chosen_modes(own, package):
             for attention in attentions:
                 model = with_runtime(in_mode(cost_model, package, mode), attention=attention)
-                yield Point(label=f"{mode} {attention}", cost_model=model, page=page, output_tokens=output_tokens)
+                yield SweepPoint(label=f"{mode} {attention}", cost_model=model, page=page, output_tokens=output_tokens)
 
     return Sweep(
         title="Flash against eager attention",

@@ -11,8 +11,8 @@ from typing import Any, Final
 from modelmeter.models.common.contract import ModelPackage
 from modelmeter.programs.hydra_program import AnyCostModel
 from modelmeter.programs.sweep.sweep import (
-    Point,
     Sweep,
+    SweepPoint,
     SweepProgram,
     output_tokens_of,
     page_of,
@@ -21,12 +21,12 @@ from modelmeter.programs.sweep.sweep import (
 )
 
 
-def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[Point]:
+def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[SweepPoint]:
     """The page in each batch size."""
     page, output_tokens = page_of(own), output_tokens_of(own)
     for batch_size in whole_numbers(own, "batch_sizes", 1):
         batched = cost_model.batched(batch_size)
-        yield Point(label=str(batch_size), cost_model=batched, page=page, output_tokens=output_tokens)
+        yield SweepPoint(label=str(batch_size), cost_model=batched, page=page, output_tokens=output_tokens)
 
 
 def sweep_of(_: ModelPackage) -> Sweep:

@@ -14,10 +14,10 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import ModelPackage
 from modelmeter.models.common.tiles import TiledWorkload, candidate_grids
 from modelmeter.programs.hydra_program import AnyCostModel
-from modelmeter.programs.sweep.sweep import Point, Sweep, SweepProgram, check_number, output_tokens_of, run_sweep
+from modelmeter.programs.sweep.sweep import Sweep, SweepPoint, SweepProgram, check_number, output_tokens_of, run_sweep
 
 
-def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[Point]:
+def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[SweepPoint]:
     """The page without tiles, then a page of each grid, by tiles, then by columns."""
     workload: TiledWorkload = cost_model.workload
     least, most = (getattr(workload, name) for name in workload.tile_limits)
@@ -27,7 +27,7 @@ def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[Point]:
     check_number(len(grids))  # before a page is sought for each
     for columns, rows in [(1, 1), *((columns, rows) for columns, rows, _ in grids if columns * rows > 1)]:
         page = workload.page_of_grid(columns, rows)
-        yield Point(label=f"{columns}x{rows}", cost_model=cost_model, page=page, output_tokens=output_tokens)
+        yield SweepPoint(label=f"{columns}x{rows}", cost_model=cost_model, page=page, output_tokens=output_tokens)
 
 
 def sweep_of(package: ModelPackage) -> Sweep:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from modelmeter.models.common.contract import ModelPackage
 from modelmeter.programs.hydra_program import AnyCostModel
 from modelmeter.programs.sweep.sweep import (
-    Point,
     Sweep,
+    SweepPoint,
     SweepProgram,
     page_of,
     run_sweep,
@@ -21,14 +21,14 @@ from modelmeter.programs.sweep.sweep import (
 )
 
 
-def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[Point]:
+def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[SweepPoint]:
     """Each prompt with each output."""
     page = page_of(own)
     prompts, outputs = whole_numbers(own, "prompt_lengths", 0), whole_numbers(own, "output_lengths", 0)
     for prompt in prompts:
         model = with_runtime(cost_model, prompt_tokens=prompt, prompt=None)
         for output in outputs:
-            yield Point(label=f"{prompt} + {output}", cost_model=model, page=page, output_tokens=output)
+            yield SweepPoint(label=f"{prompt} + {output}", cost_model=model, page=page, output_tokens=output)
 
 
 def sweep_of(_: ModelPackage) -> Sweep:

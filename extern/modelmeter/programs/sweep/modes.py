@@ -12,8 +12,8 @@ from typing import Any, Final
 from modelmeter.models.common.contract import ModelPackage
 from modelmeter.programs.hydra_program import AnyCostModel
 from modelmeter.programs.sweep.sweep import (
-    Point,
     Sweep,
+    SweepPoint,
     SweepProgram,
     chosen_modes,
     decided,
@@ -33,11 +33,11 @@ def in_mode(cost_model: AnyCostModel, package: ModelPackage, mode: str) -> AnyCo
 def sweep_of(package: ModelPackage) -> Sweep:
     """The sweep over a model's modes."""
 
-    def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[Point]:
+    def points(cost_model: AnyCostModel, own: Mapping[str, Any]) -> Iterator[SweepPoint]:
         page, output_tokens = page_of(own), output_tokens_of(own)
         for mode in chosen_modes(own, package):
             model = in_mode(cost_model, package, mode)
-            yield Point(label=mode, cost_model=model, page=page, output_tokens=output_tokens)
+            yield SweepPoint(label=mode, cost_model=model, page=page, output_tokens=output_tokens)
 
     return Sweep(
         title="Modes",

@@ -24,6 +24,7 @@ from modelmeter.models.common import StageCost
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.components import page_components
 from modelmeter.models.common.contract import ModelPackage
+from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.page_sizes import PageSize, parse_size
 from modelmeter.programs.hydra_program import AGREES, AnyCostModel, console, cost_model_of, output_folder, run
 from modelmeter.report.json_document import SCHEMA_VERSION, json_text
@@ -39,7 +40,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class SweepPoint:
     """One page to compute, named by its place on the sweep's axis."""
 
     label: str
@@ -61,7 +62,7 @@ class Sweep:
     axis: str
     about: str
     varied: tuple[str, ...]
-    points: Callable[[AnyCostModel, Mapping[str, Any]], Iterable[Point]]
+    points: Callable[[AnyCostModel, Mapping[str, Any]], Iterable[SweepPoint]]
     x: str
     x_text: str
     log_x: bool = False
@@ -213,7 +214,7 @@ def _check_varied(program: SweepProgram, sweep: Sweep, configuration: Any, usual
             )
 
 
-def row_of(point: Point, shown: Sequence[str]) -> Row:
+def row_of(point: SweepPoint, shown: Sequence[str]) -> Row:
     """What a point costs, or the model's error where its tokens are too many; shown: fields of the workload."""
     model, page = point.cost_model, point.page
     layout = model.workload.layout(page.width, page.height)
@@ -245,7 +246,11 @@ def row_of(point: Point, shown: Sequence[str]) -> Row:
         return row | {"refused": str(error)}
     components = page_components(model, cost, point.output_tokens)
     return row | {
-        "stages": {name: _stage(getattr(cost, name)) for name in ("vision", "prefill", "decode", "total")},
+        "views": sum(view.count for view in cost.views),
+        "image_tokens": cost.tokens.total,
+        "sequence_tokens": cost.seq_len,
+        "context_tokens": cost.seq_len + point.output_tokens,
+        "stages": {name: _stage(getattr(cost, name)) for name in WITH_TOTAL},
         "components": {
             stage: {name: _work(part) for name, part in parts.items()} for stage, parts in components.items()
         },

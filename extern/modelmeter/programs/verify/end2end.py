@@ -39,8 +39,8 @@ from modelmeter.programs.verify.program import (
     figure_table,
     page_entry,
     page_line,
+    stage_comparison_table,
     stage_lines,
-    stage_table,
     verdict,
     verify_pages,
 )
@@ -198,10 +198,10 @@ class PageVerifier:
             printed=[
                 page_line(size, page, self.cost_model.workload),
                 module_table(modules, tolerance),
-                stage_table("stages", stages, tolerance),
+                stage_comparison_table("stages", stages, tolerance),
                 *(line for stage in stages for line in stage_lines(stage, tolerance)),
                 f"decode, step by step: {agreeing} of {len(steps)} steps agree ({first} positions before the first)",
-                *([stage_table("decode steps that differ", wrong, tolerance)] if wrong else []),
+                *([stage_comparison_table("decode steps that differ", wrong, tolerance)] if wrong else []),
             ],
         )
 

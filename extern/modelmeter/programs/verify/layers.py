@@ -139,7 +139,7 @@ def walk_layer(case: LayerCase) -> LayerRun:
     )
 
 
-def compare(case: LayerCase) -> LayerRow | Failure:
+def compare_layer(case: LayerCase) -> LayerRow | Failure:
     """Walk and measure one case."""
     try:
         return LayerRow(case=case, analytic=walk_layer(case), measured=measure_layer(case.prepare(), case.experts_hit))
@@ -189,7 +189,7 @@ def gaps(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class LayerResults:
     """All lines of a run. missing: why a class is not verified; excused: classes that need not be, and why."""
 
     model: str
@@ -324,10 +324,10 @@ def verify(package: ModelPackage, config: DictConfig) -> int:
     execution = model.execution.name
     cases = select_cases(verification, execution, layers)
     with progress_bar() as progress:
-        results = [compare(case) for case in progress.track(cases, description="layers")]
+        results = [compare_layer(case) for case in progress.track(cases, description="layers")]
     classes = [each for each in verification.classes() if not layers or each.__name__ in layers]
     missing = gaps(classes, results, verification.stateless, verification.not_run.get(execution, {}))
-    report = Report(
+    report = LayerResults(
         model=configuration.name,
         execution=execution,
         tolerance=float(config.tolerance),

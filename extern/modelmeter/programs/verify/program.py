@@ -213,7 +213,7 @@ def verdict(agrees: bool) -> str:
     return "ok" if agrees else "[bold red]differs[/]"
 
 
-def comparison_table(title: str, rows: Sequence[Row], tolerance: float) -> Table:
+def flops_table(title: str, rows: Sequence[Row], tolerance: float) -> Table:
     """Analytic and measured FLOPs and output shapes, a row a module."""
     table = figure_table(title, ("module",), ("FLOPs",), ("output",))
     for row in rows:
@@ -237,7 +237,7 @@ def memory_table(title: str, rows: Sequence[Row], tolerance: float) -> Table:
     return table
 
 
-def stage_table(title: str, rows: Sequence[StageRow], tolerance: float) -> Table:
+def stage_comparison_table(title: str, rows: Sequence[StageRow], tolerance: float) -> Table:
     """Analytic and measured figures of stages, elements in one line; without what is 0 on both sides."""
     table = figure_table(title, ("stage", "figure"), ("",))
     for row in rows:

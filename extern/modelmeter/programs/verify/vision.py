@@ -27,12 +27,12 @@ from modelmeter.programs.hydra_program import AnyCostModel, cost_model_of, run
 from modelmeter.programs.verify.program import (
     PAGE_KEYS,
     PageResult,
-    comparison_table,
+    flops_table,
     memory_table,
     page_entry,
     page_line,
+    stage_comparison_table,
     stage_lines,
-    stage_table,
     verify_pages,
 )
 from modelmeter.reference.comparison import DETAILS, Row, StageRow, part_rows, stage_row
@@ -97,9 +97,9 @@ class VisionVerifier:
             compared=[*rows, *stages],
             printed=[
                 page_line(size, page, self.cost_model.workload),
-                comparison_table("vision", rows, tolerance),
+                flops_table("vision", rows, tolerance),
                 *([memory_table("vision, bytes, each module alone", rows, tolerance)] if alone else []),
-                *([stage_table("vision stage", stages, tolerance)] if stages else []),
+                *([stage_comparison_table("vision stage", stages, tolerance)] if stages else []),
                 *(text for stage in stages for text in stage_lines(stage, tolerance)),
                 line,
             ],

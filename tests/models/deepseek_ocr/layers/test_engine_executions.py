@@ -492,7 +492,6 @@ OTHERWISE: dict[tuple[type, str], object] = {
     (SamTraits, "blocks_output_kept"): False,
     (SamTraits, "map_cloned"): True,
     (ClipTraits, "attention_over_sequences"): False,
-    (ClipTraits, "quick_gelu_fused"): True,
     (PageLoopTraits, "first"): "tiles",
     (PageLoopTraits, "copied"): (),
     (PageLoopTraits, "pages_summed"): False,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelmeter.models.deepseek_ocr.reference import byte_rows
-from modelmeter.models.deepseek_ocr.reference.byte_rows import ByteRow, Group, groups, rows, walks
+from modelmeter.models.deepseek_ocr.reference.byte_rows import ByteRow, RowGroup, groups, rows, walks
 from modelmeter.models.deepseek_ocr.scripts.verify import write_bytes_report
 from modelmeter.reference.comparison import Compared
 
@@ -21,7 +21,7 @@ MEASURED = dict(list(GROUPS.items())[int(os.environ["MEASURED_PART"]) % 10 :: 10
 
 
 @pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
-def test_every_row_of_the_report_is_what_we_walk(group: Group) -> None:
+def test_every_row_of_the_report_is_what_we_walk(group: RowGroup) -> None:
     """What was measured beside it is the same: the report has no difference."""
     for part, size, walk, given_bytes in walks(group):
         figures = (walk.bytes_read + walk.bytes_written, walk.peak_bytes, given_bytes + walk.resident_peak_bytes)
@@ -32,7 +32,7 @@ def test_every_row_of_the_report_is_what_we_walk(group: Group) -> None:
 
 
 @pytest.mark.parametrize("group", MEASURED.values(), ids=MEASURED)
-def test_rows_measured_anew_agree_and_stand_in_the_report(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_measured_anew_agree_and_stand_in_the_report(group: RowGroup, monkeypatch: pytest.MonkeyPatch) -> None:
     """One size of each kind, another for each group; `make bytes` measures all, and fails where one differs."""
     number = groups().index(group)
     for name in ("SIDES", "VIEWS", "PROMPTS"):
@@ -56,7 +56,7 @@ def test_the_report_holds_every_group_and_nothing_else(monkeypatch: pytest.Monke
 def test_a_difference_is_shown_and_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    group = Group("transformers", "bfloat16", "flash", "text")
+    group = RowGroup("transformers", "bfloat16", "flash", "text")
     monkeypatch.setattr(byte_rows, "PROMPTS", (100,))
     right = list(rows(group))
     wrong = byte_rows.ByteRow(
@@ -83,5 +83,5 @@ def test_an_analytic_model_that_is_wrong_makes_rows_differ(monkeypatch: pytest.M
 
     monkeypatch.setattr(byte_rows, "PROMPTS", (100,))
     monkeypatch.setattr(mlp, "silu", lambda x: clone(silu(x)))
-    differing = [row.part for row in rows(Group("transformers", "bfloat16", "flash", "text")) if not row.agrees]
+    differing = [row.part for row in rows(RowGroup("transformers", "bfloat16", "flash", "text")) if not row.agrees]
     assert differing == ["decoder_prefill", "decode_step"]

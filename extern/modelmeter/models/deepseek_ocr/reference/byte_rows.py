@@ -48,7 +48,7 @@ TEXT_RUNTIMES: Final = {
 VISION_PARTS: Final = ("image_encoder_vit", "vit_model", "mlp_projector")
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """Rows of one code, type and kernel, of vision or of text."""
 
     execution: str
@@ -61,7 +61,7 @@ class Group(NamedTuple):
 class ByteRow:
     """One part at one size: bytes moved, bytes held at the peak, resident included, and the operator there."""
 
-    group: Group
+    group: RowGroup
     part: str
     size: str
     io: Compared
@@ -95,11 +95,11 @@ HEADING: Final = (
 )
 
 
-def groups() -> list[Group]:
+def groups() -> list[RowGroup]:
     """All groups of rows."""
     runtimes = (("vision", VISION_RUNTIMES), ("text", TEXT_RUNTIMES))
     return [
-        Group(execution, dtype, attention, stage)
+        RowGroup(execution, dtype, attention, stage)
         for stage, by_execution in runtimes
         for execution, pairs in by_execution.items()
         for dtype, attention in pairs
@@ -115,7 +115,7 @@ class RowWalk(NamedTuple):
     given_bytes: int = 0
 
 
-def rows(group: Group) -> Iterator[ByteRow]:
+def rows(group: RowGroup) -> Iterator[ByteRow]:
     """Every row of a group, measured now."""
     for (part, size, walk, given_bytes), measured in zip(walks(group), measurements(group), strict=True):
         yield ByteRow(
@@ -129,7 +129,7 @@ def rows(group: Group) -> Iterator[ByteRow]:
         )
 
 
-def walks(group: Group) -> Iterator[RowWalk]:
+def walks(group: RowGroup) -> Iterator[RowWalk]:
     """Every row of a group, walked."""
     model = load_cost_model(
         [f"execution={group.execution}", f"runtime.dtype={group.dtype}", f"runtime.attention={group.attention}"]
@@ -137,7 +137,7 @@ def walks(group: Group) -> Iterator[RowWalk]:
     return _vision_walks(model) if group.stage == "vision" else _text_walks(model, group.dtype)
 
 
-def measurements(group: Group) -> Iterator[Measurement]:
+def measurements(group: RowGroup) -> Iterator[Measurement]:
     """Every row of a group, measured; in the same order."""
     modules = replica(*group[1:3]) if group.execution == "published" else library(*group[1:3])
     return _vision_measurements(modules) if group.stage == "vision" else _text_measurements(modules)

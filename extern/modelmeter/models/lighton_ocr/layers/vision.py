@@ -1,7 +1,8 @@
 """LightOnOCR's vision on shapes: the Pixtral tower over all patches of some pages, and the projection to image tokens.
 
 Source of the walk: `PixtralVisionModel` and `LightOnOcrMultiModalProjector` of transformers 5.23. Patches of all pages
-are one sequence [1, S, D]; S = pages x rows x columns. An engine attends page by page and makes no mask.
+are one sequence [1, S, D]; S = pages x rows x columns. An engine attends page by page and needs no mask. What vLLM and
+SGLang do otherwise are traits: docs/counted.md says where it was read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.rotary import apply_rotary_pos_emb, rotary_rows
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
+from modelmeter.layers.vision.packed import PackedTraits, apply_rotary_pos_emb_vision, on_host
 from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.models.lighton_ocr.traits import PixtralTraits
 from modelmeter.models.lighton_ocr.workload import Geometry
@@ -24,12 +26,16 @@ from modelmeter.operators import (
     arange,
     attention,
     cat,
+    contiguous,
     copy_number,
     cos,
     fill,
+    fused,
+    gather,
     gelu,
     in_place_output,
     mul,
+    packed_attention,
     reshape,
     sin,
     stack,
@@ -60,11 +66,16 @@ class PixtralAttention(BaseLayer):
         positions: tuple[ShapeTensor, ...],
         pages: int,
     ) -> tuple[ShapeTensor, ShapeTensor | None]:
-        """`positions`: cos and sin [1, S, d]; or the places of patches, and the tables of all places."""
+        """`positions`: cos and sin [1, S, d], and where an engine attends, the ends of pages.
+
+        Or the places of patches, and the tables of all places.
+        """
         batch, patches, _ = hidden_states.shape
         by_head = (batch, patches, self.num_heads, -1)
         if self.traits(PixtralTraits).qkv_fused:
             qkv = self.qkv_proj(hidden_states).view(batch, patches, 3, self.num_heads, -1).unbind(2)
+            if self.traits(PackedTraits).attention_packed:
+                return self.o_proj(self.attend_packed(qkv, *positions, pages=pages)), None
             query, key, value = (each.transpose(1, 2) for each in qkv)
             query, key = self.chain("rotary", turned, query, key, *positions)
             return self.o_proj(self.attend_within(query, key, value, pages)), None
@@ -80,6 +91,28 @@ class PixtralAttention(BaseLayer):
         attn_output, attn_weights = attend(query_states, key_states, value_states, attention_mask)
         attn_output = self.o_proj(reshape(attn_output, batch, patches, -1))
         return attn_output, attn_weights
+
+    def attend_packed(
+        self, qkv: tuple[ShapeTensor, ...], cosine: ShapeTensor, sine: ShapeTensor, ends: ShapeTensor, *, pages: int
+    ) -> ShapeTensor:
+        """Query, key and value [1, S, H, d], turned -> [1, S, D]: one kernel, told where pages end.
+
+        SGLang copies each and turns them in one kernel; in vLLM the library's function turns them, written out.
+        """
+        traits = self.traits(PackedTraits)
+        if traits.copied:
+            query, key, value = (contiguous(each.select(0, 0)) for each in qkv)
+            tables = (cosine.select(0, 0), sine.select(0, 0))
+            query, key = fused("rotary", apply_rotary_pos_emb_vision, query, key, *tables)
+        else:
+            query, key = (each.transpose(1, 2) for each in qkv[:2])
+            query, key = apply_rotary_pos_emb(query, key, (cosine, sine))
+            query, key = (each.select(0, 0).transpose(0, 1) for each in (query, key))
+            value = qkv[2].select(0, 0)
+        patches = query.shape[0]
+        lengths = ((pages, patches // pages),)
+        attended = packed_attention((query, key, value), ends, lengths, log_sum_exp=traits.log_sum_exp_written)
+        return attended.view(1, patches, -1)
 
     def attend_within(self, query: ShapeTensor, key: ShapeTensor, value: ShapeTensor, pages: int) -> ShapeTensor:
         """One kernel for all pages, each by itself: [1, H, S, d] each -> [1, S, D]."""
@@ -180,6 +213,8 @@ class PixtralRotaryEmbedding(BaseLayer):
         # a buffer, not a parameter: it is read, but no checkpoint holds it
         if self.traits(PixtralTraits).positions_given:
             self.buffers = {"cos_sin_cache": self.parameter(max_side**2, head_dim)}
+        elif self.traits(PixtralTraits).angles_looked_up:
+            self.buffers = {"angles": Parameter(max_side**2, head_dim, dtype="float32")}
         else:
             self.buffers = {"inv_freq": Parameter(head_dim // 2, dtype="float32")}
 
@@ -190,6 +225,13 @@ class PixtralRotaryEmbedding(BaseLayer):
         sine = mul(sin(freqs))
         cosine = recomposed(cosine)
         sine = recomposed(sine)
+        return to(cosine, self.dtype), to(sine, self.dtype)
+
+    def of_places(self, places: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """Places [S], numbered in the largest grid, -> cos and sin [S, d] of the angles that a table has of them."""
+        freqs = gather(self.buffers["angles"].on(places.tape), places.shape[0], aten="aten.index.Tensor", index=places)
+        cosine = cos(freqs)
+        sine = sin(freqs)
         return to(cosine, self.dtype), to(sine, self.dtype)
 
 
@@ -227,7 +269,14 @@ class PixtralVisionModel(BaseLayer):
                 f"{type(self).__name__}: heads of {head_dim} elements do not divide by 4, which places of two "
                 "coordinates turn; change vision.hidden_size or vision.num_attention_heads."
             )
-        self.patch_conv = Conv2d(num_channels, hidden_size, patch_size, stride=patch_size, bias=False, code=self.code)
+        self.patch_size = patch_size
+        self.patch_conv: BaseLayer
+        if self.traits(PackedTraits).patches_by_product:
+            self.patch_conv = Linear(num_channels * patch_size**2, hidden_size, bias=False, code=self.code)
+        else:
+            self.patch_conv = Conv2d(
+                num_channels, hidden_size, patch_size, stride=patch_size, bias=False, code=self.code
+            )
         self.ln_pre = RMSNorm(hidden_size, code=self.code)
         block = PixtralAttentionLayer(hidden_size, intermediate_size, num_attention_heads, code=self.code)
         self.transformer = PixtralTransformer(block, num_hidden_layers, code=self.code)
@@ -237,6 +286,8 @@ class PixtralVisionModel(BaseLayer):
     def forward(self, pixel_values: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         if self.traits(PixtralTraits).positions_given:
             return self.forward_positions_given(pixel_values)
+        if self.traits(PixtralTraits).angles_looked_up:
+            return self.forward_angles_looked_up(pixel_values)
         tape = pixel_values.tape
         patch_embeds = self.patch_conv(pixel_values)
         pages, _, rows, columns = patch_embeds.shape
@@ -262,6 +313,31 @@ class PixtralVisionModel(BaseLayer):
         table = self.patch_positional_embedding.buffers["cos_sin_cache"].on(tape)
         patch_embeds = self.ln_pre(patch_embeds)
         return self.transformer(patch_embeds, None, (places, table), pages)  # type: ignore[no-any-return]
+
+    def forward_angles_looked_up(self, pixel_values: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
+        """The same, as vLLM and SGLang have it: patches of pages are held to the end as they are made."""
+        tape, pages = pixel_values.tape, pixel_values.shape[0]
+        if self.traits(PackedTraits).patches_by_product:
+            patch_embeds_list = tuple(
+                self.patch_conv(patches_of(page, self.patch_size)) for page in pixel_values.unbind(0)
+            )
+            patch_embeds = cat(patch_embeds_list, 0).unsqueeze(0)
+        else:
+            patch_embeds_list = self.patch_conv(pixel_values).unbind(0)
+            patch_embeds = in_sequence(*patch_embeds_list)
+        patch_embeds = self.ln_pre(patch_embeds)
+        places = tape.input((patch_embeds.shape[1],), "int64")
+        cosine, sine = self.patch_positional_embedding.of_places(places)
+        unread = block_mask(patch_embeds, pages) if self.traits(PixtralTraits).mask_unread else None
+        positions = (cosine.unsqueeze(0), sine.unsqueeze(0), on_host(tape, (pages + 1,), "int32"))
+        return self.transformer(patch_embeds, unread, positions, pages)  # type: ignore[no-any-return]
+
+
+def patches_of(page: ShapeTensor, side: int) -> ShapeTensor:
+    """A page's pixels [c, H, W] -> those of each patch [S, c * side**2], copied into that order."""
+    channels, height, width = page.shape
+    blocks = page.view(channels, height // side, side, width // side, side).permute(1, 3, 0, 2, 4)
+    return reshape(blocks, (height // side) * (width // side), channels * side**2)
 
 
 def meshgrid(tape: Tape, rows: int, columns: int) -> tuple[ShapeTensor, ShapeTensor]:
@@ -357,15 +433,33 @@ class VisionStage(BaseLayer):
         self.vision_encoder = vision_encoder
         self.vision_projection = vision_projection
 
-    def forward(self, pixel_values: ShapeTensor, geometry: Geometry) -> tuple[ShapeTensor, ...]:
-        last_hidden_state, residual = self.vision_encoder.call_remembered("vision_encoder", pixel_values)
-        hidden_states = last_hidden_state.select(0, 0)
-        if residual is not None:
-            residual = residual.select(0, 0)
-        image_features = self.vision_projection.call_remembered("vision_projection", hidden_states, geometry, residual)
+    def forward(
+        self, pixel_values: ShapeTensor | tuple[ShapeTensor, ...], geometry: Geometry
+    ) -> tuple[ShapeTensor, ...]:
+        """`pixel_values`: of all pages, or where pages are a loop of each."""
+        if self.traits(PackedTraits).pages_looped:
+            assert isinstance(pixel_values, tuple)
+            one = geometry._replace(pages=1)
+            return tuple(self.features(self.encode(page)[0], None, one) for page in pixel_values)
+        assert isinstance(pixel_values, ShapeTensor)
+        last_hidden_state, residual = self.encode(pixel_values)
+        image_features = self.features(last_hidden_state, residual, geometry)
         count = pixel_values.shape[0]
         each = image_features.shape[0] // count
         pages = [image_features.narrow(0, page * each, (page + 1) * each) for page in range(count)]
-        if self.traits(FusionTraits).image_tokens_first:
+        if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
             return tuple(pages)
         return *pages, last_hidden_state
+
+    def encode(self, pixel_values: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
+        """Pixels -> the last hidden states [1, S, D], and a residual that is still to be added."""
+        return self.vision_encoder.call_remembered("vision_encoder", pixel_values)  # type: ignore[no-any-return]
+
+    def features(self, last_hidden_state: ShapeTensor, residual: ShapeTensor | None, geometry: Geometry) -> ShapeTensor:
+        """The last hidden states -> image tokens of all pages."""
+        hidden_states = last_hidden_state.select(0, 0)
+        if residual is not None:
+            residual = residual.select(0, 0)
+        if self.traits(PixtralTraits).features_joined:
+            hidden_states = cat((hidden_states,), 0)
+        return self.vision_projection.call_remembered("vision_projection", hidden_states, geometry, residual)  # type: ignore[no-any-return]

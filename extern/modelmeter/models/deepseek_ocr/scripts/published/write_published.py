@@ -32,7 +32,7 @@ from modelmeter.models.deepseek_ocr.scripts.published.measurements import (
     Run,
 )
 from modelmeter.programs.hydra_program import AGREES, ended
-from modelmeter.report.quantities import estimated
+from modelmeter.quantities import estimated
 from modelmeter.report.throughput_tables import PUBLISHED_FILE
 
 FILE: Final = Path("reports/published.md")

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from modelmeter.quantities import exact, readable
 from modelmeter.report.json_document import SCHEMA_VERSION, json_text
 from modelmeter.report.page_tables import exact_figure, readable_figure
-from modelmeter.report.quantities import exact, readable
 
 READABLE = {
     "zero": (0, "0"),

@@ -21,19 +21,19 @@ def exact(value: int) -> str:
     return f"{value:,}"
 
 
-def readable(value: int) -> str:
-    """Four digits and the prefix of a power of ten; a number below 1000 as it is.
+def readable(value: int, unit: str = "") -> str:
+    """Four digits, the prefix of a power of ten, and the unit; a number below 1000 as it is.
 
-    >>> readable(3468866060288), readable(999_960), readable(903)
-    ('3.469 T', '1.000 M', '903')
+    >>> readable(3468866060288), readable(999_960), readable(903), readable(56094720, "B"), readable(0, "B")
+    ('3.469 T', '1.000 M', '903', '56.09 MB', '0 B')
     """
     if abs(value) < 1000:
-        return str(value)
+        return f"{value} {unit}".rstrip()
     mantissa, _, exponent = f"{value:.3e}".partition("e")
     thousands, shift = divmod(int(exponent), 3)
     if thousands >= len(PREFIXES):
-        return f"{value:.3e}"
-    return f"{float(mantissa) * 10**shift:.{3 - shift}f} {PREFIXES[thousands]}"
+        return f"{value:.3e} {unit}".rstrip()
+    return f"{float(mantissa) * 10**shift:.{3 - shift}f} {PREFIXES[thousands]}{unit}"
 
 
 def readable_seconds(seconds: float, digits: int = 4) -> str:

@@ -1,0 +1,160 @@
+"""Pages that go through a model in several passes: one that finds their regions, then one for each region.
+
+Which regions a page has, no width and height tells: the user declares them (`[width, height]` in pixels of the page, or
+`[width, height, left, top]`), and every result is labelled. The passes run one after another, each a prefill and decode
+steps of its own with the same prompt, and each drops its cache before the next: so FLOPs and traffic of a page are
+sums, peaks and cache those of its largest pass (`stage_cost.together`).
+
+    >>> split(100, (0, 3, 1))
+    (0, 75, 25)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, Final, NamedTuple
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.kinds import Kind, ListOf, Maybe, Whole
+from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.contract import Place
+from modelmeter.page_sizes import MAX_SIDE
+
+#: what the passes of a page are called
+LAYOUT: Final = "layout"
+REGIONS: Final = "regions"
+
+#: regions that a page may have
+MAX_REGIONS: Final = 500
+
+#: what the keys of a workload with regions may be
+REGION_KINDS: Final[dict[str, Kind[Any]]] = {
+    "workload.regions": ListOf(ListOf(Whole(0, MAX_SIDE), 2, 4), 0, MAX_REGIONS),
+    "workload.output_shares": Maybe(ListOf(Whole(0, 10**6), 1, MAX_REGIONS + 1)),
+}
+
+
+class PagePass(NamedTuple):
+    """One pass of a page: what it is called, its layout, its weight in the page's decode steps, its place on it."""
+
+    name: str
+    layout: Any
+    weight: int
+    place: Place | None
+
+
+class PassTokens(NamedTuple):
+    """Image tokens of a page of several passes: the positions that its pictures fill in all of them."""
+
+    layout: int
+    regions: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.layout + self.regions
+
+    def by_view(self) -> dict[str, int]:
+        """Those of the layout pass, and of all regions."""
+        return self._asdict()
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions that are declared of a page, and how its passes share its decode steps.
+
+    sides: width, height, and left and top edge where they are said, in pixels of the page. shares: weights, the layout
+    pass's first; None: a region's image tokens, and nothing for the layout pass.
+    """
+
+    sides: tuple[tuple[int, ...], ...]
+    shares: tuple[int, ...] | None
+
+    def __post_init__(self) -> None:
+        for number, side in enumerate(self.sides):
+            if len(side) == 3 or 0 in side[:2]:
+                raise ModelMeterError(
+                    f"workload: regions[{number}]={list(side)} is no region; give [width, height] or [width, height, "
+                    "left, top] in pixels of the page, sides of 1 or more."
+                )
+        if self.shares is None:
+            return
+        if not self.sides:
+            raise ModelMeterError(
+                "workload: output_shares says how passes share the output tokens, and a page without regions is one "
+                "pass; declare workload.regions, or leave it out."
+            )
+        if len(self.shares) != len(self.sides) + 1 or not sum(self.shares):
+            raise ModelMeterError(
+                f"workload: output_shares={list(self.shares)} for the layout pass and {len(self.sides)} regions; give "
+                f"{len(self.sides) + 1} numbers, the layout pass's first, not all of them 0."
+            )
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """(width, height) in pixels of the smallest page that has room for each of them; (0, 0) without any."""
+        reaches = [(width + sum(at[:1]), height + sum(at[1:])) for width, height, *at in self.sides]
+        return max((right for right, _ in reaches), default=0), max((bottom for _, bottom in reaches), default=0)
+
+    def check(self, width: int, height: int) -> None:
+        """Raise `ModelMeterError` unless all lie on a page of `width` x `height` pixels."""
+        for number, (wide, high, *at) in enumerate(self.sides):
+            right, bottom = wide + sum(at[:1]), high + sum(at[1:])
+            if right > width or bottom > height:
+                reaches = f", which reaches to {right} x {bottom}," if at else ""
+                raise ModelMeterError(
+                    f"layout: workload.regions[{number}]={[wide, high, *at]}{reaches} is not within the page of "
+                    f"{width} x {height} pixels; regions are declared in pixels of the page."
+                )
+
+    def passes(self, layout: Any, layouts: Sequence[Any], tokens: Sequence[int]) -> tuple[PagePass, ...]:
+        """The layout pass and each region's. layouts, tokens: of the regions. () without any."""
+        if not self.sides:
+            return ()
+        first, *others = self.shares or (0, *tokens)
+        places = [Place(at[0], at[1], width, height) if at else None for width, height, *at in self.sides]
+        regions = map(PagePass, [REGIONS] * len(layouts), layouts, others, places)
+        return (PagePass(LAYOUT, layout, first, None), *regions)
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What of a page's figures is declared, and what is assumed."""
+        count = f"{len(self.sides)} regions" if len(self.sides) > 1 else "1 region"
+        split_by = (
+            Assumption(
+                figure="output_tokens",
+                label="shared by image tokens",
+                text="the page's decode steps are shared by its regions, in proportion to their image tokens, and none "
+                "are the layout pass's; workload.output_shares declares it",
+            )
+            if self.shares is None
+            else Assumption(
+                figure="output_tokens",
+                label="shares declared",
+                text=f"the page's decode steps are shared by its passes as workload.output_shares={list(self.shares)} "
+                "declares, the layout pass first",
+            )
+        )
+        return (
+            Assumption(
+                figure="layout",
+                label="regions declared",
+                text=f"{count} of every page by workload.regions, each a pass of its own after the layout pass, with "
+                "the prompt of runtime.prompt_tokens; passes run one after another: FLOPs and traffic are sums, peaks "
+                "and KV cache the largest pass's",
+            ),
+            split_by,
+        )
+
+
+def pass_names(passes: Sequence[PagePass]) -> list[str]:
+    """What the passes are called in paths: the layout's, and the regions by their number."""
+    return [each.name if not number else f"{each.name}.{number - 1}" for number, each in enumerate(passes)]
+
+
+def split(steps: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """`steps` decode steps as passes of these weights share them: whole numbers that sum to it."""
+    total = sum(weights)
+    ends = [steps * end // total for end in accumulate(weights, initial=0)]
+    return tuple(end - start for start, end in pairwise(ends))
