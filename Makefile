@@ -105,7 +105,7 @@ check-sweeps: $(STAMP) ## whether they would come out the same
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
 
-measured: $(STAMP) ## tests/measured/*.json anew: what the real modules do, some minutes; ARGS=--stale: what is stale alone, ARGS=NAME: of a model
+measured: $(STAMP) ## tests/measured/*.json anew: what the real modules do, some minutes; ARGS=--stale: what is stale alone, ARGS=NAME: of a model or series
 	$(BIN)/python -m tests.measured $(ARGS)
 
 measured-changed: $(STAMP) ## whether the measurements that the last commit has changed, or that are stale, would come out the same
@@ -155,7 +155,7 @@ lint: $(STAMP) ## whether form and lint are in order
 types: $(STAMP) ## whether mypy is content
 	$(BIN)/mypy
 
-tests: $(STAMP) ## all tests, a tenth of the measurements made again: another one every day, or MEASURED_PART=0 to 9
+tests: $(STAMP) ## all tests, a part of the measurements made again: another one every day, or MEASURED_PART=0 to 29
 	$(BIN)/pytest
 
 quick: $(STAMP) ## the tests that import no torch and are not slow, for while you work: within a minute

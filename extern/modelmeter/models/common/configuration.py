@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -431,7 +432,7 @@ class Configuration(Generic[Schema]):
         given = [*self._of_engine(given), *given]
         content = self.plain_content(given)
         if content is None:
-            content = self._content(self.compose_config(self.name, given))
+            content = deepcopy(self._composed(tuple(given)))
         if folder is not None:
             keys = [override.partition("=")[0].strip() for override in given]
             _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), keys)
@@ -475,6 +476,14 @@ class Configuration(Generic[Schema]):
                 node = node[name]
             node[last] = _plain(value)
         return content
+
+    @cached_property
+    def _composed(self) -> Callable[[tuple[str, ...]], dict[str, Any]]:
+        """The groups that Hydra composes from overrides; what was asked for lately is not composed again.
+
+        It reads nothing but the package's own files, which stay as they are.
+        """
+        return lru_cache(maxsize=256)(lambda overrides: self._content(self.compose_config(self.name, overrides)))
 
     def _folder_of(self, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
         """(the folder of a user's own checkpoint or None, the other overrides)."""
