@@ -101,7 +101,7 @@ def test_the_stages_are_the_cost_models(one: Written) -> None:
         assert shown == {stage: getattr(getattr(page, stage), figure) for stage in WITH_TOTAL}
     roofline = {"roofline on H100-SXM", "bound by compute", "bound by memory", "bound by launch"}
     assert all(row["origin"].startswith("bound" if name in roofline else "analytic") for name, row in rows.items())
-    assert rows["CUDA-core FLOPs"]["origin"] == "analytic; by convention"
+    assert rows["vector FLOPs"]["origin"] == "analytic; by convention"
 
 
 def test_the_times_are_those_of_every_operator(one: Written) -> None:
@@ -446,7 +446,7 @@ def test_quantities_in_words() -> None:
         Quantity(0.0156, "s"): "15.60 ms",
         Quantity(0.2082, "%"): "20.8 %",
         Quantity(0.00001, "%"): "< 0.01 %",
-        Quantity(989.5e12, "FLOPs/s"): "989.5 TFLOPs/s",
+        Quantity(989.5e12, "FLOP/s"): "989.5 TFLOP/s",
     }
     assert {quantity.text: quantity for quantity in words} == {text: quantity for quantity, text in words.items()}
     assert Quantity(56_094_720, "B").digits == "56,094,720 B"

@@ -67,7 +67,7 @@ _NAMED: Final = 3
     type=click.IntRange(0),
     default=None,
     metavar="N",
-    help="Decode steps of each page after its prefill.  [default: 0]",
+    help="Decode steps of each page, so N + 1 output tokens with the prefill's.  [default: 0]",
 )
 @click.option(
     "--device",

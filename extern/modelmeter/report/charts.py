@@ -210,7 +210,7 @@ class Point(NamedTuple):
 
 
 #: classes of the operators' groups
-POINT_KINDS: Final[Mapping[str, str]] = {"products": "c1", "attention": "c2", "others": "c3"}
+POINT_KINDS: Final[Mapping[str, str]] = {"GEMMs": "c1", "attention": "c2", "others": "c3"}
 
 
 def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_per_s: float) -> str:
@@ -252,7 +252,7 @@ def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_pe
             _line(across(rate / bytes_per_s), up(rate), right, up(rate), "roof"),
         ]
         names.append(
-            _text(right - 4, up(rate) - 6, f"{words} {Quantity(rate, 'FLOPs/s').text}", anchor="end", kind="roofname")
+            _text(right - 4, up(rate) - 6, f"{words} {Quantity(rate, 'FLOP/s').text}", anchor="end", kind="roofname")
         )
     slope = (up(highest) - up(start * bytes_per_s)) / (across(ridge) - across(start))
     middle = (across(start) + across(ridge)) / 2
@@ -265,7 +265,7 @@ def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_pe
         hollow = " hollow" if point.stage == "decode step" else ""
         words = (
             f"{point.operator}, {point.times} in {point.stage}: {point.flops_per_byte:.3g} FLOPs a byte, "
-            f"{Quantity(point.flops_per_s, 'FLOPs/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
+            f"{Quantity(point.flops_per_s, 'FLOP/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
         )
         parts.append(
             f'<circle class="point{hollow} {POINT_KINDS[point.group]}" cx="{across(point.flops_per_byte):.1f}" '

@@ -496,7 +496,7 @@ class _Builder:
                 Column(key="dtype", title="type", code=True),
                 Column(key="count", title="how many", origin=ANALYTIC),
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
-                Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin=self.labels["cuda_core_flops"]),
+                Column(key="cuda_core_flops", title="vector FLOPs", origin=self.labels["cuda_core_flops"]),
                 Column(key="io_bytes", title="traffic", origin=self.origin("io_bytes")),
                 Column(key="seconds", title="roofline", origin=ROOFLINE),
                 Column(key="share", title="share of the stage", origin="bound"),
@@ -520,7 +520,7 @@ class _Builder:
                 if not flops or not nbytes:
                     moved += each.ticks
                     continue
-                groups = {"matmul": "products", "attention": "attention"}
+                groups = {"matmul": "GEMMs", "attention": "attention"}
                 points.append(
                     charts.Point(
                         stage=stage,
@@ -795,7 +795,7 @@ class _Builder:
         return "bound: at most" if self.model.engine.name == BEST else ESTIMATE
 
     def a_day(self, result: Throughput | str, case: str = "value") -> Cell:
-        """Pages a day, or an end of their interval; none where nothing was said of what the pages say."""
+        """Pages a day, or an end of their interval; none where no output tokens were given."""
         if isinstance(result, str) or not self.steps:
             return None
         return Quantity(getattr(result.interval("pages_per_day"), case), estimate=True)

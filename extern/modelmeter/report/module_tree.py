@@ -15,7 +15,7 @@ COLUMNS: Final = (
     Column(key="module", title="module", code=True),
     Column(key="operators", title="operators", origin="analytic"),
     Column(key="tensor_core_flops", title="tensor-core FLOPs", origin="analytic"),
-    Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin="by convention"),
+    Column(key="cuda_core_flops", title="vector FLOPs", origin="by convention"),
     Column(key="io_bytes", title="traffic", origin="analytic"),
     Column(key="io_weight_bytes", title="weights read", origin="analytic"),
     Column(key="seconds", title="time", origin="analytic"),
@@ -29,14 +29,14 @@ OPERATOR_COLUMNS: Final = (
     Column(key="shapes", title="shapes", code=True),
     Column(key="dtype", title="type", code=True),
     Column(key="tensor_core_flops", title="tensor-core FLOPs", origin="analytic"),
-    Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin="by convention"),
+    Column(key="cuda_core_flops", title="vector FLOPs", origin="by convention"),
     Column(key="io_bytes", title="traffic", origin="analytic"),
     Column(key="seconds", title="time", origin="analytic"),
     Column(key="bound", title="bound by", origin="analytic"),
 )
 
 
-#: operators, tensor-core FLOPs, CUDA-core FLOPs, bytes moved, bytes of weights read, then ticks by bound as in `BOUNDS`
+#: operators, tensor-core FLOPs, vector FLOPs, bytes moved, bytes of weights read, then ticks by bound as in `BOUNDS`
 _Sums = tuple[int, ...]
 
 

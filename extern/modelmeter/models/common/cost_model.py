@@ -119,7 +119,7 @@ class TextCost:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact integers."""
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens, bytes are exact integers."""
         return {
             "prefill_tokens": self.seq_len,
             "output_tokens": self.output_tokens,
@@ -175,7 +175,7 @@ class PageCost(TextCost):
         return {"vision": self.vision} | super().stages()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact integers."""
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens, bytes are exact integers."""
         return {"layout": self.layout._asdict(), "tokens": self.tokens._asdict()} | super().to_dict()
 
 
