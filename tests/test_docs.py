@@ -48,6 +48,12 @@ def test_the_table_of_modes_beside_their_quality_is_the_models() -> None:
         assert tuple(figures) == expected
 
 
+def test_nobody_is_sent_to_an_index_that_has_no_modelmeter() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "extern" / "modelmeter").rglob("*.py")]
+    named = [path.name for path in pages if re.search(r"install '?\"?modelmeter\b|modelmeter\[", path.read_text())]
+    assert named == []
+
+
 def test_the_device_of_the_recipes_is_one(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", RECIPES.read_text(), flags=re.DOTALL)
     (tmp_path / "mine.yaml").write_text(text)

@@ -27,6 +27,7 @@ GROUND = {
     "kinds": {"errors"},
     "memory": {"errors", "units"},
     "process": {"errors", "files"},
+    "progress": {"process"},
     "tiff_pages": set(),
     "page_sizes": {"errors", "checks", "tiff_pages"},
     "pdf_pages": {"errors", "checks", "page_sizes"},

@@ -178,5 +178,5 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
 
 def test_without_pypdfium2_the_extra_is_named(write_pdf: WritePdf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pypdfium2", None)
-    with pytest.raises(ModelMeterError, match=r"needs pypdfium2; pip install 'modelmeter\[pdf\]'"):
+    with pytest.raises(ModelMeterError, match=r"needs pypdfium2; pip install pypdfium2"):
         read_pdf_page_sizes(write_pdf(LETTER))

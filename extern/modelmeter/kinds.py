@@ -161,6 +161,17 @@ class Maybe(NamedTuple, Generic[T]):
         return None if value is None else self.kind.read(name, value)
 
 
+class Said(NamedTuple, Generic[T]):
+    """A value of another kind, and what it is, in a line."""
+
+    kind: Kind[T]
+    about: str
+
+    def read(self, name: str, value: object) -> T:
+        """The value."""
+        return self.kind.read(name, value)
+
+
 class Either(NamedTuple):
     """A word of `words`, or a value of another kind."""
 
@@ -186,6 +197,53 @@ class ListOf(NamedTuple, Generic[T]):
         if not self.least <= len(value) <= self.most:
             raise ModelMeterError(f"{name} has {len(value):,} entries; give {self.least:,} to {self.most:,}.")
         return [self.kind.read(f"{name}[{number}]", each) for number, each in enumerate(value)]
+
+
+def may_be_left_out(kind: Kind[Any]) -> bool:
+    """Whether None is a value of a kind."""
+    return may_be_left_out(kind.kind) if isinstance(kind, Said) else isinstance(kind, Maybe)
+
+
+def words(kind: Kind[Any]) -> tuple[str, ...]:
+    """The words that a value may be, as overrides write them.
+
+    >>> words(Maybe(Choice(("last", "all"))))
+    ('last', 'all', 'null')
+    """
+    match kind:
+        case Said():
+            return words(kind.kind)
+        case Maybe():
+            return (*words(kind.kind), "null")
+        case Either():
+            return (*kind.words, *words(kind.kind))
+        case Choice():
+            return tuple(kind.options)
+        case Flag():
+            return ("true", "false")
+    return ()
+
+
+def takes(kind: Kind[Any]) -> str:
+    """The type of a value in a word, or the words that it may be.
+
+    >>> takes(Maybe(Whole(1, 1024))), takes(Either(("max", "uniform"), Whole(1, 64)))
+    ('integer|null', 'max|uniform|integer')
+    """
+    match kind:
+        case Said():
+            return takes(kind.kind)
+        case Maybe():
+            return f"{takes(kind.kind)}|null"
+        case Either():
+            return "|".join((*kind.words, takes(kind.kind)))
+        case Whole():
+            return "integer"
+        case Number() | Real():
+            return "number"
+        case ListOf():
+            return f"list of {takes(kind.kind)}s"
+    return "|".join(words(kind)) or "text"
 
 
 def _check_mapping(name: str, value: object, known: Collection[str] | None, what: str) -> str:
@@ -220,7 +278,7 @@ class Record(NamedTuple):
         values = {}
         for key, kind in self.kinds.items():
             given = value.get(key, self.defaults.get(key))
-            if given is None and not isinstance(kind, Maybe):
+            if given is None and not may_be_left_out(kind):
                 raise ModelMeterError(f"{root}{key} is missing; {self.missing}.")
             values[key] = kind.read(f"{root}{key}", given)
         return values

@@ -52,7 +52,7 @@ def read_pdf_page_sizes(path: str | os.PathLike[str], dpi: int = DEFAULT_DPI) ->
         import pypdfium2
     except ImportError as error:
         raise ModelMeterError(
-            f"{who} is a PDF, and reading one needs pypdfium2; pip install 'modelmeter[pdf]', "
+            f"{who} is a PDF, and reading one needs pypdfium2; pip install pypdfium2, "
             "or give the page's width and height in pixels."
         ) from error
     with file.open("rb") as stream, _document(stream, who) as document:

@@ -1,12 +1,14 @@
 """`modelmeter calibrate` and `validate`: that they run, what they write, and in which units. No time is asserted."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelmeter import progress
 from modelmeter.calibration.fit import TimedCopy, TimedProduct
 from modelmeter.cli import calibrate
 from modelmeter.cli.main import main
@@ -150,11 +152,13 @@ def test_a_gpu_gets_the_constants_of_its_kernels(
     )
     monkeypatch.setattr(kernel_table, "time_calls", lambda *_args, **_named: took)
     monkeypatch.setattr(kernel_table, "new_pool", lambda _: (kernel_calls.OperandPool("meta", 12 * 2**30), 10_000_000))
-    monkeypatch.setattr(calibrate, "LINE_S", 0)
+    monkeypatch.setattr(progress, "LINE_S", 0.001)
     path = tmp_path / "card.yaml"
     arguments = ["--device", "cpu", "600x800", *SMALL, "--repeats", "1", "-o", str(path), "--name", "Card"]
     assert main(["calibrate", *arguments]) == 0
-    assert "calibrate: 1 of " in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert re.search(r"^calibrate: [0-9,]+ of [0-9,]+ products done, 0 min$", told, flags=re.MULTILINE)
+    assert re.search(r"^calibrate: [0-9,]+ of [0-9,]+ kernels done, 0 min$", told, flags=re.MULTILINE)
     device = load_device(path)
     assert (device.multiprocessors, device.l2_bytes) == (50, 10_000_000)
     assert tuple(device.kernels) == CLASSES

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from modelmeter.cli.main import main
+from modelmeter.cli.report import SentNames
+from modelmeter.models.deepseek_ocr import load_cost_model
 from tests.conftest import WritePdf
 from tests.devices.synthetic import write_device
 
@@ -55,7 +57,10 @@ def test_a_pdf_and_a_device_of_ones_own(capsys: Capture, tmp_path: Path, write_p
     layouts = document["sections"]["pages"]["layouts"]["rows"]
     assert [(row["pages"], row["first"]) for row in layouts] == [(2, "two.pdf#page=1"), (1, "two.pdf#page=3")]
     assert document["sections"]["devices"]["devices"]["rows"][0]["device"] == "Slow (this report)"
-    assert "as asked" in document["sections"]["overview"]["texts"][0]
+    setup = {
+        item["key"]: (item["value"], item["origin"]) for item in document["sections"]["overview"]["setup"]["items"]
+    }
+    assert setup["device"] == ("Slow", "A slow device")
 
 
 @pytest.mark.slow
@@ -74,8 +79,64 @@ def test_a_corpus_is_its_pages(capsys: Capture, tmp_path: Path, write_pdf: Write
     assert corpus["subject"] == "5 pages: 1275x1650, scans, sizes.csv"
     assert corpus["stages"]["all_pages"] == singly["stages"]["all_pages"]
     layouts = corpus["pages"]["layouts"]["rows"]
-    assert [(row["pages"], row["first"]) for row in layouts] == [(2, "1275x1650"), (3, "scans/one.pdf#1")]
+    assert [(row["pages"], row["first"]) for row in layouts] == [(3, "scans/one.pdf#1"), (2, "1275x1650")]
     assert sections("sizes.csv")["subject"] == "3 pages: sizes.csv"
+
+
+def test_a_column_says_what_each_page_says(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_text("width,height,said\n600,220,3\n600,220,9\n1275,1650,3\n")
+    assert main(["report", "sizes.csv", "--output-tokens", "said", "--json"]) == 0
+    sections = json.loads(capsys.readouterr().out)["sections"]
+    layouts = sections["pages"]["layouts"]["rows"]
+    assert [(row["pages"], row["decode_steps"]) for row in layouts] == [(2, 6), (1, 3)]
+    decode = {row["figure"]: row["decode"] for row in sections["stages"]["all_pages"]["rows"]}["tensor-core FLOPs"]
+    model = load_cost_model(["engine=vllm"])
+    pages = [model.page(600, 220, 3), model.page(600, 220, 9), model.page(1275, 1650, 3)]
+    assert decode == sum(page.decode.tensor_core_flops for page in pages)
+    assert main(["report", "sizes.csv", "--output-tokens", "none"]) == 2
+    assert "there is no column none" in capsys.readouterr().err
+
+
+def test_a_report_says_nothing_of_where_its_pages_lie(capsys: Capture, tmp_path: Path) -> None:
+    """It is sent on: neither its folders nor its device's file are told."""
+    outside = tmp_path / "outside" / "scans"
+    outside.mkdir(parents=True)
+    Image.new("L", (300, 200)).save(outside / "a.png")
+    Image.new("L", (300, 200)).save(tmp_path / "b.png")
+    peaks = {"bf16": 1e12, "fp32": 1e12}  # and no constants of kernels
+    device = write_device(outside, matmul_flops_per_s=peaks, memory_bytes=10**11)
+    asked = ["--device", str(device), "--title", "Scans of May", f"runtime.tokenizer_path={outside}", "-o"]
+    inputs = [str(outside / "a.png"), str(tmp_path / "b.png")]
+    for name in ("report.json", "report.html", "report.md"):
+        assert main(["report", *inputs, *asked, name]) == 0, capsys.readouterr().err
+        assert str(tmp_path) not in (tmp_path / name).read_text()
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert "add kernels.copy to slow.yaml" in document["sections"]["overview"]["texts"][0]
+    assert (document["title"], document["subject"]) == ("Scans of May", "2 pages: outside/scans/a.png, b.png")
+    assert "<title>Scans of May: 2 pages: outside/scans/a.png, b.png</title>" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "inputs, name",
+    [
+        (["/data/may/a.png"], "a.png"),
+        (["/data/may/a.png", "/data/june/b.png"], "may/a.png"),
+        (["/data/may/a.png", "c.png"], "a.png"),
+    ],
+)
+def test_names_of_pages_elsewhere(inputs: list[str], name: str) -> None:
+    sent = SentNames(inputs)
+    assert sent.name(inputs[0]) == name
+    assert sent.name(f"{inputs[0]}#page=2") == f"{name}#page=2"
+    assert sent.name("in/c.png") == "in/c.png"
+
+
+def test_a_price_alone_is_the_devices(capsys: Capture) -> None:
+    assert main(["report", SMALL, "--output-tokens", "9", "--price", "2", "--price", "L4=0.5", "--json"]) == 0
+    sections = json.loads(capsys.readouterr().out)["sections"]
+    rows = {row["device"]: row["cost_per_1000_pages"] for row in sections["devices"]["devices"]["rows"]}
+    assert {device for device, cost in rows.items() if cost is not None} == {"H100-SXM (this report)", "L4"}
+    assert sections["overview"]["texts"][0].endswith(").") and "At 2 an hour, 1000" in sections["overview"]["texts"][0]
 
 
 def test_a_corpus_with_a_bad_page_is_refused(capsys: Capture, tmp_path: Path) -> None:
@@ -124,7 +185,17 @@ BAD = {
     "a suffix": ([SMALL, "-o", "report.pdf"], "the name report.pdf does not say the format"),
     "a device": ([SMALL, "--device", "H10"], "device H10 is unknown"),
     "a device without the peak": ([SMALL, "--device", "T4"], "device T4 lists no matmul peak for bf16"),
-    "a price": ([SMALL, "--price", "2"], "report: --price 2 is for one device"),
+    "a price": ([SMALL, "--price", "none"], "report: --price H100-SXM=none is no number"),
+    "a price of an unknown device": ([SMALL, "--price", "H10=2"], "--price H10=2: H10 is not asked for"),
+    "a breakdown": ([SMALL, "--by", "kernel"], "report: costs are not broken down by kernel; "),
+    "fewer than no tokens": (
+        [SMALL, "--output-tokens", "-1"],
+        "report: --output-tokens -1 is negative; give 0 or more",
+    ),
+    "a column of a page": (
+        [SMALL, "--output-tokens", "said"],
+        f"{SMALL} is no table with such a column; give a number",
+    ),
     "an override": ([SMALL, "workload=huge"], "there is no such workload"),
     "a folder": ([SMALL, "-o", "folder.html"], "folder.html is a directory"),
     "too many tokens": ([SMALL, "--output-tokens", "9000"], "exceed decoder.max_position_embeddings"),

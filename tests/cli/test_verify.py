@@ -117,14 +117,14 @@ def test_json_never_shows_an_earlier_result(program: tuple[str, Program], tmp_pa
 
 
 @pytest.mark.parametrize("package", verify.NEEDED)
-def test_what_is_missing_is_named_with_its_extra(
+def test_what_is_missing_is_named_and_how_to_get_it(
     package: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["verify", "vision", "sizes=[[640,480]]"]) == 2
     assert capsys.readouterr() == (
         "",
-        f"error: verify runs the real modules and needs {package}; pip install 'modelmeter[verify]'.\n",
+        f"error: verify runs the real modules and needs {package}; pip install {package}.\n",
     )
 
 

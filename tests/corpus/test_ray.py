@@ -97,7 +97,7 @@ def test_standard_input_is_refused_on_ray() -> None:
 def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     (tmp_path / "a.csv").write_text("width,height\n1,5\n")
-    with pytest.raises(ModelMeterError, match=r"engine=ray needs Ray; pip install 'modelmeter\[ray\]'"):
+    with pytest.raises(ModelMeterError, match=r"engine=ray needs Ray; pip install 'ray\[data\]'"):
         run_corpus([str(tmp_path / "a.csv")], LOAD, CorpusOptions(engine="ray"))
 
 

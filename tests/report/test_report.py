@@ -6,23 +6,25 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from html.parser import HTMLParser
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import modelmeter.report
-from modelmeter.devices import PageKind, Roofline, bundled_devices, compute_throughput, load_device
+from modelmeter.devices import BOUNDS, PageKind, Roofline, bundled_devices, compute_throughput, load_device
+from modelmeter.devices.stage_time import StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import DEFAULT_MODEL, MODELS, model_package
 from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.models.deepseek_ocr import MODES, load_cost_model
 from modelmeter.page_sizes import PageSize, parse_size
-from modelmeter.report.content import Request, build_report
-from modelmeter.report.document import Quantity, Report, Table, Tree, cell_text
+from modelmeter.report.content import ReportPage, Request, build_report
+from modelmeter.report.document import Chart, Fold, Quantity, Report, Table, Tree, cell_text
 from modelmeter.report.html import report_html
 from modelmeter.report.markdown import report_markdown
 from modelmeter.report.page_tables import FIGURES
@@ -36,15 +38,14 @@ SIZES = ("1275x1650", "600x220", "1200x1500", "1800x3200")  # the first and the 
 EVIL = "<img src=https://example.org/x onerror=alert(1)>|`*_.png"
 
 
-def request(pages: Sequence[PageSize], **changes: Any) -> Request:
+def request(pages: Sequence[PageSize], output_tokens: int = STEPS, **changes: Any) -> Request:
     devices = [device for device in bundled_devices() if device.name in ("H100-SXM", "T4", "A10")]
     asked: dict[str, Any] = {
         "model": DEFAULT_MODEL,
         "package": model_package(),
         "overrides": OVERRIDES,
         "subject": "a test",
-        "pages": [(page, 1) for page in pages],
-        "output_tokens": STEPS,
+        "pages": [ReportPage(page, 1, output_tokens) for page in pages],
         "device": load_device("H100-SXM"),
         "chosen": False,
         "devices": devices,
@@ -99,8 +100,9 @@ def test_the_stages_are_the_cost_models(one: Written) -> None:
     for figure, words, _ in FIGURES:
         shown = {stage: exact(rows[words.strip()][stage]) for stage in WITH_TOTAL}
         assert shown == {stage: getattr(getattr(page, stage), figure) for stage in WITH_TOTAL}
-    roofline = {"roofline on H100-SXM", "bound by compute", "bound by memory", "bound by launch"}
-    assert all(row["origin"].startswith("bound" if name in roofline else "analytic") for name, row in rows.items())
+    origins = dict.fromkeys(("roofline on H100-SXM", *(f"bound by {each}" for each in BOUNDS)), "bound")
+    origins["time on H100-SXM"] = "estimate"
+    assert all(row["origin"].startswith(origins.get(name, "analytic")) for name, row in rows.items())
     assert rows["vector FLOPs"]["origin"] == "analytic; by convention"
 
 
@@ -120,7 +122,40 @@ def test_the_times_are_those_of_every_operator(one: Written) -> None:
     assert (time["prefill"], time["decode"]) == (float(prefill), float(decode))
     assert time["total"] == float(prefill + decode)
     for stage in WITH_TOTAL:
-        assert sum(rows[f"bound by {bound}"][stage] for bound in ("compute", "memory", "launch")) == pytest.approx(1)
+        assert sum(rows[f"bound by {bound}"][stage] for bound in BOUNDS) == pytest.approx(1)
+        assert rows[f"bound by {BOUNDS[0]}"][f"{stage}_unit"] == "1"  # a share: from 0 to 1
+
+
+def test_estimated_times_are_those_of_the_devices_kernels(one: Written) -> None:
+    times = StageTimes(load_cost_model(), load_device("H100-SXM"))
+    layout = times.model.workload.layout(*PAGE)
+    prefill, decode = times.stage("prefill", layout), times.decode(times.model.seq_len(layout), STEPS)
+    row = by(one.sections["stages"]["page"]["rows"], "figure")["time on H100-SXM"]
+    for stage, time in (("prefill", prefill), ("decode", decode), ("total", prefill + decode)):
+        assert (row[stage], row[f"{stage}_low"], row[f"{stage}_high"]) == (time.value, time.low, time.high)
+    step = times.step(times.model.seq_len(layout) + STEPS - 1, generated=STEPS - 1)
+    rows = one.sections["modules"]["kernel_classes"]["rows"]
+    for stage, time in (("prefill", prefill), ("decode step", step)):
+        seconds = {row["kernel_class"]: row["seconds"] for row in rows if row["stage"] == stage}
+        assert seconds == pytest.approx(dict(time.by_class))
+        assert sum(row["count"] for row in rows if row["stage"] == stage) == time.launches
+    for stage, time in (("prefill", prefill), ("decode_step", step)):
+        tree = one.sections["modules"][stage]["modules"]
+        assert sum(node["seconds"] for node in tree) == pytest.approx(time.value)
+
+
+def test_a_device_without_constants_has_its_roofline() -> None:
+    devices = [load_device("CPU-Xeon-8480")]
+    report = build_report(request([parse_size("600x220")], device=devices[0], devices=[], chosen=True))
+    sections = written(report).sections
+    rows = by(sections["stages"]["page"]["rows"], "figure")
+    assert "time on CPU-Xeon-8480" not in rows
+    columns = sections["modules"]["kernel_classes"]["columns"]
+    assert columns["seconds"]["origin"] == "bound: at least"
+    prefill = [row["seconds"] for row in sections["modules"]["kernel_classes"]["rows"] if row["stage"] == "prefill"]
+    assert sum(prefill) == pytest.approx(rows["roofline on CPU-Xeon-8480"]["prefill"])
+    assert sections["overview"]["texts"][0].count("no constants of") == 1
+    assert by(sections["overview"]["figures"]["items"], "key")["pages_per_day"]["value"] == "no time"
 
 
 def test_all_pages_are_the_sum_of_the_pages(several: Written) -> None:
@@ -135,16 +170,105 @@ def test_all_pages_are_the_sum_of_the_pages(several: Written) -> None:
     assert "KV cache at the end" not in rows
     layouts = by(several.sections["pages"]["layouts"]["rows"], "crops")
     assert {crops: row["pages"] for crops, row in layouts.items()} == {"2 x 3": 2, "none": 1, "1 x 2": 1}
-    assert several.sections["overview"]["figures"]["items"][1]["value"] == sum(page.tokens.total for page in pages)
+    figures = by(several.sections["overview"]["figures"]["items"], "key")
+    assert figures["image_tokens"]["value"] == sum(page.tokens.total for page in pages)
+    assert figures["tensor_core_flops"]["value"] == sum(page.total.tensor_core_flops for page in pages)
 
 
-def test_every_figure_of_the_overview_has_its_origin(several: Written) -> None:
-    figures = several.sections["overview"]["figures"]["items"]
-    assert len(figures) == 7
-    for item in figures:
-        assert item["label"].endswith(
-            ("(given)", "(analytic)", "(analytic; no cache)", "(analytic; reserve assumed)", "(estimate)", "at least)")
-        )
+def test_every_figure_of_the_overview_has_its_key_its_unit_and_its_origin(several: Written) -> None:
+    figures = by(several.sections["overview"]["figures"]["items"], "key")
+    assert {key: (item.get("value_unit", ""), item["origin"]) for key, item in figures.items()} == {
+        "pages": ("", "given"),
+        "image_tokens": ("", "analytic"),
+        "tensor_core_flops": ("FLOPs", "analytic"),
+        "device_memory_bytes": ("B", "analytic; reserve assumed"),
+        "page_alone_s": ("s", "estimate"),
+        "pages_per_day": ("", "estimate"),
+        "all_pages_s": ("s", "estimate"),
+        "cost_per_1000_pages": ("", "estimate; price given"),
+    }
+    for key in ("page_alone_s", "pages_per_day", "all_pages_s", "cost_per_1000_pages"):
+        assert figures[key]["value_low"] < figures[key]["value"] < figures[key]["value_high"]
+
+
+def test_the_overview_says_what_it_is_of_and_the_answer(one: Written) -> None:
+    overview = one.sections["overview"]
+    setup = {item["key"]: (item["value"], item["origin"]) for item in overview["setup"]["items"]}
+    assert setup == {
+        "model": ("DeepSeek-OCR", "deepseek_ocr"),
+        "mode": ("gundam", ""),
+        "engine": ("transformers", "execution transformers"),
+        "dtype": ("bfloat16", ""),
+        "device": ("H100-SXM", "none was named"),
+        "decode_steps": ("5", "6 output tokens"),
+    }
+    model = load_cost_model()
+    kinds = [PageKind(page=model.page(*PAGE), output_tokens=STEPS)]
+    whole, alone = (
+        compute_throughput(model, load_device("H100-SXM"), kinds, price_per_hour=2.5, batch_size=batch)
+        for batch in (None, 1)
+    )
+    figures = by(overview["figures"]["items"], "key")
+    for key, name, result in (
+        ("page_alone_s", "page_latency_s", alone),
+        ("pages_per_day", "pages_per_day", whole),
+        ("cost_per_1000_pages", "cost_per_1000_pages", whole),
+    ):
+        shown = figures[key]
+        assert (shown["value"], shown["value_low"], shown["value_high"]) == result.interval(name)
+    answer = overview["texts"][0]
+    for words in (
+        f"{model.page(*PAGE).tokens.total} image tokens",
+        "so it fits",
+        f"Alone it takes {Quantity(*alone.interval('page_latency_s')[:1], 's', estimate=True).text} (",
+        f"With {whole.batch_size:,} pages at once",
+        f"limited by the {whole.limited_by}",
+        "At 2.5 an hour, 1000 pages cost",
+    ):
+        assert words in answer
+
+
+def test_costs_stand_before_drawings_and_sections_in_the_order_of_the_questions(several: Written) -> None:
+    assert list(several.sections)[:6] == ["overview", "devices", "modes", "pages", "stages", "modules"]
+    blocks = list(several.sections["pages"])
+    assert blocks.index("layouts") < blocks.index("page_1")
+
+
+def test_layouts_are_drawn_the_commonest_first_and_folded_beyond_six() -> None:
+    sizes = ["600x220", *("600x1300", "1300x600", "1300x1300", "1300x2000", "2000x1300", "700x3000", "3000x700")]
+    pages = [ReportPage(parse_size(size), 3 if size == "2000x1300" else 1, 0) for size in sizes]
+    asked = replace(request([]), pages=pages, devices=[], prices={})
+    report = build_report(asked)
+    section = next(each for each in report.sections if each.key == "pages")
+    drawings = [block.key for block in section.blocks if isinstance(block, Chart)]
+    (fold,) = (block for block in section.blocks if isinstance(block, Fold))
+    layouts = written(report).sections["pages"]["layouts"]["rows"]
+    assert (layouts[0]["pages"], layouts[0]["first"], len(layouts)) == (3, "2000x1300", 8)
+    assert drawings == [f"page_{number}" for number in range(1, 7)]
+    assert (fold.title, [each.key for each in fold.charts]) == ("2 more layouts", ["page_7", "page_8"])
+    assert written(report).sections["pages"]["page_1"]["title"] == "3 pages, such as 2000x1300"
+    assert written(report).sections["pages"]["page_8"]["data"]["views"]
+    assert "<summary>2 more layouts</summary>" in report_html(report)
+
+
+def test_pages_of_one_layout_may_say_more_or_less() -> None:
+    said = {5: 2, 11: 1}
+    pages = [ReportPage(parse_size("600x220"), times, steps) for steps, times in said.items()]
+    report = build_report(replace(request([]), pages=pages, devices=[]))
+    sections, model = written(report).sections, load_cost_model()
+    costs = {steps: model.page(600, 220, steps) for steps in said}
+    (row,) = sections["pages"]["layouts"]["rows"]
+    assert (row["pages"], row["decode_steps"]) == (3, 7)
+    assert row["tensor_core_flops"] == pytest.approx(
+        sum(times * costs[steps].total.tensor_core_flops for steps, times in said.items()) / 3
+    )
+    total = by(sections["stages"]["all_pages"]["rows"], "figure")["tensor-core FLOPs"]["decode"]
+    assert total == sum(times * costs[steps].decode.tensor_core_flops for steps, times in said.items())
+    assert sections["modules"]["decode_step"]["title"].startswith(f"Last decode step, {costs[5].seq_len + 4} tokens")
+    kind = PageKind(page=costs[5], output_tokens=said, count=3)
+    result = compute_throughput(model, load_device("H100-SXM"), [kind])
+    assert by(sections["overview"]["figures"]["items"], "key")["pages_per_day"]["value"] == result.pages_per_day
+    assert by(sections["overview"]["setup"]["items"], "key")["decode_steps"]["value"] == "5 to 11"
 
 
 def test_a_document_goes_into_the_page_that_needs_most(several: Written) -> None:
@@ -152,8 +276,8 @@ def test_a_document_goes_into_the_page_that_needs_most(several: Written) -> None
     needs = {size: model.vram(*(int(side) for side in size.split("x")), STEPS).total_bytes for size in SIZES}
     largest = max(needs, key=lambda size: needs[size])
     assert several.sections["stages"]["page"]["title"] == f"One page: {largest}"
-    needed = {item["label"]: item["value"] for item in several.sections["memory"]["device_memory"]["items"]}
-    assert needed["together (analytic; reserve assumed)"] == needs[largest]
+    needed = by(several.sections["memory"]["device_memory"]["items"], "key")["total_bytes"]
+    assert (needed["value"], needed["origin"]) == (needs[largest], "analytic; reserve assumed")
 
 
 def modules(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -203,9 +327,29 @@ def test_the_roofline_has_every_operator_that_computes(one: Written) -> None:
     assert sum(point["times"] for point in points) == len(computing)
     assert data["bytes_per_s"] == float(device.bandwidth)
     assert data["roofs_flops_per_s"] == {"bf16": 989.5e12, "fp32, vector": 67e12}
-    for point in points:
-        roof = min(max(data["roofs_flops_per_s"].values()), point["flops_per_byte"] * data["bytes_per_s"])
-        assert point["flops_per_s"] <= roof * (1 + 1e-9)
+    times = StageTimes(model, device)
+    seconds = sum(
+        time
+        for record, time in times.operators(model.stage_walk("prefill", page=model.page(*PAGE)))
+        if record.tensor_core_flops + record.cuda_core_flops
+    )
+    assert sum(point["seconds"] for point in points) == pytest.approx(seconds)
+
+
+def test_the_roofline_names_the_longest_kernels_in_the_picture(one: Written) -> None:
+    data = one.sections["roofline"]["roofline"]["data"]
+    named, others = data["points"][: data["named"]], data["points"][data["named"] :]
+    assert data["named"] == 10
+    for stage in ("prefill", "decode step"):
+        longest = [point["seconds"] for point in named if point["stage"] == stage]
+        assert len(longest) == 5 and longest == sorted(longest, reverse=True)
+        assert max(point["seconds"] for point in others if point["stage"] == stage) <= longest[-1]
+    picture = re.sub(r"<title>.*?</title>", "", one.html[one.html.index('id="roofline-roofline"') :])
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", picture[: picture.index("</svg>")])
+    numbers = re.findall(r'<text class="number"[^>]*>([^<]*)</text>', picture[: picture.index("</svg>")])
+    for number, point in enumerate(named, start=1):
+        assert numbers.count(str(number)) == 2  # beside the point, and before its name
+        assert any(point["path"][-20:] in text for text in words), point["path"]
 
 
 def test_the_live_set_reaches_the_peak_and_its_holders_are_it(one: Written) -> None:
@@ -213,11 +357,39 @@ def test_the_live_set_reaches_the_peak_and_its_holders_are_it(one: Written) -> N
     data = one.sections["memory"]["live_set_prefill"]["data"]
     assert max(data["live_bytes"]) == data["peak_bytes"] == page.prefill.activation_peak_bytes
     assert (data["peak_path"], data["peak_operator"]) == (page.prefill.peak_path, page.prefill.peak_operator)
+    assert data["end_s"] is None and "no device was named" in one.sections["memory"]["live_set_prefill"]["caption"]
     step = one.sections["memory"]["live_set_decode_step"]["data"]
     assert max(step["live_bytes"]) == step["peak_bytes"] == page.decode.activation_peak_bytes
     holders = one.sections["memory"]["holders"]
     assert sum(row["bytes"] for row in holders["rows"]) == page.prefill.resident_peak_bytes
     assert f"together {page.prefill.resident_peak_bytes:,} B" in holders["note"]
+
+
+def test_with_a_device_memory_is_drawn_over_its_time() -> None:
+    report = build_report(request([parse_size("600x220")], output_tokens=0, devices=[], prices={}, chosen=True))
+    chart = written(report).sections["memory"]["live_set_prefill"]
+    model = load_cost_model()
+    times = StageTimes(model, load_device("H100-SXM"))
+    operators = times.operators(model.stage_walk("prefill", page=model.page(600, 220)))
+    assert chart["data"]["end_s"] == pytest.approx(list(accumulate(seconds for _, seconds in operators)))
+    assert "over the time that the device's kernels take, one after another (estimate)" in chart["caption"]
+    holders = model.peak_holders("prefill", 600, 220)
+    picture = report_html(report)
+    picture = picture[picture.index('id="memory-live_set_prefill"') :]
+    assert f"{holders[0].path} ({holders[0].operator})" in picture[: picture.index("</svg>")]
+
+
+def test_what_costs_are_broken_down_by() -> None:
+    asked = {"output_tokens": 0, "devices": [], "prices": {}}
+    for by_, blocks in {
+        ("operator",): {"operators"},
+        ("kernel-class",): {"kernel_classes"},
+        ("module", "operator"): {"prefill", "operators"},
+    }.items():
+        sections = written(build_report(request([parse_size("600x220")], by=by_, **asked))).sections
+        assert set(sections["modules"]) - {"title", "texts"} == blocks
+    with pytest.raises(ModelMeterError, match="costs are not broken down by kernel; "):
+        build_report(request([parse_size("600x220")], by=("kernel",), **asked))
 
 
 def test_every_mode_is_its_own_cost_model(one: Written) -> None:
@@ -236,7 +408,15 @@ def test_every_mode_is_its_own_cost_model(one: Written) -> None:
 
 def test_a_workload_of_ones_own_stands_before_the_modes(several: Written) -> None:
     names = [row["mode"] for row in several.sections["modes"]["modes"]["rows"]]
-    assert names == ["as configured (this report)", *MODES]
+    assert names == ["of your own (this report)", *MODES]
+
+
+def test_a_mode_as_its_engine_sets_it_is_that_mode() -> None:
+    report = build_report(request([parse_size("600x220")], overrides=["engine=vllm"], devices=[], prices={}))
+    sections = written(report).sections
+    names = [row["mode"] for row in sections["modes"]["modes"]["rows"]]
+    assert names == [f"{mode} (this report)" if mode == "gundam" else mode for mode in MODES]
+    assert by(sections["overview"]["setup"]["items"], "key")["mode"]["value"] == "gundam, max_num=6 of engine=vllm"
 
 
 def test_every_device_is_its_throughput(one: Written) -> None:
@@ -264,9 +444,10 @@ def test_memory_follows_the_device_and_says_what_decides() -> None:
         build_report(request([parse_size("1275x1650")], device=devices[0], devices=devices[1:], overrides=overrides))
     )
     sections, model = whole.sections, load_cost_model(overrides)
-    need = {item["label"]: item["value"] for item in sections["memory"]["device_memory"]["items"]}
-    assert need["reserve (assumed)"] == 0  # a CPU's
-    assert need["peak of load, beside the weights as they stay (analytic; tensors only)"] == model.load_bytes
+    need = by(sections["memory"]["device_memory"]["items"], "key")
+    assert need["reserve_bytes"]["value"] == 0  # a CPU's
+    assert need["resident_peak_bytes"]["label"] == "peak of load, beside the weights as they stay"
+    assert need["resident_peak_bytes"]["value"] == model.load_bytes
     rows = by(sections["devices"]["devices"]["rows"], "device")
     fits = {name.split()[0]: row["fits"] for name, row in rows.items()}
     assert fits == {"CPU-Xeon-8480": "yes", "RTX-3070": "no", "L4": "yes"}
@@ -301,7 +482,7 @@ def test_without_decode_steps_there_is_no_decode(one: Written) -> None:
     report = build_report(request([parse_size("600x220")], output_tokens=0, devices=[], prices={}))
     sections = written(report).sections
     assert "decode_step" not in sections["modules"] and "live_set_decode_step" not in sections["memory"]
-    assert "prefill only" in sections["overview"]["texts"][0]
+    assert "No decode steps were given (--output-tokens)" in sections["overview"]["texts"][0]
     assert by(sections["stages"]["page"]["rows"], "figure")["roofline on H100-SXM"]["decode"] == 0
     assert "no cost" in sections["devices"]["devices"]["note"]
 
@@ -313,14 +494,15 @@ def test_the_engine_is_the_one_that_people_serve_with_unless_told() -> None:
     assert f"Engine: {engine}, the default here" in report_markdown(default)
     told = report_markdown(build_report(request([parse_size("600x220")], overrides=["engine=best"], **asked)))
     assert "Engine: best: the least that any could take, so rates are at most these" in told
-    assert "(bound: at most)" in told and "analytic" not in told.split("pages a day on")[1][:40]
+    assert "pages a day on H100-SXM (bound: at most): " in told
+    assert "it is at most " in told
 
 
 def test_nothing_is_said_of_a_day_of_pages_that_say_nothing() -> None:
     report = build_report(request([parse_size("600x220")], output_tokens=0, prices={}))
     sections = written(report).sections
-    items = {each["label"]: each["value"] for each in sections["overview"]["figures"]["items"]}
-    assert items["pages a day on H100-SXM (estimate)"] == "no output tokens were given"
+    items = by(sections["overview"]["figures"]["items"], "key")
+    assert items["pages_per_day"]["value"] == "no output tokens were given"
     assert {row["pages_per_day"] for row in sections["devices"]["devices"]["rows"]} == {None}
 
 
@@ -351,7 +533,7 @@ class Page(HTMLParser):
         self.scripts += tag == "script"
         if tag == "tr":
             self.rows.append([])
-        if tag == "td":
+        if tag == "td" or ("scope", "row") in attrs:
             self._cell = []
 
     def handle_data(self, data: str) -> None:
@@ -359,7 +541,7 @@ class Page(HTMLParser):
             self._cell.append(data)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "td" and self._cell is not None:
+        if tag in ("td", "th") and self._cell is not None:
             self.rows[-1].append("".join(self._cell).strip())
             self._cell = None
 
@@ -425,7 +607,7 @@ def test_every_title_is_in_every_format(one: Written) -> None:
     plain = one.markdown.replace("\\", "")
     for section in one.report.sections:
         assert f"## {section.title}\n" in plain
-        assert f"<h2>{section.title}</h2>" in one.html
+        assert f'-title">{section.title}</h2>' in one.html
         assert one.sections[section.key]["title"] == section.title
         for block in section.blocks:
             if isinstance(block, Tree | Table):
@@ -444,8 +626,8 @@ def test_quantities_in_words() -> None:
         Quantity(0, "FLOPs"): "0 FLOPs",
         Quantity(2005): "2,005",
         Quantity(0.0156, "s"): "15.60 ms",
-        Quantity(0.2082, "%"): "20.8 %",
-        Quantity(0.00001, "%"): "< 0.01 %",
+        Quantity(0.2082, "1"): "20.8 %",
+        Quantity(0.00001, "1"): "< 0.01 %",
         Quantity(989.5e12, "FLOP/s"): "989.5 TFLOP/s",
     }
     assert {quantity.text: quantity for quantity in words} == {text: quantity for quantity, text in words.items()}

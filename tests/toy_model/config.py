@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Kind, Whole
+from modelmeter.kinds import Kind, Said, Whole
 from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
@@ -60,19 +60,19 @@ class ModelSchema(CommonSchema):
 
 #: what a value of the model's own groups may be, by its key
 KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "vision.hidden_size": SIZE,
-    "vision.intermediate_size": SIZE,
-    "vision.num_heads": COUNT,
-    "vision.depth": LAYERS,
-    "decoder.vocab_size": SIZE,
-    "decoder.hidden_size": SIZE,
-    "decoder.intermediate_size": SIZE,
-    "decoder.num_hidden_layers": LAYERS,
-    "decoder.num_attention_heads": COUNT,
-    "decoder.num_key_value_heads": COUNT,
-    "decoder.max_position_embeddings": POSITIONS,
-    "workload.patch_size": SIZE,
-    "workload.max_patches": Whole(WINDOW, 1000),
+    "vision.hidden_size": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.intermediate_size": Said(SIZE, "hidden width of a block's feed-forward part"),
+    "vision.num_heads": Said(COUNT, "attention heads of a block"),
+    "vision.depth": Said(LAYERS, "blocks of the vision tower"),
+    "decoder.vocab_size": Said(SIZE, "tokens of the vocabulary: rows of the embedding and of the head"),
+    "decoder.hidden_size": Said(SIZE, "width of the decoder's layers"),
+    "decoder.intermediate_size": Said(SIZE, "hidden width of a dense feed-forward part"),
+    "decoder.num_hidden_layers": Said(LAYERS, "layers of the decoder"),
+    "decoder.num_attention_heads": Said(COUNT, "query heads of a layer"),
+    "decoder.num_key_value_heads": Said(COUNT, "key and value heads of a layer: what the KV cache holds"),
+    "decoder.max_position_embeddings": Said(POSITIONS, "positions at most: prompt, image and output tokens together"),
+    "workload.patch_size": Said(SIZE, "side of a patch, pixels"),
+    "workload.max_patches": Said(Whole(WINDOW, 1000), "tiles at most"),
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

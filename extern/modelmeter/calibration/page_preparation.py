@@ -61,7 +61,7 @@ def measure(
     try:
         import numpy  # noqa: F401 - refused here, in words
     except ImportError as error:
-        raise ModelMeterError(f"host needs numpy ({error}); pip install 'modelmeter[corpus]'.") from error
+        raise ModelMeterError(f"host needs numpy ({error}); pip install numpy.") from error
     taken: list[tuple[float, float, float]] = []
     size = (0, 0)
     for _ in range(repeats):

@@ -34,6 +34,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "What there is": {
         "models": "modelmeter.cli.models",
+        "keys": "modelmeter.cli.keys",
         "devices": "modelmeter.cli.devices",
     },
     "Proof and measurements": {

@@ -56,6 +56,26 @@ def complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> li
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="dir")]
 
 
+def complete_input(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: keys and groups of the model that begin so, the values of a key behind its "="; else files.
+
+    bash takes the "=" for a word of its own: then the key is the argument before, and the value alone is completed.
+    """
+    given = [each for each in context.params.get("arguments") or () if each != "="]
+    try:
+        name = models.find(context.params.get("model"), [each for each in given if "=" in each]).model
+        configuration = models.model_package(name).CONFIGURATION
+    except ModelMeterError:
+        return []
+    key, equals, value = incomplete.partition("=")
+    if equals:
+        return [CompletionItem(f"{key}={word}") for word in configuration.words(key) if word.startswith(value)]
+    if given and (words := configuration.words(given[-1])):
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+    names = [f"{each}=" for each in configuration.overridable() if each.startswith(incomplete)]
+    return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
+
+
 @dataclass
 class Invocation:
     """One run of the command. debug: errors come with their traceback."""
@@ -354,7 +374,9 @@ def is_corpus(name: str) -> bool:
 
 def inputs_argument(function: Function) -> Function:
     """The pages and overrides of a command about pages, as `arguments`."""
-    return click.argument("arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUE]...")(function)
+    return click.argument(
+        "arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUE]...", shell_complete=complete_input
+    )(function)
 
 
 def page_options(function: Function) -> Function:

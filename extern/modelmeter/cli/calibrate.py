@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -27,6 +23,7 @@ from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, is_standard_output, write_whole
 from modelmeter.models import model_package
+from modelmeter.progress import progress
 
 if TYPE_CHECKING:
     from modelmeter.calibration.fit import Fit, TimedCopy, TimedProduct
@@ -39,8 +36,6 @@ COPIES: Final = (256, 1024, 4096, 2**27, 2**28)
 PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
 #: pages at once of the decode steps whose kernels are timed
 BATCHES: Final = (1, 16, 64)
-#: seconds between two lines of progress where no terminal is
-LINE_S: Final = 60
 
 
 @click.command(short_help="The machine at hand as a device file, measured.")
@@ -230,17 +225,22 @@ def _time_products(
     side = PROBE_SIDE[device]
     for dtype in sorted({product.dtype for product in counts} | {"float32"}):
         counts[square_product(side, dtype)] += 0
-    return [
-        TimedProduct(
-            name=product.name,
-            peak=PEAK_OF_DTYPE[product.dtype],
-            flops=product.flops,
-            nbytes=product.nbytes,
-            count=count,
-            seconds=Fraction(time_call(product_call(product, device), device, repeats=repeats).median_s),
-        )
-        for product, count in counts.items()
-    ]
+    timed = []
+    with progress("calibrate", "products", len(counts)) as told:
+        for product, count in counts.items():
+            median_s = time_call(product_call(product, device), device, repeats=repeats).median_s
+            timed.append(
+                TimedProduct(
+                    name=product.name,
+                    peak=PEAK_OF_DTYPE[product.dtype],
+                    flops=product.flops,
+                    nbytes=product.nbytes,
+                    count=count,
+                    seconds=Fraction(median_s),
+                )
+            )
+            told(len(timed))
+    return timed
 
 
 def _time_copies(device: str, repeats: int) -> list[TimedCopy]:
@@ -264,30 +264,8 @@ def _time_kernels(cost_model: CostModel, page: Any, device: str, repeats: int) -
     from modelmeter.reference.page_kernels import page_shapes
 
     shapes = [*page_shapes(cost_model, page, BATCHES), *sweep()]
-    with _told(len(shapes)) as told:
+    with progress("calibrate", "kernels", len(shapes)) as told:
         return time_kernels(shapes, device, repeats=repeats, told=told)
-
-
-@contextmanager
-def _told(total: int) -> Iterator[Callable[[int], None]]:
-    """Who hears how many kernels are timed: a bar on a terminal, elsewhere a line a minute."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    if sys.stderr.isatty():
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("kernels", total=total)
-            yield lambda done: bar.update(task, completed=done)
-        return
-    last = monotonic()
-
-    def line(done: int) -> None:
-        nonlocal last
-        if monotonic() - last >= LINE_S:
-            last = monotonic()
-            print(f"calibrate: {done:,} of {total:,} kernels", file=sys.stderr, flush=True)
-
-    yield line
 
 
 def _summary(fit: Fit) -> list[str]:

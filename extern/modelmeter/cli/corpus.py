@@ -15,6 +15,7 @@ import click
 from modelmeter.cli.arguments import (
     Order,
     by_option,
+    complete_input,
     debug_option,
     json_option,
     max_pixels_option,
@@ -48,7 +49,9 @@ ORDER: Final[Order[tuple[Any, Group]]] = Order(
 
 
 @click.command(short_help="Many pages together: folders, PDFs, tables of sizes.")
-@click.argument("arguments", nargs=-1, type=click.Path(), metavar="SOURCE... [KEY=VALUE]...")
+@click.argument(
+    "arguments", nargs=-1, type=click.Path(), metavar="SOURCE... [KEY=VALUE]...", shell_complete=complete_input
+)
 @model_option
 @by_option
 @table_options
@@ -109,7 +112,7 @@ def command(
     try:
         from modelmeter.corpus import CorpusOptions, ModelLoader, SizeColumns, run_corpus
     except ImportError as error:
-        raise ModelMeterError(f"corpus needs pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
+        raise ModelMeterError(f"corpus needs pyarrow ({error}); pip install pyarrow.") from error
 
     model, sources, overrides = read_arguments(model, arguments)
     package = model_package(model)

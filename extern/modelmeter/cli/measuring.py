@@ -48,14 +48,14 @@ def check_installed(who: str) -> None:
     missing = [each for each in NEEDED if find_spec(each) is None]
     if missing:
         raise ModelMeterError(
-            f"{who} runs real operators and needs {' and '.join(missing)}; pip install 'modelmeter[verify]'."
+            f"{who} runs real operators and needs {' and '.join(missing)}; pip install {' '.join(missing)}."
         )
 
 
 def check_tables_installed(who: str) -> None:
     """Raise `ModelMeterError` unless what reads tables of kernels is here."""
     if find_spec("pyarrow") is None:
-        raise ModelMeterError(f"{who} reads Parquet and needs pyarrow; pip install 'modelmeter[corpus]'.")
+        raise ModelMeterError(f"{who} reads Parquet and needs pyarrow; pip install pyarrow.")
 
 
 def one_page(who: str, names: Sequence[str]) -> PageSize:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +35,9 @@ from modelmeter.page_sizes import PageSize
 from modelmeter.process import tell
 
 if TYPE_CHECKING:
+    from modelmeter.devices import Device
     from modelmeter.models.common.contract import CostModel
+    from modelmeter.report.content import ReportPage
     from modelmeter.report.document import Report
 
 #: the file's suffixes that mean a format
@@ -62,12 +67,13 @@ _NAMED: Final = 3
     default=None,
     help="What to write.  [default: by the suffix of FILE, else html]",
 )
+@click.option("--title", default=None, metavar="TEXT", help="What the report is called.  [default: ModelMeter report]")
 @click.option(
     "--output-tokens",
-    type=click.IntRange(0),
-    default=None,
-    metavar="N",
-    help="Decode steps of each page, so N + 1 output tokens with the prefill's.  [default: 0]",
+    default="0",
+    show_default=True,
+    metavar="N|COLUMN",
+    help="Decode steps of each page, so N + 1 output tokens with the prefill's; or the tables' column of them.",
 )
 @click.option(
     "--device",
@@ -81,8 +87,15 @@ _NAMED: Final = 3
     "--price",
     "prices",
     multiple=True,
-    metavar="DEVICE=PRICE",
-    help="Of an hour of a device; may be repeated.",
+    metavar="PRICE|DEVICE=PRICE",
+    help="Of an hour of the report's device, or of another; may be repeated.",
+)
+@click.option(
+    "--by",
+    "by",
+    multiple=True,
+    metavar="WHAT",
+    help="Break the costs of stages down by module, operator or kernel-class; may be repeated.  [default: all three]",
 )
 @table_options
 @dpi_option
@@ -94,9 +107,11 @@ def command(
     arguments: tuple[str, ...],
     output: str | None,
     form: str | None,
-    output_tokens: int | None,
+    title: str | None,
+    output_tokens: str,
     name: str | None,
     prices: tuple[str, ...],
+    by: tuple[str, ...],
     width: str,
     height: str,
     unit: str,
@@ -130,20 +145,24 @@ def command(
     if path is not None:
         check_output("report", path, _input_files(others, corpora, name))
 
+    steps = _steps(output_tokens, others)
+
     from modelmeter.devices import bundled_devices, load_device
     from modelmeter.models.common.engines import served
-    from modelmeter.report.content import Request, build_report
+    from modelmeter.report.content import BY, TITLE, ReportPage, Request, build_report
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
-    names = {each.name: each for each in (*devices, device)}
-    pages = [(page, 1) for each in inputs for page in each.pages]
+    device = replace(device, file=Path(device.file).name)
+    sent = SentNames(files)
+    pages = [ReportPage(sent.page(page), 1, steps) for each in inputs for page in each.pages if isinstance(steps, int)]
     columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
+    columns["output_tokens"] = steps
     cost_model = package.load_cost_model(served(overrides, package.EXECUTIONS))
     more, notes = _corpus_pages(corpora, cost_model, max_pixels, columns)
-    pages += more
+    pages += [page._replace(size=sent.page(page.size)) for page in more]
     if not pages:
         raise ModelMeterError(f"report: there is no page in {', '.join(corpora)}; give tables that have rows.")
-    subject = _subject(files, pages)
+    subject = _subject([sent.name(each) for each in files], pages)
     report = build_report(
         Request(
             model=model,
@@ -151,11 +170,12 @@ def command(
             overrides=overrides,
             subject=subject,
             pages=pages,
-            output_tokens=output_tokens or 0,
             device=device,
             chosen=name is not None,
             devices=devices,
-            prices=parse_prices("report", prices, list(names.values())),
+            prices=_prices(prices, device, devices),
+            title=title or TITLE,
+            by=by or BY,
         )
     )
     text = _text(report, written)
@@ -216,10 +236,60 @@ def _input_files(pages: Sequence[str], corpora: Sequence[str], device: str | Non
             yield from input_files(source)
 
 
+def _steps(text: str, pages: Sequence[str]) -> int | str:
+    """The decode steps of every page, or the tables' column that has them; pages: inputs that are no corpus."""
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        if text.startswith("-"):
+            raise ModelMeterError(f"report: --output-tokens {text} is negative; give 0 or more decode steps a page.")
+        return int(text)
+    if pages:
+        raise ModelMeterError(
+            f"report: --output-tokens {text} is no whole number, and {pages[0]} is no table with such a column; give a "
+            "number for all pages, or tables alone."
+        )
+    return text
+
+
+def _prices(given: Sequence[str], device: Device, devices: Sequence[Device]) -> dict[str, float]:
+    """Prices of an hour by the device's name; a price alone is the report's device's."""
+    named = [text if "=" in text else f"{device.name}={text}" for text in given]
+    everyone = list({each.name: each for each in (*devices, device)}.values())
+    return parse_prices("report", named, everyone)
+
+
+class SentNames:
+    """What inputs are called in a file that is sent on: nothing of where they lie on this machine.
+
+    An absolute path is told from the current folder on, where it is below it; else from the folder that all such
+    inputs have in common.
+    """
+
+    def __init__(self, inputs: Sequence[str]) -> None:
+        here = os.getcwd()
+        absolute = [os.path.normpath(each) for each in inputs if os.path.isabs(each)]
+        outside = [os.path.dirname(each) for each in absolute if not f"{each}{os.sep}".startswith(f"{here}{os.sep}")]
+        self.folders = [here, *([os.path.commonpath(outside)] if outside else [])]
+
+    def name(self, source: str) -> str:
+        """An input, or a page of one."""
+        if os.path.isabs(source):
+            path = os.path.normpath(source)
+            for folder in self.folders:
+                inside = path.removeprefix(folder.rstrip(os.sep) + os.sep)
+                if inside != path:
+                    return inside
+            return os.path.basename(path) or path
+        return source
+
+    def page(self, page: PageSize) -> PageSize:
+        """The page under that name."""
+        return replace(page, source=self.name(page.source))
+
+
 def _corpus_pages(
     sources: Sequence[str], model: CostModel, max_pixels: int, columns: Mapping[str, Any]
-) -> tuple[list[tuple[PageSize, int]], list[str]]:
-    """The sizes of the pages of corpora and how many pages have each, and lines about what was not taken.
+) -> tuple[list[ReportPage], list[str]]:
+    """The pages of corpora, those of one size and as many decode steps together, and lines about what was not taken.
 
     Raises for the first page that has no size.
     """
@@ -231,38 +301,41 @@ def _corpus_pages(
         from modelmeter.corpus.run import CorpusTask
         from modelmeter.corpus.sources import list_items
         from modelmeter.corpus.tally import LeftOut
+        from modelmeter.report.content import ReportPage
         from modelmeter.report.corpus_tables import hint_lines, not_read
     except ImportError as error:
-        raise ModelMeterError(f"report: a corpus needs pyarrow ({error}); pip install 'modelmeter[corpus]'.") from error
+        raise ModelMeterError(f"report: a corpus needs pyarrow ({error}); pip install pyarrow.") from error
     task = CorpusTask(lambda: model, CorpusOptions(columns=SizeColumns(**columns), max_pixels=max_pixels))
-    first: dict[tuple[int, int], PageSize] = {}
-    counts: Counter[tuple[int, int]] = Counter()
+    first: dict[tuple[int, int, int], PageSize] = {}
+    counts: Counter[tuple[int, int, int]] = Counter()
     for item in list_items(sources, task.notes):
         for sized in task(item):
-            names = ("source", "page_number", "width_px", "height_px", "error")
+            names = ("source", "page_number", "width_px", "height_px", "decode_steps", "error")
             values = (sized.column(name).to_pylist() for name in names)
             times = sized.column(PAGE_COUNT).to_pylist() if columns["count"] else [1] * sized.num_rows
-            for source, number, wide, high, reason, count in zip(*values, times, strict=True):
+            for source, number, wide, high, steps, reason, count in zip(*values, times, strict=True):
                 where = source if item.kind == "images" or number is None else f"{source}#{number}"
                 if reason is not None:
                     bad = str(LeftOut(source, number, reason)).removesuffix(".")
                     raise ModelMeterError(f"report: {bad}; a report needs every page.")
                 if not count:
                     continue
-                if (wide, high) not in first:
-                    first[wide, high] = PageSize(source=where, width=wide, height=high)
-                counts[wide, high] += count
+                page = wide, high, steps
+                if page not in first:
+                    first[page] = PageSize(source=where, width=wide, height=high)
+                counts[page] += count
     told = [f"{', '.join(sources)}: {line}" for line in not_read(task.notes)]
-    return [(page, counts[size]) for size, page in first.items()], [*told, *hint_lines(task.notes)]
+    pages = [ReportPage(size, counts[page], page[2]) for page, size in first.items()]
+    return pages, [*told, *hint_lines(task.notes)]
 
 
-def _subject(names: Sequence[str], pages: Sequence[tuple[PageSize, int]]) -> str:
+def _subject(names: Sequence[str], pages: Sequence[ReportPage]) -> str:
     """The inputs in words: their names, or the first of many, and the number of pages."""
     listed = ", ".join(names[:_NAMED])
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    total = sum(count for _, count in pages)
+    total = sum(page.times for page in pages)
     if total == 1:
-        page = pages[0][0]
+        page = pages[0].size
         size = f"{page.width} x {page.height} pixels"
         return f"{listed}: {size}" if page.source != f"{page.width}x{page.height}" else f"a page of {size}"
     return f"{total:,} pages: {listed}{more}"

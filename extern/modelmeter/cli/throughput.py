@@ -300,9 +300,7 @@ def _count(
     try:
         from modelmeter.corpus import CorpusOptions, SizeColumns, run_corpus
     except ImportError as error:
-        raise ModelMeterError(
-            f"throughput: a corpus needs pyarrow ({error}); pip install 'modelmeter[corpus]'."
-        ) from error
+        raise ModelMeterError(f"throughput: a corpus needs pyarrow ({error}); pip install pyarrow.") from error
     options = CorpusOptions(columns=SizeColumns(**columns), group=by, max_pixels=max_pixels)
     return run_corpus([source], lambda: cost_model, options)
 

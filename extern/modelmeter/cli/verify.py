@@ -51,7 +51,7 @@ def command(program: str, arguments: tuple[str, ...], model: str | None, as_json
     missing = [each for each in NEEDED if find_spec(each) is None]
     if missing:
         raise ModelMeterError(
-            f"verify runs the real modules and needs {' and '.join(missing)}; pip install 'modelmeter[verify]'."
+            f"verify runs the real modules and needs {' and '.join(missing)}; pip install {' '.join(missing)}."
         )
     own = [f"model={model}", *own]
     if not as_json:

@@ -208,7 +208,7 @@ def _on_ray(items: Iterable[Item], task: CorpusTask, options: CorpusOptions) -> 
     try:
         import ray
     except ImportError as error:
-        raise ModelMeterError("corpus: engine=ray needs Ray; pip install 'modelmeter[ray]', or use local.") from error
+        raise ModelMeterError("corpus: engine=ray needs Ray; pip install 'ray[data]', or use local.") from error
     with_rows = options.rows is not None
 
     def run(batch: dict[str, Any]) -> Iterator[pa.Table]:

@@ -65,6 +65,15 @@ def page_runs(model: Stepped, page: Passing, steps: int) -> Iterator[tuple[int, 
             yield each.seq_len, run
 
 
+def last_step(page: Passing, steps: int) -> tuple[int, int]:
+    """Tokens before the last of a page's decode steps, and how many of them came from steps; of its longest pass.
+
+    Without steps (0, 0).
+    """
+    passes = page.passes(steps)
+    return max(((each.seq_len + own - 1, own - 1) for each, own in passes if own), default=(0, 0))
+
+
 def decode_time(roofline: Roofline, model: Stepped, page: Passing, steps: int) -> StageTime:
     """The time of `steps` decode steps after a page's prefill."""
     runs = page_runs(model, page, steps)

@@ -6,7 +6,8 @@
 >>> alone.batch_size, alone.limited_by
 (1, 'device and host, one after the other')
 
-The engine whose kernels, memory and host these are is the cost model's: `load_cost_model(["engine=vllm"])`.
+The engine whose kernels, memory and host these are is the cost model's: `load_cost_model(["engine=vllm"])`. Experts
+are hit as even choices hit them, unless `runtime.experts_hit` says how many.
 """
 
 from __future__ import annotations

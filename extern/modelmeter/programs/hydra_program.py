@@ -28,7 +28,6 @@ from modelmeter.process import READER_GONE, as_program, tell_error
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.console import Console
-    from rich.progress import Progress
 
     from modelmeter.models.common.contract import ModelPackage
 
@@ -289,15 +288,6 @@ def cost_model_of(package: ModelPackage, config: DictConfig) -> AnyCostModel:
     if runtime.prompt is not None:
         prompt_tokens = count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
     return cast("AnyCostModel", package.restore_cost_model(asdict(resolved), prompt_tokens=prompt_tokens))
-
-
-def progress_bar() -> Progress:
-    """A bar on standard error, silent where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def output_folder() -> Path:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from math import atan, ceil, cos, degrees, floor, log10, sqrt
+from math import atan, ceil, cos, degrees, floor, hypot, log10, radians, sin, sqrt
 from typing import Final, NamedTuple
 
 from modelmeter.errors import printable
 from modelmeter.models.common.contract import Views
-from modelmeter.report.document import Quantity
+from modelmeter.report.document import Quantity, share_text
 
 #: of a chart that a phone shows small or scrolls, and of one that fits it
 WIDTH: Final = 640
@@ -197,15 +196,17 @@ def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
 
 
 class Point(NamedTuple):
-    """Operators alike: how many, FLOPs per byte, FLOPs a second, their share of the stage's time."""
+    """Kernels alike, of modules whose paths differ in numbers alone: how many, their rates, their time in the stage."""
 
     stage: str
     operator: str
+    path: str
     group: str
     bound: str
     times: int
     flops_per_byte: float
     flops_per_s: float
+    seconds: float
     share: float
 
 
@@ -213,9 +214,12 @@ class Point(NamedTuple):
 POINT_KINDS: Final[Mapping[str, str]] = {"GEMMs": "c1", "attention": "c2", "others": "c3"}
 
 
-def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_per_s: float) -> str:
-    """Operators under the roofs of a device. roofs: FLOPs a second by what reaches them."""
-    left, right, top, bottom = 62.0, WIDTH - 14.0, 40.0, 372.0
+def roofline_chart(points: Sequence[Point], named: int, roofs: Mapping[str, float], bytes_per_s: float) -> str:
+    """Kernels under the roofs of a device; the first `named` of them are numbered, and named below.
+
+    roofs: FLOPs a second by what reaches them.
+    """
+    left, right, top, bottom = 62.0, WIDTH - 14.0, 48.0, 380.0
     highest = max(roofs.values())
     first_x = floor(log10(min(min(point.flops_per_byte for point in points), highest / bytes_per_s / 100)))
     last_x = ceil(log10(max(max(point.flops_per_byte for point in points), highest / bytes_per_s * 3)))
@@ -247,31 +251,112 @@ def roofline_chart(points: Sequence[Point], roofs: Mapping[str, float], bytes_pe
     start = max(10.0**first_x, 10.0**first_y / bytes_per_s)
     parts.append(_line(across(start), up(start * bytes_per_s), across(ridge), up(highest), "roof"))
     names = []  # drawn last, over the points
+    taken: list[_Place] = []  # where words stand
     for words, rate in roofs.items():
         parts += [
             _line(across(rate / bytes_per_s), up(rate), right, up(rate), "roof"),
         ]
-        names.append(
-            _text(right - 4, up(rate) - 6, f"{words} {Quantity(rate, 'FLOP/s').text}", anchor="end", kind="roofname")
-        )
+        told = f"{words} {Quantity(rate, 'FLOP/s').text}"
+        names.append(_text(right - 4, up(rate) - 6, told, anchor="end", kind="roofname"))
+        taken.append(_Place(right - 4 - _LETTER * len(told), up(rate) - 18, right - 4, up(rate) - 3))
     slope = (up(highest) - up(start * bytes_per_s)) / (across(ridge) - across(start))
-    middle = (across(start) + across(ridge)) / 2
+    x = across(start) + (across(ridge) - across(start)) * 0.25
     angle = degrees(atan(slope))
-    clear = (_radius(max(point.share for point in points)) + 4) / cos(atan(slope))  # of the largest point
-    y = up(start * bytes_per_s) + slope * (middle - across(start)) - clear
+    y = up(start * bytes_per_s) + slope * (x - across(start)) - 24 / cos(atan(slope))
     words = f"memory {Quantity(bytes_per_s, 'B/s').text}"
-    names.append(_text(middle, y, words, anchor="middle", kind="roofname", turn=angle))
+    names.append(_text(x, y, words, anchor="middle", kind="roofname", turn=angle))
+    for letter in range(len(words)):
+        away = _LETTER * (letter + 0.5 - len(words) / 2)
+        at = x + away * cos(atan(slope)), y + away * sin(atan(slope))
+        taken.append(_Place(at[0] - 6, at[1] - 12, at[0] + 6, at[1] + 4))
     for point in sorted(points, key=lambda point: -point.share):
         hollow = " hollow" if point.stage == "decode step" else ""
-        words = (
-            f"{point.operator}, {point.times} in {point.stage}: {point.flops_per_byte:.3g} FLOPs a byte, "
-            f"{Quantity(point.flops_per_s, 'FLOP/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
-        )
         parts.append(
             f'<circle class="point{hollow} {POINT_KINDS[point.group]}" cx="{across(point.flops_per_byte):.1f}" '
-            f'cy="{up(point.flops_per_s):.1f}" r="{_radius(point.share):.1f}"><title>{_words(words)}</title></circle>'
+            f'cy="{up(point.flops_per_s):.1f}" r="{_radius(point.share):.1f}"><title>{_words(_told(point))}</title>'
+            "</circle>"
         )
-    return _svg(bottom + 46, "roofline", [*parts, *names])
+    circles = [
+        _Place(x - radius, y - radius, x + radius, y + radius)
+        for point in points
+        for x, y, radius in [(across(point.flops_per_byte), up(point.flops_per_s), _radius(point.share))]
+    ]
+    line = bottom + 64
+    parts.append(_text(left - 52, line, "The longest, with their share of the stage's time:", kind="strong"))
+    for number, point in enumerate(points[:named], start=1):
+        at = across(point.flops_per_byte), up(point.flops_per_s)
+        place = _free(at, _radius(point.share), str(number), [*taken, *circles], _Place(left, top, right, bottom))
+        taken.append(place)
+        middle = place.middle
+        if hypot(middle[0] - at[0], middle[1] - at[1]) > _radius(point.share) + 9:
+            names.append(_line(*at, *middle, "leader"))
+        names.append(_text(middle[0], middle[1] + 4, str(number), anchor="middle", kind="number"))
+        several = f"{point.times} × " if point.times > 1 else ""
+        rest = f": {several}{_operator_name(point.operator)}, {Quantity(point.seconds, 's', estimate=True).text}"
+        share = f"{share_text(point.share)} of {point.stage}"
+        room = int((right - left + 26) / _LETTER) - len(rest) - len(share) - 2
+        y = line + 17 * number
+        parts += [
+            _text(left - 34, y, str(number), anchor="end", kind="number"),
+            _text(left - 26, y, f"{_shortened(point.path, room)}{rest}"),
+            _text(right, y, share, anchor="end"),
+        ]
+    return _svg(line + 17 * named + 10, "roofline", [*parts, *names])
+
+
+def _told(point: Point) -> str:
+    """All of a point."""
+    return (
+        f"{point.path}: {point.operator}, {point.times} in {point.stage}: {point.flops_per_byte:.3g} FLOPs a byte, "
+        f"{Quantity(point.flops_per_s, 'FLOP/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
+    )
+
+
+def _operator_name(aten: str) -> str:
+    """What an operator is called among others: without aten and the overload."""
+    name = aten.removeprefix("aten.").removesuffix(".default").removesuffix(".Tensor").strip("_")
+    return name.removeprefix("scaled_dot_product_")
+
+
+def _shortened(path: str, room: int) -> str:
+    """A path's end, where all of it is longer than `room` letters."""
+    return path if len(path) <= room else f"…{path[len(path) - room + 1 :]}"
+
+
+class _Place(NamedTuple):
+    """Where something stands, from corner to corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    def meets(self, other: _Place) -> bool:
+        """Whether they share some of the picture."""
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+
+def _free(at: tuple[float, float], radius: float, words: str, taken: Sequence[_Place], within: _Place) -> _Place:
+    """The place for a few words nearest to a point where nothing else is; if all is full, on the point."""
+    half = (_LETTER * len(words)) / 2 + 3, 8.0
+    whole = range(0, 360, 30)
+    rings = []
+    for distance in range(12, 96, 6):
+        far = radius + distance
+        rings.append([(far * cos(radians(turn)), -far * sin(radians(turn))) for turn in whole])
+    for offset in (each for ring in rings for each in ring):
+        x, y = at[0] + offset[0], at[1] + offset[1]
+        place = _Place(x - half[0], y - half[1], x + half[0], y + half[1])
+        inside = within.left < place.left and place.right < within.right
+        inside = inside and within.top < place.top and place.bottom < within.bottom
+        if inside and not any(place.meets(other) for other in taken):
+            return place
+    return _Place(at[0] - half[0], at[1] - half[1], at[0] + half[0], at[1] + half[1])
 
 
 def _radius(share: float) -> float:
@@ -291,15 +376,27 @@ def _power(exponent: int) -> str:
 # -- the live set over a pass ---------------------------------------------------------------------------------------
 
 
-def memory_chart(live_bytes: Sequence[int], paths: Sequence[str], peak: str) -> str:
-    """The live set after each operator, the modules that run them above it, the peak with its name."""
+def memory_chart(
+    live_bytes: Sequence[int],
+    paths: Sequence[str],
+    peak: str,
+    ends: Sequence[float] | None,
+    told: str,
+    holders: Sequence[str],
+) -> str:
+    """The live set after each operator, the modules that run them above it, the peak with its name and its holders.
+
+    ends: the second at which each operator ends; None: they stand side by side in their order. told: what the holders
+    are, which stand below it all.
+    """
     left, right, top, bottom = 62.0, WIDTH - 14.0, 62.0, 300.0
     highest = max(live_bytes)
     step = _nice(highest / 5)
     ceiling = highest * 1.12 or 1.0
+    edges: list[float] = [0.0, *(range(1, len(live_bytes) + 1) if ends is None else ends)]
 
-    def across(index: float) -> float:
-        return left + (right - left) * index / len(live_bytes)
+    def across(index: int) -> float:
+        return left + (right - left) * edges[index] / edges[-1]
 
     def up(value: float) -> float:
         return bottom - (bottom - top) * value / ceiling
@@ -307,9 +404,7 @@ def memory_chart(live_bytes: Sequence[int], paths: Sequence[str], peak: str) -> 
     parts = []
     for number in range(int(ceiling // step) + 1):
         y = up(number * step)
-        digits, unit = Quantity(number * step, "B").text.split()
-        label = f"{float(digits):g} {unit}"
-        parts += [_line(left, y, right, y, "grid"), _text(left - 6, y + 4, label, anchor="end")]
+        parts += [_line(left, y, right, y, "grid"), _text(left - 6, y + 4, _tick(number * step, "B"), anchor="end")]
     for depth, y in ((1, 12.0), (2, 32.0)):
         parts += _spans(paths, depth, y, across, bottom)
     path = [f"M{left:.1f} {bottom:.1f}"]
@@ -317,17 +412,43 @@ def memory_chart(live_bytes: Sequence[int], paths: Sequence[str], peak: str) -> 
         path.append(f"V{up(value):.1f}H{across(index + 1):.1f}")
     parts.append(f'<path class="area" d="{"".join(path)}V{bottom:.1f}Z"/>')
     at = live_bytes.index(highest)
-    x = across(at + 0.5)
+    x = (across(at) + across(at + 1)) / 2
     anchor = "start" if x < left + 180 else "end" if x > right - 180 else "middle"
     parts += [
         f'<circle class="peak" cx="{x:.1f}" cy="{up(highest):.1f}" r="4"/>',
         _text(x, up(highest) - 9, f"{Quantity(highest, 'B').text}: {peak}", anchor=anchor, kind="strong"),
-        _text((left + right) / 2, bottom + 20, f"{len(live_bytes):,} operators, in their order", anchor="middle"),
     ]
-    return _svg(bottom + 30, "live set over the pass", parts)
+    below = bottom + 20
+    if ends is None:
+        parts.append(
+            _text((left + right) / 2, below, f"{len(live_bytes):,} operators, in their order", anchor="middle")
+        )
+    else:
+        width = _nice(ends[-1] / 6)
+        for number in range(int(ends[-1] / width) + 1):
+            x = left + (right - left) * number * width / ends[-1]
+            parts += [
+                _line(x, bottom, x, bottom + 4, "roof"),
+                _text(x, below, _tick(number * width, "s"), anchor="middle"),
+            ]
+    if holders:
+        parts.append(_text(left - 52, below + 26, told, kind="strong"))
+        room = int((right - left + 40) / _LETTER)
+        for number, words in enumerate(holders, start=1):
+            parts.append(
+                _text(left - 40, below + 26 + 17 * number, words if len(words) <= room else f"{words[: room - 1]}…")
+            )
+        below += 26 + 17 * len(holders)
+    return _svg(below + 10, "live set over the pass", parts)
 
 
-def _spans(paths: Sequence[str], depth: int, y: float, across: Callable[[float], float], bottom: float) -> list[str]:
+def _tick(value: float, unit: str) -> str:
+    """A round value at an axis."""
+    digits, prefixed = Quantity(value if unit == "s" else round(value), unit).text.split()
+    return f"{digits if ',' in digits else f'{float(digits):g}'} {prefixed}"
+
+
+def _spans(paths: Sequence[str], depth: int, y: float, across: Callable[[int], float], bottom: float) -> list[str]:
     """Names of the modules at a depth over the operators that they run, where there is room for them."""
     parts = []
     start = 0
@@ -354,14 +475,3 @@ def merged_roofs(roofs: Mapping[str, float]) -> dict[str, float]:
     for name, rate in roofs.items():
         names.setdefault(rate, []).append(name)
     return {", ".join(each): rate for rate, each in names.items()}
-
-
-def count_points(points: Sequence[Point]) -> list[Point]:
-    """Points that fall on one another as one."""
-    counts: Counter[Point] = Counter()
-    shares: dict[Point, float] = {}
-    for point in points:
-        key = point._replace(times=0, share=0.0)
-        counts[key] += point.times
-        shares[key] = shares.get(key, 0.0) + point.share
-    return [key._replace(times=counts[key], share=shares[key]) for key in counts]

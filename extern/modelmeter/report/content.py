@@ -1,25 +1,28 @@
 """What a report of pages says: its sections, each from the cost model's own figures.
 
-Pages of one layout cost the same, so they are counted together; where a report goes into one page, it is the first of
-those that need the most memory. Every figure is taken from the cost model, its walks, or the roofline over them; the
-sums over pages and over the parts of a walk are the only arithmetic here.
+Pages of one layout and as many decode steps cost the same, so they are counted together; where a report goes into one
+page, it is the first of those that need the most memory. Every figure is taken from the cost model, its walks, or the
+times of these; the sums over pages and over the parts of a walk are the only arithmetic here.
 
-Two kinds of time stand in a report. The roofline over every operator is a bound: the least that it takes at the
-device's published peaks; it says what bounds a stage, and no more. What a device makes of the pages is an estimate from
-constants of kernels, with the engine's host (`devices.throughput`).
+Two kinds of time stand in a report. Estimates come from the constants of a device's kernels (`devices.stage_time`) and,
+for what a device makes of the pages, the engine's host (`devices.throughput`). The roofline over every operator is a
+bound, the least that it takes at the device's published peaks; it stands in for the estimate, and says so, where a
+device has no constants.
 """
 
 from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
 from importlib.metadata import version
+from itertools import accumulate
 from operator import add
-from typing import Any, Final
+from pathlib import PurePath
+from typing import Any, Final, NamedTuple
 
 from modelmeter.devices import (
     BOUNDS,
@@ -31,10 +34,12 @@ from modelmeter.devices import (
     Throughput,
     compute_throughput,
 )
-from modelmeter.devices.decode import decode_time
+from modelmeter.devices.decode import decode_time, last_step
 from modelmeter.devices.device import PEAK_OF_DTYPE
-from modelmeter.devices.throughput import ESTIMATE
-from modelmeter.errors import ModelMeterError
+from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
+from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.kernel_classes import kernel_class
 from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
@@ -43,106 +48,165 @@ from modelmeter.models.common.page_text import FIGURES
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
+from modelmeter.quantities import number
 from modelmeter.report import charts
 from modelmeter.report.document import (
+    FACTS,
     SHARE,
+    TILES,
     Block,
     Cell,
     Chart,
     Column,
+    Fold,
+    Item,
     Pairs,
     Quantity,
     Report,
     Section,
     Table,
     Text,
+    cell_text,
+    share_text,
 )
-from modelmeter.report.module_tree import module_tree
-from modelmeter.report.page_tables import view_count
+from modelmeter.report.module_tree import Timed, module_tree
+from modelmeter.report.page_tables import mode_of, view_count
 from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
-from modelmeter.walk import Walk
+from modelmeter.walk import Allocation, Walk
 
 ANALYTIC: Final = "analytic"
 #: of a time by the roofline
 ROOFLINE: Final = "bound: at least"
 
-#: layouts that are drawn, and storages at the peak that are listed; the others are counted
-DRAWN: Final = 8
+#: layouts that are drawn, those that are drawn and folded away, those that the table lists, and storages at the peak
+#: that are listed; the others are counted
+DRAWN: Final = 6
+FOLDED: Final = 18
+LISTED_LAYOUTS: Final = 100
 LISTED_HOLDERS: Final = 16
+#: kernels that the roofline names, and tensors that a picture of the memory names
+NAMED_KERNELS: Final = 10
+NAMED_HOLDERS: Final = 3
+#: of a stage's time: what a point of the roofline that is drawn takes at least
+DRAWN_SHARE: Final = 0.001
+
+TITLE: Final = "ModelMeter report"
+
+#: what the costs of stages are broken down by
+MODULE: Final = "module"
+OPERATOR: Final = "operator"
+KERNEL_CLASS: Final = "kernel-class"
+BY: Final = (MODULE, OPERATOR, KERNEL_CLASS)
 
 #: distributions whose version a report names
 DISTRIBUTIONS: Final = ("modelmeter", "hydra-core", "omegaconf", "pillow")
+
+
+class ReportPage(NamedTuple):
+    """Pages of one size: how many times there is one, and the decode steps of each."""
+
+    size: PageSize
+    times: int
+    output_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What a report is asked for.
 
-    pages: sizes in their order, and how many pages have each. subject: what they are called together.
-    output_tokens: decode steps of each page.
+    pages: in their order. subject: what they are called together.
     device: for times and the roofline; chosen: whether the user named it. devices: side by side.
-    prices: of an hour, by the device's name.
+    prices: of an hour, by the device's name. by: what the costs of stages are broken down by, of `BY`.
     """
 
     model: str
     package: ModelPackage
     overrides: Sequence[str]
     subject: str
-    pages: Sequence[tuple[PageSize, int]]
-    output_tokens: int
+    pages: Sequence[ReportPage]
     device: Device
     chosen: bool
     devices: Sequence[Device]
     prices: Mapping[str, float]
+    title: str = TITLE
+    by: Sequence[str] = BY
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """Pages of one layout: the first of them, how many, the cost of each, the memory that it needs."""
+    """Pages of one layout and as many decode steps: the first of them, how many, the cost and the memory of each."""
 
     first: PageSize
     count: int
+    output_tokens: int
     cost: PageCost
     vram: Vram
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageFigures:
-    """A stage's cost and its time."""
+    """A stage's cost, its time by the roofline, and the estimate of its time where there is one."""
 
     cost: StageCost
     time: StageTime
+    estimate: Estimate | None
+
+    def repeated(self, count: int) -> StageFigures:
+        """The stage run `count` times."""
+        return StageFigures(
+            cost=self.cost.summed(self.cost, self.cost, count),
+            time=repeated(self.time, count),
+            estimate=None if self.estimate is None else self.estimate * count,
+        )
+
+    def __add__(self, later: StageFigures) -> StageFigures:
+        """This stage, then `later`."""
+        either = None if self.estimate is None or later.estimate is None else self.estimate + later.estimate
+        return StageFigures(cost=self.cost + later.cost, time=self.time + later.time, estimate=either)
 
 
-def page_kinds(
-    model: CostModel, pages: Sequence[tuple[PageSize, int]], output_tokens: int, device_kind: str
-) -> list[Kind]:
-    """The pages by layout, in the order of their first; raises `ModelMeterError` for a page that has no cost.
+def pages_by_layout(model: CostModel, pages: Sequence[ReportPage], device_kind: str) -> list[list[Kind]]:
+    """The pages by layout, the layout of most pages first; raises `ModelMeterError` for a page that has no cost.
 
     device_kind: of the device that the memory is needed on.
     """
-    costs: dict[tuple[int, int], PageCost] = {}
-    first: dict[tuple[object, ...], PageSize] = {}
-    counts: Counter[tuple[object, ...]] = Counter()
-    for page, count in pages:
-        size = page.width, page.height
-        if size not in costs:
+    costs: dict[tuple[int, int, int], PageCost] = {}
+    first: dict[tuple[int, ...], dict[int, PageSize]] = {}
+    counts: Counter[tuple[tuple[int, ...], int]] = Counter()
+    for page, times, steps in pages:
+        asked = page.width, page.height, steps
+        if asked not in costs:
             try:
-                costs[size] = model.page(*size, output_tokens)
+                costs[asked] = model.page(*asked)
             except ModelMeterError as error:
                 raise ModelMeterError(f"page {page.source}: {error}") from error
-        layout = tuple(costs[size].layout._asdict().values())
-        first.setdefault(layout, page)
-        counts[layout] += count
-    return [
-        Kind(
-            first=page,
-            count=counts[layout],
-            cost=costs[page.width, page.height],
-            vram=model.vram(page.width, page.height, output_tokens, device_kind=device_kind),
-        )
-        for layout, page in first.items()
+        layout = tuple(costs[asked].layout._asdict().values())
+        first.setdefault(layout, {}).setdefault(steps, page)
+        counts[layout, steps] += times
+    layouts = [
+        [
+            Kind(
+                first=page,
+                count=counts[layout, steps],
+                output_tokens=steps,
+                cost=costs[page.width, page.height, steps],
+                vram=model.vram(page.width, page.height, steps, device_kind=device_kind),
+            )
+            for steps, page in by_steps.items()
+        ]
+        for layout, by_steps in first.items()
     ]
+    return sorted(layouts, key=lambda kinds: -page_count(kinds))
+
+
+def page_count(kinds: Iterable[Kind]) -> int:
+    """Pages of some kinds."""
+    return sum(kind.count for kind in kinds)
+
+
+def summed(kinds: Iterable[Kind], figure: Callable[[Kind], int]) -> int:
+    """A figure of each page, over all pages."""
+    return sum(kind.count * figure(kind) for kind in kinds)
 
 
 class _Builder:
@@ -150,14 +214,18 @@ class _Builder:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.steps = request.output_tokens
+        self.on = request.device.name
         self.model = request.package.load_cost_model(self.with_engine(request.overrides))
         if self.model.batch_size > 1:
             raise ModelMeterError(
                 f"report: runtime.batch_size={self.model.batch_size} makes one pass of several pages; a report is of "
                 "pages one at a time, and finds the batch of each device itself."
             )
-        self.kinds = page_kinds(self.model, request.pages, self.steps, request.device.kind)
+        for each in request.by:
+            if each not in BY:
+                raise ModelMeterError(f"report: costs are not broken down by {each}; {near(each, BY)}")
+        self.layouts = pages_by_layout(self.model, request.pages, request.device.kind)
+        self.kinds = [kind for kinds in self.layouts for kind in kinds]
         self.kind = max(self.kinds, key=lambda kind: kind.vram.total_bytes)
         self.roofline = Roofline(request.device)
         self.labels = {each.figure: each.label for each in self.model.assumptions()}
@@ -176,7 +244,12 @@ class _Builder:
     @property
     def page_count(self) -> int:
         """Pages in all."""
-        return sum(kind.count for kind in self.kinds)
+        return page_count(self.kinds)
+
+    @property
+    def says(self) -> bool:
+        """Whether any page has output tokens."""
+        return any(kind.output_tokens for kind in self.kinds)
 
     @property
     def page(self) -> PageCost:
@@ -184,166 +257,296 @@ class _Builder:
         return self.kind.cost
 
     @property
-    def longest_pass(self) -> tuple[int, int]:
-        """Positions before the decode steps of the pass that ends longest, and how many steps it has."""
-        return max(
-            ((each.seq_len, steps) for each, steps in self.page.passes(self.steps) if steps), key=sum, default=(0, 0)
-        )
+    def last_step(self) -> tuple[int, int]:
+        """Tokens before the page's last decode step, and how many of them came from steps."""
+        return last_step(self.page, self.kind.output_tokens)
 
     @cached_property
-    def prefill_walk(self) -> Walk:
-        return self.model.stage_walk("prefill", page=self.page)
-
-    @cached_property
-    def decode_walk(self) -> Walk | None:
-        """The last decode step, if there is one."""
-        if not self.steps:
-            return None
-        positions, steps = self.longest_pass
-        return self.model.stage_walk("decode", context=positions + steps - 1, generated=steps - 1)
-
     def walks(self) -> dict[str, Walk]:
-        return {"prefill": self.prefill_walk} | ({"decode step": self.decode_walk} if self.decode_walk else {})
+        """Of that page: its prefill, and its last decode step if there is one."""
+        walks = {"prefill": self.model.stage_walk("prefill", page=self.page)}
+        if self.kind.output_tokens:
+            context, generated = self.last_step
+            walks["decode step"] = self.model.stage_walk("decode", context=context, generated=generated)
+        return walks
+
+    @cached_property
+    def times(self) -> StageTimes | None:
+        """Times of stages, estimates or a bound; None where the device has no constants for them."""
+        try:
+            return StageTimes(self.model, self.request.device)
+        except NoConstants:
+            return None
+
+    @property
+    def timed(self) -> str:
+        """Where times of stages and operators come from."""
+        return ROOFLINE if self.times is None or self.times.bound else ESTIMATE
+
+    @cached_property
+    def operators(self) -> dict[str, list[Timed]]:
+        """Every operator of `walks`, with its time."""
+        timed = {}
+        for stage, walk in self.walks.items():
+            bounds = self.roofline.operators(walk)
+            if self.times is None:
+                seconds = [each.ticks / self.roofline.ticks_per_s for each in bounds]
+            else:
+                seconds = [each for _, each in self.times.operators(walk)]
+            timed[stage] = [Timed(each.record, time, each.bound) for each, time in zip(bounds, seconds, strict=True)]
+        return timed
 
     def origin(self, figure: str) -> str:
         """Where a figure of a stage comes from, with the words that stand beside it."""
         return f"{ANALYTIC}; {self.labels[figure]}" if figure in self.labels else ANALYTIC
 
-    def stage_figures(self, page: PageCost) -> dict[str, StageFigures]:
-        """Cost and time of every stage of a page."""
-        times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in WITH_TOTAL[:2]}
-        times["decode"] = decode_time(self.roofline, self.model, page, self.steps)
-        times["total"] = times["prefill"] + times["decode"]
-        return {stage: StageFigures(cost=getattr(page, stage), time=times[stage]) for stage in WITH_TOTAL}
-
     @cached_property
     def kind_figures(self) -> list[dict[str, StageFigures]]:
-        """`stage_figures` of every kind of pages."""
-        return [self.stage_figures(kind.cost) for kind in self.kinds]
+        """Cost and time of every stage of each kind of pages."""
+        estimates = self.estimates()
+        figures = []
+        for kind, estimate in zip(self.kinds, estimates, strict=True):
+            page = kind.cost
+            times = {stage: self.roofline.stage(self.model.stage_walk(stage, page=page)) for stage in WITH_TOTAL[:2]}
+            times["decode"] = decode_time(self.roofline, self.model, page, kind.output_tokens)
+            times["total"] = times["prefill"] + times["decode"]
+            figures.append(
+                {
+                    stage: StageFigures(
+                        cost=getattr(page, stage),
+                        time=times[stage],
+                        estimate=None if estimate is None else estimate[stage],
+                    )
+                    for stage in WITH_TOTAL
+                }
+            )
+        return figures
+
+    def estimates(self) -> list[dict[str, Estimate] | None]:
+        """The times of every stage of each kind of pages; None without constants for them."""
+        times = self.times
+        if times is None:
+            return [None] * len(self.kinds)
+        own_passes = (kind.cost.passes(kind.output_tokens) for kind in self.kinds)
+        passes = [(index, *each) for index, kind in enumerate(own_passes) for each in kind]
+        layouts = [page.layout for _, page, _ in passes]
+        stages = {stage: times.stages(stage, layouts) for stage in WITH_TOTAL[:2]}
+        stages["decode"] = times.decode_many([page.seq_len for _, page, _ in passes], [steps for *_, steps in passes])
+        found: list[dict[str, Estimate] | None] = []
+        for index in range(len(self.kinds)):
+            own = [place for place, (kind, *_) in enumerate(passes) if kind == index]
+            each = {stage: reduce(add, map(arrays.one, own)) for stage, arrays in stages.items()}
+            found.append(each | {"total": each["prefill"] + each["decode"]})
+        return found
 
     @cached_property
     def all_pages(self) -> dict[str, StageFigures]:
         """Every stage over all pages: sums; peaks and weights are the largest page's."""
+        pairs = list(zip(self.kinds, self.kind_figures, strict=True))
         return {
-            stage: StageFigures(
-                cost=reduce(
-                    add,
-                    (
-                        figures[stage].cost.summed(figures[stage].cost, figures[stage].cost, kind.count)
-                        for kind, figures in zip(self.kinds, self.kind_figures, strict=True)
-                    ),
-                ),
-                time=reduce(
-                    add,
-                    (
-                        repeated(figures[stage].time, kind.count)
-                        for kind, figures in zip(self.kinds, self.kind_figures, strict=True)
-                    ),
-                ),
-            )
-            for stage in WITH_TOTAL
+            stage: reduce(add, (figures[stage].repeated(kind.count) for kind, figures in pairs)) for stage in WITH_TOTAL
         }
+
+    def seconds(self, figures: StageFigures) -> Quantity:
+        """The time of a stage: the estimate with its interval, or the bound."""
+        if figures.estimate is None:
+            return Quantity(figures.time.seconds, "s", estimate=True)
+        ends = {} if self.timed == ROOFLINE else {"low": figures.estimate.low, "high": figures.estimate.high}
+        return Quantity(figures.estimate.value, "s", estimate=True, **ends)
 
     @cached_property
     def throughputs(self) -> dict[str, Throughput | str]:
-        """What each device makes of the pages, or why it cannot; the chosen device first."""
+        """What each device makes of the pages, or why it cannot; the chosen device first, then the fastest."""
         names = {device.name for device in self.request.devices}
-        own = () if self.request.device.name in names else (self.request.device,)
-        return {
-            device.name: throughput(self.model, device, self.kinds, self.steps, self.request.prices.get(device.name))
+        own = () if self.on in names else (self.request.device,)
+        results = {
+            device.name: throughput(self.model, device, self.layouts, self.request.prices.get(device.name))
             for device in (*own, *self.request.devices)
         }
+
+        def place(name: str) -> tuple[bool, float]:
+            result = results[name]
+            return name != self.on, 0.0 if isinstance(result, str) else -result.pages_per_s
+
+        return {name: results[name] for name in sorted(results, key=place)}
+
+    @cached_property
+    def alone(self) -> Throughput | str:
+        """What the device makes of the pages one at a time, or why it cannot."""
+        return throughput(self.model, self.request.device, self.layouts, None, batch_size=1)
+
+    def of(self, result: Throughput, figure: str, unit: str = "") -> Quantity:
+        """A time, a rate or a cost with its interval; a bound has none."""
+        value, low, high = result.interval(figure)
+        return Quantity(value, unit, True) if result.bound else Quantity(value, unit, True, low, high)
 
     # -- the sections -----------------------------------------------------------------------------------------------
 
     def report(self) -> Report:
         return Report(
-            title="ModelMeter report",
+            title=self.request.title,
             subject=self.request.subject,
             sections=[
                 self.overview(),
+                self.devices(),
+                self.modes(),
                 self.pages(),
                 self.stages(),
                 self.modules(),
                 self.roof(),
                 self.memory(),
-                self.modes(),
-                self.devices(),
                 self.assumptions(),
                 self.configuration(),
             ],
         )
 
     def overview(self) -> Section:
-        total, chosen = self.all_pages["total"], self.throughputs[self.request.device.name]
-        several = self.page_count > 1
-        tokens = sum(kind.cost.tokens.total * kind.count for kind in self.kinds)
-        a_day: Cell = "no output tokens were given"
-        if isinstance(chosen, str):
-            a_day = "no time"
-        elif self.steps:
-            a_day = Quantity(chosen.pages_per_day, estimate=True)
-        tiles = [
-            ("pages (given)", Quantity(self.page_count)),
-            (f"image tokens ({self.origin('layout')})", Quantity(tokens)),
-            ("tensor-core FLOPs (analytic)", Quantity(total.cost.tensor_core_flops, "FLOPs")),
-            (f"traffic (analytic; {self.labels['io_bytes']})", Quantity(total.cost.io_bytes, "B")),
-            (
-                f"device memory{', largest page' if several else ''} (analytic; {self.labels['reserve_bytes']})",
-                Quantity(self.kind.vram.total_bytes, "B"),
-            ),
-            (f"roofline on {self.request.device.name} ({ROOFLINE})", Quantity(total.time.seconds, "s", estimate=True)),
-            (f"pages a day on {self.request.device.name} ({self.timed})", a_day),
-        ]
-        decode = (
-            f"Each page is followed by {self.steps:,} decode steps."
-            if self.steps
-            else "No decode steps: prefill only (--output-tokens N adds N of them)."
-        )
-        chosen_by = "as asked" if self.request.chosen else "the default, since none was named"
         return Section(
             key="overview",
             title="Overview",
             blocks=[
-                Pairs(key="figures", items=tiles, tiles=True),
+                Pairs(key="setup", items=self.setup(), layout=FACTS),
+                Text(text=" ".join(self.answer()), lead=True),
+                Pairs(key="figures", items=self.figures(), layout=TILES),
                 Text(
-                    text=f"{decode} Engine: {self.engine_text}. Times are those of {self.request.device.title} "
-                    f"({chosen_by}); nothing was run. The roofline over every operator, from the device's published "
-                    "peaks, is a bound: no code takes less. Pages a day are estimates, from constants of kernels and "
-                    "of the engine's host. Counts follow exactly from the shapes of the model's operators."
+                    text="Counts are exact. Times, and what follows from them, are estimates with the interval that is "
+                    "meant to hold nine of ten measured ones; nothing was run for this report. Published runs: "
+                    f"{published_runs()}."
                 ),
             ],
         )
 
+    def setup(self) -> list[Item]:
+        """What the answer is of."""
+        device, engine = self.request.device, self.model.engine
+        checkpoint = self.model.config.checkpoint.name
+        steps = sorted({kind.output_tokens for kind in self.kinds})
+        said = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+        settings = self.model.settings()
+        execution = f"execution {settings['execution']}"
+        default = "" if is_chosen(self.request.overrides) else "; the default here"
+        tokens = f"{steps[0] + 1:,} output tokens" if len(steps) == 1 else ""
+        return [
+            Item("model", "model", self.request.package.TITLE, "" if checkpoint is None else sent(checkpoint)),
+            Item("mode", "mode", mode_of(self.model, self.request.package.MODES)),
+            Item("engine", "engine", f"{engine.name} {engine.version or ''}".strip(), execution + default),
+            Item("dtype", "type", str(settings["runtime.dtype"])),
+            Item("device", "device", device.name, device.title if self.request.chosen else "none was named"),
+            Item("decode_steps", "decode steps", said, tokens),
+        ]
+
+    def answer(self) -> Iterator[str]:
+        """The answer in sentences."""
+        several, device = self.page_count > 1, self.request.device
+        tokens = summed(self.kinds, lambda kind: kind.cost.tokens.total)
+        if several:
+            layouts = f"{len(self.layouts):,} layouts" if len(self.layouts) > 1 else "one layout"
+            yield f"The {self.page_count:,} pages, of {layouts}, become {tokens:,} image tokens."
+        else:
+            whole = self.page.seq_len
+            yield f"The page becomes {tokens:,} image tokens, {whole:,} tokens with the prompt's {whole - tokens:,}."
+        need, fits = Quantity(self.kind.vram.total_bytes, "B").text, self.one_page_fits(device)
+        words = {"yes": "so it fits", "no": "so it does not fit"}.get(fits, fits)
+        has = Quantity(device.memory_bytes, "B").text
+        which = "The largest of them" if several else "It"
+        yield f"{which} needs {need} of device memory; {self.on} has {has}, {words}."
+        result, alone = self.throughputs[self.on], self.alone
+        if isinstance(result, str):
+            yield f"What {self.on} makes of it is not known: {result}"
+            return
+        if not isinstance(alone, str):
+            of = "A page alone takes, on average," if several else "Alone it takes"
+            yield f"{of} {cell_text(self.of(alone, 'page_latency_s', 's'))}, the host's part included."
+        if not self.says:
+            yield "No decode steps were given (--output-tokens), so nothing is said of pages a day."
+            return
+        most = "at most " if result.bound else ""
+        day = cell_text(self.of(result, "pages_per_day"))
+        by = f"limited by the {result.limited_by}"
+        if result.limited_by == HOST:
+            by = f"{by}; the device alone would make {self.device_a_day(result).text}"
+        yield f"With {result.batch_size:,} pages at once it is {most}{day} pages a day, {by}."
+        if result.price_per_hour is not None:
+            cost = cell_text(self.of(result, "cost_per_1000_pages"))
+            yield f"At {number(result.price_per_hour)} an hour, 1000 pages cost {cost}."
+
+    def device_a_day(self, result: Throughput) -> Quantity:
+        """Pages a day that the device alone allows, whatever its host is."""
+        return Quantity(SECONDS_A_DAY * result.device_pages_per_s, estimate=True)
+
+    def figures(self) -> list[Item]:
+        """The figures in large."""
+        several, total = self.page_count > 1, self.all_pages["total"]
+        tokens = summed(self.kinds, lambda kind: kind.cost.tokens.total)
+        result, alone = self.throughputs[self.on], self.alone
+        origin = self.rates
+        no_time, no_steps = "no time", "no output tokens were given"
+        items = [
+            *([Item("pages", "pages", Quantity(self.page_count), GIVEN)] if several else []),
+            Item("image_tokens", "image tokens", Quantity(tokens), ANALYTIC),
+            Item("tensor_core_flops", "tensor-core FLOPs", Quantity(total.cost.tensor_core_flops, "FLOPs"), ANALYTIC),
+            Item(
+                "device_memory_bytes",
+                f"device memory of {'the largest' if several else 'a'} page",
+                Quantity(self.kind.vram.total_bytes, "B"),
+                f"{ANALYTIC}; {self.labels['reserve_bytes']}",
+            ),
+            Item(
+                "page_alone_s",
+                f"a page alone on {self.on}",
+                no_time if isinstance(alone, str) else self.of(alone, "page_latency_s", "s"),
+                origin,
+            ),
+            Item(
+                "pages_per_day",
+                f"pages a day on {self.on}",
+                no_time if isinstance(result, str) else self.of(result, "pages_per_day") if self.says else no_steps,
+                origin,
+            ),
+        ]
+        if isinstance(result, str) or not self.says:
+            return items
+        if several:
+            items.append(Item("all_pages_s", f"all pages on one {self.on}", self.of(result, "corpus_s", "s"), origin))
+        if result.price_per_hour is not None:
+            cost = self.of(result, "cost_per_1000_pages")
+            items.append(Item("cost_per_1000_pages", "cost of 1000 pages", cost, f"{origin}; price given"))
+        return items
+
     def pages(self) -> Section:
         workload = self.model.workload
+        figures = dict(zip(map(id, self.kinds), self.kind_figures, strict=True))
         rows: list[list[Cell]] = []
-        for kind, figures in zip(self.kinds, self.kind_figures, strict=True):
-            cost = kind.cost
+        for kinds in self.layouts[:LISTED_LAYOUTS]:
+            first, pages = kinds[0], page_count(kinds)
+            time = reduce(add, (figures[id(kind)]["total"].repeated(kind.count) for kind in kinds))
+            seconds = self.seconds(time)
             rows.append(
                 [
-                    workload.layout_text(cost.layout),
-                    Quantity(kind.count),
-                    kind.first.source,
-                    f"{kind.first.width} x {kind.first.height}",
-                    Quantity(view_count(cost)),
-                    *(Quantity(tokens) for tokens in cost.tokens.by_view().values()),
-                    Quantity(cost.tokens.total),
-                    Quantity(cost.seq_len),
-                    Quantity(cost.total.tensor_core_flops, "FLOPs"),
-                    Quantity(cost.total.io_bytes, "B"),
-                    Quantity(kind.vram.total_bytes, "B"),
-                    Quantity(figures["total"].time.seconds, "s", estimate=True),
+                    workload.layout_text(first.cost.layout),
+                    Quantity(pages),
+                    first.first.source,
+                    f"{first.first.width} x {first.first.height}",
+                    Quantity(view_count(first.cost)),
+                    *(Quantity(tokens) for tokens in first.cost.tokens.by_view().values()),
+                    Quantity(first.cost.tokens.total),
+                    Quantity(first.cost.seq_len),
+                    mean(kinds, lambda kind: kind.output_tokens),
+                    mean(kinds, lambda kind: kind.cost.total.tensor_core_flops, "FLOPs"),
+                    mean(kinds, lambda kind: kind.cost.total.io_bytes, "B"),
+                    Quantity(max(kind.vram.total_bytes for kind in kinds), "B"),
+                    Quantity(seconds.value / pages, "s", estimate=True),
                 ]
             )
+        more = len(self.layouts) - len(rows)
         table = Table(
             key="layouts",
             title="Pages by layout",
             columns=[
                 Column(key=workload.layout_title, title=workload.layout_title, origin=self.labels.get("layout", "")),
-                Column(key="pages", title="pages", origin="given"),
-                Column(key="first", title="first of them", origin="given", code=True),
-                Column(key="size", title="its pixels", origin="given"),
+                Column(key="pages", title="pages", origin=GIVEN),
+                Column(key="first", title="first of them", origin=GIVEN, code=True),
+                Column(key="size", title="its pixels", origin=GIVEN),
                 Column(key="views", title="views", origin=ANALYTIC),
                 *(
                     Column(key=f"{name}_tokens", title=f"{name} tokens", origin=ANALYTIC)
@@ -351,28 +554,35 @@ class _Builder:
                 ),
                 Column(key="image_tokens", title="image tokens", origin=ANALYTIC),
                 Column(key="prefill_tokens", title="prefill tokens", origin=f"prompt {self.labels['prompt_tokens']}"),
+                Column(key="decode_steps", title="decode steps", origin=GIVEN),
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
                 Column(key="io_bytes", title="traffic", origin=self.origin("io_bytes")),
                 Column(key="device_memory_bytes", title="device memory", origin=self.labels["reserve_bytes"]),
-                Column(key="seconds", title="roofline", origin=ROOFLINE),
+                Column(key="seconds", title=f"time on {self.on}", origin=self.timed),
             ],
             rows=rows,
-            note="Figures are those of one page of the layout, its decode steps included. "
-            f"{workload.layout_title.capitalize()} are columns x rows.",
+            note="The layouts of most pages first. Figures are those of one page of the layout, its decode steps "
+            "included; where these differ from page to page, of the mean page, and the memory is the largest's. The "
+            f"time is the device's, a page at a time. {workload.layout_title.capitalize()} are columns x rows."
+            + (f" {more:,} more layouts are not listed." if more else ""),
         )
-        drawings = [self.drawing(number, kind) for number, kind in enumerate(self.kinds[:DRAWN], start=1)]
-        blocks: list[Block] = [*drawings, table]
-        if len(self.kinds) > DRAWN:
-            blocks.insert(DRAWN, Text(text=f"{len(self.kinds) - DRAWN} more layouts are in the table, not drawn."))
-        return Section(key="pages", title="Pages and tokens", blocks=blocks)
+        drawings = [self.drawing(number, kinds) for number, kinds in enumerate(self.layouts[: DRAWN + FOLDED], start=1)]
+        blocks: list[Block] = [table, *drawings[:DRAWN]]
+        if folded := drawings[DRAWN:]:
+            words = f"{len(folded)} more layouts"
+            if more := len(self.layouts) - len(drawings):
+                words = f"{words}; {more:,} of fewer pages are not drawn"
+            blocks.append(Fold(title=words, charts=folded))
+        return Section(key="pages", title="Pages", blocks=blocks)
 
-    def drawing(self, number: int, kind: Kind) -> Chart:
+    def drawing(self, number: int, kinds: Sequence[Kind]) -> Chart:
+        kind, pages = kinds[0], page_count(kinds)
         cost = kind.cost
         drawing = charts.Drawing(width=kind.first.width, height=kind.first.height, views=cost.views)
-        same = f", and {kind.count - 1:,} more with this layout" if kind.count > 1 else ""
+        same = f"{pages:,} pages, such as {kind.first.source}" if pages > 1 else kind.first.source
         return Chart(
             key=f"page_{number}",
-            title=f"{kind.first.source}{same}",
+            title=same,
             svg=charts.page_chart(drawing),
             caption=f"{views_text(cost)}, {cost.tokens.total:,} image tokens; with the prompt "
             f"{cost.seq_len:,} tokens in prefill. The views are drawn to a scale of their own.",
@@ -392,7 +602,7 @@ class _Builder:
                     left_out=("kv_bytes",),
                 )
             )
-        figures = self.stage_figures(self.page)
+        figures = self.kind_figures[self.kinds.index(self.kind)]
         title = f"One page: {self.kind.first.source}" if several else "The page"
         note = "Prefill includes vision; total is prefill, then decode. Peaks and weights of the total are the larger."
         blocks.append(self.stage_table("page", title, figures, note))
@@ -433,9 +643,10 @@ class _Builder:
                 rows.append([words, *cells, self.origin(figure)])
         intensity = [Quantity(each.cost.arithmetic_intensity) for each in figures.values()]
         rows.append(["FLOPs per byte", *intensity, ANALYTIC])
-        on = f"on {self.request.device.name}"
+        if self.times is not None and not self.times.bound:
+            rows.append([f"time on {self.on}", *(self.seconds(each) for each in figures.values()), self.timed])
         seconds = (Quantity(each.time.seconds, "s", estimate=True) for each in figures.values())
-        rows.append([f"roofline {on}", *seconds, ROOFLINE])
+        rows.append([f"roofline on {self.on}", *seconds, ROOFLINE])
         for bound in BOUNDS:
             shares = [Quantity(each.time.share(bound), SHARE) for each in figures.values()]
             rows.append([f"  bound by {bound}", *shares, "bound"])
@@ -448,115 +659,174 @@ class _Builder:
         return Table(key=key, title=title, columns=columns, rows=rows, note=note, sortable=False)
 
     def modules(self) -> Section:
-        blocks: list[Block] = [
-            Text(
-                text="A line stands for one module, or for several that do the same (0-1, 3-4 (4 ×)); its figures are "
-                "those of all that it stands for, so lines sum to the line above them. Within a module are its "
-                "submodules and the operators that it runs itself."
-            ),
-            module_tree("prefill", f"Prefill of {self.kind.first.source}", self.prefill_walk, self.roofline),
-        ]
-        if self.decode_walk is not None:
-            title = f"Last decode step, {sum(self.longest_pass) - 1:,} tokens before it"
-            blocks.append(module_tree("decode_step", title, self.decode_walk, self.roofline))
-        blocks.append(self.operator_table())
-        return Section(key="modules", title="Modules and operators", blocks=blocks)
+        of = f"prefill of {self.kind.first.source}"
+        titles = {"prefill": f"P{of[1:]}", "decode step": f"Last decode step, {self.last_step[0]:,} tokens before it"}
+        blocks: list[Block] = []
+        if MODULE in self.request.by:
+            blocks.append(
+                Text(
+                    text="A line stands for one module, or for several that do the same (0-1, 3-4 (4 ×)); its figures "
+                    "are those of all that it stands for, so lines sum to the line above them. Within a module are its "
+                    "submodules and the operators that it runs itself. Times are the device's, one kernel after "
+                    "another."
+                )
+            )
+            blocks += [
+                module_tree(stage.replace(" ", "_"), titles[stage], operators, self.timed)
+                for stage, operators in self.operators.items()
+            ]
+        if KERNEL_CLASS in self.request.by:
+            blocks.append(self.kernel_table())
+        if OPERATOR in self.request.by:
+            blocks.append(self.operator_table())
+        return Section(key="modules", title="Modules", blocks=blocks)
 
     def operator_table(self) -> Table:
+        def kind(each: Timed) -> tuple[str, str]:
+            return each.record.aten, each.record.dtype
+
+        columns = (Column(key="operator", title="operator", code=True), Column(key="dtype", title="type", code=True))
+        return self.breakdown("operators", "Operators by kind", columns, kind)
+
+    def kernel_table(self) -> Table:
+        def kind(each: Timed) -> tuple[str]:
+            return (kernel_class(each.record),)
+
+        columns = (Column(key="kernel_class", title="class", code=True),)
+        return self.breakdown("kernel_classes", "Classes of kernels", columns, kind)
+
+    def breakdown(
+        self, key: str, title: str, names: Sequence[Column], kind: Callable[[Timed], tuple[str, ...]]
+    ) -> Table:
+        """The operators of both stages, those of one kind as a row; names: the columns that say the kind."""
         rows: list[list[Cell]] = []
-        for stage, walk in self.walks().items():
-            groups: dict[tuple[str, str], list[Any]] = {}
-            for each in self.roofline.operators(walk):
-                groups.setdefault((each.record.aten, each.record.dtype), []).append(each)
-            total = self.roofline.stage(walk).ticks
-            for (aten, dtype), times in groups.items():
-                ticks = sum(each.ticks for each in times)
-                by_bound = {bound: sum(each.ticks for each in times if each.bound == bound) for bound in BOUNDS}
-                rows.append(
-                    [
-                        stage,
-                        aten,
-                        dtype,
-                        Quantity(len(times)),
-                        Quantity(sum(each.record.tensor_core_flops for each in times), "FLOPs"),
-                        Quantity(sum(each.record.cuda_core_flops for each in times), "FLOPs"),
-                        Quantity(sum(each.record.bytes_read + each.record.bytes_written for each in times), "B"),
-                        Quantity(ticks / self.roofline.ticks_per_s, "s"),
-                        Quantity(ticks / total if total else 0.0, SHARE),
-                        max(BOUNDS, key=lambda bound: by_bound[bound]) if ticks else "-",
-                    ]
-                )
-        rows.sort(key=lambda row: (row[0] != "prefill", -_value(row[7])))
+        for stage, operators in self.operators.items():
+            groups: dict[tuple[str, ...], list[Timed]] = {}
+            for each in operators:
+                groups.setdefault(kind(each), []).append(each)
+            total = sum(each.seconds for each in operators)
+            counted: list[tuple[float, list[Cell]]] = []
+            for words, group in groups.items():
+                seconds = sum(each.seconds for each in group)
+                by_bound = {bound: sum(each.seconds for each in group if each.bound == bound) for bound in BOUNDS}
+                records = [each.record for each in group]
+                row: list[Cell] = [
+                    stage,
+                    *words,
+                    Quantity(len(group)),
+                    Quantity(sum(record.tensor_core_flops for record in records), "FLOPs"),
+                    Quantity(sum(record.cuda_core_flops for record in records), "FLOPs"),
+                    Quantity(sum(record.bytes_read + record.bytes_written for record in records), "B"),
+                    Quantity(seconds, "s", estimate=True),
+                    Quantity(seconds / total if total else 0.0, SHARE),
+                    max(BOUNDS, key=lambda bound: by_bound[bound]) if seconds else "-",
+                ]
+                counted.append((seconds, row))
+            rows += [row for _, row in sorted(counted, key=lambda each: -each[0])]
         return Table(
-            key="operators",
-            title="Operators by kind",
+            key=key,
+            title=title,
             columns=[
                 Column(key="stage", title="stage"),
-                Column(key="operator", title="operator", code=True),
-                Column(key="dtype", title="type", code=True),
+                *names,
                 Column(key="count", title="how many", origin=ANALYTIC),
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
                 Column(key="cuda_core_flops", title="vector FLOPs", origin=self.labels["cuda_core_flops"]),
                 Column(key="io_bytes", title="traffic", origin=self.origin("io_bytes")),
-                Column(key="seconds", title="roofline", origin=ROOFLINE),
-                Column(key="share", title="share of the stage", origin="bound"),
-                Column(key="bound", title="mostly bound by", origin="bound"),
+                Column(key="seconds", title=f"time on {self.on}", origin=self.timed),
+                Column(key="share", title="share of the stage", origin=self.timed),
+                Column(key="bound", title="mostly bound by", origin="roofline"),
             ],
             rows=rows,
         )
 
     def roof(self) -> Section:
         device = self.request.device
-        points, silent = [], []
+        silent = []
+        points: list[charts.Point] = []
         dtypes = set()
-        for stage, walk in self.walks().items():
-            moved = 0
-            for each in self.roofline.operators(walk):
+        for stage, operators in self.operators.items():
+            total = sum(each.seconds for each in operators)
+            moved = 0.0
+            alike: dict[object, list[Timed]] = {}
+            for each in operators:
                 record = each.record
-                flops = record.tensor_core_flops + record.cuda_core_flops
-                nbytes = record.bytes_read + record.bytes_written
                 if record.tensor_core_flops:
                     dtypes.add(PEAK_OF_DTYPE.get(record.dtype, record.dtype))
-                if not flops or not nbytes:
-                    moved += each.ticks
+                if (
+                    not record.tensor_core_flops + record.cuda_core_flops
+                    or not record.bytes_read + record.bytes_written
+                ):
+                    moved += each.seconds
                     continue
-                groups = {"matmul": "GEMMs", "attention": "attention"}
-                points.append(
-                    charts.Point(
-                        stage=stage,
-                        operator=record.aten,
-                        group=groups.get(record.kind, "others"),
-                        bound=each.bound,
-                        times=1,
-                        flops_per_byte=flops / nbytes,
-                        flops_per_s=flops * self.roofline.ticks_per_s / each.ticks,
-                        share=each.share,
-                    )
-                )
-            silent.append(f"{100 * moved / self.roofline.stage(walk).ticks:.1f} % of the {stage}'s time")
+                key = without_numbers(record.path), record.aten, record.inputs, record.outputs, each.bound
+                alike.setdefault(key, []).append(each)
+            points += [self.point(stage, each, total) for each in alike.values()]
+            silent.append(f"{share_text(moved / total)} of the {stage}'s time")
+        # as many of each stage as there are of stages, since a step is run many times
+        longest = {
+            point: None
+            for stage in self.operators
+            for point in sorted((each for each in points if each.stage == stage), key=lambda each: -each.seconds)[
+                : NAMED_KERNELS // len(self.operators)
+            ]
+        }
+        numbered = [*longest, *(point for point in points if point not in longest)]
+        drawn = [point for point in numbered if point in longest or point.share >= DRAWN_SHARE]
+        small = {
+            stage: sum(point.share for point in points if point.stage == stage and point not in drawn)
+            for stage in self.operators
+        }
         roofs = {peak: float(device.matmul_rate(peak)) for peak in device.matmul_flops_per_s if peak in dtypes}
         roofs = charts.merged_roofs(roofs | {"vector": float(device.vector_rate)})
-        drawn = charts.count_points(points)
         bandwidth = float(device.bandwidth)
+        lies = (
+            "as high as the roofline model lets it: on the slope, memory bounds it; under a flat roof, computing does"
+            if self.timed == ROOFLINE
+            else "as high as its estimated time makes it; the gap to the roof above it is what the device loses there, "
+            "and above the slope is what finds its data in the cache"
+        )
         return Section(
             key="roofline",
             title="Roofline",
             blocks=[
                 Chart(
                     key="roofline",
-                    title=f"Operators under the roofs of {device.name}",
-                    svg=charts.roofline_chart(drawn, roofs, bandwidth),
-                    caption="A point is an operator, or several that are alike; its area is their share of the stage's "
-                    "time. It lies as high as the roofline model lets it: on the slope, memory bounds it; under a "
-                    "flat roof, computing does. Operators that compute nothing are not drawn; they take "
-                    f"{' and '.join(silent)}.",
+                    title=f"Kernels under the roofs of {device.name}, the {len(longest)} longest named",
+                    svg=charts.roofline_chart(drawn, len(longest), roofs, bandwidth),
+                    caption="A point is a kernel, or several that are alike; its area is their share of the stage's "
+                    f"time. It lies {lies}. Kernels that compute nothing are not drawn; they take "
+                    f"{' and '.join(silent)}. Nor are points of less than {share_text(DRAWN_SHARE)}, together "
+                    f"{' and '.join(f'{share_text(each)} of the {stage}' for stage, each in small.items())}.",
                     data={
                         "roofs_flops_per_s": roofs,
                         "bytes_per_s": bandwidth,
-                        "points": [point._asdict() for point in drawn],
+                        "times": self.timed,
+                        "named": len(longest),
+                        "points": [point._asdict() for point in numbered],
                     },
                 )
             ],
+        )
+
+    def point(self, stage: str, alike: Sequence[Timed], total: float) -> charts.Point:
+        """Kernels alike as a point. total: seconds of the stage."""
+        record, bound = alike[0].record, alike[0].bound
+        flops = sum(each.record.tensor_core_flops + each.record.cuda_core_flops for each in alike)
+        nbytes = sum(each.record.bytes_read + each.record.bytes_written for each in alike)
+        seconds = sum(each.seconds for each in alike)
+        groups = {"matmul": "GEMMs", "attention": "attention"}
+        return charts.Point(
+            stage=stage,
+            operator=record.aten,
+            path=without_numbers(record.path) or "between the modules",
+            group=groups.get(record.kind, "others"),
+            bound=bound,
+            times=len(alike),
+            flops_per_byte=flops / nbytes,
+            flops_per_s=flops / seconds,
+            seconds=seconds,
+            share=seconds / total,
         )
 
     def memory(self) -> Section:
@@ -566,48 +836,86 @@ class _Builder:
             key="device_memory",
             title=f"What a device must hold for {self.kind.first.source}",
             items=[
-                ("weights, resident (analytic)", Quantity(vram.weight_bytes, "B")),
-                (
-                    f"peak of {vram.stage}, {held} (analytic; {self.labels['activation_peak_bytes']})",
+                Item("weight_bytes", "weights, resident", Quantity(vram.weight_bytes, "B"), ANALYTIC),
+                Item(
+                    "resident_peak_bytes",
+                    f"peak of {vram.stage}, {held}",
                     Quantity(vram.resident_peak_bytes, "B"),
+                    f"{ANALYTIC}; {self.labels['activation_peak_bytes']}",
                 ),
-                ("reserve (assumed)", Quantity(vram.reserve_bytes, "B")),
-                (f"together (analytic; {self.labels['reserve_bytes']})", Quantity(vram.total_bytes, "B")),
+                Item("reserve_bytes", "reserve", Quantity(vram.reserve_bytes, "B"), "assumed"),
+                Item(
+                    "total_bytes",
+                    "together",
+                    Quantity(vram.total_bytes, "B"),
+                    f"{ANALYTIC}; {self.labels['reserve_bytes']}",
+                ),
             ],
         )
         blocks: list[Block] = [needs]
-        for stage, walk in self.walks().items():
+        for stage, walk in self.walks.items():
             blocks.append(self.live_chart(stage, walk))
         blocks.append(self.holders(max(("prefill", "decode"), key=self.resident_peak_bytes)))
-        return Section(key="memory", title="Memory over the pass", blocks=blocks)
+        return Section(key="memory", title="Memory", blocks=blocks)
 
     def resident_peak_bytes(self, stage: str) -> int:
         """The largest live set of a stage of the page that the report goes into."""
         cost: StageCost = getattr(self.page, stage)
         return cost.resident_peak_bytes
 
+    def peak_holders(self, stage: str) -> Sequence[Allocation]:
+        """What is alive at the largest live set of a stage of that page, largest first."""
+        first = self.kind.first
+        return self.model.peak_holders(stage, first.width, first.height, self.kind.output_tokens)
+
     def live_chart(self, stage: str, walk: Walk) -> Chart:
-        records = list(walk.records())
-        live = [record.live_bytes for record in records]
-        peak = f"{walk.peak_path or 'between the modules'} ({walk.peak_operator})"
-        given = "" if stage == "prefill" else " The KV cache that the step is given is not in it."
+        operators = self.operators[stage]
+        live = [each.record.live_bytes for each in operators]
+        ends = list(accumulate(each.seconds for each in operators)) if self.request.chosen else None
+        alike: Counter[tuple[str, str, str]] = Counter()
+        held: Counter[tuple[str, str, str]] = Counter()
+        for each in self.peak_holders("prefill" if stage == "prefill" else "decode"):
+            what = each.kind, each.path or "between the modules", each.operator
+            alike[what] += 1
+            held[what] += each.nbytes
+        named = [
+            f"{Quantity(nbytes, 'B').text}: {f'{alike[what]} × ' if alike[what] > 1 else ''}{what[0]} of {what[1]} "
+            f"({what[2]})"
+            for what, nbytes in held.most_common(NAMED_HOLDERS)
+        ]
+        over = (
+            f"the time that the device's kernels take, one after another ({self.timed})"
+            if ends
+            else "the operators in their order: no device was named, which would say how long each takes (--device)"
+        )
+        given = "" if stage == "prefill" else " The KV cache that the step is given is not in the curve."
         return Chart(
             key=f"live_set_{stage.replace(' ', '_')}",
             title="Live set over the prefill" if stage == "prefill" else "Live set over the last decode step",
-            svg=charts.memory_chart(live, [record.path for record in records], walk.peak_path or "between the modules"),
-            caption=f"Bytes of all live tensors after each operator, weights not counted. The peak of "
-            f"{Quantity(walk.peak_bytes, 'B').digits} is reached at {peak}.{given}",
+            svg=charts.memory_chart(
+                live,
+                [each.record.path for each in operators],
+                walk.peak_path or "between the modules",
+                ends,
+                "The largest at the peak:"
+                if stage == "prefill"
+                else "The largest at the peak with the given KV cache:",
+                named,
+            ),
+            caption=f"Bytes of all live tensors, weights not counted, over {over}. The peak of "
+            f"{Quantity(walk.peak_bytes, 'B').digits} is reached at {walk.peak_path or 'between the modules'} "
+            f"({walk.peak_operator}).{given}",
             data={
                 "peak_bytes": walk.peak_bytes,
                 "peak_path": walk.peak_path,
                 "peak_operator": walk.peak_operator,
                 "live_bytes": live,
+                "end_s": ends,
             },
         )
 
     def holders(self, stage: str) -> Table:
-        first = self.kind.first
-        holders = self.model.peak_holders(stage, first.width, first.height, self.steps)
+        holders = self.peak_holders(stage)
         rows: list[list[Cell]] = [
             [
                 each.path or "between the modules",
@@ -645,54 +953,25 @@ class _Builder:
             mode: self.request.package.load_cost_model(self.with_engine([f"workload={mode}", *kept]))
             for mode in self.request.package.MODES
         }
-        names = [name for name, workload in self.request.package.MODES.items() if workload == self.model.workload]
-        if not names:
-            models = {"as configured": self.model} | models
+        own = [mode for mode, model in models.items() if model.workload == self.model.workload]
+        if not own:
+            own = [mode_of(self.model, self.request.package.MODES)]
+            models = {own[0]: self.model} | models
         rows: list[list[Cell]] = []
-        reasons: list[tuple[str, Cell]] = []
+        reasons: list[Item] = []
         for mode, model in models.items():
-            name = f"{mode} (this report)" if mode in (*names, "as configured") else mode
+            name = f"{mode} (this report)" if mode in own else mode
             try:
-                kinds = page_kinds(model, self.request.pages, self.steps, self.request.device.kind)
+                layouts = pages_by_layout(model, self.request.pages, self.request.device.kind)
             except ModelMeterError as error:
-                reasons.append((mode, str(error)))
-                rows.append([name, *[None] * 11])
+                reasons.append(Item(mode, mode, str(error)))
+                rows.append([name, *[None] * 12])
                 continue
-            grids = [model.workload.layout_text(kind.cost.layout) for kind in kinds]
-            prefills = [self.roofline.stage(model.stage_walk("prefill", page=kind.cost)) for kind in kinds]
-            result = throughput(model, self.request.device, kinds, self.steps, None)
+            result = throughput(model, self.request.device, layouts, None)
             if isinstance(result, str):
-                reasons.append((mode, result))
-
-            def total(figure: str, stage: str, kinds: Sequence[Kind] = kinds) -> int:
-                return sum(kind.count * int(getattr(getattr(kind.cost, stage), figure)) for kind in kinds)
-
-            rows.append(
-                [
-                    name,
-                    ", ".join(dict.fromkeys(grids)) if len(grids) < 4 else "several",
-                    Quantity(sum(kind.count * kind.cost.tokens.total for kind in kinds)),
-                    Quantity(total("tensor_core_flops", "vision"), "FLOPs"),
-                    Quantity(total("tensor_core_flops", "prefill"), "FLOPs"),
-                    Quantity(total("tensor_core_flops", "decode"), "FLOPs"),
-                    Quantity(total("io_bytes", "total"), "B"),
-                    Quantity(max(kind.cost.total.activation_peak_bytes for kind in kinds), "B"),
-                    Quantity(max(kind.cost.total.kv_bytes for kind in kinds), "B"),
-                    Quantity(max(kind.vram.total_bytes for kind in kinds), "B"),
-                    Quantity(
-                        float(
-                            sum(
-                                (time.exact_seconds * kind.count for time, kind in zip(prefills, kinds, strict=True)),
-                                Fraction(0),
-                            )
-                        ),
-                        "s",
-                        estimate=True,
-                    ),
-                    self.a_day(result),
-                ]
-            )
-        on, layout_title = f"on {self.request.device.name}", self.model.workload.layout_title
+                reasons.append(Item(mode, mode, result))
+            rows.append([name, *self.mode_row(model, layouts, result)])
+        layout_title = self.model.workload.layout_title
         table = Table(
             key="modes",
             title="The named modes, the same pages and settings",
@@ -700,6 +979,9 @@ class _Builder:
                 Column(key="mode", title="mode"),
                 Column(key=layout_title, title=layout_title),
                 Column(key="image_tokens", title="image tokens", origin=ANALYTIC),
+                Column(key="pages_per_day", title="pages a day", origin=self.rates),
+                Column(key="device_pages_per_day", title="device alone", origin=self.rates),
+                Column(key="device_memory_bytes", title="device memory", origin=self.labels["reserve_bytes"]),
                 Column(key="vision_flops", title="vision FLOPs", origin=ANALYTIC),
                 Column(key="prefill_flops", title="prefill FLOPs", origin=ANALYTIC),
                 Column(key="decode_flops", title="decode FLOPs", origin=ANALYTIC),
@@ -710,68 +992,95 @@ class _Builder:
                     origin=self.origin("activation_peak_bytes"),
                 ),
                 Column(key="kv_bytes", title="KV cache at the end", origin=ANALYTIC),
-                Column(key="device_memory_bytes", title="device memory", origin=self.labels["reserve_bytes"]),
-                Column(key="prefill_s", title=f"roofline of prefill {on}", origin=ROOFLINE),
-                Column(key="pages_per_day", title=f"pages a day {on}", origin=self.timed),
+                Column(key="prefill_s", title="roofline of prefill", origin=ROOFLINE),
             ],
             rows=rows,
-            note="FLOPs are those of the tensor cores. FLOPs, tokens, traffic and time are sums over all pages; peak, "
+            note=f"Rates and times are those on {self.on}; device alone: pages a day whatever its host is. FLOPs are "
+            "those of the tensor cores. FLOPs, tokens, traffic and time are sums over all pages; peak, "
             "KV cache and device memory are the largest page's. What the modes themselves set (workload) is not "
             "overridden here; every other override holds.",
         )
         blocks: list[Block] = [table]
         if reasons:
             blocks.append(Pairs(key="modes_without", title="Modes without a figure", items=reasons))
-        return Section(key="modes", title="Modes compared", blocks=blocks)
+        return Section(key="modes", title="Modes", blocks=blocks)
+
+    def mode_row(self, model: CostModel, layouts: Sequence[Sequence[Kind]], result: Throughput | str) -> list[Cell]:
+        """The figures of the pages in a mode."""
+        kinds = [kind for each in layouts for kind in each]
+        grids = [model.workload.layout_text(each[0].cost.layout) for each in layouts]
+        prefills = (
+            self.roofline.stage(model.stage_walk("prefill", page=each[0].cost)).exact_seconds * page_count(each)
+            for each in layouts
+        )
+        flops = (
+            summed(kinds, lambda kind: kind.cost.vision.tensor_core_flops),
+            summed(kinds, lambda kind: kind.cost.prefill.tensor_core_flops),
+            summed(kinds, lambda kind: kind.cost.decode.tensor_core_flops),
+        )
+        return [
+            ", ".join(grids) if len(grids) < 4 else "several",
+            Quantity(summed(kinds, lambda kind: kind.cost.tokens.total)),
+            self.a_day(result),
+            None if isinstance(result, str) or not self.says else self.device_a_day(result),
+            Quantity(max(kind.vram.total_bytes for kind in kinds), "B"),
+            *(Quantity(each, "FLOPs") for each in flops),
+            Quantity(summed(kinds, lambda kind: kind.cost.total.io_bytes), "B"),
+            Quantity(max(kind.cost.total.activation_peak_bytes for kind in kinds), "B"),
+            Quantity(max(kind.cost.total.kv_bytes for kind in kinds), "B"),
+            Quantity(float(sum(prefills, Fraction(0))), "s", estimate=True),
+        ]
 
     def devices(self) -> Section:
         priced = any(not isinstance(each, str) and each.cost_per_1000_pages for each in self.throughputs.values())
         rows: list[list[Cell]] = []
-        reasons: list[tuple[str, Cell]] = []
+        reasons: list[Item] = []
         files = {device.name: device for device in (self.request.device, *self.request.devices)}
         for name, result in self.throughputs.items():
-            shown = f"{name} (this report)" if name == self.request.device.name else name
+            shown = f"{name} (this report)" if name == self.on else name
             memory = Quantity(files[name].memory_bytes, "B")
             gibibytes = f"{files[name].memory_bytes / GIB:.2f} GiB"
             fits = self.one_page_fits(files[name])
             if isinstance(result, str):
-                reasons.append((name, result))
-                rows.append([shown, memory, gibibytes, fits, *[None] * (9 + priced)])
+                reasons.append(Item(name, name, result))
+                rows.append([shown, *[None] * (4 + priced), fits, *[None] * 6, memory, gibibytes])
                 continue
-            tpot = result.tpot_s
-            row: list[Cell] = [
-                shown,
-                memory,
-                gibibytes,
-                fits,
-                Quantity(result.batch_size),
-                self.a_day(result),
-                *(self.a_day(result, end) for end in ("low", "high")),
-                result.limited_by,
-                Quantity(result.ttft_s, "s", estimate=True),
-                None if tpot is None else Quantity(tpot, "s", estimate=True),
-                result.mostly("prefill"),
-                result.mostly("decode"),
-            ]
-            cost = result.cost_per_1000_pages
-            rows.append([*row, *([None if cost is None else Quantity(cost, estimate=True)] if priced else [])])
+            tpot, cost = result.tpot_s, result.cost_per_1000_pages
+            costs: list[Cell] = [None if cost is None else Quantity(cost, estimate=True)] if priced else []
+            rows.append(
+                [
+                    shown,
+                    *(self.a_day(result, end) for end in ("value", "low", "high")),
+                    self.device_a_day(result) if self.says else None,
+                    *costs,
+                    fits,
+                    Quantity(result.batch_size),
+                    result.limited_by,
+                    Quantity(result.ttft_s, "s", estimate=True),
+                    None if tpot is None else Quantity(tpot, "s", estimate=True),
+                    result.mostly("prefill"),
+                    result.mostly("decode"),
+                    memory,
+                    gibibytes,
+                ]
+            )
         columns = [
             Column(key="device", title="device"),
-            Column(key="memory_bytes", title="memory", origin="given"),
-            Column(key="memory_gib", title="the same in GiB", origin="given"),
+            Column(key="pages_per_day", title="pages a day", origin=self.rates),
+            Column(key="pages_per_day_low", title="low", origin=self.rates),
+            Column(key="pages_per_day_high", title="high", origin=self.rates),
+            Column(key="device_pages_per_day", title="device alone", origin=self.rates),
+            *([Column(key="cost_per_1000_pages", title="cost of 1000 pages", origin="price given")] if priced else []),
             Column(key="fits", title="one page fits", origin=self.labels["reserve_bytes"]),
             Column(key="batch_size", title="continuous batch", origin=ANALYTIC),
-            Column(key="pages_per_day", title="pages a day", origin=self.timed),
-            Column(key="pages_per_day_low", title="low", origin=self.timed),
-            Column(key="pages_per_day_high", title="high", origin=self.timed),
-            Column(key="limited_by", title="limited by", origin=self.timed),
-            Column(key="ttft_s", title="time to first token", origin=self.timed),
-            Column(key="tpot_s", title="time per output token", origin=self.timed),
-            Column(key="prefill_mostly", title="prefill mostly in", origin=self.timed),
-            Column(key="decode_mostly", title="decode mostly in", origin=self.timed),
+            Column(key="limited_by", title="limited by", origin=self.rates),
+            Column(key="ttft_s", title="time to first token", origin=self.rates),
+            Column(key="tpot_s", title="time per output token", origin=self.rates),
+            Column(key="prefill_mostly", title="prefill mostly in", origin=self.rates),
+            Column(key="decode_mostly", title="decode mostly in", origin=self.rates),
+            Column(key="memory_bytes", title="memory", origin=GIVEN),
+            Column(key="memory_gib", title="the same in GiB", origin=GIVEN),
         ]
-        if priced:
-            columns.append(Column(key="cost_per_1000_pages", title="cost of 1000 pages", origin="price given"))
         no_price = "" if priced else " No price was given, so there is no cost (--price DEVICE=PRICE)."
         blocks: list[Block] = [
             Table(
@@ -781,22 +1090,24 @@ class _Builder:
                 rows=rows,
                 note=f"Engine: {self.engine_text}. Each device decodes as many pages at once as fit it and its engine "
                 "runs, and always has pages waiting: a continuous batch, whose pages are prefilled one at a time. "
-                "Figures are those of the average page. GB are 10^9 bytes, GiB 2^30; a device's memory is what it "
-                f"reports, not what it is sold as. Published runs: {published_runs()}.{no_price}",
+                "Figures are those of the average page; device alone: pages a day whatever its host is. The fastest "
+                "first, after the device of this report. GB are 10^9 bytes, GiB 2^30; a device's memory is what it "
+                "reports, not what it is sold as."
+                f"{no_price}",
             )
         ]
         if reasons:
             blocks.append(Pairs(key="devices_without", title="Devices without a result", items=reasons))
-        return Section(key="devices", title="Devices compared", blocks=blocks)
+        return Section(key="devices", title="Devices", blocks=blocks)
 
     @property
-    def timed(self) -> str:
+    def rates(self) -> str:
         """Where rates come from."""
         return "bound: at most" if self.model.engine.name == BEST else ESTIMATE
 
     def a_day(self, result: Throughput | str, case: str = "value") -> Cell:
         """Pages a day, or an end of their interval; none where no output tokens were given."""
-        if isinstance(result, str) or not self.steps:
+        if isinstance(result, str) or not self.says:
             return None
         return Quantity(getattr(result.interval("pages_per_day"), case), estimate=True)
 
@@ -815,7 +1126,7 @@ class _Builder:
         ]
         chosen = self.throughputs[self.request.device.name]
         timed = self.request.device.assumptions() if isinstance(chosen, str) else chosen.assumptions()
-        rows += [[f"times on {self.request.device.name}", "assumed", sentence] for sentence in timed]
+        rows += [[f"times on {self.on}", "assumed", sentence] for sentence in timed]
         rows += [["times", "not modelled", sentence] for sentence in NOT_MODELLED]
         origins = [
             ("analytic", "computed exactly from the shapes of the model's operators"),
@@ -827,7 +1138,7 @@ class _Builder:
         ]  # fmt: skip
         return Section(
             key="assumptions",
-            title="Assumptions and origins",
+            title="Assumptions",
             blocks=[
                 Table(
                     key="assumptions",
@@ -840,31 +1151,40 @@ class _Builder:
                     rows=rows,
                     sortable=False,
                 ),
-                Pairs(key="origins", title="What the origins mean", items=origins),
+                Pairs(
+                    key="origins",
+                    title="What the origins mean",
+                    items=[Item(words, words, meaning) for words, meaning in origins],
+                ),
             ],
         )
 
     def configuration(self) -> Section:
         device = self.request.device
-        settings = [(key, _plain(value)) for key, value in self.model.settings().items()]
-        asked: list[tuple[str, Cell]] = [
-            ("model", self.request.model),
-            ("overrides", " ".join(self.request.overrides) or "none"),
-            ("output tokens", Quantity(self.steps)),
-            *settings,
-            ("device", f"{device.name}: {device.title}"),
-            *(
-                ("device figures from", f"{', '.join(each.figures)}: {each.document}, {each.where}")
-                for each in device.sources
-            ),
+        steps = sorted({kind.output_tokens for kind in self.kinds})
+        asked: dict[str, Cell] = {
+            "model": self.request.model,
+            "overrides": " ".join(map(_sent_override, self.request.overrides)) or "none",
+            "output tokens": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
+            **{key: _plain(value) for key, value in self.model.settings().items()},
+            "device": f"{device.name}: {device.title}",
+        }
+        items = [Item(key.replace(" ", "_"), key, value) for key, value in asked.items()]
+        items += [
+            Item(
+                f"device_source_{number}",
+                "device figures from",
+                f"{', '.join(each.figures)}: {each.document}, {each.where}",
+            )
+            for number, each in enumerate(device.sources, start=1)
         ]
         whole = [(key, _plain(value)) for key, value in flattened(asdict(self.model.config))]
         versions = [("Python", platform.python_version()), *((name, version(name)) for name in DISTRIBUTIONS)]
         return Section(
             key="configuration",
-            title="Configuration and versions",
+            title="Configuration",
             blocks=[
-                Pairs(key="asked", title="What was asked", items=asked),
+                Pairs(key="asked", title="What was asked", items=items),
                 Table(
                     key="configuration",
                     title="The whole configuration",
@@ -872,7 +1192,7 @@ class _Builder:
                     rows=[list(each) for each in whole],
                     sortable=False,
                 ),
-                Pairs(key="versions", title="Versions", items=versions),
+                Pairs(key="versions", title="Versions", items=[Item(name, name, each) for name, each in versions]),
             ],
         )
 
@@ -883,17 +1203,49 @@ def build_report(request: Request) -> Report:
 
 
 def throughput(
-    model: CostModel, device: Device, kinds: Sequence[Kind], output_tokens: int, price_per_hour: float | None
+    model: CostModel,
+    device: Device,
+    layouts: Sequence[Sequence[Kind]],
+    price_per_hour: float | None,
+    *,
+    batch_size: int | None = None,
 ) -> Throughput | str:
-    """What a device makes of the pages, or why it cannot."""
+    """What a device makes of the pages, or why it cannot. batch_size: None for the most that fit."""
     pages = [
-        PageKind(page=kind.cost, output_tokens=output_tokens, count=kind.count, label=kind.first.source)
-        for kind in kinds
+        PageKind(
+            page=kinds[0].cost,
+            output_tokens={kind.output_tokens: kind.count for kind in kinds},
+            count=page_count(kinds),
+            label=kinds[0].first.source,
+        )
+        for kinds in layouts
     ]
     try:
-        return compute_throughput(model, device, pages, price_per_hour=price_per_hour)
+        return compute_throughput(model, device, pages, price_per_hour=price_per_hour, batch_size=batch_size)
     except ModelMeterError as error:
         return str(error)
+
+
+def mean(kinds: Sequence[Kind], figure: Callable[[Kind], int], unit: str = "") -> Quantity:
+    """A figure of the mean page; an integer where all pages have the same."""
+    exact = Fraction(summed(kinds, figure), page_count(kinds))
+    return Quantity(exact.numerator if exact.denominator == 1 else float(exact), unit)
+
+
+def sent(name: str) -> str:
+    """A value as it stands in a file that is sent on: of a path on this machine its last part alone."""
+    path = PurePath(name)
+    return path.name if path.is_absolute() else name
+
+
+def _sent_override(override: str) -> str:
+    key, equals, value = override.partition("=")
+    return f"{key}{equals}{sent(value)}"
+
+
+def without_numbers(path: str) -> str:
+    """A module's path with * for the numbers in it."""
+    return ".".join("*" if name.isdecimal() else name for name in path.split("."))
 
 
 def repeated(time: StageTime, count: int) -> StageTime:
@@ -923,8 +1275,4 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
 
 
 def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
-
-
-def _value(cell: Cell) -> float:
-    return cell.value if isinstance(cell, Quantity) else 0.0
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else sent(str(value))

@@ -11,19 +11,21 @@ from typing import Any, Final, NamedTuple
 from modelmeter.quantities import estimated, exact, number, readable_seconds
 from modelmeter.report.page_tables import readable_figure
 
-SHARE: Final = "%"
-"""Unit of a share: its value is from 0 to 1, its text in percent."""
+SHARE: Final = "1"
+"""Unit of a share, as of any figure without a dimension: its value is from 0 to 1, its text in percent."""
 
 #: units that are written with the prefix of a power of ten
 _PREFIXED: Final = ("B", "FLOPs", "B/s", "FLOP/s")
 
 
 class Quantity(NamedTuple):
-    """A figure and its unit. An exact one has the value's digits; an estimate is shown with three."""
+    """A figure, its unit, and the ends of its interval if it has one. An estimate is shown with three digits."""
 
     value: int | float
     unit: str = ""
     estimate: bool = False
+    low: float | None = None
+    high: float | None = None
 
     @property
     def text(self) -> str:
@@ -37,6 +39,18 @@ class Quantity(NamedTuple):
         if self.unit in _PREFIXED:
             return readable_figure(round(self.value), self.unit)
         return f"{number(self.value)} {self.unit}".rstrip()
+
+    @property
+    def ends(self) -> str:
+        """The interval in words; empty without one.
+
+        >>> Quantity(0.5, "s", True, 0.4, 0.6).ends
+        '400 ms to 600 ms'
+        """
+        if self.low is None or self.high is None:
+            return ""
+        low, high = (Quantity(each, self.unit, self.estimate).text for each in (self.low, self.high))
+        return f"{low} to {high}"
 
     @property
     def digits(self) -> str:
@@ -69,7 +83,9 @@ def holds_figures(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> 
 
 def cell_text(cell: Cell) -> str:
     """A cell in words."""
-    return "-" if cell is None else cell if isinstance(cell, str) else cell.text
+    if cell is None or isinstance(cell, str):
+        return "-" if cell is None else cell
+    return f"{cell.text} ({cell.ends})" if cell.ends else cell.text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,19 +100,35 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A paragraph."""
+    """A paragraph. lead: the one that says the most, in larger letters."""
 
     text: str
+    lead: bool = False
+
+
+class Item(NamedTuple):
+    """A label and what stands beside it: its key in JSON, and where it comes from."""
+
+    key: str
+    label: str
+    cell: Cell
+    origin: str = ""
+
+
+#: how pairs are laid out: one below the other, side by side as facts, or as large figures
+LIST: Final = "pairs"
+FACTS: Final = "facts"
+TILES: Final = "tiles"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Labels, and what stands beside each. tiles: large figures, as at the top of the report."""
+    """Labels, and what stands beside each, laid out as LIST, FACTS or TILES."""
 
     key: str
-    items: Sequence[tuple[str, Cell]]
+    items: Sequence[Item]
     title: str = ""
-    tiles: bool = False
+    layout: str = LIST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +176,15 @@ class Chart:
     data: Mapping[str, Any]
 
 
-Block = Text | Pairs | Table | Tree | Chart
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Charts that are folded away under a line that says what they are."""
+
+    title: str
+    charts: Sequence[Chart]
+
+
+Block = Text | Pairs | Table | Tree | Chart | Fold
 
 
 @dataclass(frozen=True, kw_only=True)

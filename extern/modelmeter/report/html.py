@@ -9,7 +9,18 @@ from __future__ import annotations
 from importlib import resources
 
 from modelmeter.errors import ModelMeterError, printable
-from modelmeter.report.document import Chart, Pairs, Quantity, Report, Table, Text, Tree, cell_text, holds_figures
+from modelmeter.report.document import (
+    Chart,
+    Fold,
+    Pairs,
+    Quantity,
+    Report,
+    Table,
+    Text,
+    Tree,
+    cell_text,
+    holds_figures,
+)
 
 
 def report_html(report: Report) -> str:
@@ -19,7 +30,7 @@ def report_html(report: Report) -> str:
         from markupsafe import Markup
     except ImportError as error:
         raise ModelMeterError(
-            "report: HTML needs jinja2; pip install 'modelmeter[report]', or take --format markdown or json."
+            "report: HTML needs jinja2; pip install jinja2, or take --format markdown or json."
         ) from error
     environment = Environment(
         loader=PackageLoader("modelmeter.report"),
@@ -31,7 +42,7 @@ def report_html(report: Report) -> str:
     )
     environment.filters["words"] = cell_text
     environment.globals["holds_figures"] = holds_figures
-    kinds = {"text": Text, "pairs": Pairs, "table": Table, "tree": Tree, "chart": Chart}
+    kinds = {"text": Text, "pairs": Pairs, "table": Table, "tree": Tree, "chart": Chart, "fold": Fold}
     environment.tests |= {
         name: lambda block, kind=kind: isinstance(block, kind) for name, kind in (kinds | {"figure": Quantity}).items()
     }

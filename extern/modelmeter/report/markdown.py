@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from modelmeter.errors import printable
 from modelmeter.report.document import (
-    Block,
     Cell,
     Chart,
     Column,
+    Fold,
+    Item,
     Node,
     Pairs,
     Report,
     Table,
     Text,
+    Tree,
     cell_text,
     holds_figures,
 )
@@ -26,22 +28,28 @@ def report_markdown(report: Report) -> str:
     for section in report.sections:
         parts.append(f"## {section.title}")
         for block in section.blocks:
-            parts += _block(block)
+            for each in block.charts if isinstance(block, Fold) else (block,):
+                parts += _block(each)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _block(block: Block) -> list[str]:
+def _block(block: Text | Pairs | Table | Tree | Chart) -> list[str]:
     if isinstance(block, Text):
         return [_escaped(block.text)]
     title = f"### {_escaped(block.title)}" if block.title else ""
     if isinstance(block, Chart):
         return [title, _escaped(block.caption)]
     if isinstance(block, Pairs):
-        return [title, "\n".join(f"- {_escaped(label)}: {_escaped(cell_text(cell))}" for label, cell in block.items)]
+        return [title, "\n".join(map(_item, block.items))]
     if isinstance(block, Table):
         return [title, _table(block.columns, block.rows), _escaped(block.note)]
     note = f"{block.note} The operators within the modules are in the HTML and the JSON report.".strip()
     return [title, _table(block.columns, list(_nodes(block.nodes))), note]
+
+
+def _item(item: Item) -> str:
+    origin = f" ({item.origin})" if item.origin else ""
+    return f"- {_escaped(item.label + origin)}: {_escaped(cell_text(item.cell))}"
 
 
 def _nodes(nodes: Sequence[Node], prefix: str = "") -> Iterator[Sequence[Cell]]:

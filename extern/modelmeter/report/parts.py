@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelmeter.devices import Roofline
+from modelmeter.devices.decode import last_step
 from modelmeter.kernel_classes import kernel_class
 from modelmeter.quantities import readable_seconds
 from modelmeter.report.module_tree import shapes_text
@@ -118,9 +119,9 @@ def walked_stages(
     prefill = model.stage_walk("prefill", page=page)
     stages = [WalkedStage(key="prefill", title="prefill, vision included", walk=prefill, operators=timed(prefill))]
     if output_tokens:
-        context = page.seq_len + output_tokens - 1
-        step = model.stage_walk("decode", context=context, generated=output_tokens - 1)
-        title = f"decode step {output_tokens:,} of {output_tokens:,}, with {context:,} tokens before it"
+        context, generated = last_step(page, output_tokens)
+        step = model.stage_walk("decode", context=context, generated=generated)
+        title = f"decode step {generated + 1:,} of {generated + 1:,}, with {context:,} tokens before it"
         stages.append(WalkedStage(key="decode_step", title=title, walk=step, operators=timed(step)))
     return stages
 

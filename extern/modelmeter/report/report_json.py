@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modelmeter.report.document import Block, Cell, Chart, Column, Node, Pairs, Quantity, Report, Table, Text, Tree
+from modelmeter.report.document import (
+    Block,
+    Cell,
+    Chart,
+    Column,
+    Fold,
+    Node,
+    Pairs,
+    Quantity,
+    Report,
+    Table,
+    Text,
+    Tree,
+)
 from modelmeter.report.json_document import json_text
 
 
@@ -29,14 +42,20 @@ def _blocks(blocks: Sequence[Block]) -> dict[str, Any]:
     if texts:
         content["texts"] = texts
     for block in blocks:
-        if not isinstance(block, Text):
+        if isinstance(block, Fold):
+            content |= _blocks(block.charts)
+        elif not isinstance(block, Text):
             content[block.key] = _block(block)
     return content
 
 
 def _block(block: Pairs | Table | Tree | Chart) -> dict[str, Any]:
     if isinstance(block, Pairs):
-        return {"title": block.title, "items": [{"label": label} | _cell("value", cell) for label, cell in block.items]}
+        items = [
+            {"key": item.key, "label": item.label} | _cell("value", item.cell) | {"origin": item.origin}
+            for item in block.items
+        ]
+        return {"title": block.title, "items": items}
     if isinstance(block, Table):
         rows = [_row(block.columns, row) for row in block.rows]
         return {"title": block.title, "note": block.note, "columns": _columns(block.columns), "rows": rows}
@@ -62,10 +81,11 @@ def _row(columns: Sequence[Column], row: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _cell(key: str, cell: Cell) -> dict[str, Any]:
-    """The value; the unit of a figure beside it where the key does not say it."""
+    """The value; of a figure its unit and the ends of its interval beside it, where it has them."""
     if not isinstance(cell, Quantity):
         return {key: cell.strip() if cell else cell}
-    return {key: cell.value} | ({f"{key}_unit": cell.unit} if cell.unit else {})
+    ends = {} if cell.low is None else {f"{key}_low": cell.low, f"{key}_high": cell.high}
+    return {key: cell.value} | ends | ({f"{key}_unit": cell.unit} if cell.unit else {})
 
 
 def _node(tree: Tree, node: Node) -> dict[str, Any]:

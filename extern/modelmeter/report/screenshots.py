@@ -61,7 +61,7 @@ def browser(width: int = 1200, height: int = 900) -> Iterator[Any]:
         from selenium import webdriver
         from selenium.common.exceptions import WebDriverException
     except ImportError as error:
-        raise NoBrowser("screenshots need selenium; pip install 'modelmeter[browser]'.") from error
+        raise NoBrowser("screenshots need selenium; pip install selenium.") from error
     program = next((path for path in map(shutil.which, BROWSERS) if path), None)
     service = shutil.which("chromedriver")
     if program is None or service is None:

@@ -20,6 +20,7 @@ PAGES = {
     # a window of 128 and the prompt: steps before it is full and after
     "window": ("unlimited_ocr", ["execution=serving", "decoder.num_hidden_layers=2"], 300),
     "window_copied": ("unlimited_ocr", ["decoder.num_hidden_layers=2"], 300),
+    "regions": ("mineru2_5", ["workload.regions=[[300,200],[500,90],[200,150]]", "decoder.num_hidden_layers=2"], 50),
     "batch": ("lighton_ocr", ["runtime.batch_size=3", "decoder.num_hidden_layers=2"], 7),
 }
 

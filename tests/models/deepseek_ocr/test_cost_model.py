@@ -214,7 +214,7 @@ def test_prompts_in_which_all_experts_are_hit_share_a_law() -> None:
     [
         (lambda model: model.page(1275, 1650, output_tokens=-1), "output_tokens=-1 is no number of tokens"),
         (lambda model: model.page(1275, 1650, output_tokens=7280), "output_tokens may be up to 7279"),
-        (lambda model: model.text(9000), "take a smaller mode or a shorter prompt"),
+        (lambda model: model.text(9000), "take a smaller page or mode, or a shorter prompt"),
         (lambda model: model.text(0), "nothing to prefill"),
         (lambda model: model.part_peak("decoder_prefill", seq_len=-3), "seq_len=-3"),
     ],

@@ -1,7 +1,8 @@
 """A page's stages operator by operator, exactly: the operators of a stage sum to its cost.
 
 A decode step's operators are the same at every step of a run (`runs`), and what each of them computes and moves grows
-evenly, so all steps together are had from the first two of each run, as the stage itself is.
+evenly, so all steps together are had from the first two of each run, as the stage itself is. A page of several passes
+shares its steps among them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from modelmeter.walk import OperatorRecord
 
 if TYPE_CHECKING:
     from modelmeter.models.common.cost_model import TextCost
+    from modelmeter.models.common.runs import StepRun
 
 
 class OperatorCost(NamedTuple):
@@ -38,19 +40,25 @@ def stage_operators(page: TextCost, stage: str) -> list[OperatorCost]:
         records = model.stage_walk(stage, page=page).records()
         return [OperatorCost(record, 1, StageCost.of_entry(record)) for record in records]
     merged: dict[object, OperatorCost] = {}
-    for run in model.decode_runs(page.output_tokens):
-        first = list(_step(page, run.first))
-        second = list(_step(page, run.first + run.period)) if run.count > 1 else first
-        for (key, record), (_, later) in zip(first, second, strict=True):
-            start = StageCost.of_entry(record)
-            cost = start.summed(StageCost.of_entry(later), start, run.count)
-            known = merged.get(key)
-            merged[key] = OperatorCost(
-                known.record if known else record,
-                run.count + (known.times if known else 0),
-                known.cost + cost if known else cost,
-            )
+    for each, steps in page.passes(page.output_tokens):
+        for run in model.decode_runs(steps):
+            _add_run(merged, each, run)
     return list(merged.values())
+
+
+def _add_run(merged: dict[object, OperatorCost], page: TextCost, run: StepRun) -> None:
+    """Add the operators of a run's steps to those of others, by what tells an operator from the others of its step."""
+    first = list(_step(page, run.first))
+    second = list(_step(page, run.first + run.period)) if run.count > 1 else first
+    for (key, record), (_, later) in zip(first, second, strict=True):
+        start = StageCost.of_entry(record)
+        cost = start.summed(StageCost.of_entry(later), start, run.count)
+        known = merged.get(key)
+        merged[key] = OperatorCost(
+            known.record if known else record,
+            run.count + (known.times if known else 0),
+            known.cost + cost if known else cost,
+        )
 
 
 def _step(page: TextCost, generated: int) -> Iterator[tuple[object, OperatorRecord]]:

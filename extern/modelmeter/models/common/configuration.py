@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from modelmeter.checks import check_overrides
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, did_you_mean, near, printable
-from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Text, Whole
+from modelmeter.kinds import Choice, Either, Kind, Maybe, Record, Said, Text, Whole, words
 from modelmeter.layers.code import ATTENTIONS
 from modelmeter.models.common.checkpoint_files import CheckpointFiles, is_folder
 from modelmeter.models.common.engines import (
@@ -69,9 +69,7 @@ class ExecutionSchema:
 class CheckpointSchema:
     """The group `checkpoint`: whose weights the sizes are. No figure follows from it.
 
-    name: None where no checkpoint was chosen. source: where it is published. revision: what of it was read.
-    unconfirmed: which of its values nobody published or nobody confirmed, and what was taken instead; it stands with
-    every result.
+    name: None where no checkpoint was chosen. unconfirmed: and what was taken instead; it stands with every result.
     """
 
     name: str | None = None
@@ -113,23 +111,30 @@ BYTES: Final = Whole(0, 2**50)
 WORD: Final = Text(64)
 _OF_USER: Final = Maybe(Text(2**20, printable=False))  # never printed as it is
 
-#: what a value of the groups that all models have may be, by its key
+#: what a value of the groups that all models have may be, and what it is, by its key
 COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "runtime.attention": Choice(ATTENTIONS),
-    "runtime.dtype": Choice(MODEL_DTYPES),
-    "runtime.batch_size": BATCH,
-    "runtime.prompt_tokens": Whole(0, POSITIONS.most),
-    "runtime.prompt": _OF_USER,
-    "runtime.tokenizer_path": _OF_USER,
-    "runtime.head": Maybe(Choice(HEADS)),
-    "runtime.experts_hit": Maybe(Either(("max", "uniform"), EXPERTS)),
-    "runtime.load": Choice(LOADS),
-    "runtime.reserve_bytes": Maybe(BYTES),
-    "execution.name": WORD,
-    "checkpoint.name": Maybe(Text(200, least=1)),
-    "checkpoint.source": Maybe(Text(1000)),
-    "checkpoint.revision": Maybe(Text(200)),
-    "checkpoint.unconfirmed": Maybe(Text(1000)),
+    "runtime.attention": Said(Choice(ATTENTIONS), "one fused kernel, or operator by operator"),
+    "runtime.dtype": Said(Choice(MODEL_DTYPES), "type of weights, activations and KV cache"),
+    "runtime.batch_size": Said(BATCH, "pages of equal size in one pass; pages that decode together are --batch"),
+    "runtime.prompt_tokens": Said(
+        Whole(0, POSITIONS.most), "positions that are no image tokens, the begin token included"
+    ),
+    "runtime.prompt": Said(_OF_USER, "the prompt itself, counted by the tokenizer in place of prompt_tokens"),
+    "runtime.tokenizer_path": Said(_OF_USER, "folder with the tokenizer.json that counts runtime.prompt"),
+    "runtime.head": Said(Maybe(Choice(HEADS)), "positions that the head computes; null: as the execution does"),
+    "runtime.experts_hit": Said(
+        Maybe(Either(("max", "uniform"), EXPERTS)),
+        "experts whose weights a step reads: max, uniform (routing), or a number; null: max, in times uniform",
+    ),
+    "runtime.load": Said(Choice(LOADS), "how weights arrive: in their type, or in float32 and converted on the device"),
+    "runtime.reserve_bytes": Said(Maybe(BYTES), "device memory left free, bytes; null: 1 GiB on a GPU, none on a CPU"),
+    "execution.name": Said(WORD, "the code whose operators are counted; chosen by execution=NAME"),
+    "checkpoint.name": Said(
+        Maybe(Text(200, least=1)), "whose weights they are; chosen by checkpoint=NAME or checkpoint=FOLDER"
+    ),
+    "checkpoint.source": Said(Maybe(Text(1000)), "where that is published"),
+    "checkpoint.revision": Said(Maybe(Text(200)), "what of it was read"),
+    "checkpoint.unconfirmed": Said(Maybe(Text(1000)), "which of its values nobody published or confirmed"),
     **ENGINE_KINDS,
 }
 
@@ -221,6 +226,25 @@ class Configuration(Generic[Schema]):
     def keys(self) -> Mapping[str, Kind[Any]]:
         """What the value of every key may be, in the order of the schema."""
         return dict(_flat(self._record))
+
+    def overridable(self) -> list[str]:
+        """The groups that are chosen by name, and the keys that an override may set."""
+        groups = [group for group in self.groups if len(self.group_options(group)) > 1]
+        named = {f"{group}.name" for group in groups}
+        return [*groups, *(key for key in self.keys if key not in named and not key.startswith(f"{CHECKPOINT}."))]
+
+    def chosen(self, group: str, values: Mapping[str, Any]) -> str:
+        """The choice of a group that a configuration's values are: its name, or the mode that has them."""
+        if group == "workload":
+            knobs = {key: tuple(value) if isinstance(value, list) else value for key, value in values[group].items()}
+            return next(name for name, mode in self.modes.items() if asdict(mode) == knobs)
+        return str(values[group]["name"])
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """The words that a key may have, or the choices of a group; none of a key that takes numbers or text."""
+        if key in self.groups:
+            return tuple(self.group_options(key))
+        return words(self.keys[key]) if key in self.keys else ()
 
     def keys_called(self, name: str) -> list[str]:
         """The keys, or the group, that a name alone stands for: their last part, or what others call them."""

@@ -102,13 +102,13 @@ class TextCost:
         """Prefill, then decode."""
         return self.prefill + self.decode
 
-    def stages(self) -> dict[str, StageCost]:
-        """What each stage costs by its name, "prefill" and "decode", and "total" last."""
-        return {"prefill": self.prefill, "decode": self.decode, "total": self.total}
-
     def passes(self, output_tokens: int) -> tuple[tuple[Self, int], ...]:
         """The passes through the model, one after another, with their shares of the decode steps: this one alone."""
         return ((self, output_tokens),)
+
+    def stages(self) -> dict[str, StageCost]:
+        """What each stage costs by its name, "prefill" and "decode", and "total" last."""
+        return {"prefill": self.prefill, "decode": self.decode, "total": self.total}
 
     def vram(self, *, device_kind: str = GPU) -> Vram:
         """The memory that it needs on a device of a kind, "gpu" or "cpu"."""
@@ -119,7 +119,7 @@ class TextCost:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens, bytes are exact integers."""
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact."""
         return {
             "prefill_tokens": self.seq_len,
             "output_tokens": self.output_tokens,
@@ -175,7 +175,7 @@ class PageCost(TextCost):
         return {"vision": self.vision} | super().stages()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens, bytes are exact integers."""
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact."""
         return {"layout": self.layout._asdict(), "tokens": self.tokens._asdict()} | super().to_dict()
 
 
@@ -424,33 +424,27 @@ class CostModel(Generic[Config, Work, Model]):
             figures = self._pages[layout] = self._whole_page(self.workload.layout_of(layout))
             if len(self._pages) > LAYOUTS_KEPT:
                 self._pages.popitem(last=False)
-        own: dict[str, Any] = {"output_tokens": output_tokens, "cost_model": self}
-        if "parts" in figures:
-            return self._page_of_passes(figures, own)
-        seq_len = figures["seq_len"]
-        self._check_context(seq_len, output_tokens)
-        if output_tokens:
-            own["decode"] = self._decode(seq_len, output_tokens)
+        if "parts" not in figures:
+            return self._with_output(figures, output_tokens)
+        shares = split(output_tokens, [weight for *_, weight in figures["parts"]])
+        parts = tuple(
+            (name, self._with_output(each, steps), weight)
+            for (name, each, weight), steps in zip(figures["parts"], shares, strict=True)
+        )
+        own = {"parts": parts, "decode": _together(parts, "decode"), "output_tokens": output_tokens, "cost_model": self}
         return record(PageCost, figures | own)
 
-    def _page_of_passes(self, figures: dict[str, Any], own: dict[str, Any]) -> PageCost:
-        """A page of several passes, whose decode steps they share."""
-        whose = {"output_tokens": 0, "cost_model": self}
-        parts = tuple((name, record(PageCost, each | whose), weight) for name, each, weight in figures["parts"])
-        page = record(PageCost, figures | own | {"parts": parts})
-        passes = page.passes(page.output_tokens)
-        for each, steps in passes:
-            self._check_context(each.seq_len, steps)
-        if not page.output_tokens:
-            return page
-        decodes = [self._decode(each.seq_len, steps) if steps else each.decode for each, steps in passes]
-        return record(PageCost, vars(page) | {"decode": _together(parts, decodes)})
+    def _with_output(self, figures: Mapping[str, Any], output_tokens: int) -> PageCost:
+        """A page of one pass, with its decode steps."""
+        seq_len = figures["seq_len"]
+        self._check_context(seq_len, output_tokens)
+        own: dict[str, Any] = {"output_tokens": output_tokens, "cost_model": self}
+        if output_tokens:
+            own["decode"] = self._decode(seq_len, output_tokens)
+        return record(PageCost, {**figures, **own})
 
     def _whole_page(self, layout: Any) -> dict[str, Any]:
-        """What all pages of a layout have in common, by the names of `PageCost`; without output, all passes together.
-
-        Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
-        """
+        """What all pages of a layout have in common, as `_page` has it of one pass: of all passes together."""
         own = self._page(layout)
         passes = self.page_passes(layout)
         if not passes:
@@ -463,6 +457,7 @@ class CostModel(Generic[Config, Work, Model]):
         )
         names = pass_names(passes)
         parts = tuple((name, page, each.weight) for name, page, each in zip(names, pages, passes, strict=True))
+        alone = [(name, self._with_output(page, 0), weight) for name, page, weight in parts]
         others = sum(page["tokens"].total for page in pages[1:])
         return {
             "seq_len": sum(page["seq_len"] for page in pages),
@@ -470,11 +465,14 @@ class CostModel(Generic[Config, Work, Model]):
             "tokens": PassTokens(own["tokens"].total, others),
             "views": views,
             "parts": parts,
-            **{stage: _together(parts, [page[stage] for page in pages]) for stage in STAGES},
+            **{stage: _together(alone, stage) for stage in STAGES},
         }
 
     def _page(self, layout: Any) -> dict[str, Any]:
-        """What `_whole_page` has of a single pass over a layout."""
+        """What all pages of one pass and layout have in common, by the names of `PageCost`; without output.
+
+        Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
+        """
         tokens = self.workload.tokens(layout)
         seq_len = self.seq_len(layout)
         self._check_context(seq_len, 0)
@@ -526,7 +524,11 @@ class CostModel(Generic[Config, Work, Model]):
             raise ModelMeterError(
                 f"context: {seq_len} tokens of prompt and image and output_tokens={output_tokens} exceed "
                 f"decoder.max_position_embeddings={self.max_position_embeddings}; "
-                + (f"output_tokens may be up to {room}." if room >= 0 else "take a smaller mode or a shorter prompt.")
+                + (
+                    f"output_tokens may be up to {room}."
+                    if room >= 0
+                    else "take a smaller page or mode, or a shorter prompt."
+                )
             )
 
     # -- stages over variables: the sizes that differ from page to page ------------------------------------------------
@@ -778,7 +780,8 @@ class CostModel(Generic[Config, Work, Model]):
         """
         if stage not in STAGES:
             raise ModelMeterError(f"peak_holders: stage {stage} is unknown; {near(stage, STAGES)}")
-        page, output_tokens = self._largest_pass(self.page(width, height, output_tokens), stage, output_tokens)
+        passes = self.page(width, height, output_tokens).passes(output_tokens)
+        page, output_tokens = max(passes, key=lambda each: int(getattr(each[0], stage).resident_peak_bytes))
         layout, seq_len = page.layout, page.seq_len
         batch, geometry = self.config.runtime.batch_size, self.geometry(layout)
         tape = Tape(tracing=True)
@@ -792,16 +795,6 @@ class CostModel(Generic[Config, Work, Model]):
             states = self.model.decoder.given_cache(tape, batch, seq_len + output_tokens - 1, output_tokens - 1)
             self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
         return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
-
-    def _largest_pass(self, page: PageCost, stage: str, output_tokens: int) -> tuple[PageCost, int]:
-        """Of a page's passes the one whose stage holds most, and its decode steps."""
-
-        def held(each: tuple[PageCost, int]) -> int:
-            part, steps = each
-            cost = self._decode(part.seq_len, steps) if stage == "decode" and steps else getattr(part, stage)
-            return int(cost.resident_peak_bytes)
-
-        return max(page.passes(output_tokens), key=held)
 
     def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU) -> Vram:
         """The memory that a page and its output need (or `runtime.batch_size` pages together).
@@ -875,13 +868,10 @@ def experts_assumption(hit: int | str) -> Assumption:
     return Assumption(figure="io_weight_bytes", label=f"experts_hit={hit}", text=text)
 
 
-def _together(parts: Sequence[tuple[str, Any, int]], stages: Sequence[StageCost]) -> StageCost:
+def _together(parts: Sequence[tuple[str, PageCost, int]], stage: str) -> StageCost:
     """A stage of all passes of a page, its peak told by the pass that has it."""
-    named = [
-        (replace(stage, peak_path=join_path(name, stage.peak_path)), 1)
-        for (name, *_), stage in zip(parts, stages, strict=True)
-    ]
-    return together(named)
+    costs: list[tuple[str, StageCost]] = [(name, getattr(page, stage)) for name, page, _ in parts]
+    return together([(replace(cost, peak_path=join_path(name, cost.peak_path)), 1) for name, cost in costs])
 
 
 def check_generated(who: str, context: int, generated: int) -> None:

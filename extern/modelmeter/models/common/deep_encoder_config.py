@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from modelmeter.errors import ModelMeterError, shown
-from modelmeter.kinds import Flag, Kind, ListOf, Whole
+from modelmeter.kinds import Flag, Kind, ListOf, Said, Whole
 from modelmeter.models.common.configuration import COUNT, EXPERTS, LAYERS, POSITIONS, SIZE
 from modelmeter.models.common.deep_encoder import DOWNSAMPLE_RATIO
 
@@ -61,44 +61,53 @@ class MoeDecoderSchema:
 
 #: what a value of SAM may be, by its key
 SAM_KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "vision.sam.patch_size": SIZE,
-    "vision.sam.in_chans": SIZE,
-    "vision.sam.embed_dim": SIZE,
-    "vision.sam.depth": LAYERS,
-    "vision.sam.num_heads": COUNT,
-    "vision.sam.mlp_dim": SIZE,
-    "vision.sam.out_chans": SIZE,
-    "vision.sam.qkv_bias": Flag(),
-    "vision.sam.window_size": SIZE,
-    "vision.sam.global_attn_indexes": ListOf(Whole(0, LAYERS.most - 1), 0, LAYERS.most),
-    "vision.sam.downsample_channels": ListOf(SIZE, 2, 2),
-    "vision.sam.pretrain_img_size": SIZE,
+    "vision.sam.patch_size": Said(SIZE, "side of a patch, pixels"),
+    "vision.sam.in_chans": Said(SIZE, "channels of a picture"),
+    "vision.sam.embed_dim": Said(SIZE, "width of SAM's blocks"),
+    "vision.sam.depth": Said(LAYERS, "blocks of SAM"),
+    "vision.sam.num_heads": Said(COUNT, "attention heads of a SAM block"),
+    "vision.sam.mlp_dim": Said(SIZE, "hidden width of a SAM block's feed-forward part"),
+    "vision.sam.out_chans": Said(SIZE, "channels after SAM's neck"),
+    "vision.sam.qkv_bias": Said(Flag(), "whether queries, keys and values have a bias"),
+    "vision.sam.window_size": Said(SIZE, "side of an attention window, patches"),
+    "vision.sam.global_attn_indexes": Said(
+        ListOf(Whole(0, LAYERS.most - 1), 0, LAYERS.most),
+        "blocks that attend to the whole view, from 0; the others attend within windows",
+    ),
+    "vision.sam.downsample_channels": Said(
+        ListOf(SIZE, 2, 2), "channels after each of the two convolutions of stride 2 behind the neck"
+    ),
+    "vision.sam.pretrain_img_size": Said(
+        SIZE, "side that the stored position embeddings are of, pixels; another is interpolated"
+    ),
 }
 
 #: what a value of SAM and CLIP may be, by its key
 ENCODER_KINDS: Final[Mapping[str, Kind[Any]]] = {
     **SAM_KINDS,
-    "vision.clip.hidden_size": SIZE,
-    "vision.clip.num_layers": LAYERS,
-    "vision.clip.num_attention_heads": COUNT,
-    "vision.clip.ffn_hidden_size": SIZE,
-    "vision.clip.num_positions": Whole(2, POSITIONS.most),
+    "vision.clip.hidden_size": Said(SIZE, "width of CLIP's blocks"),
+    "vision.clip.num_layers": Said(LAYERS, "blocks of CLIP"),
+    "vision.clip.num_attention_heads": Said(COUNT, "attention heads of a CLIP block"),
+    "vision.clip.ffn_hidden_size": Said(SIZE, "hidden width of a CLIP block's feed-forward part"),
+    "vision.clip.num_positions": Said(
+        Whole(2, POSITIONS.most), "stored position embeddings, that of the class token included"
+    ),
 }
 
 #: what a value of the decoder may be, by its key
 DECODER_KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "decoder.vocab_size": Whole(1, 2**30),
-    "decoder.hidden_size": SIZE,
-    "decoder.intermediate_size": SIZE,
-    "decoder.moe_intermediate_size": SIZE,
-    "decoder.num_hidden_layers": LAYERS,
-    "decoder.num_attention_heads": COUNT,
-    "decoder.num_key_value_heads": COUNT,
-    "decoder.n_routed_experts": EXPERTS,
-    "decoder.num_experts_per_tok": EXPERTS,
-    "decoder.n_shared_experts": COUNT,
-    "decoder.first_k_dense_replace": Whole(0, LAYERS.most),
-    "decoder.max_position_embeddings": POSITIONS,
+    "decoder.vocab_size": Said(Whole(1, 2**30), "tokens of the vocabulary: rows of the embedding and of the head"),
+    "decoder.hidden_size": Said(SIZE, "width of the decoder's layers"),
+    "decoder.intermediate_size": Said(SIZE, "hidden width of a dense feed-forward part"),
+    "decoder.moe_intermediate_size": Said(SIZE, "hidden width of one expert"),
+    "decoder.num_hidden_layers": Said(LAYERS, "layers of the decoder"),
+    "decoder.num_attention_heads": Said(COUNT, "query heads of a layer"),
+    "decoder.num_key_value_heads": Said(COUNT, "key and value heads of a layer: what the KV cache holds"),
+    "decoder.n_routed_experts": Said(EXPERTS, "experts of a layer that tokens are routed to"),
+    "decoder.num_experts_per_tok": Said(EXPERTS, "routed experts that a token goes to"),
+    "decoder.n_shared_experts": Said(COUNT, "experts of a layer that every token goes to"),
+    "decoder.first_k_dense_replace": Said(Whole(0, LAYERS.most), "first layers that are dense in place of experts"),
+    "decoder.max_position_embeddings": Said(POSITIONS, "positions at most: prompt, image and output tokens together"),
 }
 
 

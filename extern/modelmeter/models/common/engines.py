@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.kinds import Choice, Flag, Kind, Maybe, Real, Text, Whole
+from modelmeter.kinds import Choice, Flag, Kind, Maybe, Real, Said, Text, Whole
 
 #: the execution that each engine launches
 EXECUTION_OF: Final[Mapping[str, str]] = MappingProxyType(
@@ -53,12 +53,9 @@ CLIENTS: Final = (OVERLAPPED, SERIAL_BATCHES)
 
 @dataclass
 class EngineSchema:
-    """The group `engine`. What is None is the engine's own rule for the device (`devices.engine`), or no limit.
+    """The group `engine`, of which `ENGINE_KINDS` says what each is.
 
-    version: the one whose defaults these are. gpu_memory_utilization: share of the device's memory that weights, cache
-    and working memory may take. reserve_bytes: of that share, what is neither weights nor cache. block_size: tokens of
-    a block of the cache. max_num_seqs: sequences at once. max_num_batched_tokens: tokens of a pass. max_model_len:
-    positions of a sequence.
+    What is None is the engine's own rule for the device (`devices.engine`), or no limit.
     """
 
     name: str = "transformers"
@@ -73,14 +70,7 @@ class EngineSchema:
 
 @dataclass
 class HostSchema:
-    """The group `host`: what the machine around the device does for a page, in seconds of one worker.
-
-    workers: that prepare pages (decode, resize, tokenise, receive) at once, each `seconds_per_page` for one;
-    seconds_per_text: for a prompt without an image.
-    seconds_per_prefill, seconds_per_step: that a pass waits for the host beside what launching its kernels takes.
-    ngram: the logits processor that bans n-grams (ngram_size) repeated within ngram_window tokens, in Python, at
-    seconds_per_comparison. spread: how far these seconds may be off, as a share.
-    """
+    """The group `host`: what the machine around the device does for a page, in seconds of one worker."""
 
     workers: int = 1
     seconds_per_page: float = 0.125
@@ -98,8 +88,8 @@ class HostSchema:
 class ClientSchema:
     """The group `client`: who sends the pages.
 
-    name: "overlapped" keeps requests in flight; "serial_batches" encodes batch_size pages one after another
-    (seconds_per_page each), sends them, and waits for the slowest before it begins anew.
+    "overlapped" keeps requests in flight; "serial_batches" encodes batch_size pages one after another, sends them, and
+    waits for the slowest before it begins anew.
     """
 
     name: str = OVERLAPPED
@@ -110,30 +100,44 @@ class ClientSchema:
 _SECONDS: Final = Real(Fraction(0), Fraction(3600))
 _SHARE: Final = Real(Fraction(1, 100), Fraction(1), "it is a share of the device's memory")
 
-#: what a value of these groups may be, by its key
+#: what a value of these groups may be, and what it is, by its key
 ENGINE_KINDS: Final[Mapping[str, Kind[Any]]] = MappingProxyType(
     {
-        "engine.name": Choice(tuple(EXECUTION_OF)),
-        "engine.version": Maybe(Text(40)),
-        "engine.gpu_memory_utilization": Maybe(_SHARE),
-        "engine.reserve_bytes": Maybe(Whole(0, 2**50)),
-        "engine.block_size": Maybe(Whole(1, 2**12)),
-        "engine.max_num_seqs": Maybe(Whole(1, 2**16)),
-        "engine.max_num_batched_tokens": Maybe(Whole(1, 2**24)),
-        "engine.max_model_len": Maybe(Whole(1, 2**30)),
-        "host.workers": Whole(1, 2**12),
-        "host.seconds_per_page": _SECONDS,
-        "host.seconds_per_text": _SECONDS,
-        "host.seconds_per_prefill": _SECONDS,
-        "host.seconds_per_step": _SECONDS,
-        "host.ngram": Flag(),
-        "host.ngram_size": Whole(1, 2**12),
-        "host.ngram_window": Whole(1, 2**20),
-        "host.seconds_per_comparison": _SECONDS,
-        "host.spread": Real(Fraction(0), Fraction(9, 10), "it is a share"),
-        "client.name": Choice(CLIENTS),
-        "client.batch_size": Whole(1, 2**16),
-        "client.seconds_per_page": _SECONDS,
+        "engine.name": Said(Choice(tuple(EXECUTION_OF)), "who serves the pages; chosen by engine=NAME"),
+        "engine.version": Said(Maybe(Text(40)), "whose defaults these are"),
+        "engine.gpu_memory_utilization": Said(
+            Maybe(_SHARE), "share of the device's memory for weights, cache and working memory; null: the engine's rule"
+        ),
+        "engine.reserve_bytes": Said(
+            Maybe(Whole(0, 2**50)), "of that share, what is neither weights nor cache, bytes; null: the engine's rule"
+        ),
+        "engine.block_size": Said(Maybe(Whole(1, 2**12)), "tokens of a block of the KV cache; null: no blocks"),
+        "engine.max_num_seqs": Said(
+            Maybe(Whole(1, 2**16)), "sequences at once; null: the engine's rule for the device, or no limit"
+        ),
+        "engine.max_num_batched_tokens": Said(
+            Maybe(Whole(1, 2**24)), "tokens of a pass; null: the engine's rule for the device, or no limit"
+        ),
+        "engine.max_model_len": Said(Maybe(Whole(1, 2**30)), "positions of a sequence; null: the model's"),
+        "host.workers": Said(Whole(1, 2**12), "workers that prepare pages at once"),
+        "host.seconds_per_page": Said(
+            _SECONDS, "seconds to prepare a page (decode, resize, tokenise, receive), of one worker"
+        ),
+        "host.seconds_per_text": Said(_SECONDS, "seconds to prepare a prompt without an image, of one worker"),
+        "host.seconds_per_prefill": Said(_SECONDS, "seconds that a prefill waits for the host beside launches"),
+        "host.seconds_per_step": Said(_SECONDS, "seconds that a decode step waits for the host beside launches"),
+        "host.ngram": Said(Flag(), "whether a logits processor in Python bans repeated n-grams"),
+        "host.ngram_size": Said(Whole(1, 2**12), "tokens of such an n-gram"),
+        "host.ngram_window": Said(Whole(1, 2**20), "tokens that it looks back"),
+        "host.seconds_per_comparison": Said(_SECONDS, "seconds that it takes for one comparison"),
+        "host.spread": Said(
+            Real(Fraction(0), Fraction(9, 10), "it is a share"), "how far these seconds may be off, as a share"
+        ),
+        "client.name": Said(
+            Choice(CLIENTS), "whether pages overlap, or a batch is sent and waited for; chosen by client=NAME"
+        ),
+        "client.batch_size": Said(Whole(1, 2**16), "pages of a serial batch"),
+        "client.seconds_per_page": Said(_SECONDS, "seconds to encode a page, of a client of serial batches"),
     }
 )
 

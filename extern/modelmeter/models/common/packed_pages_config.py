@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError, shown
-from modelmeter.kinds import Flag, Kind, ListOf, Whole
+from modelmeter.kinds import Flag, Kind, ListOf, Said, Whole
 from modelmeter.layers.decoder.rotary import MROPE_AXES
 from modelmeter.models.common.configuration import COUNT, LAYERS, POSITIONS, SIZE
 from modelmeter.models.common.merged_grid import MergedGridWorkload
@@ -43,23 +43,25 @@ AREA: Final = Whole(1, 2**40)
 
 #: what a value of the decoder may be, by its key
 DECODER_KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "decoder.vocab_size": Whole(1, 2**30),
-    "decoder.hidden_size": SIZE,
-    "decoder.intermediate_size": SIZE,
-    "decoder.num_hidden_layers": LAYERS,
-    "decoder.num_attention_heads": COUNT,
-    "decoder.num_key_value_heads": COUNT,
-    "decoder.max_position_embeddings": POSITIONS,
-    "decoder.mrope_section": ListOf(SIZE, MROPE_AXES, MROPE_AXES),
-    "decoder.tie_word_embeddings": Flag(),
+    "decoder.vocab_size": Said(Whole(1, 2**30), "tokens of the vocabulary: rows of the embedding and of the head"),
+    "decoder.hidden_size": Said(SIZE, "width of the decoder's layers"),
+    "decoder.intermediate_size": Said(SIZE, "hidden width of a dense feed-forward part"),
+    "decoder.num_hidden_layers": Said(LAYERS, "layers of the decoder"),
+    "decoder.num_attention_heads": Said(COUNT, "query heads of a layer"),
+    "decoder.num_key_value_heads": Said(COUNT, "key and value heads of a layer: what the KV cache holds"),
+    "decoder.max_position_embeddings": Said(POSITIONS, "positions at most: prompt, image and output tokens together"),
+    "decoder.mrope_section": Said(
+        ListOf(SIZE, MROPE_AXES, MROPE_AXES), "rotary frequencies of time, height and width; half of a head together"
+    ),
+    "decoder.tie_word_embeddings": Said(Flag(), "whether the head's weight is the embedding's"),
 }
 
 #: what a value of the workload may be, by its key
 WORKLOAD_KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "workload.patch_size": SIZE,
-    "workload.merge_size": COUNT,
-    "workload.min_pixels": AREA,
-    "workload.max_pixels": AREA,
+    "workload.patch_size": Said(SIZE, "side of a patch, pixels"),
+    "workload.merge_size": Said(COUNT, "patches a side that become one token"),
+    "workload.min_pixels": Said(AREA, "area at least, pixels; a smaller page is made larger"),
+    "workload.max_pixels": Said(AREA, "area at most, pixels; a larger page is made smaller"),
 }
 
 

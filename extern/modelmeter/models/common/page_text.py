@@ -159,6 +159,8 @@ def _labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_plain, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

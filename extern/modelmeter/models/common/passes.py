@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.kinds import Kind, ListOf, Maybe, Whole
+from modelmeter.kinds import Kind, ListOf, Maybe, Said, Whole
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import Place
 from modelmeter.page_sizes import MAX_SIDE
@@ -31,8 +31,14 @@ MAX_REGIONS: Final = 500
 
 #: what the keys of a workload with regions may be
 REGION_KINDS: Final[dict[str, Kind[Any]]] = {
-    "workload.regions": ListOf(ListOf(Whole(0, MAX_SIDE), 2, 4), 0, MAX_REGIONS),
-    "workload.output_shares": Maybe(ListOf(Whole(0, 10**6), 1, MAX_REGIONS + 1)),
+    "workload.regions": Said(
+        ListOf(ListOf(Whole(0, MAX_SIDE), 2, 4), 0, MAX_REGIONS),
+        "regions of the page, each [width,height] or [width,height,left,top] in its pixels; []: none declared",
+    ),
+    "workload.output_shares": Said(
+        Maybe(ListOf(Whole(0, 10**6), 1, MAX_REGIONS + 1)),
+        "weights of the passes in the decode steps, the layout pass first; null: a region's image tokens",
+    ),
 }
 
 

@@ -32,7 +32,7 @@ def count_prompt_tokens(prompt: str, tokenizer_path: str | None) -> int:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ModelMeterError(
-            "runtime: counting a prompt's tokens needs tokenizers; pip install 'modelmeter[tokenizer]', "
+            "runtime: counting a prompt's tokens needs tokenizers; pip install tokenizers, "
             "or give the number yourself with runtime.prompt_tokens."
         ) from error
     try:  # tokenizer.json alone: no other file of the folder is opened, so no code in it can run

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Flag, Kind, Whole
+from modelmeter.kinds import Flag, Kind, Said, Whole
 from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
@@ -80,20 +80,22 @@ class ModelSchema(CommonSchema):
 #: what a value of the model's own groups may be, by its key
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     **ENCODER_KINDS,
-    "vision.projector.projector_type": WORD,
-    "vision.projector.input_dim": SIZE,
-    "vision.projector.n_embed": SIZE,
-    "vision.projector.depth": LAYERS,
-    "vision.projector.mlp_ratio": COUNT,
-    "vision.projector.downsample_ratio": COUNT,
+    "vision.projector.projector_type": Said(
+        WORD, "linear is published; the others are identity, mlp_gelu, downsample_mlp_gelu"
+    ),
+    "vision.projector.input_dim": Said(SIZE, "width of what the projector takes"),
+    "vision.projector.n_embed": Said(SIZE, "width of what it makes, the decoder's"),
+    "vision.projector.depth": Said(LAYERS, "linear layers of the mlp types"),
+    "vision.projector.mlp_ratio": Said(COUNT, "hidden width over n_embed, of downsample_mlp_gelu"),
+    "vision.projector.downsample_ratio": Said(COUNT, "neighbours a side that become one token, of downsample_mlp_gelu"),
     **DECODER_KINDS,
-    "workload.base_size": SIZE,
-    "workload.image_size": SIZE,
-    "workload.crop_mode": Flag(),
-    "workload.patch_size": SIZE,
-    "workload.downsample_ratio": SIZE,
-    "workload.min_num": Whole(1, MAX_CROPS),
-    "workload.max_num": Whole(1, MAX_CROPS),
+    "workload.base_size": Said(SIZE, "side of the global view in crop mode, pixels"),
+    "workload.image_size": Said(SIZE, "side of a crop in crop mode, of the only view without it, pixels"),
+    "workload.crop_mode": Said(Flag(), "whether a page is cut into crops beside its global view"),
+    "workload.patch_size": Said(SIZE, "side of a patch, pixels"),
+    "workload.downsample_ratio": Said(SIZE, "patches a side that become one token"),
+    "workload.min_num": Said(Whole(1, MAX_CROPS), "crops at least, where a page is cut"),
+    "workload.max_num": Said(Whole(1, MAX_CROPS), "crops at most"),
 }
 
 #: crops that vLLM and SGLang cut at most: MAX_CROPS in their processors of this model and in the published vLLM example

@@ -63,4 +63,6 @@ def layer_verification() -> Any:
 
 def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
-    raise ModelMeterError("validate: model deepseek_ocr2 has no real model here that computes; choose another one.")
+    from modelmeter.models.deepseek_ocr2.reference.real_page import real_page
+
+    return real_page(cost_model, page, device)

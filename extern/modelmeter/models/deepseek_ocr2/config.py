@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Kind, Whole
+from modelmeter.kinds import Kind, Said, Whole
 from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
@@ -77,17 +77,17 @@ class ModelSchema(CommonSchema):
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     **SAM_KINDS,
     **DECODER_KINDS,
-    "vision.encoder.hidden_size": SIZE,
-    "vision.encoder.intermediate_size": SIZE,
-    "vision.encoder.num_hidden_layers": LAYERS,
-    "vision.encoder.num_attention_heads": COUNT,
-    "vision.encoder.num_key_value_heads": COUNT,
-    "workload.size": SIZE,
-    "workload.tile_size": SIZE,
-    "workload.min_patches": Whole(1, MAX_TILES),
-    "workload.max_patches": Whole(1, MAX_TILES),
-    "workload.patch_size": SIZE,
-    "workload.downsample_ratio": SIZE,
+    "vision.encoder.hidden_size": Said(SIZE, "width of the encoder's layers"),
+    "vision.encoder.intermediate_size": Said(SIZE, "hidden width of a layer's feed-forward part"),
+    "vision.encoder.num_hidden_layers": Said(LAYERS, "layers of the encoder"),
+    "vision.encoder.num_attention_heads": Said(COUNT, "query heads of a layer"),
+    "vision.encoder.num_key_value_heads": Said(COUNT, "key and value heads of a layer"),
+    "workload.size": Said(SIZE, "side of the global view, pixels"),
+    "workload.tile_size": Said(SIZE, "side of a tile, pixels"),
+    "workload.min_patches": Said(Whole(1, MAX_TILES), "tiles at least, where a page is cut"),
+    "workload.max_patches": Said(Whole(1, MAX_TILES), "tiles at most"),
+    "workload.patch_size": Said(SIZE, "side of a patch, pixels"),
+    "workload.downsample_ratio": Said(SIZE, "patches a side that become one token"),
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Flag, Kind
+from modelmeter.kinds import Flag, Kind, Said
 from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
@@ -67,24 +67,24 @@ class ModelSchema(CommonSchema):
 
 #: what a value of the model's own groups may be, by its key
 KINDS: Final[Mapping[str, Kind[Any]]] = {
-    "vision.hidden_size": SIZE,
-    "vision.intermediate_size": SIZE,
-    "vision.num_hidden_layers": LAYERS,
-    "vision.num_attention_heads": COUNT,
-    "vision.num_channels": COUNT,
-    "decoder.vocab_size": SIZE,
-    "decoder.hidden_size": SIZE,
-    "decoder.intermediate_size": SIZE,
-    "decoder.num_hidden_layers": LAYERS,
-    "decoder.num_attention_heads": COUNT,
-    "decoder.num_key_value_heads": COUNT,
-    "decoder.head_dim": COUNT,
-    "decoder.max_position_embeddings": POSITIONS,
-    "decoder.tie_word_embeddings": Flag(),
-    "workload.longest_edge": SIZE,
-    "workload.patch_size": SIZE,
-    "workload.spatial_merge_size": COUNT,
-    "workload.whole_squares": Flag(),
+    "vision.hidden_size": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.intermediate_size": Said(SIZE, "hidden width of a block's feed-forward part"),
+    "vision.num_hidden_layers": Said(LAYERS, "blocks of the vision tower"),
+    "vision.num_attention_heads": Said(COUNT, "attention heads of a block"),
+    "vision.num_channels": Said(COUNT, "channels of a picture"),
+    "decoder.vocab_size": Said(SIZE, "tokens of the vocabulary: rows of the embedding and of the head"),
+    "decoder.hidden_size": Said(SIZE, "width of the decoder's layers"),
+    "decoder.intermediate_size": Said(SIZE, "hidden width of a dense feed-forward part"),
+    "decoder.num_hidden_layers": Said(LAYERS, "layers of the decoder"),
+    "decoder.num_attention_heads": Said(COUNT, "query heads of a layer"),
+    "decoder.num_key_value_heads": Said(COUNT, "key and value heads of a layer: what the KV cache holds"),
+    "decoder.head_dim": Said(COUNT, "width of a head"),
+    "decoder.max_position_embeddings": Said(POSITIONS, "positions at most: prompt, image and output tokens together"),
+    "decoder.tie_word_embeddings": Said(Flag(), "whether the head's weight is the embedding's"),
+    "workload.longest_edge": Said(SIZE, "longer side of a page at most, pixels; a larger page is made smaller"),
+    "workload.patch_size": Said(SIZE, "side of a patch, pixels"),
+    "workload.spatial_merge_size": Said(COUNT, "patches a side that become one token"),
+    "workload.whole_squares": Said(Flag(), "whether each side is made a whole number of tokens"),
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

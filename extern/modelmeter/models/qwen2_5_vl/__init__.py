@@ -52,4 +52,6 @@ def layer_verification() -> Any:
 
 def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
-    raise ModelMeterError("validate: model qwen2_5_vl has no real model here that computes; choose another one.")
+    from modelmeter.models.qwen2_5_vl.reference.real_page import real_page
+
+    return real_page(cost_model, page, device)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Kind, ListOf, Maybe, Whole
+from modelmeter.kinds import Kind, ListOf, Maybe, Said, Whole
 from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
@@ -74,18 +74,23 @@ class ModelSchema(CommonSchema):
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     **DECODER_KINDS,
     **WORKLOAD_KINDS,
-    "vision.depth": LAYERS,
-    "vision.hidden_size": SIZE,
-    "vision.intermediate_size": SIZE,
-    "vision.num_heads": COUNT,
-    "vision.in_channels": COUNT,
-    "vision.patch_size": SIZE,
-    "vision.spatial_merge_size": COUNT,
-    "vision.temporal_patch_size": COUNT,
-    "vision.window_size": SIZE,
-    "vision.out_hidden_size": SIZE,
-    "vision.fullatt_block_indexes": ListOf(Whole(0, LAYERS.most - 1), 0, LAYERS.most),
-    "workload.target_longest_image_dim": Maybe(SIZE),
+    "vision.depth": Said(LAYERS, "blocks of the vision tower"),
+    "vision.hidden_size": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.intermediate_size": Said(SIZE, "hidden width of a block's feed-forward part"),
+    "vision.num_heads": Said(COUNT, "attention heads of a block"),
+    "vision.in_channels": Said(COUNT, "channels of a picture"),
+    "vision.patch_size": Said(SIZE, "side of a patch, pixels; as workload.patch_size"),
+    "vision.spatial_merge_size": Said(COUNT, "patches a side that become one token; as workload.merge_size"),
+    "vision.temporal_patch_size": Said(COUNT, "frames of a patch: a page is repeated that often"),
+    "vision.window_size": Said(SIZE, "side of an attention window, pixels"),
+    "vision.out_hidden_size": Said(SIZE, "width of an image token, the decoder's"),
+    "vision.fullatt_block_indexes": Said(
+        ListOf(Whole(0, LAYERS.most - 1), 0, LAYERS.most),
+        "blocks that attend to the whole page, from 0; the others attend within windows",
+    ),
+    "workload.target_longest_image_dim": Said(
+        Maybe(SIZE), "pixels that the longer side is scaled to first; null: none"
+    ),
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

@@ -63,4 +63,10 @@ def layer_verification() -> Any:
 
 def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
-    raise ModelMeterError("validate: model qwen2_vl has no real model here that computes; choose another one.")
+    from modelmeter.models.qwen2_vl.reference.real_page import real_page
+
+    if cost_model.workload.regions:
+        raise ModelMeterError(
+            "validate: workload.regions makes a page several passes; run a region as a page with workload=region."
+        )
+    return real_page(cost_model, page, device)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Kind, Maybe
+from modelmeter.kinds import Kind, Maybe, Said
 from modelmeter.models.common.configuration import (
     COUNT,
     LAYERS,
@@ -92,18 +92,22 @@ class ModelSchema(CommonSchema):
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     **DECODER_KINDS,
     **WORKLOAD_KINDS,
-    "vision.depth": LAYERS,
-    "vision.embed_dim": SIZE,
-    "vision.hidden_size": SIZE,
-    "vision.mlp_ratio": COUNT,
-    "vision.num_heads": COUNT,
-    "vision.in_channels": COUNT,
-    "vision.patch_size": SIZE,
-    "vision.spatial_merge_size": COUNT,
-    "vision.temporal_patch_size": COUNT,
-    "workload.layout_image_size": Maybe(SIZE),
-    "workload.min_image_edge": Maybe(SIZE),
-    "workload.max_image_edge_ratio": Maybe(COUNT),
+    "vision.depth": Said(LAYERS, "blocks of the vision tower"),
+    "vision.embed_dim": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.hidden_size": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.mlp_ratio": Said(COUNT, "hidden width of a block's feed-forward part over embed_dim"),
+    "vision.num_heads": Said(COUNT, "attention heads of a block"),
+    "vision.in_channels": Said(COUNT, "channels of a picture"),
+    "vision.patch_size": Said(SIZE, "side of a patch, pixels; as workload.patch_size"),
+    "vision.spatial_merge_size": Said(COUNT, "patches a side that become one token; as workload.merge_size"),
+    "vision.temporal_patch_size": Said(COUNT, "frames of a patch: a page is repeated that often"),
+    "workload.layout_image_size": Said(
+        Maybe(SIZE), "side of the square that a page is stretched to first, pixels; null: none"
+    ),
+    "workload.min_image_edge": Said(Maybe(SIZE), "shorter side that a region is enlarged to, pixels; null: none is"),
+    "workload.max_image_edge_ratio": Said(
+        Maybe(COUNT), "longer side over the shorter above which a region is filled up; null: none is"
+    ),
     **REGION_KINDS,
 }
 

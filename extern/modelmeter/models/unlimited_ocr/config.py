@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelmeter.kinds import Flag, Kind, Whole
+from modelmeter.kinds import Flag, Kind, Said, Whole
 from modelmeter.models.common.configuration import SIZE, CommonSchema, Configuration
 from modelmeter.models.common.deep_encoder_config import (
     DECODER_KINDS,
@@ -63,14 +63,14 @@ class ModelSchema(CommonSchema):
 KINDS: Final[Mapping[str, Kind[Any]]] = {
     **ENCODER_KINDS,
     **DECODER_KINDS,
-    "decoder.sliding_window": Whole(2, 2**20),
-    "workload.size": SIZE,
-    "workload.crop_to_patches": Flag(),
-    "workload.tile_size": SIZE,
-    "workload.min_patches": Whole(1, MAX_TILES),
-    "workload.max_patches": Whole(1, MAX_TILES),
-    "workload.patch_size": SIZE,
-    "workload.downsample_ratio": SIZE,
+    "decoder.sliding_window": Said(Whole(2, 2**20), "generated tokens that a decode step sees"),
+    "workload.size": Said(SIZE, "side of the global view, pixels"),
+    "workload.crop_to_patches": Said(Flag(), "whether a page is cut into tiles beside its global view"),
+    "workload.tile_size": Said(SIZE, "side of a tile, pixels"),
+    "workload.min_patches": Said(Whole(1, MAX_TILES), "tiles at least, where a page is cut"),
+    "workload.max_patches": Said(Whole(1, MAX_TILES), "tiles at most"),
+    "workload.patch_size": Said(SIZE, "side of a patch, pixels"),
+    "workload.downsample_ratio": Said(SIZE, "patches a side that become one token"),
 }
 
 #: what engines set otherwise for this model: the n-grams of vLLM's recipe, of one page (its processor cuts 32 tiles as

@@ -463,5 +463,5 @@ def check_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ModelMeterError(
-            "sweep: figures need matplotlib; pip install 'modelmeter[plot]', or say figures=false."
+            "sweep: figures need matplotlib; pip install matplotlib, or say figures=false."
         ) from error

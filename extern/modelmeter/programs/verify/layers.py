@@ -32,7 +32,7 @@ from modelmeter.layers import BaseLayer
 from modelmeter.models.common.contract import ModelPackage
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.process import tell
-from modelmeter.programs.hydra_program import AGREES, DISAGREES, console, output_folder, progress_bar, run
+from modelmeter.programs.hydra_program import AGREES, DISAGREES, console, output_folder, run
 from modelmeter.programs.verify.program import (
     SCHEMA_VERSION,
     cells,
@@ -40,6 +40,7 @@ from modelmeter.programs.verify.program import (
     figure_table,
     verdict,
 )
+from modelmeter.progress import progress
 from modelmeter.reference.comparison import Compared, check_measured
 from modelmeter.reference.layer import LayerRun, OperatorRun, measure_layer
 from modelmeter.reference.layer_case import LayerCase, LayerVerification
@@ -323,8 +324,11 @@ def verify(package: ModelPackage, config: DictConfig) -> int:
     layers = _names(OmegaConf.to_container(config, resolve=True))
     execution = model.execution.name
     cases = select_cases(verification, execution, layers)
-    with progress_bar() as progress:
-        results = [compare_layer(case) for case in progress.track(cases, description="layers")]
+    results = []
+    with progress("verify", "layers", len(cases)) as told:
+        for case in cases:
+            results.append(compare_layer(case))
+            told(len(results))
     classes = [each for each in verification.classes() if not layers or each.__name__ in layers]
     missing = gaps(classes, results, verification.stateless, verification.not_run.get(execution, {}))
     report = LayerResults(

@@ -23,8 +23,8 @@ from modelmeter.programs.hydra_program import (
     UNUSABLE,
     console,
     output_folder,
-    progress_bar,
 )
+from modelmeter.progress import progress
 from modelmeter.reference.comparison import Compared, Row, StageRow, worst_difference
 
 #: of verify.json and verify_layers.json
@@ -141,8 +141,9 @@ def verify_pages(
     entries: list[dict[str, Any]] = []
     bad: list[BadPage] = []
     compared: list[Row | StageRow] = []
-    with progress_bar() as progress:
-        for size in progress.track(pages, description="pages"):
+    with progress("verify", "pages", len(pages)) as told:
+        for number, size in enumerate(pages):
+            told(number)
             if isinstance(size, BadPage):
                 bad.append(size)
                 continue

@@ -1,4 +1,24 @@
 "use strict";
+for (const each of document.querySelectorAll("[hidden]")) each.hidden = false; // what a script alone serves
+const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+const seen = new Set();
+const watcher = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) seen[isIntersecting ? "add" : "delete"](target.id);
+    const current = [...links.keys()].find((id) => seen.has(id));
+    if (current === undefined) return;
+    for (const [id, link] of links) {
+      if (id !== current) link.removeAttribute("aria-current");
+      else if (!link.hasAttribute("aria-current")) {
+        link.setAttribute("aria-current", "true");
+        const list = link.closest("ul");
+        list.scrollLeft = link.offsetLeft - list.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
+      }
+    }
+  },
+  { rootMargin: "-64px 0px -50% 0px" },
+);
+for (const id of links.keys()) watcher.observe(document.getElementById(id));
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, index) => {
@@ -52,5 +72,36 @@ for (const button of document.querySelectorAll("button[data-fold]")) {
   button.addEventListener("click", () => {
     const open = button.dataset.fold === "open";
     for (const details of button.closest(".tree").querySelectorAll("details")) details.open = open;
+  });
+}
+for (const tree of document.querySelectorAll(".tree")) {
+  const found = tree.querySelector(".found");
+  const nodes = [...tree.querySelectorAll("details")];
+  const path = (details) => {
+    const outer = details.parentElement.closest("details");
+    return `${outer ? `${path(outer)}.` : ""}${details.firstElementChild.firstElementChild.textContent}`;
+  };
+  const told = new Map(
+    nodes.map((details) => {
+      const operators = [...details.children].find((each) => each.className === "operators");
+      return [details, { path: path(details).toLowerCase(), operators: (operators?.textContent ?? "").toLowerCase() }];
+    }),
+  );
+  tree.querySelector("input").addEventListener("input", (event) => {
+    const words = event.target.value.trim().toLowerCase();
+    let count = 0;
+    const show = (details, all) => {
+      const { path, operators } = told.get(details);
+      const named = all || path.includes(words);
+      const own = named || operators.includes(words);
+      if (own && !all) count += 1;
+      let inside = false;
+      for (const child of details.children) if (child.tagName === "DETAILS") inside = show(child, named) || inside;
+      details.hidden = !(own || inside);
+      details.open = words !== "" && !all && (inside || (own && !named));
+      return own || inside;
+    };
+    for (const details of nodes) if (!details.parentElement.closest("details")) show(details, words === "");
+    found.textContent = words === "" ? "" : `${count} ${count === 1 ? "line" : "lines"} found`;
   });
 }
