@@ -40,10 +40,10 @@ _MODEL_TESTS = "tests/models/deepseek_ocr"
 MEASURED = "tests/measured/test_measured.py::test_the_cost_model_says_what_was_measured"
 
 
-def measured(*words: str) -> str:
-    """The test of DeepSeek-OCR's first measured case that has these words in its name."""
-    cases = (case.name for case in CASES if case.model == "deepseek_ocr")
-    return f"{MEASURED}[deepseek_ocr {next(name for name in cases if all(word in name.split() for word in words))}]"
+def measured(*words: str, model: str = "deepseek_ocr") -> str:
+    """The test of a model's first measured case that has these words in its name."""
+    cases = (case.name for case in CASES if case.model == model)
+    return f"{MEASURED}[{model} {next(name for name in cases if all(word in name.split() for word in words))}]"
 
 
 IN_ORDER = measured("workload.base_size=512", "runtime.attention=flash")
@@ -52,6 +52,12 @@ PUBLISHED_EAGER = measured("execution=published", "runtime.attention=eager")
 WITHOUT_HEAD = measured("runtime.head=none")
 SERVING = f"{_MODEL_TESTS}/layers/test_serving_execution.py"
 ENGINES = f"{_MODEL_TESTS}/layers/test_engine_executions.py"
+IN_WINDOWS = measured("(5,", "6)", "runtime.attention=flash", model="qwen2_5_vl")
+IN_WINDOWS_EAGER = measured("(5,", "6)", "runtime.attention=eager", model="qwen2_5_vl")
+GRID, PACKED = f"{COMMON}/merged_grid.py", "layers/vision/packed.py"
+RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
+REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
+TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
 
@@ -399,6 +405,126 @@ MUTANTS = (
         old="    branch = branches[run % len(branches)]\n",
         new="    branch = branches[0]\n",
         test="tests/models/deepseek_ocr/reference/test_reference_page.py::test_where_a_module_stands",
+    ),
+    Mutant(
+        kind="image rule",
+        what="a page above the limit is rounded to the nearest side, not down",
+        file=GRID,
+        old="math.floor(side / beta / factor) * factor",
+        new="round(side / beta / factor) * factor",
+        test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
+    ),
+    Mutant(
+        kind="image rule",
+        what="many pages: half of a token is rounded up, not to the even side",
+        file=GRID,
+        old="resized = np.rint(sides / factor).astype(np.int64) * factor",
+        new="resized = np.floor(sides / factor + 0.5).astype(np.int64) * factor",
+        test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
+    ),
+    Mutant(
+        kind="image rule",
+        what="a page of exactly the largest area is scaled down",
+        file=GRID,
+        old="if width_bar * height_bar > max_pixels:",
+        new="if width_bar * height_bar >= max_pixels:",
+        test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
+    ),
+    Mutant(
+        kind="window",
+        what="the windows below are as high as whole ones",
+        file=PACKED,
+        old="*(row(across, right, below) if below else ())",
+        new="*(row(across, right, self.side) if below else ())",
+        test=IN_WINDOWS,
+    ),
+    Mutant(
+        kind="window",
+        what="an engine's windows at the right edge are as many as those below",
+        file=PACKED,
+        old="(down if right else 0, right * self.side)",
+        new="(across if right else 0, right * self.side)",
+        test="tests/models/qwen2_5_vl/test_qwen2_5_vl_serving.py::test_the_same_products_and_less_of_everything_else",
+    ),
+    Mutant(
+        kind="merger",
+        what="the merger lets its normed patches go before its MLP",
+        file=PACKED,
+        old="merged = normed = normed.view(-1, self.width)  # held to the end, as the MLP's argument",
+        new="merged = normed.view(-1, self.width)\n        del normed",
+        test="tests/models/test_packed_merger.py::test_it_is_the_librarys",
+    ),
+    Mutant(
+        kind="grouped heads",
+        what="eager attention reads grouped KV heads as they are",
+        file=f"{DECODER}/attention.py",
+        old="    if groups == 1:\n        return x\n",
+        new="    return x\n",
+        test=IN_WINDOWS_EAGER,
+    ),
+    Mutant(
+        kind="rotary axes",
+        what="sections of frequencies are told by one coordinate alone",
+        file=f"{DECODER}/rotary.py",
+        old="        if len(self.sections) > 1:\n            return self.forward_by_section(inv_freq, position_ids)\n",
+        new="        if len(self.sections) > 1:\n            position_ids = position_ids.select(0, 0)\n",
+        test=IN_WINDOWS,
+    ),
+    Mutant(
+        kind="passes",
+        what="the caches of a page's passes add up",
+        file=f"{COMMON}/stage_cost.py",
+        old="figures |= {name: max((getattr(stage, name) for stage, _ in stages), default=0) for name in LARGEST}",
+        new="figures |= {name: sum(getattr(stage, name) for stage, _ in stages) for name in LARGEST}",
+        test=f"{REGIONS}::test_a_page_is_the_sum_of_its_passes",
+    ),
+    Mutant(
+        kind="passes",
+        what="a region is resized without an edge of 28 pixels first",
+        file="models/qwen2_vl/workload.py",
+        old="        if edge is not None and min(width, height) < edge:\n",
+        new="        if edge is not None and min(width, height) < edge // 2:\n",
+        test=f"{REGIONS}::test_a_region_is_resized_as_the_published_client_does",
+    ),
+    Mutant(
+        kind="passes",
+        what="throughput takes a page's first pass for the page",
+        file="devices/pages.py",
+        old="for number, (page, _) in enumerate(said[0][0]):",
+        new="for number, (page, _) in enumerate(said[0][0][:1]):",
+        test="tests/devices/test_throughput.py::test_a_page_of_several_passes_takes_the_sum_of_theirs",
+    ),
+    Mutant(
+        kind="time",
+        what="a time of kernels that come several times counts them once",
+        file=TIMES,
+        old="(each.count, self._seconds(each) * each.count)",
+        new="(each.count, self._seconds(each))",
+        test=f"{STAGE_TIMES}::test_laws_are_walks",
+    ),
+    Mutant(
+        kind="time",
+        what="steps are summed from one context too far",
+        file=TIMES,
+        old="begin, end = np.where(used, starts - first, 0), np.where(used, starts + counts - first, 0)",
+        new="begin, end = np.where(used, starts - first + 1, 0), np.where(used, starts + counts - first, 0)",
+        test=f"{STAGE_TIMES}::test_decode_is_the_sum_of_its_steps",
+    ),
+    Mutant(
+        kind="time",
+        what="a law of kernels leaves out its conditions",
+        file=KERNEL_LAWS,
+        old="        return self._holds(**values)\n",
+        new="        return self._holds(**values) | True\n",
+        test=f"{STAGE_TIMES}::test_laws_are_walks",
+    ),
+    Mutant(
+        kind="time",
+        what="a law of kernels multiplies variables without their exponents",
+        file=KERNEL_LAWS,
+        old="products[:, column] *= values[name] ** exponent",
+        new="products[:, column] *= values[name]",
+        test=f"{STAGE_TIMES}::test_laws_are_walks",
     ),
 )
 

@@ -242,7 +242,8 @@ def takes(kind: Kind[Any]) -> str:
         case Number() | Real():
             return "number"
         case ListOf():
-            return f"list of {takes(kind.kind)}s"
+            first, *rest = takes(kind.kind).split(" ", 1)
+            return " ".join((f"list of {first}s", *rest))
     return "|".join(words(kind)) or "text"
 
 

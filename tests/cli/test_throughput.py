@@ -407,7 +407,7 @@ def test_a_corpus_of_thousands_of_layouts(capsys: Capture, tmp_path: Path) -> No
     (result,) = parsed(capsys, *arguments)["results"]
     assert sum(kind["count"] for kind in result["kinds"]) == len(lines) == 5280
     text = " ".join(printed(capsys, "640x480", *arguments[1:]).split())
-    assert "engine best, the default here, since what vllm launches for this model is not written down" in text
+    assert "engine vllm, the default here; engine=NAME takes another" in text
     assert result["figures"]["pages_per_s"]["value"] > 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from modelmeter.memory import amount
 from modelmeter.models.common.components import AnyCostModel, component_titles, page_components
 from modelmeter.models.common.engines import SERVED_BY, is_chosen
-from modelmeter.models.common.page_text import FIGURES
+from modelmeter.models.common.page_text import FIGURES, workload_overrides
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.quantities import exact, readable_seconds
 from modelmeter.report.page_tables import (
@@ -117,13 +117,13 @@ def model_lines(asked: Asked) -> list[tuple[str, str]]:
     """Which model, and as what it is counted."""
     settings, mode = asked.model.settings(), mode_of(asked.model, asked.modes)
     named = any(mode.startswith(each) for each in asked.modes)
-    workload = f"workload={mode}" if named else f"a workload {workload_text(asked.model, asked.modes)}"
+    knobs = [f"workload={mode}"] if named else workload_overrides(asked.model)
     execution = f"execution={settings['execution']}"
     several = f", {asked.model.batch_size} pages at once" if asked.model.batch_size > 1 else ""
     name = labelled(str(settings.get("checkpoint", asked.name)), asked.labels, "checkpoint")
     code = labelled(execution, asked.labels, "execution")
-    lines = [("model", f"{name}, {workload}, {code}, {settings['runtime.dtype']}{several}")]
-    others = [each for each in asked.overrides if each not in (workload, execution)]
+    lines = [("model", f"{name}, {' '.join(knobs)}, {code}, {settings['runtime.dtype']}{several}")]
+    others = [each for each in asked.overrides if each not in (*knobs, execution)]
     if others:
         lines.append(("with", " ".join(others)))
     return lines

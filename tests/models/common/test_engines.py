@@ -24,6 +24,7 @@ from modelmeter.models.common.engines import (
     origin_of,
     served,
 )
+from modelmeter.report.throughput_tables import engine_line
 
 EVERY = tuple(EXECUTION_OF.values())
 CHOSEN: dict[str, tuple[list[str], Chosen]] = {
@@ -107,6 +108,22 @@ def test_the_engine_at_its_best_is_a_bound_and_no_other_is(name: str) -> None:
         if execution in package.EXECUTIONS:
             traits = package.EXECUTIONS[execution].traits(EngineTraits)
             assert traits.at_its_best == (engine == BEST), engine
+
+
+def test_who_serves_where_nobody_says() -> None:
+    assert served(["a=1"], ("transformers", "vllm")) == ["engine=vllm", "a=1"]
+    assert served(["a=1"], ("transformers", "serving")) == ["engine=best", "a=1"]
+    assert served(["execution=transformers"], ("transformers", "vllm")) == ["execution=transformers"]
+    why = ", since what vllm launches for this model is not written down"
+    for engine, said in (("vllm", ""), (BEST, why)):
+        told = engine_line(engine, default=True)[1]
+        assert told.startswith(f"{engine}, the default here{said}; engine=NAME takes another")
+        assert "the default here" not in engine_line(engine, default=False)[1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_served_by_an_engine(name: str) -> None:
+    assert served([], model_package(name).EXECUTIONS) == ["engine=vllm"]
 
 
 def test_where_a_value_comes_from() -> None:

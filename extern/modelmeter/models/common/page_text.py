@@ -58,7 +58,7 @@ def line(page: TextCost) -> str:
     """A page in a line."""
     model, total = page.cost_model, page.total
     return (
-        f"<{type(page).__name__} {model.name} {_workload(model)[0]}: {page.seq_len:,} tokens, {_steps(page)}, "
+        f"<{type(page).__name__} {model.name} {workload_overrides(model)[0]}: {page.seq_len:,} tokens, {_steps(page)}, "
         f"{readable(total.tensor_core_flops + total.cuda_core_flops, 'FLOPs')}, {readable(total.io_bytes, 'B')} moved>"
     )
 
@@ -106,10 +106,10 @@ def _settings(model: CostModel) -> list[str]:
     told = {key: _labelled(f"{key}={_plain(value)}", labels, key) for key, value in model.settings().items()}
     checkpoint = told.pop("checkpoint", None)
     name = [_labelled(model.name, labels, "checkpoint")] if checkpoint is None else [model.name, checkpoint]
-    return [*name, *_workload(model), *told.values()]
+    return [*name, *workload_overrides(model), *told.values()]
 
 
-def _workload(model: CostModel) -> list[str]:
+def workload_overrides(model: CostModel) -> list[str]:
     """The workload as overrides: the named one that it differs least from, and what it has otherwise."""
     knobs = vars(model.workload)
     unlike = {

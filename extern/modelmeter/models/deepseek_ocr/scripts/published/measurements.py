@@ -257,6 +257,50 @@ RUNS: Final = (
             for steps in (500, 1000, 2000)
         ),
     ),
+    Run(
+        title="olmOCR-2, one page at a time",
+        device="RTX-A6000",
+        software="vLLM, no version stated",
+        overrides=("checkpoint=olmocr_2_7b", "engine=vllm"),
+        source="allenai/olmocr, issue 370",
+        url="https://github.com/allenai/olmocr/issues/370",
+        stated="olmOCR-2-7B-1025 on an A6000 of 48 GB, the benchmark's pages; vLLM's log over ten seconds with one "
+        'request running and no prompt among them, "Avg generation throughput: 42.9 tokens/s"',
+        assumed="the RTX A6000; weights in bfloat16, as that name has them; a letter page of 1275x1650 and 1000 output "
+        "tokens, which move a step's time by less than 1 %",
+        judged=True,
+        cells=(
+            Cell(
+                name="1 in flight",
+                page=(1275, 1650),
+                steps=1000,
+                in_flight=1,
+                figures={TPOT: 1 / Fraction("42.9")},
+            ),
+        ),
+    ),
+    Run(
+        title="LightOnOCR-2, its report",
+        device="H100-SXM",
+        software="vLLM, no version stated",
+        overrides=("checkpoint=lighton_ocr_2_1b", "engine=vllm"),
+        source="model card of lightonai/LightOnOCR-2-1B",
+        url="https://huggingface.co/lightonai/LightOnOCR-2-1B",
+        stated='"5.71 pages/s on a single H100 (~493k pages/day)"; pages rendered to a longer side of 1540 pixels; '
+        "benchmarks ran on vLLM",
+        assumed="the SXM card; letter pages of 1190x1540, output tokens as named, the largest batch that fits; the "
+        "host's seconds are those fitted to DeepSeek-OCR's pages, in one worker",
+        judged=False,
+        cells=tuple(
+            Cell(
+                name=f"{steps} output tokens",
+                page=(1190, 1540),
+                steps=steps,
+                figures={PAGES: Fraction("5.71")},
+            )
+            for steps in (500, 1000, 2000)
+        ),
+    ),
 )
 
 NOT_USED: Final = (
@@ -277,10 +321,41 @@ NOT_USED: Final = (
         reason="requests at once are not stated",
     ),
     NotUsed(
+        figure="olmOCR-2, 3.4 pages/s on an H100",
+        source="LightOn's report of LightOnOCR-2: 1.7 times slower than its 5.71 pages/s",
+        reason="inferred from a ratio; neither pages nor output tokens nor requests at once are stated",
+    ),
+    NotUsed(
+        figure="olmOCR, 1,062 to 1,787 tokens/s on a B200 with up to 854 requests running",
+        source="allenai/olmocr#302",
+        reason="neither the checkpoint nor its type is stated (the project ships one in FP8, allenai/olmocr#128); "
+        "prefills share passes with the steps",
+    ),
+    NotUsed(
+        figure="olmOCR-7B-0225-preview, 0.33 images/s on an RTX 3090 Ti, and 522 tokens/s on an RTX 4090",
+        source="allenai/olmocr#155",
+        reason="output tokens, requests at once and, of the second, the checkpoint are not stated",
+    ),
+    NotUsed(
+        figure="MinerU2.5, 2.12 pages/s on an A100",
+        source="neurohive.io on MinerU2.5; its authors' figure",
+        reason="both passes of a page, whose regions are not stated: how many they are, their sizes, their tokens",
+    ),
+    NotUsed(
+        figure="Qwen2-VL-7B, 8.74 requests/s and 864 tokens/s of vLLM on VisionArena",
+        source="vllm-project/vllm#15748",
+        reason="no device is named; sizes of the images are not stated",
+    ),
+    NotUsed(
+        figure="Qwen2.5-VL-7B, 7.57 and 17.53 requests/s of vLLM and 9.56 of SGLang",
+        source="sgl-project/sglang#9812",
+        reason="vLLM without compilation or CUDA graphs (-O0), and what was read of it names no device",
+    ),
+    NotUsed(
         figure="GLM-OCR, 465 tokens/s with CUDA graphs and 60 without on an A100-80G; Chandra-2, 0.306 and "
         "1.359 pages/s on an "
-        "RTX 3090; LightOnOCR-2, 5.71 pages/s on an H100",
-        source="zai-org/GLM-OCR#218; datalab-to/chandra-ocr-2; LightOn's report",
+        "RTX 3090",
+        source="zai-org/GLM-OCR#218; datalab-to/chandra-ocr-2",
         reason="other networks: no model of them is here",
     ),
 )

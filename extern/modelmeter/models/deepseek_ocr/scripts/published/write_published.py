@@ -15,10 +15,13 @@ from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
+from modelmeter import load_cost_model
 from modelmeter.devices import NOT_MODELLED, Interval, PageKind, Throughput, compute_throughput, load_device
+from modelmeter.devices.pages import PageFigures
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
-from modelmeter.models.deepseek_ocr.cost_model import CostModel, load_cost_model
+from modelmeter.models.common.contract import CostModel
+from modelmeter.models.deepseek_ocr.cost_model import CostModel as DeepSeekOcr
 from modelmeter.models.deepseek_ocr.scripts.published.measurements import (
     FITTED,
     HELD_OUT,
@@ -40,12 +43,13 @@ FILE: Final = Path("reports/published.md")
 HEAD: Final = """\
 # Published measurements and predictions
 
-Every measurement of this network that was found published with its device, workload and metric, and beside it what is
-predicted with its engine: [docs/throughput.md](../docs/throughput.md) has the definitions. The ratio is predicted /
-published: above 1, too much was predicted. An interval is the estimate's, from the errors of the kernels' constants on
-rows that no fit has seen and from the host's spread. "fitted" says that a constant of the host or of memory was fitted
-to that figure, "held out" that none was; no kernel constant was fitted to any of them. Where a source leaves the
-workload open, several are shown, each with what is assumed, and the ratio says nothing of the prediction alone.
+Every measurement of DeepSeek-OCR's network that was found published with its device, workload and metric, and of other
+models those that say enough, and beside each what is predicted with its engine:
+[docs/throughput.md](../docs/throughput.md) has the definitions. The ratio is predicted / published: above 1, too much
+was predicted. An interval is the estimate's, from the errors of the kernels' constants on rows that no fit has seen and
+from the host's spread. "fitted" says that a constant of the host or of memory was fitted to that figure, "held out"
+that none was; no kernel constant was fitted to any of them. Where a source leaves the workload open, several are shown,
+each with what is assumed, and the ratio says nothing of the prediction alone.
 
 Written by `modelmeter.models.deepseek_ocr.scripts.published.write_published`.
 """
@@ -87,15 +91,22 @@ class Judged(NamedTuple):
 
 @cache
 def cost_model_of(overrides: tuple[str, ...]) -> CostModel:
-    """The cost model of a configuration, composed once."""
+    """The cost model of a configuration, composed once; of another model where `checkpoint=` says so."""
     return load_cost_model(overrides)
+
+
+def kind_of(cost_model: CostModel, cell: Cell) -> PageKind[PageFigures]:
+    """What a cell sends: a page, or, to this model alone, a prompt without an image."""
+    if cell.page is not None:
+        return PageKind(page=cost_model.page(*cell.page), output_tokens=cell.steps)
+    assert isinstance(cost_model, DeepSeekOcr)
+    return PageKind(page=cost_model.text(cell.text_tokens), output_tokens=cell.steps)
 
 
 def predicted(run: Run, cell: Cell, more: Sequence[str] = ()) -> Throughput:
     """What is predicted for a cell, with more overrides."""
     cost_model = cost_model_of((*run.overrides, *cell.overrides, *more))
-    page = cost_model.text(cell.text_tokens) if cell.page is None else cost_model.page(*cell.page)
-    kind = PageKind(page=page, output_tokens=cell.steps)
+    kind = kind_of(cost_model, cell)
     return compute_throughput(cost_model, load_device(run.device), [kind], in_flight=cell.in_flight)
 
 
