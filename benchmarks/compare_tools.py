@@ -148,7 +148,7 @@ def count_apart(tool: str, name: str, folder: Path | None) -> dict[str, Any]:
 
 
 def exact_flops(parts: Mapping[str, int]) -> int:
-    """FLOPs of a pass: its parts, without the additions of biases, which are no products."""
+    """FLOPs of a pass: its parts, without the additions of biases, which are no GEMMs."""
     return sum(flops for part, flops in parts.items() if part != BIASES)
 
 
@@ -168,7 +168,7 @@ def missed(row: Row, parts: Mapping[str, int]) -> str:
 
 
 def said(row: Row) -> str:
-    """Of the operators that a tool says it left out, those with products, and how many kinds in all."""
+    """Of the operators that a tool says it left out, those with GEMMs, and how many kinds in all."""
     products = [f"`{name}`" for name in row["left_out"] if any(product in name for product in PRODUCTS)]
     kinds = len(row["left_out"])
     return f"{', '.join(products)}, among {kinds} operators" if products else "no"
@@ -207,7 +207,7 @@ def table(document: Mapping[str, Any]) -> str:
     text = (
         "FLOPs of transformers' modules as each tool counts them, a multiply-add being 2; error against the FLOPs "
         "measured by `modelmeter.reference`. Missed: the parts of the pass whose FLOPs make up the whole "
-        "difference; adds: what it counts beside products. Count: seconds from built modules (for modelmeter: from "
+        "difference; adds: what it counts beside GEMMs. Count: seconds from built modules (for modelmeter: from "
         "nothing) to the figure; process: the whole process, imports included; peak: its largest resident memory (MB: "
         "10⁶ bytes). Runs on: the meta device, without weights, or real tensors. One run each, on a machine with other "
         "work: the times are orders of magnitude."

@@ -441,7 +441,7 @@ EACH_GROUP = [part for name in ("letter", "stamp", "") for part in ("--output-to
 
 BAD_CORPORA = {
     "a silent group": (["--by", "document_type", "--output-tokens", "letter=5"], "pages of no group, stamp say?"),
-    "a silent page": (["5x5", "--by", "document_type", *EACH_GROUP], "what does 5x5 say?"),
+    "a silent page": (["5x5", "--by", "document_type", *EACH_GROUP], "how many output tokens has 5x5?"),
     "an unknown group": (["--by", "document_type", "--output-tokens", "later=5", "--output-tokens", "5"], '"letter"'),
     "a group twice": (["--by", "said", "--output-tokens", "30=5", "--output-tokens", "30=6"], "says 30 twice"),
     "no groups": (["--output-tokens", "letter=5"], "say with --by which column"),

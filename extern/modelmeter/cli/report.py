@@ -73,7 +73,7 @@ _NAMED: Final = 3
     default="0",
     show_default=True,
     metavar="N|COLUMN",
-    help="Decode steps of each page after its prefill, or the tables' column that has them.",
+    help="Decode steps of each page, so N + 1 output tokens with the prefill's; or the tables' column of them.",
 )
 @click.option(
     "--device",

@@ -81,8 +81,9 @@ MAX_KINDS: Final = 20_000
     "output_tokens",
     multiple=True,
     metavar="[GROUP=]N|N:WEIGHT,...|COLUMN",
-    help="What a page says: a number, numbers with weights, as in 800:0.7,1500:0.3, or the tables' column that has "
-    "it. Once for all inputs, or once for each of them, in their order; with GROUP= for the pages of a group.",
+    help="Decode steps of a page, so N + 1 output tokens with the prefill's: a number, numbers with weights, as in "
+    "800:0.7,1500:0.3, or the tables' column that has them. Once for all inputs, or once for each of them, in their "
+    "order; with GROUP= for the pages of a group.",
 )
 @by_option
 @table_options
@@ -108,7 +109,7 @@ MAX_KINDS: Final = 20_000
     metavar="PRICE|DEVICE=PRICE",
     help="Of an hour of the device; with several devices as DEVICE=PRICE, which may be repeated.",
 )
-@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 products: fp32 or tf32.")
+@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 GEMMs: fp32 or tf32.")
 @click.option(
     "--cache",
     default="longest",

@@ -249,7 +249,7 @@ class Throughput(Rates):
 
     engine: its name; bound: whether times are one. prefill_classes, decode_classes: seconds of the average page by
     class of kernel, and of the host where the device waits for it. origins: of the constants of classes on this device.
-    host_origin: of the host's seconds. without_runaway: the same without runaway pages.
+    host_origin: of the host's seconds. without_runaway: the same without pages whose output runs to the limit.
     """
 
     device: Device
@@ -363,8 +363,8 @@ class Throughput(Rates):
             ]
         if self.bound:
             rows += [
-                Figure(f"derating_{name}", float(derating.factor), "of the peak", derating.origin)
-                for name, derating in device.derating.items()
+                Figure(f"efficiency_{name}", float(efficiency.factor), "of the peak", efficiency.origin)
+                for name, efficiency in device.efficiency.items()
             ]
             launch_s = 0.0 if device.kernel_launch_s is None else float(device.kernel_launch_s)
             rows.append(Figure("kernel_launch_s", launch_s, "s", device.kernel_launch_origin))
@@ -446,7 +446,7 @@ def compute_throughput(
 
     batch_size: pages that decode together, each by a pass at a time; None: the most that fit, or a serial client's.
     in_flight: requests of a closed loop beside it. runaway_share: share of pages that repeat until the model's
-    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 products, "fp32"
+    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 GEMMs, "fp32"
     or "tf32". cache: room for each page's cache, "longest" or "mean". times: of stages; None: `StageTimes`.
     Raises `DoesNotFit`, and `ModelMeterError` for what cannot be answered.
     """

@@ -248,7 +248,7 @@ class _Builder:
 
     @property
     def says(self) -> bool:
-        """Whether any page says anything."""
+        """Whether any page has output tokens."""
         return any(kind.output_tokens for kind in self.kinds)
 
     @property
@@ -740,7 +740,7 @@ class _Builder:
                 *names,
                 Column(key="count", title="how many", origin=ANALYTIC),
                 Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
-                Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin=self.labels["cuda_core_flops"]),
+                Column(key="cuda_core_flops", title="vector FLOPs", origin=self.labels["cuda_core_flops"]),
                 Column(key="io_bytes", title="traffic", origin=self.origin("io_bytes")),
                 Column(key="seconds", title=f"time on {self.on}", origin=self.timed),
                 Column(key="share", title="share of the stage", origin=self.timed),
@@ -824,7 +824,7 @@ class _Builder:
         flops = sum(each.record.tensor_core_flops + each.record.cuda_core_flops for each in alike)
         nbytes = sum(each.record.bytes_read + each.record.bytes_written for each in alike)
         seconds = sum(each.seconds for each in alike)
-        groups = {"matmul": "products", "attention": "attention"}
+        groups = {"matmul": "GEMMs", "attention": "attention"}
         return charts.Point(
             stage=stage,
             operator=record.aten,
@@ -1125,7 +1125,7 @@ class _Builder:
         return self.model.engine.name == BEST
 
     def a_day(self, result: Throughput | str, case: str = "value") -> Cell:
-        """Pages a day, or an end of their interval; none where nothing was said of what the pages say."""
+        """Pages a day, or an end of their interval; none where no output tokens were given."""
         if isinstance(result, str) or not self.says or (result.bound and case != "value"):
             return None
         return Quantity(getattr(result.interval("pages_per_day"), case), estimate=True)

@@ -19,7 +19,7 @@ def _columns(timed: str) -> tuple[Column, ...]:
         Column(key="module", title="module", code=True),
         Column(key="operators", title="operators", origin="analytic"),
         Column(key="tensor_core_flops", title="tensor-core FLOPs", origin="analytic"),
-        Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin="by convention"),
+        Column(key="cuda_core_flops", title="vector FLOPs", origin="by convention"),
         Column(key="io_bytes", title="traffic", origin="analytic"),
         Column(key="io_weight_bytes", title="weights read", origin="analytic"),
         Column(key="seconds", title="time", origin=timed),
@@ -36,7 +36,7 @@ def _operator_columns(timed: str) -> tuple[Column, ...]:
         Column(key="shapes", title="shapes", code=True),
         Column(key="dtype", title="type", code=True),
         Column(key="tensor_core_flops", title="tensor-core FLOPs", origin="analytic"),
-        Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin="by convention"),
+        Column(key="cuda_core_flops", title="vector FLOPs", origin="by convention"),
         Column(key="io_bytes", title="traffic", origin="analytic"),
         Column(key="seconds", title="time", origin=timed),
         Column(key="bound", title="bound by", origin="roofline"),
@@ -55,7 +55,7 @@ class Timed(NamedTuple):
         return self._replace(record=self.record._replace(path="", live_bytes=0))
 
 
-#: operators, tensor-core FLOPs, CUDA-core FLOPs, bytes moved, bytes of weights read, then seconds by bound (`BOUNDS`)
+#: operators, tensor-core FLOPs, vector FLOPs, bytes moved, bytes of weights read, then seconds by bound (`BOUNDS`)
 _Sums = tuple[Any, ...]
 
 

@@ -296,8 +296,8 @@ def several_lines(asked: Asked, rows: Sequence[Row], found: Found) -> Table:
 
 #: what the rows of the tables are, where their names do not say all
 MEANINGS: Final = (
-    ("tensor-core FLOPs", "products and attention; a multiply-add is 2"),
-    ("CUDA-core FLOPs", "everything else: pointwise operators, norms, softmax"),
+    ("tensor-core FLOPs", "GEMMs, convolutions and attention; a multiply-add is 2"),
+    ("vector FLOPs", "everything else: pointwise operators, norms, softmax"),
     ("traffic", "bytes read and written by every operator, weights and KV cache among them"),
     ("activation peak", "the largest live set of a pass: all tensors alive at once, its own KV cache too, no weights"),
     ("KV cache", "keys and values that the decoder holds after the stage"),

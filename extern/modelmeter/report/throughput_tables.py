@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modelmeter.models.common.assumption import Assumption
     from modelmeter.models.common.contract import CostModel
 
-#: figures that stand together in a result's table; all others are results, or deratings
+#: figures that stand together in a result's table; all others are results, or efficiencies
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "memory": (
         "batch_size",
@@ -65,8 +65,8 @@ def devices_table(devices: Sequence[Device]) -> Fitting:
         "memory\nMiB",
         "memory\nGB",
         "bandwidth\nTB/s",
-        *(f"{peak}\nTFLOPS" for peak in peaks),
-        "vector\nTFLOPS",
+        *(f"{peak}\nTFLOP/s" for peak in peaks),
+        "vector\nTFLOP/s",
     )
     for device in devices:
         rates = [device.matmul_flops_per_s.get(peak) for peak in peaks]
@@ -78,7 +78,7 @@ def devices_table(devices: Sequence[Device]) -> Fitting:
             *("-" if rate is None else number(float(rate / _TERA)) for rate in rates),
             number(float(device.vector_flops_per_s / _TERA)),
         )
-    spare = ("memory GB", "vector TFLOPS", "tf32 TFLOPS", "int8 TFLOPS", "fp8 TFLOPS", "fp16 TFLOPS")
+    spare = ("memory GB", "vector TFLOP/s", "tf32 TFLOP/s", "int8 TFLOP/s", "fp8 TFLOP/s", "fp16 TFLOP/s")
     return Fitting(table=table, spare=spare)
 
 
@@ -94,13 +94,13 @@ def device_lines(device: Device) -> Table:
         ("memory", f"{device.memory_bytes:,} bytes: {device.memory_bytes // MIB:,} MiB, {amount(device.memory_bytes)}"),
         ("bandwidth", f"{number(float(device.memory_bandwidth_bytes_per_s))} bytes/s"),
         *(
-            (f"matmul {peak}", f"{number(float(rate))} FLOPs/s, dense")
+            (f"matmul {peak}", f"{number(float(rate))} FLOP/s, dense")
             for peak, rate in device.matmul_flops_per_s.items()
         ),
-        ("vector", f"{number(float(device.vector_flops_per_s))} FLOPs/s"),
+        ("vector", f"{number(float(device.vector_flops_per_s))} FLOP/s"),
         *(
-            (f"derating {name}", f"{number(float(derating.factor))} ({derating.origin})")
-            for name, derating in device.derating.items()
+            (f"efficiency {name}", f"{number(float(efficiency.factor))} ({efficiency.origin})")
+            for name, efficiency in device.efficiency.items()
         ),
         ("kernel launch", launch),
         ("price an hour", price),
@@ -148,7 +148,7 @@ def shares_table(result: Throughput) -> Fitting:
 
 def _group_of(name: str) -> str:
     """The group of a figure's name."""
-    if name.startswith("derating_"):
+    if name.startswith("efficiency_"):
         return "given"
     return next((group for group, names in _GROUPS.items() if name in names), "results")
 
@@ -283,7 +283,7 @@ def rest_lines(result: Throughput, smallest: str | None) -> Table:
 
 
 def device_content(device: Device) -> dict[str, Any]:
-    """A device as JSON: numbers, deratings with their origins, sources."""
+    """A device as JSON: numbers, efficiencies with their origins, sources."""
     return {
         "name": device.name,
         "title": device.title,
@@ -292,9 +292,9 @@ def device_content(device: Device) -> dict[str, Any]:
         "vector_flops_per_s": float(device.vector_flops_per_s),
         "memory_bandwidth_bytes_per_s": float(device.memory_bandwidth_bytes_per_s),
         "memory_bytes": device.memory_bytes,
-        "derating": {
-            name: {"factor": float(derating.factor), "origin": derating.origin}
-            for name, derating in device.derating.items()
+        "efficiency": {
+            name: {"factor": float(efficiency.factor), "origin": efficiency.origin}
+            for name, efficiency in device.efficiency.items()
         },
         "kernel_launch": {
             "seconds": None if device.kernel_launch_s is None else float(device.kernel_launch_s),
@@ -312,7 +312,7 @@ def _content(figure: Figure) -> dict[str, Any]:
 
 
 def throughput_content(result: Throughput) -> dict[str, Any]:
-    """A result as JSON: figures with unit and origin, kinds of pages, assumptions; the same without runaway pages."""
+    """A result as JSON: figures with unit and origin, kinds of pages, assumptions; the same of pages that end."""
     without = result.without_runaway
     return {
         "device": result.device.name,

@@ -24,7 +24,7 @@ WIDTH: Final = 80
 #: rows of a table: figure of `StageCost`, words for it, unit of its readable form
 FIGURES: Final = (
     ("tensor_core_flops", "tensor-core FLOPs", ""),
-    ("cuda_core_flops", "CUDA-core FLOPs", ""),
+    ("cuda_core_flops", "vector FLOPs", ""),
     ("io_bytes", "traffic", "B"),
     ("io_weight_bytes", "  weights", "B"),
     ("io_activation_bytes", "  activations", "B"),
