@@ -1,15 +1,15 @@
 """The README: its examples run and print what it says, its outputs are the programs', its figures the reports'."""
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from math import ceil
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
+from modelmeter.cli.main import main
 from tests import trust
 from tests.examples import printed, promised, python_blocks
 
@@ -18,14 +18,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 LEFT_OUT = "[...]"
 
 
-def run(command: list[str], folder: Path) -> list[str]:
-    """The lines that a program prints, but for empty ones."""
-    (folder / "examples").symlink_to(ROOT / "examples")
-    environment = os.environ | {"COLUMNS": "80"}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=True
-    )
-    return [line.rstrip() for line in done.stdout.splitlines() if line.strip()]
+def lines_of(captured: str) -> list[str]:
+    """What a program printed, but for empty lines."""
+    return [line.rstrip() for line in captured.splitlines() if line.strip()]
 
 
 def is_an_excerpt(shown: str, lines: list[str]) -> bool:
@@ -61,18 +56,27 @@ def test_the_examples_print_what_their_comments_say(document: str, lines: int) -
 
 
 @pytest.mark.slow
-def test_the_demo_output_is_the_programs(tmp_path: Path) -> None:
-    module = "modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision"
-    lines = run(["-m", module, "images=[examples/pages/letter_portrait.png]"], tmp_path)
+def test_the_demo_output_is_the_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision import main as verify
+
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["verify", "images=[examples/pages/letter_portrait.png]"])
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # as in a new process
+    verify()
+    lines = lines_of(capsys.readouterr().out)
     shown, result = README.split("```text\n")[1].split("```")[0].strip().rsplit("\n", 1)
     assert is_an_excerpt(shown.removesuffix(LEFT_OUT), lines)
     assert re.fullmatch(r"8 of 8 pages verified, \d+ figures, worst difference 0 \(tolerance 0\)", result)
 
 
-@pytest.mark.slow
-def test_the_answer_is_the_commands(tmp_path: Path) -> None:
+def test_the_answer_is_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (command, shown) = re.findall(r"```console\n\$ modelmeter ((?:[^\n]*\\\n)*[^\n]*\n)(.*?)```", README, re.DOTALL)[0]
-    lines = run(["-m", "modelmeter", *shlex.split(command.replace("\\\n", " "))], tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(shlex.split(command.replace("\\\n", " "))) == 0
+    lines = lines_of(capsys.readouterr().out)
     assert is_an_excerpt(shown, lines)
     cells = [line.split() for line in lines if line.startswith(("L4 ", "L40S ", "H100-SXM "))]
     rows = {name: row for name, *row in cells}

@@ -408,7 +408,7 @@ def test_every_mode_is_its_own_cost_model(one: Written) -> None:
 
 def test_a_workload_of_ones_own_stands_before_the_modes(several: Written) -> None:
     names = [row["mode"] for row in several.sections["modes"]["modes"]["rows"]]
-    assert names == ["of your own (this report)", *MODES]
+    assert names == ["gundam, max_num=6 (this report)", *MODES]
 
 
 def test_a_mode_as_its_engine_sets_it_is_that_mode() -> None:
@@ -495,7 +495,8 @@ def test_the_engine_is_the_one_that_people_serve_with_unless_told() -> None:
     told = report_markdown(build_report(request([parse_size("600x220")], overrides=["engine=best"], **asked)))
     assert "Engine: best: the least that any could take, so rates are at most these" in told
     assert "pages a day on H100-SXM (bound: at most): " in told
-    assert "it is at most " in told
+    assert "it is at most " in told and "Alone it takes at least " in told and "Times are bounds" in told
+    assert "a page alone on H100-SXM (bound: at least): " in told
 
 
 def test_nothing_is_said_of_a_day_of_pages_that_say_nothing() -> None:

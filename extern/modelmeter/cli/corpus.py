@@ -150,7 +150,7 @@ def command(
         write(
             rendered(
                 corpus_tables.pages_line(cost, sources),
-                page_tables.model_lines(cost_model, package.MODES, overrides),
+                page_tables.model_lines(cost_model, overrides),
                 "",
                 page_tables.stage_table(cost.everything.totals, assumptions, show),
                 "",

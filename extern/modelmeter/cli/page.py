@@ -381,6 +381,8 @@ def _files(pages: Pages, wanted: Wanted) -> dict[str, str]:
     if wanted.trace_file is not None:
         from modelmeter.report.trace import trace_document, trace_text
 
+        if len(pages.first.page.passes(0)) > 1:
+            raise ModelMeterError("page: --trace is of a page of one pass; leave workload.regions out.")
         stages = pages.stages
         if pages.found is None or isinstance(pages.found, str):
             raise ModelMeterError(f"page: there is no trace, since {pages.found}")
@@ -432,7 +434,6 @@ def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType
     asked = page_screen.Asked(
         name=pages.name,
         model=pages.model,
-        modes=pages.package.MODES,
         overrides=pages.overrides,
         output_tokens=pages.output_tokens,
         show=show,

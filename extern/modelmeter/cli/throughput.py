@@ -254,7 +254,6 @@ def command(
             head,
             page_tables.model_lines(
                 cost_model.for_times(),
-                package.MODES,
                 overrides,
                 throughput_tables.engine_line(cost_model.engine.name, default=not is_chosen(overrides)),
             ),

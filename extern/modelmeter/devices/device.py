@@ -16,6 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -147,7 +148,7 @@ def device_names() -> list[str]:
 
 def bundled_devices() -> list[Device]:
     """All bundled devices, in the order of their files."""
-    return [_read(path) for path in _bundled_files().values()]
+    return [_read_bundled(path) for path in _bundled_files().values()]
 
 
 def load_device(name: str | os.PathLike[str]) -> Device:
@@ -163,7 +164,12 @@ def load_device(name: str | os.PathLike[str]) -> Device:
             f"device {printable(text, 100)} is unknown; {near(text, likely)} "
             "A device of your own is the path of its YAML file, ending in .yaml."
         )
-    return _read(bundled)
+    return _read_bundled(bundled)
+
+
+@cache  # nobody changes it, and reading all of them takes half a second
+def _read_bundled(path: Path) -> Device:
+    return _read(path)
 
 
 def _bundled_files() -> dict[str, Path]:

@@ -34,7 +34,7 @@ from modelmeter.devices import (
     Throughput,
     compute_throughput,
 )
-from modelmeter.devices.decode import decode_time, last_step
+from modelmeter.devices.decode import LastStep, decode_time, last_step
 from modelmeter.devices.device import PEAK_OF_DTYPE
 from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
@@ -44,7 +44,7 @@ from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
 from modelmeter.models.common.loading import LOAD
-from modelmeter.models.common.page_text import FIGURES
+from modelmeter.models.common.page_text import FIGURES, mode_words
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.vram import Vram
 from modelmeter.page_sizes import PageSize
@@ -70,7 +70,7 @@ from modelmeter.report.document import (
     share_text,
 )
 from modelmeter.report.module_tree import Timed, module_tree
-from modelmeter.report.page_tables import mode_of, view_count
+from modelmeter.report.page_tables import view_count
 from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
 from modelmeter.walk import Allocation, Walk
 
@@ -257,8 +257,8 @@ class _Builder:
         return self.kind.cost
 
     @property
-    def last_step(self) -> tuple[int, int]:
-        """Tokens before the page's last decode step, and how many of them came from steps."""
+    def last_step(self) -> LastStep:
+        """The page's last decode step, of which it has some."""
         return last_step(self.page, self.kind.output_tokens)
 
     @cached_property
@@ -266,8 +266,8 @@ class _Builder:
         """Of that page: its prefill, and its last decode step if there is one."""
         walks = {"prefill": self.model.stage_walk("prefill", page=self.page)}
         if self.kind.output_tokens:
-            context, generated = self.last_step
-            walks["decode step"] = self.model.stage_walk("decode", context=context, generated=generated)
+            last = self.last_step
+            walks["decode step"] = self.model.stage_walk("decode", context=last.context, generated=last.generated)
         return walks
 
     @cached_property
@@ -329,13 +329,15 @@ class _Builder:
             return [None] * len(self.kinds)
         own_passes = (kind.cost.passes(kind.output_tokens) for kind in self.kinds)
         passes = [(index, *each) for index, kind in enumerate(own_passes) for each in kind]
-        layouts = [page.layout for _, page, _ in passes]
-        stages = {stage: times.stages(stage, layouts) for stage in WITH_TOTAL[:2]}
-        stages["decode"] = times.decode_many([page.seq_len for _, page, _ in passes], [steps for *_, steps in passes])
+        arrays = {stage: times.stages(stage, [page.layout for _, page, _ in passes]) for stage in WITH_TOTAL[:2]}
+        seq_lens, steps = [page.seq_len for _, page, _ in passes], [steps for *_, steps in passes]
+        arrays["decode"] = times.decode_many(seq_lens, steps)
+        places: dict[int, list[int]] = {}
+        for place, (index, *_) in enumerate(passes):
+            places.setdefault(index, []).append(place)
         found: list[dict[str, Estimate] | None] = []
-        for index in range(len(self.kinds)):
-            own = [place for place, (kind, *_) in enumerate(passes) if kind == index]
-            each = {stage: reduce(add, map(arrays.one, own)) for stage, arrays in stages.items()}
+        for own in places.values():
+            each = {stage: reduce(add, map(estimates.one, own)) for stage, estimates in arrays.items()}
             found.append(each | {"total": each["prefill"] + each["decode"]})
         return found
 
@@ -409,7 +411,10 @@ class _Builder:
                 Text(text=" ".join(self.answer()), lead=True),
                 Pairs(key="figures", items=self.figures(), layout=TILES),
                 Text(
-                    text="Counts are exact. Times, and what follows from them, are estimates with the interval that is "
+                    text="Counts are exact. Times are bounds, the least that the device's published peaks allow, and "
+                    "rates the most; another engine=NAME has estimates. Nothing was run for this report."
+                    if self.bound
+                    else "Counts are exact. Times, and what follows from them, are estimates with the interval that is "
                     "meant to hold nine of ten measured ones; nothing was run for this report. Published runs: "
                     f"{published_runs()}."
                 ),
@@ -428,7 +433,7 @@ class _Builder:
         tokens = f"{steps[0] + 1:,} output tokens" if len(steps) == 1 else ""
         return [
             Item("model", "model", self.request.package.TITLE, "" if checkpoint is None else sent(checkpoint)),
-            Item("mode", "mode", mode_of(self.model, self.request.package.MODES)),
+            Item("mode", "mode", mode_words(self.model)),
             Item("engine", "engine", f"{engine.name} {engine.version or ''}".strip(), execution + default),
             Item("dtype", "type", str(settings["runtime.dtype"])),
             Item("device", "device", device.name, device.title if self.request.chosen else "none was named"),
@@ -456,6 +461,7 @@ class _Builder:
             return
         if not isinstance(alone, str):
             of = "A page alone takes, on average," if several else "Alone it takes"
+            of = f"{of} at least" if alone.bound else of
             yield f"{of} {cell_text(self.of(alone, 'page_latency_s', 's'))}, the host's part included."
         if not self.says:
             yield "No decode steps were given (--output-tokens), so nothing is said of pages a day."
@@ -468,7 +474,8 @@ class _Builder:
         yield f"With {result.batch_size:,} pages at once it is {most}{day} pages a day, {by}."
         if result.price_per_hour is not None:
             cost = cell_text(self.of(result, "cost_per_1000_pages"))
-            yield f"At {number(result.price_per_hour)} an hour, 1000 pages cost {cost}."
+            least = "at least " if result.bound else ""
+            yield f"At {number(result.price_per_hour)} an hour, 1000 pages cost {least}{cost}."
 
     def device_a_day(self, result: Throughput) -> Quantity:
         """Pages a day that the device alone allows, whatever its host is."""
@@ -479,11 +486,10 @@ class _Builder:
         several, total = self.page_count > 1, self.all_pages["total"]
         tokens = summed(self.kinds, lambda kind: kind.cost.tokens.total)
         result, alone = self.throughputs[self.on], self.alone
-        origin = self.rates
         no_time, no_steps = "no time", "no output tokens were given"
         items = [
             *([Item("pages", "pages", Quantity(self.page_count), GIVEN)] if several else []),
-            Item("image_tokens", "image tokens", Quantity(tokens), ANALYTIC),
+            Item("image_tokens", "image tokens", Quantity(tokens), self.origin("layout")),
             Item("tensor_core_flops", "tensor-core FLOPs", Quantity(total.cost.tensor_core_flops, "FLOPs"), ANALYTIC),
             Item(
                 "device_memory_bytes",
@@ -495,22 +501,23 @@ class _Builder:
                 "page_alone_s",
                 f"a page alone on {self.on}",
                 no_time if isinstance(alone, str) else self.of(alone, "page_latency_s", "s"),
-                origin,
+                self.latencies,
             ),
             Item(
                 "pages_per_day",
                 f"pages a day on {self.on}",
                 no_time if isinstance(result, str) else self.of(result, "pages_per_day") if self.says else no_steps,
-                origin,
+                self.rates,
             ),
         ]
         if isinstance(result, str) or not self.says:
             return items
         if several:
-            items.append(Item("all_pages_s", f"all pages on one {self.on}", self.of(result, "corpus_s", "s"), origin))
+            whole = self.of(result, "corpus_s", "s")
+            items.append(Item("all_pages_s", f"all pages on one {self.on}", whole, self.latencies))
         if result.price_per_hour is not None:
             cost = self.of(result, "cost_per_1000_pages")
-            items.append(Item("cost_per_1000_pages", "cost of 1000 pages", cost, f"{origin}; price given"))
+            items.append(Item("cost_per_1000_pages", "cost of 1000 pages", cost, f"{self.latencies}; price given"))
         return items
 
     def pages(self) -> Section:
@@ -660,7 +667,9 @@ class _Builder:
 
     def modules(self) -> Section:
         of = f"prefill of {self.kind.first.source}"
-        titles = {"prefill": f"P{of[1:]}", "decode step": f"Last decode step, {self.last_step[0]:,} tokens before it"}
+        titles = {"prefill": f"P{of[1:]}"}
+        if self.kind.output_tokens:
+            titles["decode step"] = f"Last decode step, {self.last_step.context:,} tokens before it"
         blocks: list[Block] = []
         if MODULE in self.request.by:
             blocks.append(
@@ -955,7 +964,7 @@ class _Builder:
         }
         own = [mode for mode, model in models.items() if model.workload == self.model.workload]
         if not own:
-            own = [mode_of(self.model, self.request.package.MODES)]
+            own = [mode_words(self.model)]
             models = {own[0]: self.model} | models
         rows: list[list[Cell]] = []
         reasons: list[Item] = []
@@ -1074,8 +1083,8 @@ class _Builder:
             Column(key="fits", title="one page fits", origin=self.labels["reserve_bytes"]),
             Column(key="batch_size", title="continuous batch", origin=ANALYTIC),
             Column(key="limited_by", title="limited by", origin=self.rates),
-            Column(key="ttft_s", title="time to first token", origin=self.rates),
-            Column(key="tpot_s", title="time per output token", origin=self.rates),
+            Column(key="ttft_s", title="time to first token", origin=self.latencies),
+            Column(key="tpot_s", title="time per output token", origin=self.latencies),
             Column(key="prefill_mostly", title="prefill mostly in", origin=self.rates),
             Column(key="decode_mostly", title="decode mostly in", origin=self.rates),
             Column(key="memory_bytes", title="memory", origin=GIVEN),
@@ -1103,11 +1112,21 @@ class _Builder:
     @property
     def rates(self) -> str:
         """Where rates come from."""
-        return "bound: at most" if self.model.engine.name == BEST else ESTIMATE
+        return "bound: at most" if self.bound else ESTIMATE
+
+    @property
+    def latencies(self) -> str:
+        """Where times of an engine, and what they cost, come from."""
+        return ROOFLINE if self.bound else ESTIMATE
+
+    @property
+    def bound(self) -> bool:
+        """Whether no engine is modelled, but what none can do better than."""
+        return self.model.engine.name == BEST
 
     def a_day(self, result: Throughput | str, case: str = "value") -> Cell:
         """Pages a day, or an end of their interval; none where no output tokens were given."""
-        if isinstance(result, str) or not self.says:
+        if isinstance(result, str) or not self.says or (result.bound and case != "value"):
             return None
         return Quantity(getattr(result.interval("pages_per_day"), case), estimate=True)
 

@@ -114,14 +114,19 @@ BY: Final = tuple(_NAMES)
 def walked_stages(
     model: CostModel, page: PageCost, output_tokens: int, times: StageTimes | None = None
 ) -> list[WalkedStage]:
-    """The operators of a page's prefill, and of the last of its decode steps if it has any; `times`: of a device."""
+    """The operators of a page's prefill, and of the last of its decode steps if it has any; `times`: of a device.
+
+    Of a page of several passes it is the last step of that pass which has most tokens before it.
+    """
     timed = _untimed if times is None else _timed_by(times)
     prefill = model.stage_walk("prefill", page=page)
     stages = [WalkedStage(key="prefill", title="prefill, vision included", walk=prefill, operators=timed(prefill))]
     if output_tokens:
-        context, generated = last_step(page, output_tokens)
-        step = model.stage_walk("decode", context=context, generated=generated)
-        title = f"decode step {generated + 1:,} of {generated + 1:,}, with {context:,} tokens before it"
+        last, of = last_step(page, output_tokens), len(page.passes(output_tokens))
+        step = model.stage_walk("decode", context=last.context, generated=last.generated)
+        steps = f"{last.generated + 1:,}"
+        in_pass = f" in pass {last.number} of {of}" if of > 1 else ""
+        title = f"decode step {steps} of {steps}{in_pass}, with {last.context:,} tokens before it"
         stages.append(WalkedStage(key="decode_step", title=title, walk=step, operators=timed(step)))
     return stages
 
