@@ -79,7 +79,7 @@ flops: $(STAMP) ## reports/verification/flops.md anew, from a list of page sizes
 bytes: $(STAMP) ## reports/verification/bytes.md anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report
 
-bench: $(STAMP) ## reports/comparison.md, README's table of other tools, reports/benchmarks; installs the tools below outputs/
+bench: $(STAMP) ## reports/comparison.md, docs/other-tools.md, reports/benchmarks; installs the tools below outputs/
 	$(BIN)/python -m benchmarks.compare_tools
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.growth

@@ -4,7 +4,7 @@
     python -m benchmarks.compare_tools --rewrite  # writes the tables anew from reports/comparison.json
 
 Writes reports/comparison.json (what was counted), reports/comparison.md, and the same table between the markers in
-README.md. A tool that cannot count a pass has a row with its error. Times and memory are of one run each.
+docs/other-tools.md. A tool that cannot count a pass has a row with its error. Times and memory are of one run each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from modelmeter.report.marked import refresh_marked
 ROOT: Final = Path(__file__).parents[1]
 ENVIRONMENTS: Final = ROOT / "outputs" / "benchmarks"
 
-#: between which markers of README.md the table stands
+#: between which markers of docs/other-tools.md the table stands
 BLOCK: Final = "comparison"
 
 #: seconds after which a count is given up
@@ -245,15 +245,15 @@ def report(document: Mapping[str, Any]) -> str:
 
 
 def write_tables(root: Path, document: Mapping[str, Any]) -> None:
-    """Write reports/comparison.md and refresh README.md below `root`."""
-    readme = root / "README.md"
+    """Write reports/comparison.md and refresh docs/other-tools.md below `root`."""
+    page = root / "docs" / "other-tools.md"
     try:
-        old = readme.read_text(encoding="utf-8")
+        old = page.read_text(encoding="utf-8")
     except OSError as error:
-        raise ModelMeterError(f"{readme}: cannot be read ({error.strerror}); name the repository's folder.") from error
-    new = refresh_marked(str(readme), old, BLOCK, table(document))
+        raise ModelMeterError(f"{page}: cannot be read ({error.strerror}); name the repository's folder.") from error
+    new = refresh_marked(str(page), old, BLOCK, table(document))
     write_whole(root / "reports" / "comparison.md", report(document))
-    write_whole(readme, new)
+    write_whole(page, new)
 
 
 if __name__ == "__main__":

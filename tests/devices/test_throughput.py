@@ -213,7 +213,7 @@ def test_pages_without_output(tmp_path: Path) -> None:
     assert made.memory.total_bytes == 100 + 60 + 100
     assert made.share("decode", "moe") == 0
     names = {figure.name for figure in made.figures()}
-    assert names.isdisjoint(("tpot_s", "pages_per_day"))  # nobody's pages say nothing
+    assert names.isdisjoint(("tpot_s", "pages_per_day"))  # without output tokens
 
 
 def test_every_figure_has_an_origin(tmp_path: Path) -> None:
