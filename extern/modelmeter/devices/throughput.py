@@ -350,7 +350,7 @@ class Throughput(Rates):
             Figure("memory_bytes", device.memory_bytes, "bytes", GIVEN),
             Figure("reserve_bytes", memory.reserve_bytes, "bytes", ASSUMED if memory.pool is None else ESTIMATE),
             Figure("pages", self.pages, "pages", GIVEN),
-            Figure("output_tokens", self.output_tokens, "tokens/page", GIVEN),
+            Figure("output_tokens", self.output_tokens, "decode steps/page", GIVEN),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
         ]
         if self.without_runaway is not None:

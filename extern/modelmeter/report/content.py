@@ -1184,7 +1184,7 @@ class _Builder:
         asked: dict[str, Cell] = {
             "model": self.request.model,
             "overrides": " ".join(map(_sent_override, self.request.overrides)) or "none",
-            "output tokens": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
+            "decode steps": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
             **{key: _plain(value) for key, value in self.model.settings().items()},
             "device": f"{device.name}: {device.title}",
         }
