@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache, cached_property, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
@@ -264,6 +263,8 @@ class Configuration(Generic[Schema]):
 
         near_names: the names that there are in its place.
         """
+        from difflib import get_close_matches
+
         if get_close_matches(key, near_names, n=1, cutoff=0.9):  # a slip of the fingers
             return near(key, near_names)
         name = key.strip(" +~").rpartition(".")[2]
@@ -319,11 +320,7 @@ class Configuration(Generic[Schema]):
 
     def checkpoint_facts(self, name: str) -> CheckpointSchema:
         """What the file of one of `checkpoints` says of it."""
-        return CheckpointSchema(**self._checkpoint_file(name)[CHECKPOINT])
-
-    def _checkpoint_file(self, name: str) -> Mapping[str, Any]:
-        path = str(resources.files(self.module) / CHECKPOINT / f"{name}.yaml")
-        return cast("Mapping[str, Any]", read_yaml(f"checkpoint {name}", path, 2**16))
+        return CheckpointSchema(**_stated(self.module, name)[CHECKPOINT])
 
     def register_program(self) -> None:
         """What a Hydra program finds beside the model's own files: the common ones, and the named modes."""
@@ -444,7 +441,7 @@ class Configuration(Generic[Schema]):
         Plain are a mode, an engine, an execution, and keys with a whole number, a word, true, false or null, where the
         default checkpoint is of the model's own sizes. None for all else: that is Hydra's to read.
         """
-        stated = self._checkpoint_file(self.checkpoints[0])
+        stated = _stated(self.module, self.checkpoints[0])
         if set(stated) != {CHECKPOINT}:
             return None
         content = asdict(cast("Any", self.schema)())
@@ -453,10 +450,14 @@ class Configuration(Generic[Schema]):
         groups = [key for key, _ in pairs if key in self.groups]
         if len(set(groups)) < len(groups):
             return None
-        for key, value in pairs:
-            if key not in groups:
-                continue
-            if key == "workload":
+        for key, value in sorted(pairs, key=lambda pair: pair[0] not in groups):  # a key wins over its group
+            if key in self.keys and _PLAIN.fullmatch(value):
+                *path, last = key.split(".")
+                node = content
+                for name in path:
+                    node = node[name]
+                node[last] = _plain(value)
+            elif key == "workload":
                 content[key] |= _listed(asdict(self.modes[value]))
             elif key == "execution":
                 content[key] = {"name": value}
@@ -465,16 +466,6 @@ class Configuration(Generic[Schema]):
                     content[group] |= values
             else:
                 return None
-        for key, value in pairs:
-            if key in groups:
-                continue
-            if key not in self.keys or not _PLAIN.fullmatch(value):
-                return None
-            *path, last = key.split(".")
-            node = content
-            for name in path:
-                node = node[name]
-            node[last] = _plain(value)
         return content
 
     @cached_property
@@ -588,6 +579,13 @@ def _files(module: str, group: str) -> list[str]:
     if not folder.is_dir():
         return []
     return [file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")]
+
+
+@cache
+def _stated(module: str, checkpoint: str) -> Mapping[str, Any]:
+    """What the file of one of a model's checkpoints says, by group."""
+    path = str(resources.files(module) / CHECKPOINT / f"{checkpoint}.yaml")
+    return cast("Mapping[str, Any]", read_yaml(f"checkpoint {checkpoint}", path, 2**16))
 
 
 @cache
