@@ -259,7 +259,7 @@ def command(
             "",
             *tables,
             "",
-            throughput_tables.rest_lines(first, smallest),
+            throughput_tables.rest_lines(model, first, smallest),
             "",
             page_tables.assumption_lines(timed_assumptions(cost_model)),
         )

@@ -319,7 +319,7 @@ class _Builder:
                     if self.bound
                     else "Counts are exact. Times, and what follows from them, are estimates with the interval that is "
                     "meant to hold nine of ten measured ones; nothing was run for this report. Published runs: "
-                    f"{published_runs()}."
+                    f"{published_runs(self.model.name)}."
                 ),
             ],
         )
