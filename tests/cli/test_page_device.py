@@ -124,7 +124,10 @@ def test_a_page_of_several_passes_has_no_trace(capsys: Capture) -> None:
     asked = ("1275x1650", "--model", "mineru2_5", "workload.regions=[[600,400]]", "--device", "H100-SXM")
     assert main(["page", *asked, "--trace", "t.json"]) == 2
     assert "page: --trace is of a page of one pass; leave workload.regions out." in capsys.readouterr().err
-    assert "workload=layout workload.regions=[[600,400]], execution=" in words(printed(capsys, *asked))
+    screen = words(printed(capsys, *asked))
+    assert "workload=layout workload.regions=[[600,400]], execution=" in screen
+    assert "(regions: assumed) + prefill" in screen
+    assert "regions: assumed" not in words(printed(capsys, *asked[:3], *asked[4:]))
 
 
 def test_who_holds_the_peak(capsys: Capture) -> None:

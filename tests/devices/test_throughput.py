@@ -541,6 +541,8 @@ def test_a_page_of_several_passes_takes_the_sum_of_theirs(tmp_path: Path) -> Non
     steps = STEP_OF_TWO[6] + STEP_OF_TWO[7] + STEP_OF_TWO[8]
     assert (made.prefill_s, made.steps_s, made.output_tokens) == (5 + 6, near(steps), 3)
     assert made.host_s == 2 * 7  # the page, and its regions together
+    assert next(figure.origin for figure in made.figures() if figure.name == "host_s") == "assumed"
+    assert any("the host cuts the regions out of a page" in each for each in made.assumptions())
     assert made.kinds == (
         replace(made.kinds[0], label="two passes", count=3, seq_len=11, output_tokens=Fraction(3), prefill_s=11.0),
     )

@@ -393,13 +393,14 @@ def _files(pages: Pages, wanted: Wanted) -> dict[str, str]:
 
 def _json(pages: Pages, wanted: Wanted) -> str:
     """The full result as JSON."""
-    from modelmeter.report.json_document import cost_content, json_text, model_content
+    from modelmeter.report.json_document import json_text
 
-    costs = {(row.size.width, row.size.height): (row.page, row.vram) for row in pages.all_rows}
-    content = model_content(pages.name, pages.model) | {
+    costs = {(row.size.width, row.size.height): row.page for row in pages.all_rows}
+    kind = {} if pages.device is None else {"device_kind": pages.device.kind}
+    content = pages.model.to_dict() | {
         "output_tokens": pages.steps,
         "pages": [
-            asdict(size) | {"dpi": each.dpi} | cost_content(*costs[size.width, size.height])
+            asdict(size) | {"dpi": each.dpi} | costs[size.width, size.height].to_dict(**kind)
             for each in pages.inputs
             for size in each.pages
         ],

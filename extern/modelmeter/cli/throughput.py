@@ -202,10 +202,10 @@ def command(
 
     if as_json:
         from modelmeter.devices import NOT_MODELLED
-        from modelmeter.report.json_document import json_text, model_content
+        from modelmeter.report.json_document import json_text
 
         content = (
-            model_content(model, cost_model)
+            cost_model.to_dict()
             | {
                 "settings": dict(cost_model.for_times().settings()),
                 "assumptions": [asdict(each) for each in timed_assumptions(cost_model)],
@@ -260,7 +260,7 @@ def command(
             "",
             *tables,
             "",
-            throughput_tables.rest_lines(first, smallest),
+            throughput_tables.rest_lines(model, first, smallest),
             "",
             page_tables.assumption_lines(timed_assumptions(cost_model)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib import resources
@@ -111,13 +112,19 @@ def device_lines(device: Device) -> Table:
     )
 
 
-#: the line that says how published runs compare, written with reports/published.md
-PUBLISHED_FILE: Final = Path(str(resources.files(__package__) / "published_runs.txt"))
+#: how published runs compare, in a line, and of which model how many figures are; written with reports/published.md
+PUBLISHED_FILE: Final = Path(str(resources.files(__package__) / "published_runs.json"))
 
 
-def published_runs() -> str:
-    """In a line, how far predictions lay from what others published."""
-    return PUBLISHED_FILE.read_text(encoding="utf-8").strip()
+def published_runs(model: str) -> str:
+    """In a line, how far predictions lay from what others published; of which models, where most are not of `model`."""
+    runs = json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
+    told, of_models = runs["told"], runs["figures"]
+    own = of_models.get(model, 0)
+    if own == max(of_models.values()):
+        return str(told)
+    others = ", ".join(f"{count} of {name}" for name, count in of_models.items() if name != model)
+    return f"{told}; of these figures {own or 'none'} {'is' if own < 2 else 'are'} of {model}, {others}"
 
 
 def result_table(result: Throughput) -> Fitting:
@@ -272,12 +279,12 @@ def reason_lines(results: Mapping[str, Throughput | str]) -> Table:
     return label_lines(*((name, reason) for name, reason in results.items() if isinstance(reason, str)))
 
 
-def rest_lines(result: Throughput, smallest: str | None) -> Table:
-    """The smallest device, what is assumed, how published runs compare, and what is not modelled."""
+def rest_lines(model: str, result: Throughput, smallest: str | None) -> Table:
+    """The smallest device for a model, what is assumed, how published runs compare, and what is not modelled."""
     return label_lines(
         ("smallest", f"bundled device that runs one such page at a time: {smallest or 'none'}"),
         *(("assumed", sentence) for sentence in result.assumptions()),
-        ("published", published_runs()),
+        ("published", published_runs(model)),
         *(("not modelled", sentence) for sentence in NOT_MODELLED),
     )
 
