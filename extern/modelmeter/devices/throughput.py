@@ -575,7 +575,7 @@ class _Work:
         )
         self._prefills = service.prefills(layouts, [page.page.seq_len for page in pages])
         self.output_tokens = sum((each.share * each.output_tokens for _, each in self.rows), Fraction(0))
-        self._steps: dict[int, _Mean] = {}
+        self._decoded: dict[int, Any] = {}
 
     @property
     def prefill(self) -> _Mean:
@@ -584,13 +584,14 @@ class _Work:
 
     def steps(self, batch: int) -> _Mean:
         """Of all of the average page's steps, with so many pages in each."""
-        if batch not in self._steps:
-            self._steps[batch] = _Mean(*self._decodes(batch).mean([float(each.share) for _, each in self.rows]))
-        return self._steps[batch]
+        return _Mean(*self._decodes(batch).mean([float(each.share) for _, each in self.rows]))
 
     def _decodes(self, batch: int) -> Any:
-        seq_lens = [self.pages[number].page.seq_len for number, _ in self.rows]
-        return self.service.decodes(seq_lens, [each.output_tokens for _, each in self.rows], batch)
+        if batch not in self._decoded:
+            seq_lens = [self.pages[number].page.seq_len for number, _ in self.rows]
+            steps = [each.output_tokens for _, each in self.rows]
+            self._decoded[batch] = self.service.decodes(seq_lens, steps, batch)
+        return self._decoded[batch]
 
     def kinds(self, batch: int) -> tuple[KindTime, ...]:
         """The pages of each kind."""

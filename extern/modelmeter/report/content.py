@@ -31,6 +31,7 @@ from modelmeter.devices import (
     Throughput,
 )
 from modelmeter.devices.decode import decode_time
+from modelmeter.devices.engine import timed_assumptions
 from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
 from modelmeter.errors import ModelMeterError, near
@@ -75,7 +76,7 @@ from modelmeter.report.page_tables import view_count
 from modelmeter.report.part_blocks import parts_block
 from modelmeter.report.parts import BY, KERNEL_CLASS, MODULE, OPERATOR, WalkedStage, walked_stages
 from modelmeter.report.roofline_section import roofline_section
-from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
+from modelmeter.report.throughput_tables import engine_line, published_runs
 
 #: layouts that are drawn, those that are drawn and folded away, and those that the table lists
 DRAWN: Final = 6

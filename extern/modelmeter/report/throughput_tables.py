@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -19,10 +19,6 @@ from modelmeter.models.common.engines import BEST, SERVED_BY
 from modelmeter.quantities import estimated, number
 from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table, label_lines
-
-if TYPE_CHECKING:
-    from modelmeter.models.common.assumption import Assumption
-    from modelmeter.models.common.contract import CostModel
 
 #: figures that stand together in a result's table; all others are results, or efficiencies
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -43,19 +39,11 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 #: between a stage and a class of kernels in the name of a figure
 _SHARE: Final = "_share_"
-#: what an engine with a memory policy of its own decides in place of `runtime`: told with its limits
-_RESERVE: Final = "reserve_bytes"
 #: origins of figures that have no more than three digits
 _ESTIMATES: Final = (ESTIMATE, BOUND)
 
 _GB: Final = 10**9
 _TERA: Final = 10**12
-
-
-def timed_assumptions(model: CostModel) -> list[Assumption]:
-    """What is assumed where a model is timed: of the experts that times count, and without what the engine decides."""
-    pooled = model.engine.gpu_memory_utilization is not None
-    return [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
 
 
 def devices_table(devices: Sequence[Device]) -> Fitting:
