@@ -22,9 +22,11 @@ ARGS ?=
 
 SWEEPS := modelmeter.programs.sweep
 
+AXE := 4.14.1
+
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots docs snapshot published published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
+.PHONY: help setup demo screenshots axe docs snapshot published published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
 .PHONY: check-sweeps measured measured-changed mutants examples notebooks commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
@@ -41,7 +43,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## verify the bundled pages against the real modules, and write their report, outputs/report.html
 	@$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_end2end_vision \
 	  'images=[$(subst $(SPACE),$(COMMA),$(PAGES))]'
-	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 -o outputs/report.html
+	@$(BIN)/modelmeter report $(PAGES) --output-tokens 1000 --device H100-SXM --price 2.5 -o outputs/report.html
+
+axe: outputs/axe-core/package/axe.min.js ## fetch axe, which the report's browser test checks accessibility with; needs npm
+
+outputs/axe-core/package/axe.min.js: Makefile
+	mkdir -p outputs/axe-core
+	cd outputs/axe-core && npm pack --silent axe-core@$(AXE) && tar xzmf axe-core-$(AXE).tgz
 
 screenshots: demo ## docs/report*.png anew, of the report that demo writes; needs a Chromium with its chromedriver
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
@@ -71,7 +79,7 @@ flops: $(STAMP) ## reports/verification/flops.md anew, from a list of page sizes
 bytes: $(STAMP) ## reports/verification/bytes.md anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report
 
-bench: $(STAMP) ## reports/comparison.md, README's table of other tools, reports/benchmarks; installs the tools below outputs/
+bench: $(STAMP) ## reports/comparison.md, docs/other-tools.md, reports/benchmarks; installs the tools below outputs/
 	$(BIN)/python -m benchmarks.compare_tools
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.growth
@@ -97,7 +105,7 @@ check-sweeps: $(STAMP) ## whether they would come out the same
 	$(BIN)/python -m $(SWEEPS).write_sweep_reports outputs/check-sweeps
 	diff -r outputs/check-sweeps reports/sweep
 
-measured: $(STAMP) ## tests/measured/*.json anew: what the real modules do, some minutes; ARGS=--stale: what is stale alone, ARGS=NAME: of a model
+measured: $(STAMP) ## tests/measured/*.json anew: what the real modules do, some minutes; ARGS=--stale: what is stale alone, ARGS=NAME: of a model or series
 	$(BIN)/python -m tests.measured $(ARGS)
 
 measured-changed: $(STAMP) ## whether the measurements that the last commit has changed, or that are stale, would come out the same
@@ -106,8 +114,9 @@ measured-changed: $(STAMP) ## whether the measurements that the last commit has 
 mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have a test catch each, and write reports/verification/mutants.md anew
 	$(BIN)/python -m tests.mutants
 
-examples: $(STAMP) ## docs/command-line.md with its examples run anew; read the difference before you commit it
+examples: $(STAMP) ## docs/command-line.md with its examples run anew, docs/trust.md with the reports' figures; read the difference before you commit it
 	$(BIN)/python -m tests.commands.write_examples
+	$(BIN)/python -m tests.trust
 
 notebooks: $(STAMP) ## run the notebooks of examples/, and write their outputs into them
 	$(BIN)/python -m tests.notebook
@@ -147,7 +156,7 @@ lint: $(STAMP) ## whether form and lint are in order
 types: $(STAMP) ## whether mypy is content
 	$(BIN)/mypy
 
-tests: $(STAMP) ## all tests, a tenth of the measurements made again: another one every day, or MEASURED_PART=0 to 9
+tests: $(STAMP) ## all tests, a part of the measurements made again: another one every day, or MEASURED_PART=0 to 29
 	$(BIN)/pytest
 
 quick: $(STAMP) ## the tests that import no torch and are not slow, for while you work: within a minute

@@ -45,8 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """The day's tenth of the measurements is chosen before the processes start, so that midnight parts none of them."""
-    os.environ.setdefault("MEASURED_PART", str(date.today().toordinal() % 10))
+    """The day's part of the measurements is chosen before the processes start, so that midnight parts none of them."""
+    os.environ.setdefault("MEASURED_PART", str(date.today().toordinal() % 30))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -57,7 +57,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
-    """Slow tests are left out, and counted as such."""
+    """Slow tests are left out, and counted as such. A file's tests run in one process: they share what they make."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
     if config.getoption("--quick"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in slow]

@@ -117,7 +117,17 @@ def test_parts_on_the_screen_and_as_json(by: str, capsys: Capture) -> None:
     assert all(part["seconds"] > 0 and part["bound"] in ("compute", "memory", "launch") for part in timed)
     out = printed(capsys, *asked, "--device", "H100-SXM")
     assert max(map(len, out.splitlines())) <= 80
-    assert "time on H100-SXM, engine vllm by default; of the operators' kernels" in words(out)
+    assert "time on H100-SXM, engine vllm by default; estimates of the operators' kernels" in words(out)
+
+
+def test_a_page_of_several_passes_has_no_trace(capsys: Capture) -> None:
+    asked = ("1275x1650", "--model", "mineru2_5", "workload.regions=[[600,400]]", "--device", "H100-SXM")
+    assert main(["page", *asked, "--trace", "t.json"]) == 2
+    assert "page: --trace is of a page of one pass; leave workload.regions out." in capsys.readouterr().err
+    screen = words(printed(capsys, *asked))
+    assert "workload=layout workload.regions=[[600,400]], execution=" in screen
+    assert "(regions: assumed) + prefill" in screen
+    assert "regions: assumed" not in words(printed(capsys, *asked[:3], *asked[4:]))
 
 
 def test_who_holds_the_peak(capsys: Capture) -> None:

@@ -53,6 +53,8 @@ LETTER = (1275, 1650)
 DEEPSEEK_SMALL = ("decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
 DEEPSEEK_TINY = (*DEEPSEEK_SMALL, "workload=tiny", "workload.image_size=320")
 DEEPSEEK_GRIDS = ((600, 1200), (1650, 1100), (1500, 1500), (500, 4500))  # 1 x 2, 3 x 2, 3 x 3, 1 x 9
+#: bundled pages of other grids: 2 x 4, 5 x 1, 1 x 3, 4 x 2, none
+DEEPSEEK_BUNDLED = ((1800, 3200), (2700, 500), (600, 1800), (1920, 1080), (600, 220))
 DEEPSEEK_ARCHITECTURES = (
     ("num_hidden_layers=1", "first_k_dense_replace=0"),
     ("num_hidden_layers=3", "first_k_dense_replace=2", "intermediate_size=1000"),
@@ -72,6 +74,16 @@ DEEPSEEK_RUNTIMES = (
     ("dtype=float16", "experts_hit=9"),
     ("prompt_tokens=3000",),  # the decoder's part is the peak of the prefill
     ("prompt_tokens=0",),
+)
+#: pages as the published code runs them: with crops and without, in batches, without a head, sides of any kind
+DEEPSEEK_PUBLISHED: Sequence[tuple[Pair, int, str, tuple[str, ...]]] = (
+    # size, pages, head, what else differs
+    (LETTER, 1, "all", ()),
+    ((600, 400), 1, "all", ()),
+    ((300, 2700), 1, "last", ("decoder.vocab_size=1000",)),
+    ((1000, 1000), 2, "none", ("decoder.vocab_size=1000", "workload.base_size=512", "workload.image_size=448")),
+    (LETTER, 3, "all", ("workload=tiny",)),
+    ((300, 300), 1, "all", ("workload=tiny", "workload.base_size=640")),
 )
 #: two crops beside the global view, all small
 DEEPSEEK_CROPS = (*DEEPSEEK_SMALL, "workload.base_size=512", "workload.image_size=320")
@@ -96,6 +108,8 @@ def deepseek_ocr() -> Iterator[Case]:
         yield case(LETTER, *DEEPSEEK_SMALL, f"workload={mode}", steps=(0, 1, 2, 9))
     for size in DEEPSEEK_GRIDS:
         yield case(size, *DEEPSEEK_SMALL)
+    for size in DEEPSEEK_BUNDLED:
+        yield case(size, *DEEPSEEK_SMALL, steps=(0,))
     for architecture in DEEPSEEK_ARCHITECTURES:
         projector = ["vision.projector.n_embed=512"] if architecture[0] == "hidden_size=512" else []
         yield case(LETTER, *DEEPSEEK_TINY, *(f"decoder.{each}" for each in architecture), *projector)
@@ -111,6 +125,9 @@ def deepseek_ocr() -> Iterator[Case]:
         replica = ("execution=published", f"runtime.attention={attention}", "runtime.head=last")
         yield case(LETTER, *DEEPSEEK_SMALL, *replica)
         yield case((300, 200), *DEEPSEEK_TINY, *replica, "runtime.batch_size=2", steps=(0, 1, 2))
+    for size, pages, head, others in DEEPSEEK_PUBLISHED:
+        runtime = (f"runtime.batch_size={pages}", f"runtime.head={head}")
+        yield case(size, "execution=published", "decoder.num_hidden_layers=2", *runtime, *others, steps=(0,))
 
 
 # -- Unlimited-OCR: steps on both sides of its window of 128

@@ -23,14 +23,23 @@ MEASURING = Path(__file__).with_name("measuring.py")
 @cache
 def inputs_of(model: str) -> Mapping[str, str]:
     """What every measurement of a model depends on, as it is now."""
+    return inputs_of_code(code_of(model))
+
+
+def inputs_of_code(files: Iterable[Path]) -> Mapping[str, str]:
+    """What a measurement that these files make depends on, as it is now."""
     # a build's suffix, as in +cpu, is no matter: the modules run on the meta device
     versions = {each: version(each).partition("+")[0] for each in LIBRARIES}
-    return {**versions, "code": digest(code_of(model))}
+    return {**versions, "code": digest(files)}
 
 
 def stale(stored: Mapping[str, str], model: str) -> str:
     """How a measurement's inputs differ from those of today, in words; "" where they are the same."""
-    today = inputs_of(model)
+    return otherwise(stored, inputs_of(model))
+
+
+def otherwise(stored: Mapping[str, str], today: Mapping[str, str]) -> str:
+    """How inputs differ from those of today, in words."""
     parts = [f"{name} was {stored.get(name)}, is {value}" for name, value in today.items() if stored.get(name) != value]
     return "; ".join(parts)
 
@@ -43,7 +52,12 @@ def code_of(model: str) -> list[Path]:
         for node in parsed(located(package)).body
         if isinstance(node, ast.FunctionDef) and node.name == "whole_model"
     )
-    left, ours, library = [*imports([whole_model]), *imports(parsed(MEASURING).body)], {MEASURING}, set()
+    return reached([whole_model, *parsed(MEASURING).body], {MEASURING})
+
+
+def reached(statements: Iterable[ast.stmt], measuring: Iterable[Path]) -> list[Path]:
+    """The files `measuring`, those below `reference` folders that statements import, and the library's modules."""
+    left, ours, library = list(imports(statements)), set(measuring), set()
     while left:
         module = left.pop()
         if module.partition(".")[0] == "transformers":

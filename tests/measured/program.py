@@ -1,6 +1,6 @@
 """Measurements of real modules: `make measured` writes them and their report, `make measured-changed` checks them.
 
-    python -m tests.measured [MODEL ...]   # measure and store all cases of these models, of all without a name
+    python -m tests.measured [NAME ...]    # measure and store all cases of these models or series, of all without one
     python -m tests.measured --stale       # those alone that are stale or missing
     python -m tests.measured --changed     # those that are stale, or that this commit has changed: measure, and compare
 
@@ -16,12 +16,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import groupby
 from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
 
-from tests.measured import report, stored
+from tests.measured import recorded, report, stored
 from tests.measured.account import Stage, differences
 from tests.measured.cases import CASES, MODELS, Case
 from tests.measured.inputs import inputs_of, stale
+from tests.measured.recorded import SERIES, Recorded
 from tests.measured.stored import FOLDER, Measured
+
+#: neighbours among the cases of a series often share modules, which are built once
+PARTS_AT_ONCE = 12
 
 
 def measured(cases: Sequence[Case]) -> list[dict[str, Stage]]:
@@ -31,14 +37,34 @@ def measured(cases: Sequence[Case]) -> list[dict[str, Stage]]:
     return [measure(case) for case in cases]
 
 
+def processes() -> ProcessPoolExecutor:
+    """One for each processor."""
+    return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+
+
 def measure_all(cases: Sequence[Case]) -> Iterator[tuple[Case, dict[str, Stage]]]:
     """Measurements of cases, in their order; on all processors."""
     if not cases:
         return
     groups = [list(group) for _, group in groupby(cases, key=lambda case: (case.model, case.overrides))]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with processes() as pool:
         for group, stages in zip(groups, pool.map(measured, groups), strict=True):
             yield from zip(group, stages, strict=True)
+
+
+def measured_parts(parts: Sequence[tuple[str, str]]) -> list[Any]:
+    """Measurements of cases of series."""
+    return [recorded.measure_anew(*each) for each in parts]
+
+
+def measure_parts(parts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, Any]]:
+    """Series, case and measurement, in their order; on all processors."""
+    if not parts:
+        return
+    groups = [parts[first : first + PARTS_AT_ONCE] for first in range(0, len(parts), PARTS_AT_ONCE)]
+    with processes() as pool:
+        for group, found in zip(groups, pool.map(measured_parts, groups), strict=True):
+            yield from ((*each, value) for each, value in zip(group, found, strict=True))
 
 
 def outdated(case: Case, known: dict[str, Measured]) -> bool:
@@ -46,11 +72,23 @@ def outdated(case: Case, known: dict[str, Measured]) -> bool:
     return case.name not in known or bool(stale(known[case.name].inputs, case.model))
 
 
-def before(model: str) -> dict[str, Measured]:
-    """The measurements of the commit before this one; none where git does not know it."""
-    shown = f"HEAD^:{stored.file_of(model).relative_to(FOLDER.parents[1])}"
+def committed(file: Path) -> str:
+    """A file in the commit before this one; "" where git does not know it."""
+    shown = f"HEAD^:{file.relative_to(FOLDER.parents[1])}"
     done = subprocess.run(["git", "show", shown], cwd=FOLDER, capture_output=True, text=True, check=False)
-    return stored.parse(done.stdout) if done.returncode == 0 else {}
+    return done.stdout if done.returncode == 0 else ""
+
+
+def before(model: str) -> dict[str, Measured]:
+    """A model's measurements in the commit before this one."""
+    content = committed(stored.file_of(model))
+    return stored.parse(content) if content else {}
+
+
+def recorded_before(name: str) -> Recorded:
+    """A series' measurements in the commit before this one."""
+    content = committed(recorded.file_of(name))
+    return recorded.parse(content) if content else Recorded({}, {})
 
 
 def renew(models: Sequence[str], only_stale: bool) -> int:
@@ -72,8 +110,41 @@ def renew(models: Sequence[str], only_stale: bool) -> int:
     return 1 if wrong else 0
 
 
+def renew_series(names: Sequence[str], only_stale: bool) -> None:
+    """Measure, and write the file of one series after another."""
+    for name in names:
+        stored_now, inputs = recorded.load(name), recorded.code_inputs(name)
+        kept = stored_now.measured if only_stale and not recorded.stale(name, stored_now.inputs) else {}
+        cases = list(recorded.cases_of(name))
+        new = {case: found for _, case, found in measure_parts([(name, case) for case in cases if case not in kept])}
+        recorded.save(name, Recorded(inputs, {case: new.get(case, kept.get(case)) for case in cases}))
+        print(f"{name}: {len(new)} of {len(cases)} cases measured", flush=True)
+
+
 def changed() -> int:
     """Measure what is stale or was stored since the commit before, and compare; the exit status."""
+    return max(changed_models(), changed_series())
+
+
+def changed_series() -> int:
+    """The same of series."""
+    known = {name: recorded.load(name) for name in SERIES}
+    wanted = []
+    for name, each in known.items():
+        earlier = Recorded({}, {}) if recorded.stale(name, each.inputs) else recorded_before(name)
+        kept = earlier.measured if earlier.inputs == each.inputs else {}
+        wanted += [(name, case) for case in recorded.cases_of(name) if kept.get(case) != each.measured.get(case, 0)]
+    wrong = 0
+    for name, case, found in measure_parts(wanted):
+        if known[name].measured.get(case) != found:
+            wrong += 1
+            print(f"{name} {case}: measured otherwise than it is stored; run make measured ARGS={name}")
+    print(f"{len(wanted)} cases of series measured again, {wrong} differ")
+    return 1 if wrong else 0
+
+
+def changed_models() -> int:
+    """The same of models."""
     known = {model: stored.load(model) for model in MODELS}
     earlier = {model: before(model) for model in MODELS}
     wanted = [
@@ -94,13 +165,17 @@ def changed() -> int:
 def main() -> int:
     """The program; its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.measured")
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MODELS))
+    names = (*MODELS, *SERIES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--stale", action="store_true", help="renew those alone that are stale or missing")
     parser.add_argument("--changed", action="store_true", help="renew nothing: measure what changed, and compare")
     arguments = parser.parse_args()
-    unknown = [model for model in arguments.models if model not in MODELS]
+    unknown = [name for name in arguments.names if name not in names]
     if unknown:
-        parser.error(f"there are no cases of {unknown[0]}; there are {', '.join(MODELS)}.")
+        parser.error(f"there are no cases of {unknown[0]}; there are {', '.join(names)}.")
     if arguments.changed:
         return changed()
-    return renew(arguments.models or MODELS, arguments.stale)
+    chosen = arguments.names or names
+    renew_series([name for name in SERIES if name in chosen], arguments.stale)
+    models = [model for model in MODELS if model in chosen]
+    return renew(models, arguments.stale) if models else 0

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.measured import stored
-from tests.measured.account import differences
+from tests.measured.account import Stage, differences
 from tests.measured.cases import CASES, MODELS, Case
 from tests.measured.inputs import LIBRARIES
 from tests.measured.stored import Measured
@@ -19,25 +19,29 @@ REPORT: Final = Path(__file__).parents[2] / "reports/verification/models.md"
 INTRODUCTION: Final = """# Models: the cost model beside transformers' modules
 
 Whole stages of the real modules on the meta device, and the cost model's figures of the same pages. Each stage compares
-FLOPs of the tensor and the CUDA cores, traffic (weights, activations, KV cache, all), activation and resident peak with
+Tensor-core and vector FLOPs, traffic (weights, activations, KV cache, all), activation and resident peak with
 the operator and the module that it is at, weights, the cache held and added, elements by operator, and every operator
 in order with its module and bytes. `execution` is transformers where it is not named. A small model is one of few
 layers or of other sizes, as its overrides say (`tests/measured/cases.py`).
 """
 
 
-def report_text(measurements: Mapping[str, Mapping[str, Measured]]) -> str:
+#: differences of a case's cost model from its measured stages
+Differences = Callable[[Case, Mapping[str, Stage]], Iterable[str]]
+
+
+def report_text(measurements: Mapping[str, Mapping[str, Measured]], differ: Differences = differences) -> str:
     """The report of what is stored, held against the cost model of today."""
-    return "\n".join((INTRODUCTION, *_models(measurements), *_published(measurements)))
+    return "\n".join((INTRODUCTION, *_models(measurements, differ), *_published(measurements)))
 
 
-def _models(measurements: Mapping[str, Mapping[str, Measured]]) -> Iterator[str]:
+def _models(measurements: Mapping[str, Mapping[str, Measured]], differ: Differences) -> Iterator[str]:
     yield "| model | cases | page sizes | types | attention | pages at once | stages | differences |"
     yield "|---|---:|---:|---|---|---|---:|---:|"
     for model in MODELS:
         cases = [case for case in CASES if case.model == model]
         stages = sum(len(measurements[model][case.name].stages) for case in cases)
-        wrong = sum(len(list(differences(case, dict(measurements[model][case.name].stages)))) for case in cases)
+        wrong = sum(len(list(differ(case, measurements[model][case.name].stages))) for case in cases)
         pages = {case.size or case.layout for case in cases if not case.text_alone}
         kinds = (_values(cases, key, usual) for key, usual in (("dtype", "bfloat16"), ("attention", "flash")))
         row = (f"`{model}`", len(cases), len(pages), *kinds, _values(cases, "batch_size", "1"), stages, wrong)

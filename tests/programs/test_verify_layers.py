@@ -1,4 +1,7 @@
-"""verify.layers: every class agrees or is excused, and a wrong layer, a forgotten one or a bad input is seen."""
+"""verify.layers: every class has a line or is excused, and a wrong layer, a forgotten one or a bad input is seen.
+
+That all lines agree: tests/measured/test_recorded.py.
+"""
 
 import json
 import re
@@ -19,7 +22,7 @@ from modelmeter.models.deepseek_ocr import layer_verification
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.operators import silu
 from modelmeter.programs.verify import layers
-from modelmeter.programs.verify.layers import Failure, LayerRow, compare_layer, excuses, gaps
+from modelmeter.programs.verify.layers import Failure, LayerRow, excuses, gaps
 from modelmeter.reference.layer import LayerRun, OperatorRun
 from modelmeter.reference.layer_case import LayerCase, defined_below, tree
 from modelmeter.shape_tensor import ShapeTensor
@@ -71,25 +74,6 @@ def test_every_layer_of_several_models_is_one_models_at_least() -> None:
     models: list[Any] = [model_package(name).load_cost_model() for name in MODELS]
     held = {type(layer) for model in models for layer in tree(model.model)}
     assert [each.__name__ for each in defined_below("modelmeter.layers") if each not in held] == []
-
-
-#: compared by test_published_execution and by the measurements in tests/measured
-SLOW = {("published", "Decoder"), *((execution, "PageTextStage") for execution in EXECUTIONS)}
-LINES = {
-    (execution, name) for execution in EXECUTIONS for name in NAMES if name not in excuses(VERIFICATION, execution)
-} - SLOW
-
-
-@pytest.mark.parametrize("execution, name", sorted(LINES))
-def test_every_class_agrees(execution: str, name: str) -> None:
-    """In bfloat16, with one attention; the program compares the other types."""
-    attention = "eager" if name == "GroupedQueryAttention" else "flash"
-    cases = [case for case in cases_of(execution) if (case.name, case.dtype) == (name, "bfloat16")]
-    rows = [compare_layer(case) for case in cases if case.attention in ("", attention)]
-    for row in rows:
-        assert isinstance(row, LayerRow)
-        assert row.analytic == row.measured
-    assert any(isinstance(row, LayerRow) and row.measured.traffic_bytes for row in rows)
 
 
 def test_a_run_of_another_execution(

@@ -28,7 +28,6 @@ def asked(model: str, *overrides: str, steps: int = 0) -> page_screen.Asked:
     return page_screen.Asked(
         name=model,
         model=package.load_cost_model(list(overrides)),
-        modes=package.MODES,
         overrides=overrides,
         output_tokens=steps,
         show=readable_figure,
@@ -59,8 +58,8 @@ def test_every_mode_fits_one_screen(model: str, mode: str, columns: int, monkeyp
         out = screen(under, row(under, size))
         assert max(map(len, out.splitlines())) <= columns, out
         assert len(out.splitlines()) + 3 <= ONE_SCREEN, out  # the page's name, and a line around the table
-        for each in under.model.assumptions():
-            assert each.label in " ".join(out.split())
+        labels = "; ".join(each.label for each in under.model.assumptions())
+        assert f"labels {labels} (--explain: what each means)" in " ".join(out.split())
 
 
 def test_the_default_screen_is_the_shortest(monkeypatch: pytest.MonkeyPatch) -> None:

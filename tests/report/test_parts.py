@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
 
 import pytest
 
@@ -74,12 +73,15 @@ def test_times_and_bounds_are_those_of_the_device() -> None:
             assert [part.seconds for part in found] == sorted((part.seconds for part in found), reverse=True)
         for each, bound in zip(stage.operators, Roofline(device).operators(stage.walk), strict=True):
             assert each.bound == bound.bound
-    gemm = next(part for part in parts.parts_of(prefill.operators, parts.KERNEL_CLASS) if part.name == "gemm")
-    by_bound: Counter[str] = Counter()
-    for each in prefill.operators:
-        if kernel_class(each.record) == "gemm":
-            by_bound[str(each.bound)] += each.seconds or 0.0
-    assert gemm.bound == by_bound.most_common(1)[0][0]
+
+
+def test_a_part_is_bound_by_what_most_of_its_time_falls_to() -> None:
+    record = next(load_cost_model(["workload=tiny"]).stage_walk("decode", context=1).records())
+    seconds = [("memory", 1.0), ("compute", 1.5), ("launch", 0.2), ("memory", 0.4)]
+    part = parts.Part.of(("a",), [parts.TimedOperator(record, each, bound) for bound, each in seconds])
+    assert (part.operators, part.seconds, part.bound) == (4, pytest.approx(3.1), "compute")
+    part = parts.Part.of(("a",), [parts.TimedOperator(record, each, bound) for bound, each in [*seconds, seconds[0]]])
+    assert part.bound == "memory"
 
 
 def test_the_table_lists_the_largest_and_the_rest() -> None:
@@ -109,6 +111,20 @@ def test_csv_has_every_operator_or_every_part() -> None:
     assert sum(int(row["tensor_core_flops"]) for row in rows if row["stage"] == "prefill") == (
         page.prefill.tensor_core_flops
     )
+
+
+def test_the_last_step_of_several_passes_is_that_of_the_longest() -> None:
+    """Its tokens, not the page's: shared out by the passes' image tokens, or all for the first region."""
+    for shares in ("null", "[0,1,0]"):
+        overrides = ["workload.regions=[[600,800],[50,50]]", f"workload.output_shares={shares}"]
+        cost_model = load_cost_model(overrides, model="mineru2_5")
+        page = cost_model.page(1275, 1650, 60)
+        (within, given) = max([each for each in page.passes(60) if each[1]], key=lambda each: each[0].seq_len + each[1])
+        _, step = parts.walked_stages(cost_model, page, 60)
+        cost = cost_model.step(within.seq_len + given - 1, given - 1)
+        assert sum(part.io_bytes for part in parts.parts_of(step.operators, parts.MODULE)) == cost.io_bytes
+        assert f"decode step {given} of {given} in pass " in step.title
+        assert shares == "null" or (given, "in pass 2 of 3, with" in step.title) == (60, True)
 
 
 @pytest.mark.parametrize("steps", [0, STEPS])

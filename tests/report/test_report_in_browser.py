@@ -1,22 +1,29 @@
 """The HTML report in a real browser: no console message, the tree opens, the sort sorts, nothing is cut off.
 
 Needs selenium (the extra `browser`) and a Chromium or Chrome with its driver; without them these tests do not run.
+axe, which checks contrast, labels and the like, is fetched by `make axe`; without it its test is reported as skipped.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelmeter.cli.main import main
+from modelmeter.pdf_pages import read_pdf_page_sizes
 from modelmeter.report.screenshots import NoBrowser, browser
 
 pytestmark = pytest.mark.slow
+
+#: the accessibility engine, as `make axe` fetches it
+AXE = Path(__file__).parents[2] / "outputs/axe-core/package/axe.min.js"
 
 
 @pytest.fixture(scope="module")
@@ -194,5 +201,81 @@ def test_it_prints_on_paper(page: Any) -> None:
         "return [...document.querySelectorAll('nav, .buttons')].map(each => getComputedStyle(each).display)"
     )
     assert set(shown) == {"none"}
-    pdf = page.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
-    assert len(pdf["data"]) > 50_000
+
+
+def test_a_page_prints_on_six_sheets(driver: Any, tmp_path: Path) -> None:
+    file, sheets = tmp_path / "one.html", tmp_path / "one.pdf"
+    price = ("--price", "2.5", "--device", "H100-SXM")
+    assert main(["report", "1275x1650", "--output-tokens", "1000", *price, "-o", str(file)]) == 0
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    driver.get(file.as_uri())
+    pdf = driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    sheets.write_bytes(base64.b64decode(pdf["data"]))
+    assert 3 <= len(read_pdf_page_sizes(sheets)) <= 6
+
+
+def test_the_tree_is_searched(page: Any) -> None:
+    tree = page.find_element("css selector", "#modules-prefill")
+    field, found = (tree.find_element("css selector", each) for each in ("input[type=search]", "[role=status]"))
+    before = [each.is_displayed() for each in tree.find_elements("css selector", "details")]
+
+    def shown() -> list[str]:
+        names = tree.find_elements("css selector", "summary code")
+        return [each.text for each in names if each.is_displayed()]
+
+    field.send_keys("qkv_proj")
+    assert shown()[0] == "global" and "qkv_proj" in shown() and "mlp" not in shown()
+    count = sum(name == "qkv_proj" for name in shown())
+    assert found.text == f"{count} line{'s' * (count > 1)} found"
+    field.clear()
+    field.send_keys("moe")  # an operator: the module that runs it opens
+    (module,) = (
+        each
+        for each in tree.find_elements("css selector", "details[open]")
+        if "fused.moe" in each.text and not each.find_elements("css selector", "details")
+    )
+    assert module.find_element("css selector", "summary code").text == "experts"
+    field.clear()
+    field.send_keys("nothing like it")
+    assert (shown(), found.text) == ([], "0 lines found")
+    field.send_keys("\ue003" * len("nothing like it"))
+    assert [each.is_displayed() for each in tree.find_elements("css selector", "details")] == before
+    assert found.text == ""
+
+
+def test_the_navigation_stays_and_says_where_one_is(page: Any) -> None:
+    link = page.find_element("css selector", "nav a[href='#roofline']")
+    link.click()
+    page.implicitly_wait(5)
+    current = page.find_element("css selector", "nav a[aria-current][href='#roofline']")
+    assert current.text == "Roofline"
+    top = page.execute_script("return document.querySelector('nav').getBoundingClientRect().top")
+    heading = page.execute_script("return document.querySelector('#roofline h2').getBoundingClientRect().top")
+    bottom = page.execute_script("return document.querySelector('nav').getBoundingClientRect().bottom")
+    page.implicitly_wait(0)
+    assert top == 0 and heading >= bottom
+
+
+def test_headings_are_in_order(page: Any) -> None:
+    levels = page.execute_script(
+        "return [...document.querySelectorAll('h1, h2, h3, h4')].map(each => +each.tagName[1])"
+    )
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+
+
+@pytest.mark.parametrize("width, scheme", [(1200, "light"), (1200, "dark"), (390, "light")])
+def test_axe_finds_nothing(page: Any, width: int, scheme: str) -> None:
+    if not AXE.is_file():
+        pytest.skip(f"{AXE.name} is not there: make axe (npm) fetches it")
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    page.set_script_timeout(300)
+    page.execute_script(AXE.read_text(encoding="utf-8"))
+    found = page.execute_async_script(
+        "const done = arguments[0]; axe.run(document).then(each => done([each.passes.length, "
+        "each.violations.map(rule => [rule.id, rule.nodes.map(node => node.html.slice(0, 120))])]))"
+    )
+    assert found[0] > 20 and found[1] == []

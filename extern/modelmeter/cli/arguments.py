@@ -441,7 +441,7 @@ def page_options(function: Function) -> Function:
             type=click.IntRange(0),
             default=None,
             metavar="N",
-            help="Decode steps after the prefill.  [default: 0]",
+            help="Decode steps after the prefill, so N + 1 output tokens with the prefill's.  [default: 0]",
         ),
         model_option,
         inputs_argument,

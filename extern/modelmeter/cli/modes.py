@@ -58,9 +58,9 @@ def command(
     # a mode may have one of its own
     assumptions = list(dict.fromkeys(each for model in cost_models.values() for each in model.assumptions()))
     if as_json:
-        from modelmeter.report.json_document import cost_content, json_text, model_content
+        from modelmeter.report.json_document import json_text
 
-        content = model_content(model, common)
+        content = common.to_dict()
         del content["configuration"]
         content["assumptions"] = [asdict(assumption) for assumption in assumptions]
         content["configurations"] = {mode: asdict(cost_model.config) for mode, cost_model in cost_models.items()}
@@ -70,7 +70,7 @@ def command(
             | {
                 "dpi": each.dpi,
                 "modes": {
-                    mode: {"error": cost} if isinstance(cost, str) else cost_content(*cost)
+                    mode: {"error": cost} if isinstance(cost, str) else cost[0].to_dict()
                     for mode, cost in costs[size].items()
                 },
             }

@@ -373,6 +373,8 @@ def _files(pages: Pages, wanted: Wanted) -> dict[str, str]:
     if wanted.trace_file is not None:
         from modelmeter.report.trace import trace_document, trace_text
 
+        if len(pages.first.page.passes(0)) > 1:
+            raise ModelMeterError("page: --trace is of a page of one pass; leave workload.regions out.")
         stages = pages.stages
         if pages.found is None or isinstance(pages.found, str):
             raise ModelMeterError(f"page: there is no trace, since {pages.found}")
@@ -383,13 +385,14 @@ def _files(pages: Pages, wanted: Wanted) -> dict[str, str]:
 
 def _json(pages: Pages, wanted: Wanted) -> str:
     """The full result as JSON."""
-    from modelmeter.report.json_document import cost_content, json_text, model_content
+    from modelmeter.report.json_document import json_text
 
-    costs = {(row.size.width, row.size.height): (row.page, row.vram) for row in pages.all_rows}
-    content = model_content(pages.name, pages.model) | {
+    costs = {(row.size.width, row.size.height): row.page for row in pages.all_rows}
+    kind = {} if pages.device is None else {"device_kind": pages.device.kind}
+    content = pages.model.to_dict() | {
         "output_tokens": pages.steps,
         "pages": [
-            asdict(size) | {"dpi": each.dpi} | cost_content(*costs[size.width, size.height])
+            asdict(size) | {"dpi": each.dpi} | costs[size.width, size.height].to_dict(**kind)
             for each in pages.inputs
             for size in each.pages
         ],
@@ -424,7 +427,6 @@ def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType
     asked = page_screen.Asked(
         name=pages.name,
         model=pages.model,
-        modes=pages.package.MODES,
         overrides=pages.overrides,
         output_tokens=pages.output_tokens,
         show=show,

@@ -39,8 +39,8 @@ from modelmeter.process import tell
 if TYPE_CHECKING:
     from modelmeter.devices import Device
     from modelmeter.models.common.contract import CostModel
-    from modelmeter.report.content import ReportPage
     from modelmeter.report.document import Report
+    from modelmeter.report.layout_pages import ReportPage
 
 #: the file's suffixes that mean a format
 SUFFIXES: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
@@ -75,7 +75,7 @@ _NAMED: Final = 3
     default="0",
     show_default=True,
     metavar="N|COLUMN",
-    help="Decode steps of each page after its prefill, or the tables' column that has them.",
+    help="Decode steps of each page, so N + 1 output tokens with the prefill's; or the tables' column of them.",
 )
 @click.option(
     "--device",
@@ -154,7 +154,9 @@ def command(
 
     from modelmeter.devices import bundled_devices, load_device
     from modelmeter.models.common.engines import served
-    from modelmeter.report.content import BY, TITLE, ReportPage, Request, build_report
+    from modelmeter.report.content import TITLE, Request, build_report
+    from modelmeter.report.layout_pages import ReportPage
+    from modelmeter.report.parts import BY
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     device = replace(device, file=Path(device.file).name)
@@ -306,8 +308,8 @@ def _corpus_pages(
         from modelmeter.corpus.run import CorpusTask
         from modelmeter.corpus.sources import list_items
         from modelmeter.corpus.tally import LeftOut
-        from modelmeter.report.content import ReportPage
         from modelmeter.report.corpus_tables import hint_lines, not_read
+        from modelmeter.report.layout_pages import ReportPage
     except ImportError as error:
         raise ModelMeterError(f"report: a corpus needs pyarrow ({error}); pip install pyarrow.") from error
     task = CorpusTask(lambda: model, CorpusOptions(columns=SizeColumns(**columns), max_pixels=max_pixels))

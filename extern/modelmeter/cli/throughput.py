@@ -85,8 +85,9 @@ MAX_KINDS: Final = 20_000
     "output_tokens",
     multiple=True,
     metavar="[GROUP=]N|N:WEIGHT,...|COLUMN",
-    help="What a page says: a number, numbers with weights, as in 800:0.7,1500:0.3, or the tables' column that has "
-    "it. Once for all inputs, or once for each of them, in their order; with GROUP= for the pages of a group.",
+    help="Decode steps of a page, so N + 1 output tokens with the prefill's: a number, numbers with weights, as in "
+    "800:0.7,1500:0.3, or the tables' column that has them. Once for all inputs, or once for each of them, in their "
+    "order; with GROUP= for the pages of a group.",
 )
 @by_option
 @table_options
@@ -106,7 +107,7 @@ MAX_KINDS: Final = 20_000
     help="Share of pages that repeat until the model's positions are used up.",
 )
 @price_option
-@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 products: fp32 or tf32.")
+@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 GEMMs: fp32 or tf32.")
 @click.option(
     "--cache",
     default="longest",
@@ -200,10 +201,10 @@ def command(
 
     if as_json:
         from modelmeter.devices import NOT_MODELLED
-        from modelmeter.report.json_document import json_text, model_content
+        from modelmeter.report.json_document import json_text
 
         content = (
-            model_content(model, cost_model)
+            cost_model.to_dict()
             | {
                 "settings": dict(cost_model.for_times().settings()),
                 "assumptions": [asdict(each) for each in timed_assumptions(cost_model)],
@@ -252,14 +253,13 @@ def command(
             head,
             page_tables.model_lines(
                 cost_model.for_times(),
-                package.MODES,
                 overrides,
                 throughput_tables.engine_line(cost_model.engine.name, default=not is_chosen(overrides)),
             ),
             "",
             *tables,
             "",
-            throughput_tables.rest_lines(first, smallest),
+            throughput_tables.rest_lines(model, first, smallest),
             "",
             page_tables.assumption_lines(timed_assumptions(cost_model)),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from modelmeter.devices.roofline import Roofline, StageTime
 from modelmeter.walk import Walk
@@ -65,13 +65,22 @@ def page_runs(model: Stepped, page: Passing, steps: int) -> Iterator[tuple[int, 
             yield each.seq_len, run
 
 
-def last_step(page: Passing, steps: int) -> tuple[int, int]:
-    """Tokens before the last of a page's decode steps, and how many of them came from steps; of its longest pass.
+class LastStep(NamedTuple):
+    """The last decode step of a pass: which pass, tokens before it, and how many of them came from steps."""
 
-    Without steps (0, 0).
-    """
-    passes = page.passes(steps)
-    return max(((each.seq_len + own - 1, own - 1) for each, own in passes if own), default=(0, 0))
+    number: int
+    context: int
+    generated: int
+
+
+def last_step(page: Passing, steps: int) -> LastStep:
+    """The last of a page's `steps` decode steps, one or more; of several passes that with most tokens before it."""
+    ends = (
+        LastStep(number, each.seq_len + own - 1, own - 1)
+        for number, (each, own) in enumerate(page.passes(steps), start=1)
+        if own
+    )
+    return max(ends, key=lambda end: end.context)
 
 
 def decode_time(roofline: Roofline, model: Stepped, page: Passing, steps: int) -> StageTime:

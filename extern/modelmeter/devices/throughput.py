@@ -249,7 +249,8 @@ class Throughput(Rates):
 
     engine: its name; bound: whether times are one. prefill_classes, decode_classes: seconds of the average page by
     class of kernel, and of the host where the device waits for it. origins: of the constants of classes on this device.
-    host_origin: of the host's seconds. without_runaway: the same without runaway pages.
+    host_origin: of the host's seconds; regions_prepared: whether seconds of regions are among them, which are assumed.
+    without_runaway: the same without pages whose output runs to the limit.
     """
 
     device: Device
@@ -266,6 +267,7 @@ class Throughput(Rates):
     decode_classes: Mapping[str, float]
     origins: Mapping[str, str]
     host_origin: str
+    regions_prepared: bool
     ngram: bool
     kinds: tuple[KindTime, ...]
     runaway_share: Fraction
@@ -350,7 +352,7 @@ class Throughput(Rates):
             Figure("memory_bytes", device.memory_bytes, "bytes", GIVEN),
             Figure("reserve_bytes", memory.reserve_bytes, "bytes", ASSUMED if memory.pool is None else ESTIMATE),
             Figure("pages", self.pages, "pages", GIVEN),
-            Figure("output_tokens", self.output_tokens, "tokens/page", GIVEN),
+            Figure("output_tokens", self.output_tokens, "decode steps/page", GIVEN),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
         ]
         if self.without_runaway is not None:
@@ -358,13 +360,13 @@ class Throughput(Rates):
             rows.append(Figure("runaway_cost", slower, "of page_s", self.origin))
         if self.host_s:
             rows += [
-                Figure("host_s", self.host_s, "s/page", self.host_origin),
+                Figure("host_s", self.host_s, "s/page", ASSUMED if self.regions_prepared else self.host_origin),
                 Figure("host_workers", self.workers, "workers", self.host_origin),
             ]
         if self.bound:
             rows += [
-                Figure(f"derating_{name}", float(derating.factor), "of the peak", derating.origin)
-                for name, derating in device.derating.items()
+                Figure(f"efficiency_{name}", float(efficiency.factor), "of the peak", efficiency.origin)
+                for name, efficiency in device.efficiency.items()
             ]
             launch_s = 0.0 if device.kernel_launch_s is None else float(device.kernel_launch_s)
             rows.append(Figure("kernel_launch_s", launch_s, "s", device.kernel_launch_origin))
@@ -406,6 +408,8 @@ class Throughput(Rates):
             f"the host takes {self.host_s:.3g} s of {workers} a page "
             f"({self.host_origin}; host.seconds_per_page, host.workers; modelmeter host measures yours)"
         ]
+        if self.regions_prepared:
+            told.append("the host cuts the regions out of a page and prepares them in the seconds of a page once more")
         if self.ngram:
             told.append("the n-gram processor of the engine's recipe runs for every token (host.ngram=false: without)")
         return told
@@ -446,7 +450,7 @@ def compute_throughput(
 
     batch_size: pages that decode together, each by a pass at a time; None: the most that fit, or a serial client's.
     in_flight: requests of a closed loop beside it. runaway_share: share of pages that repeat until the model's
-    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 products, "fp32"
+    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 GEMMs, "fp32"
     or "tf32". cache: room for each page's cache, "longest" or "mean". times: of stages; None: `StageTimes`.
     Raises `DoesNotFit`, and `ModelMeterError` for what cannot be answered.
     """
@@ -498,6 +502,7 @@ def compute_throughput(
         decode_classes={name: seconds / batch for name, seconds in steps.by_class.items()},
         origins={} if times.bound else {name: each.origin for name, each in device.kernels.items()},
         host_origin=_host_origin(model),
+        regions_prepared=work.regions_prepared,
         ngram=model.host.ngram and not times.bound,
         kinds=work.kinds(batch),
         runaway_share=runaway,
@@ -562,8 +567,8 @@ class _Work:
         self.by_kind = [list(each) for _, each in groupby(range(len(pages)), lambda place: pages[place].number)]
         layouts = [getattr(page.page, "layout", None) for page in pages]
         firsts = [(pages[each[0]].share, len(each), layouts[each[0]] is not None) for each in self.by_kind]
-        #: seconds of a worker for the average page, by case; regions are cut out of a page and prepared together, which
-        #: is taken to be as long as the page again
+        self.regions_prepared = any(has_image and passes > 1 for _, passes, has_image in firsts)
+        #: seconds of a worker for the average page, by case; regions take as long as their page again
         self.host = service.page_s(
             float(sum(share * min(passes, 2) for share, passes, has_image in firsts if has_image)),
             float(sum(share for share, _, has_image in firsts if not has_image)),

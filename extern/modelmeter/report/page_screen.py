@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from modelmeter.memory import amount
 from modelmeter.models.common.components import AnyCostModel, component_titles, page_components
 from modelmeter.models.common.engines import SERVED_BY, is_chosen
-from modelmeter.models.common.page_text import FIGURES, workload_overrides
+from modelmeter.models.common.page_text import FIGURES, labelled, labels_of, workload_overrides
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.quantities import exact, readable_seconds
 from modelmeter.report.page_tables import (
@@ -22,11 +22,10 @@ from modelmeter.report.page_tables import (
     exact_figure,
     figures_table,
     label_lines,
-    labelled,
-    mode_of,
     peak_place,
     settings_line,
     stage_table,
+    steps_text,
     views_line,
     workload_text,
 )
@@ -65,11 +64,10 @@ _WORTH: Final = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the pages are asked under. modes: the model's named workloads; show: how figures are printed."""
+    """What the pages are asked under. show: how figures are printed."""
 
     name: str
     model: CostModel
-    modes: Mapping[str, object]
     overrides: Sequence[str]
     output_tokens: int | None
     show: Show
@@ -82,7 +80,7 @@ class Asked:
     @property
     def labels(self) -> dict[str, str]:
         """Label by figure."""
-        return {each.figure: each.label for each in self.model.assumptions()}
+        return labels_of(self.model)
 
     @property
     def engine(self) -> str:
@@ -109,32 +107,37 @@ def head_lines(asked: Asked, page: PageCost) -> Table:
         *model_lines(asked),
         ("views", labelled(views_line(asked.model, page), asked.labels, "layout")),
         ("tokens", f"{tokens.total} image{parts} + {prompt} = {page.seq_len} prefill"),
-        ("output", output_text(asked.output_tokens)),
+        ("output", _output(asked, passes)),
     )
 
 
 def model_lines(asked: Asked) -> list[tuple[str, str]]:
     """Which model, and as what it is counted."""
-    settings, mode = asked.model.settings(), mode_of(asked.model, asked.modes)
-    named = any(mode.startswith(each) for each in asked.modes)
-    knobs = [f"workload={mode}"] if named else workload_overrides(asked.model)
+    settings, workload = asked.model.settings(), workload_overrides(asked.model)
     execution = f"execution={settings['execution']}"
     several = f", {asked.model.batch_size} pages at once" if asked.model.batch_size > 1 else ""
-    name = labelled(str(settings.get("checkpoint", asked.name)), asked.labels, "checkpoint")
+    name = asked.model.config.checkpoint.name or asked.name
     code = labelled(execution, asked.labels, "execution")
-    lines = [("model", f"{name}, {' '.join(knobs)}, {code}, {settings['runtime.dtype']}{several}")]
-    others = [each for each in asked.overrides if each not in (*knobs, execution)]
+    told = labelled(name, asked.labels, "checkpoint")
+    lines = [("model", f"{told}, {' '.join(workload)}, {code}, {settings['runtime.dtype']}{several}")]
+    others = [each for each in asked.overrides if each not in (*workload, execution, f"checkpoint={name}")]
     if others:
         lines.append(("with", " ".join(others)))
     return lines
 
 
-def output_text(output_tokens: int | None) -> str:
-    """What N decode steps give: the prefill gives a token of its own."""
-    if not output_tokens:
-        return "0 decode steps, the prefill's token alone (--output-tokens N: N more)"
-    steps = "1 decode step" if output_tokens == 1 else f"{output_tokens:,} decode steps"
-    return f"{steps}, so {output_tokens + 1:,} tokens with the prefill's"
+def _output(asked: Asked, passes: int | None = None) -> str:
+    """What N decode steps give: each pass's prefill gives a token of its own. passes: of one page."""
+    if not asked.steps:
+        alone = "the prefill's token alone" if passes in (None, 1) else f"the tokens of {passes} prefills alone"
+        return f"0 decode steps, {alone} (--output-tokens N: N more)"
+    steps = steps_text(asked.steps)
+    if passes is None:
+        told = f"{steps} for each page, after the prefill's own token"
+    else:
+        prefills = "the prefill's" if passes == 1 else f"those of {passes} prefills"
+        told = f"{steps}, so {asked.steps + passes:,} tokens with {prefills}"
+    return labelled(told, asked.labels, "output_tokens")
 
 
 def result_lines(asked: Asked, page: PageCost, vram: Vram, found: Found) -> Table:
@@ -218,8 +221,9 @@ def within_lines(asked: Asked, device: Device | None, timed: bool) -> Table:
     """What stands behind the parts of a page."""
     lines = []
     if device is not None and timed:
+        kind = "bounds" if asked.model.bound_alone else "estimates"
         lines = [
-            ("time", f"on {device.name}, engine {asked.engine}; of the operators' kernels, without the host"),
+            ("time", f"on {device.name}, engine {asked.engine}; {kind} of the operators' kernels, without the host"),
             ("", "bound by: what the roofline at the device's peaks says"),
         ]
     return label_lines(*lines, _labels(asked.model.assumptions()))
@@ -237,7 +241,7 @@ def several_head(asked: Asked, inputs: Sequence[Any]) -> Table:
     """Which model, and what the pages are asked for; at which resolution PDFs are rendered."""
     resolutions = {each.dpi for each in inputs if each.dpi is not None}
     pdf = [("PDF", f"pages at {', '.join(str(each) for each in resolutions)} dpi")] if resolutions else []
-    return label_lines(*model_lines(asked), ("output", output_text(asked.output_tokens)), *pdf)
+    return label_lines(*model_lines(asked), ("output", _output(asked)), *pdf)
 
 
 def pages_table(files: Sequence[tuple[str, Sequence[Row]]], asked: Asked, found: Found) -> Table:
@@ -293,8 +297,8 @@ def several_lines(asked: Asked, rows: Sequence[Row], found: Found) -> Table:
 
 #: what the rows of the tables are, where their names do not say all
 MEANINGS: Final = (
-    ("tensor-core FLOPs", "products and attention; a multiply-add is 2"),
-    ("CUDA-core FLOPs", "everything else: pointwise operators, norms, softmax"),
+    ("tensor-core FLOPs", "GEMMs, convolutions and attention; a multiply-add is 2"),
+    ("vector FLOPs", "everything else: pointwise operators, norms, softmax"),
     ("traffic", "bytes read and written by every operator, weights and KV cache among them"),
     ("activation peak", "the largest live set of a pass: all tensors alive at once, its own KV cache too, no weights"),
     ("KV cache", "keys and values that the decoder holds after the stage"),
@@ -308,7 +312,7 @@ MEANINGS: Final = (
 def explained(asked: Asked, rows: Sequence[Row], found: Found) -> Iterator[RenderableType]:
     """Everything that the screen is short of: all settings and figures, formulas, labels."""
     yield label_lines(
-        ("workload", workload_text(asked.model, asked.modes)),
+        ("workload", workload_text(asked.model)),
         ("settings", settings_line(asked.model.settings(), asked.labels)),
     )
     yield ""
@@ -325,7 +329,7 @@ def explained(asked: Asked, rows: Sequence[Row], found: Found) -> Iterator[Rende
     yield assumption_lines(asked.model.assumptions())
     if timed is not None:
         yield ""
-        yield label_lines(*behind_lines(timed))
+        yield label_lines(*behind_lines(asked.model.name, timed))
 
 
 def _rest(asked: Asked, row: Row) -> Iterator[RenderableType]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
-from modelmeter.models.common.page_text import FIGURES
+from modelmeter.models.common.page_text import FIGURES, labelled, labels_of, mode_words, plain
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
@@ -56,40 +56,16 @@ def readable_figure(value: int, unit: str) -> str:
     return readable(value, unit)
 
 
-def labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
-    """Words, and after them the label of a figure that rests on something."""
-    return f"{words} ({labels[figure]})" if figure in labels else words
-
-
-def model_lines(
-    model: CostModel, modes: Mapping[str, object], overrides: Sequence[str], *more: tuple[str, str]
-) -> Table:
+def model_lines(model: CostModel, overrides: Sequence[str], *more: tuple[str, str]) -> Table:
     """What all pages have in common: workload and settings, and more lines of a label and a text."""
-    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
-    workload = labelled(workload_text(model, modes), labels, "layout")
+    labels = labels_of(model)
+    workload = labelled(workload_text(model), labels, "layout")
     return label_lines(("workload", workload), *_settings(model, overrides), *more)
 
 
-def mode_of(model: CostModel, modes: Mapping[str, object]) -> str:
-    """The name of the mode that the workload's knobs make, with what the engine sets of it."""
-    knobs = vars(model.workload)
-    of_engine = model.engine_workload()
-    set_by_engine = {key: value for key, value in of_engine.items() if knobs[key] == value}
-    name = "of your own"
-    for mode, workload in modes.items():
-        unlike = {key for key, value in vars(workload).items() if knobs[key] != value}
-        if not unlike:
-            return mode
-        if unlike <= set(set_by_engine) and name == "of your own":
-            told = ", ".join(f"{key}={_plain(set_by_engine[key])}" for key in sorted(unlike))
-            name = f"{mode}, {told} of engine={model.engine.name}"
-    return name
-
-
-def workload_text(model: CostModel, modes: Mapping[str, object]) -> str:
-    """The workload's knobs, after the name of the mode that they make."""
-    knobs = " ".join(f"{key}={_plain(value)}" for key, value in vars(model.workload).items())
-    return f"{mode_of(model, modes)}: {knobs}"
+def workload_text(model: CostModel) -> str:
+    """The workload's knobs, after the name of the mode that they make, with what the engine sets of it."""
+    return f"{mode_words(model)}: {' '.join(f'{key}={plain(value)}' for key, value in vars(model.workload).items())}"
 
 
 def views_line(model: CostModel, page: PageCost) -> str:
@@ -125,7 +101,7 @@ def view_count(page: PageCost) -> int:
 
 
 def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
-    labels = {assumption.figure: assumption.label for assumption in model.assumptions()}
+    labels = labels_of(model)
     yield "settings", settings_line(model.settings(), labels)
     if overrides:
         yield "overrides", " ".join(overrides)
@@ -133,7 +109,7 @@ def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str,
 
 def settings_line(settings: Mapping[str, object], labels: Mapping[str, str]) -> str:
     """Settings as overrides give them, with their labels."""
-    return " ".join(labelled(f"{key}={_plain(value)}", labels, key) for key, value in settings.items())
+    return " ".join(labelled(f"{key}={plain(value)}", labels, key) for key, value in settings.items())
 
 
 def stage_table(
@@ -222,7 +198,14 @@ def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
 
 
 def _output(output_tokens: int | None) -> str:
-    return "0 (default; --output-tokens N adds decode)" if output_tokens is None else str(output_tokens)
+    if output_tokens is None:
+        return "0 (default; --output-tokens N adds decode)"
+    return f"{steps_text(output_tokens)}, so {output_tokens + 1:,} tokens with the prefill's"
+
+
+def steps_text(steps: int) -> str:
+    """So many decode steps, in words."""
+    return "1 decode step" if steps == 1 else f"{steps:,} decode steps"
 
 
 def label_lines(*lines: tuple[str, str]) -> Table:
@@ -233,12 +216,6 @@ def label_lines(*lines: tuple[str, str]) -> Table:
     for line in lines:
         grid.add_row(*line)
     return grid
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, tuple):
-        return "none" if not value else str(len(value)) if isinstance(value[0], tuple) else ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def figures_table(first: str, *columns: str) -> Table:

@@ -47,7 +47,8 @@ def time_lines(found: OnDevice, engine: str, output_tokens: int) -> list[tuple[s
     """Seconds of a page alone, and pages a second of as many as fit. engine: which, in words."""
     alone, most = found.alone, found.most
     kind = "bounds: times at least, rates at most" if alone.bound else "estimates (low-high)"
-    parts = [f"host {readable_seconds(alone.host_s, 3)}"] if alone.host_s else []
+    label = " (regions: assumed)" if alone.regions_prepared else ""
+    parts = [f"host {readable_seconds(alone.host_s, 3)}{label}"] if alone.host_s else []
     parts.append(f"prefill {readable_seconds(alone.prefill_s, 3)}")
     if output_tokens:
         parts.append(f"decode {readable_seconds(alone.decode_s, 3)}")
@@ -99,10 +100,10 @@ def meaning_lines() -> list[tuple[str, str]]:
     ]
 
 
-def behind_lines(found: OnDevice) -> list[tuple[str, str]]:
-    """What times rest on, and what they leave out."""
+def behind_lines(model: str, found: OnDevice) -> list[tuple[str, str]]:
+    """What times of a model rest on, and what they leave out."""
     return [
         *(("assumed", sentence) for sentence in found.most.assumptions()),
-        ("published", published_runs()),
+        ("published", published_runs(model)),
         *(("not modelled", sentence) for sentence in NOT_MODELLED),
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelmeter.models.common.loading import LOAD
 from modelmeter.report.page_tables import Show, exact_figure, figures_table
-from modelmeter.report.parts import BETWEEN, module_name
+from modelmeter.report.parts import BETWEEN, module_name, shape_text
 from modelmeter.report.terminal import OneLine
 from modelmeter.shape_tensor import KV
 
@@ -44,10 +44,17 @@ class Held:
 
 def peak_holders(model: CostModel, page: PageCost, size: PageSize, output_tokens: int) -> PeakHolders:
     """Who holds the larger of the peaks of prefill and decode."""
-    peaks = {stage: getattr(page, stage).resident_peak_bytes for stage in ("prefill", "decode")}
-    stage = max(peaks, key=lambda name: peaks[name])
-    holdings = model.peak_holders(stage, size.width, size.height, output_tokens)
-    return PeakHolders(stage=stage, peak_bytes=peaks[stage], holdings=holdings)
+    stage = max(("prefill", "decode"), key=lambda name: getattr(page, name).resident_peak_bytes)
+    return stage_holders(model, page, size, output_tokens, stage)
+
+
+def stage_holders(model: CostModel, page: PageCost, size: PageSize, output_tokens: int, stage: str) -> PeakHolders:
+    """Who holds the peak of "prefill" or "decode"."""
+    return PeakHolders(
+        stage=stage,
+        peak_bytes=getattr(page, stage).resident_peak_bytes,
+        holdings=model.peak_holders(stage, size.width, size.height, output_tokens),
+    )
 
 
 def folded(holdings: Sequence[Allocation]) -> list[Held]:
@@ -55,8 +62,8 @@ def folded(holdings: Sequence[Allocation]) -> list[Held]:
     groups: dict[tuple[str, ...], list[int]] = {}
     for each in holdings:
         module = module_name(each.path) if each.path else "the given cache" if _given(each) else BETWEEN
-        shape = "x".join(str(side) for side in each.shape) or "scalar"
-        groups.setdefault((module, each.operator, shape, each.dtype, each.kind), []).append(each.nbytes)
+        alike = module, each.operator, shape_text(each.shape), each.dtype, each.kind
+        groups.setdefault(alike, []).append(each.nbytes)
     held = [
         Held(
             module=module,
@@ -90,7 +97,7 @@ def holders_table(holders: PeakHolders, top: int, show: Show) -> Table:
     table.columns[0].no_wrap = show is exact_figure
     table.columns[1].justify = table.columns[2].justify = "left"
     held = folded(holders.holdings)
-    rows = [(_name(each), each.shape, each.dtype, each.tensors, each.nbytes) for each in held[:top]]
+    rows = [(held_name(each), each.shape, each.dtype, each.tensors, each.nbytes) for each in held[:top]]
     rest = held[top:]
     if rest:
         tensors, nbytes = sum(each.tensors for each in rest), sum(each.nbytes for each in rest)
@@ -104,7 +111,7 @@ def holders_table(holders: PeakHolders, top: int, show: Show) -> Table:
     return table
 
 
-def _name(held: Held) -> str:
+def held_name(held: Held) -> str:
     """Where tensors were made and by what; of the cache, that they are it."""
     by = "" if held.operator == "given" else f" {held.operator.removeprefix('aten.').removesuffix('.default')}"
     return f"{held.module}{by}{' (KV cache)' if held.kind == KV else ''}"

@@ -48,9 +48,9 @@ class Shot:
 
 
 SHOTS: Final = (
-    Shot(name="report.png", width=1200, scheme="light", first=None, last="pages", height=1262),
-    Shot(name="report-dark.png", width=1200, scheme="dark", first="roofline", last="memory", height=1440),
-    Shot(name="report-narrow.png", width=390, scheme="light", first=None, last="pages", height=1275),
+    Shot(name="report.png", width=1200, scheme="light", first=None, last="modes", height=1262),
+    Shot(name="report-dark.png", width=1200, scheme="dark", first="roofline", last="memory", height=1880),
+    Shot(name="report-narrow.png", width=390, scheme="light", first=None, last="devices", height=1275),
 )
 
 

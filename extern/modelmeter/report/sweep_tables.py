@@ -57,7 +57,7 @@ class Column:
 _STAGE_FIGURES: Final = MappingProxyType(
     {
         "tensor_core_flops": ("TFLOPs", "tensor-core FLOPs", TERA),
-        "cuda_core_flops": ("CUDA\nTFLOPs", "CUDA-core FLOPs (by convention)", TERA),
+        "cuda_core_flops": ("vector\nTFLOPs", "vector FLOPs (by convention)", TERA),
         "io_bytes": ("GB", "traffic", GIGA),
     }
 )

@@ -30,10 +30,9 @@ def printed(capsys: Capture, *arguments: str) -> str:
 
 def test_a_page_is_told_in_words_of_its_model(capsys: Capture) -> None:
     text = printed(capsys, "page", "1275x1650", *MODEL, "--output-tokens", "1000", "--exact")
-    assert "views     1: the page as 1190 x 1540, patches 85 x 110" in text
-    assert "tokens    2310 image (page 2310)" in text
+    assert "views   1: the page as 1190 x 1540, patches 85 x 110" in text
+    assert "tokens  2310 image + 10 prompt (assumed) = 2320 prefill" in text
     assert "16,163,922,001,920" in text and "19,442,291,458,048" in text
-    assert "+ 10 prompt (assumed) = 2320 in prefill" in text
     assert "+ 12 prompt (declared)" in printed(capsys, "page", "1275x1650", *MODEL, "runtime.prompt_tokens=12")
     assert "expert" not in text and "crop" not in text
     content = json.loads(printed(capsys, "page", "1275x1650", *MODEL, "--json"))

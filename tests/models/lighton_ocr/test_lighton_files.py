@@ -117,6 +117,24 @@ def test_the_image_processors_values(tmp_path: Path) -> None:
         load(tmp_path, PUBLISHED)
 
 
+def test_sides_of_a_patch_as_the_image_processor_saves_them(tmp_path: Path) -> None:
+    """A number, or a mapping of two that are alike."""
+    for height, width in ((14, 14), (14, 16)):
+        saved = {**PREPROCESSOR, "patch_size": {"height": height, "width": width}}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(saved))
+        if height == width:
+            assert load(tmp_path, PUBLISHED).config.workload.patch_size == 14
+        else:
+            with pytest.raises(ModelMeterError, match=r"patch_size\.width=16, but .*=14: some code reads the one"):
+                load(tmp_path, PUBLISHED)
+
+
+@pytest.mark.parametrize("vocab_size", [16_384, 32_768])
+def test_a_smaller_vocabulary_is_as_many_rows_fewer(tmp_path: Path, vocab_size: int) -> None:
+    model = load(tmp_path, changed(text_config={"vocab_size": vocab_size}))
+    assert load_cost_model(model="lighton_ocr").parameters - model.parameters == 1024 * (151_936 - vocab_size)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -10,7 +10,6 @@ from modelmeter.cli.main import main
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.lighton_ocr import layer_verification, load_cost_model, real_page
 from modelmeter.models.lighton_ocr.reference.layer_cases import STATELESS, LayerCases
-from modelmeter.programs.verify.layers import compare
 from tests.models.lighton_ocr.small import OVERRIDES
 
 MODEL = ("--model", "lighton_ocr")
@@ -47,25 +46,6 @@ def test_every_layer_is_verified_or_excused() -> None:
     cases = [*LayerCases("bfloat16").parts(), *LayerCases("bfloat16", "flash").attending()]
     stages = list(LayerCases("bfloat16", "flash").stages())
     assert {each.name for each in [*cases, *stages]} == classes - set(STATELESS)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "vision_projection.patch_merger",
-        "vision_encoder",
-        "vision",
-        "vision_encoder.transformer.layers.0.attention",
-        "layers.0.self_attn",
-        "whole model",
-    ],
-)
-def test_layers_operator_by_operator(path: str) -> None:
-    """The live set after every operator too: of the two pages that are alike, or a step."""
-    of_kernel = LayerCases("bfloat16", "flash")
-    found = [*of_kernel.parts(), *of_kernel.attending(), *of_kernel.stages()]
-    case = [each for each in found if each.module == path][-1 if path != "whole model" else 0]
-    assert compare(case).agrees(0), case
 
 
 def test_a_real_page_runs_again_and_again() -> None:

@@ -29,7 +29,7 @@ def printed(capsys: Capture, *arguments: str) -> str:
 def test_a_page_is_told_in_words_of_its_model(capsys: Capture) -> None:
     text = printed(capsys, "page", "1275x1650", "--model", "olmocr_2_7b", "--output-tokens", "1000", "--exact")
     assert "the page as 1008 x 1288, tokens 36 x 46" in text
-    assert "+ 100 prompt (assumed) = 1756 in prefill" in text
+    assert "+ 100 prompt (assumed) = 1756 prefill" in text
     assert "9,471,376,097,280" in text and "33,627,035,140,096" in text
     assert "expert" not in text and "crop" not in text
     assert "+ 12 prompt (declared)" in printed(capsys, "page", "1275x1650", *MODEL, "runtime.prompt_tokens=12")

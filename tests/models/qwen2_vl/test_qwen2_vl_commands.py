@@ -7,7 +7,7 @@ from modelmeter.cli.main import main
 
 def test_a_page_is_its_layout_pass(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert main(["page", "1275x1650", "--model", "mineru2_5", "--exact"]) == 0
+    assert main(["page", "1275x1650", "--model", "mineru2_5", "--exact", "--explain"]) == 0
     text = capsys.readouterr().out
     assert "the page as 1036 x 1036, tokens 37 x 37 (layout pass alone)" in text
     assert "11,904,224,706,560" in text and "13,074,046,291,968" in text

@@ -196,7 +196,8 @@ def test_every_output_says_that_regions_are_declared(
         "4: the page as 1036 x 1036, tokens 37 x 37; regions as 1008 x 56, 476 x 616, 336 x 28 (regions declared)"
         in text
     )
-    assert "+ 4 x 30 prompt (assumed) = 1947 in prefill" in text and "output 70 (shared by image tokens)" in text
+    assert "+ 4 x 30 prompt (assumed) = 1947 prefill" in text
+    assert "output  70 decode steps, so 74 tokens with those of 4 prefills (shared by image tokens)" in text
     assert main(["throughput", *given, "--device", "A100-80G"]) == 0
     assert "(regions declared)" in capsys.readouterr().out
     report = tmp_path / "report.json"

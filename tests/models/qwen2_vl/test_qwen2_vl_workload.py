@@ -37,7 +37,7 @@ def test_the_checkpoint() -> None:
 
 
 def test_the_output_says_that_it_is_the_layout_pass_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["page", "1275x1650", "--model", "mineru2_5"]) == 0
+    assert main(["page", "1275x1650", "--model", "mineru2_5", "--explain"]) == 0
     out = capsys.readouterr().out
     assert "1: the page as 1036 x 1036, tokens 37 x 37 (layout pass alone)" in out
     assert "none is" in out and "30 prompt (assumed)" in out

@@ -27,8 +27,8 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_a_page_is_told_in_words_of_its_model(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "page", "1275x1650", *MODEL, "--output-tokens", "1000")
-    assert "views     13: the page as 1024 x 1024, 12 local of 640 x 640 in a grid of 3 x 4 (columns x rows)" in text
-    assert "tokens    1513 image (global 273, local 1240)" in text
+    assert "views   13: the page as 1024 x 1024, 12 local of 640 x 640 in 3 columns x 4 rows" in text
+    assert "tokens  1513 image (273 global, 1240 local)" in text
     assert "crops" not in text.replace("crop_to_patches", "")
     assert ", no tiles" in printed(capsys, "page", "640x480", *MODEL)
 

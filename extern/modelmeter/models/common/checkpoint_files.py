@@ -118,9 +118,9 @@ class Keys:
     """What the keys of one mapping of a file mean; any other is refused.
 
     values: those that set a value of the configuration, by its key. fixed: those of which these values alone are
-    modelled, beside `FIXED`. harmless: those that change no cost, beside `HARMLESS`. within: mappings of further keys.
-    required: those that may not be left out, because the code that reads the file would take another value than the
-    published one.
+    modelled, beside `FIXED`. harmless: those that change no cost, beside `HARMLESS`. within: mappings of further keys;
+    one of them may be a number instead, where it is among `values` too. required: those that may not be left out,
+    because the code that reads the file would take another value than the published one.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -226,7 +226,7 @@ class _Collected:
             self._add_key(who, f"{path}{name}", name, value, keys)
 
     def _add_key(self, who: str, key: str, name: str, value: Any, keys: Keys) -> None:
-        if name in keys.within:
+        if name in keys.within and not (name in keys.values and isinstance(value, int)):
             if value is not None:  # the library's own defaults
                 self.add(who, value, keys.within[name], f"{key}.")
         elif name in keys.values:

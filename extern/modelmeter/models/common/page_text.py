@@ -5,11 +5,9 @@ At most 80 columns and 20 lines. What rests on a declaration, an assumption or a
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelmeter.memory import GPU
 from modelmeter.quantities import readable
@@ -24,7 +22,7 @@ WIDTH: Final = 80
 #: rows of a table: figure of `StageCost`, words for it, unit of its readable form
 FIGURES: Final = (
     ("tensor_core_flops", "tensor-core FLOPs", ""),
-    ("cuda_core_flops", "CUDA-core FLOPs", ""),
+    ("cuda_core_flops", "vector FLOPs", ""),
     ("io_bytes", "traffic", "B"),
     ("io_weight_bytes", "  weights", "B"),
     ("io_activation_bytes", "  activations", "B"),
@@ -35,6 +33,8 @@ FIGURES: Final = (
     ("kv_bytes", "KV cache at the end", "B"),
 )
 
+#: values of a list that are written out
+_LISTED: Final = 4
 #: settings that are left out of a line
 _OF_THE_DECODER: Final = ("runtime.head", "runtime.experts_hit")
 
@@ -75,6 +75,11 @@ def text(page: TextCost) -> str:
 
 def html(page: TextCost) -> str:
     """A page as an HTML table."""
+    from html import escape
+
+    def paragraphs(texts: Sequence[str]) -> str:
+        return "".join(f"<p>{escape(each)}</p>" for each in texts)
+
     parts = _parts(page)
     head = "".join(f'<th scope="col" style="text-align: right">{escape(each)}</th>' for each in parts.columns)
     rows = "".join(
@@ -84,16 +89,16 @@ def html(page: TextCost) -> str:
         for name, cells in parts.rows
     )
     table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<div>{_paragraphs(parts.above)}{table}{_paragraphs(parts.below)}</div>"
+    return f"<div>{paragraphs(parts.above)}{table}{paragraphs(parts.below)}</div>"
 
 
 def _parts(page: TextCost) -> _Parts:
-    labels, stages = _labels(page.cost_model), page.stages()
+    labels, stages = labels_of(page.cost_model), page.stages()
     return _Parts(
         above=[" ".join(_settings(page.cost_model)), _tokens(page, labels)],
         columns=list(stages),
         rows=[
-            (_labelled(words, labels, figure), [readable(getattr(cost, figure), unit) for cost in stages.values()])
+            (labelled(words, labels, figure), [readable(getattr(cost, figure), unit) for cost in stages.values()])
             for figure, words, unit in FIGURES
         ],
         below=[*(["Prefill includes vision."] if "vision" in stages else []), _memory(page, labels)],
@@ -102,22 +107,39 @@ def _parts(page: TextCost) -> _Parts:
 
 def _settings(model: CostModel) -> list[str]:
     """The model's name, then what its figures depend on as overrides: checkpoint, workload, execution, type, …"""
-    labels = _labels(model)
-    told = {key: _labelled(f"{key}={_plain(value)}", labels, key) for key, value in model.settings().items()}
+    labels = labels_of(model)
+    told = {key: labelled(f"{key}={plain(value)}", labels, key) for key, value in model.settings().items()}
     checkpoint = told.pop("checkpoint", None)
-    name = [_labelled(model.name, labels, "checkpoint")] if checkpoint is None else [model.name, checkpoint]
+    name = [labelled(model.name, labels, "checkpoint")] if checkpoint is None else [model.name, checkpoint]
     return [*name, *workload_overrides(model), *told.values()]
 
 
 def workload_overrides(model: CostModel) -> list[str]:
     """The workload as overrides: the named one that it differs least from, and what it has otherwise."""
+    mode, others = _nearest_mode(model)
+    return [f"workload={mode}", *(f"workload.{key}={plain(value)}" for key, value in others.items())]
+
+
+def mode_words(model: CostModel) -> str:
+    """The named workload that the model's differs least from, what it has otherwise, which of it the engine sets."""
+    mode, others = _nearest_mode(model)
+    of_engine = model.engine_workload()
+    told = (
+        f"{key}={plain(value)}{f' of engine={model.engine.name}' if of_engine.get(key) == value else ''}"
+        for key, value in others.items()
+    )
+    return ", ".join((mode, *told))
+
+
+def _nearest_mode(model: CostModel) -> tuple[str, dict[str, object]]:
+    """The named workload that the model's differs least from, and what it has otherwise."""
     knobs = vars(model.workload)
     unlike = {
         name: {key: value for key, value in knobs.items() if value != vars(workload)[key]}
         for name, workload in model.modes.items()
     }
     nearest = min(unlike, key=lambda name: len(unlike[name]))
-    return [f"workload={nearest}", *(f"workload.{key}={_plain(value)}" for key, value in unlike[nearest].items())]
+    return nearest, unlike[nearest]
 
 
 def _tokens(page: TextCost, labels: Mapping[str, str]) -> str:
@@ -128,8 +150,8 @@ def _tokens(page: TextCost, labels: Mapping[str, str]) -> str:
         return f"{pages}{page.seq_len:,} tokens in prefill, {_steps(page)}"
     layout, views = attrgetter("layout", "views")(page)
     count = sum(each.count for each in views)
-    cut = _labelled(f"{model.workload.layout_title} {model.workload.layout_text(layout)}", labels, "layout")
-    prompt = _labelled(f"{page.seq_len - tokens.total:,} prompt", labels, "prompt_tokens")
+    cut = labelled(f"{model.workload.layout_title} {model.workload.layout_text(layout)}", labels, "layout")
+    prompt = labelled(f"{page.seq_len - tokens.total:,} prompt", labels, "prompt_tokens")
     sums = f"{tokens.total:,} image + {prompt} = {page.seq_len:,} tokens in prefill"
     return f"{pages}{count} view{'s' * (count != 1)}, {cut}: {sums}, {_steps(page)}"
 
@@ -143,31 +165,37 @@ def _memory(page: TextCost, labels: Mapping[str, str]) -> str:
     need = page.vram(device_kind=GPU)
     parts = (
         f"weights {readable(need.weight_bytes, 'B')}",
-        _labelled(f"peak of {need.stage} {readable(need.resident_peak_bytes, 'B')}", labels, need.stage),
+        labelled(f"peak of {need.stage} {readable(need.resident_peak_bytes, 'B')}", labels, need.stage),
         f"{readable(need.reserve_bytes, 'B')} ({labels['reserve_bytes']})",
     )
     return f"Memory of a GPU: {readable(need.total_bytes, 'B')} = {' + '.join(parts)}"
 
 
-def _labels(model: CostModel) -> dict[str, str]:
+def labels_of(model: CostModel) -> dict[str, str]:
     """By figure, why it is not simply a fact of the shapes."""
     return {each.figure: each.label for each in model.assumptions()}
 
 
-def _labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
+def labelled(words: str, labels: Mapping[str, str], figure: str) -> str:
+    """Words, and after them the label of a figure that rests on something."""
     return f"{words} ({labels[figure]})" if figure in labels else words
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{','.join(map(_plain, value))}]"
+def plain(value: object) -> str:
+    """A value as an override gives it; of a long list, how long it is.
+
+    >>> plain(True), plain("base"), plain(((600, 400), (300, 200)))
+    ('true', 'base', '[[600,400],[300,200]]')
+    """
+    if isinstance(value, tuple | list) and len(value) > _LISTED:
+        return f"[{len(value):,} values]"
+    if isinstance(value, tuple | list):
+        return f"[{','.join(plain(each) for each in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wrapped(paragraphs: Sequence[str]) -> Iterator[str]:
+    import textwrap
+
     for each in paragraphs:
         yield from textwrap.wrap(each, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _paragraphs(paragraphs: Sequence[str]) -> str:
-    return "".join(f"<p>{escape(each)}</p>" for each in paragraphs)

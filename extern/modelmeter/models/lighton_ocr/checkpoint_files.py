@@ -85,7 +85,10 @@ CONFIG: Final = Keys(
 
 #: what `PixtralImageProcessor` saves
 PREPROCESSOR: Final = Keys(
-    within={"size": Keys(values={"longest_edge": "workload.longest_edge"})},
+    within={
+        "size": Keys(values={"longest_edge": "workload.longest_edge"}),
+        "patch_size": Keys(values={"height": _PATCH, "width": _PATCH}),
+    },
     values={"patch_size": _PATCH, "spatial_merge_size": _MERGE},
     fixed={"do_resize": (True, None), "do_center_crop": (False, None)},
     harmless=(

@@ -94,7 +94,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     **WORKLOAD_KINDS,
     "vision.depth": Said(LAYERS, "blocks of the vision tower"),
     "vision.embed_dim": Said(SIZE, "width of the vision tower's blocks"),
-    "vision.hidden_size": Said(SIZE, "width of the vision tower's blocks"),
+    "vision.hidden_size": Said(SIZE, "width of an image token, the decoder's"),
     "vision.mlp_ratio": Said(COUNT, "hidden width of a block's feed-forward part over embed_dim"),
     "vision.num_heads": Said(COUNT, "attention heads of a block"),
     "vision.in_channels": Said(COUNT, "channels of a picture"),

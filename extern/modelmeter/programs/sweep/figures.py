@@ -1,6 +1,6 @@
 """The figures of a sweep, as SVG and PNG.
 
-costs: work by component, tensor- against CUDA-core work, traffic, activation peak and KV cache, a column a point.
+costs: work by component, tensor- against vector work, traffic, activation peak and KV cache, a column a point.
 intensity: FLOPs per byte by stage, the points named.
 """
 
@@ -58,9 +58,9 @@ def costs_figure(result: Result) -> Figure:
     panels[0].set_ylabel("TFLOPs (10¹²)")
 
     totals = [row["stages"]["total"] for row in rows]
-    cores = {"tensor cores": "tensor_core_flops", "CUDA cores (by convention)": "cuda_core_flops"}
+    cores = {"tensor cores": "tensor_core_flops", "vector (by convention)": "cuda_core_flops"}
     _grouped(panels[1], {name: [total[key] / TERA for total in totals] for name, key in cores.items()})
-    panels[1].set_title(f"tensor-core against CUDA-core work, {whole_page}")
+    panels[1].set_title(f"tensor-core against vector work, {whole_page}")
     panels[1].set_ylabel("TFLOPs (10¹²)")
 
     stages = STAGES if decodes else STAGES[:2]

@@ -1,6 +1,6 @@
 """SAM, CLIP and projector against transformers' modules on meta: FLOPs, peaks, traffic, operator by operator."""
 
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pytest
@@ -8,17 +8,16 @@ import torch
 from torch import nn
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.reference.deep_encoder_names import transformers_paths
 from modelmeter.models.deepseek_ocr import DeepseekOCRModel, ImageEncoderViT, MlpProjector, VitModel
 from modelmeter.models.deepseek_ocr.reference.modules import VisionReference
 from modelmeter.models.deepseek_ocr.reference.plain import PlainProjector
-from modelmeter.reference.comparison import block_flops
-from modelmeter.reference.flops import FlopCount, measure_flops
+from modelmeter.reference.flops import measure_flops
 from modelmeter.reference.fused_attention import FusedAttention
 from modelmeter.reference.memory import LiveSet
 from modelmeter.reference.traffic import TrafficMeter
-
-SIDES = (320, 448, 512, 640, 656, 720, 768, 896, 1024, 1280)
+from tests.measured.recorded import recorded
+from tests.measured.series import blocks
+from tests.measured.series.blocks import parts
 
 
 @cache
@@ -26,34 +25,16 @@ def reference(dtype: str = "bfloat16", attention: str = "flash") -> VisionRefere
     return VisionReference(dtype=dtype, attention=attention)
 
 
-def parts(views: int, side: int, **common: Any) -> dict[str, Any]:
-    grid = -(-side // 64)
-    return {
-        "sam_model": ImageEncoderViT(batch_size=views, img_size=side, **common),
-        "vision_model": VitModel(batch_size=views, img_size=side, **common),
-        "projector": MlpProjector(batch_size=views, num_tokens=grid**2, **common),
-    }
+@pytest.mark.parametrize("case", blocks.CASES)
+def test_flops_of_every_block_equal_the_reference(case: str) -> None:
+    flops = blocks.walked(*blocks.CASES[case])
+    assert blocks.shown(flops) == recorded("blocks", case)
+    for name in ("sam_model", "vision_model", "projector"):
+        of_blocks = [each for path, each in flops.items() if path.startswith(f"{name}.")]
+        assert sum(of_blocks) == flops[name] > 0
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_flops_of_every_block_equal_the_reference(side: int) -> None:
-    modules = reference()
-    for views in range(1, 10):
-        with FusedAttention():
-            count = measure_flops(modules, partial(modules, modules.pixels(views, side)))
-        for name, part in parts(views, side).items():
-            assert part.forward_tensor_core_flops() == flops_of(name, count) > 0
-            blocks = block_flops(part.walk())
-            assert sum(blocks.values()) == part.forward_tensor_core_flops()
-            for path, flops in blocks.items():
-                assert flops == flops_of(f"{name}.{path}", count), path
-
-
-def flops_of(published_path: str, count: FlopCount) -> int:
-    return sum(count.by_module[path] for path in transformers_paths(published_path))
-
-
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", blocks.SIDES)
 def test_shapes_equal_the_reference(side: int) -> None:
     modules, views = reference(), 3
     with torch.no_grad():

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import torch
 
 from modelmeter.layers import InputSpec
 from modelmeter.models.deepseek_ocr.cost_model import CostModel, load_cost_model
+from modelmeter.models.deepseek_ocr.reference.architecture import ARCHITECTURE
 from modelmeter.models.deepseek_ocr.reference.modules import TextReference, VisionReference
 from modelmeter.models.deepseek_ocr.reference.replica import CausalModel, ReplicaCache
 from modelmeter.reference.building import DTYPES, cache_tensors, on_meta
 from modelmeter.reference.comparison import Compared
 from modelmeter.reference.measurement import Measurement, measure
+from modelmeter.units import ceil_div
 from modelmeter.walk import Walk
 
 SIDES: Final = (448, 512, 640, 656, 768, 1024, 1280)
@@ -103,64 +106,91 @@ def groups() -> list[RowGroup]:
     ]
 
 
+class RowWalk(NamedTuple):
+    """One row by our walk, and the bytes of the cache that it is given."""
+
+    part: str
+    size: str
+    walk: Walk
+    given_bytes: int = 0
+
+
 def rows(group: RowGroup) -> Iterator[ByteRow]:
     """Every row of a group, measured now."""
+    for (part, size, walk, given_bytes), measured in zip(walks(group), measurements(group), strict=True):
+        yield ByteRow(
+            group=group,
+            part=part,
+            size=size,
+            io=Compared(walk.bytes_read + walk.bytes_written, measured.io_bytes),
+            peak=Compared(walk.peak_bytes, measured.activation_peak_bytes),
+            resident=Compared(given_bytes + walk.resident_peak_bytes, measured.resident_peak_bytes),
+            operators=(walk.peak_operator, measured.peak_operator),
+        )
+
+
+def walks(group: RowGroup) -> Iterator[RowWalk]:
+    """Every row of a group, walked."""
     model = load_cost_model(
         [f"execution={group.execution}", f"runtime.dtype={group.dtype}", f"runtime.attention={group.attention}"]
     )
+    return _vision_walks(model) if group.stage == "vision" else _text_walks(model, group.dtype)
+
+
+def measurements(group: RowGroup) -> Iterator[Measurement]:
+    """Every row of a group, measured; in the same order."""
     modules = replica(*group[1:3]) if group.execution == "published" else library(*group[1:3])
-    if group.stage == "vision":
-        for side in SIDES:
-            for views in VIEWS:
-                yield from _vision_rows(group, model, modules, views, side)
-        return
-    for prompt in PROMPTS:
-        yield from _text_rows(group, model, modules, prompt)
+    return _vision_measurements(modules) if group.stage == "vision" else _text_measurements(modules)
 
 
-def _row(group: RowGroup, part: str, size: str, walk: Walk, measured: Measurement, given_bytes: int = 0) -> ByteRow:
-    return ByteRow(
-        group=group,
-        part=part,
-        size=size,
-        io=Compared(walk.bytes_read + walk.bytes_written, measured.io_bytes),
-        peak=Compared(walk.peak_bytes, measured.activation_peak_bytes),
-        resident=Compared(given_bytes + walk.resident_peak_bytes, measured.resident_peak_bytes),
-        operators=(walk.peak_operator, measured.peak_operator),
-    )
+def _vision_walks(model: CostModel) -> Iterator[RowWalk]:
+    for side, views in product(SIDES, VIEWS):
+        sizes: dict[str, dict[str, int]] = {
+            "image_encoder_vit": {"batch_size": views, "img_size": side},
+            "vit_model": {"batch_size": views, "img_size": side},
+            "mlp_projector": {"batch_size": views, "num_tokens": ceil_div(side, 64) ** 2},
+        }
+        for part in VISION_PARTS:
+            yield RowWalk(part, f"{views} x {side}", model.part(part, **sizes[part]).walk())
 
 
-def _vision_rows(group: RowGroup, model: CostModel, modules: Modules, views: int, side: int) -> Iterator[ByteRow]:
-    grid = -(-side // 64)
-    sizes: dict[str, dict[str, int]] = {
-        "image_encoder_vit": {"batch_size": views, "img_size": side},
-        "vit_model": {"batch_size": views, "img_size": side},
-        "mlp_projector": {"batch_size": views, "num_tokens": grid * grid},
-    }
-    inputs = {
-        "image_encoder_vit": modules.empty(views, 3, side, side),
-        "vit_model": modules.empty(views, 1024, grid, grid),
-        "mlp_projector": modules.empty(views, grid * grid, 2048),
-    }
-    for part in VISION_PARTS:
-        module = modules.parts[part]
-        measured = measure(module, partial(module, inputs[part]))
-        yield _row(group, part, f"{views} x {side}", model.part(part, **sizes[part]).walk(), measured)
+def _vision_measurements(modules: Modules) -> Iterator[Measurement]:
+    for side, views in product(SIDES, VIEWS):
+        grid = ceil_div(side, 64)
+        inputs = {
+            "image_encoder_vit": modules.empty(views, 3, side, side),
+            "vit_model": modules.empty(views, 1024, grid, grid),
+            "mlp_projector": modules.empty(views, grid * grid, 2048),
+        }
+        for part in VISION_PARTS:
+            module = modules.parts[part]
+            yield measure(module, partial(module, inputs[part]))
 
 
-def _text_rows(group: RowGroup, model: CostModel, modules: Modules, prompt: int) -> Iterator[ByteRow]:
+def _text_walks(model: CostModel, dtype: str) -> Iterator[RowWalk]:
     width = model.config.decoder.hidden_size
-    hit = int(model.experts_hit(prompt))
-    measured, cache = modules.decode(modules.empty(1, prompt, width), hit, None)
-    yield _row(group, "decoder_prefill", f"{prompt}", model.model.decoder_walk(1, prompt, hit), measured)
-    hit = int(model.experts_hit(1))
-    measured, _ = modules.decode(modules.empty(1, 1, width), hit, cache)
-    walk, given_bytes = model.model.decoder_step_walk(1, prompt, hit)
-    yield _row(group, "decode_step", f"1 after {prompt}", walk, measured, given_bytes)
-    head = modules.parts["lm_head"]
-    measured = measure(head, partial(head, modules.empty(1, prompt, width)))
-    walk = model.model.lm_head.walk(InputSpec((1, prompt, width), group.dtype))
-    yield _row(group, "lm_head", f"{prompt}", walk, measured)
+    for prompt in PROMPTS:
+        walk = model.model.decoder_walk(1, prompt, experts_hit(prompt))
+        yield RowWalk("decoder_prefill", f"{prompt}", walk)
+        walk, given_bytes = model.model.decoder_step_walk(1, prompt, experts_hit(1))
+        yield RowWalk("decode_step", f"1 after {prompt}", walk, given_bytes)
+        yield RowWalk("lm_head", f"{prompt}", model.model.lm_head.walk(InputSpec((1, prompt, width), dtype)))
+
+
+def _text_measurements(modules: Modules) -> Iterator[Measurement]:
+    width = ARCHITECTURE["hidden_size"]
+    for prompt in PROMPTS:
+        measured, cache = modules.decode(modules.empty(1, prompt, width), experts_hit(prompt), None)
+        yield measured
+        measured, _ = modules.decode(modules.empty(1, 1, width), experts_hit(1), cache)
+        yield measured
+        head = modules.parts["lm_head"]
+        yield measure(head, partial(head, modules.empty(1, prompt, width)))
+
+
+def experts_hit(tokens: int) -> int:
+    """The most that so many tokens can visit."""
+    return min(ARCHITECTURE["n_routed_experts"], ARCHITECTURE["num_experts_per_tok"] * tokens)
 
 
 # -- the modules of an execution ------------------------------------------------------------------------------------

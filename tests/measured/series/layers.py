@@ -1,0 +1,48 @@
+"""Every line of `verify layers`: every layer class of every model, at several sizes, types and attentions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from modelmeter.models.deepseek_ocr.reference import layer_cases as deepseek_ocr
+from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
+from modelmeter.models.unlimited_ocr.reference import layer_cases as unlimited_ocr
+from modelmeter.reference.layer import LayerRun, measure_layer
+from modelmeter.reference.layer_case import LayerCase
+from tests.measured.account import digest
+
+MODELS = {"deepseek_ocr": deepseek_ocr, "unlimited_ocr": unlimited_ocr, "lighton_ocr": lighton_ocr}
+
+
+def lines() -> Iterator[tuple[str, LayerCase]]:
+    """By model and execution."""
+    for model, module in MODELS.items():
+        verification = module.verification()
+        for execution in verification.executions:
+            for case in verification.cases(execution):
+                yield f"{model} {execution} {case}", case
+
+
+CASES = dict(lines())
+
+
+def measure(case: LayerCase) -> dict[str, Any]:
+    """What the real module does."""
+    return shown(case, measure_layer(case.prepare(), case.experts_hit))
+
+
+def shown(case: LayerCase, run: LayerRun) -> dict[str, Any]:
+    """A run as it is stored: its figures, and digests of what it was given and of all that it ran."""
+    return {
+        "given": digest([(case.inputs, case.experts_hit, case.outputs)]),
+        "flops": run.flops,
+        "traffic_bytes": run.traffic_bytes,
+        "peak_bytes": run.peak_bytes,
+        "peak_operator": run.peak_operator,
+        "shapes": [list(shape) for shape in run.shapes],
+        "operators": digest(
+            (each.operator, each.elements, each.read_bytes, each.written_bytes, each.live_bytes)
+            for each in run.operators
+        ),
+    }
