@@ -55,7 +55,7 @@ screenshots: demo ## docs/report*.png anew, of the report that demo writes; need
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
 docs: $(STAMP) ## the site, from docs/ into outputs/site
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir outputs/doctrees docs outputs/site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all --doctree-dir outputs/doctrees docs outputs/site
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
 	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot
