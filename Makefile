@@ -114,7 +114,7 @@ measured-changed: $(STAMP) ## whether the measurements that the last commit has 
 mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have a test catch each, and write reports/verification/mutants.md anew
 	$(BIN)/python -m tests.mutants
 
-examples: $(STAMP) ## docs/command-line.md with its examples run anew, docs/trust.md with the reports' figures; read the difference before you commit it
+examples: $(STAMP) ## docs/command-line.md, diff.md, corpus.md with their examples run anew, docs/trust.md with the reports' figures; read the difference before you commit it
 	$(BIN)/python -m tests.commands.write_examples
 	$(BIN)/python -m tests.trust
 
