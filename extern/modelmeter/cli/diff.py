@@ -217,9 +217,10 @@ def split_overrides(given: Sequence[str]) -> list[str]:
 def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     """Two result files."""
     if len(arguments) != 2:
+        verb = "is" if len(arguments) == 1 else "are"
         raise ModelMeterError(
-            f"diff: {len(arguments)} of two results are given; give two files that `modelmeter page --json` printed, "
-            "or one INPUT with --a and --b."
+            f"diff: two results are compared, and {len(arguments)} {verb} given; give two files that "
+            "`modelmeter page --json` printed, or one INPUT with --a and --b."
         )
     from modelmeter.report.results import read_result
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
     from modelmeter.models.common.totals import Totals
     from modelmeter.models.common.vram import Vram
+    from modelmeter.report.fitting import Fitting
     from modelmeter.report.page_rows import Row
     from modelmeter.report.page_screen import Asked
     from modelmeter.report.page_tables import Show
@@ -421,7 +422,7 @@ def _json(pages: Pages, wanted: Wanted) -> str:
 # -- the screen -----------------------------------------------------------------------------------------------------
 
 
-def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType]:
+def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType | Fitting]:
     from modelmeter.report import page_screen, page_tables
 
     asked = page_screen.Asked(
@@ -464,7 +465,7 @@ def _several(pages: Pages, asked: Asked) -> Iterator[RenderableType]:
     yield page_screen.several_lines(asked, pages.all_rows, pages.found)
 
 
-def _within(pages: Pages, wanted: Wanted, asked: Asked) -> Iterator[RenderableType]:
+def _within(pages: Pages, wanted: Wanted, asked: Asked) -> Iterator[RenderableType | Fitting]:
     """The page in parts, and the holders of its peak."""
     from modelmeter.report import page_screen
 

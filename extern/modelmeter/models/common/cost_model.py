@@ -356,7 +356,7 @@ class CostModel(Generic[Config, Work, Model]):
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
         runtime, checkpoint = self.config.runtime, self.config.checkpoint.name
-        said = checkpoint is None or [checkpoint] == list(self.configuration.checkpoints)  # by the model's name
+        said = checkpoint in (None, self.name)  # by the model's name
         return {
             **({} if said else {"checkpoint": checkpoint}),
             "execution": self.config.execution.name,
