@@ -3,19 +3,26 @@
 import csv
 import io
 import json
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from modelmeter.cli.main import main
 from modelmeter.devices import PageKind, compute_throughput, load_device
 from modelmeter.models.deepseek_ocr import load_cost_model
+from modelmeter.report import sweep_plot
+from modelmeter.sweep import Result
 
 Capture = pytest.CaptureFixture[str]
 
 PAGE = "640x480"
+DOCUMENT = (Path(__file__).parents[2] / "docs/sweeps.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +99,21 @@ def test_engines_are_an_axis_and_bring_what_they_count(capsys: Capture) -> None:
     assert found[1]["figures"]["pages_per_s_low"] == found[1]["figures"]["pages_per_s"]
 
 
+def test_the_documents_example_is_real(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    ((arguments, shown),) = re.findall(r"```console\n\$ modelmeter sweep (.*?)\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    assert printed(capsys, *arguments.split()) == shown
+
+
+def test_pages_that_are_too_large_for_a_device_are_one_reason(capsys: Capture) -> None:
+    asked = (PAGE, "batch=1,2", "device=RTX-3070,L4", "--output-tokens", "5")
+    found = points(capsys, *asked)
+    assert [each["figures"]["fits"] for each in found] == ["no", "no", "yes", "yes"]
+    assert found[0]["refused"] != found[1]["refused"]
+    out = " ".join(printed(capsys, *asked).split())
+    assert f"[1] {found[0]['refused']} And 1 others: --csv FILE and --json." in out and "[2]" not in out
+
+
 def test_what_is_refused_keeps_its_row(capsys: Capture) -> None:
     asked = (PAGE, "output_tokens=10,9000", "device=L4,T4,RTX-3070")
     found = points(capsys, *asked)
@@ -141,7 +163,7 @@ def test_csv_has_every_figure(capsys: Capture) -> None:
         figures = {name: str(value) for name, value in point["figures"].items()}
         assert {name: row[name] for name in figures} == figures and row["refused"] == ""
     out = printed(capsys, *asked, "--csv", "a.csv", "--columns", "image_tokens,pages_per_s")
-    assert out.endswith("a.csv: 2 rows\n")
+    assert out.endswith(f"a.csv: {Path('a.csv').stat().st_size} bytes\n")
     assert Path("a.csv").read_text().splitlines()[0] == (
         "page,model,workload,device,output_tokens,image_tokens,pages_per_s,refused"
     )
@@ -216,3 +238,105 @@ def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...], text: str, c
     first, *_ = captured.err.splitlines()
     assert captured.out == "" and first.startswith(f"error: {text}")
     assert list(Path().iterdir()) == []
+
+
+# -- plots ----------------------------------------------------------------------------------------------------------
+
+
+def drawn(*arguments: str) -> tuple[Result, Figure]:
+    """The figure that the command would write."""
+    made: list[tuple[Result, Figure]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        draw = sweep_plot.draw
+
+        def keeping(result: Result, x: str, ys: Sequence[str]) -> Figure:
+            made.append((result, draw(result, x, ys)))
+            return made[-1][1]
+
+        patch.setattr(sweep_plot, "draw", keeping)
+        assert main(["sweep", *arguments, "--plot", "a.svg"]) == 0
+    return made[0]
+
+
+def test_latency_and_throughput_against_the_batch() -> None:
+    result, figure = drawn("1275x1650", "workload=tiny,base", "batch=1,4,64", "device=L4", "--output-tokens", "100")
+    above, below = figure.axes
+    assert below.get_xlabel() == "pages that decode together"
+    assert below.get_xscale() == "log" and [each.get_text() for each in below.get_xticklabels()] == ["1", "4", "64"]
+    assert above.get_ylabel() == "seconds from a page's arrival to its last token" and below.get_ylabel() == "pages/s"
+    for axes, name in ((above, "page_latency_s"), (below, "pages_per_s")):
+        assert [line.get_label() for line in axes.get_lines()] == ["tiny", "base"]
+        for line, mode, band in zip(axes.get_lines(), ("tiny", "base"), axes.collections, strict=True):
+            found = [point for point in result.points if point.settings["workload"] == mode]
+            assert list(line.get_xdata()) == [1, 4, 64]
+            assert list(line.get_ydata()) == [point.figures[name] for point in found]
+            ends = {y for point in found for y in (point.figures[f"{name}_low"], point.figures[f"{name}_high"])}
+            assert ends == set(band.get_paths()[0].vertices[:, 1])
+    assert [each.get_text() for each in figure.legends[0].get_texts()] == ["tiny", "base"]
+
+
+def test_cost_against_tokens() -> None:
+    """A figure along the axis: all that moves it is one line's points."""
+    result, figure = drawn(
+        "1275x1650", "workload=tiny,base,gundam", "output_tokens=0,10", "--x", "image_tokens", "--y", "total_io_bytes"
+    )
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("image tokens", "traffic, total, GB")
+    assert [line.get_label() for line in axes.get_lines()] == ["0", "10"]
+    for line in axes.get_lines():
+        found = [point for point in result.points if point.settings["output_tokens"] == line.get_label()]
+        assert list(line.get_xdata()) == [73, 273, 903]
+        assert list(line.get_ydata()) == [point.figures["total_io_bytes"] / 1e9 for point in found]
+
+
+def test_words_along_the_axis_and_what_is_missing() -> None:
+    _, figure = drawn(PAGE, "device=L4,RTX-3070,A10", "--output-tokens", "5", "--y", "ttft_s")
+    (axes,) = figure.axes
+    assert [each.get_text() for each in axes.get_xticklabels()] == ["L4", "RTX-3070", "A10"]
+    (line,) = axes.get_lines()
+    assert list(line.get_xdata()) == [0, 2]
+    assert "1 of 3 points refused" in figure.get_suptitle()
+
+
+def test_files_of_a_plot(capsys: Capture) -> None:
+    asked = (PAGE, "workload=tiny,base", "output_tokens=0,5")
+    for name in ("a.svg", "a.png", "a.html"):
+        out = printed(capsys, *asked, "--plot", name)
+        assert out.endswith(f"{name}: {Path(name).stat().st_size:,} bytes\n")
+    svg, html = Path("a.svg").read_text(), Path("a.html").read_text()
+    assert "<svg" in svg and "Matplotlib" not in svg and Path("a.png").read_bytes().startswith(b"\x89PNG")
+    assert html.count("<svg") == 1 and "What is declared, assumed or conventional" in html and "tiny" in html
+    printed(capsys, *asked, "--plot", "b.svg", "--csv", "b.csv")
+    assert Path("b.svg").read_bytes() == Path("a.svg").read_bytes() and Path("b.csv").exists()
+
+
+REFUSED_PLOTS = {
+    "suffix": (("--plot", "a.pdf"), "sweep: the name a.pdf does not say what to draw; end it in .svg, .png, .html."),
+    "alone": (("--x", "workload"), "sweep: --x workload is of a plot; add --plot FILE.svg."),
+    "y": (("--plot", "a.svg", "--y", "ttft"), "sweep: --y ttft: there is no such figure; "),
+    "words": (("--plot", "a.svg", "--y", "limited_by", "device=L4"), "sweep: --y limited_by: there is no such figure;"),
+    "lines": (
+        ("--plot", "a.svg", "runtime.prompt_tokens=range(1,20)", "--x", "workload"),
+        "sweep: the plot over workload would have 19 lines (runtime.prompt_tokens), and 16 can be told apart; give",
+    ),
+    "nothing_there": (
+        ("--plot", "a.svg", "--y", "cost_per_1000_pages", "device=L4"),
+        "sweep: no point has cost_per_1000_pages, so there is nothing to draw; --y names another figure.",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, text", REFUSED_PLOTS.values(), ids=REFUSED_PLOTS)
+def test_plots_that_make_no_sense_are_refused(arguments: tuple[str, ...], text: str, capsys: Capture) -> None:
+    assert main(["sweep", PAGE, "workload=tiny,base", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith(f"error: {text}")
+    assert list(Path().iterdir()) == []
+
+
+def test_a_plot_of_one_point_and_one_without_matplotlib(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["sweep", PAGE, "--plot", "a.svg"]) == 2
+    assert "sweep: --plot needs something that varies" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["sweep", PAGE, "workload=tiny,base", "--plot", "a.svg"]) == 2
+    assert "pip install matplotlib, or leave --plot out" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: points of one sweep; with times, as many take a minute or two
 MAX_POINTS: Final = 10_000
+#: what --plot draws, by the suffix of its file
+PLOTS: Final = ("svg", "png", "html")
 #: points from which on their number is told before they are computed
 MANY_POINTS: Final = 100
 
@@ -99,6 +101,26 @@ MANY_POINTS: Final = 100
     metavar="FILE",
     help="Write every point with all figures; - is standard output.",
 )
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(),
+    default=None,
+    metavar="FILE",
+    help="Draw the sweep, as .svg, .png or .html.",
+)
+@click.option(
+    "--x",
+    default=None,
+    metavar="NAME",
+    help="What is varied, or a figure, along the plot's axis.  [default: pages at once]",
+)
+@click.option(
+    "--y",
+    default=None,
+    metavar="NAME,...",
+    help="Figures of the plot.  [default: latency and pages/s on a device, else FLOPs and traffic]",
+)
 @click.option("--explain", is_flag=True, help="Say what every label means.")
 @dpi_option
 @max_pixels_option
@@ -115,6 +137,9 @@ def command(
     columns: str | None,
     sort: str | None,
     csv_file: str | None,
+    plot_file: str | None,
+    x: str | None,
+    y: str | None,
     explain: bool,
     dpi: int,
     max_pixels: int,
@@ -151,17 +176,28 @@ def command(
         raise ModelMeterError("sweep: --json and --csv - would share standard output; give a file's name.")
     if csv_file not in (None, "-"):
         check_output("sweep", Path(csv_file), [*names, *device_names])
+    plot = _plot(plot_file, x, y, sweep)
+    if plot is not None:
+        check_output("sweep", plot.path, [*names, *device_names, *([] if csv_file in (None, "-") else [str(csv_file)])])
     result = _computed(sweep)
+    files = {}
+    if plot is not None:
+        from modelmeter.report.sweep_plot import plot_file as drawn
+
+        files[plot.path] = drawn(result, plot.x, plot.ys, plot.form)
 
     from modelmeter.report import sweep_tables
 
     points = sweep_tables.sorted_points(result, sort)
     if csv_file is not None:
         text = sweep_tables.sweep_csv(sweep, points, chosen)
-        if csv_file == "-":
-            write_document(text)
-            return
-        write_whole(Path(csv_file), encodable(text).encode())
+        if csv_file != "-":
+            files[Path(csv_file)] = encodable(text).encode()
+    for path, content in files.items():
+        write_whole(path, content)
+    if csv_file == "-":
+        write_document(text)
+        return
     if as_json:
         from modelmeter.report.json_document import json_text
 
@@ -170,7 +206,7 @@ def command(
     write(
         rendered(
             *_screen(result, points, chosen, explain),
-            *([] if csv_file is None else [f"{csv_file}: {len(points):,} rows"]),
+            *(f"{path}: {len(content):,} bytes" for path, content in files.items()),
         )
     )
 
@@ -351,6 +387,38 @@ def _check_name(option: str, name: str, there: Sequence[str], sweep: Sweep) -> N
     if name in COLUMNS and not sweep.devices:
         raise ModelMeterError(f"sweep: {option} {name} is of times on a device; add one, as in device=H100-SXM.")
     raise ModelMeterError(f"sweep: {option} {name}: there is no such figure; {near(name, there)}")
+
+
+class Plot(NamedTuple):
+    """The plot that is asked for. form: "svg", "png" or "html"."""
+
+    path: Path
+    form: str
+    x: str
+    ys: Sequence[str]
+
+
+def _plot(file: str | None, x: str | None, y: str | None, sweep: Sweep) -> Plot | None:
+    if file is None:
+        for option, value in (("--x", x), ("--y", y)):
+            if value is not None:
+                raise ModelMeterError(f"sweep: {option} {value} is of a plot; add --plot FILE.svg.")
+        return None
+    from modelmeter.report.plotting import check_matplotlib
+    from modelmeter.report.sweep_plot import OF_COUNTS, OF_TIMES, default_x
+    from modelmeter.report.sweep_tables import COLUMNS
+
+    form = Path(file).suffix.lower().removeprefix(".")
+    if form not in PLOTS:
+        raise ModelMeterError(f"sweep: the name {file} does not say what to draw; end it in .{', .'.join(PLOTS)}.")
+    check_matplotlib("leave --plot out")
+    drawable = [name for name, column in COLUMNS.items() if column.drawn and (sweep.devices or not column.timed)]
+    if x is not None:
+        _check_name("--x", x, [*(axis.key for axis in sweep.varied), *drawable], sweep)
+    ys = [name.strip() for name in y.split(",")] if y else OF_TIMES if sweep.devices else OF_COUNTS
+    for name in ys:
+        _check_name("--y", name, drawable, sweep)
+    return Plot(Path(file), form, x or default_x(sweep), ys)
 
 
 # -- what comes of it -----------------------------------------------------------------------------------------------

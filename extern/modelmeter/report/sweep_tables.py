@@ -18,7 +18,7 @@ from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.quantities import estimated, number
 from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table, label_lines
-from modelmeter.sweep import BATCH, BATCH_SIZE, COUNTED, TIMED, Point, Result, Sweep, typed
+from modelmeter.sweep import BATCH, BATCH_SIZE, COUNTED, DEVICE, TIMED, Point, Result, Sweep, typed
 from modelmeter.units import GIGA, TERA
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Column:
     """A figure: its head in the table, with the unit in its last line; and what it says there of a value.
 
     axis: words and unit on the axis of a plot. scale: of the unit. falling: the largest is the best. timed: it is there
-    with a device alone.
+    with a device alone. drawn: it is a number.
     """
 
     head: str
@@ -41,6 +41,7 @@ class Column:
     scale: float = 1.0
     falling: bool = True
     timed: bool = False
+    drawn: bool = True
 
     def text(self, value: Any) -> str:
         """A value in the table."""
@@ -65,7 +66,7 @@ _UNITS: Final = {"tensor_core_flops": "TFLOPs", "cuda_core_flops": "TFLOPs", "io
 
 def _of_stage(stage: str, figure: str) -> Column:
     head, words, scale = _STAGE_FIGURES[figure]
-    return Column(head=f"{stage}\n{head}", axis=f"{words} of {stage}, {_UNITS[figure]}", scale=scale)
+    return Column(head=f"{stage}\n{head}", axis=f"{words}, {stage}, {_UNITS[figure]}", scale=scale)
 
 
 def _time(head: str, axis: str, *, scale: float = 1.0, falling: bool = False) -> Column:
@@ -101,9 +102,9 @@ COLUMNS: Final[Mapping[str, Column]] = {
     "kv_bytes": Column(head="KV\nGB", axis="KV cache at the end, GB", scale=GIGA),
     "activation_peak_bytes": Column(head="peak\nGB", axis="activation peak, GB", scale=GIGA),
     "memory_bytes": Column(head="memory\nGB", axis="memory that is needed, GB", scale=GIGA),
-    "fits": Column(head="fits", axis="fits", timed=True),
+    "fits": Column(head="fits", axis="fits", timed=True, drawn=False),
     "batch_size": Column(head="pages\nat once", axis="pages that decode together", timed=True),
-    "limited_by": Column(head="limited\nby", axis="limited by", timed=True, falling=False),
+    "limited_by": Column(head="limited\nby", axis="limited by", timed=True, falling=False, drawn=False),
     **{key: column for name in TIMED for key, column in _ends(name, _TIMES[name]).items()},
 }
 
@@ -192,7 +193,7 @@ def points_table(sweep: Sweep, points: Sequence[Point], columns: Sequence[str]) 
     for point in points:
         cells = [*(point.settings[key] for key in axes), *(COLUMNS[n].text(point.figures.get(n)) for n in columns)]
         if reasons:
-            cells.append("" if point.refused is None else f"[{reasons[point.refused]}]")
+            cells.append("" if point.refused is None else f"[{list(reasons).index(_reason(point)) + 1}]")
         table.add_row(*cells)
     return Fitting(table=table, spare=_SPARE)
 
@@ -202,10 +203,17 @@ def _axis_head(key: str) -> str:
     return key.replace(".", ".\n").replace("_", "_\n" if len(key) > 12 else "_")
 
 
-def refusals(points: Sequence[Point]) -> dict[str, int]:
-    """Why points lack figures, each reason with its number."""
-    reasons = dict.fromkeys(point.refused for point in points if point.refused is not None)
-    return {reason: place for place, reason in enumerate(reasons, start=1)}
+def refusals(points: Sequence[Point]) -> dict[str, list[str]]:
+    """The reasons why points lack figures, each as often as it holds; pages too large for one device are one reason."""
+    reasons: dict[str, list[str]] = {}
+    for point in points:
+        if point.refused is not None:
+            reasons.setdefault(_reason(point), []).append(point.refused)
+    return reasons
+
+
+def _reason(point: Point) -> str:
+    return f"too large for {point.settings[DEVICE]}" if point.figures.get("fits") == "no" else str(point.refused)
 
 
 def head_lines(result: Result) -> Table:
@@ -254,8 +262,11 @@ def rests_on_lines(assumptions: Sequence[Assumption]) -> Table:
 
 
 def refusal_lines(points: Sequence[Point]) -> Table:
-    """Why points lack figures, the first reasons."""
-    lines = [(f"[{place}]", reason) for reason, place in refusals(points).items()]
+    """Why points lack figures, the first reasons, and of unlike points that are too large for a device the first."""
+    lines = []
+    for place, reasons in enumerate(refusals(points).values(), start=1):
+        unlike = len(set(reasons)) - 1
+        lines.append((f"[{place}]", reasons[0] + (f" And {unlike} others: --csv FILE and --json." if unlike else "")))
     if len(lines) > _TOLD:
         lines[_TOLD:] = [("", f"and {len(lines) - _TOLD} more reasons: --csv FILE and --json have each")]
     return label_lines(*lines)
