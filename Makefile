@@ -55,7 +55,7 @@ screenshots: demo ## docs/report*.png anew, of the report that demo writes; need
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
 docs: $(STAMP) ## the site, from docs/ into outputs/site
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir outputs/doctrees docs outputs/site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all --doctree-dir outputs/doctrees docs outputs/site
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
 	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot
@@ -114,7 +114,7 @@ measured-changed: $(STAMP) ## whether the measurements that the last commit has 
 mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have a test catch each, and write reports/verification/mutants.md anew
 	$(BIN)/python -m tests.mutants
 
-examples: $(STAMP) ## docs/command-line.md with its examples run anew, docs/trust.md with the reports' figures; read the difference before you commit it
+examples: $(STAMP) ## docs/command-line.md, diff.md, corpus.md with their examples run anew, docs/trust.md with the reports' figures; read the difference before you commit it
 	$(BIN)/python -m tests.commands.write_examples
 	$(BIN)/python -m tests.trust
 

@@ -164,7 +164,9 @@ def test_several_pages_have_a_line_each(capsys: Capture) -> None:
     assert max(map(len, out.splitlines())) <= 80
     listed = [line for line in out.splitlines() if line.startswith(("640x480", "1275x1650"))]
     assert len(listed) == 2 and all(line.endswith(("ms", " s")) for line in listed)
-    assert "the average alone " in out and "all 2 pages " in out
+    assert (
+        "the average alone " in out and "all 2 pages at that rate " in out and "so few never fill a batch" in words(out)
+    )
     assert "memory at most 8.2" in words(out)
     larger, smaller = (load_cost_model(["engine=vllm"]).page(*size).total for size in ((1275, 1650), (640, 480)))
     assert larger.activation_peak_bytes > smaller.activation_peak_bytes

@@ -183,6 +183,13 @@ def test_a_mix_is_the_mean_of_its_pages(tmp_path: Path) -> None:
     assert made.corpus_s == near(sum(kind.count * kind.page_s for kind in made.kinds))
 
 
+def test_fewer_pages_than_a_batch_are_said_to_take_longer(tmp_path: Path) -> None:
+    for count, told in ((1, False), (2, True), (3, False), (10, False)):
+        made = result(tmp_path, PageKind(page=PAGE, output_tokens=3, count=count), batch_size=3)
+        said = [each for each in made.assumptions() if "they take longer" in each]
+        assert [each.partition("; ")[2] for each in said] == ["2 pages never fill it, so they take longer"] * told
+
+
 def test_weights_of_a_distribution_are_shares(tmp_path: Path) -> None:
     def page_s(weights: dict[int, float]) -> float:
         return result(tmp_path, PageKind(page=PAGE, output_tokens=weights), batch_size=2).page_s

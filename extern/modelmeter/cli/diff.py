@@ -190,7 +190,7 @@ def _configured(
     def side(given: Sequence[str]) -> Side:
         own = split_overrides(given)
         name, overrides = find(None if any(map(_NAMED.match, own)) else model, [*shared, *own])
-        cost_model = model_package(name).load_cost_model(overrides)
+        cost_model = model_package(name).load_cost_model(overrides).lazy()
         content = asdict(size) | cost_model.page(size.width, size.height, output_tokens).to_dict()
         return Side(
             label=" ".join([*shared, *own]) or "no overrides",
@@ -217,9 +217,10 @@ def split_overrides(given: Sequence[str]) -> list[str]:
 def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     """Two result files."""
     if len(arguments) != 2:
+        verb = "is" if len(arguments) == 1 else "are"
         raise ModelMeterError(
-            f"diff: {len(arguments)} of two results are given; give two files that `modelmeter page --json` printed, "
-            "or one INPUT with --a and --b."
+            f"diff: two results are compared, and {len(arguments)} {verb} given; give two files that "
+            "`modelmeter page --json` printed, or one INPUT with --a and --b."
         )
     from modelmeter.report.results import read_result
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
     from modelmeter.models.common.totals import Totals
     from modelmeter.models.common.vram import Vram
+    from modelmeter.report.fitting import Fitting
     from modelmeter.report.page_rows import Row
     from modelmeter.report.page_screen import Asked
     from modelmeter.report.page_tables import Show
@@ -299,13 +300,13 @@ def _pages(
 ) -> Pages:
     package = model_package(name)
     if device_name is None:
-        model, device, times = package.load_cost_model(overrides), None, None
+        model, device, times = package.load_cost_model(overrides).lazy(), None, None
     else:
         from modelmeter.devices import load_device
         from modelmeter.models.common.engines import served
 
         device = load_device(device_name)
-        model = package.load_cost_model(served(overrides, package.EXECUTIONS)).for_times()
+        model = package.load_cost_model(served(overrides, package.EXECUTIONS)).lazy().for_times()
         if model.batch_size > 1:
             raise ModelMeterError(
                 f"page: runtime.batch_size={model.batch_size} makes one pass of several pages, and times are of pages "
@@ -421,7 +422,7 @@ def _json(pages: Pages, wanted: Wanted) -> str:
 # -- the screen -----------------------------------------------------------------------------------------------------
 
 
-def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType]:
+def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType | Fitting]:
     from modelmeter.report import page_screen, page_tables
 
     asked = page_screen.Asked(
@@ -464,7 +465,7 @@ def _several(pages: Pages, asked: Asked) -> Iterator[RenderableType]:
     yield page_screen.several_lines(asked, pages.all_rows, pages.found)
 
 
-def _within(pages: Pages, wanted: Wanted, asked: Asked) -> Iterator[RenderableType]:
+def _within(pages: Pages, wanted: Wanted, asked: Asked) -> Iterator[RenderableType | Fitting]:
     """The page in parts, and the holders of its peak."""
     from modelmeter.report import page_screen
 

@@ -390,7 +390,21 @@ class Throughput(Rates):
             *self._reserve(),
             cache[self.cache],
             "a continuous batch: pages are prefilled one at a time, so one page's activations count, not the batch's",
+            *self._few(),
         )
+
+    def _few(self) -> list[str]:
+        if self.pages == 1 or self.fills_batch:
+            return []
+        return [
+            f"all pages (corpus_s) are taken at the rate of a batch of {self.batch_size:,}; {self.pages:,} pages never "
+            "fill it, so they take longer"
+        ]
+
+    @property
+    def fills_batch(self) -> bool:
+        """Whether there are as many pages as are in the batch, whose rate all of them are taken at."""
+        return self.pages >= self.batch_size
 
     def _constants(self) -> list[str]:
         """Where the constants of the classes come from."""

@@ -418,7 +418,7 @@ class _Builder:
             return items
         if several:
             whole = self.of(result, "corpus_s", "s")
-            items.append(Item("all_pages_s", f"all pages on one {self.on}", whole, self.latencies))
+            items.append(Item("all_pages_s", f"all pages at that rate, on one {self.on}", whole, self.latencies))
         if result.price_per_hour is not None:
             cost = self.of(result, "cost_per_1000_pages")
             items.append(Item("cost_per_1000_pages", "cost of 1000 pages", cost, f"{self.latencies}; price given"))

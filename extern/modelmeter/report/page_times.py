@@ -63,7 +63,8 @@ def time_lines(found: OnDevice, engine: str, output_tokens: int) -> list[tuple[s
         ("", f"{at_once}: {rate}"),
     ]
     if alone.pages > 1:
-        lines.append(("", f"all {most.pages:,} pages {_seconds(most, 'corpus_s')}"))
+        longer = "" if most.fills_batch else "; so few never fill a batch, so they take longer"
+        lines.append(("", f"all {most.pages:,} pages at that rate {_seconds(most, 'corpus_s')}{longer}"))
     return lines
 
 
@@ -83,9 +84,13 @@ def _interval(result: Throughput, name: str, scale: float = 1.0) -> str:
 
 
 def fits_text(found: OnDevice) -> str:
-    """How many pages the device holds at once."""
+    """How many pages the device holds at once, or fewer that its engine runs."""
     device, most = found.device, found.most
-    fit = f"{most.batch_size:,} pages fit at once" if most.batch_size > 1 else "it fits"
+    fit = "it fits"
+    if most.batch_size > 1:
+        limited = most.batch_size == most.limits.max_num_seqs
+        at_once = "fit, the engine's most at once (engine.max_num_seqs)" if limited else "fit at once"
+        fit = f"{most.batch_size:,} pages {at_once}"
     return f"on {device.name} ({device.memory_bytes / GIB:.2f} GiB) {fit}"
 
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelmeter.models.common.loading import LOAD
-from modelmeter.report.page_tables import Show, exact_figure, figures_table
+from modelmeter.report.fitting import Fitting
+from modelmeter.report.page_tables import Show, figures_table
 from modelmeter.report.parts import BETWEEN, module_name, shape_text
-from modelmeter.report.terminal import OneLine
 from modelmeter.shape_tensor import KV
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from modelmeter.models.common.contract import CostModel, PageCost
     from modelmeter.page_sizes import PageSize
     from modelmeter.walk import Allocation
@@ -90,11 +88,10 @@ def holders_title(holders: PeakHolders, load_bytes: int) -> str:
     return f"alive at the peak of {which}, weights not counted{more}"
 
 
-def holders_table(holders: PeakHolders, top: int, show: Show) -> Table:
+def holders_table(holders: PeakHolders, top: int, show: Show) -> Fitting:
     """The largest holders, the others together, and the peak."""
     table = figures_table("made in, by", "shape", "type", "tensors", "bytes", "%")
     table.padding = (0, 1, 0, 0)
-    table.columns[0].no_wrap = show is exact_figure
     table.columns[1].justify = table.columns[2].justify = "left"
     held = folded(holders.holdings)
     rows = [(held_name(each), each.shape, each.dtype, each.tensors, each.nbytes) for each in held[:top]]
@@ -107,8 +104,8 @@ def holders_table(holders: PeakHolders, top: int, show: Show) -> Table:
     for number, (name, shape, dtype, tensors, nbytes) in enumerate(rows, start=2):
         share = f"{100 * nbytes / whole:.1f}" if whole else "-"
         cells = (shape, dtype, f"{tensors:,}", show(nbytes, "B"), share)
-        table.add_row(OneLine(name), *cells, end_section=number == len(rows))
-    return table
+        table.add_row(name, *cells, end_section=number == len(rows))
+    return Fitting(table=table, spare=("type",))
 
 
 def held_name(held: Held) -> str:

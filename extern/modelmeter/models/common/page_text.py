@@ -59,7 +59,7 @@ def line(page: TextCost) -> str:
     model, total = page.cost_model, page.total
     return (
         f"<{type(page).__name__} {model.name} {workload_overrides(model)[0]}: {page.seq_len:,} tokens, {_steps(page)}, "
-        f"{readable(total.tensor_core_flops + total.cuda_core_flops, 'FLOPs')}, {readable(total.io_bytes, 'B')} moved>"
+        f"{readable(total.tensor_core_flops, 'FLOPs')} on tensor cores, {readable(total.io_bytes, 'B')} moved>"
     )
 
 
