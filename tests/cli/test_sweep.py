@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from modelmeter import load_cost_model as load_any
 from modelmeter.cli.main import main
+from modelmeter.cli.sweep import command
 from modelmeter.devices import PageKind, compute_throughput, load_device
 from modelmeter.models.deepseek_ocr import load_cost_model
 from modelmeter.report import sweep_plot
@@ -340,3 +343,42 @@ def test_a_plot_of_one_point_and_one_without_matplotlib(capsys: Capture, monkeyp
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["sweep", PAGE, "workload=tiny,base", "--plot", "a.svg"]) == 2
     assert "pip install matplotlib, or leave --plot out" in capsys.readouterr().err
+
+
+# -- the shell ------------------------------------------------------------------------------------------------------
+
+
+COMPLETED = {
+    "device=L40,H100": ["device=L40,H100-PCIe", "device=L40,H100-SXM"],
+    "workload=tiny,b": ["workload=tiny,base"],
+    "workload=ti": ["workload=tiny"],
+    "engine=vllm,s": ["engine=vllm,sglang"],
+    "model=deepseek_ocr,olm": ["model=deepseek_ocr,olmocr_2_7b"],
+}
+
+
+@pytest.mark.parametrize("incomplete, values", COMPLETED.items(), ids=COMPLETED)
+def test_the_last_of_several_values_is_completed(incomplete: str, values: list[str]) -> None:
+    context = click.Context(command)
+    argument = next(each for each in command.params if each.name == "arguments")
+    assert [item.value for item in argument.shell_complete(context, incomplete)] == values
+
+
+def test_options_of_several_values_are_completed() -> None:
+    context = click.Context(command)
+    option = next(each for each in command.params if each.name == "device_names")
+    assert [item.value for item in option.shell_complete(context, "L4,A100-8")] == ["L4,A100-80G"]
+
+
+def test_pages_of_several_passes(capsys: Capture) -> None:
+    """Each pass has decode steps of its own."""
+    regions = "workload.regions=[[400,300],[500,200]],[[400,300]]"
+    found = points(capsys, "800x600", "--model", "mineru2_5", regions, "device=L4", "output_tokens=10,30", "batch=1,2")
+    assert len(found) == 8
+    for each in found:
+        settings = each["settings"]
+        overrides = [f"workload.regions={settings['workload.regions']}", "engine=vllm"]
+        model = load_any(overrides, model="mineru2_5").for_times()
+        kind = PageKind(page=model.page(800, 600), output_tokens=settings["output_tokens"])
+        alone = compute_throughput(model, load_device("L4"), [kind], batch_size=settings["batch"])
+        assert each["figures"]["pages_per_s"] == pytest.approx(alone.pages_per_s, rel=1e-9)
