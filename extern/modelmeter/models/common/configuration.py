@@ -145,6 +145,9 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
 #: the group that says whose weights the sizes are, and whose keys nobody sets
 CHECKPOINT: Final = "checkpoint"
 
+#: how a checkpoint's file says in which mode it is used
+_OWN_MODE: Final = "override /workload"
+
 #: what a folder's checkpoint is called as a choice of the group, where Hydra is to find it
 OWN: Final = "own"
 
@@ -442,10 +445,11 @@ class Configuration(Generic[Schema]):
         """What Hydra would compose of plain overrides, without importing it, which takes half of a page's time.
 
         Plain are a mode, an engine, an execution, and keys with a whole number, a word, true, false or null, where the
-        default checkpoint is of the model's own sizes. None for all else: that is Hydra's to read.
+        default checkpoint has the model's own sizes, in whatever mode. None for all else: that is Hydra's to read.
         """
         stated = _stated(self.module, self.checkpoints[0])
-        if set(stated) != {CHECKPOINT}:
+        defaults = stated.get("defaults", [])
+        if stated.keys() - {"defaults"} != {CHECKPOINT} or any(each.keys() != {_OWN_MODE} for each in defaults):
             return None
         content = asdict(cast("Any", self.schema)())
         content[CHECKPOINT] |= stated[CHECKPOINT]
@@ -453,6 +457,9 @@ class Configuration(Generic[Schema]):
         groups = [key for key, _ in pairs if key in self.groups]
         if len(set(groups)) < len(groups):
             return None
+        if "workload" not in groups:
+            pairs += [("workload", each[_OWN_MODE]) for each in defaults]
+            groups.append("workload")
         for key, value in sorted(pairs, key=lambda pair: pair[0] not in groups):  # a key wins over its group
             if key in self.keys and _PLAIN.fullmatch(value):
                 *path, last = key.split(".")
