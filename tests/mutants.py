@@ -303,6 +303,14 @@ MUTANTS = (
         test=f"{SERVING}::test_image_tokens_by_hand",
     ),
     Mutant(
+        kind="override",
+        what="a mode or an engine wins over a key beside it",
+        file=f"{COMMON}/configuration.py",
+        old="sorted(pairs, key=lambda pair: pair[0] not in groups)",
+        new="sorted(pairs, key=lambda pair: pair[0] in groups)",
+        test="tests/models/common/test_plain_overrides.py::test_what_is_composed_is_what_hydra_composes[deepseek_ocr]",
+    ),
+    Mutant(
         kind="engines",
         what="the image's tokens leave the cache before the decoder runs",
         file=ENCODER,
@@ -343,7 +351,7 @@ MUTANTS = (
         test=f"{ENGINES}::test_pages_one_after_another_by_hand",
     ),
     Mutant(
-        kind="CUDA-core table",
+        kind="table of vector FLOPs",
         what="silu takes five FLOPs an element",
         file="operators.py",
         old='"silu": 4,',
@@ -351,7 +359,7 @@ MUTANTS = (
         test=f"{SERVING}::test_a_step_by_hand",
     ),
     Mutant(
-        kind="CUDA-core table",
+        kind="table of vector FLOPs",
         what="a change of sign is rated as a cosine",
         file="operators.py",
         old='_pointwise("neg", "aten.neg.default"',

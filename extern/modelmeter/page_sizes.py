@@ -25,7 +25,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.tiff_pages import read_tiff_pages
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -215,6 +214,8 @@ def read_page_sizes(
                 raise ModelMeterError(f"{who} is not an image in a format that is read; give {_FORMATS}.")
             stream.seek(0)
             if format_ == "TIFF":
+                from modelmeter.tiff_pages import read_tiff_pages
+
                 stored = [(page.width, page.height, page.orientation) for page in read_tiff_pages(stream)]
                 for width, height, _ in stored:
                     _check_pixels(who, width, height, max_pixels)

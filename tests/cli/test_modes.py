@@ -40,7 +40,7 @@ def test_modes_side_by_side(capsys: Capture) -> None:
     ]
     sections = {
         "tensor-core FLOPs": "tensor_core_flops",
-        "CUDA-core FLOPs (by convention)": "cuda_core_flops",
+        "vector FLOPs (by convention)": "cuda_core_flops",
         "traffic (no cache, experts_hit=max)": "io_bytes",
     }
     for title, figure in sections.items():

@@ -220,7 +220,7 @@ def test_pages_without_output(tmp_path: Path) -> None:
     assert made.memory.total_bytes == 100 + 60 + 100
     assert made.share("decode", "moe") == 0
     names = {figure.name for figure in made.figures()}
-    assert names.isdisjoint(("tpot_s", "pages_per_day"))  # nobody's pages say nothing
+    assert names.isdisjoint(("tpot_s", "pages_per_day"))  # without output tokens
 
 
 def test_every_figure_has_an_origin(tmp_path: Path) -> None:
@@ -232,12 +232,12 @@ def test_every_figure_has_an_origin(tmp_path: Path) -> None:
     assert (figures["reserve_bytes"].origin, figures["cache_bytes"].origin) == ("assumed", "analytic")
     assert (figures["batch_size"].origin, figures["pages_per_s"].origin) == ("given", "estimate")
     assert any("of the memory are left free" in sentence for sentence in made.assumptions())
-    measured = {"derating": {"matmul": {"factor": 0.5, "origin": "measured"}}}
+    measured = {"efficiency": {"matmul": {"factor": 0.5, "origin": "measured"}}}
     made = compute_throughput(
         TinyModel(), slow_device(tmp_path, **measured), [kind], batch_size=2, times=TinyTimes(bound=True)
     )
     figures = {figure.name: figure for figure in made.figures()}
-    assert (figures["derating_matmul"].origin, figures["derating_vector"].origin) == ("measured", "assumed")
+    assert (figures["efficiency_matmul"].origin, figures["efficiency_vector"].origin) == ("measured", "assumed")
     assert (figures["pages_per_s"].origin, figures["kernel_launch_s"].origin) == ("bound", "assumed")
     own = TinyModel(
         engine=EngineSchema(name="sglang", gpu_memory_utilization=0.9), host=HostSchema(seconds_per_page=1.0)
@@ -255,7 +255,7 @@ def test_the_documentation_defines_every_figure(tmp_path: Path) -> None:
     stages = re.compile(r"^(prefill|decode)_share_\w+$")
     names = {stages.sub(r"\1_share_…", figure.name) for figure in figures}
     given = {"pages", "output_tokens", "price_per_hour", "kernel_launch_s", "memory_bytes", "batch_size"}
-    undefined = {name for name in names if f"`{name}`" not in text and not name.startswith("derating_")}
+    undefined = {name for name in names if f"`{name}`" not in text and not name.startswith("efficiency_")}
     assert undefined <= given - {"batch_size"}
     assert all(f"- {sentence}" in text.replace("\n  ", " ") for sentence in NOT_MODELLED)
 

@@ -104,7 +104,7 @@ def test_the_stages_are_the_cost_models(one: Written) -> None:
     origins = dict.fromkeys(("roofline on H100-SXM", *(f"bound by {each}" for each in BOUNDS)), "bound")
     origins["time on H100-SXM"] = "estimate"
     assert all(row["origin"].startswith(origins.get(name, "analytic")) for name, row in rows.items())
-    assert rows["CUDA-core FLOPs"]["origin"] == "analytic; by convention"
+    assert rows["vector FLOPs"]["origin"] == "analytic; by convention"
 
 
 def test_the_times_are_those_of_every_operator(one: Written) -> None:
@@ -635,7 +635,7 @@ def test_quantities_in_words() -> None:
         Quantity(0.0156, "s"): "15.60 ms",
         Quantity(0.2082, "1"): "20.8 %",
         Quantity(0.00001, "1"): "< 0.01 %",
-        Quantity(989.5e12, "FLOPs/s"): "989.5 TFLOPs/s",
+        Quantity(989.5e12, "FLOP/s"): "989.5 TFLOP/s",
     }
     assert {quantity.text: quantity for quantity in words} == {text: quantity for quantity, text in words.items()}
     assert Quantity(56_094_720, "B").digits == "56,094,720 B"

@@ -67,7 +67,7 @@ ORDER: Final[Order[tuple[Any, Group]]] = Order(
     metavar="N|COLUMN",
     default="0",
     show_default=True,
-    help="Decode steps after each prefill, or the tables' column that has them.",
+    help="Decode steps after each prefill, so N + 1 output tokens with the prefill's; or the tables' column of them.",
 )
 @click.option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="Write a row a page into a Parquet file.")
 @click.option(

@@ -67,7 +67,13 @@ class PagePair:
 @click.argument("arguments", nargs=-1, type=click.Path(), metavar="A.json B.json | INPUT [KEY=VALUE]...")
 @click.option("--a", "of_a", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the first configuration.")
 @click.option("--b", "of_b", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the second one.")
-@click.option("--output-tokens", type=click.IntRange(0), default=None, metavar="N", help="Decode steps.  [default: 0]")
+@click.option(
+    "--output-tokens",
+    type=click.IntRange(0),
+    default=None,
+    metavar="N",
+    help="Decode steps, so N + 1 output tokens with the prefill's.  [default: 0]",
+)
 @click.option(
     "--device",
     shell_complete=complete_device,

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelmeter.cli.arguments import page_options, read_arguments, read_inputs, same_sizes
+from modelmeter.cli.arguments import (
+    engine_option,
+    page_options,
+    read_arguments,
+    read_inputs,
+    same_sizes,
+    with_engine,
+)
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Pages in every named mode, side by side.")
 @page_options
+@engine_option("transformers")
 def command(
     arguments: tuple[str, ...],
     model: str | None,
@@ -32,6 +40,7 @@ def command(
     max_pixels: int,
     exact: bool,
     as_json: bool,
+    engine: str | None,
 ) -> None:
     """What pages cost in each named mode of the model, side by side.
 
@@ -39,6 +48,7 @@ def command(
     in runtime.attention=eager. A mode whose context is too short for a page stands without figures, and why.
     """
     model, names, overrides = read_arguments(model, arguments)
+    overrides = with_engine("modes", engine, overrides)
     package = model_package(model)
     _check_overrides(overrides, package.MODES)
     inputs = read_inputs(names, dpi, max_pixels)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from modelmeter.cli.arguments import Input, complete_device, page_options, read_arguments, read_inputs, same_sizes
+from modelmeter.cli.arguments import (
+    Input,
+    complete_device,
+    engine_option,
+    page_options,
+    read_arguments,
+    read_inputs,
+    said_of,
+    same_sizes,
+    with_engine,
+)
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
@@ -39,8 +49,6 @@ if TYPE_CHECKING:
 TOP: Final = 12
 #: what --by takes, as `modelmeter.report.parts` has it, which is imported where it is asked for
 BY: Final = ("module", "operator", "kernel-class")
-#: what a KEY=VALUE of the device begins with
-_DEVICE: Final = "device="
 
 
 @click.command(short_help="Tokens, FLOPs, memory and time of pages, by stage.")
@@ -53,13 +61,7 @@ _DEVICE: Final = "device="
     metavar="DEVICE",
     help="Add times on a bundled device, or on one of a YAML file of your own.",
 )
-@click.option(
-    "--engine",
-    default=None,
-    metavar="NAME",
-    help="What serves the pages: transformers, published, vllm, sglang or best; engine=NAME is the same.  [default: "
-    "vllm with --device, else transformers]",
-)
+@engine_option("vllm with --device, else transformers")
 @click.option("--by", type=click.Choice(BY), default=None, help="The page's prefill and last decode step in parts.")
 @click.option("--memory", is_flag=True, help="The tensors that are alive at the page's peak.")
 @click.option(
@@ -121,7 +123,7 @@ def command(
     )
     wanted.check(name)
     model, names, overrides = read_arguments(model, arguments)
-    overrides = _with_engine(engine, overrides)
+    overrides = with_engine("page", engine, overrides)
     inputs = read_inputs(names, dpi, max_pixels)
     wanted.check_pages(inputs, [*names, *([] if name is None else [name])])
     pages = _pages(model, overrides, inputs, output_tokens, name)
@@ -203,24 +205,14 @@ class Wanted:
 
 def _device_of(device: str | None, arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     """The device of --device or of device=, and the other arguments."""
-    said = [each for each in arguments if each.startswith(_DEVICE) and not Path(each).exists()]
-    names = [*([] if device is None else [device]), *(each.removeprefix(_DEVICE) for each in said)]
+    said, others = said_of("device", arguments)
+    names = [*([] if device is None else [device]), *said]
     if len(names) > 1:
         raise ModelMeterError(
             f"page: {' and '.join(names)} are {len(names)} devices; give one, or set them side by side with modelmeter "
             "throughput."
         )
-    return (names[0] if names else None), tuple(each for each in arguments if each not in said)
-
-
-def _with_engine(engine: str | None, overrides: Sequence[str]) -> list[str]:
-    """The overrides with what --engine says."""
-    if engine is None:
-        return list(overrides)
-    for override in overrides:
-        if override.partition("=")[0].strip() in ("engine", "engine.name"):
-            raise ModelMeterError(f"page: --engine {engine} and {override} both name the engine; leave one out.")
-    return [f"engine={engine}", *overrides]
+    return (names[0] if names else None), tuple(others)
 
 
 def _standard(file: str | None) -> str | None:

@@ -38,7 +38,7 @@ def time_page(
 
     page: of a cost model of one page at a time. device: the name of a bundled one, as in "H100-SXM", or the path of a
     device file of your own. batch_size: pages like this one that decode together; None: as many as fit.
-    price_per_hour: of the device. float32: the peak of float32 products, "fp32" or "tf32".
+    price_per_hour: of the device. float32: the peak of float32 GEMMs, "fp32" or "tf32".
 
     `interval("page_latency_s")` of the result is (value, low, high): from the page's arrival to its last token;
     "ttft_s", "tpot_s", "prefill_s", "pages_per_s" and the others are in docs/throughput.md, and `figures()` lists them

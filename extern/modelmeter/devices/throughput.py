@@ -250,7 +250,7 @@ class Throughput(Rates):
     engine: its name; bound: whether times are one. prefill_classes, decode_classes: seconds of the average page by
     class of kernel, and of the host where the device waits for it. origins: of the constants of classes on this device.
     host_origin: of the host's seconds; regions_prepared: whether seconds of regions are among them, which are assumed.
-    without_runaway: the same without runaway pages.
+    without_runaway: the same without pages whose output runs to the limit.
     """
 
     device: Device
@@ -352,7 +352,7 @@ class Throughput(Rates):
             Figure("memory_bytes", device.memory_bytes, "bytes", GIVEN),
             Figure("reserve_bytes", memory.reserve_bytes, "bytes", ASSUMED if memory.pool is None else ESTIMATE),
             Figure("pages", self.pages, "pages", GIVEN),
-            Figure("output_tokens", self.output_tokens, "tokens/page", GIVEN),
+            Figure("output_tokens", self.output_tokens, "decode steps/page", GIVEN),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
         ]
         if self.without_runaway is not None:
@@ -365,8 +365,8 @@ class Throughput(Rates):
             ]
         if self.bound:
             rows += [
-                Figure(f"derating_{name}", float(derating.factor), "of the peak", derating.origin)
-                for name, derating in device.derating.items()
+                Figure(f"efficiency_{name}", float(efficiency.factor), "of the peak", efficiency.origin)
+                for name, efficiency in device.efficiency.items()
             ]
             launch_s = 0.0 if device.kernel_launch_s is None else float(device.kernel_launch_s)
             rows.append(Figure("kernel_launch_s", launch_s, "s", device.kernel_launch_origin))
@@ -464,7 +464,7 @@ def compute_throughput(
 
     batch_size: pages that decode together, each by a pass at a time; None: the most that fit, or a serial client's.
     in_flight: requests of a closed loop beside it. runaway_share: share of pages that repeat until the model's
-    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 products, "fp32"
+    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 GEMMs, "fp32"
     or "tf32". cache: room for each page's cache, "longest" or "mean". times: of stages; None: `StageTimes`.
     Raises `DoesNotFit`, and `ModelMeterError` for what cannot be answered.
     """
@@ -589,7 +589,7 @@ class _Work:
         )
         self._prefills = service.prefills(layouts, [page.page.seq_len for page in pages])
         self.output_tokens = sum((each.share * each.output_tokens for _, each in self.rows), Fraction(0))
-        self._steps: dict[int, _Mean] = {}
+        self._decoded: dict[int, Any] = {}
 
     @property
     def prefill(self) -> _Mean:
@@ -598,13 +598,14 @@ class _Work:
 
     def steps(self, batch: int) -> _Mean:
         """Of all of the average page's steps, with so many pages in each."""
-        if batch not in self._steps:
-            self._steps[batch] = _Mean(*self._decodes(batch).mean([float(each.share) for _, each in self.rows]))
-        return self._steps[batch]
+        return _Mean(*self._decodes(batch).mean([float(each.share) for _, each in self.rows]))
 
     def _decodes(self, batch: int) -> Any:
-        seq_lens = [self.pages[number].page.seq_len for number, _ in self.rows]
-        return self.service.decodes(seq_lens, [each.output_tokens for _, each in self.rows], batch)
+        if batch not in self._decoded:
+            seq_lens = [self.pages[number].page.seq_len for number, _ in self.rows]
+            steps = [each.output_tokens for _, each in self.rows]
+            self._decoded[batch] = self.service.decodes(seq_lens, steps, batch)
+        return self._decoded[batch]
 
     def kinds(self, batch: int) -> tuple[KindTime, ...]:
         """The pages of each kind."""

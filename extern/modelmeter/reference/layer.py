@@ -48,7 +48,7 @@ class LayerRun:
 def measure_layer(call: Callable[[], object], experts_hit: int | None = None) -> LayerRun:
     """Measure one call, whose inputs exist already.
 
-    experts_hit: how many experts a grouped product reads, all of them when None.
+    experts_hit: how many experts a grouped GEMM reads, all of them when None.
     """
     returned: list[object] = []
     measured = measure(None, lambda: returned.append(call()), experts_hit=experts_hit)

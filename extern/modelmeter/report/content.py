@@ -1,4 +1,4 @@
-"""What a report of pages says: its sections, each from the cost model's own figures.
+"""A report of pages: its sections, each from the cost model's own figures.
 
 Pages of one layout and as many decode steps cost the same, so they are counted together; where a report goes into one
 page, it is the first of those that need the most memory. Every figure is taken from the cost model, its walks, or the
@@ -31,6 +31,7 @@ from modelmeter.devices import (
     Throughput,
 )
 from modelmeter.devices.decode import decode_time
+from modelmeter.devices.engine import timed_assumptions
 from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
 from modelmeter.errors import ModelMeterError, near
@@ -75,7 +76,7 @@ from modelmeter.report.page_tables import view_count
 from modelmeter.report.part_blocks import parts_block
 from modelmeter.report.parts import BY, KERNEL_CLASS, MODULE, OPERATOR, WalkedStage, walked_stages
 from modelmeter.report.roofline_section import roofline_section
-from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
+from modelmeter.report.throughput_tables import engine_line, published_runs
 
 #: layouts that are drawn, those that are drawn and folded away, and those that the table lists
 DRAWN: Final = 6
@@ -171,7 +172,7 @@ class _Builder:
 
     @property
     def says(self) -> bool:
-        """Whether any page says anything."""
+        """Whether any page has output tokens."""
         return any(kind.output_tokens for kind in self.kinds)
 
     @property
@@ -758,7 +759,7 @@ class _Builder:
         return self.model.engine.name == BEST
 
     def a_day(self, result: Throughput | str, case: str = "value") -> Cell:
-        """Pages a day, or an end of their interval; none where nothing was said of what the pages say."""
+        """Pages a day, or an end of their interval; none where no output tokens were given."""
         if isinstance(result, str) or not self.says or (result.bound and case != "value"):
             return None
         return Quantity(getattr(result.interval("pages_per_day"), case), estimate=True)
@@ -817,7 +818,7 @@ class _Builder:
         asked: dict[str, Cell] = {
             "model": self.request.model,
             "overrides": " ".join(map(_sent_override, self.request.overrides)) or "none",
-            "output tokens": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
+            "decode steps": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
             **{key: _plain(value) for key, value in self.model.settings().items()},
             "device": f"{device.name}: {device.title}",
         }

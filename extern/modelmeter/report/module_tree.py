@@ -21,7 +21,7 @@ def _operator_columns(labels: Mapping[str, str], timed: str) -> tuple[Column, ..
         Column(key="shapes", title="shapes", code=True),
         Column(key="dtype", title="type", code=True),
         Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
-        Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin=labels["cuda_core_flops"]),
+        Column(key="cuda_core_flops", title="vector FLOPs", origin=labels["cuda_core_flops"]),
         Column(key="io_bytes", title="traffic", origin=origin(labels, "io_bytes")),
         Column(key="seconds", title="time", origin=timed),
         Column(key="bound", title="bound by", origin="roofline"),

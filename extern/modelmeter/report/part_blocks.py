@@ -28,7 +28,7 @@ def part_columns(labels: Mapping[str, str], timed: str) -> tuple[Column, ...]:
     """What is told of a part beside its name and how many operators it has; timed: where times come from."""
     return (
         Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
-        Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin=labels["cuda_core_flops"]),
+        Column(key="cuda_core_flops", title="vector FLOPs", origin=labels["cuda_core_flops"]),
         Column(key="io_bytes", title="traffic", origin=origin(labels, "io_bytes")),
         Column(key="io_weight_bytes", title="weights read", origin=ANALYTIC),
         Column(key="seconds", title="time", origin=timed),

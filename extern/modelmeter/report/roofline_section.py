@@ -91,7 +91,7 @@ def _point(stage: str, alike: Sequence[TimedOperator], total: float) -> charts.R
     flops = sum(each.record.tensor_core_flops + each.record.cuda_core_flops for each in alike)
     nbytes = sum(each.record.bytes_read + each.record.bytes_written for each in alike)
     seconds = sum(each.seconds for each in alike)
-    groups = {"matmul": "products", "attention": "attention"}
+    groups = {"matmul": "GEMMs", "attention": "attention"}
     return charts.RooflinePoint(
         stage=stage,
         operator=record.aten,

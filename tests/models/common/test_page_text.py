@@ -52,7 +52,7 @@ def test_a_page_is_a_table_of_its_stages() -> None:
     assert table["traffic (no cache)"] == ["34.60", "GB", "46.12", "GB", "1.423", "TB", "1.469", "TB"]
     assert table["activation peak (tensors only)"][-2:] == ["859.3", "MB"]
     assert table["KV cache at the end"][-2:] == ["117.5", "MB"]
-    assert {"CUDA-core FLOPs (by convention)", "weights (experts_hit=max)"} < set(table)
+    assert {"vector FLOPs (by convention)", "weights (experts_hit=max)"} < set(table)
     assert shown[-2].startswith("Memory of a GPU: 8.604 GB = weights 6.671 GB + ")  # README's 8604036096 bytes
 
 

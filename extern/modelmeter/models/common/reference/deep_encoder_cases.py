@@ -95,7 +95,7 @@ class DeepEncoderCases:
         return min(self.sizes["n_routed_experts"], self.sizes["num_experts_per_tok"] * tokens)
 
     def basic(self) -> Iterator[LayerCase]:
-        """Products and norms."""
+        """GEMMs and norms."""
         turned = Given((1, 40, 40, 768), strides=(768 * 1600, 40, 1, 1600))
         yield self.case("sam_model.blocks.0.attn.qkv", Given((25, 14, 14, 768)))
         yield self.case("sam_model.blocks.0.mlp.lin1", turned, note="channels first in memory")
