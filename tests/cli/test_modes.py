@@ -128,3 +128,9 @@ def test_refused(arguments: tuple[str, ...], text: str, capsys: Capture) -> None
     assert captured.out == ""
     assert captured.err.startswith(f"error: {text}")
     assert captured.err.count("\n") == 1
+
+
+def test_a_checkpoint_is_told_once(capsys: Capture) -> None:
+    out = printed(capsys, "640x480", "--model", "olmocr_2_7b")
+    assert out.count("checkpoint=olmocr_2_7b") == 1
+    assert "overrides" in printed(capsys, "640x480", "--model", "olmocr_2_7b", "runtime.head=all")

@@ -103,8 +103,9 @@ def view_count(page: PageCost) -> int:
 def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
     labels = labels_of(model)
     yield "settings", settings_line(model.settings(), labels)
-    if overrides:
-        yield "overrides", " ".join(overrides)
+    others = [each for each in overrides if each != f"checkpoint={model.config.checkpoint.name}"]  # a setting, too
+    if others:
+        yield "overrides", " ".join(others)
 
 
 def settings_line(settings: Mapping[str, object], labels: Mapping[str, str]) -> str:
