@@ -303,6 +303,14 @@ MUTANTS = (
         test=f"{SERVING}::test_image_tokens_by_hand",
     ),
     Mutant(
+        kind="override",
+        what="a mode or an engine wins over a key beside it",
+        file=f"{COMMON}/configuration.py",
+        old="sorted(pairs, key=lambda pair: pair[0] not in groups)",
+        new="sorted(pairs, key=lambda pair: pair[0] in groups)",
+        test="tests/models/common/test_plain_overrides.py::test_what_is_composed_is_what_hydra_composes[deepseek_ocr]",
+    ),
+    Mutant(
         kind="engines",
         what="the image's tokens leave the cache before the decoder runs",
         file=ENCODER,

@@ -1,5 +1,6 @@
 """Streams that are written whole or told, signals that end a program cleanly: mostly the command, in this process."""
 
+import gc
 import io
 import json
 import os
@@ -263,6 +264,15 @@ def test_warnings_of_python_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> No
         with as_program():
             warnings.warn("of a library", DeprecationWarning, stacklevel=1)
         assert len(shown) == 1
+
+
+def test_cycles_are_looked_for_less_often_while_a_program_runs() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(ZeroDivisionError), as_program():
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > 10 * before[0]
+        raise ZeroDivisionError
+    assert gc.get_threshold() == before
 
 
 def test_a_line_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

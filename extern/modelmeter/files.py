@@ -11,13 +11,10 @@ Text is UTF-8; what UTF-8 cannot hold is escaped, by `encodable`.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import secrets
 import select
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -81,6 +78,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if before is not None:
             _check_kind(path, target, before)
     if isinstance(target, int) or (before is not None and not stat.S_ISREG(before.st_mode)):
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="modelmeter-") as folder:
             whole = Path(folder) / "whole"
             whole.touch()
@@ -173,6 +172,8 @@ def _unfinished(path: Path, target: Path, mode: int) -> tuple[Path, int]:
     """A new file beside `target`, and its locked descriptor; what a killed process left there goes."""
     name = target.name
     if len(os.fsencode(name)) > _LONG_NAME:
+        import hashlib  # OpenSSL takes 2 ms to load
+
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     temporary = target.parent / f".{name}.{UNFINISHED}"
     try:
@@ -180,6 +181,8 @@ def _unfinished(path: Path, target: Path, mode: int) -> tuple[Path, int]:
         if descriptor is None and _remove_left_behind(temporary):
             descriptor = _new_file(temporary, mode)
         if descriptor is None:  # another process writes the same file: the last one to end wins, with a whole file
+            import secrets
+
             temporary = target.parent / f".{name}.{secrets.token_hex(8)}.{UNFINISHED}"
             descriptor = os.open(temporary, _NEW, mode)
     except PermissionError as error:

@@ -25,7 +25,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.tiff_pages import read_tiff_pages
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -215,6 +214,8 @@ def read_page_sizes(
                 raise ModelMeterError(f"{who} is not an image in a format that is read; give {_FORMATS}.")
             stream.seek(0)
             if format_ == "TIFF":
+                from modelmeter.tiff_pages import read_tiff_pages
+
                 stored = [(page.width, page.height, page.orientation) for page in read_tiff_pages(stream)]
                 for width, height, _ in stored:
                     _check_pixels(who, width, height, max_pixels)
@@ -353,7 +354,10 @@ def check_regular_file(file: Path) -> None:
         if stat.S_ISREG(status.st_mode):
             file.open("rb").close()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelMeterError(f"{who} does not exist; check the path (it is relative to {Path.cwd()}).") from error
+        size = "" if file.suffix else ", or write a size as in 1275x1650 or A4@200"
+        raise ModelMeterError(
+            f"{who} does not exist; check the path (it is relative to {Path.cwd()}){size}."
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error  # the error itself says the path again
         raise ModelMeterError(f"{who} cannot be opened ({reason}); check the path and its permissions.") from error

@@ -7,11 +7,13 @@ The command and the Hydra programs run within `as_program`. There
   escaped;
 - standard error is written if that is possible. It never turns into standard output;
 - SIGTERM and SIGHUP raise SystemExit, so that unfinished files go; the status is 128 + the signal's number;
-- warnings of Python's are not shown, unless they are asked for (-W, PYTHONWARNINGS).
+- warnings of Python's are not shown, unless they are asked for (-W, PYTHONWARNINGS);
+- cycles of objects are looked for less often.
 """
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -35,6 +37,10 @@ READER_GONE: Final = 141
 #: signals that ask a program to end; Windows has the first alone
 _ENDING: Final = ("SIGTERM", "SIGHUP")
 
+#: objects made, less those that went, until cycles are looked for: Python's 700 are reached again and again while
+#: modules are imported, whose objects stay
+_OBJECTS_UNTIL_CYCLES: Final = 100_000
+
 
 def tell(line: str) -> None:
     """Say something on standard error, in one line that a terminal prints as it is."""
@@ -52,6 +58,8 @@ def tell_error(error: ModelMeterError) -> None:
 def as_program() -> Iterator[None]:
     """Run what is within as a program of ours; afterwards all is as it was."""
     with ExitStack() as stack:
+        stack.callback(gc.set_threshold, *gc.get_threshold())
+        gc.set_threshold(_OBJECTS_UNTIL_CYCLES)
         stack.enter_context(_streams())
         stack.enter_context(_signals())
         if not sys.warnoptions:

@@ -183,6 +183,13 @@ def test_a_mix_is_the_mean_of_its_pages(tmp_path: Path) -> None:
     assert made.corpus_s == near(sum(kind.count * kind.page_s for kind in made.kinds))
 
 
+def test_fewer_pages_than_a_batch_are_said_to_take_longer(tmp_path: Path) -> None:
+    for count, told in ((1, False), (2, True), (3, False), (10, False)):
+        made = result(tmp_path, PageKind(page=PAGE, output_tokens=3, count=count), batch_size=3)
+        said = [each for each in made.assumptions() if "they take longer" in each]
+        assert [each.partition("; ")[2] for each in said] == ["2 pages never fill it, so they take longer"] * told
+
+
 def test_weights_of_a_distribution_are_shares(tmp_path: Path) -> None:
     def page_s(weights: dict[int, float]) -> float:
         return result(tmp_path, PageKind(page=PAGE, output_tokens=weights), batch_size=2).page_s
@@ -541,6 +548,8 @@ def test_a_page_of_several_passes_takes_the_sum_of_theirs(tmp_path: Path) -> Non
     steps = STEP_OF_TWO[6] + STEP_OF_TWO[7] + STEP_OF_TWO[8]
     assert (made.prefill_s, made.steps_s, made.output_tokens) == (5 + 6, near(steps), 3)
     assert made.host_s == 2 * 7  # the page, and its regions together
+    assert next(figure.origin for figure in made.figures() if figure.name == "host_s") == "assumed"
+    assert any("the host cuts the regions out of a page" in each for each in made.assumptions())
     assert made.kinds == (
         replace(made.kinds[0], label="two passes", count=3, seq_len=11, output_tokens=Fraction(3), prefill_s=11.0),
     )

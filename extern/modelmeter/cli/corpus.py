@@ -137,10 +137,10 @@ def command(
     from modelmeter.report import corpus_tables, page_tables
 
     if as_json:
-        from modelmeter.report.json_document import json_text, model_content
+        from modelmeter.report.json_document import json_text
 
         asked = {"sources": sources, "columns": vars(columns), "by": by}
-        content = model_content(model, cost_model) | asked | corpus_tables.corpus_content(cost, by)
+        content = cost_model.to_dict() | asked | corpus_tables.corpus_content(cost, by)
         write(json_text("corpus", content))
     else:
         show = page_tables.exact_figure if exact else page_tables.readable_figure

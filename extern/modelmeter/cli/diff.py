@@ -190,8 +190,8 @@ def _configured(
     def side(given: Sequence[str]) -> Side:
         own = split_overrides(given)
         name, overrides = find(None if any(map(_NAMED.match, own)) else model, [*shared, *own])
-        cost_model = model_package(name).load_cost_model(overrides)
-        content = asdict(size) | _content(cost_model, size.width, size.height, output_tokens)
+        cost_model = model_package(name).load_cost_model(overrides).lazy()
+        content = asdict(size) | cost_model.page(size.width, size.height, output_tokens).to_dict()
         return Side(
             label=" ".join([*shared, *own]) or "no overrides",
             model=name,
@@ -217,9 +217,10 @@ def split_overrides(given: Sequence[str]) -> list[str]:
 def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     """Two result files."""
     if len(arguments) != 2:
+        verb = "is" if len(arguments) == 1 else "are"
         raise ModelMeterError(
-            f"diff: {len(arguments)} of two results are given; give two files that `modelmeter page --json` printed, "
-            "or one INPUT with --a and --b."
+            f"diff: two results are compared, and {len(arguments)} {verb} given; give two files that "
+            "`modelmeter page --json` printed, or one INPUT with --a and --b."
         )
     from modelmeter.report.results import read_result
 
@@ -240,7 +241,7 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
             written == made
             for page in pages
             for *_, written, made in stage_rows(
-                page, _content(cost_model, page["width"], page["height"], output_tokens)
+                page, cost_model.page(page["width"], page["height"], output_tokens).to_dict()
             )
         )
     except ModelMeterError as error:
@@ -254,12 +255,6 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
         cost_model=cost_model if same else None,
         layout_words=cost_model.workload.layout_words,
     )
-
-
-def _content(cost_model: CostModel, width: int, height: int, output_tokens: int) -> dict[str, Any]:
-    from modelmeter.report.json_document import cost_content
-
-    return cost_content(cost_model.page(width, height, output_tokens), cost_model.vram(width, height, output_tokens))
 
 
 # -- what differs -----------------------------------------------------------------------------------------------------

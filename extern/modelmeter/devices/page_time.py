@@ -45,6 +45,10 @@ def time_page(
     all, as `pandas.DataFrame(result.figures())` does. Raises `ModelMeterError` for a device that is unknown, or that
     the page does not fit.
     """
+    if not hasattr(page, "cost_model"):
+        raise ModelMeterError(
+            f"time_page: page is of type {type(page).__name__}; give a page's cost, as in cost_model.page(1275, 1650)."
+        )
     kind: PageKind[Any] = PageKind(page=page, output_tokens=page.output_tokens)
     return compute_throughput(
         page.cost_model,

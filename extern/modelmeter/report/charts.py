@@ -195,7 +195,7 @@ def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
 # -- the roofline ---------------------------------------------------------------------------------------------------
 
 
-class Point(NamedTuple):
+class RooflinePoint(NamedTuple):
     """Kernels alike, of modules whose paths differ in numbers alone: how many, their rates, their time in the stage."""
 
     stage: str
@@ -214,7 +214,7 @@ class Point(NamedTuple):
 POINT_KINDS: Final[Mapping[str, str]] = {"GEMMs": "c1", "attention": "c2", "others": "c3"}
 
 
-def roofline_chart(points: Sequence[Point], named: int, roofs: Mapping[str, float], bytes_per_s: float) -> str:
+def roofline_chart(points: Sequence[RooflinePoint], named: int, roofs: Mapping[str, float], bytes_per_s: float) -> str:
     """Kernels under the roofs of a device; the first `named` of them are numbered, and named below.
 
     roofs: FLOPs a second by what reaches them.
@@ -304,7 +304,7 @@ def roofline_chart(points: Sequence[Point], named: int, roofs: Mapping[str, floa
     return _svg(line + 17 * named + 10, "roofline", [*parts, *names])
 
 
-def _told(point: Point) -> str:
+def _told(point: RooflinePoint) -> str:
     """All of a point."""
     return (
         f"{point.path}: {point.operator}, {point.times} in {point.stage}: {point.flops_per_byte:.3g} FLOPs a byte, "

@@ -329,7 +329,7 @@ def explained(asked: Asked, rows: Sequence[Row], found: Found) -> Iterator[Rende
     yield assumption_lines(asked.model.assumptions())
     if timed is not None:
         yield ""
-        yield label_lines(*behind_lines(timed))
+        yield label_lines(*behind_lines(asked.model.name, timed))
 
 
 def _rest(asked: Asked, row: Row) -> Iterator[RenderableType]:

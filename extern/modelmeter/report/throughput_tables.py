@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -18,10 +19,6 @@ from modelmeter.models.common.engines import BEST, SERVED_BY
 from modelmeter.quantities import estimated, number
 from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table, label_lines
-
-if TYPE_CHECKING:
-    from modelmeter.models.common.assumption import Assumption
-    from modelmeter.models.common.contract import CostModel
 
 #: figures that stand together in a result's table; all others are results, or efficiencies
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -42,19 +39,11 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 #: between a stage and a class of kernels in the name of a figure
 _SHARE: Final = "_share_"
-#: what an engine with a memory policy of its own decides in place of `runtime`: told with its limits
-_RESERVE: Final = "reserve_bytes"
 #: origins of figures that have no more than three digits
 _ESTIMATES: Final = (ESTIMATE, BOUND)
 
 _GB: Final = 10**9
 _TERA: Final = 10**12
-
-
-def timed_assumptions(model: CostModel) -> list[Assumption]:
-    """What is assumed where a model is timed: of the experts that times count, and without what the engine decides."""
-    pooled = model.engine.gpu_memory_utilization is not None
-    return [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
 
 
 def devices_table(devices: Sequence[Device]) -> Fitting:
@@ -111,13 +100,19 @@ def device_lines(device: Device) -> Table:
     )
 
 
-#: the line that says how published runs compare, written with reports/published.md
-PUBLISHED_FILE: Final = Path(str(resources.files(__package__) / "published_runs.txt"))
+#: how published runs compare, in a line, and of which model how many figures are; written with reports/published.md
+PUBLISHED_FILE: Final = Path(str(resources.files(__package__) / "published_runs.json"))
 
 
-def published_runs() -> str:
-    """In a line, how far predictions lay from what others published."""
-    return PUBLISHED_FILE.read_text(encoding="utf-8").strip()
+def published_runs(model: str) -> str:
+    """In a line, how far predictions lay from what others published; of which models, where most are not of `model`."""
+    runs = json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
+    told, of_models = runs["told"], runs["figures"]
+    own = of_models.get(model, 0)
+    if own == max(of_models.values()):
+        return str(told)
+    others = ", ".join(f"{count} of {name}" for name, count in of_models.items() if name != model)
+    return f"{told}; of these figures {own or 'none'} {'is' if own < 2 else 'are'} of {model}, {others}"
 
 
 def result_table(result: Throughput) -> Fitting:
@@ -272,12 +267,12 @@ def reason_lines(results: Mapping[str, Throughput | str]) -> Table:
     return label_lines(*((name, reason) for name, reason in results.items() if isinstance(reason, str)))
 
 
-def rest_lines(result: Throughput, smallest: str | None) -> Table:
-    """The smallest device, what is assumed, how published runs compare, and what is not modelled."""
+def rest_lines(model: str, result: Throughput, smallest: str | None) -> Table:
+    """The smallest device for a model, what is assumed, how published runs compare, and what is not modelled."""
     return label_lines(
         ("smallest", f"bundled device that runs one such page at a time: {smallest or 'none'}"),
         *(("assumed", sentence) for sentence in result.assumptions()),
-        ("published", published_runs()),
+        ("published", published_runs(model)),
         *(("not modelled", sentence) for sentence in NOT_MODELLED),
     )
 

@@ -247,7 +247,7 @@ BAD = [
     ("workload.base_size=abc", r"config: workload\.base_size='abc' is no whole number; give one from 1 to 1,048,576"),
     ("workload.base_size=1000", r"base_size=1000 is no multiple of patch_size=16 .* 992 and 1008"),
     ("workload.min_num=12", "min_num=12"),
-    ("runtime.dtype=int8", "dtype=int8 is not a type the model runs in"),
+    ("runtime.dtype=int8", "dtype=int8 is unknown; the options are bfloat16, float16, float32"),
     ("runtime.attention=flush", 'did you mean "flash"'),
     ("runtime.batch_size=0", "runtime.batch_size=0 is too small; give 1 or more"),
     ("workload.patch_size=32", r"workload\.patch_size=32 differs from vision\.sam\.patch_size=16"),

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache, cached_property, lru_cache
 from importlib import resources
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from modelmeter.checks import check_overrides
@@ -41,6 +42,7 @@ from modelmeter.models.common.stage_cost import HEADS
 from modelmeter.units import MODEL_DTYPES
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 
@@ -264,6 +266,8 @@ class Configuration(Generic[Schema]):
 
         near_names: the names that there are in its place.
         """
+        from difflib import get_close_matches
+
         if get_close_matches(key, near_names, n=1, cutoff=0.9):  # a slip of the fingers
             return near(key, near_names)
         name = key.strip(" +~").rpartition(".")[2]
@@ -319,11 +323,7 @@ class Configuration(Generic[Schema]):
 
     def checkpoint_facts(self, name: str) -> CheckpointSchema:
         """What the file of one of `checkpoints` says of it."""
-        return CheckpointSchema(**self._checkpoint_file(name)[CHECKPOINT])
-
-    def _checkpoint_file(self, name: str) -> Mapping[str, Any]:
-        path = str(resources.files(self.module) / CHECKPOINT / f"{name}.yaml")
-        return cast("Mapping[str, Any]", read_yaml(f"checkpoint {name}", path, 2**16))
+        return CheckpointSchema(**_stated(self.module, name)[CHECKPOINT])
 
     def register_program(self) -> None:
         """What a Hydra program finds beside the model's own files: the common ones, and the named modes."""
@@ -444,7 +444,7 @@ class Configuration(Generic[Schema]):
         Plain are a mode, an engine, an execution, and keys with a whole number, a word, true, false or null, where the
         default checkpoint is of the model's own sizes. None for all else: that is Hydra's to read.
         """
-        stated = self._checkpoint_file(self.checkpoints[0])
+        stated = _stated(self.module, self.checkpoints[0])
         if set(stated) != {CHECKPOINT}:
             return None
         content = asdict(cast("Any", self.schema)())
@@ -453,10 +453,14 @@ class Configuration(Generic[Schema]):
         groups = [key for key, _ in pairs if key in self.groups]
         if len(set(groups)) < len(groups):
             return None
-        for key, value in pairs:
-            if key not in groups:
-                continue
-            if key == "workload":
+        for key, value in sorted(pairs, key=lambda pair: pair[0] not in groups):  # a key wins over its group
+            if key in self.keys and _PLAIN.fullmatch(value):
+                *path, last = key.split(".")
+                node = content
+                for name in path:
+                    node = node[name]
+                node[last] = _plain(value)
+            elif key == "workload":
                 content[key] |= _listed(asdict(self.modes[value]))
             elif key == "execution":
                 content[key] = {"name": value}
@@ -465,16 +469,6 @@ class Configuration(Generic[Schema]):
                     content[group] |= values
             else:
                 return None
-        for key, value in pairs:
-            if key in groups:
-                continue
-            if key not in self.keys or not _PLAIN.fullmatch(value):
-                return None
-            *path, last = key.split(".")
-            node = content
-            for name in path:
-                node = node[name]
-            node[last] = _plain(value)
         return content
 
     @cached_property
@@ -591,6 +585,13 @@ def _files(module: str, group: str) -> list[str]:
 
 
 @cache
+def _stated(module: str, checkpoint: str) -> Mapping[str, Any]:
+    """What the file of one of a model's checkpoints says, by group."""
+    path = str(resources.files(module) / CHECKPOINT / f"{checkpoint}.yaml")
+    return cast("Mapping[str, Any]", read_yaml(f"checkpoint {checkpoint}", path, 2**16))
+
+
+@cache
 def _without_running() -> tuple[str, ...]:
     """Overrides that leave out what Hydra has for running a program: eight files, a fifth of the time."""
     from hydra.conf import HydraConf
@@ -636,15 +637,66 @@ def _check_amount(overrides: Sequence[str]) -> None:
 
 def _check_single(named: str, override: str) -> None:
     """Refuse what stands for several values: sweeps, and the functions that make them."""
+    if _parsed(named, override).is_sweep_override():
+        raise ModelMeterError(f"{named} stands for several values; give one, or a list in brackets.")
+
+
+def _parsed(named: str, override: str) -> Override:
+    """What Hydra's parser makes of an override."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
         with _HYDRA:
-            parsed = OverridesParser.create().parse_override(override.strip())
+            return OverridesParser.create().parse_override(override.strip())
     except (HydraException, RecursionError, ValueError) as error:
         raise ModelMeterError(
             f"{named} is none that Hydra can read ({' '.join(str(error).split())}); write key=value."
         ) from error
-    if parsed.is_sweep_override():
-        raise ModelMeterError(f"{named} stands for several values; give one, or a list in brackets.")
+
+
+def sweep_values(override: str, most: int, options: Sequence[str] = (), *, words: bool = False) -> list[str]:
+    """The values that KEY=VALUES stands for, each as an override has it, by Hydra's grammar of sweeps.
+
+    options: what `glob` chooses from. words: the values are no override's, so quotes around them are not theirs. Raises
+    `ModelMeterError` for what Hydra cannot read, for no value, one that comes twice, and more than `most`.
+
+    >>> sweep_values("workload=tiny,base", 10), sweep_values("runtime.batch_size=range(2,9,3)", 10)
+    (['tiny', 'base'], ['2', '5', '8'])
+    """
+    from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString, RangeSweep
+    from hydra.core.override_parser.types import Override as Parsed
+
+    _check_amount([override])
+    named = f'override "{printable(override, 100)}"'
+    key, _, text = (part.strip() for part in override.partition("="))
+    if not text:
+        raise ModelMeterError(f"{named} has no values; write {key}=a,b or {key}=range(1,9).")
+    parsed = _parsed(named, override)
+    found = parsed.value()
+    if not parsed.is_sweep_override():
+        return [str(found) if words and text[0] in "'\"" else text]
+    elements: Iterable[Any]
+    if isinstance(found, ChoiceSweep):
+        elements = found.list
+    elif isinstance(found, RangeSweep):
+        elements = found.range()
+    elif isinstance(found, Glob):
+        elements = found.filter(list(options))
+    else:
+        raise ModelMeterError(f"{named} is an interval, which has no values of its own; write range(START,STOP,STEP).")
+
+    def as_text(element: Any) -> str:
+        plain = element.text if isinstance(element, QuotedString) else element
+        return str(plain) if words else Parsed._get_value_element_as_str(element)
+
+    values = [as_text(element) for element in islice(elements, most + 1)]
+    if len(values) > most:
+        raise ModelMeterError(f"{named} stands for more than {most:,} values; give fewer, or a larger step.")
+    if not values:
+        of = f"; the options are {', '.join(options)}" if options else ""
+        raise ModelMeterError(f"{named} has no values{of}.")
+    for value, times in Counter(values).items():
+        if times > 1:
+            raise ModelMeterError(f"{named} says {printable(value, 60)} {times} times; give each value once.")
+    return values

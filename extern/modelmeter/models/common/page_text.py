@@ -5,9 +5,7 @@ At most 80 columns and 20 lines. What rests on a declaration, an assumption or a
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -61,7 +59,7 @@ def line(page: TextCost) -> str:
     model, total = page.cost_model, page.total
     return (
         f"<{type(page).__name__} {model.name} {workload_overrides(model)[0]}: {page.seq_len:,} tokens, {_steps(page)}, "
-        f"{readable(total.tensor_core_flops + total.cuda_core_flops, 'FLOPs')}, {readable(total.io_bytes, 'B')} moved>"
+        f"{readable(total.tensor_core_flops, 'FLOPs')} on tensor cores, {readable(total.io_bytes, 'B')} moved>"
     )
 
 
@@ -77,6 +75,11 @@ def text(page: TextCost) -> str:
 
 def html(page: TextCost) -> str:
     """A page as an HTML table."""
+    from html import escape
+
+    def paragraphs(texts: Sequence[str]) -> str:
+        return "".join(f"<p>{escape(each)}</p>" for each in texts)
+
     parts = _parts(page)
     head = "".join(f'<th scope="col" style="text-align: right">{escape(each)}</th>' for each in parts.columns)
     rows = "".join(
@@ -86,7 +89,7 @@ def html(page: TextCost) -> str:
         for name, cells in parts.rows
     )
     table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<div>{_paragraphs(parts.above)}{table}{_paragraphs(parts.below)}</div>"
+    return f"<div>{paragraphs(parts.above)}{table}{paragraphs(parts.below)}</div>"
 
 
 def _parts(page: TextCost) -> _Parts:
@@ -192,9 +195,7 @@ def plain(value: object) -> str:
 
 
 def _wrapped(paragraphs: Sequence[str]) -> Iterator[str]:
+    import textwrap
+
     for each in paragraphs:
         yield from textwrap.wrap(each, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _paragraphs(paragraphs: Sequence[str]) -> str:
-    return "".join(f"<p>{escape(each)}</p>" for each in paragraphs)
