@@ -75,7 +75,7 @@ MANY_POINTS: Final = 100
     "output_tokens",
     multiple=True,
     metavar="N,...",
-    help="Decode steps after the prefill; output_tokens=N,... is the same.  [default: 0]",
+    help="Decode steps, so N + 1 output tokens with the prefill's; output_tokens=N,... is the same.  [default: 0]",
 )
 @click.option(
     "--batch",
