@@ -105,7 +105,7 @@ _BY_KEY: Final[Mapping[str, Completion]] = {
     "output_tokens",
     multiple=True,
     metavar="N,...",
-    help="Decode steps after the prefill; output_tokens=N,... is the same.  [default: 0]",
+    help="Decode steps, so N + 1 output tokens with the prefill's; output_tokens=N,... is the same.  [default: 0]",
 )
 @click.option(
     "--batch",
