@@ -190,7 +190,7 @@ def _configured(
     def side(given: Sequence[str]) -> Side:
         own = split_overrides(given)
         name, overrides = find(None if any(map(_NAMED.match, own)) else model, [*shared, *own])
-        cost_model = model_package(name).load_cost_model(overrides)
+        cost_model = model_package(name).load_cost_model(overrides).lazy()
         content = asdict(size) | cost_model.page(size.width, size.height, output_tokens).to_dict()
         return Side(
             label=" ".join([*shared, *own]) or "no overrides",

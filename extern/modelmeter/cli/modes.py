@@ -52,7 +52,7 @@ def command(
     package = model_package(model)
     _check_overrides(overrides, package.MODES)
     inputs = read_inputs(names, dpi, max_pixels)
-    cost_models = {mode: package.load_cost_model([f"workload={mode}", *overrides]) for mode in package.MODES}
+    cost_models = {mode: package.load_cost_model([f"workload={mode}", *overrides]).lazy() for mode in package.MODES}
     costs = {size: _costs(cost_models, size, output_tokens or 0) for each in inputs for size in each.pages}
     common = next(iter(cost_models.values()))
     # a mode may have one of its own

@@ -300,13 +300,13 @@ def _pages(
 ) -> Pages:
     package = model_package(name)
     if device_name is None:
-        model, device, times = package.load_cost_model(overrides), None, None
+        model, device, times = package.load_cost_model(overrides).lazy(), None, None
     else:
         from modelmeter.devices import load_device
         from modelmeter.models.common.engines import served
 
         device = load_device(device_name)
-        model = package.load_cost_model(served(overrides, package.EXECUTIONS)).for_times()
+        model = package.load_cost_model(served(overrides, package.EXECUTIONS)).lazy().for_times()
         if model.batch_size > 1:
             raise ModelMeterError(
                 f"page: runtime.batch_size={model.batch_size} makes one pass of several pages, and times are of pages "

@@ -68,6 +68,21 @@ ALL_PAGES = {
 }
 
 
+def test_a_lazy_model_walks_the_kinds_that_it_is_asked_for() -> None:
+    eager = load_cost_model(FEW)
+    lazy = eager.lazy()
+    pages = {}
+    for grid, laws in ((MergedGrid(40, 59), 1), (MergedGrid(44, 63), 1), (MergedGrid(41, 59), 2)):
+        pages[grid] = lazy.layout_cost(grid, 2)
+        assert laws_of(lazy, "vision") == laws_of(lazy, "prefill") == laws
+    whole = load_cost_model(FEW)
+    assert {grid: whole.layout_cost(grid, 2).total for grid in pages} == {
+        grid: each.total for grid, each in pages.items()
+    }
+    eager.layout_cost(MergedGrid(41, 59), 2)
+    assert laws_of(eager, "prefill") == 16  # of which it found one
+
+
 @pytest.mark.parametrize(("overrides", "laws"), ALL_PAGES.values(), ids=ALL_PAGES)
 def test_how_many_laws_hold_for_all_pages(overrides: tuple[str, ...], laws: int) -> None:
     """16 are learnt with the first page, and hold for every page with a window along each side, but for 4 x 4."""

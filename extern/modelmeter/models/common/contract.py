@@ -247,6 +247,9 @@ class TimedModel(Protocol):
     def batched(self, pages: int) -> Self:
         """The same model for `pages` pages at once."""
 
+    def lazy(self) -> Self:
+        """The same model for few pages: it walks what they need alone."""
+
     def graphed(self, stage: str) -> bool:
         """Whether the modelled code replays a stage as one graph."""
 

@@ -730,8 +730,15 @@ class CostModel(Generic[Config, Work, Model]):
     def batched(self, pages: int) -> Self:
         """This model with `runtime.batch_size=pages`; layers, walks and laws are shared."""
         check_batch_size("batched", pages)
-        other = self._with(batch_size=pages)
-        other._learnt = True  # a number of pages is tried once: only what is asked is walked
+        return self._with(batch_size=pages).lazy()  # a number of pages is tried once
+
+    def lazy(self) -> Self:
+        """This model for few pages: what they need is walked, not a layout of each kind with the first of them.
+
+        Layers, walks and laws are shared.
+        """
+        other = self._with()
+        other._learnt = True
         return other
 
     def for_times(self) -> Self:
