@@ -55,7 +55,7 @@ screenshots: demo ## docs/report*.png anew, of the report that demo writes; need
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
 docs: $(STAMP) ## the site, from docs/ into outputs/site
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir outputs/doctrees docs outputs/site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all --doctree-dir outputs/doctrees docs outputs/site
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
 	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot
@@ -79,7 +79,7 @@ flops: $(STAMP) ## reports/verification/flops.md anew, from a list of page sizes
 bytes: $(STAMP) ## reports/verification/bytes.md anew
 	$(BIN)/python -m modelmeter.models.deepseek_ocr.scripts.verify.write_bytes_report
 
-bench: $(STAMP) ## reports/comparison.md, README's table of other tools, reports/benchmarks; installs the tools below outputs/
+bench: $(STAMP) ## reports/comparison.md, docs/other-tools.md, reports/benchmarks; installs the tools below outputs/
 	$(BIN)/python -m benchmarks.compare_tools
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.growth
@@ -114,8 +114,9 @@ measured-changed: $(STAMP) ## whether the measurements that the last commit has 
 mutants: $(STAMP) ## put faults into a copy of the package, one at a time, have a test catch each, and write reports/verification/mutants.md anew
 	$(BIN)/python -m tests.mutants
 
-examples: $(STAMP) ## docs/command-line.md with its examples run anew; read the difference before you commit it
+examples: $(STAMP) ## docs/command-line.md, diff.md, corpus.md with their examples run anew, docs/trust.md with the reports' figures; read the difference before you commit it
 	$(BIN)/python -m tests.commands.write_examples
+	$(BIN)/python -m tests.trust
 
 notebooks: $(STAMP) ## run the notebooks of examples/, and write their outputs into them
 	$(BIN)/python -m tests.notebook

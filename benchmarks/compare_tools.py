@@ -4,7 +4,7 @@
     python -m benchmarks.compare_tools --rewrite  # writes the tables anew from reports/comparison.json
 
 Writes reports/comparison.json (what was counted), reports/comparison.md, and the same table between the markers in
-README.md. A tool that cannot count a pass has a row with its error. Times and memory are of one run each.
+docs/other-tools.md. A tool that cannot count a pass has a row with its error. Times and memory are of one run each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from modelmeter.report.marked import refresh_marked
 ROOT: Final = Path(__file__).parents[1]
 ENVIRONMENTS: Final = ROOT / "outputs" / "benchmarks"
 
-#: between which markers of README.md the table stands
+#: between which markers of docs/other-tools.md the table stands
 BLOCK: Final = "comparison"
 
 #: seconds after which a count is given up
@@ -148,7 +148,7 @@ def count_apart(tool: str, name: str, folder: Path | None) -> dict[str, Any]:
 
 
 def exact_flops(parts: Mapping[str, int]) -> int:
-    """FLOPs of a pass: its parts, without the additions of biases, which are no products."""
+    """FLOPs of a pass: its parts, without the additions of biases, which are no GEMMs."""
     return sum(flops for part, flops in parts.items() if part != BIASES)
 
 
@@ -168,7 +168,7 @@ def missed(row: Row, parts: Mapping[str, int]) -> str:
 
 
 def said(row: Row) -> str:
-    """Of the operators that a tool says it left out, those with products, and how many kinds in all."""
+    """Of the operators that a tool says it left out, those with GEMMs, and how many kinds in all."""
     products = [f"`{name}`" for name in row["left_out"] if any(product in name for product in PRODUCTS)]
     kinds = len(row["left_out"])
     return f"{', '.join(products)}, among {kinds} operators" if products else "no"
@@ -207,7 +207,7 @@ def table(document: Mapping[str, Any]) -> str:
     text = (
         "FLOPs of transformers' modules as each tool counts them, a multiply-add being 2; error against the FLOPs "
         "measured by `modelmeter.reference`. Missed: the parts of the pass whose FLOPs make up the whole "
-        "difference; adds: what it counts beside products. Count: seconds from built modules (for modelmeter: from "
+        "difference; adds: what it counts beside GEMMs. Count: seconds from built modules (for modelmeter: from "
         "nothing) to the figure; process: the whole process, imports included; peak: its largest resident memory (MB: "
         "10⁶ bytes). Runs on: the meta device, without weights, or real tensors. One run each, on a machine with other "
         "work: the times are orders of magnitude."
@@ -245,15 +245,15 @@ def report(document: Mapping[str, Any]) -> str:
 
 
 def write_tables(root: Path, document: Mapping[str, Any]) -> None:
-    """Write reports/comparison.md and refresh README.md below `root`."""
-    readme = root / "README.md"
+    """Write reports/comparison.md and refresh docs/other-tools.md below `root`."""
+    page = root / "docs" / "other-tools.md"
     try:
-        old = readme.read_text(encoding="utf-8")
+        old = page.read_text(encoding="utf-8")
     except OSError as error:
-        raise ModelMeterError(f"{readme}: cannot be read ({error.strerror}); name the repository's folder.") from error
-    new = refresh_marked(str(readme), old, BLOCK, table(document))
+        raise ModelMeterError(f"{page}: cannot be read ({error.strerror}); name the repository's folder.") from error
+    new = refresh_marked(str(page), old, BLOCK, table(document))
     write_whole(root / "reports" / "comparison.md", report(document))
-    write_whole(readme, new)
+    write_whole(page, new)
 
 
 if __name__ == "__main__":

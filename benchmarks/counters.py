@@ -35,7 +35,7 @@ REFERENCE: Final = "reference"
 class Count:
     """What a tool says of one pass.
 
-    flops: multiply-add = 2. extras: FLOPs among them that the tool itself says are of something else than products.
+    flops: multiply-add = 2. extras: FLOPs among them that the tool itself says are of something else than GEMMs.
     left_out: operators that it says it did not count, with how often they ran.
     """
 

@@ -26,7 +26,7 @@ from benchmarks.walked import walked_operators
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import write_whole
 from modelmeter.models.deepseek_ocr import CostModel
-from modelmeter.programs.sweep.figures import COLOURS, FORMATS, house_style
+from modelmeter.report.plotting import COLOURS, FORMATS, house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -351,7 +351,7 @@ MUTANTS = (
         test=f"{ENGINES}::test_pages_one_after_another_by_hand",
     ),
     Mutant(
-        kind="CUDA-core table",
+        kind="table of vector FLOPs",
         what="silu takes five FLOPs an element",
         file="operators.py",
         old='"silu": 4,',
@@ -359,7 +359,7 @@ MUTANTS = (
         test=f"{SERVING}::test_a_step_by_hand",
     ),
     Mutant(
-        kind="CUDA-core table",
+        kind="table of vector FLOPs",
         what="a change of sign is rated as a cosine",
         file="operators.py",
         old='_pointwise("neg", "aten.neg.default"',

@@ -58,7 +58,7 @@ def test_the_device_of_the_recipes_is_one(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", RECIPES.read_text(), flags=re.DOTALL)
     (tmp_path / "mine.yaml").write_text(text)
     device = load_device(tmp_path / "mine.yaml")
-    assert (device.name, float(device.derating["matmul"].factor), device.price_per_hour) == ("MyCard", 0.7, 0.5)
+    assert (device.name, float(device.efficiency["matmul"].factor), device.price_per_hour) == ("MyCard", 0.7, 0.5)
 
 
 def test_the_example_of_times_runs() -> None:

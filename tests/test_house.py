@@ -63,8 +63,9 @@ ROOMS = {
     "devices": {"models.common"},
     "calibration": {"devices", "models.common"},
     "comparison": {"devices", "models.common"},
+    "sweep": {"devices", "models.common"},
     "corpus": {"devices", "models.common"},
-    "report": {"devices", "models.common", "calibration", "comparison", "corpus"},
+    "report": {"devices", "models.common", "calibration", "comparison", "corpus", "sweep"},
     "reference": {"layers", "models.common", "devices"},
     "cli": {
         "models",
@@ -76,6 +77,7 @@ ROOMS = {
         "report",
         "reference",
         "programs",
+        "sweep",
     },
     "programs": {"models", "models.common", "layers", "devices", "report", "reference"},
     "__main__": {"cli"},

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu.report reports/calibration/nvidia-h100-80gb-hbm3 [--peaks H100-SXM]
 
-`device.yaml` is the fit of `modelmeter calibrate` on the table's times of the page's products and of the copies, those
+`device.yaml` is the fit of `modelmeter calibrate` on the table's times of the page's GEMMs and of the copies, those
 of CUDA graphs: its overhead is that between two kernels of a graph, without a host. Under `kernels` stand the constants
 of each class of kernels, fitted on the table but for the shapes that the split leaves out; of a class with too few
 shapes they are the bundled device's. `report.md` puts predictions beside measurements; each sentence that says a figure
@@ -143,7 +143,7 @@ def write_device(folder: Path, results: Any, rows: Sequence[Row], known: Device 
     where = f"{machine['device']}, {results['run']['date']}; {_versions(machine)}; CUDA graphs, operands beyond the L2"
     notes = [
         f"Measured by benchmarks.gpu on {where}.",
-        "Products of a letter page's prefill, and copies; the overhead is that between two kernels of a CUDA graph.",
+        "GEMMs of a letter page's prefill, and copies; the overhead is that between two kernels of a CUDA graph.",
     ]
     source = f"make gpu, {results['run']['date']}: kernels.parquet of {CALIBRATION / folder.name}"
     content = device_content(
@@ -402,7 +402,7 @@ def memory_lines(results: Any) -> list[str]:
         "same, as the allocator was asked for it. allocated: each tensor rounded up to a multiple of 512 bytes, as "
         "PyTorch's allocator does; blocks of up to 1 MiB are cut from segments of 2 MiB, larger ones from segments of "
         "20 MiB or of their own size in steps of 2 MiB, which `reserved` holds. max_memory_allocated: with everything "
-        "before the pass: weights, inputs, the cache, and the workspace of matrix products.",
+        "before the pass: weights, inputs, the cache, and the workspace of GEMMs.",
         "",
         *differences,
     ]

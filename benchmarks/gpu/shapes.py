@@ -42,7 +42,7 @@ def _walks(overrides: Sequence[str]) -> Iterable[tuple[Use, Iterable[OperatorRec
 
 
 def page_kernels(overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Every distinct kernel shape of the page, the products and attentions first, each with its uses."""
+    """Every distinct kernel shape of the page, the GEMMs and attentions first, each with its uses."""
     counts: dict[tuple[Any, ...], Counter[Use]] = {}
     first: dict[tuple[Any, ...], OperatorRecord] = {}
     for use, records in _walks(overrides):

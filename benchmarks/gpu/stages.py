@@ -9,7 +9,7 @@ imported, the file says why and nothing else.
 Memory is what PyTorch's allocator counted over one warm pass: `requested` are the bytes that were asked for, which a
 prediction by shapes should meet; `allocated` are the same rounded up, each tensor to a multiple of 512 bytes;
 `reserved` is what the allocator holds of the device. Libraries' workspaces are tensors of the allocator too: the
-matrix products' stay from the first call on (in `before`), those of convolutions come and go within the pass.
+GEMMs' stay from the first call on (in `before`), those of convolutions come and go within the pass.
 """
 
 from __future__ import annotations
@@ -337,7 +337,7 @@ class Stages:
 
     @contextmanager
     def _experts(self, implementation: str) -> Iterator[None]:
-        """The routed experts computed another way; grouped products are transformers' own choice."""
+        """The routed experts computed another way; grouped GEMMs are transformers' own choice."""
         model = self.page.model
         try:
             model.set_experts_implementation(implementation)

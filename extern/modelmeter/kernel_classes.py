@@ -17,7 +17,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.walk import OperatorRecord
 
 GEMM: Final = "gemm"
-MOE: Final = "moe"  # grouped products, and an engine's block of both, with order, activation and sum
+MOE: Final = "moe"  # grouped GEMMs, and an engine's block of both, with order, activation and sum
 CONTEXT_ATTENTION: Final = "context_attention"  # causal, of a prefill
 ENCODER_ATTENTION: Final = "encoder_attention"  # every position sees every other
 BIAS_ATTENTION: Final = "bias_attention"  # with a matrix that is added to the scores, as SAM's

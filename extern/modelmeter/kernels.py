@@ -20,11 +20,11 @@ from modelmeter.sizes import frozen
 from modelmeter.units import ITEMSIZE
 from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 
-#: sizes of every kernel: FLOPs of products, other FLOPs, bytes read and written
+#: sizes of every kernel: FLOPs of GEMMs, other FLOPs, bytes read and written
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
 #: and of those of a class. moe: bytes of weights read, and of activations that pass through memory; rows of all
 #: experts, bytes of one expert's weights, its width or a divisor of it, and how many such kernels are a block.
-#: convolution: input channels, and products that one output sums
+#: convolution: input channels, and terms that one output sums
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         classes.GEMM: ("rows", "columns", "batch"),
@@ -39,12 +39,12 @@ OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         classes.CONVOLUTION: ("channels", "depth"),
     }
 )
-#: the grouped products that a block of experts has: up with its gate, and down
+#: the grouped GEMMs that a block of experts has: up with its gate, and down
 GROUPED_PRODUCTS: Final = 2
 
 
 class Kernel(NamedTuple):
-    """One kernel: class, type that a product runs in, and sizes by name."""
+    """One kernel: class, type that a GEMM runs in, and sizes by name."""
 
     kernel_class: str
     dtype: str
@@ -64,13 +64,13 @@ def kernel_of(record: OperatorRecord) -> Kernel:
 
 
 def _gemm(record: OperatorRecord) -> dict[str, Any]:
-    """A product, or a batch of them: the rows and columns of the result of one."""
+    """A GEMM, or a batch of them: the rows and columns of the result of one."""
     *batch, rows, columns = record.outputs[0]
     return {"rows": rows, "columns": columns, "batch": prod(batch)}
 
 
 def _moe(record: OperatorRecord) -> dict[str, Any]:
-    """A block of experts as one, or one of its grouped products: rows sorted by expert, each by its expert's weight."""
+    """A block of experts as one, or one of its grouped GEMMs: rows sorted by expert, each by its expert's weight."""
     itemsize = ITEMSIZE[record.dtype]
     if record.name == "fused_moe":
         _, (tokens, top_k), _, (_, *up), (_, hidden, width) = record.inputs

@@ -2,14 +2,14 @@
 
 Counting rules:
 
-- A multiply-add is 2 FLOPs. Products (linear, conv2d, conv3d, matmul, attention) are tensor-core FLOPs; a bias starts
+- A multiply-add is 2 FLOPs. GEMMs (linear, matmul), convolutions and attention are tensor-core FLOPs; a bias starts
   the accumulation and costs nothing extra. Attention is counted in full, no causal halving, as PyTorch's counter does.
-- Everything else is CUDA-core work: elements x `FLOPS_PER_ELEMENT`. The table is a convention, not a measurement.
+- Everything else is vector work: elements x `FLOPS_PER_ELEMENT`. The table is a convention, not a measurement.
 - Bytes: the distinct bytes that the inputs address (a broadcast dimension once, the same view once) and the bytes of
   the outputs. A gather reads what it delivers. Views are no operators: they move nothing.
 - Each operator names the aten operator that it stands for; verification compares the two call by call.
 
-Sources: the semantics of torch 2.13 on the meta device; FLOP formulas of products from first principles.
+Sources: the semantics of torch 2.13 on the meta device; FLOP formulas of GEMMs from first principles.
 
 To add a pointwise operator: one line in `FLOPS_PER_ELEMENT` and one function that calls `_pointwise`.
 """
@@ -43,18 +43,18 @@ from modelmeter.walk import OperatorRecord, Shape
 
 Result = TypeVar("Result")
 
-#: CUDA-core FLOPs of one element. Conventions, each with its reason; 0 means that data is only moved or converted.
+#: Vector FLOPs of one element. Conventions, each with its reason; 0 means that data is only moved or converted.
 FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
     {
         "arange": 1,  # one sum
         "add": 1,  # one sum
         "sub": 1,  # one difference
-        "mul": 1,  # one product
-        "gelu": 8,  # x/2 * (1 + erf(x/sqrt 2)): three products, a sum, erf taken as four
+        "mul": 1,  # one multiplication
+        "gelu": 8,  # x/2 * (1 + erf(x/sqrt 2)): three multiplications, a sum, erf taken as four
         "sigmoid": 3,  # exponential, sum, reciprocal
-        "silu": 4,  # sigmoid and a product
+        "silu": 4,  # sigmoid and a multiplication
         "neg": 1,  # a change of sign
-        "pow": 1,  # a square: one product
+        "pow": 1,  # a square: one multiplication
         "rsqrt": 2,  # root and reciprocal
         "sqrt": 1,  # one root
         "div": 1,  # one division
@@ -62,7 +62,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "sin": 4,  # likewise
         "mean": 1,  # one sum an element read; the division is one a row
         "sum": 1,  # one sum an element read
-        "prod": 1,  # one product an element read
+        "prod": 1,  # one multiplication an element read
         "compare": 1,  # one comparison, or one logical operation
         "where": 1,  # one choice
         "fill": 0,
@@ -75,8 +75,8 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "scatter": 0,
         "softmax": 5,  # maximum, difference, exponential, sum, division
         "layer_norm": 8,  # mean 1, variance 3, normalise 2, scale and shift 2
-        "upsample_linear": 3,  # two products and a sum an output element
-        "upsample_bicubic": 31,  # 4 x 4 neighbours: 16 products, 15 sums an output element
+        "upsample_linear": 3,  # two multiplications and a sum an output element
+        "upsample_bicubic": 31,  # 4 x 4 neighbours: 16 multiplications, 15 sums an output element
         "copy": 0,
         "cast": 0,
         "pad": 0,
@@ -165,7 +165,7 @@ def _record(
         cuda_core_flops = elements * FLOPS_PER_ELEMENT[name] if elements else 0
     if tape.chain is not None:
         if kind in ("matmul", "attention"):
-            raise ModelMeterError(f"fused {tape.chain.name}: {aten} is a product; products are kernels of their own.")
+            raise ModelMeterError(f"fused {tape.chain.name}: {aten} is a GEMM; GEMMs are kernels of their own.")
         _note(tape.chain, inputs, outputs, weights, delivered)
         tape.chain.elements += elements
         tape.chain.cuda_core_flops += cuda_core_flops
@@ -215,7 +215,7 @@ def fused(name: str, function: Callable[..., Result], *inputs: Any) -> Result:
     tensors: the same view once, of overlapping views of an input no more than that input, and of a table that rows
     are gathered from no more than the table; and the weights, each once. It writes its results and what its operators
     write in place; a result that is a view of an input is not written. FLOPs and elements are its operators' sums.
-    A product is a kernel of its own and refused. A chain within a chain is part of it; one that runs no operator
+    A GEMM is a kernel of its own and refused. A chain within a chain is part of it; one that runs no operator
     is no kernel.
     """
     first = next((each for each in inputs if isinstance(each, ShapeTensor)), None)
@@ -757,7 +757,7 @@ def unfold(x: ShapeTensor, side: int) -> ShapeTensor:
     return out
 
 
-# -- products -------------------------------------------------------------------------------------------------------
+# -- GEMMs -------------------------------------------------------------------------------------------------------
 
 
 def linear(
@@ -771,7 +771,7 @@ def linear(
     """x [..., k] @ weight [n, k] transposed (+ bias [n]) -> [..., n]; one multiply-add is 2 FLOPs.
 
     A bias starts the accumulation, but of an input that is neither a matrix nor row-major PyTorch adds it afterwards.
-    kind: what the product is kept as. weight_bytes: of the weight, the bytes read where that is not all (declared).
+    kind: what the GEMM is kept as. weight_bytes: of the weight, the bytes read where that is not all (declared).
     """
     features, depth = weight.shape
     if x.shape[-1] != depth:
@@ -792,7 +792,7 @@ def linear(
         weights=weights if declared is None else (),
     )
     if bias is not None and not fused:
-        del rows  # a copy of the input is the product's own
+        del rows  # a copy of the input is the GEMM's own
         _record("add", "aten.add_.Tensor", "elementwise", (out,), (out,), elements=out.numel, weights=(bias,))
     return out.view(*x.shape[:-1], features)
 
@@ -850,7 +850,7 @@ def grouped_mm(
 
     experts_hit_bytes: bytes of the experts that have rows; only those are read. order [R]: where each sorted row comes
     from; the kernel then gathers the rows of x [tokens, k] itself, or puts those that it makes where they belong.
-    row_weights: R numbers, which the rows are multiplied by before they are written: a CUDA-core FLOP an element.
+    row_weights: R numbers, which the rows are multiplied by before they are written: a vector FLOP an element.
     """
     depth = x.shape[1]
     rows = x.shape[0] if order is None else order.numel
@@ -895,13 +895,13 @@ def fused_moe(
     """`run(x, top_k_index, top_k_weights)`, an engine's block of routed experts, as the one record "fused_moe".
 
     The block is several kernels, which engines call as one function and benchmarks time as one: the order of the rows,
-    both grouped products, the activation, the sum. What goes from one to the next passes through memory and counts, and
+    both grouped GEMMs, the activation, the sum. What goes from one to the next passes through memory and counts, and
     the figures are their sums. What a time is made of, and where it stands:
 
     - rows: tokens x k, the sizes of `inputs[1]`
     - weights of all experts: `inputs[3]` [E, 2 F, D] and `inputs[4]` [E, D, F]
     - experts hit: E x `weight_bytes` / the bytes of both, a fraction where routing is taken to be uniform
-    - FLOPs of both products: `tensor_core_flops`
+    - FLOPs of both GEMMs: `tensor_core_flops`
     - bytes of activations, routing included: `bytes_read` + `bytes_written` - `weight_bytes`
     """
     tape = x.tape
@@ -946,7 +946,7 @@ def strided_bmm(left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
 
 
 def _batched(aten: str, left: ShapeTensor, right: ShapeTensor) -> ShapeTensor:
-    """One product for each index of the leading dimensions, the same on both sides."""
+    """One GEMM for each index of the leading dimensions, the same on both sides."""
     out = left.tape.new((*left.shape[:-1], right.shape[-1]), left.dtype)
     _record("bmm", aten, "matmul", (left, right), (out,), tensor_core_flops=2 * out.numel * left.shape[-1])
     return out

@@ -354,7 +354,10 @@ def check_regular_file(file: Path) -> None:
         if stat.S_ISREG(status.st_mode):
             file.open("rb").close()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelMeterError(f"{who} does not exist; check the path (it is relative to {Path.cwd()}).") from error
+        size = "" if file.suffix else ", or write a size as in 1275x1650 or A4@200"
+        raise ModelMeterError(
+            f"{who} does not exist; check the path (it is relative to {Path.cwd()}){size}."
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error  # the error itself says the path again
         raise ModelMeterError(f"{who} cannot be opened ({reason}); check the path and its permissions.") from error

@@ -29,7 +29,7 @@ class OperatorRecord(NamedTuple):
     name: str  # the operator of this library
     aten: str  # the PyTorch operator that it stands for; "fused.…" for a kernel that PyTorch has no operator for
     kind: str  # matmul, elementwise, reduction, copy, gather, attention, fused
-    dtype: str  # type of its first input, in which a product runs; of its output where it has no input
+    dtype: str  # type of its first input, in which a GEMM runs; of its output where it has no input
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
     tensor_core_flops: int

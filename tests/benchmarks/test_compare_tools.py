@@ -1,4 +1,4 @@
-"""The comparison with other tools: its rows, its table, and that README and the reports show the same."""
+"""The comparison with other tools: its rows, its table, and that its page and the reports show the same."""
 
 import json
 from pathlib import Path
@@ -185,15 +185,19 @@ def test_pytorchs_counter_on_a_small_pass() -> None:
 # -- what is committed -------------------------------------------------------------------------------------------------
 
 
-def test_readme_and_reports_show_what_was_counted(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = Path("docs") / "other-tools.md"
+
+
+def test_page_and_reports_show_what_was_counted(tmp_path: Path) -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
     shown = table(DOCUMENT)
-    assert readme.split("<!-- comparison:begin -->")[1].split("<!-- comparison:end -->")[0].strip() == shown.strip()
+    assert page.split("<!-- comparison:begin -->")[1].split("<!-- comparison:end -->")[0].strip() == shown.strip()
     assert shown in (ROOT / "reports" / "comparison.md").read_text(encoding="utf-8")
     assert (ROOT / "reports" / "comparison.md").read_text(encoding="utf-8") == report(DOCUMENT)
-    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / PAGE).write_text(page, encoding="utf-8")
     write_tables(tmp_path, DOCUMENT)
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == readme
+    assert (tmp_path / PAGE).read_text(encoding="utf-8") == page
 
 
 def test_every_tool_has_a_row_for_every_pass() -> None:
@@ -207,10 +211,11 @@ def test_this_librarys_count_is_the_measured_one(name: str) -> None:
     assert WORKLOADS[name].analytic() == compare_tools.exact_flops(DOCUMENT["exact"][name]["parts"])
 
 
-def test_the_readme_needs_its_markers(tmp_path: Path) -> None:
-    with pytest.raises(ModelMeterError, match=r"README\.md: cannot be read"):
+def test_the_page_needs_its_markers(tmp_path: Path) -> None:
+    with pytest.raises(ModelMeterError, match=r"other-tools\.md: cannot be read"):
         write_tables(tmp_path, small_document())
-    (tmp_path / "README.md").write_text("no markers\n", encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / PAGE).write_text("no markers\n", encoding="utf-8")
     with pytest.raises(ModelMeterError, match="comparison:begin"):
         write_tables(tmp_path, small_document())
     assert not (tmp_path / "reports").exists()

@@ -94,8 +94,12 @@ def test_a_cost_model_composes_its_configuration_once_and_a_page_not_at_all() ->
     with patch.object(
         ConfigLoaderImpl, "load_configuration", autospec=True, side_effect=ConfigLoaderImpl.load_configuration
     ) as compose:
-        cost_model = load_cost_model(["workload=base"])
+        load_cost_model(["workload=base"])
+        assert compose.call_count == 0  # plain overrides need no Hydra
+        overrides = ["workload=base", "vision.sam.global_attn_indexes=[1,5,8,11]"]
+        cost_model = load_cost_model(overrides)
         assert compose.call_count == 1
+        load_cost_model(overrides)
         cost_model.page(*PAGE, 1000)
         cost_model.text(100, 10)
         cost_model.part_peak("vit_model", batch_size=1, img_size=1024)

@@ -36,7 +36,7 @@ def test_the_file_holds_what_was_fitted(tmp_path: Path) -> None:
     assert (device.name, device.kind, device.memory_bytes) == ("Here", "cpu", 123_456_789)
     assert device.assumptions() == ()
     assert device.sources[0].where == "today; torch 0"
-    assert text.startswith("# a note\n# 5 products; measured less fitted")
+    assert text.startswith("# a note\n# 5 GEMMs; measured less fitted")
     assert "median size 0.0%, all of a page's together +0.0%" in text
     assert "  probe compute" in text
 
@@ -47,7 +47,7 @@ def test_known_peaks_stay_with_their_sources(tmp_path: Path) -> None:
     assert device.matmul_flops_per_s == known.matmul_flops_per_s
     assert device.memory_bandwidth_bytes_per_s == known.memory_bandwidth_bytes_per_s
     assert float(device.matmul_rate("bf16")) == near(RATES["bf16"])
-    assert float(device.derating["bandwidth"].factor) == near(BANDWIDTH / known.memory_bandwidth_bytes_per_s)
+    assert float(device.efficiency["bandwidth"].factor) == near(BANDWIDTH / known.memory_bandwidth_bytes_per_s)
     peaks = {"matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s"}
     kept = {each.document for each in known.sources if {name.partition(".")[0] for name in each.figures} & peaks}
     assert kept and kept < {source.document for source in device.sources}

@@ -66,10 +66,10 @@ def test_an_overhead_is_never_negative() -> None:
 @pytest.mark.parametrize(
     "products, copies, peaks, words",
     [
-        ([], COPIES, None, "no product was timed"),
+        ([], COPIES, None, "no GEMM was timed"),
         (PRODUCTS, COPIES[:1], None, "two different sizes"),
-        (PRODUCTS[:3], COPIES, None, "no float32 product"),
-        ([replace(PRODUCTS[0], seconds=Fraction(0)), *PRODUCTS[1:]], COPIES, None, "product large took 0 s"),
+        (PRODUCTS[:3], COPIES, None, "no float32 GEMM"),
+        ([replace(PRODUCTS[0], seconds=Fraction(0)), *PRODUCTS[1:]], COPIES, None, "GEMM large took 0 s"),
         (PRODUCTS, [TimedCopy(nbytes=4, seconds=Fraction(9)), COPIES[0]], None, "took no longer than smaller"),
         (PRODUCTS, COPIES, Peaks(matmul={"fp32": Fraction(10**12)}, vector=RATES["fp32"], bandwidth=BANDWIDTH), "bf16"),
         (PRODUCTS, COPIES, Peaks(matmul=RATES, vector=RATES["fp32"], bandwidth=BANDWIDTH / 2), "bandwidth reaches 2 "),

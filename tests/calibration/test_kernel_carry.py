@@ -20,7 +20,7 @@ GEMM = {
 
 
 def device(name: str, kernel_class: str = "gemm", *, rows: int = 1000, **changes: Any) -> Device:
-    """A device of 400 TFLOPS in the matrix units, 100 outside, 400 W; changes: of it, or of its constants."""
+    """A device of 400 TFLOP/s in the matrix units, 100 outside, 400 W; changes: of it, or of its constants."""
     constants = {
         key: changes.pop(key) for key in list(changes) if key in GEMM or key in ("bytes_per_flop", "exponentials")
     }
@@ -77,7 +77,7 @@ def test_half_the_lanes_move_as_many_bytes() -> None:
 
 
 def test_power_limits_products() -> None:
-    """The others reach 0.8 x 400 TFLOPS on 400 W: 0.8 TFLOPS a watt."""
+    """The others reach 0.8 x 400 TFLOP/s on 400 W: 0.8 TFLOP/s a watt."""
     known = [device("a"), device("b")]
     assert carried("gemm", device("x", power_watts=Fraction(300)), known)["matmul"] == pytest.approx(0.6)
     assert carried("gemm", device("x", power_watts=Fraction(1000)), known)["matmul"] == 0.8

@@ -63,7 +63,7 @@ LEFT_OUT = {
     "elementwise: no single kernel of PyTorch's": row("elementwise", "fused.embed", "4x8", "4x8", bytes=9),
     "gemm: type other than bfloat16": row("gemm", "aten.mm.default", "1x2 3x2", "1x3", dtype="float32", flops=9),
     "copy: type other than bfloat16 and float32": row("copy", "aten.index.Tensor", "4 4", "4", dtype="int64", bytes=9),
-    "gemm: a batch of products": row("gemm", "aten.bmm.default", "2x1x2 2x3x2", "2x1x3", batch_size=2, flops=9),
+    "gemm: a batch of GEMMs": row("gemm", "aten.bmm.default", "2x1x2 2x3x2", "2x1x3", batch_size=2, flops=9),
     "elementwise: without a time in a CUDA graph": row("elementwise", "aten.neg.default", "4", "4", None, bytes=9),
     "copy: nothing to move or compute": row("copy", "aten.cat.default", "2x2 2x2", "4x2"),
 }

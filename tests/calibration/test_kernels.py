@@ -29,7 +29,7 @@ def test_a_product_that_nothing_runs_is_refused() -> None:
     product = Product(
         aten="aten.mv.default", dtype="float32", inputs=((2, 3), (3,)), output=(2,), flops=12, nbytes=44, experts_hit=0
     )
-    with pytest.raises(ModelMeterError, match=r"aten\.mv\.default is a product that nothing here runs"):
+    with pytest.raises(ModelMeterError, match=r"aten\.mv\.default is a GEMM that nothing here runs"):
         product_call(product, "cpu")
 
 

@@ -56,7 +56,7 @@ def test_it_writes_the_device_that_was_measured(synthetic: None, capsys: Capture
     arguments = ["--device", "cpu", "600x800", *SMALL, "--output-tokens", "1", "--repeats", "1"]
     assert main(["calibrate", *arguments, "-o", str(path), "--name", "Here"]) == 0
     out = capsys.readouterr().out
-    assert "matmul bf16: 428.6 GFLOPs/s" in out  # 3e12 / 7
+    assert "matmul bf16: 428.6 GFLOP/s" in out  # 3e12 / 7
     assert "overhead: 5.263 us an operator" in out  # 1 / 190,001 s
     device = load_device(path)
     # a device file has six digits
@@ -70,7 +70,7 @@ def test_it_writes_the_device_that_was_measured(synthetic: None, capsys: Capture
     document = json.loads(capsys.readouterr().out)
     assert document["fit"] == {"median_error": 0.0, "total_error": 0.0, "compute_bound": True}
     model = load_cost_model(SMALL)
-    flops = sum(each["flops"] * each["count"] for each in document["products"] if each["flops"] != 10**11)
+    flops = sum(each["flops"] * each["count"] for each in document["gemms"] if each["flops"] != 10**11)
     assert flops == model.page(600, 800, 1).total.tensor_core_flops
 
 

@@ -41,7 +41,7 @@ def test_one_device_with_its_sources(capsys: Capture) -> None:
     lines = " ".join(printed(capsys, "l40s", "T4").split())
     memory = "memory 48,305,799,168 bytes: 46,068 MiB, 48.306 GB (44.99 GiB)"
     assert f"L40S NVIDIA L40S kind gpu {memory} bandwidth 864,000,000,000 bytes/s" in lines
-    assert "derating matmul 1 (assumed)" in lines
+    assert "efficiency matmul 1 (assumed)" in lines
     assert "kernel launch not known, counted as 0 price an hour not given source " in lines
     for device in (load_device("L40S"), load_device("T4")):
         for source in device.sources:
@@ -53,13 +53,13 @@ def test_a_device_of_ones_own(capsys: Capture, tmp_path: Path) -> None:
         tmp_path,
         price_per_hour=2.5,
         kernel_launch={"seconds": 4e-6, "origin": "measured"},
-        derating={"matmul": {"factor": 0.5, "origin": "measured"}},
+        efficiency={"matmul": {"factor": 0.5, "origin": "measured"}},
     )
     lines = " ".join(printed(capsys, "slow.yaml").split())
-    for words in ("Slow A slow device", "derating matmul 0.5 (measured)", "4e-06 s (measured)", "price an hour 2.5"):
+    for words in ("Slow A slow device", "efficiency matmul 0.5 (measured)", "4e-06 s (measured)", "price an hour 2.5"):
         assert words in lines
     (device,) = json.loads(printed(capsys, "slow.yaml", "--json"))["devices"]
-    assert device["derating"]["matmul"] == {"factor": 0.5, "origin": "measured"}
+    assert device["efficiency"]["matmul"] == {"factor": 0.5, "origin": "measured"}
     assert (device["kernel_launch"], device["price_per_hour"]) == ({"seconds": 4e-6, "origin": "measured"}, 2.5)
 
 

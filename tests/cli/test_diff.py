@@ -113,7 +113,7 @@ def test_what_cannot_be_compared_is_refused(capsys: Capture) -> None:
     for name, text in files.items():
         Path(name).write_text(text)
     for arguments, words in (
-        (["a.json"], "1 of two results are given; give two files"),
+        (["a.json"], "two results are compared, and 1 is given; give two files"),
         (["a.json", "away.json"], "away.json does not exist"),
         (["a.json", "text.json"], "text.json is no JSON"),
         (["a.json", "nan.json"], "NaN is no number"),

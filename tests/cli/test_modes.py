@@ -40,7 +40,7 @@ def test_modes_side_by_side(capsys: Capture) -> None:
     ]
     sections = {
         "tensor-core FLOPs": "tensor_core_flops",
-        "CUDA-core FLOPs (by convention)": "cuda_core_flops",
+        "vector FLOPs (by convention)": "cuda_core_flops",
         "traffic (no cache, experts_hit=max)": "io_bytes",
     }
     for title, figure in sections.items():
@@ -128,3 +128,9 @@ def test_refused(arguments: tuple[str, ...], text: str, capsys: Capture) -> None
     assert captured.out == ""
     assert captured.err.startswith(f"error: {text}")
     assert captured.err.count("\n") == 1
+
+
+def test_a_checkpoint_is_told_once(capsys: Capture) -> None:
+    out = printed(capsys, "640x480", "--model", "olmocr_2_7b")
+    assert out.count("checkpoint=olmocr_2_7b") == 1
+    assert "overrides" in printed(capsys, "640x480", "--model", "olmocr_2_7b", "runtime.head=all")

@@ -68,7 +68,7 @@ def test_the_table_says_what_the_cost_model_computes(capsys: Capture) -> None:
     stages = [getattr(page, stage) for stage in STAGES]
     figures = {
         "tensor-core FLOPs  ": "tensor_core_flops",
-        "CUDA-core FLOPs (by convention)": "cuda_core_flops",
+        "vector FLOPs (by convention)": "cuda_core_flops",
         "traffic (no cache)": "io_bytes",
         "weights (experts_hit=max)": "io_weight_bytes",
         "activation peak (tensors only)": "activation_peak_bytes",

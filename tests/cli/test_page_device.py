@@ -124,7 +124,10 @@ def test_a_page_of_several_passes_has_no_trace(capsys: Capture) -> None:
     asked = ("1275x1650", "--model", "mineru2_5", "workload.regions=[[600,400]]", "--device", "H100-SXM")
     assert main(["page", *asked, "--trace", "t.json"]) == 2
     assert "page: --trace is of a page of one pass; leave workload.regions out." in capsys.readouterr().err
-    assert "workload=layout workload.regions=[[600,400]], execution=" in words(printed(capsys, *asked))
+    screen = words(printed(capsys, *asked))
+    assert "workload=layout workload.regions=[[600,400]], execution=" in screen
+    assert "(regions: assumed) + prefill" in screen
+    assert "regions: assumed" not in words(printed(capsys, *asked[:3], *asked[4:]))
 
 
 def test_who_holds_the_peak(capsys: Capture) -> None:
@@ -161,7 +164,9 @@ def test_several_pages_have_a_line_each(capsys: Capture) -> None:
     assert max(map(len, out.splitlines())) <= 80
     listed = [line for line in out.splitlines() if line.startswith(("640x480", "1275x1650"))]
     assert len(listed) == 2 and all(line.endswith(("ms", " s")) for line in listed)
-    assert "the average alone " in out and "all 2 pages " in out
+    assert (
+        "the average alone " in out and "all 2 pages at that rate " in out and "so few never fill a batch" in words(out)
+    )
     assert "memory at most 8.2" in words(out)
     larger, smaller = (load_cost_model(["engine=vllm"]).page(*size).total for size in ((1275, 1650), (640, 480)))
     assert larger.activation_peak_bytes > smaller.activation_peak_bytes

@@ -43,7 +43,7 @@ def test_standard_output_and_a_format_of_its_own(capsys: Capture, tmp_path: Path
     assert main(["report", SMALL, "-o", "-", "--format", "json", "--output-tokens", "3", "workload=tiny"]) == 0
     asked = json.loads(capsys.readouterr().out)["sections"]["configuration"]["asked"]["items"]
     values = {item["label"]: item["value"] for item in asked}
-    assert (values["output tokens"], values["overrides"]) == (3, "workload=tiny")
+    assert (values["decode steps"], values["overrides"]) == (3, "workload=tiny")
     assert main(["report", SMALL, "-o", "page.txt", "--format", "markdown"]) == 0
     assert files(tmp_path) == {"page.txt"}
 

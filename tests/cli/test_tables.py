@@ -61,10 +61,10 @@ def test_no_line_is_longer_than_80(arguments: list[str], printed: Callable[..., 
 
 
 def test_a_wider_terminal_has_all_columns(printed: Callable[..., str]) -> None:
-    narrow, wide = printed("devices"), printed("devices", columns=113)
-    assert "Left out in 80 columns: memory GB; vector TFLOPS; tf32 TFLOPS; COLUMNS=113 shows" in narrow
+    narrow, wide = printed("devices"), printed("devices", columns=120)
+    assert "Left out in 80 columns: memory GB; vector TFLOP/s; tf32 TFLOP/s; int8 TFLOP/s;\nCOLUMNS=120 shows" in narrow
     assert "Left out" not in wide
-    assert len(wide.splitlines()[0]) == 113
+    assert len(wide.splitlines()[0]) == 120
 
 
 def test_digits_are_never_cut_off(printed: Callable[..., str]) -> None:

@@ -161,7 +161,7 @@ def test_devices_side_by_side(capsys: Capture) -> None:
     names = ("A10", "H100-SXM", "RTX-3070", "T4", "CPU-Xeon-8480")
     devices = [part for name in names for part in ("--device", name)]
     out = printed(capsys, "1275x1650", "--output-tokens", "800:0.7,1500:0.3", "--concurrency", "2", *devices)
-    assert out.startswith("1 page, 1,010 output tokens a page\n")
+    assert out.startswith("1 page, 1,010 decode steps a page, after the prefill's own token\n")
     model = served()
     kinds = [PageKind(page=model.page(1275, 1650), output_tokens={800: 7, 1500: 3})]
     for name in ("A10", "H100-SXM"):
@@ -441,7 +441,7 @@ EACH_GROUP = [part for name in ("letter", "stamp", "") for part in ("--output-to
 
 BAD_CORPORA = {
     "a silent group": (["--by", "document_type", "--output-tokens", "letter=5"], "pages of no group, stamp say?"),
-    "a silent page": (["5x5", "--by", "document_type", *EACH_GROUP], "what does 5x5 say?"),
+    "a silent page": (["5x5", "--by", "document_type", *EACH_GROUP], "how many output tokens has 5x5?"),
     "an unknown group": (["--by", "document_type", "--output-tokens", "later=5", "--output-tokens", "5"], '"letter"'),
     "a group twice": (["--by", "said", "--output-tokens", "30=5", "--output-tokens", "30=6"], "says 30 twice"),
     "no groups": (["--output-tokens", "letter=5"], "say with --by which column"),

@@ -29,7 +29,7 @@ _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`((?:modelmeter|make|pip|python|\.venv/bin/\w+)\s[^`]+)`")
 _FILE = re.compile(r"^```yaml\n# (\S+\.yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 #: what stands for something else: INPUT, SOURCE..., A.json, a dot of omission
-_PLACEHOLDER = re.compile(r"…|\.\.\.|(?:^|\s)[A-Z]+(?:\.json)?(?=\s|$)")
+_PLACEHOLDER = re.compile(r"…|\.\.\.|(?:^|\s)\[?[A-Z]+(?:\.json)?\]?(?=\s|$)")
 #: what only names a command or a program, and says nothing of its arguments
 _NAMES_ALONE: Final = {
     *(f"modelmeter {name}" for name in COMMANDS if name != "devices"),

@@ -73,7 +73,7 @@ def test_what_a_command_is() -> None:
     joined = next(text for text in texts if "run_verify_end2end_vision" in text)
     assert joined.endswith("detail=blocks") and "\\" not in joined
     assert texts["modelmeter page 1275x1650 workload=gundem"].refused
-    assert not texts["modelmeter page 1275x1650"].refused
+    assert not texts["modelmeter modes 1275x1650"].refused
     assert next(each for each in COMMANDS if "$sweep" in each.text).setting.startswith("sweep=modelmeter.")
     assert not any("INPUT" in text or text.startswith(("$", "#")) for text in texts)
 

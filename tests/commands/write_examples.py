@@ -7,23 +7,43 @@ What changed is in `git diff`: read it before it is committed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.examples import python_blocks
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "docs/command-line.md", ROOT / "docs/diff.md")
+PAGES = tuple(ROOT / "docs" / name for name in ("command-line.md", "diff.md", "corpus.md", "sweeps.md"))
+#: the page whose first program writes the table that its examples read
+WITH_A_TABLE = PAGES[2]
 EXAMPLE = re.compile(r"(```console\n\$ modelmeter (.*?)\n)(.*?)(```)", flags=re.DOTALL)
 
 
-def run_anew(example: re.Match[str]) -> str:
-    """The example with what its command prints now."""
+@contextlib.contextmanager
+def folder_of(page: Path) -> Iterator[Path]:
+    """Where the reader of a page stands."""
+    if page != WITH_A_TABLE:
+        yield ROOT
+        return
+    with TemporaryDirectory() as name, contextlib.chdir(name):
+        Path("examples").symlink_to(ROOT / "examples")
+        exec(python_blocks(page.read_text(encoding="utf-8"))[0], {})
+        yield Path(name)
+
+
+def run_anew(example: re.Match[str], folder: Path) -> str:
+    """The example with what its command prints now, in this folder."""
     ran = subprocess.run(
         [sys.executable, "-m", "modelmeter", *shlex.split(example[2])],
-        cwd=ROOT,
+        cwd=folder,
         env=os.environ | {"COLUMNS": "100"},
         capture_output=True,
         text=True,
@@ -35,7 +55,9 @@ def run_anew(example: re.Match[str]) -> str:
 def main() -> None:
     """Write the pages."""
     for page in PAGES:
-        page.write_text(EXAMPLE.sub(run_anew, page.read_text(encoding="utf-8")), encoding="utf-8")
+        with folder_of(page) as folder:
+            anew = EXAMPLE.sub(partial(run_anew, folder=folder), page.read_text(encoding="utf-8"))
+        page.write_text(anew, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_a_bundled_device_is_whole(device: Device) -> None:
     ]
     assert device.memory_bytes % 2**20 == 0
     # nothing here is measured, and no price is ours to set
-    assert {(derating.factor, derating.origin) for derating in device.derating.values()} == {(1, "assumed")}
+    assert {(efficiency.factor, efficiency.origin) for efficiency in device.efficiency.values()} == {(1, "assumed")}
     assert (device.kernel_launch_s, device.price_per_hour) == (None, None)
     # a slip of a prefix shows: floating-point peaks are ordered by width, and lie within what chips of the day reach
     peaks = device.matmul_flops_per_s
@@ -103,7 +103,7 @@ def test_dense_peaks_of_cards_that_are_often_misquoted() -> None:
 def test_a_file_of_the_users_own(tmp_path: Path) -> None:
     device = slow_device(
         tmp_path,
-        derating={"matmul": {"factor": 0.87, "origin": "measured"}},
+        efficiency={"matmul": {"factor": 0.87, "origin": "measured"}},
         kernel_launch={"seconds": 5.0e-6, "origin": "measured"},
         price_per_hour=1.2,
     )
@@ -132,15 +132,15 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
         ),
         ({"matmul_flops_per_s": {"bf16": None}}, "matmul_flops_per_s.bf16 is missing"),
         ({"memory_byte": 3}, 'memory_byte is no key of a device file; did you mean "memory_bytes"'),
-        ({"derating": {"bandwith": 1}}, 'derating.bandwith is no key of a device file; did you mean "bandwidth"'),
+        ({"efficiency": {"bandwith": 1}}, 'efficiency.bandwith is no key of a device file; did you mean "bandwidth"'),
         (
-            {"derating": {"matmul": {"factor": 85, "origin": "measured"}}},
-            "derating.matmul.factor=85 is too large; give 1 or less (it is the share of the peak",
+            {"efficiency": {"matmul": {"factor": 85, "origin": "measured"}}},
+            "efficiency.matmul.factor=85 is too large; give 1 or less (it is the share of the peak",
         ),
-        ({"derating": {"matmul": {"factor": 0.5}}}, "derating.matmul.origin is missing"),
+        ({"efficiency": {"matmul": {"factor": 0.5}}}, "efficiency.matmul.origin is missing"),
         (
-            {"derating": {"matmul": {"factor": 0.5, "origin": "felt"}}},
-            "derating.matmul.origin=felt is unknown; the options are assumed, measured.",
+            {"efficiency": {"matmul": {"factor": 0.5, "origin": "felt"}}},
+            "efficiency.matmul.origin=felt is unknown; the options are assumed, measured.",
         ),
         ({"kernel_launch": {"seconds": 1.0e-6}}, "kernel_launch.origin is missing"),
         ({"price_per_hour": -1}, "price_per_hour=-1 is too small; give 0 or more"),
@@ -161,7 +161,10 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
         ({"vector_flops_per_s": [1.0]}, "vector_flops_per_s=[1.0] is no number"),
         ({"matmul_flops_per_s": [1.0]}, "matmul_flops_per_s holds [1.0]; a device file is a mapping"),
         ({"matmul_flops_per_s": {"bf16": "${oc.env:HOME}"}}, "matmul_flops_per_s.bf16='${oc.env:HOME}' is no number"),
-        ({"derating": {"matmul": {"factor": 1e-9, "origin": "measured"}}}, "factor=1e-09 is too small; give 1e-06 or"),
+        (
+            {"efficiency": {"matmul": {"factor": 1e-9, "origin": "measured"}}},
+            "factor=1e-09 is too small; give 1e-06 or",
+        ),
         ({"kernel_launch": {"seconds": 1e9, "origin": "measured"}}, "kernel_launch.seconds=1000000000.0 is too large"),
         ({"price_per_hour": "1"}, "price_per_hour='1' is no number"),
         ({"sources": "a page"}, "sources='a page' is no list"),

@@ -58,6 +58,8 @@ def test_what_is_no_device_is_refused() -> None:
     page = page_of()
     with pytest.raises(ModelMeterError, match='device H100 is unknown; did you mean "H100-SXM"'):
         time_page(page, "H100")
+    with pytest.raises(ModelMeterError, match="page is of type CostModel; give a page's cost"):
+        time_page(load_cost_model(), "H100-SXM")  # type: ignore[arg-type]
     with pytest.raises(ModelMeterError, match="time_page: device=80 is a int; give a device's name"):
         time_page(page, 80)  # type: ignore[arg-type]
     with pytest.raises(ModelMeterError, match=r"cost model is one of 2 pages at once \(runtime.batch_size\); give"):

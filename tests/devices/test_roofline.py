@@ -15,10 +15,10 @@ from modelmeter.models.deepseek_ocr import load_cost_model
 from tests.devices.synthetic import operator, slow_device, walk, write_device
 
 HALVED = {
-    "derating": {"matmul": {"factor": 0.5, "origin": "measured"}, "bandwidth": {"factor": 0.8, "origin": "measured"}},
+    "efficiency": {"matmul": {"factor": 0.5, "origin": "measured"}, "bandwidth": {"factor": 0.8, "origin": "measured"}},
     "kernel_launch": {"seconds": 0.5, "origin": "measured"},
 }
-# on the halved device: bf16 500, fp32 50, vector 50 FLOPs/s, 16 bytes/s, half a second to launch
+# on the halved device: bf16 500, fp32 50, vector 50 FLOP/s, 16 bytes/s, half a second to launch
 A = operator("product", matmul=1000, nbytes=16)  # 2 s of FLOPs, 1 s of bytes
 B = operator("gate", matmul=100, nbytes=48, dtype="float32")  # 2 s, 3 s
 C = operator("pointwise", vector=100, nbytes=16)  # 2 s, 1 s

@@ -183,6 +183,13 @@ def test_a_mix_is_the_mean_of_its_pages(tmp_path: Path) -> None:
     assert made.corpus_s == near(sum(kind.count * kind.page_s for kind in made.kinds))
 
 
+def test_fewer_pages_than_a_batch_are_said_to_take_longer(tmp_path: Path) -> None:
+    for count, told in ((1, False), (2, True), (3, False), (10, False)):
+        made = result(tmp_path, PageKind(page=PAGE, output_tokens=3, count=count), batch_size=3)
+        said = [each for each in made.assumptions() if "they take longer" in each]
+        assert [each.partition("; ")[2] for each in said] == ["2 pages never fill it, so they take longer"] * told
+
+
 def test_weights_of_a_distribution_are_shares(tmp_path: Path) -> None:
     def page_s(weights: dict[int, float]) -> float:
         return result(tmp_path, PageKind(page=PAGE, output_tokens=weights), batch_size=2).page_s
@@ -213,7 +220,7 @@ def test_pages_without_output(tmp_path: Path) -> None:
     assert made.memory.total_bytes == 100 + 60 + 100
     assert made.share("decode", "moe") == 0
     names = {figure.name for figure in made.figures()}
-    assert names.isdisjoint(("tpot_s", "pages_per_day"))  # nobody's pages say nothing
+    assert names.isdisjoint(("tpot_s", "pages_per_day"))  # without output tokens
 
 
 def test_every_figure_has_an_origin(tmp_path: Path) -> None:
@@ -225,12 +232,12 @@ def test_every_figure_has_an_origin(tmp_path: Path) -> None:
     assert (figures["reserve_bytes"].origin, figures["cache_bytes"].origin) == ("assumed", "analytic")
     assert (figures["batch_size"].origin, figures["pages_per_s"].origin) == ("given", "estimate")
     assert any("of the memory are left free" in sentence for sentence in made.assumptions())
-    measured = {"derating": {"matmul": {"factor": 0.5, "origin": "measured"}}}
+    measured = {"efficiency": {"matmul": {"factor": 0.5, "origin": "measured"}}}
     made = compute_throughput(
         TinyModel(), slow_device(tmp_path, **measured), [kind], batch_size=2, times=TinyTimes(bound=True)
     )
     figures = {figure.name: figure for figure in made.figures()}
-    assert (figures["derating_matmul"].origin, figures["derating_vector"].origin) == ("measured", "assumed")
+    assert (figures["efficiency_matmul"].origin, figures["efficiency_vector"].origin) == ("measured", "assumed")
     assert (figures["pages_per_s"].origin, figures["kernel_launch_s"].origin) == ("bound", "assumed")
     own = TinyModel(
         engine=EngineSchema(name="sglang", gpu_memory_utilization=0.9), host=HostSchema(seconds_per_page=1.0)
@@ -248,7 +255,7 @@ def test_the_documentation_defines_every_figure(tmp_path: Path) -> None:
     stages = re.compile(r"^(prefill|decode)_share_\w+$")
     names = {stages.sub(r"\1_share_…", figure.name) for figure in figures}
     given = {"pages", "output_tokens", "price_per_hour", "kernel_launch_s", "memory_bytes", "batch_size"}
-    undefined = {name for name in names if f"`{name}`" not in text and not name.startswith("derating_")}
+    undefined = {name for name in names if f"`{name}`" not in text and not name.startswith("efficiency_")}
     assert undefined <= given - {"batch_size"}
     assert all(f"- {sentence}" in text.replace("\n  ", " ") for sentence in NOT_MODELLED)
 
@@ -541,6 +548,8 @@ def test_a_page_of_several_passes_takes_the_sum_of_theirs(tmp_path: Path) -> Non
     steps = STEP_OF_TWO[6] + STEP_OF_TWO[7] + STEP_OF_TWO[8]
     assert (made.prefill_s, made.steps_s, made.output_tokens) == (5 + 6, near(steps), 3)
     assert made.host_s == 2 * 7  # the page, and its regions together
+    assert next(figure.origin for figure in made.figures() if figure.name == "host_s") == "assumed"
+    assert any("the host cuts the regions out of a page" in each for each in made.assumptions())
     assert made.kinds == (
         replace(made.kinds[0], label="two passes", count=3, seq_len=11, output_tokens=Fraction(3), prefill_s=11.0),
     )

@@ -19,7 +19,7 @@ REPORT: Final = Path(__file__).parents[2] / "reports/verification/models.md"
 INTRODUCTION: Final = """# Models: the cost model beside transformers' modules
 
 Whole stages of the real modules on the meta device, and the cost model's figures of the same pages. Each stage compares
-FLOPs of the tensor and the CUDA cores, traffic (weights, activations, KV cache, all), activation and resident peak with
+tensor-core and vector FLOPs, traffic (weights, activations, KV cache, all), activation and resident peak with
 the operator and the module that it is at, weights, the cache held and added, elements by operator, and every operator
 in order with its module and bytes. `execution` is transformers where it is not named. A small model is one of few
 layers or of other sizes, as its overrides say (`tests/measured/cases.py`).

@@ -24,7 +24,6 @@ from modelmeter.programs.sweep import figures
 from modelmeter.programs.sweep.sweep import (
     Result,
     Row,
-    check_matplotlib,
     compute,
     to_csv,
     to_json,
@@ -32,6 +31,7 @@ from modelmeter.programs.sweep.sweep import (
 )
 from modelmeter.programs.sweep.write_mode_table import mode_table, write_mode_table
 from modelmeter.programs.sweep.write_sweep_reports import PROGRAMS, default_result
+from modelmeter.report.plotting import FORMATS, check_matplotlib, house_style
 from tests.programs.results import Done, RunMain, job_folders, result_file
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_the_committed_tables_are_the_programs(results: dict[str, Result]) -> No
         expected |= {f"{name}.csv": to_csv(result), f"{name}.json": to_json(result)}
     for name, text in expected.items():
         assert (REPORTS / "sweep" / name).read_text(encoding="utf-8") == text, f"{name}: run make sweeps"
-    drawn = {f"{name}_{figure}.{kind}" for name in BY_NAME for figure in figures.FIGURES for kind in figures.FORMATS}
+    drawn = {f"{name}_{figure}.{kind}" for name in BY_NAME for figure in figures.FIGURES for kind in FORMATS}
     assert {file.name for file in (REPORTS / "sweep").iterdir()} == expected.keys() | drawn
 
 
@@ -243,7 +243,7 @@ def test_bad_values_are_refused(name: str, override: str, text: str) -> None:
 def test_figures_need_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModelMeterError, match=r"pip install matplotlib, or say figures=false"):
-        check_matplotlib()
+        check_matplotlib("say figures=false")
 
 
 # -- as a user runs them -----------------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_figures_come_out_the_same_byte_for_byte(tmp_path: Path) -> None:
 
 
 def drawn_figures(result: Result) -> dict[str, Any]:
-    with figures.house_style():
+    with house_style():
         both = {"costs": figures.costs_figure(result), "intensity": figures.intensity_figure(result)}
         for figure in both.values():
             figure.draw_without_rendering()

@@ -12,7 +12,7 @@ import pytest
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import load_cost_model
-from modelmeter.report.json_document import cost_content, json_text, model_content
+from modelmeter.report.json_document import json_text
 from modelmeter.report.results import read_result
 
 
@@ -20,8 +20,8 @@ from modelmeter.report.results import read_result
 def whole() -> dict[str, Any]:
     """What `modelmeter page 600x800 --json` says."""
     model = load_cost_model(["workload=tiny"])
-    page = {"width": 600, "height": 800} | cost_content(model.page(600, 800), model.vram(600, 800))
-    content = model_content("deepseek_ocr", model) | {"output_tokens": 0, "pages": [page]}
+    page = {"width": 600, "height": 800} | model.page(600, 800).to_dict()
+    content = model.to_dict() | {"output_tokens": 0, "pages": [page]}
     document: dict[str, Any] = json.loads(json_text("page", content))
     return document
 

@@ -2,7 +2,7 @@
 
 | question | module |
 |---|---|
-| which products does a page need, and how often | `products` |
+| which GEMMs does a page need, and how often | `products` |
 | which device do these times show | `fit` |
 | how is that device written down | `device_file` |
 | which constants of kernels do tables show | `kernel_tables`, `kernel_measured`, `kernel_fit`, `kernel_file` |

@@ -27,7 +27,7 @@ PEAKS: Final = ("matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_by
 
 
 def peaks_of(device: Device) -> Peaks:
-    """The peaks of a described device, not derated."""
+    """The peaks of a described device, without efficiencies."""
     return Peaks(
         matmul=device.matmul_flops_per_s,
         vector=device.vector_flops_per_s,
@@ -101,7 +101,7 @@ def device_content(
         "vector_flops_per_s": rate(peaks.vector),
         "memory_bandwidth_bytes_per_s": rate(peaks.bandwidth),
         "memory_bytes": memory_bytes,
-        "derating": {
+        "efficiency": {
             part: {"factor": _rounded(share), "origin": MEASURED}
             for part, share in (("matmul", fit.matmul), ("vector", fit.vector), ("bandwidth", fit.bandwidth))
         },
@@ -123,15 +123,15 @@ def device_text(content: Mapping[str, Any], fit: Fit, notes: Sequence[str]) -> s
 
 
 def fit_lines(fit: Fit) -> list[str]:
-    """How well the fit tells the times that it was made of, a line a product, the longest of a page's first."""
+    """How well the fit tells the times that it was made of, a line a GEMM, the longest of a page's first."""
     residuals = sorted(fit.residuals, key=lambda each: -each.product.seconds * each.product.count)
     lines = [
-        f"{len(residuals)} products; measured less fitted time, as a share of the fitted: median size "
+        f"{len(residuals)} GEMMs; measured less fitted time, as a share of the fitted: median size "
         f"{float(fit.median_error):.1%}, all of a page's together {float(fit.total_error):+.1%}"
     ]
     if not fit.compute_bound:
-        lines.append("compute bounds no product of the page: the share of the matmul peak is the best one of any probe")
-    lines.append(f"{'a page':>7} {'bound':>7} {'measured us':>13} {'fitted us':>13} {'error':>8}  product")
+        lines.append("compute bounds no GEMM of the page: the share of the matmul peak is the best one of any probe")
+    lines.append(f"{'a page':>7} {'bound':>7} {'measured us':>13} {'fitted us':>13} {'error':>8}  GEMM")
     return [*lines, *(_line(each) for each in residuals)]
 
 

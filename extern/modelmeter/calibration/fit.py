@@ -4,14 +4,14 @@ The model is that of `devices.roofline`: time = max(FLOPs / rate, bytes / bandwi
 
 - Bandwidth and overhead: the line through the copies' times over their bytes with the least squares of the residuals
   as shares of each time, so that an operator of 5 us weighs as much as one of 5 ms.
-- Rates of products: the share `matmul` of the peaks, one for all types, with which the products that compute bounds
-  take together the time that they were measured to take: a mean over FLOPs, not over shapes. Compute bounds a product
-  that takes longer to compute than to move its bytes, and than the overhead, at the best share that any product shows.
-- Peaks: given (the published ones of a known device), or else the best rate that any product of the type shows; of
-  the bandwidth, the fastest copy. A product that took less than its bytes take at the fitted bandwidth found its
+- Rates of GEMMs: the share `matmul` of the peaks, one for all types, with which the GEMMs that compute bounds
+  take together the time that they were measured to take: a mean over FLOPs, not over shapes. Compute bounds a GEMM
+  that takes longer to compute than to move its bytes, and than the overhead, at the best share that any GEMM shows.
+- Peaks: given (the published ones of a known device), or else the best rate that any GEMM of the type shows; of
+  the bandwidth, the fastest copy. A GEMM that took less than its bytes take at the fitted bandwidth found its
   operands in a cache, and one shorter than two overheads says nothing of a rate, nor does such a copy: none of them
   shows a peak or a share.
-- Vector: what float32 products without TF32 reach, which run on the cores that are no matrix units.
+- Vector: what float32 GEMMs without TF32 reach, which run on the cores that are no matrix units.
 
 Arithmetic is in fractions: nothing is rounded before the device's file is written.
 """
@@ -57,7 +57,7 @@ class Peaks:
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """A product's measured time beside the fitted one. bound: "compute", "memory" or "launch", the longest part."""
+    """A GEMM's measured time beside the fitted one. bound: "compute", "memory" or "launch", the longest part."""
 
     product: TimedProduct
     predicted_s: Fraction
@@ -71,8 +71,8 @@ class Residual:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The device that the times show. compute_bound: whether compute bounds any product of the page; else `matmul`
-    is the best share that any product or probe shows.
+    """The device that the times show. compute_bound: whether compute bounds any GEMM of the page; else `matmul`
+    is the best share that any GEMM or probe shows.
     """
 
     peaks: Peaks
@@ -85,12 +85,12 @@ class Fit:
 
     @property
     def median_error(self) -> Fraction:
-        """The median size of the products' errors, as a share of the fitted times."""
+        """The median size of the GEMMs' errors, as a share of the fitted times."""
         return median(abs(residual.error) for residual in self.residuals)
 
     @property
     def total_error(self) -> Fraction:
-        """Measured less fitted time of all of a page's products together, as a share of the fitted one."""
+        """Measured less fitted time of all of a page's GEMMs together, as a share of the fitted one."""
         measured = sum(each.product.seconds * each.product.count for each in self.residuals)
         return Fraction(measured) / sum(each.predicted_s * each.product.count for each in self.residuals) - 1
 
@@ -126,7 +126,7 @@ def fit_device(products: Sequence[TimedProduct], copies: Sequence[TimedCopy], pe
 
     A share above 1 (of peaks that are given) is refused: the peaks are another device's.
     """
-    _check_times("product", [(product.name, product.seconds) for product in products])
+    _check_times("GEMM", [(product.name, product.seconds) for product in products])
     bandwidth, launch_s = fit_transfers(copies)
     rates: dict[str, Fraction] = {}
     for product in products:
@@ -135,7 +135,7 @@ def fit_device(products: Sequence[TimedProduct], copies: Sequence[TimedCopy], pe
             rates[product.peak] = max(product.flops / beyond_s, rates.get(product.peak, Fraction(0)))
     if "fp32" not in rates:
         raise ModelMeterError(
-            "fit: no float32 product took as long as its bytes and an operator's overhead; measure a larger one."
+            "fit: no float32 GEMM took as long as its bytes and an operator's overhead; measure a larger one."
         )
     if peaks is None:
         copied = [copy.nbytes / (copy.seconds - launch_s) for copy in copies if copy.seconds >= 2 * launch_s]
@@ -169,7 +169,7 @@ def fit_device(products: Sequence[TimedProduct], copies: Sequence[TimedCopy], pe
 def _matmul_share(
     products: Sequence[TimedProduct], peaks: Mapping[str, Fraction], bandwidth: Fraction, launch_s: Fraction
 ) -> tuple[Fraction, bool]:
-    """The share of the peaks, and whether compute bounds any product at it."""
+    """The share of the peaks, and whether compute bounds any GEMM at it."""
     timed = [product for product in products if product.seconds - launch_s >= max(product.nbytes / bandwidth, launch_s)]
     at_peak = {product: product.flops / peaks[product.peak] for product in timed}
     best = max(at_peak[product] / (product.seconds - launch_s) for product in timed)

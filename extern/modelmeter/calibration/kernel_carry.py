@@ -2,13 +2,13 @@
 
 Of each constant the median over the fitted devices, after four things that a data sheet says:
 
-- Kin. Shares are of a device's own figures, and mean the same where these do: a peak of products that is half the
+- Kin. Shares are of a device's own figures, and mean the same where these do: a peak of GEMMs that is half the
   matrix units' (GeForce cards with float32 accumulation) is shared with others like it, the tiles of a prefill's and an
   encoder's attention with devices whose matrix units are fed alike; and where a device of the same architecture was
   fitted, only such devices count. Fits of few rows count where there is no other.
 - Lanes. A multiprocessor of 64 vector lanes loads, stores, puts elements and takes exponentials as fast as one of 128:
   twice as much a FLOP.
-- Power. Products, of a prefill's and an encoder's attention too, run no faster than the power limit of a card lets
+- Power. GEMMs, of a prefill's and an encoder's attention too, run no faster than the power limit of a card lets
   them: the FLOPs a joule of the fitted devices whose matrix units are fed alike, times its watts.
 - Error correction. GDDR6 memory holds its correction bits itself, a sixteenth of it, and they take a sixteenth of its
   rate.
@@ -73,7 +73,7 @@ def kin_of(kernel_class: str, target: Device, fitted: Sequence[Device]) -> list[
     elif "matmul" in CONSTANTS[kernel_class]:
         kin = _alike(kin, target, _at_half_rate)
     if kernel_class == classes.GEMM and _at_half_rate(kin[0]) != _at_half_rate(target):
-        return kin  # what a chip's products reach of another peak says nothing of this one's
+        return kin  # what a chip's GEMMs reach of another peak says nothing of this one's
     return [device for device in kin if device.architecture == target.architecture != ""] or kin
 
 
@@ -93,7 +93,7 @@ def _alike(kin: list[Device], target: Device, trait: Callable[[Device], bool]) -
 
 
 def _peak(device: Device) -> float:
-    """FLOPs a second of products in bfloat16, or in float16 where there is no other."""
+    """FLOPs a second of GEMMs in bfloat16, or in float16 where there is no other."""
     peaks = device.matmul_flops_per_s
     return float(peaks.get("bf16") or peaks.get("fp16") or max(peaks.values()))
 

@@ -5,9 +5,9 @@ much as one of 5 ms, and rows of another kernel than most (several times off) ha
 Gauss-Newton steps with Marquardt's damping, in the logarithms of the constants. The problems have ten constants at most
 and are smooth but for the larger of two times; numpy alone solves them, and the same rows give the same constants.
 
-Fitted on cold rows, whose weights are beyond twice the L2 cache: in a model's pass nothing else is read twice. Products
+Fitted on cold rows, whose weights are beyond twice the L2 cache: in a model's pass nothing else is read twice. GEMMs
 are fitted on all rows after that, from there, with what the cache gives, those that are not cold at a tenth of the
-weight: small products show what an overhead is. Tiles are tried one after another on a part of the rows. Products of
+weight: small GEMMs show what an overhead is. Tiles are tried one after another on a part of the rows. GEMMs of
 the sizes of models for OCR weigh sixteen times as much. A constant that rows say nothing of stays at its usual value.
 """
 
@@ -29,7 +29,7 @@ from modelmeter.kinds import Number
 _USUAL: Final = 0.05
 _FAR: Final = 0.5
 _OCR_WEIGHT: Final = 16.0
-#: of products whose weights the cache may hold: they show what a small one takes
+#: of GEMMs whose weights the cache may hold: they show what a small one takes
 _WARM_WEIGHT: Final = 0.1
 #: what a constant costs that is e times its usual value, or a part of it
 _STAYS: Final = 0.002

@@ -63,7 +63,7 @@ class Judgement:
 
 
 def rates_of(device: Device) -> DeviceRates:
-    """The device's figures for products in bfloat16; raises `ModelMeterError` where its file lacks what rows need."""
+    """The device's figures for GEMMs in bfloat16; raises `ModelMeterError` where its file lacks what rows need."""
     if device.kind == CPU:
         raise ModelMeterError(f"device {device.name} is a CPU; constants of kernels are those of GPUs, name one.")
     for name in ("multiprocessors", "l2_bytes"):

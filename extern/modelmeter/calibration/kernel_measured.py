@@ -2,9 +2,9 @@
 
 Operands there come from memory, in CUDA graphs. A row is taken where it is one kernel in bfloat16, of pointwise
 kernels and copies in float32 too; blocks of experts and fused chains are PyTorch's operators one after another there.
-A grouped product is one of the two of a block of experts.
+A grouped GEMM is one of the two of a block of experts.
 
-The split is that of `kernel_rows`. Products and attentions have its sites; of other classes, of which a page has few
+The split is that of `kernel_rows`. GEMMs and attentions have its sites; of other classes, of which a page has few
 layers, each shape is a site: bytes and elements of pointwise kernels, copies and strided ones; FLOPs and bytes of a
 convolution; batch, heads, queries, keys and width of an attention with a bias; rows, n, k, experts and experts hit of a
 grouped product.
@@ -132,7 +132,7 @@ def _reasons(columns: Mapping[str, Array], kinds: Array, timed: Array) -> list[t
         ("no single kernel of PyTorch's", several),
         ("type other than bfloat16", product & ~np.isin(columns["dtype"], _BFLOAT16)),
         ("type other than bfloat16 and float32", ~product & ~np.isin(columns["dtype"], _FLOATS)),
-        ("a batch of products", (kinds == classes.GEMM) & (columns["batch_size"] != 1)),
+        ("a batch of GEMMs", (kinds == classes.GEMM) & (columns["batch_size"] != 1)),
         ("nothing to move or compute", work <= 0),
     ]
 
@@ -145,7 +145,7 @@ def _gemm(_name: str, own: Mapping[str, Array], seconds: Array) -> KernelRows:
 
 
 def _grouped(name: str, own: Mapping[str, Array], seconds: Array) -> KernelRows:
-    """One product of a block: rows sorted by expert, each by its expert's weight [n, k]."""
+    """One GEMM of a block: rows sorted by expert, each by its expert's weight [n, k]."""
     weights = 2 * own["experts_hit"] * own["n"] * own["k"]
     sizes = {
         "flops": own["flops"],

@@ -153,7 +153,7 @@ def _profile(path: Path) -> _Profile:
 
 
 def _dense(path: Path) -> KernelTable:
-    """Layers over all tokens: products, and pointwise kernels by the bytes that they move a token."""
+    """Layers over all tokens: GEMMs, and pointwise kernels by the bytes that they move a token."""
     profile = _profile(path)
     columns = _columns(path, profile.who, ("tokens", "time_us"), ("layer",))
     _check(profile.who, columns, "time_us")
@@ -215,7 +215,7 @@ def _layers(
     of_gemm, of_moving = (n > 0) & ~empty, (a_token > 0) & ~empty
     rows: list[KernelRows] = []
     if of_gemm.any():
-        # all weights of the layer are read between two calls of one product
+        # all weights of the layer are read between two calls of one GEMM
         around = 2 * sum(rows_ * columns_ for rows_, columns_ in products.values())
         rows.append(
             gemm_rows(

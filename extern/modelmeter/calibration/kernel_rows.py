@@ -1,6 +1,6 @@
 """Rows of measured kernels: what constants are fitted on and judged by, whatever layout they were read from.
 
-The split. A row's site is what does not change from call to call of one layer: (n, k) of a product; heads, KV heads,
+The split. A row's site is what does not change from call to call of one layer: (n, k) of a GEMM; heads, KV heads,
 width and keys of an attention; hidden size, width, choices, experts and parts of an expert layer. Of pointwise kernels,
 whose time depends on no shape, and of which few layers are published, it is bytes a token and tokens. A site is held
 out of every fit where the CRC-32 of its numbers, written in decimal with commas between, is odd.
@@ -21,7 +21,7 @@ from modelmeter.devices.kernel_time import ALIGNED_WIDTH
 from modelmeter.errors import ModelMeterError
 from modelmeter.kernels import moved_by_a_block
 
-#: sizes of the products of models for OCR: rows at most, and features
+#: sizes of the GEMMs of models for OCR: rows at most, and features
 OCR_ROWS: Final = 8192
 OCR_FEATURES: Final = (768, 6144)
 #: what a benchmark goes round that reads every operand from memory: no cache holds any of it
@@ -36,7 +36,7 @@ Array = Any
 class KernelRows:
     """Rows of one class, an array of each: seconds measured, the arguments of the class's time, and what tells them.
 
-    resident: bytes of weights that a product's benchmark goes round, of a decode step its KV cache; else 0; of all
+    resident: bytes of weights that a GEMM's benchmark goes round, of a decode step its KV cache; else 0; of all
     classes `NOWHERE` where every operand comes from memory.
     """
 
@@ -77,7 +77,7 @@ class KernelTable:
 
 
 def gemm_rows(m: Array, n: Array, k: Array, resident: Array, seconds: Array) -> KernelRows:
-    """Products of m rows by weights [n, k]; resident: bytes of weights that the benchmark goes round."""
+    """GEMMs of m rows by weights [n, k]; resident: bytes of weights that the benchmark goes round."""
     ocr = m <= OCR_ROWS
     for features in (n, k):
         ocr &= (features >= OCR_FEATURES[0]) & (features <= OCR_FEATURES[1])

@@ -28,7 +28,7 @@ from modelmeter.errors import ModelMeterError, near, shown
 BFLOAT16: Final = "bfloat16"
 #: of the weights that GEMM's benchmark goes round
 ROTATED: Final = 6
-#: features of the products that are judged are multiples of this
+#: features of the GEMMs that are judged are multiples of this
 ALIGNED: Final = 64
 _MOST: Final = 2**31
 

@@ -1,4 +1,4 @@
-"""The distinct products of a page, from the walks of its stages: what a calibration runs, and how often a page does."""
+"""The distinct GEMMs of a page, from the walks of its stages: what a calibration runs, and how often a page does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from modelmeter.walk import OperatorRecord
 
 
 def page_products(model: CostModel, page: Any, output_tokens: int) -> Counter[Product]:
-    """The products of a page's prefill, its vision included, and of `output_tokens` steps like the first one.
+    """The GEMMs of a page's prefill, its vision included, and of `output_tokens` steps like the first one.
 
-    The count is how often a page runs it. Raises `ModelMeterError` for a page without products.
+    The count is how often a page runs it. Raises `ModelMeterError` for a page without GEMMs.
     """
     counts: Counter[Product] = Counter()
     walks = [(model.stage_walk("prefill", page=page), 1)]
@@ -27,12 +27,12 @@ def page_products(model: CostModel, page: Any, output_tokens: int) -> Counter[Pr
             if record.tensor_core_flops:
                 counts[_product(record)] += times
     if not counts:
-        raise ModelMeterError("calibrate: this page runs no product; choose another configuration.")
+        raise ModelMeterError("calibrate: this page runs no GEMM; choose another configuration.")
     return counts
 
 
 def experts_hit(record: OperatorRecord) -> int:
-    """Experts that have rows in a grouped product, by the weights that it reads; 0 for another operator."""
+    """Experts that have rows in a grouped GEMM, by the weights that it reads; 0 for another operator."""
     if record.name != "grouped_mm":
         return 0
     expert_bytes = record.inputs[0][1] * record.outputs[0][1] * ITEMSIZE[record.dtype]

@@ -27,6 +27,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "corpus": "modelmeter.cli.corpus",
         "diff": "modelmeter.cli.diff",
         "report": "modelmeter.cli.report",
+        "sweep": "modelmeter.cli.sweep",
     },
     "Time and money": {
         "throughput": "modelmeter.cli.throughput",

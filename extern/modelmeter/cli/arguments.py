@@ -56,6 +56,13 @@ def complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> li
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="dir")]
 
 
+def complete_engine(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: engines that begin so."""
+    from modelmeter.models.common.engines import EXECUTION_OF
+
+    return [CompletionItem(name) for name in EXECUTION_OF if name.startswith(incomplete)]
+
+
 def complete_input(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """For the shell: keys and groups of the model that begin so, the values of a key behind its "="; else files.
 
@@ -123,6 +130,12 @@ def split_arguments(arguments: Sequence[str], configuration: Configuration[Any])
     if bad:
         raise ModelMeterError(*bad)
     return pages, overrides
+
+
+def said_of(key: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(what key=VALUE arguments say, the other arguments); the name of a file that exists is none."""
+    said = [each for each in arguments if each.startswith(f"{key}=") and not _exists(each)]
+    return [each.removeprefix(f"{key}=") for each in said], [each for each in arguments if each not in said]
 
 
 def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI, max_pixels: int = MAX_PIXELS) -> list[Input]:
@@ -268,6 +281,39 @@ def model_option(function: Function) -> Function:
     )(function)
 
 
+def engine_option(default: str) -> Callable[[Function], Function]:
+    """--engine: who serves the pages, as `engine`, for `with_engine`. default: in words."""
+    return click.option(
+        "--engine",
+        default=None,
+        metavar="NAME",
+        shell_complete=complete_engine,
+        help="What serves the pages: transformers, published, vllm, sglang or best; engine=NAME is the same.  "
+        f"[default: {default}]",
+    )
+
+
+def with_engine(who: str, engine: str | None, overrides: Sequence[str]) -> list[str]:
+    """The overrides with what --engine says."""
+    if engine is None:
+        return list(overrides)
+    for override in overrides:
+        if override.partition("=")[0].strip() in ("engine", "engine.name"):
+            raise ModelMeterError(f"{who}: --engine {engine} and {override} both name the engine; leave one out.")
+    return [f"engine={engine}", *overrides]
+
+
+def price_option(function: Function) -> Function:
+    """--price: of devices, as `prices`, for `parse_prices`."""
+    return click.option(
+        "--price",
+        "prices",
+        multiple=True,
+        metavar="PRICE|DEVICE=PRICE",
+        help="Of an hour of the device; with several devices as DEVICE=PRICE, which may be repeated.",
+    )(function)
+
+
 def dpi_option(function: Function) -> Function:
     """--dpi: of a PDF's pages."""
     return click.option(
@@ -395,7 +441,7 @@ def page_options(function: Function) -> Function:
             type=click.IntRange(0),
             default=None,
             metavar="N",
-            help="Decode steps after the prefill.  [default: 0]",
+            help="Decode steps after the prefill, so N + 1 output tokens with the prefill's.  [default: 0]",
         ),
         model_option,
         inputs_argument,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: bytes that a copy reads: next to nothing, for the overhead; far beyond the caches, for the bandwidth
 COPIES: Final = (256, 1024, 4096, 2**27, 2**28)
-#: side of the square products that probe the peaks of the type and of float32
+#: side of the square GEMMs that probe the peaks of the type and of float32
 PROBE_SIDE: Final = {"cpu": 1024, "cuda": 8192}
 #: pages at once of the decode steps whose kernels are timed
 BATCHES: Final = (1, 16, 64)
@@ -55,11 +55,15 @@ BATCHES: Final = (1, 16, 64)
     "--peaks",
     "known",
     metavar="DEVICE",
-    help="A bundled device, or a file, whose peaks are the machine's; the deratings are shares of them.  "
+    help="A bundled device, or a file, whose peaks are the machine's; the efficiencies are shares of them.  "
     "[default: the best rates that were measured]",
 )
 @click.option(
-    "--output-tokens", type=click.IntRange(0), default=0, metavar="N", help="Decode steps of the page.  [default: 0]"
+    "--output-tokens",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Decode steps of the page, so N + 1 output tokens with the prefill's.  [default: 0]",
 )
 @repeats_option
 @threads_option
@@ -82,7 +86,7 @@ def command(
 ) -> None:
     """Measure what this machine reaches, and write it as a device file.
 
-    Every distinct product of a page of INPUT's size (1275x1650 by default) is run for itself, and so are copies and
+    Every distinct GEMM of a page of INPUT's size (1275x1650 by default) is run for itself, and so are copies and
     operators too small to compute anything; docs/calibration.md says how the rates are fitted. On --device cuda the
     page's kernels are run too, and others like them, and the constants of each class of kernels are fitted. KEY=VALUE
     overrides the configuration.
@@ -127,7 +131,7 @@ def command(
     where = f"{device}, {today}; {versions}; {here.threads} host thread{'s' * (here.threads > 1)}"
     notes = [
         f"Measured by modelmeter calibrate on {where}.",
-        f"Products of a page of {size.width} x {size.height} pixels, {page.seq_len} positions, {output_tokens} decode "
+        f"GEMMs of a page of {size.width} x {size.height} pixels, {page.seq_len} positions, {output_tokens} decode "
         f"steps; {' '.join(overrides) or 'no overrides'}; medians of {repeats}.",
     ]
     card, kernels = None, None
@@ -210,7 +214,7 @@ def _fit_tables(
 def _time_products(
     cost_model: CostModel, page: Any, output_tokens: int, device: str, repeats: int
 ) -> list[TimedProduct]:
-    """The page's products, and square ones of its type and of float32."""
+    """The page's GEMMs, and square ones of its type and of float32."""
     from modelmeter.calibration.fit import TimedProduct
     from modelmeter.calibration.products import page_products
     from modelmeter.devices.device import PEAK_OF_DTYPE
@@ -269,10 +273,10 @@ def _summary(fit: Fit) -> list[str]:
 
     rates = {peak: float(rate * fit.matmul) for peak, rate in fit.peaks.matmul.items()}
     return [
-        *(f"matmul {peak}: {number(rate / 1e9)} GFLOPs/s of a page's products" for peak, rate in rates.items()),
+        *(f"matmul {peak}: {number(rate / 1e9)} GFLOP/s of a page's GEMMs" for peak, rate in rates.items()),
         f"bandwidth: {number(float(fit.bandwidth * fit.peaks.bandwidth) / 1e9)} GB/s",
         f"overhead: {number(float(fit.launch_s) * 1e6)} us an operator",
-        f"products: median error {float(fit.median_error):.1%}, all of a page's together {float(fit.total_error):+.1%}",
+        f"GEMMs: median error {float(fit.median_error):.1%}, all of a page's together {float(fit.total_error):+.1%}",
     ]
 
 
@@ -289,7 +293,7 @@ def _content(
             "compute_bound": fit.compute_bound,
         },
         "copies": [{"bytes": copy.nbytes, "seconds": float(copy.seconds)} for copy in copies],
-        "products": [
+        "gemms": [
             {
                 "name": each.product.name,
                 "type": each.product.peak,

@@ -67,7 +67,7 @@ ORDER: Final[Order[tuple[Any, Group]]] = Order(
     metavar="N|COLUMN",
     default="0",
     show_default=True,
-    help="Decode steps after each prefill, or the tables' column that has them.",
+    help="Decode steps after each prefill, so N + 1 output tokens with the prefill's; or the tables' column of them.",
 )
 @click.option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="Write a row a page into a Parquet file.")
 @click.option(
@@ -137,10 +137,10 @@ def command(
     from modelmeter.report import corpus_tables, page_tables
 
     if as_json:
-        from modelmeter.report.json_document import json_text, model_content
+        from modelmeter.report.json_document import json_text
 
         asked = {"sources": sources, "columns": vars(columns), "by": by}
-        content = model_content(model, cost_model) | asked | corpus_tables.corpus_content(cost, by)
+        content = cost_model.to_dict() | asked | corpus_tables.corpus_content(cost, by)
         write(json_text("corpus", content))
     else:
         show = page_tables.exact_figure if exact else page_tables.readable_figure

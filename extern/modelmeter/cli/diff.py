@@ -67,7 +67,13 @@ class PagePair:
 @click.argument("arguments", nargs=-1, type=click.Path(), metavar="A.json B.json | INPUT [KEY=VALUE]...")
 @click.option("--a", "of_a", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the first configuration.")
 @click.option("--b", "of_b", multiple=True, metavar="KEY=VALUE,...", help="Overrides of the second one.")
-@click.option("--output-tokens", type=click.IntRange(0), default=None, metavar="N", help="Decode steps.  [default: 0]")
+@click.option(
+    "--output-tokens",
+    type=click.IntRange(0),
+    default=None,
+    metavar="N",
+    help="Decode steps, so N + 1 output tokens with the prefill's.  [default: 0]",
+)
 @click.option(
     "--device",
     shell_complete=complete_device,
@@ -185,7 +191,7 @@ def _configured(
         own = split_overrides(given)
         name, overrides = find(None if any(map(_NAMED.match, own)) else model, [*shared, *own])
         cost_model = model_package(name).load_cost_model(overrides).lazy()
-        content = asdict(size) | _content(cost_model, size.width, size.height, output_tokens)
+        content = asdict(size) | cost_model.page(size.width, size.height, output_tokens).to_dict()
         return Side(
             label=" ".join([*shared, *own]) or "no overrides",
             model=name,
@@ -211,9 +217,10 @@ def split_overrides(given: Sequence[str]) -> list[str]:
 def _results(arguments: Sequence[str]) -> tuple[Side, Side]:
     """Two result files."""
     if len(arguments) != 2:
+        verb = "is" if len(arguments) == 1 else "are"
         raise ModelMeterError(
-            f"diff: {len(arguments)} of two results are given; give two files that `modelmeter page --json` printed, "
-            "or one INPUT with --a and --b."
+            f"diff: two results are compared, and {len(arguments)} {verb} given; give two files that "
+            "`modelmeter page --json` printed, or one INPUT with --a and --b."
         )
     from modelmeter.report.results import read_result
 
@@ -234,7 +241,7 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
             written == made
             for page in pages
             for *_, written, made in stage_rows(
-                page, _content(cost_model, page["width"], page["height"], output_tokens)
+                page, cost_model.page(page["width"], page["height"], output_tokens).to_dict()
             )
         )
     except ModelMeterError as error:
@@ -248,12 +255,6 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
         cost_model=cost_model if same else None,
         layout_words=cost_model.workload.layout_words,
     )
-
-
-def _content(cost_model: CostModel, width: int, height: int, output_tokens: int) -> dict[str, Any]:
-    from modelmeter.report.json_document import cost_content
-
-    return cost_content(cost_model.page(width, height, output_tokens), cost_model.vram(width, height, output_tokens))
 
 
 # -- what differs -----------------------------------------------------------------------------------------------------

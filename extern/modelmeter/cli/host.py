@@ -63,11 +63,11 @@ def command(
     measured = list(_measured(inputs, cost_model, repeats, max_pixels))
     seconds = median(each.seconds for each in measured)
     if as_json:
-        from modelmeter.report.json_document import json_text, model_content
+        from modelmeter.report.json_document import json_text
 
         pages = [asdict(each) | {"seconds": each.seconds, "pages_per_s": each.pages_per_s} for each in measured]
         content = {"repeats": repeats, "pages": pages, "seconds_per_page": seconds, "left_out": LEFT_OUT}
-        write(json_text("host", model_content(model, cost_model) | content))
+        write(json_text("host", cost_model.to_dict() | content))
         return
 
     from modelmeter.report.page_tables import label_lines

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelmeter.cli.arguments import page_options, read_arguments, read_inputs, same_sizes
+from modelmeter.cli.arguments import (
+    engine_option,
+    page_options,
+    read_arguments,
+    read_inputs,
+    same_sizes,
+    with_engine,
+)
 from modelmeter.cli.output import rendered, write
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Pages in every named mode, side by side.")
 @page_options
+@engine_option("transformers")
 def command(
     arguments: tuple[str, ...],
     model: str | None,
@@ -32,6 +40,7 @@ def command(
     max_pixels: int,
     exact: bool,
     as_json: bool,
+    engine: str | None,
 ) -> None:
     """What pages cost in each named mode of the model, side by side.
 
@@ -39,6 +48,7 @@ def command(
     in runtime.attention=eager. A mode whose context is too short for a page stands without figures, and why.
     """
     model, names, overrides = read_arguments(model, arguments)
+    overrides = with_engine("modes", engine, overrides)
     package = model_package(model)
     _check_overrides(overrides, package.MODES)
     inputs = read_inputs(names, dpi, max_pixels)
@@ -48,9 +58,9 @@ def command(
     # a mode may have one of its own
     assumptions = list(dict.fromkeys(each for model in cost_models.values() for each in model.assumptions()))
     if as_json:
-        from modelmeter.report.json_document import cost_content, json_text, model_content
+        from modelmeter.report.json_document import json_text
 
-        content = model_content(model, common)
+        content = common.to_dict()
         del content["configuration"]
         content["assumptions"] = [asdict(assumption) for assumption in assumptions]
         content["configurations"] = {mode: asdict(cost_model.config) for mode, cost_model in cost_models.items()}
@@ -60,7 +70,7 @@ def command(
             | {
                 "dpi": each.dpi,
                 "modes": {
-                    mode: {"error": cost} if isinstance(cost, str) else cost_content(*cost)
+                    mode: {"error": cost} if isinstance(cost, str) else cost[0].to_dict()
                     for mode, cost in costs[size].items()
                 },
             }

@@ -1,4 +1,4 @@
-"""What pages say, as --output-tokens of `modelmeter throughput` has it: it is never assumed."""
+"""Output tokens of pages, as --output-tokens of `modelmeter throughput` has them: they are never assumed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Said:
         said = self.of_inputs[index]
         if said is None:
             raise ModelMeterError(
-                f"throughput: what does {name} say? give --output-tokens a number without a group too."
+                f"throughput: how many output tokens has {name}? give --output-tokens a number without a group too."
             )
         if isinstance(said, str):
             raise _neither(said)

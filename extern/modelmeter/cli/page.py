@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from modelmeter.cli.arguments import Input, complete_device, page_options, read_arguments, read_inputs, same_sizes
+from modelmeter.cli.arguments import (
+    Input,
+    complete_device,
+    engine_option,
+    page_options,
+    read_arguments,
+    read_inputs,
+    said_of,
+    same_sizes,
+    with_engine,
+)
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
     from modelmeter.models.common.totals import Totals
     from modelmeter.models.common.vram import Vram
+    from modelmeter.report.fitting import Fitting
     from modelmeter.report.page_rows import Row
     from modelmeter.report.page_screen import Asked
     from modelmeter.report.page_tables import Show
@@ -38,8 +49,6 @@ if TYPE_CHECKING:
 TOP: Final = 12
 #: what --by takes, as `modelmeter.report.parts` has it, which is imported where it is asked for
 BY: Final = ("module", "operator", "kernel-class")
-#: what a KEY=VALUE of the device begins with
-_DEVICE: Final = "device="
 
 
 @click.command(short_help="Tokens, FLOPs, memory and time of pages, by stage.")
@@ -52,13 +61,7 @@ _DEVICE: Final = "device="
     metavar="DEVICE",
     help="Add times on a bundled device, or on one of a YAML file of your own.",
 )
-@click.option(
-    "--engine",
-    default=None,
-    metavar="NAME",
-    help="What serves the pages: transformers, published, vllm, sglang or best; engine=NAME is the same.  [default: "
-    "vllm with --device, else transformers]",
-)
+@engine_option("vllm with --device, else transformers")
 @click.option("--by", type=click.Choice(BY), default=None, help="The page's prefill and last decode step in parts.")
 @click.option("--memory", is_flag=True, help="The tensors that are alive at the page's peak.")
 @click.option(
@@ -120,7 +123,7 @@ def command(
     )
     wanted.check(name)
     model, names, overrides = read_arguments(model, arguments)
-    overrides = _with_engine(engine, overrides)
+    overrides = with_engine("page", engine, overrides)
     inputs = read_inputs(names, dpi, max_pixels)
     wanted.check_pages(inputs, [*names, *([] if name is None else [name])])
     pages = _pages(model, overrides, inputs, output_tokens, name)
@@ -202,24 +205,14 @@ class Wanted:
 
 def _device_of(device: str | None, arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     """The device of --device or of device=, and the other arguments."""
-    said = [each for each in arguments if each.startswith(_DEVICE) and not Path(each).exists()]
-    names = [*([] if device is None else [device]), *(each.removeprefix(_DEVICE) for each in said)]
+    said, others = said_of("device", arguments)
+    names = [*([] if device is None else [device]), *said]
     if len(names) > 1:
         raise ModelMeterError(
             f"page: {' and '.join(names)} are {len(names)} devices; give one, or set them side by side with modelmeter "
             "throughput."
         )
-    return (names[0] if names else None), tuple(each for each in arguments if each not in said)
-
-
-def _with_engine(engine: str | None, overrides: Sequence[str]) -> list[str]:
-    """The overrides with what --engine says."""
-    if engine is None:
-        return list(overrides)
-    for override in overrides:
-        if override.partition("=")[0].strip() in ("engine", "engine.name"):
-            raise ModelMeterError(f"page: --engine {engine} and {override} both name the engine; leave one out.")
-    return [f"engine={engine}", *overrides]
+    return (names[0] if names else None), tuple(others)
 
 
 def _standard(file: str | None) -> str | None:
@@ -393,13 +386,14 @@ def _files(pages: Pages, wanted: Wanted) -> dict[str, str]:
 
 def _json(pages: Pages, wanted: Wanted) -> str:
     """The full result as JSON."""
-    from modelmeter.report.json_document import cost_content, json_text, model_content
+    from modelmeter.report.json_document import json_text
 
-    costs = {(row.size.width, row.size.height): (row.page, row.vram) for row in pages.all_rows}
-    content = model_content(pages.name, pages.model) | {
+    costs = {(row.size.width, row.size.height): row.page for row in pages.all_rows}
+    kind = {} if pages.device is None else {"device_kind": pages.device.kind}
+    content = pages.model.to_dict() | {
         "output_tokens": pages.steps,
         "pages": [
-            asdict(size) | {"dpi": each.dpi} | cost_content(*costs[size.width, size.height])
+            asdict(size) | {"dpi": each.dpi} | costs[size.width, size.height].to_dict(**kind)
             for each in pages.inputs
             for size in each.pages
         ],
@@ -428,7 +422,7 @@ def _json(pages: Pages, wanted: Wanted) -> str:
 # -- the screen -----------------------------------------------------------------------------------------------------
 
 
-def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType]:
+def _screen(pages: Pages, wanted: Wanted, show: Show) -> Iterator[RenderableType | Fitting]:
     from modelmeter.report import page_screen, page_tables
 
     asked = page_screen.Asked(
@@ -471,7 +465,7 @@ def _several(pages: Pages, asked: Asked) -> Iterator[RenderableType]:
     yield page_screen.several_lines(asked, pages.all_rows, pages.found)
 
 
-def _within(pages: Pages, wanted: Wanted, asked: Asked) -> Iterator[RenderableType]:
+def _within(pages: Pages, wanted: Wanted, asked: Asked) -> Iterator[RenderableType | Fitting]:
     """The page in parts, and the holders of its peak."""
     from modelmeter.report import page_screen
 

@@ -17,6 +17,7 @@ from modelmeter.cli.arguments import (
     complete_device,
     debug_option,
     dpi_option,
+    engine_option,
     inputs_argument,
     is_corpus,
     json_option,
@@ -26,6 +27,7 @@ from modelmeter.cli.arguments import (
     read_arguments,
     read_inputs,
     table_options,
+    with_engine,
 )
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.errors import ModelMeterError
@@ -37,8 +39,8 @@ from modelmeter.process import tell
 if TYPE_CHECKING:
     from modelmeter.devices import Device
     from modelmeter.models.common.contract import CostModel
-    from modelmeter.report.content import ReportPage
     from modelmeter.report.document import Report
+    from modelmeter.report.layout_pages import ReportPage
 
 #: the file's suffixes that mean a format
 SUFFIXES: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
@@ -73,7 +75,7 @@ _NAMED: Final = 3
     default="0",
     show_default=True,
     metavar="N|COLUMN",
-    help="Decode steps of each page after its prefill, or the tables' column that has them.",
+    help="Decode steps of each page, so N + 1 output tokens with the prefill's; or the tables' column of them.",
 )
 @click.option(
     "--device",
@@ -83,6 +85,7 @@ _NAMED: Final = 3
     metavar="DEVICE",
     help=f"Device of the times and the roofline, or a YAML file of your own.  [default: {DEFAULT_DEVICE}]",
 )
+@engine_option("vllm")
 @click.option(
     "--price",
     "prices",
@@ -110,6 +113,7 @@ def command(
     title: str | None,
     output_tokens: str,
     name: str | None,
+    engine: str | None,
     prices: tuple[str, ...],
     by: tuple[str, ...],
     width: str,
@@ -125,7 +129,7 @@ def command(
 
     INPUT is an image file, a PDF, a size such as 1275x1650, or a corpus: a folder of images and PDFs, or a table of
     sizes (.csv, .tsv, .jsonl, .parquet). All pages are reported together. KEY=VALUE overrides the configuration, as in
-    workload=base or engine=best (vllm unless told). The HTML file loads nothing; how to read it is in docs/report.md.
+    workload=base. The HTML file loads nothing; how to read it is in docs/report.md.
     A file is written whole or not at all. --json is --format json -o -.
     """
     if as_json:
@@ -133,6 +137,7 @@ def command(
             raise ModelMeterError("report: --json is --format json on standard output; leave -o and --format out.")
         output, form = "-", "json"
     model, files, overrides = read_arguments(model, arguments)
+    overrides = with_engine("report", engine, overrides)
     package = model_package(model)
     if output is not None and is_standard_output(Path(output)):
         output = "-"
@@ -149,7 +154,9 @@ def command(
 
     from modelmeter.devices import bundled_devices, load_device
     from modelmeter.models.common.engines import served
-    from modelmeter.report.content import BY, TITLE, ReportPage, Request, build_report
+    from modelmeter.report.content import TITLE, Request, build_report
+    from modelmeter.report.layout_pages import ReportPage
+    from modelmeter.report.parts import BY
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
     device = replace(device, file=Path(device.file).name)
@@ -301,8 +308,8 @@ def _corpus_pages(
         from modelmeter.corpus.run import CorpusTask
         from modelmeter.corpus.sources import list_items
         from modelmeter.corpus.tally import LeftOut
-        from modelmeter.report.content import ReportPage
         from modelmeter.report.corpus_tables import hint_lines, not_read
+        from modelmeter.report.layout_pages import ReportPage
     except ImportError as error:
         raise ModelMeterError(f"report: a corpus needs pyarrow ({error}); pip install pyarrow.") from error
     task = CorpusTask(lambda: model, CorpusOptions(columns=SizeColumns(**columns), max_pixels=max_pixels))

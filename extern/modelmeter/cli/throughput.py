@@ -18,15 +18,18 @@ from modelmeter.cli.arguments import (
     complete_device,
     debug_option,
     dpi_option,
+    engine_option,
     inputs_argument,
     is_corpus,
     json_option,
     max_pixels_option,
     model_option,
     parse_prices,
+    price_option,
     read_arguments,
     read_inputs,
     table_options,
+    with_engine,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.output_tokens import OutputTokens, Said, parse_output_tokens
@@ -76,13 +79,15 @@ MAX_KINDS: Final = 20_000
     metavar="DEVICE",
     help="A bundled device, or the path of a YAML file of your own; may be repeated.  [default: all bundled ones]",
 )
+@engine_option("vllm")
 @click.option(
     "--output-tokens",
     "output_tokens",
     multiple=True,
     metavar="[GROUP=]N|N:WEIGHT,...|COLUMN",
-    help="What a page says: a number, numbers with weights, as in 800:0.7,1500:0.3, or the tables' column that has "
-    "it. Once for all inputs, or once for each of them, in their order; with GROUP= for the pages of a group.",
+    help="Decode steps of a page, so N + 1 output tokens with the prefill's: a number, numbers with weights, as in "
+    "800:0.7,1500:0.3, or the tables' column that has them. Once for all inputs, or once for each of them, in their "
+    "order; with GROUP= for the pages of a group.",
 )
 @by_option
 @table_options
@@ -101,14 +106,8 @@ MAX_KINDS: Final = 20_000
     metavar="SHARE",
     help="Share of pages that repeat until the model's positions are used up.",
 )
-@click.option(
-    "--price",
-    "prices",
-    multiple=True,
-    metavar="PRICE|DEVICE=PRICE",
-    help="Of an hour of the device; with several devices as DEVICE=PRICE, which may be repeated.",
-)
-@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 products: fp32 or tf32.")
+@price_option
+@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 GEMMs: fp32 or tf32.")
 @click.option(
     "--cache",
     default="longest",
@@ -124,6 +123,7 @@ MAX_KINDS: Final = 20_000
 def command(
     arguments: tuple[str, ...],
     names: tuple[str, ...],
+    engine: str | None,
     output_tokens: tuple[str, ...],
     by: str | None,
     width: str,
@@ -146,11 +146,11 @@ def command(
 
     INPUT is an image file, a PDF, a size such as 1275x1650, a folder of images and PDFs, or a table of sizes (.csv,
     .tsv, .jsonl, .parquet, or - for one on standard input); all of them together are the corpus. KEY=VALUE overrides
-    the configuration, as in workload=base; engine=transformers, published, vllm, sglang or best chooses who serves the
-    pages (vllm unless told). What every figure means is in docs/throughput.md. Pages of folders and tables that cannot
-    be counted are left out, and listed on standard error.
+    the configuration, as in workload=base. What every figure means is in docs/throughput.md. Pages of folders and
+    tables that cannot be counted are left out, and listed on standard error.
     """
     model, files, overrides = read_arguments(model, arguments)
+    overrides = with_engine("throughput", engine, overrides)
     package = model_package(model)
     corpora = [name for name in files if is_corpus(name)]
     if corpora.count(STDIN) > 1:
@@ -196,15 +196,15 @@ def command(
     smallest = _smallest(cost_model, kinds, runaway_share, float32, cache)
     computed = {name: result for name, result in results.items() if not isinstance(result, str)}
 
+    from modelmeter.devices.engine import timed_assumptions
     from modelmeter.report import page_tables, throughput_tables
-    from modelmeter.report.throughput_tables import timed_assumptions
 
     if as_json:
         from modelmeter.devices import NOT_MODELLED
-        from modelmeter.report.json_document import json_text, model_content
+        from modelmeter.report.json_document import json_text
 
         content = (
-            model_content(model, cost_model)
+            cost_model.to_dict()
             | {
                 "settings": dict(cost_model.for_times().settings()),
                 "assumptions": [asdict(each) for each in timed_assumptions(cost_model)],
@@ -259,7 +259,7 @@ def command(
             "",
             *tables,
             "",
-            throughput_tables.rest_lines(first, smallest),
+            throughput_tables.rest_lines(model, first, smallest),
             "",
             page_tables.assumption_lines(timed_assumptions(cost_model)),
         )

@@ -46,7 +46,7 @@ DEFAULT_MODES: Final = {"cpu": ("eager",), "cuda": ("eager", "graph")}
     help="How the real model runs: eagerly, as a CUDA graph, under torch.compile; may be repeated.  "
     "[default: eager; on cuda also graph]",
 )
-@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 products: fp32 or tf32.")
+@click.option("--float32", default="fp32", show_default=True, help="Peak of float32 GEMMs: fp32 or tf32.")
 @repeats_option
 @threads_option
 @model_option

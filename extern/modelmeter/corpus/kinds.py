@@ -28,8 +28,8 @@ def page_kinds(
 ) -> list[PageKind[PageCost]]:
     """A kind for the pages of each group and layout, for `compute_throughput`; its label is the group's name.
 
-    What pages say: `by_group`, else `output_tokens`, else the decode steps that the corpus was counted with. `label`:
-    of pages without a group.
+    Output tokens: `by_group`, else `output_tokens`, else the decode steps that the corpus was counted with. `label`: of
+    pages without a group.
     """
     steps: dict[tuple[str | None, Layout], dict[int, int]] = {}
     for cell in sorted(cost.cells, key=lambda cell: (cell.group is None, cell.group or "", *cell[1:])):

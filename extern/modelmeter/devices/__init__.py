@@ -1,6 +1,6 @@
 """Devices: what they offer, how long operators take on them, and what follows: pages a day, latency, cost."""
 
-from modelmeter.devices.device import Derating, Device, Source, bundled_devices, device_names, load_device
+from modelmeter.devices.device import Device, Efficiency, Source, bundled_devices, device_names, load_device
 from modelmeter.devices.page_memory import DoesNotFit, MemoryNeed
 from modelmeter.devices.page_time import time_page
 from modelmeter.devices.pages import PageKind
@@ -21,9 +21,9 @@ __all__ = [
     "BOUNDS",
     "NOT_MODELLED",
     "Concurrency",
-    "Derating",
     "Device",
     "DoesNotFit",
+    "Efficiency",
     "Figure",
     "Interval",
     "KindTime",

@@ -1,7 +1,7 @@
 """What a device offers: peaks, bandwidth, memory, each with its source; one YAML file a device.
 
 The bundled files stand beside this one; a file of the user's own is read from any path. Peaks are the vendor's dense
-ones, without sparsity. A derating stands beside its peak and is never multiplied into it: 1.0 unless it was measured.
+ones, without sparsity. An efficiency stands beside its peak, never multiplied into it: 1.0 unless it was measured.
 A figure that a file lacks is refused when it is needed, never guessed.
 
     >>> load_device("A100-40G").memory_bandwidth_bytes_per_s
@@ -30,10 +30,10 @@ from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
 PEAK_TYPES: Final = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
-#: the peak of a product whose operands are of a type of PyTorch
+#: the peak of a GEMM whose operands are of a type of PyTorch
 PEAK_OF_DTYPE: Final[Mapping[str, str]] = MappingProxyType({"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"})
-#: what a derating applies to
-DERATED: Final = ("matmul", "vector", "bandwidth")
+#: what an efficiency applies to
+RATES: Final = ("matmul", "vector", "bandwidth")
 
 ASSUMED: Final = "assumed"
 MEASURED: Final = "measured"
@@ -44,7 +44,7 @@ _DETAILS: Final = ("multiprocessors", "l2_bytes", "power_watts")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Derating:
+class Efficiency:
     """The share of a peak that is reached, above 0 and up to 1, and whether it was measured or assumed."""
 
     factor: Fraction
@@ -66,7 +66,7 @@ class Device:
     """One device. Rates are a second, FLOPs count a multiply-add as 2; numbers are exactly as the file writes them.
 
     kind: "gpu", or "cpu" for a processor whose memory is the host's.
-    matmul_flops_per_s: dense peak by type, products accumulated in float32 (in int32 for int8).
+    matmul_flops_per_s: dense peak by type, GEMMs accumulated in float32 (in int32 for int8).
     vector_flops_per_s: float32 peak of the cores that are no matrix units.
     memory_bytes: as the device reports it: MiB as nvidia-smi prints them x 2**20, not the vendor's GB.
     kernel_launch_s: time of an operator before it computes or moves anything; None: not known, counted as 0.
@@ -84,7 +84,7 @@ class Device:
     vector_flops_per_s: Fraction
     memory_bandwidth_bytes_per_s: Fraction
     memory_bytes: int
-    derating: Mapping[str, Derating]
+    efficiency: Mapping[str, Efficiency]
     kernel_launch_s: Fraction | None
     kernel_launch_origin: str
     price_per_hour: Fraction | None
@@ -98,26 +98,26 @@ class Device:
     file: str
 
     def matmul_rate(self, peak: str) -> Fraction:
-        """Derated matmul FLOPs a second for a type of `PEAK_TYPES`."""
+        """Matmul FLOPs a second that are reached, peak x efficiency, for a type of `PEAK_TYPES`."""
         if peak not in self.matmul_flops_per_s:
             raise ModelMeterError(
                 f"device {self.name} lists no matmul peak for {peak} (it has {', '.join(self.matmul_flops_per_s)}); "
                 f"run the model in one of those types, or add matmul_flops_per_s.{peak} with its source to {self.file}."
             )
-        return self.matmul_flops_per_s[peak] * self.derating["matmul"].factor
+        return self.matmul_flops_per_s[peak] * self.efficiency["matmul"].factor
 
     @property
     def vector_rate(self) -> Fraction:
-        """Derated vector FLOPs a second."""
-        return self.vector_flops_per_s * self.derating["vector"].factor
+        """Vector FLOPs a second that are reached, peak x efficiency."""
+        return self.vector_flops_per_s * self.efficiency["vector"].factor
 
     @property
     def bandwidth(self) -> Fraction:
-        """Derated bytes a second."""
-        return self.memory_bandwidth_bytes_per_s * self.derating["bandwidth"].factor
+        """Bytes a second that are reached, peak x efficiency."""
+        return self.memory_bandwidth_bytes_per_s * self.efficiency["bandwidth"].factor
 
     def rates(self, peak: str) -> DeviceRates:
-        """What times of kernels are computed from: figures as published, for products of a type of `PEAK_TYPES`."""
+        """What times of kernels are computed from: figures as published, for GEMMs of a type of `PEAK_TYPES`."""
         self.matmul_rate(peak)  # refused in words where there is none
         return DeviceRates(
             peak=float(self.matmul_flops_per_s[peak]),
@@ -129,10 +129,10 @@ class Device:
 
     def assumptions(self) -> tuple[str, ...]:
         """What of this device is assumed, not measured, a sentence each."""
-        assumed = [name for name, derating in self.derating.items() if derating.origin == ASSUMED]
+        assumed = [name for name, efficiency in self.efficiency.items() if efficiency.origin == ASSUMED]
         sentences = []
         if assumed:
-            factors = ", ".join(f"{name} {float(self.derating[name].factor):g}" for name in assumed)
+            factors = ", ".join(f"{name} {float(self.efficiency[name].factor):g}" for name in assumed)
             sentences.append(f"share of the published peaks that is reached: {factors}")
         if self.kernel_launch_s is None:
             sentences.append("kernel launch overhead: not known for this device, counted as 0")
@@ -197,7 +197,7 @@ _ORIGIN: Final = Choice((ASSUMED, MEASURED))
 _NOTE: Final = Text(2000, least=1)
 #: a device's name: it goes into tables, files and pages
 NAME: Final = Text(64, least=1, without="/\\<>|`'\"")
-_DERATING: Final = Record({"factor": _SHARE, "origin": _ORIGIN}, "a derating")
+_EFFICIENCY: Final = Record({"factor": _SHARE, "origin": _ORIGIN}, "an efficiency")
 _FILE: Final = Record(
     {
         "name": NAME,
@@ -206,7 +206,7 @@ _FILE: Final = Record(
         "matmul_flops_per_s": Some(PEAK_TYPES, _RATE, "a device file"),
         **dict.fromkeys(_FIGURES, _RATE),
         "memory_bytes": _BYTES,
-        "derating": Maybe(Record({part: Maybe(_DERATING) for part in DERATED}, "a device file")),
+        "efficiency": Maybe(Record({part: Maybe(_EFFICIENCY) for part in RATES}, "a device file")),
         "kernel_launch": Maybe(
             Record({"seconds": Maybe(Number(Fraction(0), Fraction(3600))), "origin": Maybe(_ORIGIN)}, "a device file")
         ),
@@ -260,7 +260,7 @@ def _read(path: Path) -> Device:
     _check_sourced(who, sources, [*(f"matmul_flops_per_s.{peak}" for peak in peaks), *_FIGURES, *details])
     kernels = read_kernels(values["kernels"] or {})
     check_processors(who, kernels, values["multiprocessors"])
-    deratings = values["derating"] or {}
+    efficiencies = values["efficiency"] or {}
     return Device(
         name=values["name"],
         title=values["title"],
@@ -269,8 +269,11 @@ def _read(path: Path) -> Device:
         vector_flops_per_s=values["vector_flops_per_s"],
         memory_bandwidth_bytes_per_s=values["memory_bandwidth_bytes_per_s"],
         memory_bytes=int(memory_bytes),
-        derating=MappingProxyType(
-            {part: Derating(**(deratings.get(part) or {"factor": Fraction(1), "origin": ASSUMED})) for part in DERATED}
+        efficiency=MappingProxyType(
+            {
+                rate: Efficiency(**(efficiencies.get(rate) or {"factor": Fraction(1), "origin": ASSUMED}))
+                for rate in RATES
+            }
         ),
         kernel_launch_s=launch["seconds"],
         kernel_launch_origin=ASSUMED if launch["seconds"] is None else launch["origin"],

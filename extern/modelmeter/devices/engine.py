@@ -24,6 +24,8 @@ from modelmeter.memory import GIB, MIB
 
 if TYPE_CHECKING:
     from modelmeter.devices.device import Device
+    from modelmeter.models.common.assumption import Assumption
+    from modelmeter.models.common.contract import CostModel
     from modelmeter.models.common.engines import EngineSchema
 
 
@@ -114,6 +116,16 @@ def limits_of(model: Served, device: Device) -> Limits:
         max_num_batched_tokens=engine.max_num_batched_tokens or (sizes and sizes.max_num_batched_tokens),
         max_model_len=min(engine.max_model_len or model.max_position_embeddings, model.max_position_embeddings),
     )
+
+
+#: what an engine with a memory policy of its own decides in place of `runtime`: told with its limits
+_RESERVE: Final = "reserve_bytes"
+
+
+def timed_assumptions(model: CostModel) -> list[Assumption]:
+    """What is assumed where a model is timed: of the experts that times count, and without what the engine decides."""
+    pooled = model.engine.gpu_memory_utilization is not None
+    return [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,15 +15,15 @@ kernels of the class reach; `overlap` is the part of the shorter one that does n
   `activations` times their bytes beside it all. Experts whose width is no multiple of 16 take `misaligned` times as
   long.
 - context_attention, encoder_attention: tiles of `tile_rows` queries (heads of 96 and less; `tile_rows_wide` beyond) by
-  `tile_keys` keys, the products of each at `matmul` and its exponentials at `exponentials` of the vector peak; `chain`
+  `tile_keys` keys, the GEMMs of each at `matmul` and its exponentials at `exponentials` of the vector peak; `chain`
   tiles of one query tile follow one another whatever else runs, and `waves` is the part of the last wave's idle
   multiprocessors that no other work fills. Widths of heads are rounded up to those that kernels exist for.
 - generation_attention: `tile_s` for each sequence and KV head, over the multiprocessors; `key_s` for each key where
   every head has keys of its own, which kernels do not split, `grouped_key_s` where heads share them, and there
   `split_s` beyond 128 keys, for the sum of the parts.
-- bias_attention: products, and beside them all bytes, the matrix of the bias among them, at `bytes_per_flop` of the
+- bias_attention: GEMMs, and beside them all bytes, the matrix of the bias among them, at `bytes_per_flop` of the
   vector peak, which is how fast multiprocessors load and store; no less than the memory needs for the bytes.
-- convolution: `depth_s` for each of the products that one output sums one after another, and the products, at `matmul`
+- convolution: `depth_s` for each of the terms that one output sums one after another, and its FLOPs, at `matmul`
   of the matrix units' peak or, where the channels fill none of them, at `vector` of the vector peak.
 - elementwise, copy: overhead and the longer of two times: of the bytes that do not lie in the L2 cache (`HELD` of it)
   at the memory's rate, and of all bytes at `bytes_per_flop` of the vector peak. What a kernel of a pass reads was
@@ -32,7 +32,7 @@ kernels of the class reach; `overlap` is the part of the shorter one that does n
   Where each element is looked up by its indices, as many are put a second whatever the memory is.
 
 Sizes and times are numbers, or numpy arrays of the same length: the formulas hold for both. Peaks are the device's
-figures as published; nothing here is derated twice.
+figures as published; no efficiency is applied twice.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ NEEDS_PROCESSORS: Final = (
 
 #: widths of heads that fused attention has kernels for
 HEAD_WIDTHS: Final = (64, 96, 128, 192, 256, 512)
-#: sides of a product's tiles, of which one is at most twice the other, and the largest tile
+#: sides of a GEMM's tiles, of which one is at most twice the other, and the largest tile
 TILES: Final = (64, 128, 256)
 LARGEST_TILE: Final = (128, 256)
-#: parts that a product's sum is cut into
+#: parts that a GEMM's sum is cut into
 SPLITS: Final = (1, 2, 4, 8)
 #: rows of the tiles of experts with few rows
 FEWEST_ROWS: Final = 16
@@ -232,7 +232,7 @@ def gemm_seconds(
     batch: Any = 1,
     resident: Any = 0,
 ) -> Any:
-    """A product of `rows` rows by a weight of `columns` columns, or `batch` of them at once.
+    """A GEMM of `rows` rows by a weight of `columns` columns, or `batch` of them at once.
 
     columns: None where only its FLOPs are known, and the weight is taken to be square. resident: bytes of weights that
     a benchmark goes round; 0 where all weights stream, as in a model.
@@ -257,7 +257,7 @@ def gemm_seconds(
 
 
 def _tile_sides(least: int) -> list[tuple[int, int]]:
-    """Rows and columns of the tiles that a product may be cut into."""
+    """Rows and columns of the tiles that a GEMM may be cut into."""
     sides = [side for side in TILES if side >= least]
     return [
         (rows, columns)
@@ -283,7 +283,7 @@ def moe_seconds(
     misaligned: Any = 0,
     of_a_block: Any = 1,
 ) -> Any:
-    """The fused block of router, sorting, both grouped products, activation and sum.
+    """The fused block of router, sorting, both grouped GEMMs, activation and sum.
 
     rows_an_expert: of an expert that is hit. activation_bytes: what goes through memory between its kernels.
     misaligned: 1 where the experts' width is no multiple of `ALIGNED_WIDTH`.
@@ -371,7 +371,7 @@ def bias_attention_seconds(values: Mapping[str, float], rates: DeviceRates, *, f
 def convolution_seconds(
     values: Mapping[str, float], rates: DeviceRates, *, flops: Any, nbytes: Any, channels: Any, depth: Any
 ) -> Any:
-    """A convolution of `channels` input channels; depth: products that one output sums, channels x window."""
+    """A convolution of `channels` input channels; depth: terms that one output sums, channels x window."""
     aligned = (channels % ALIGNED_CHANNELS == 0) * 1.0
     rate = aligned * values["matmul"] * rates.peak + (1 - aligned) * values["vector"] * rates.vector
     work = _larger(flops / rate, nbytes / rates.bandwidth)

@@ -38,13 +38,17 @@ def time_page(
 
     page: of a cost model of one page at a time. device: the name of a bundled one, as in "H100-SXM", or the path of a
     device file of your own. batch_size: pages like this one that decode together; None: as many as fit.
-    price_per_hour: of the device. float32: the peak of float32 products, "fp32" or "tf32".
+    price_per_hour: of the device. float32: the peak of float32 GEMMs, "fp32" or "tf32".
 
     `interval("page_latency_s")` of the result is (value, low, high): from the page's arrival to its last token;
     "ttft_s", "tpot_s", "prefill_s", "pages_per_s" and the others are in docs/throughput.md, and `figures()` lists them
     all, as `pandas.DataFrame(result.figures())` does. Raises `ModelMeterError` for a device that is unknown, or that
     the page does not fit.
     """
+    if not hasattr(page, "cost_model"):
+        raise ModelMeterError(
+            f"time_page: page is of type {type(page).__name__}; give a page's cost, as in cost_model.page(1275, 1650)."
+        )
     kind: PageKind[Any] = PageKind(page=page, output_tokens=page.output_tokens)
     return compute_throughput(
         page.cost_model,

@@ -2,7 +2,8 @@
 
     >>> kinds = [PageKind(page=cost_model.page(1275, 1650), output_tokens={800: 0.7, 1500: 0.3}, count=12)]
 
-`prepared` holds them against the model's limit and tells runaway pages apart; weights and shares are exact.
+`prepared` holds them against the model's limit and tells those apart whose output runs to it; weights and shares are
+exact.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ def _outputs(kind: PageKind[Any]) -> list[tuple[int, Fraction]]:
 def prepared(
     kinds: Sequence[PageKind[Page]], model: ServedModel[Page], runaway_share: Fraction
 ) -> tuple[Prepared[Page], ...]:
-    """The passes of the kinds with their shares of all pages, runaway ones told apart, held against the model's limit.
+    """The passes of the kinds with their shares of all pages, within the model's limit; apart those that run to it.
 
     Of a page of several passes each may run away.
     """

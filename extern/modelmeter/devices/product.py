@@ -11,7 +11,7 @@ from modelmeter.walk import Shape
 class Product:
     """A matmul-like operator. flops, nbytes: of one call; bytes are read and written, as the roofline counts them.
 
-    inputs, output: shapes, as in `OperatorRecord`. experts_hit: experts that have rows in a grouped product, else 0.
+    inputs, output: shapes, as in `OperatorRecord`. experts_hit: experts that have rows in a grouped GEMM, else 0.
     """
 
     aten: str

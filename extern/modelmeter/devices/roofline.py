@@ -1,10 +1,10 @@
 """How long operators take on a device: a roofline over the records of a walk.
 
-time of an operator = max(matmul FLOPs / peak, vector FLOPs / peak, bytes / bandwidth) + launch overhead, with the
-device's derated rates. A stage is the sum over its operators, one after another; views are no operators and launch
+time of an operator = max(matmul FLOPs / peak, vector FLOPs / peak, bytes / bandwidth) + launch overhead, each peak
+times its efficiency. A stage is the sum over its operators, one after another; views are no operators and launch
 nothing. The bytes are those of `operators.py`: no cache between operators.
 
-Which matmul peak: that of the operator's own type, so a float32 product inside a bfloat16 model (a router's gate) runs
+Which matmul peak: that of the operator's own type, so a float32 GEMM inside a bfloat16 model (a router's gate) runs
 at the fp32 peak. `Roofline(device, float32="tf32")` takes the tf32 peak instead, for code that allows it; PyTorch does
 not by default for products. Types that the device lists no peak for are refused.
 
@@ -41,7 +41,7 @@ MEMORY: Final = "memory"
 LAUNCH: Final = "launch"
 BOUNDS: Final = (COMPUTE, MEMORY, LAUNCH)
 
-#: peaks that a float32 product may run at
+#: peaks that a float32 GEMM may run at
 FLOAT32_PEAKS: Final = ("fp32", "tf32")
 
 #: walks whose time one roofline remembers
@@ -133,13 +133,13 @@ _DIFFERENT: Final = "steps: the walks of two steps run different operators; thei
 
 
 def check_float32(who: str, float32: str) -> None:
-    """Raise `ModelMeterError` unless float32 products may run at this peak."""
+    """Raise `ModelMeterError` unless float32 GEMMs may run at this peak."""
     if float32 not in FLOAT32_PEAKS:
         raise ModelMeterError(f"{who}: float32={float32} is unknown; {near(float32, FLOAT32_PEAKS)}")
 
 
 def peak_of(dtype: str, float32: str) -> str:
-    """The peak that products of a type run at, those in float32 at `float32`."""
+    """The peak that GEMMs of a type run at, those in float32 at `float32`."""
     return float32 if dtype == "float32" else PEAK_OF_DTYPE.get(dtype, dtype)
 
 

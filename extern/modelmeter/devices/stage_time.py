@@ -7,7 +7,7 @@ bound and no estimate: the roofline at the device's figures as `Roofline` has it
 
 Classes that need a word:
 
-- moe: a grouped product apart (transformers) is one of the two of a fused block: it pays half of the block's overhead,
+- moe: a grouped GEMM apart (transformers) is one of the two of a fused block: it pays half of the block's overhead,
   and its own bytes and FLOPs. What sorts and sums around it are operators of their own there, with their own overheads.
 - attention over a cache: tables have timed the write of new keys and values with it. In a walk that is an operator of
   its own, so its time as a copy is taken off.
@@ -329,14 +329,14 @@ def _write(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, 
     return kernel_time.moving_seconds(values, rates, nbytes=2 * 2 * elements)
 
 
-#: classes whose time does not depend on a peak of products
+#: classes whose time does not depend on a peak of GEMMs
 _WITHOUT_PRODUCTS: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
 
 
 class StageTimes:
     """The times of a model's stages on one device. Safe to share between threads.
 
-    float32: the peak that float32 products run at, "fp32" or "tf32". Raises `ModelMeterError` where the device has no
+    float32: the peak that float32 GEMMs run at, "fp32" or "tf32". Raises `ModelMeterError` where the device has no
     constants for a class of kernels that the model runs.
     """
 

@@ -257,7 +257,7 @@ class BaseLayer:
     # -- the figures: each stated once, here -------------------------------------------------------------------------
 
     def forward_tensor_core_flops(self) -> int:
-        """FLOPs of products and attention; a multiply-add is 2."""
+        """FLOPs of GEMMs and attention; a multiply-add is 2."""
         return self.walk().tensor_core_flops
 
     def forward_cuda_core_flops(self) -> int:

@@ -21,9 +21,9 @@ from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
 class Linear(BaseLayer):
-    """x [..., k] -> [..., n]: a product with the weight [n, k], and a bias [n] unless told otherwise.
+    """x [..., k] -> [..., n]: a GEMM with the weight [n, k], and a bias [n] unless told otherwise.
 
-    Source: torch.nn.Linear.    Counted: the product.    Left out: the bias's sums (the product starts from it).
+    Source: torch.nn.Linear.    Counted: the GEMM.    Left out: the bias's sums (the GEMM starts from it).
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True, **settings: Unpack[Settings]) -> None:
@@ -32,14 +32,14 @@ class Linear(BaseLayer):
         self.bias = self.parameter(out_features) if bias else None
 
     def forward(self, x: ShapeTensor, kind: str = ACTIVATION, weight_bytes: int | None = None) -> ShapeTensor:
-        """`kind` of memory that the product is kept as, and the bytes read of the weight where that is not all."""
+        """`kind` of memory that the GEMM is kept as, and the bytes read of the weight where that is not all."""
         return linear(x, self.weight, self.bias, kind=kind, weight_bytes=weight_bytes)  # [..., k] -> [..., n]
 
 
 class Conv2d(BaseLayer):
     """x [B, c, H, W] -> [B, n, H', W'] with a square kernel.
 
-    Source: torch.nn.Conv2d.    Counted: the product.    Left out: the bias's sums.
+    Source: torch.nn.Conv2d.    Counted: the GEMM.    Left out: the bias's sums.
     """
 
     def __init__(

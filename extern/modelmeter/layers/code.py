@@ -25,7 +25,7 @@ class EngineTraits:
     """What code does in all of its layers where code bases differ; the defaults are transformers'."""
 
     chains_fused: bool = False
-    """Chains of operators without a product run as one kernel; otherwise operator by operator."""
+    """Chains of operators without a GEMM run as one kernel; otherwise operator by operator."""
     own_kernels: frozenset[str] = frozenset()
     """The chains that are one kernel each, by name, in code that otherwise runs them operator by operator."""
     add_norm_fused: bool = False

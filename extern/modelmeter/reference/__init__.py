@@ -8,7 +8,7 @@ What one value here means: what a real module was seen to do, operator by operat
 | how many FLOPs, in which module | `flops.measure_flops` |
 | how many bytes are alive, when and whose | `memory.LiveSet` |
 | how many bytes move, through which operator | `traffic.TrafficMeter` |
-| how many elements operators work through outside products | `elements.ElementCount` |
+| how many elements operators work through outside GEMMs | `elements.ElementCount` |
 | all of one module's figures | `layer.measure_layer` |
 | what a GPU's attention kernel would allocate | `fused_attention.FusedAttention` |
 | what a copy to the host leaves on the device, where a CPU stands for it | `host_copies.HostCopies` |

@@ -39,7 +39,7 @@ _NAMED_ALIKE: Final = (
     "add arange cat cos cumsum div floor_divide gelu histc mean mul neg pow prod rsqrt sigmoid silu sin sort sqrt "
     "sub sum topk where"
 )
-#: what each aten operator outside products is in `FLOPS_PER_ELEMENT`, by its name without overload
+#: what each aten operator outside GEMMs is in `FLOPS_PER_ELEMENT`, by its name without overload
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{name: name for name in _NAMED_ALIKE.split()},
@@ -142,7 +142,7 @@ class Row:
 class StageRow:
     """One stage, or one decode step: its figures, named as in `StageCost`, and where the activation peak is reached.
 
-    elements: by aten operator, what the stage works through outside products. peak_operator, peak_path: analytic and
+    elements: by aten operator, what the stage works through outside GEMMs. peak_operator, peak_path: analytic and
     measured, the first operator to reach the peak; paths are those of the cost model's walks. peak_module: the real
     module's own path.
     """
@@ -234,13 +234,13 @@ def compared_elements(walks: Iterable[Walk], measured: Iterable[Measurement]) ->
 
 
 def cuda_core_flops(elements: Mapping[str, int]) -> int:
-    """CUDA-core FLOPs of measured elements by aten operator, by the convention of `FLOPS_PER_ELEMENT`."""
+    """Vector FLOPs of measured elements by aten operator, by the convention of `FLOPS_PER_ELEMENT`."""
     flops = 0
     for operator, count in elements.items():
         name = operator.split(".")[1]
         if name not in KINDS:
             raise ModelMeterError(
-                f"verify: operator {operator} has no kind, so its CUDA-core FLOPs are not known; add it to KINDS in "
+                f"verify: operator {operator} has no kind, so its vector FLOPs are not known; add it to KINDS in "
                 "comparison.py."
             )
         flops += count * FLOPS_PER_ELEMENT[KINDS[name]]

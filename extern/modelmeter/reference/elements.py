@@ -1,12 +1,12 @@
-"""Elements that a real module's call works through outside its products, by operator, with none left out silently.
+"""Elements that a real module's call works through outside its GEMMs, by operator, with none left out silently.
 
-This is what CUDA-core FLOPs are a multiple of, so it is the part of them that can be measured. An operator's elements:
+This is what vector FLOPs are a multiple of, so it is the part of them that can be measured. An operator's elements:
 
 - element by element, copies, gathers, resampling: those of its (first) output;
 - a reduction, a softmax, a norm, an order: those of its input;
 - a scatter by index, in place: those that it puts.
 
-Products and attention are tensor-core work and have their own counter (`flops`); views and `empty` work through
+GEMMs and attention are tensor-core work and have their own counter (`flops`); views and `empty` work through
 nothing. Each operator stands in `COUNTED_BY` or in `NOT_COUNTED`, whatever `flops` knows among them; any other raises.
 
     with torch.no_grad(), FusedAttention(), ElementCount(module) as elements:
@@ -75,7 +75,7 @@ COUNTED_BY: Mapping[Callable[[tuple[Any, ...], Any], Tensor], frozenset[str]] = 
 """aten operators (without overload) by the tensor whose elements they work through."""
 
 NOT_COUNTED: Mapping[str, frozenset[str]] = {
-    "a product or attention: tensor-core work": _names(
+    "a GEMM or attention: tensor-core work": _names(
         "_grouped_mm _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "
         "_scaled_dot_product_flash_attention_for_cpu addmm addmv baddbmm bmm convolution dot mm mv vdot"
     ),

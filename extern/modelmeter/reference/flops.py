@@ -1,17 +1,17 @@
 """FLOPs of a real module's call, by submodule, with nothing left out silently.
 
-A multiply-add is 2 FLOPs. PyTorch's `FlopCounterMode` counts the products of matrices, convolutions and
+A multiply-add is 2 FLOPs. PyTorch's `FlopCounterMode` counts the GEMMs, convolutions and
 attention; an operator that it has no formula for counts zero there, without a word. Here every operator must
 be counted, or stand on `FREE_OF_MULTIPLY_ADDS` with a reason; any other raises.
 
-Formulas added to PyTorch's: the grouped product of experts, matrix-vector and dot products, and the CPU's
+Formulas added to PyTorch's: the grouped GEMM of experts, matrix-vector and dot products, and the CPU's
 fused attention kernel (all of which it leaves at zero). Causal attention is not halved.
 
     count = measure_flops(module, lambda: module(x))
     count.total                          # FLOPs
     count.by_module["layers.0.mlp"]      # FLOPs, everything below it included
 
-To admit an operator without products: add its name to the group in `FREE` whose reason holds for it.
+To admit an operator without GEMMs: add its name to the group in `FREE` whose reason holds for it.
 """
 
 from collections import Counter
@@ -49,17 +49,17 @@ FREE: Mapping[str, frozenset[str]] = {
         "masked_scatter masked_scatter_ nonzero scatter scatter_ scatter_add scatter_add_ slice_scatter "
         "tril triu where"
     ),
-    "element by element: CUDA-core work, no product of matrices": _names(
+    "element by element: vector work, no GEMM": _names(
         "abs add add_ bitwise_and bitwise_not bitwise_or ceil clamp clamp_ clamp_min cos div div_ "
         "eq erf exp floor floor_divide ge gelu gt hardtanh le log logical_and logical_not logical_or lt "
         "maximum minimum mul mul_ native_dropout ne neg pow reciprocal relu relu_ remainder rsqrt rsub "
         "sigmoid silu sin sqrt sub sub_ tanh"
     ),
-    "a norm, a softmax or a reduction: CUDA-core work, a fixed number of operations an element": _names(
+    "a norm, a softmax or a reduction: vector work, a fixed number of operations an element": _names(
         "_log_softmax _safe_softmax _softmax all amax amin any argmax bincount cumsum histc max mean min "
         "native_group_norm native_layer_norm prod sort std sum topk var var_mean"
     ),
-    "resamples a table to another size: a few weighted neighbours an element, CUDA-core work": _names(
+    "resamples a table to another size: a few weighted neighbours an element, vector work": _names(
         "_upsample_bicubic2d_aa _upsample_bilinear2d_aa upsample_bicubic2d upsample_bilinear2d "
         "upsample_linear1d upsample_nearest2d"
     ),
@@ -67,7 +67,7 @@ FREE: Mapping[str, frozenset[str]] = {
         "_assert_async _assert_scalar _local_scalar_dense equal is_nonzero item sym_numel sym_size"
     ),
 }
-"""aten operators (without overload) that no matrix product hides in, by the reason why."""
+"""aten operators (without overload) that no GEMM hides in, by the reason why."""
 
 FREE_OF_MULTIPLY_ADDS: frozenset[str] = frozenset().union(*FREE.values())
 """Every operator of `FREE`: seen, and rightly counted as 0 tensor-core FLOPs."""
@@ -122,7 +122,7 @@ class FlopCount:
     total: int
     """FLOPs of the whole call."""
     by_module: Mapping[str, int]
-    """FLOPs by dotted module path, submodules included; "" is the whole. A module without products has 0."""
+    """FLOPs by dotted module path, submodules included; "" is the whole. A module without GEMMs has 0."""
     own_by_module: Mapping[str, int]
     """FLOPs by dotted module path of the operators that ran in that module itself, submodules excluded."""
     by_operator: Mapping[str, int]

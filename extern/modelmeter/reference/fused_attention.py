@@ -1,6 +1,6 @@
 """Attention as a GPU's fused kernels run it, on meta and fake tensors.
 
-On the meta device `scaled_dot_product_attention` silently takes the route of plain products, with a matrix of
+On the meta device `scaled_dot_product_attention` silently takes the route of plain GEMMs, with a matrix of
 scores that no GPU would allocate, and `sdpa_kernel` is ignored. `FusedAttention` calls the kernels directly:
 
 - flash: half precision and no mask (it reads grouped KV heads as they are);

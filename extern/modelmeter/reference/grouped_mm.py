@@ -1,4 +1,4 @@
-"""The grouped matrix product of mixture-of-experts layers, which PyTorch neither counts nor, on meta, runs in
+"""The grouped GEMM of mixture-of-experts layers, which PyTorch neither counts nor, on meta, runs in
 full.
 
 `torch.utils.flop_counter` has no formula for `aten._grouped_mm`: half of a prefill vanishes silently. And in

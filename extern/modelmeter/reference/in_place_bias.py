@@ -1,7 +1,7 @@
 """`F.linear` on meta tensors as it runs on a device: a bias that is added afterwards is added in place.
 
-PyTorch fuses the bias into the product where the input is a matrix or row-major. Otherwise it adds the bias to the
-product in place; on meta tensors it does so out of place, into memory that no device would allocate.
+PyTorch fuses the bias into the GEMM where the input is a matrix or row-major. Otherwise it adds the bias to the
+GEMM in place; on meta tensors it does so out of place, into memory that no device would allocate.
 
     with torch.no_grad(), InPlaceBias(), LiveSet(module) as live:
         module(x)

@@ -294,13 +294,13 @@ def _upsample_bicubic(kernel: KernelCase, pool: OperandPool) -> Call:
     return lambda: F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
-# -- products --------------------------------------------------------------------------------------------------------
+# -- GEMMs --------------------------------------------------------------------------------------------------------
 
 
 def _linear(kernel: KernelCase, pool: OperandPool) -> Call:
     dtype = DTYPES[kernel["dtype"]]
     x, weight, *bias_of = (pool.take(shape, dtype) for shape in kernel["inputs"])
-    if weight.shape[0] != kernel["outputs"][0][-1]:  # a product of two activations
+    if weight.shape[0] != kernel["outputs"][0][-1]:  # a GEMM of two activations
         return lambda: torch.mm(x, weight)
     bias = bias_of[0] if bias_of else None
     return lambda: F.linear(x, weight, bias)
@@ -380,13 +380,13 @@ def _block(uniform: bool) -> Callable[[KernelCase, OperandPool], Call]:
 
 
 def _heads_apart(pool: OperandPool, shape: Shape) -> Tensor:
-    """[B, H, T, d] lying as [B, T, H, d], as a product leaves it."""
+    """[B, H, T, d] lying as [B, T, H, d], as a GEMM leaves it."""
     batch, heads, length, width = shape
     return pool.take((batch, length, heads, width)).transpose(1, 2)
 
 
 def _attention(kernel: KernelCase, pool: OperandPool) -> Call:
-    """Keys and values of the decoder lie as the cache keeps them, everything of CLIP as its products leave it."""
+    """Keys and values of the decoder lie as the cache keeps them, everything of CLIP as its GEMMs leave it."""
     shapes = [shape for shape in kernel["inputs"] if len(shape) == 4]
     name = kernel["class"]
     if name == "bias_attention":

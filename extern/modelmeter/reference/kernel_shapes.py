@@ -1,6 +1,6 @@
 """Shapes of kernels that constants are fitted on, beside those of a page: free of torch.
 
-Those of models for OCR and of their like: products, attentions of decoders and encoders, experts, convolutions of
+Those of models for OCR and of their like: GEMMs, attentions of decoders and encoders, experts, convolutions of
 patches, pointwise operators, copies.
 """
 
@@ -127,7 +127,7 @@ def grouped_product(rows: int, hit: int, features: int, depth: int, experts: int
 
 
 def peaks() -> list[Any]:
-    """What shows the device's own rates: large copies and square products, and copies of nearly nothing."""
+    """What shows the device's own rates: large copies and square GEMMs, and copies of nearly nothing."""
     large = [copy(2**power) for power in (12, 14, 16, 18, 20, 22, 24, 26, 28, 29)]
     return [*large, product(8192, 8192, 8192), product(4096, 4096, 4096, "float32")]
 
@@ -201,7 +201,7 @@ def _experts() -> Iterator[Any]:
 
 
 def _moe_block(tokens: int, routing: str) -> Any:
-    """Router, choice, sorting, both grouped products, activation and sum, as one call of several kernels."""
+    """Router, choice, sorting, both grouped GEMMs, activation and sum, as one call of several kernels."""
     experts, chosen, hidden, width = EXPERT_LAYERS[0]
     return kernel(
         "moe",

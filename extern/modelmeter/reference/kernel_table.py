@@ -150,7 +150,7 @@ def answers(device: str) -> bool:
 
 
 def warm_up(device: str) -> None:
-    """Let clocks rise: half a second of products."""
+    """Let clocks rise: half a second of GEMMs."""
     if device != "cuda":
         return
     left = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)

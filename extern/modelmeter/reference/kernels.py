@@ -1,6 +1,6 @@
-"""Single operators on real tensors: the products of a cost model's walks, copies, and an operator that does nothing.
+"""Single operators on real tensors: the GEMMs of a cost model's walks, copies, and an operator that does nothing.
 
-What a product multiplies is read from its record: the shapes of its inputs and of its result. Values are random, and
+What a GEMM multiplies is read from its record: the shapes of its inputs and of its result. Values are random, and
 the same at every call: operands stay in a cache that is large enough for them.
 """
 
@@ -19,7 +19,7 @@ Call = Callable[[], object]
 
 
 def product_call(product: Product, device: str) -> Call:
-    """A call that computes such a product on the device."""
+    """A call that computes such a GEMM on the device."""
     dtype = choice("dtype", product.dtype, DTYPES)
 
     def tensor(*shape: int) -> Tensor:
@@ -45,7 +45,7 @@ def product_call(product: Product, device: str) -> Call:
             mask = bias_of[0] if bias_of else None
             return lambda: F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         case _:
-            raise ModelMeterError(f"calibrate: {product.aten} is a product that nothing here runs; add it to kernels.")
+            raise ModelMeterError(f"calibrate: {product.aten} is a GEMM that nothing here runs; add it to kernels.")
 
 
 def _convolution(product: Product, tensor: Callable[..., Tensor]) -> Call:
@@ -81,7 +81,7 @@ def _grouped_mm(product: Product, tensor: Callable[..., Tensor], device: str) ->
 
 
 def square_product(side: int, dtype: str) -> Product:
-    """A product of two square matrices, which any device should compute near its peak."""
+    """A GEMM of two square matrices, which any device should compute near its peak."""
     return Product(
         aten="aten.mm.default",
         dtype=dtype,

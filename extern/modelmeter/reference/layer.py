@@ -48,7 +48,7 @@ class LayerRun:
 def measure_layer(call: Callable[[], object], experts_hit: int | None = None) -> LayerRun:
     """Measure one call, whose inputs exist already.
 
-    experts_hit: how many experts a grouped product reads, all of them when None.
+    experts_hit: how many experts a grouped GEMM reads, all of them when None.
     """
     returned: list[object] = []
     measured = measure(None, lambda: returned.append(call()), experts_hit=experts_hit)
@@ -80,3 +80,8 @@ def meta_tensor(shape: tuple[int, ...], dtype: str, strides: tuple[int, ...] | N
     if strides is None:
         return torch.empty(shape, dtype=element_type, device="meta")
     return torch.empty_strided(shape, strides, dtype=element_type, device="meta")
+
+
+def host_tensor(values: tuple[Any, ...], dtype: str) -> Tensor:
+    """Numbers in host memory, or rows of them."""
+    return torch.tensor(values, dtype=getattr(torch, dtype))

@@ -1,7 +1,7 @@
 """The distinct kernel shapes of walks, as records that `kernel_calls` runs.
 
 A record: class, name (the operator it stands for), path (of the first module that runs it), dtype, shapes of inputs and
-output (of a convolution also stride and padding, of a grouped product the experts hit), `flops` (of products),
+output (of a convolution also stride and padding, of a grouped GEMM the experts hit), `flops` (of GEMMs),
 `vector_flops`, `bytes_read`, `bytes_written` as the roofline counts them, and `uses`: [execution, stage, batch, how
 often the stage runs it].
 """

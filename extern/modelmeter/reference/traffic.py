@@ -7,7 +7,7 @@ For every operator that is not a view:
   blindly;
 - a gather reads what it delivers (a row that it delivers twice, twice) and its indices, not its whole table;
 - a scatter overwrites its target blindly: it counts as written, whole, and not as read;
-- a grouped product reads the weights of the experts that are hit: `experts_hit`, declared, all when not;
+- a grouped GEMM reads the weights of the experts that are hit: `experts_hit`, declared, all when not;
 - `empty` and its like move nothing.
 
 An operator is a view exactly when every output lies in the storage of an input and no argument is written to.
@@ -122,7 +122,7 @@ class TrafficMeter(Instrument):
 
     Weights are the parameters and buffers of `roots`; `kv` are the tensors of a cache that the call is given.
     The cache that it makes is known at its end only: hand it to `mark_kv` then. The rest are activations.
-    `experts_hit`: how many experts a grouped product reads, all of them when None.
+    `experts_hit`: how many experts a grouped GEMM reads, all of them when None.
     """
 
     def __init__(

@@ -195,7 +195,7 @@ def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
 # -- the roofline ---------------------------------------------------------------------------------------------------
 
 
-class Point(NamedTuple):
+class RooflinePoint(NamedTuple):
     """Kernels alike, of modules whose paths differ in numbers alone: how many, their rates, their time in the stage."""
 
     stage: str
@@ -211,10 +211,10 @@ class Point(NamedTuple):
 
 
 #: classes of the operators' groups
-POINT_KINDS: Final[Mapping[str, str]] = {"products": "c1", "attention": "c2", "others": "c3"}
+POINT_KINDS: Final[Mapping[str, str]] = {"GEMMs": "c1", "attention": "c2", "others": "c3"}
 
 
-def roofline_chart(points: Sequence[Point], named: int, roofs: Mapping[str, float], bytes_per_s: float) -> str:
+def roofline_chart(points: Sequence[RooflinePoint], named: int, roofs: Mapping[str, float], bytes_per_s: float) -> str:
     """Kernels under the roofs of a device; the first `named` of them are numbered, and named below.
 
     roofs: FLOPs a second by what reaches them.
@@ -256,7 +256,7 @@ def roofline_chart(points: Sequence[Point], named: int, roofs: Mapping[str, floa
         parts += [
             _line(across(rate / bytes_per_s), up(rate), right, up(rate), "roof"),
         ]
-        told = f"{words} {Quantity(rate, 'FLOPs/s').text}"
+        told = f"{words} {Quantity(rate, 'FLOP/s').text}"
         names.append(_text(right - 4, up(rate) - 6, told, anchor="end", kind="roofname"))
         taken.append(_Place(right - 4 - _LETTER * len(told), up(rate) - 18, right - 4, up(rate) - 3))
     slope = (up(highest) - up(start * bytes_per_s)) / (across(ridge) - across(start))
@@ -304,11 +304,11 @@ def roofline_chart(points: Sequence[Point], named: int, roofs: Mapping[str, floa
     return _svg(line + 17 * named + 10, "roofline", [*parts, *names])
 
 
-def _told(point: Point) -> str:
+def _told(point: RooflinePoint) -> str:
     """All of a point."""
     return (
         f"{point.path}: {point.operator}, {point.times} in {point.stage}: {point.flops_per_byte:.3g} FLOPs a byte, "
-        f"{Quantity(point.flops_per_s, 'FLOPs/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
+        f"{Quantity(point.flops_per_s, 'FLOP/s').text}, {100 * point.share:.2g} % of its time, by {point.bound}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a report of pages says: its sections, each from the cost model's own figures.
+"""A report of pages: its sections, each from the cost model's own figures.
 
 Pages of one layout and as many decode steps cost the same, so they are counted together; where a report goes into one
 page, it is the first of those that need the most memory. Every figure is taken from the cost model, its walks, or the
@@ -13,41 +13,33 @@ device has no constants.
 from __future__ import annotations
 
 import platform
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
 from importlib.metadata import version
-from itertools import accumulate
 from operator import add
 from pathlib import PurePath
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from modelmeter.devices import (
     BOUNDS,
     NOT_MODELLED,
     Device,
-    PageKind,
     Roofline,
     StageTime,
     Throughput,
-    compute_throughput,
 )
-from modelmeter.devices.decode import LastStep, decode_time, last_step
-from modelmeter.devices.device import PEAK_OF_DTYPE
+from modelmeter.devices.decode import decode_time
+from modelmeter.devices.engine import timed_assumptions
 from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.kernel_classes import kernel_class
 from modelmeter.memory import GIB, reserve_on
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
-from modelmeter.models.common.loading import LOAD
-from modelmeter.models.common.page_text import FIGURES, mode_words
+from modelmeter.models.common.page_text import FIGURES, labels_of, mode_words
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
-from modelmeter.models.common.vram import Vram
-from modelmeter.page_sizes import PageSize
 from modelmeter.quantities import number
 from modelmeter.report import charts
 from modelmeter.report.document import (
@@ -67,47 +59,34 @@ from modelmeter.report.document import (
     Table,
     Text,
     cell_text,
-    share_text,
 )
-from modelmeter.report.module_tree import Timed, module_tree
+from modelmeter.report.layout_pages import (
+    LayoutPages,
+    ReportPage,
+    mean,
+    page_count,
+    pages_by_layout,
+    summed,
+    throughput,
+)
+from modelmeter.report.memory_section import memory_section
+from modelmeter.report.module_tree import module_tree
+from modelmeter.report.origins import ANALYTIC, ROOFLINE, origin
 from modelmeter.report.page_tables import view_count
-from modelmeter.report.throughput_tables import engine_line, published_runs, timed_assumptions
-from modelmeter.walk import Allocation, Walk
+from modelmeter.report.part_blocks import parts_block
+from modelmeter.report.parts import BY, KERNEL_CLASS, MODULE, OPERATOR, WalkedStage, walked_stages
+from modelmeter.report.roofline_section import roofline_section
+from modelmeter.report.throughput_tables import engine_line, published_runs
 
-ANALYTIC: Final = "analytic"
-#: of a time by the roofline
-ROOFLINE: Final = "bound: at least"
-
-#: layouts that are drawn, those that are drawn and folded away, those that the table lists, and storages at the peak
-#: that are listed; the others are counted
+#: layouts that are drawn, those that are drawn and folded away, and those that the table lists
 DRAWN: Final = 6
 FOLDED: Final = 18
 LISTED_LAYOUTS: Final = 100
-LISTED_HOLDERS: Final = 16
-#: kernels that the roofline names, and tensors that a picture of the memory names
-NAMED_KERNELS: Final = 10
-NAMED_HOLDERS: Final = 3
-#: of a stage's time: what a point of the roofline that is drawn takes at least
-DRAWN_SHARE: Final = 0.001
 
 TITLE: Final = "ModelMeter report"
 
-#: what the costs of stages are broken down by
-MODULE: Final = "module"
-OPERATOR: Final = "operator"
-KERNEL_CLASS: Final = "kernel-class"
-BY: Final = (MODULE, OPERATOR, KERNEL_CLASS)
-
 #: distributions whose version a report names
 DISTRIBUTIONS: Final = ("modelmeter", "hydra-core", "omegaconf", "pillow")
-
-
-class ReportPage(NamedTuple):
-    """Pages of one size: how many times there is one, and the decode steps of each."""
-
-    size: PageSize
-    times: int
-    output_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,17 +112,6 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """Pages of one layout and as many decode steps: the first of them, how many, the cost and the memory of each."""
-
-    first: PageSize
-    count: int
-    output_tokens: int
-    cost: PageCost
-    vram: Vram
-
-
-@dataclass(frozen=True, kw_only=True)
 class StageFigures:
     """A stage's cost, its time by the roofline, and the estimate of its time where there is one."""
 
@@ -165,50 +133,6 @@ class StageFigures:
         return StageFigures(cost=self.cost + later.cost, time=self.time + later.time, estimate=either)
 
 
-def pages_by_layout(model: CostModel, pages: Sequence[ReportPage], device_kind: str) -> list[list[Kind]]:
-    """The pages by layout, the layout of most pages first; raises `ModelMeterError` for a page that has no cost.
-
-    device_kind: of the device that the memory is needed on.
-    """
-    costs: dict[tuple[int, int, int], PageCost] = {}
-    first: dict[tuple[int, ...], dict[int, PageSize]] = {}
-    counts: Counter[tuple[tuple[int, ...], int]] = Counter()
-    for page, times, steps in pages:
-        asked = page.width, page.height, steps
-        if asked not in costs:
-            try:
-                costs[asked] = model.page(*asked)
-            except ModelMeterError as error:
-                raise ModelMeterError(f"page {page.source}: {error}") from error
-        layout = tuple(costs[asked].layout._asdict().values())
-        first.setdefault(layout, {}).setdefault(steps, page)
-        counts[layout, steps] += times
-    layouts = [
-        [
-            Kind(
-                first=page,
-                count=counts[layout, steps],
-                output_tokens=steps,
-                cost=costs[page.width, page.height, steps],
-                vram=model.vram(page.width, page.height, steps, device_kind=device_kind),
-            )
-            for steps, page in by_steps.items()
-        ]
-        for layout, by_steps in first.items()
-    ]
-    return sorted(layouts, key=lambda kinds: -page_count(kinds))
-
-
-def page_count(kinds: Iterable[Kind]) -> int:
-    """Pages of some kinds."""
-    return sum(kind.count for kind in kinds)
-
-
-def summed(kinds: Iterable[Kind], figure: Callable[[Kind], int]) -> int:
-    """A figure of each page, over all pages."""
-    return sum(kind.count * figure(kind) for kind in kinds)
-
-
 class _Builder:
     """The sections of one report, and what several of them need."""
 
@@ -228,7 +152,7 @@ class _Builder:
         self.kinds = [kind for kinds in self.layouts for kind in kinds]
         self.kind = max(self.kinds, key=lambda kind: kind.vram.total_bytes)
         self.roofline = Roofline(request.device)
-        self.labels = {each.figure: each.label for each in self.model.assumptions()}
+        self.labels = labels_of(self.model)
 
     # -- what several sections need ---------------------------------------------------------------------------------
 
@@ -248,27 +172,13 @@ class _Builder:
 
     @property
     def says(self) -> bool:
-        """Whether any page says anything."""
+        """Whether any page has output tokens."""
         return any(kind.output_tokens for kind in self.kinds)
 
     @property
     def page(self) -> PageCost:
         """The page that the report goes into."""
         return self.kind.cost
-
-    @property
-    def last_step(self) -> LastStep:
-        """The page's last decode step, of which it has some."""
-        return last_step(self.page, self.kind.output_tokens)
-
-    @cached_property
-    def walks(self) -> dict[str, Walk]:
-        """Of that page: its prefill, and its last decode step if there is one."""
-        walks = {"prefill": self.model.stage_walk("prefill", page=self.page)}
-        if self.kind.output_tokens:
-            last = self.last_step
-            walks["decode step"] = self.model.stage_walk("decode", context=last.context, generated=last.generated)
-        return walks
 
     @cached_property
     def times(self) -> StageTimes | None:
@@ -284,21 +194,13 @@ class _Builder:
         return ROOFLINE if self.times is None or self.times.bound else ESTIMATE
 
     @cached_property
-    def operators(self) -> dict[str, list[Timed]]:
-        """Every operator of `walks`, with its time."""
-        timed = {}
-        for stage, walk in self.walks.items():
-            bounds = self.roofline.operators(walk)
-            if self.times is None:
-                seconds = [each.ticks / self.roofline.ticks_per_s for each in bounds]
-            else:
-                seconds = [each for _, each in self.times.operators(walk)]
-            timed[stage] = [Timed(each.record, time, each.bound) for each, time in zip(bounds, seconds, strict=True)]
-        return timed
+    def walked(self) -> list[WalkedStage]:
+        """Of that page: its prefill, and its last decode step if there is one, with every operator's time."""
+        return walked_stages(self.model, self.page, self.kind.output_tokens, self.times or self.roofline)
 
     def origin(self, figure: str) -> str:
         """Where a figure of a stage comes from, with the words that stand beside it."""
-        return f"{ANALYTIC}; {self.labels[figure]}" if figure in self.labels else ANALYTIC
+        return origin(self.labels, figure)
 
     @cached_property
     def kind_figures(self) -> list[dict[str, StageFigures]]:
@@ -395,8 +297,10 @@ class _Builder:
                 self.pages(),
                 self.stages(),
                 self.modules(),
-                self.roof(),
-                self.memory(),
+                roofline_section(self.walked, self.request.device, self.timed),
+                memory_section(
+                    self.model, self.kind, self.walked, self.labels, self.timed if self.request.chosen else None
+                ),
                 self.assumptions(),
                 self.configuration(),
             ],
@@ -416,7 +320,7 @@ class _Builder:
                     if self.bound
                     else "Counts are exact. Times, and what follows from them, are estimates with the interval that is "
                     "meant to hold nine of ten measured ones; nothing was run for this report. Published runs: "
-                    f"{published_runs()}."
+                    f"{published_runs(self.model.name)}."
                 ),
             ],
         )
@@ -514,7 +418,7 @@ class _Builder:
             return items
         if several:
             whole = self.of(result, "corpus_s", "s")
-            items.append(Item("all_pages_s", f"all pages on one {self.on}", whole, self.latencies))
+            items.append(Item("all_pages_s", f"all pages at that rate, on one {self.on}", whole, self.latencies))
         if result.price_per_hour is not None:
             cost = self.of(result, "cost_per_1000_pages")
             items.append(Item("cost_per_1000_pages", "cost of 1000 pages", cost, f"{self.latencies}; price given"))
@@ -582,7 +486,7 @@ class _Builder:
             blocks.append(Fold(title=words, charts=folded))
         return Section(key="pages", title="Pages", blocks=blocks)
 
-    def drawing(self, number: int, kinds: Sequence[Kind]) -> Chart:
+    def drawing(self, number: int, kinds: Sequence[LayoutPages]) -> Chart:
         kind, pages = kinds[0], page_count(kinds)
         cost = kind.cost
         drawing = charts.Drawing(width=kind.first.width, height=kind.first.height, views=cost.views)
@@ -666,295 +570,23 @@ class _Builder:
         return Table(key=key, title=title, columns=columns, rows=rows, note=note, sortable=False)
 
     def modules(self) -> Section:
-        of = f"prefill of {self.kind.first.source}"
-        titles = {"prefill": f"P{of[1:]}"}
-        if self.kind.output_tokens:
-            titles["decode step"] = f"Last decode step, {self.last_step.context:,} tokens before it"
         blocks: list[Block] = []
         if MODULE in self.request.by:
             blocks.append(
                 Text(
                     text="A line stands for one module, or for several that do the same (0-1, 3-4 (4 ×)); its figures "
                     "are those of all that it stands for, so lines sum to the line above them. Within a module are its "
-                    "submodules and the operators that it runs itself. Times are the device's, one kernel after "
-                    "another."
+                    f"submodules and the operators that it runs itself. The page is {self.kind.first.source}; times "
+                    f"are those on {self.on}, one kernel after another."
                 )
             )
-            blocks += [
-                module_tree(stage.replace(" ", "_"), titles[stage], operators, self.timed)
-                for stage, operators in self.operators.items()
-            ]
-        if KERNEL_CLASS in self.request.by:
-            blocks.append(self.kernel_table())
-        if OPERATOR in self.request.by:
-            blocks.append(self.operator_table())
+            blocks += [module_tree(stage, stage.title.capitalize(), self.labels, self.timed) for stage in self.walked]
+        blocks += [
+            parts_block(self.walked, by, self.labels, self.timed)
+            for by in (KERNEL_CLASS, OPERATOR)
+            if by in self.request.by
+        ]
         return Section(key="modules", title="Modules", blocks=blocks)
-
-    def operator_table(self) -> Table:
-        def kind(each: Timed) -> tuple[str, str]:
-            return each.record.aten, each.record.dtype
-
-        columns = (Column(key="operator", title="operator", code=True), Column(key="dtype", title="type", code=True))
-        return self.breakdown("operators", "Operators by kind", columns, kind)
-
-    def kernel_table(self) -> Table:
-        def kind(each: Timed) -> tuple[str]:
-            return (kernel_class(each.record),)
-
-        columns = (Column(key="kernel_class", title="class", code=True),)
-        return self.breakdown("kernel_classes", "Classes of kernels", columns, kind)
-
-    def breakdown(
-        self, key: str, title: str, names: Sequence[Column], kind: Callable[[Timed], tuple[str, ...]]
-    ) -> Table:
-        """The operators of both stages, those of one kind as a row; names: the columns that say the kind."""
-        rows: list[list[Cell]] = []
-        for stage, operators in self.operators.items():
-            groups: dict[tuple[str, ...], list[Timed]] = {}
-            for each in operators:
-                groups.setdefault(kind(each), []).append(each)
-            total = sum(each.seconds for each in operators)
-            counted: list[tuple[float, list[Cell]]] = []
-            for words, group in groups.items():
-                seconds = sum(each.seconds for each in group)
-                by_bound = {bound: sum(each.seconds for each in group if each.bound == bound) for bound in BOUNDS}
-                records = [each.record for each in group]
-                row: list[Cell] = [
-                    stage,
-                    *words,
-                    Quantity(len(group)),
-                    Quantity(sum(record.tensor_core_flops for record in records), "FLOPs"),
-                    Quantity(sum(record.cuda_core_flops for record in records), "FLOPs"),
-                    Quantity(sum(record.bytes_read + record.bytes_written for record in records), "B"),
-                    Quantity(seconds, "s", estimate=True),
-                    Quantity(seconds / total if total else 0.0, SHARE),
-                    max(BOUNDS, key=lambda bound: by_bound[bound]) if seconds else "-",
-                ]
-                counted.append((seconds, row))
-            rows += [row for _, row in sorted(counted, key=lambda each: -each[0])]
-        return Table(
-            key=key,
-            title=title,
-            columns=[
-                Column(key="stage", title="stage"),
-                *names,
-                Column(key="count", title="how many", origin=ANALYTIC),
-                Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
-                Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin=self.labels["cuda_core_flops"]),
-                Column(key="io_bytes", title="traffic", origin=self.origin("io_bytes")),
-                Column(key="seconds", title=f"time on {self.on}", origin=self.timed),
-                Column(key="share", title="share of the stage", origin=self.timed),
-                Column(key="bound", title="mostly bound by", origin="roofline"),
-            ],
-            rows=rows,
-        )
-
-    def roof(self) -> Section:
-        device = self.request.device
-        silent = []
-        points: list[charts.Point] = []
-        dtypes = set()
-        for stage, operators in self.operators.items():
-            total = sum(each.seconds for each in operators)
-            moved = 0.0
-            alike: dict[object, list[Timed]] = {}
-            for each in operators:
-                record = each.record
-                if record.tensor_core_flops:
-                    dtypes.add(PEAK_OF_DTYPE.get(record.dtype, record.dtype))
-                if (
-                    not record.tensor_core_flops + record.cuda_core_flops
-                    or not record.bytes_read + record.bytes_written
-                ):
-                    moved += each.seconds
-                    continue
-                key = without_numbers(record.path), record.aten, record.inputs, record.outputs, each.bound
-                alike.setdefault(key, []).append(each)
-            points += [self.point(stage, each, total) for each in alike.values()]
-            silent.append(f"{share_text(moved / total)} of the {stage}'s time")
-        # as many of each stage as there are of stages, since a step is run many times
-        longest = {
-            point: None
-            for stage in self.operators
-            for point in sorted((each for each in points if each.stage == stage), key=lambda each: -each.seconds)[
-                : NAMED_KERNELS // len(self.operators)
-            ]
-        }
-        numbered = [*longest, *(point for point in points if point not in longest)]
-        drawn = [point for point in numbered if point in longest or point.share >= DRAWN_SHARE]
-        small = {
-            stage: sum(point.share for point in points if point.stage == stage and point not in drawn)
-            for stage in self.operators
-        }
-        roofs = {peak: float(device.matmul_rate(peak)) for peak in device.matmul_flops_per_s if peak in dtypes}
-        roofs = charts.merged_roofs(roofs | {"vector": float(device.vector_rate)})
-        bandwidth = float(device.bandwidth)
-        lies = (
-            "as high as the roofline model lets it: on the slope, memory bounds it; under a flat roof, computing does"
-            if self.timed == ROOFLINE
-            else "as high as its estimated time makes it; the gap to the roof above it is what the device loses there, "
-            "and above the slope is what finds its data in the cache"
-        )
-        return Section(
-            key="roofline",
-            title="Roofline",
-            blocks=[
-                Chart(
-                    key="roofline",
-                    title=f"Kernels under the roofs of {device.name}, the {len(longest)} longest named",
-                    svg=charts.roofline_chart(drawn, len(longest), roofs, bandwidth),
-                    caption="A point is a kernel, or several that are alike; its area is their share of the stage's "
-                    f"time. It lies {lies}. Kernels that compute nothing are not drawn; they take "
-                    f"{' and '.join(silent)}. Nor are points of less than {share_text(DRAWN_SHARE)}, together "
-                    f"{' and '.join(f'{share_text(each)} of the {stage}' for stage, each in small.items())}.",
-                    data={
-                        "roofs_flops_per_s": roofs,
-                        "bytes_per_s": bandwidth,
-                        "times": self.timed,
-                        "named": len(longest),
-                        "points": [point._asdict() for point in numbered],
-                    },
-                )
-            ],
-        )
-
-    def point(self, stage: str, alike: Sequence[Timed], total: float) -> charts.Point:
-        """Kernels alike as a point. total: seconds of the stage."""
-        record, bound = alike[0].record, alike[0].bound
-        flops = sum(each.record.tensor_core_flops + each.record.cuda_core_flops for each in alike)
-        nbytes = sum(each.record.bytes_read + each.record.bytes_written for each in alike)
-        seconds = sum(each.seconds for each in alike)
-        groups = {"matmul": "products", "attention": "attention"}
-        return charts.Point(
-            stage=stage,
-            operator=record.aten,
-            path=without_numbers(record.path) or "between the modules",
-            group=groups.get(record.kind, "others"),
-            bound=bound,
-            times=len(alike),
-            flops_per_byte=flops / nbytes,
-            flops_per_s=flops / seconds,
-            seconds=seconds,
-            share=seconds / total,
-        )
-
-    def memory(self) -> Section:
-        vram = self.kind.vram
-        held = "beside the weights as they stay" if vram.stage == LOAD else "KV cache included"
-        needs = Pairs(
-            key="device_memory",
-            title=f"What a device must hold for {self.kind.first.source}",
-            items=[
-                Item("weight_bytes", "weights, resident", Quantity(vram.weight_bytes, "B"), ANALYTIC),
-                Item(
-                    "resident_peak_bytes",
-                    f"peak of {vram.stage}, {held}",
-                    Quantity(vram.resident_peak_bytes, "B"),
-                    f"{ANALYTIC}; {self.labels['activation_peak_bytes']}",
-                ),
-                Item("reserve_bytes", "reserve", Quantity(vram.reserve_bytes, "B"), "assumed"),
-                Item(
-                    "total_bytes",
-                    "together",
-                    Quantity(vram.total_bytes, "B"),
-                    f"{ANALYTIC}; {self.labels['reserve_bytes']}",
-                ),
-            ],
-        )
-        blocks: list[Block] = [needs]
-        for stage, walk in self.walks.items():
-            blocks.append(self.live_chart(stage, walk))
-        blocks.append(self.holders(max(("prefill", "decode"), key=self.resident_peak_bytes)))
-        return Section(key="memory", title="Memory", blocks=blocks)
-
-    def resident_peak_bytes(self, stage: str) -> int:
-        """The largest live set of a stage of the page that the report goes into."""
-        cost: StageCost = getattr(self.page, stage)
-        return cost.resident_peak_bytes
-
-    def peak_holders(self, stage: str) -> Sequence[Allocation]:
-        """What is alive at the largest live set of a stage of that page, largest first."""
-        first = self.kind.first
-        return self.model.peak_holders(stage, first.width, first.height, self.kind.output_tokens)
-
-    def live_chart(self, stage: str, walk: Walk) -> Chart:
-        operators = self.operators[stage]
-        live = [each.record.live_bytes for each in operators]
-        ends = list(accumulate(each.seconds for each in operators)) if self.request.chosen else None
-        alike: Counter[tuple[str, str, str]] = Counter()
-        held: Counter[tuple[str, str, str]] = Counter()
-        for each in self.peak_holders("prefill" if stage == "prefill" else "decode"):
-            what = each.kind, each.path or "between the modules", each.operator
-            alike[what] += 1
-            held[what] += each.nbytes
-        named = [
-            f"{Quantity(nbytes, 'B').text}: {f'{alike[what]} × ' if alike[what] > 1 else ''}{what[0]} of {what[1]} "
-            f"({what[2]})"
-            for what, nbytes in held.most_common(NAMED_HOLDERS)
-        ]
-        over = (
-            f"the time that the device's kernels take, one after another ({self.timed})"
-            if ends
-            else "the operators in their order: no device was named, which would say how long each takes (--device)"
-        )
-        given = "" if stage == "prefill" else " The KV cache that the step is given is not in the curve."
-        return Chart(
-            key=f"live_set_{stage.replace(' ', '_')}",
-            title="Live set over the prefill" if stage == "prefill" else "Live set over the last decode step",
-            svg=charts.memory_chart(
-                live,
-                [each.record.path for each in operators],
-                walk.peak_path or "between the modules",
-                ends,
-                "The largest at the peak:"
-                if stage == "prefill"
-                else "The largest at the peak with the given KV cache:",
-                named,
-            ),
-            caption=f"Bytes of all live tensors, weights not counted, over {over}. The peak of "
-            f"{Quantity(walk.peak_bytes, 'B').digits} is reached at {walk.peak_path or 'between the modules'} "
-            f"({walk.peak_operator}).{given}",
-            data={
-                "peak_bytes": walk.peak_bytes,
-                "peak_path": walk.peak_path,
-                "peak_operator": walk.peak_operator,
-                "live_bytes": live,
-                "end_s": ends,
-            },
-        )
-
-    def holders(self, stage: str) -> Table:
-        holders = self.peak_holders(stage)
-        rows: list[list[Cell]] = [
-            [
-                each.path or "between the modules",
-                each.operator,
-                "x".join(str(size) for size in each.shape),
-                each.dtype,
-                each.kind,
-                Quantity(each.nbytes, "B"),
-            ]
-            for each in holders[:LISTED_HOLDERS]
-        ]
-        rest = holders[LISTED_HOLDERS:]
-        if rest:
-            rest_bytes = sum(each.nbytes for each in rest)
-            rows.append([f"{len(rest)} smaller ones", None, None, None, None, Quantity(rest_bytes, "B")])
-        total = Quantity(sum(each.nbytes for each in holders), "B")
-        return Table(
-            key="holders",
-            title=f"Who holds the peak of {stage}",
-            columns=[
-                Column(key="path", title="made in", code=True),
-                Column(key="operator", title="by", code=True),
-                Column(key="shape", title="shape", code=True),
-                Column(key="dtype", title="type", code=True),
-                Column(key="holds", title="holds"),
-                Column(key="bytes", title="bytes", origin=self.origin("activation_peak_bytes")),
-            ],
-            rows=rows,
-            note=f"All tensors alive at the peak; together {total.digits}.",
-        )
 
     def modes(self) -> Section:
         kept = [each for each in self.request.overrides if each.split("=")[0].split(".")[0].strip(" +~") != "workload"]
@@ -1014,7 +646,9 @@ class _Builder:
             blocks.append(Pairs(key="modes_without", title="Modes without a figure", items=reasons))
         return Section(key="modes", title="Modes", blocks=blocks)
 
-    def mode_row(self, model: CostModel, layouts: Sequence[Sequence[Kind]], result: Throughput | str) -> list[Cell]:
+    def mode_row(
+        self, model: CostModel, layouts: Sequence[Sequence[LayoutPages]], result: Throughput | str
+    ) -> list[Cell]:
         """The figures of the pages in a mode."""
         kinds = [kind for each in layouts for kind in each]
         grids = [model.workload.layout_text(each[0].cost.layout) for each in layouts]
@@ -1125,7 +759,7 @@ class _Builder:
         return self.model.engine.name == BEST
 
     def a_day(self, result: Throughput | str, case: str = "value") -> Cell:
-        """Pages a day, or an end of their interval; none where nothing was said of what the pages say."""
+        """Pages a day, or an end of their interval; none where no output tokens were given."""
         if isinstance(result, str) or not self.says or (result.bound and case != "value"):
             return None
         return Quantity(getattr(result.interval("pages_per_day"), case), estimate=True)
@@ -1184,7 +818,7 @@ class _Builder:
         asked: dict[str, Cell] = {
             "model": self.request.model,
             "overrides": " ".join(map(_sent_override, self.request.overrides)) or "none",
-            "output tokens": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
+            "decode steps": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
             **{key: _plain(value) for key, value in self.model.settings().items()},
             "device": f"{device.name}: {device.title}",
         }
@@ -1221,36 +855,6 @@ def build_report(request: Request) -> Report:
     return _Builder(request).report()
 
 
-def throughput(
-    model: CostModel,
-    device: Device,
-    layouts: Sequence[Sequence[Kind]],
-    price_per_hour: float | None,
-    *,
-    batch_size: int | None = None,
-) -> Throughput | str:
-    """What a device makes of the pages, or why it cannot. batch_size: None for the most that fit."""
-    pages = [
-        PageKind(
-            page=kinds[0].cost,
-            output_tokens={kind.output_tokens: kind.count for kind in kinds},
-            count=page_count(kinds),
-            label=kinds[0].first.source,
-        )
-        for kinds in layouts
-    ]
-    try:
-        return compute_throughput(model, device, pages, price_per_hour=price_per_hour, batch_size=batch_size)
-    except ModelMeterError as error:
-        return str(error)
-
-
-def mean(kinds: Sequence[Kind], figure: Callable[[Kind], int], unit: str = "") -> Quantity:
-    """A figure of the mean page; an integer where all pages have the same."""
-    exact = Fraction(summed(kinds, figure), page_count(kinds))
-    return Quantity(exact.numerator if exact.denominator == 1 else float(exact), unit)
-
-
 def sent(name: str) -> str:
     """A value as it stands in a file that is sent on: of a path on this machine its last part alone."""
     path = PurePath(name)
@@ -1260,11 +864,6 @@ def sent(name: str) -> str:
 def _sent_override(override: str) -> str:
     key, equals, value = override.partition("=")
     return f"{key}{equals}{sent(value)}"
-
-
-def without_numbers(path: str) -> str:
-    """A module's path with * for the numbers in it."""
-    return ".".join("*" if name.isdecimal() else name for name in path.split("."))
 
 
 def repeated(time: StageTime, count: int) -> StageTime:

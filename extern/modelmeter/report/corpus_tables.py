@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MEASURES: Final = (
     ("views", "views", ""),
     ("image_tokens", "image tokens", ""),
-    ("output_tokens", "output tokens", ""),
+    ("output_tokens", "decode steps", ""),
     ("tensor_core_flops", "tensor-core FLOPs", ""),
     ("io_bytes", "traffic", "B"),
     ("kv_bytes", "KV cache at the end", "B"),

@@ -122,7 +122,7 @@ def operators_table(changes: Sequence[Change], top: int, show: Show, *, timed: b
         "run, A",
         "run, B",
         "tensor-core\nFLOPs",
-        "CUDA-core\nFLOPs",
+        "vector\nFLOPs",
         "traffic",
         *(("predicted\nms",) if timed else ()),
     )
@@ -135,7 +135,7 @@ def operators_table(changes: Sequence[Change], top: int, show: Show, *, timed: b
         _add(table, ("", f"{len(rest)} more", "", "", ""), rest, show, timed)
     table.add_section()
     _add(table, ("all", "", "", "", ""), changes, show, timed)
-    return Fitting(table=table, spare=("run, A", "run, B", "CUDA-core FLOPs"), folding=("module", "operator"))
+    return Fitting(table=table, spare=("run, A", "run, B", "vector FLOPs"), folding=("module", "operator"))
 
 
 def _add(table: Table, names: Sequence[str], changes: Sequence[Change], show: Show, timed: bool) -> None:

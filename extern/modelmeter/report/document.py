@@ -15,7 +15,7 @@ SHARE: Final = "1"
 """Unit of a share, as of any figure without a dimension: its value is from 0 to 1, its text in percent."""
 
 #: units that are written with the prefix of a power of ten
-_PREFIXED: Final = ("B", "FLOPs", "B/s", "FLOPs/s")
+_PREFIXED: Final = ("B", "FLOPs", "B/s", "FLOP/s")
 
 
 class Quantity(NamedTuple):

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelmeter.files import encodable
-from modelmeter.models.common.contract import CostModel, PageCost
 from modelmeter.models.common.stage_cost import json_number
-from modelmeter.models.common.vram import Vram
 
 #: raised when a key is renamed, removed or changes its meaning; new keys leave it
 SCHEMA_VERSION: Final = 1
@@ -31,13 +29,3 @@ def _exact(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_exact(each) for each in value]
     return encodable(value) if isinstance(value, str) else json_number(value)
-
-
-def model_content(name: str, model: CostModel) -> dict[str, Any]:
-    """What a result rests on: the model's name, its whole configuration, and what is assumed."""
-    return model.to_dict() | {"model": name}
-
-
-def cost_content(page: PageCost, vram: Vram) -> dict[str, Any]:
-    """Layout, tokens, stages and memory need of a page."""
-    return page.to_dict() | {"vram": vram.to_dict()}

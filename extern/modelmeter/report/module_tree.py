@@ -3,67 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-from modelmeter.devices import BOUNDS
 from modelmeter.quantities import ranges
-from modelmeter.report.document import SHARE, Cell, Column, Node, Quantity, Tree
-from modelmeter.walk import OperatorRecord
+from modelmeter.report.document import Cell, Column, Node, Quantity, Tree
+from modelmeter.report.origins import ANALYTIC, origin
+from modelmeter.report.part_blocks import part_cells, part_columns
+from modelmeter.report.parts import BETWEEN, Part, TimedOperator, WalkedStage, shapes_text
 
 
-def _columns(timed: str) -> tuple[Column, ...]:
-    """Of a module; timed: where times come from."""
-    return (
-        Column(key="module", title="module", code=True),
-        Column(key="operators", title="operators", origin="analytic"),
-        Column(key="tensor_core_flops", title="tensor-core FLOPs", origin="analytic"),
-        Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin="by convention"),
-        Column(key="io_bytes", title="traffic", origin="analytic"),
-        Column(key="io_weight_bytes", title="weights read", origin="analytic"),
-        Column(key="seconds", title="time", origin=timed),
-        Column(key="share", title="share of time", origin=timed),
-        Column(key="bound", title="mostly bound by", origin="roofline"),
-    )
-
-
-def _operator_columns(timed: str) -> tuple[Column, ...]:
+def _operator_columns(labels: Mapping[str, str], timed: str) -> tuple[Column, ...]:
     """Of an operator."""
     return (
         Column(key="operator", title="operator", code=True),
-        Column(key="times", title="times", origin="analytic"),
+        Column(key="times", title="times", origin=ANALYTIC),
         Column(key="shapes", title="shapes", code=True),
         Column(key="dtype", title="type", code=True),
-        Column(key="tensor_core_flops", title="tensor-core FLOPs", origin="analytic"),
-        Column(key="cuda_core_flops", title="CUDA-core FLOPs", origin="by convention"),
-        Column(key="io_bytes", title="traffic", origin="analytic"),
+        Column(key="tensor_core_flops", title="tensor-core FLOPs", origin=ANALYTIC),
+        Column(key="cuda_core_flops", title="vector FLOPs", origin=labels["cuda_core_flops"]),
+        Column(key="io_bytes", title="traffic", origin=origin(labels, "io_bytes")),
         Column(key="seconds", title="time", origin=timed),
         Column(key="bound", title="bound by", origin="roofline"),
     )
-
-
-class Timed(NamedTuple):
-    """An operator with its seconds on a device, and as the roofline has it: what bounds it."""
-
-    record: OperatorRecord
-    seconds: float
-    bound: str
-
-    def alone(self) -> Timed:
-        """The same wherever it stands: without its path and what was alive."""
-        return self._replace(record=self.record._replace(path="", live_bytes=0))
-
-
-#: operators, tensor-core FLOPs, CUDA-core FLOPs, bytes moved, bytes of weights read, then seconds by bound (`BOUNDS`)
-_Sums = tuple[Any, ...]
 
 
 @dataclass
 class _Module:
     """One module: the operators that it runs itself, and its submodules by name."""
 
-    operators: list[Timed] = field(default_factory=list)
+    operators: list[TimedOperator] = field(default_factory=list)
     children: dict[str, _Module] = field(default_factory=dict)
 
     def alike(self) -> object:
@@ -71,43 +40,38 @@ class _Module:
         own = tuple(each.alone() for each in self.operators)
         return own, tuple((name, child.alike()) for name, child in self.children.items())
 
-    def sums(self) -> _Sums:
-        """What the module and its submodules do together."""
-        parts = [_operator_sums(each) for each in self.operators]
-        parts += [child.sums() for child in self.children.values()]
-        return tuple(sum(figures) for figures in zip(*parts, strict=True))
+    def all_operators(self) -> Iterator[TimedOperator]:
+        """Those of the module and its submodules."""
+        yield from self.operators
+        for child in self.children.values():
+            yield from child.all_operators()
 
 
-def _operator_sums(timed: Timed) -> _Sums:
-    record = timed.record
-    return (
-        1,
-        record.tensor_core_flops,
-        record.cuda_core_flops,
-        record.bytes_read + record.bytes_written,
-        record.weight_bytes,
-        *(timed.seconds if bound == timed.bound else 0.0 for bound in BOUNDS),
-    )
-
-
-def module_tree(key: str, title: str, operators: Sequence[Timed], origin: str) -> Tree:
-    """The tree of a walk's operators.
+def module_tree(stage: WalkedStage, title: str, labels: Mapping[str, str], timed: str) -> Tree:
+    """The tree of a stage's operators.
 
     Siblings that do the same are one node, `0-1, 3-4 (4 ×)`, and equal operators of a module one line.
-    origin: where the times come from.
+    timed: where the times come from.
     """
     root = _Module()
-    for each in operators:
+    for each in stage.operators:
         module = root
         for name in each.record.path.split(".") if each.record.path else ():
             module = module.children.setdefault(name, _Module())
         module.operators.append(each)
-    writer = _Writer(sum(each.seconds for each in operators))
+    writer = _Writer(stage.seconds)
     nodes = writer.nodes(root.children, 1)
     if root.operators:
         alone = _Module(root.operators)
-        nodes.append(writer.node("between the modules", alone, 1))
-    return Tree(key=key, title=title, columns=_columns(origin), operator_columns=_operator_columns(origin), nodes=nodes)
+        nodes.append(writer.node(BETWEEN, alone, 1))
+    columns = (
+        Column(key="module", title="module", code=True),
+        Column(key="operators", title="operators", origin=ANALYTIC),
+        *part_columns(labels, timed),
+    )
+    return Tree(
+        key=stage.key, title=title, columns=columns, operator_columns=_operator_columns(labels, timed), nodes=nodes
+    )
 
 
 class _Writer:
@@ -125,23 +89,13 @@ class _Writer:
 
     def node(self, name: str, module: _Module, times: int) -> Node:
         """The node of `times` modules that are all like this one."""
-        operators, tensor, cuda, moved, weights, *by_bound = (each * times for each in module.sums())
-        seconds = sum(by_bound)
-        cells = (
-            Quantity(operators),
-            Quantity(tensor, "FLOPs"),
-            Quantity(cuda, "FLOPs"),
-            Quantity(moved, "B"),
-            Quantity(weights, "B"),
-            Quantity(seconds, "s", estimate=True),
-            Quantity(seconds / self.total if self.total else 0.0, SHARE),
-            _mostly(by_bound),
-        )
+        part = Part.of((name,), [*module.all_operators()] * times)
         alike = Counter(each.alone() for each in module.operators)
         own = [self._operator(each, times * count) for each, count in alike.items()]
+        cells = part_cells(part, self.total)
         return Node(name=name, cells=cells, operators=own, children=self.nodes(module.children, times))
 
-    def _operator(self, timed: Timed, times: int) -> tuple[Cell, ...]:
+    def _operator(self, timed: TimedOperator, times: int) -> tuple[Cell, ...]:
         record = timed.record
         return (
             record.aten,
@@ -160,17 +114,3 @@ def _folded_name(names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     return f"{ranges(sorted(int(name) for name in names))} ({len(names)} ×)"
-
-
-def _mostly(seconds: Sequence[float]) -> str:
-    """The bound that most of the time falls to."""
-    return BOUNDS[max(range(len(BOUNDS)), key=seconds.__getitem__)] if any(seconds) else "-"
-
-
-def shapes_text(record: OperatorRecord) -> str:
-    """Shapes in and out: 1x64x64x768, 768 -> 1x64x64x768."""
-
-    def text(shapes: Iterable[tuple[int, ...]]) -> str:
-        return ", ".join("x".join(str(size) for size in shape) or "scalar" for shape in shapes) or "nothing"
-
-    return f"{text(record.inputs)} -> {text(record.outputs)}"

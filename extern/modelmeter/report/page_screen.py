@@ -25,6 +25,7 @@ from modelmeter.report.page_tables import (
     peak_place,
     settings_line,
     stage_table,
+    steps_text,
     views_line,
     workload_text,
 )
@@ -130,7 +131,7 @@ def _output(asked: Asked, passes: int | None = None) -> str:
     if not asked.steps:
         alone = "the prefill's token alone" if passes in (None, 1) else f"the tokens of {passes} prefills alone"
         return f"0 decode steps, {alone} (--output-tokens N: N more)"
-    steps = "1 decode step" if asked.steps == 1 else f"{asked.steps:,} decode steps"
+    steps = steps_text(asked.steps)
     if passes is None:
         told = f"{steps} for each page, after the prefill's own token"
     else:
@@ -296,8 +297,8 @@ def several_lines(asked: Asked, rows: Sequence[Row], found: Found) -> Table:
 
 #: what the rows of the tables are, where their names do not say all
 MEANINGS: Final = (
-    ("tensor-core FLOPs", "products and attention; a multiply-add is 2"),
-    ("CUDA-core FLOPs", "everything else: pointwise operators, norms, softmax"),
+    ("tensor-core FLOPs", "GEMMs, convolutions and attention; a multiply-add is 2"),
+    ("vector FLOPs", "everything else: pointwise operators, norms, softmax"),
     ("traffic", "bytes read and written by every operator, weights and KV cache among them"),
     ("activation peak", "the largest live set of a pass: all tensors alive at once, its own KV cache too, no weights"),
     ("KV cache", "keys and values that the decoder holds after the stage"),
@@ -328,7 +329,7 @@ def explained(asked: Asked, rows: Sequence[Row], found: Found) -> Iterator[Rende
     yield assumption_lines(asked.model.assumptions())
     if timed is not None:
         yield ""
-        yield label_lines(*behind_lines(timed))
+        yield label_lines(*behind_lines(asked.model.name, timed))
 
 
 def _rest(asked: Asked, row: Row) -> Iterator[RenderableType]:

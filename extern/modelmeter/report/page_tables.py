@@ -103,8 +103,9 @@ def view_count(page: PageCost) -> int:
 def _settings(model: CostModel, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
     labels = labels_of(model)
     yield "settings", settings_line(model.settings(), labels)
-    if overrides:
-        yield "overrides", " ".join(overrides)
+    others = [each for each in overrides if each != f"checkpoint={model.config.checkpoint.name}"]  # a setting, too
+    if others:
+        yield "overrides", " ".join(others)
 
 
 def settings_line(settings: Mapping[str, object], labels: Mapping[str, str]) -> str:
@@ -198,7 +199,14 @@ def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
 
 
 def _output(output_tokens: int | None) -> str:
-    return "0 (default; --output-tokens N adds decode)" if output_tokens is None else str(output_tokens)
+    if output_tokens is None:
+        return "0 (default; --output-tokens N adds decode)"
+    return f"{steps_text(output_tokens)}, so {output_tokens + 1:,} tokens with the prefill's"
+
+
+def steps_text(steps: int) -> str:
+    """So many decode steps, in words."""
+    return "1 decode step" if steps == 1 else f"{steps:,} decode steps"
 
 
 def label_lines(*lines: tuple[str, str]) -> Table:

@@ -47,7 +47,8 @@ def time_lines(found: OnDevice, engine: str, output_tokens: int) -> list[tuple[s
     """Seconds of a page alone, and pages a second of as many as fit. engine: which, in words."""
     alone, most = found.alone, found.most
     kind = "bounds: times at least, rates at most" if alone.bound else "estimates (low-high)"
-    parts = [f"host {readable_seconds(alone.host_s, 3)}"] if alone.host_s else []
+    label = " (regions: assumed)" if alone.regions_prepared else ""
+    parts = [f"host {readable_seconds(alone.host_s, 3)}{label}"] if alone.host_s else []
     parts.append(f"prefill {readable_seconds(alone.prefill_s, 3)}")
     if output_tokens:
         parts.append(f"decode {readable_seconds(alone.decode_s, 3)}")
@@ -62,7 +63,8 @@ def time_lines(found: OnDevice, engine: str, output_tokens: int) -> list[tuple[s
         ("", f"{at_once}: {rate}"),
     ]
     if alone.pages > 1:
-        lines.append(("", f"all {most.pages:,} pages {_seconds(most, 'corpus_s')}"))
+        longer = "" if most.fills_batch else "; so few never fill a batch, so they take longer"
+        lines.append(("", f"all {most.pages:,} pages at that rate {_seconds(most, 'corpus_s')}{longer}"))
     return lines
 
 
@@ -82,9 +84,13 @@ def _interval(result: Throughput, name: str, scale: float = 1.0) -> str:
 
 
 def fits_text(found: OnDevice) -> str:
-    """How many pages the device holds at once."""
+    """How many pages the device holds at once, or fewer that its engine runs."""
     device, most = found.device, found.most
-    fit = f"{most.batch_size:,} pages fit at once" if most.batch_size > 1 else "it fits"
+    fit = "it fits"
+    if most.batch_size > 1:
+        limited = most.batch_size == most.limits.max_num_seqs
+        at_once = "fit, the engine's most at once (engine.max_num_seqs)" if limited else "fit at once"
+        fit = f"{most.batch_size:,} pages {at_once}"
     return f"on {device.name} ({device.memory_bytes / GIB:.2f} GiB) {fit}"
 
 
@@ -99,10 +105,10 @@ def meaning_lines() -> list[tuple[str, str]]:
     ]
 
 
-def behind_lines(found: OnDevice) -> list[tuple[str, str]]:
-    """What times rest on, and what they leave out."""
+def behind_lines(model: str, found: OnDevice) -> list[tuple[str, str]]:
+    """What times of a model rest on, and what they leave out."""
     return [
         *(("assumed", sentence) for sentence in found.most.assumptions()),
-        ("published", published_runs()),
+        ("published", published_runs(model)),
         *(("not modelled", sentence) for sentence in NOT_MODELLED),
     ]

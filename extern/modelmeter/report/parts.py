@@ -2,7 +2,8 @@
 
 Every operator of a stage's walk falls into one part, so parts sum to the stage. A decode step is the last one: the
 largest. On a device an operator has the seconds of its kernel (`devices.stage_time`), and what bounds it by the
-roofline at the device's peaks (`devices.roofline`); both are estimates, the counts are exact.
+roofline at the device's peaks (`devices.roofline`); both are estimates, the counts are exact. Without constants of the
+device's kernels the seconds are the roofline's too, and a bound.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from modelmeter.devices import Roofline
+from modelmeter.devices import BOUNDS, Roofline
 from modelmeter.devices.decode import last_step
 from modelmeter.kernel_classes import kernel_class
 from modelmeter.quantities import readable_seconds
-from modelmeter.report.module_tree import shapes_text
 from modelmeter.report.page_tables import Show, exact_figure, figures_table
 from modelmeter.report.terminal import OneLine
 
@@ -38,11 +38,15 @@ BETWEEN: Final = "between the modules"
 
 
 class TimedOperator(NamedTuple):
-    """An operator; on a device with its seconds, and with what bounds it: "compute", "memory" or "launch"."""
+    """An operator, its seconds on a device, and what bounds it, of `BOUNDS`; without a device 0 and ""."""
 
     record: OperatorRecord
-    seconds: float | None = None
-    bound: str | None = None
+    seconds: float = 0.0
+    bound: str = ""
+
+    def alone(self) -> TimedOperator:
+        """The same wherever it stands: without its path and what was alive."""
+        return self._replace(record=self.record._replace(path="", live_bytes=0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +58,25 @@ class WalkedStage:
     walk: Walk
     operators: Sequence[TimedOperator]
 
+    @property
+    def name(self) -> str:
+        """The stage in a table's words."""
+        return self.key.replace("_", " ")
+
+    @property
+    def seconds(self) -> float:
+        """Of all operators, one after another."""
+        return sum(each.seconds for each in self.operators)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """Operators of a stage together: how many, their FLOPs, the bytes that they move, and of those the weights'.
 
-    seconds: on a device; bound: what most of them fall to.
+    words: its name, of an operator with the type apart. seconds: on a device; bound: what most of them fall to.
     """
 
-    name: str
+    words: tuple[str, ...]
     operators: int
     tensor_core_flops: int
     cuda_core_flops: int
@@ -72,23 +86,31 @@ class Part:
     bound: str | None = None
 
     @classmethod
-    def of(cls, name: str, operators: Sequence[TimedOperator]) -> Part:
+    def of(cls, words: tuple[str, ...], operators: Sequence[TimedOperator]) -> Part:
         """These operators under a name."""
         records = [each.record for each in operators]
-        by_bound: dict[str, float] = {}
-        for each in operators:
-            if each.bound is not None and each.seconds is not None:
-                by_bound[each.bound] = by_bound.get(each.bound, 0.0) + each.seconds
+        by_bound = {bound: sum(each.seconds for each in operators if each.bound == bound) for bound in BOUNDS}
+        timed = any(each.bound for each in operators)
         return cls(
-            name=name,
+            words=words,
             operators=len(records),
             tensor_core_flops=sum(record.tensor_core_flops for record in records),
             cuda_core_flops=sum(record.cuda_core_flops for record in records),
             io_bytes=sum(record.bytes_read + record.bytes_written for record in records),
             io_weight_bytes=sum(record.weight_bytes for record in records),
-            seconds=sum(by_bound.values()) if by_bound else None,
-            bound=max(by_bound, key=lambda bound: by_bound[bound]) if by_bound else None,
+            seconds=sum(by_bound.values()) if timed else None,
+            bound=max(BOUNDS, key=lambda bound: by_bound[bound]) if any(by_bound.values()) else None,
         )
+
+    @property
+    def name(self) -> str:
+        """Its words in one."""
+        return " ".join(self.words)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name and figures; None for what nobody computed."""
+        figures = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "words"}
+        return {"name": self.name} | figures
 
 
 def module_name(path: str) -> str:
@@ -100,52 +122,65 @@ def module_name(path: str) -> str:
     return ".".join("*" if name.isdecimal() else name for name in path.split(".")) if path else BETWEEN
 
 
-_NAMES: Final[Mapping[str, Callable[[OperatorRecord], str]]] = MappingProxyType(
+def shapes_text(record: OperatorRecord) -> str:
+    """Shapes in and out: 1x64x64x768, 768 -> 1x64x64x768."""
+
+    def text(shapes: Iterable[tuple[int, ...]]) -> str:
+        return ", ".join(map(shape_text, shapes)) or "nothing"
+
+    return f"{text(record.inputs)} -> {text(record.outputs)}"
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape: 1x64x64x768."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
+_WORDS: Final[Mapping[str, Callable[[OperatorRecord], tuple[str, ...]]]] = MappingProxyType(
     {
-        MODULE: lambda record: module_name(record.path),
-        OPERATOR: lambda record: f"{record.aten} {record.dtype}",
-        KERNEL_CLASS: kernel_class,
+        MODULE: lambda record: (module_name(record.path),),
+        OPERATOR: lambda record: (record.aten, record.dtype),
+        KERNEL_CLASS: lambda record: (kernel_class(record),),
     }
 )
 #: what parts may be told apart by
-BY: Final = tuple(_NAMES)
+BY: Final = tuple(_WORDS)
 
 
 def walked_stages(
-    model: CostModel, page: PageCost, output_tokens: int, times: StageTimes | None = None
+    model: CostModel, page: PageCost, output_tokens: int, times: StageTimes | Roofline | None = None
 ) -> list[WalkedStage]:
-    """The operators of a page's prefill, and of the last of its decode steps if it has any; `times`: of a device.
+    """The operators of a page's prefill, and of the last of its decode steps if it has any.
 
-    Of a page of several passes it is the last step of that pass which has most tokens before it.
+    times: of a device, by its kernels' constants or by its roofline alone. Of a page of several passes it is the last
+    step of that pass which has most tokens before it.
     """
-    timed = _untimed if times is None else _timed_by(times)
     prefill = model.stage_walk("prefill", page=page)
-    stages = [WalkedStage(key="prefill", title="prefill, vision included", walk=prefill, operators=timed(prefill))]
+    stages = [_stage("prefill", "prefill, vision included", prefill, times)]
     if output_tokens:
         last, of = last_step(page, output_tokens), len(page.passes(output_tokens))
         step = model.stage_walk("decode", context=last.context, generated=last.generated)
         steps = f"{last.generated + 1:,}"
         in_pass = f" in pass {last.number} of {of}" if of > 1 else ""
         title = f"decode step {steps} of {steps}{in_pass}, with {last.context:,} tokens before it"
-        stages.append(WalkedStage(key="decode_step", title=title, walk=step, operators=timed(step)))
+        stages.append(_stage("decode_step", title, step, times))
     return stages
 
 
-def _untimed(walk: Walk) -> list[TimedOperator]:
-    return [TimedOperator(record) for record in walk.records()]
-
-
-def _timed_by(times: StageTimes) -> Callable[[Walk], list[TimedOperator]]:
-    roofline = Roofline(times.device, float32=times.float32)
-
-    def timed(walk: Walk) -> list[TimedOperator]:
-        bounds = [each.bound for each in roofline.operators(walk)]
-        return [
-            TimedOperator(record, seconds, bound)
-            for (record, seconds), bound in zip(times.operators(walk), bounds, strict=True)
+def _stage(key: str, title: str, walk: Walk, times: StageTimes | Roofline | None) -> WalkedStage:
+    if times is None:
+        operators = [TimedOperator(record) for record in walk.records()]
+    elif isinstance(times, Roofline):
+        operators = [
+            TimedOperator(each.record, each.ticks / times.ticks_per_s, each.bound) for each in times.operators(walk)
         ]
-
-    return timed
+    else:
+        bounds = Roofline(times.device, float32=times.float32).operators(walk)
+        operators = [
+            TimedOperator(record, seconds, each.bound)
+            for (record, seconds), each in zip(times.operators(walk), bounds, strict=True)
+        ]
+    return WalkedStage(key=key, title=title, walk=walk, operators=operators)
 
 
 def parts_of(operators: Iterable[TimedOperator], by: str) -> list[Part]:
@@ -153,28 +188,28 @@ def parts_of(operators: Iterable[TimedOperator], by: str) -> list[Part]:
 
     Without times, those with the most tensor-core FLOPs; of equal ones, those that move more.
     """
-    groups: dict[str, list[TimedOperator]] = {}
-    name = _NAMES[by]
+    groups: dict[tuple[str, ...], list[TimedOperator]] = {}
+    words = _WORDS[by]
     for each in operators:
-        groups.setdefault(name(each.record), []).append(each)
+        groups.setdefault(words(each.record), []).append(each)
     parts = [Part.of(each, group) for each, group in groups.items()]
     return sorted(parts, key=lambda part: (part.seconds or 0.0, part.tensor_core_flops, part.io_bytes), reverse=True)
 
 
 def parts_table(stage: WalkedStage, by: str, top: int, show: Show) -> Table:
     """The largest parts of a stage, the others together, and their sum."""
-    timed = stage.operators[0].seconds is not None
+    timed = bool(stage.operators[0].bound)
     shares = ("time", "% of\ntime", "bound\nby") if timed else ("% of\nFLOPs", "% of\ntraffic")
     table = figures_table(by, "opera-\ntors", "tensor\nFLOPs", "traffic", *shares)
     table.columns[0].no_wrap = show is exact_figure
     table.padding = (0, 1, 0, 0)
     parts = parts_of(stage.operators, by)
     listed, rest = parts[:top], parts[top:]
-    whole = Part.of("all", stage.operators)
+    whole = Part.of(("all",), stage.operators)
     if rest:
-        names = {part.name for part in rest}
-        others = [each for each in stage.operators if _NAMES[by](each.record) in names]
-        listed.append(Part.of(f"{len(rest)} more", others))
+        names = {part.words for part in rest}
+        others = [each for each in stage.operators if _WORDS[by](each.record) in names]
+        listed.append(Part.of((f"{len(rest)} more",), others))
     for number, part in enumerate([*listed, whole], start=1):
         table.add_row(
             OneLine(part.name.replace(".default ", " ")), *_cells(part, whole, show), end_section=number == len(listed)
@@ -199,7 +234,7 @@ def _share(value: float, whole: float) -> str:
 
 def parts_content(stages: Iterable[WalkedStage], by: str) -> dict[str, list[dict[str, Any]]]:
     """For JSON: all parts of each stage; times where there are any."""
-    return {stage.key: [_told(asdict(part)) for part in parts_of(stage.operators, by)] for stage in stages}
+    return {stage.key: [_told(part.as_dict()) for part in parts_of(stage.operators, by)] for stage in stages}
 
 
 def _told(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,7 +244,7 @@ def _told(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def parts_csv(stages: Iterable[WalkedStage], by: str) -> str:
     """A row a part, all of each stage."""
-    return _csv({"stage": stage.key} | asdict(part) for stage in stages for part in parts_of(stage.operators, by))
+    return _csv({"stage": stage.key} | part.as_dict() for stage in stages for part in parts_of(stage.operators, by))
 
 
 def operators_csv(stages: Iterable[WalkedStage]) -> str:
@@ -229,7 +264,7 @@ def operators_csv(stages: Iterable[WalkedStage]) -> str:
             "io_weight_bytes": record.weight_bytes,
             "io_kv_bytes": record.kv_bytes,
             "live_bytes": record.live_bytes,
-            "seconds": seconds,
+            "seconds": seconds if bound else None,
             "bound": bound,
         }
         for stage in stages

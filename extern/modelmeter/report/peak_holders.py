@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelmeter.models.common.loading import LOAD
-from modelmeter.report.page_tables import Show, exact_figure, figures_table
-from modelmeter.report.parts import BETWEEN, module_name
-from modelmeter.report.terminal import OneLine
+from modelmeter.report.fitting import Fitting
+from modelmeter.report.page_tables import Show, figures_table
+from modelmeter.report.parts import BETWEEN, module_name, shape_text
 from modelmeter.shape_tensor import KV
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from modelmeter.models.common.contract import CostModel, PageCost
     from modelmeter.page_sizes import PageSize
     from modelmeter.walk import Allocation
@@ -44,10 +42,17 @@ class Held:
 
 def peak_holders(model: CostModel, page: PageCost, size: PageSize, output_tokens: int) -> PeakHolders:
     """Who holds the larger of the peaks of prefill and decode."""
-    peaks = {stage: getattr(page, stage).resident_peak_bytes for stage in ("prefill", "decode")}
-    stage = max(peaks, key=lambda name: peaks[name])
-    holdings = model.peak_holders(stage, size.width, size.height, output_tokens)
-    return PeakHolders(stage=stage, peak_bytes=peaks[stage], holdings=holdings)
+    stage = max(("prefill", "decode"), key=lambda name: getattr(page, name).resident_peak_bytes)
+    return stage_holders(model, page, size, output_tokens, stage)
+
+
+def stage_holders(model: CostModel, page: PageCost, size: PageSize, output_tokens: int, stage: str) -> PeakHolders:
+    """Who holds the peak of "prefill" or "decode"."""
+    return PeakHolders(
+        stage=stage,
+        peak_bytes=getattr(page, stage).resident_peak_bytes,
+        holdings=model.peak_holders(stage, size.width, size.height, output_tokens),
+    )
 
 
 def folded(holdings: Sequence[Allocation]) -> list[Held]:
@@ -55,8 +60,8 @@ def folded(holdings: Sequence[Allocation]) -> list[Held]:
     groups: dict[tuple[str, ...], list[int]] = {}
     for each in holdings:
         module = module_name(each.path) if each.path else "the given cache" if _given(each) else BETWEEN
-        shape = "x".join(str(side) for side in each.shape) or "scalar"
-        groups.setdefault((module, each.operator, shape, each.dtype, each.kind), []).append(each.nbytes)
+        alike = module, each.operator, shape_text(each.shape), each.dtype, each.kind
+        groups.setdefault(alike, []).append(each.nbytes)
     held = [
         Held(
             module=module,
@@ -83,14 +88,13 @@ def holders_title(holders: PeakHolders, load_bytes: int) -> str:
     return f"alive at the peak of {which}, weights not counted{more}"
 
 
-def holders_table(holders: PeakHolders, top: int, show: Show) -> Table:
+def holders_table(holders: PeakHolders, top: int, show: Show) -> Fitting:
     """The largest holders, the others together, and the peak."""
     table = figures_table("made in, by", "shape", "type", "tensors", "bytes", "%")
     table.padding = (0, 1, 0, 0)
-    table.columns[0].no_wrap = show is exact_figure
     table.columns[1].justify = table.columns[2].justify = "left"
     held = folded(holders.holdings)
-    rows = [(_name(each), each.shape, each.dtype, each.tensors, each.nbytes) for each in held[:top]]
+    rows = [(held_name(each), each.shape, each.dtype, each.tensors, each.nbytes) for each in held[:top]]
     rest = held[top:]
     if rest:
         tensors, nbytes = sum(each.tensors for each in rest), sum(each.nbytes for each in rest)
@@ -100,11 +104,11 @@ def holders_table(holders: PeakHolders, top: int, show: Show) -> Table:
     for number, (name, shape, dtype, tensors, nbytes) in enumerate(rows, start=2):
         share = f"{100 * nbytes / whole:.1f}" if whole else "-"
         cells = (shape, dtype, f"{tensors:,}", show(nbytes, "B"), share)
-        table.add_row(OneLine(name), *cells, end_section=number == len(rows))
-    return table
+        table.add_row(name, *cells, end_section=number == len(rows))
+    return Fitting(table=table, spare=("type",))
 
 
-def _name(held: Held) -> str:
+def held_name(held: Held) -> str:
     """Where tensors were made and by what; of the cache, that they are it."""
     by = "" if held.operator == "given" else f" {held.operator.removeprefix('aten.').removesuffix('.default')}"
     return f"{held.module}{by}{' (KV cache)' if held.kind == KV else ''}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -19,11 +20,7 @@ from modelmeter.quantities import estimated, number
 from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table, label_lines
 
-if TYPE_CHECKING:
-    from modelmeter.models.common.assumption import Assumption
-    from modelmeter.models.common.contract import CostModel
-
-#: figures that stand together in a result's table; all others are results, or deratings
+#: figures that stand together in a result's table; all others are results, or efficiencies
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "memory": (
         "batch_size",
@@ -42,19 +39,11 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 #: between a stage and a class of kernels in the name of a figure
 _SHARE: Final = "_share_"
-#: what an engine with a memory policy of its own decides in place of `runtime`: told with its limits
-_RESERVE: Final = "reserve_bytes"
 #: origins of figures that have no more than three digits
 _ESTIMATES: Final = (ESTIMATE, BOUND)
 
 _GB: Final = 10**9
 _TERA: Final = 10**12
-
-
-def timed_assumptions(model: CostModel) -> list[Assumption]:
-    """What is assumed where a model is timed: of the experts that times count, and without what the engine decides."""
-    pooled = model.engine.gpu_memory_utilization is not None
-    return [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
 
 
 def devices_table(devices: Sequence[Device]) -> Fitting:
@@ -65,8 +54,8 @@ def devices_table(devices: Sequence[Device]) -> Fitting:
         "memory\nMiB",
         "memory\nGB",
         "bandwidth\nTB/s",
-        *(f"{peak}\nTFLOPS" for peak in peaks),
-        "vector\nTFLOPS",
+        *(f"{peak}\nTFLOP/s" for peak in peaks),
+        "vector\nTFLOP/s",
     )
     for device in devices:
         rates = [device.matmul_flops_per_s.get(peak) for peak in peaks]
@@ -78,7 +67,7 @@ def devices_table(devices: Sequence[Device]) -> Fitting:
             *("-" if rate is None else number(float(rate / _TERA)) for rate in rates),
             number(float(device.vector_flops_per_s / _TERA)),
         )
-    spare = ("memory GB", "vector TFLOPS", "tf32 TFLOPS", "int8 TFLOPS", "fp8 TFLOPS", "fp16 TFLOPS")
+    spare = ("memory GB", "vector TFLOP/s", "tf32 TFLOP/s", "int8 TFLOP/s", "fp8 TFLOP/s", "fp16 TFLOP/s")
     return Fitting(table=table, spare=spare)
 
 
@@ -94,13 +83,13 @@ def device_lines(device: Device) -> Table:
         ("memory", f"{device.memory_bytes:,} bytes: {device.memory_bytes // MIB:,} MiB, {amount(device.memory_bytes)}"),
         ("bandwidth", f"{number(float(device.memory_bandwidth_bytes_per_s))} bytes/s"),
         *(
-            (f"matmul {peak}", f"{number(float(rate))} FLOPs/s, dense")
+            (f"matmul {peak}", f"{number(float(rate))} FLOP/s, dense")
             for peak, rate in device.matmul_flops_per_s.items()
         ),
-        ("vector", f"{number(float(device.vector_flops_per_s))} FLOPs/s"),
+        ("vector", f"{number(float(device.vector_flops_per_s))} FLOP/s"),
         *(
-            (f"derating {name}", f"{number(float(derating.factor))} ({derating.origin})")
-            for name, derating in device.derating.items()
+            (f"efficiency {name}", f"{number(float(efficiency.factor))} ({efficiency.origin})")
+            for name, efficiency in device.efficiency.items()
         ),
         ("kernel launch", launch),
         ("price an hour", price),
@@ -111,13 +100,19 @@ def device_lines(device: Device) -> Table:
     )
 
 
-#: the line that says how published runs compare, written with reports/published.md
-PUBLISHED_FILE: Final = Path(str(resources.files(__package__) / "published_runs.txt"))
+#: how published runs compare, in a line, and of which model how many figures are; written with reports/published.md
+PUBLISHED_FILE: Final = Path(str(resources.files(__package__) / "published_runs.json"))
 
 
-def published_runs() -> str:
-    """In a line, how far predictions lay from what others published."""
-    return PUBLISHED_FILE.read_text(encoding="utf-8").strip()
+def published_runs(model: str) -> str:
+    """In a line, how far predictions lay from what others published; of which models, where most are not of `model`."""
+    runs = json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
+    told, of_models = runs["told"], runs["figures"]
+    own = of_models.get(model, 0)
+    if own == max(of_models.values()):
+        return str(told)
+    others = ", ".join(f"{count} of {name}" for name, count in of_models.items() if name != model)
+    return f"{told}; of these figures {own or 'none'} {'is' if own < 2 else 'are'} of {model}, {others}"
 
 
 def result_table(result: Throughput) -> Fitting:
@@ -148,7 +143,7 @@ def shares_table(result: Throughput) -> Fitting:
 
 def _group_of(name: str) -> str:
     """The group of a figure's name."""
-    if name.startswith("derating_"):
+    if name.startswith("efficiency_"):
         return "given"
     return next((group for group, names in _GROUPS.items() if name in names), "results")
 
@@ -188,7 +183,7 @@ def concurrency_table(results: Mapping[str, Throughput]) -> Fitting:
 
 def kinds_table(result: Throughput) -> Fitting:
     """The kinds of pages of one device, a row for those of one label; figures are those of their average page."""
-    table = figures_table("pages", "count", "prefill\ntokens", "output\ntokens", "prefill\ns", "decode\ns", "pages/s")
+    table = figures_table("pages", "count", "prefill\ntokens", "decode\nsteps", "prefill\ns", "decode\ns", "pages/s")
     labelled: dict[str, list[KindTime]] = {}
     for kind in result.kinds:
         labelled.setdefault(kind.label, []).append(kind)
@@ -214,7 +209,7 @@ def _as_number(value: Fraction) -> float:
 def kinds_line(result: Throughput) -> str:
     """The pages in words."""
     pages = f"{result.pages:,} pages" if result.pages > 1 else "1 page"
-    return f"{pages}, {number(result.output_tokens)} output tokens a page"
+    return f"{pages}, {number(result.output_tokens)} decode steps a page, after the prefill's own token"
 
 
 def engine_line(engine: str, *, default: bool) -> tuple[str, str]:
@@ -272,18 +267,18 @@ def reason_lines(results: Mapping[str, Throughput | str]) -> Table:
     return label_lines(*((name, reason) for name, reason in results.items() if isinstance(reason, str)))
 
 
-def rest_lines(result: Throughput, smallest: str | None) -> Table:
-    """The smallest device, what is assumed, how published runs compare, and what is not modelled."""
+def rest_lines(model: str, result: Throughput, smallest: str | None) -> Table:
+    """The smallest device for a model, what is assumed, how published runs compare, and what is not modelled."""
     return label_lines(
         ("smallest", f"bundled device that runs one such page at a time: {smallest or 'none'}"),
         *(("assumed", sentence) for sentence in result.assumptions()),
-        ("published", published_runs()),
+        ("published", published_runs(model)),
         *(("not modelled", sentence) for sentence in NOT_MODELLED),
     )
 
 
 def device_content(device: Device) -> dict[str, Any]:
-    """A device as JSON: numbers, deratings with their origins, sources."""
+    """A device as JSON: numbers, efficiencies with their origins, sources."""
     return {
         "name": device.name,
         "title": device.title,
@@ -292,9 +287,9 @@ def device_content(device: Device) -> dict[str, Any]:
         "vector_flops_per_s": float(device.vector_flops_per_s),
         "memory_bandwidth_bytes_per_s": float(device.memory_bandwidth_bytes_per_s),
         "memory_bytes": device.memory_bytes,
-        "derating": {
-            name: {"factor": float(derating.factor), "origin": derating.origin}
-            for name, derating in device.derating.items()
+        "efficiency": {
+            name: {"factor": float(efficiency.factor), "origin": efficiency.origin}
+            for name, efficiency in device.efficiency.items()
         },
         "kernel_launch": {
             "seconds": None if device.kernel_launch_s is None else float(device.kernel_launch_s),
@@ -312,7 +307,7 @@ def _content(figure: Figure) -> dict[str, Any]:
 
 
 def throughput_content(result: Throughput) -> dict[str, Any]:
-    """A result as JSON: figures with unit and origin, kinds of pages, assumptions; the same without runaway pages."""
+    """A result as JSON: figures with unit and origin, kinds of pages, assumptions; the same of pages that end."""
     without = result.without_runaway
     return {
         "device": result.device.name,

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.kernel_classes import kernel_class
-from modelmeter.report.module_tree import shapes_text
+from modelmeter.report.parts import shapes_text
 
 if TYPE_CHECKING:
     from modelmeter.devices import Throughput
@@ -80,7 +80,7 @@ def _decode(stage: WalkedStage, start: float, alone: Throughput) -> Iterator[Eve
     times = alone.interval("decode_s")
     steps = round(alone.output_tokens)
     end = start + times.value
-    last = max(end - sum(each.seconds or 0.0 for each in stage.operators), start)
+    last = max(end - stage.seconds, start)
     ends = _ends(stage.operators, last)
     yield _span(f"decode, {steps:,} steps", "stage", start, max(end, ends[-1]), _interval(times))
     if steps > 1:
@@ -97,7 +97,7 @@ def _ends(operators: Sequence[TimedOperator], start: float) -> list[float]:
     """When the first operator begins, and when each ends."""
     ends = [start]
     for each in operators:
-        ends.append(ends[-1] + (each.seconds or 0.0))
+        ends.append(ends[-1] + each.seconds)
     return ends
 
 

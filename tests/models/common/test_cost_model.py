@@ -84,7 +84,7 @@ def test_memory() -> None:
 
 def test_a_page_that_is_too_long_is_refused() -> None:
     model = load_cost_model(["decoder.max_position_embeddings=100"])
-    with pytest.raises(ModelMeterError, match=r"exceed decoder.max_position_embeddings=100; take a smaller mode"):
+    with pytest.raises(ModelMeterError, match=r"exceed decoder.max_position_embeddings=100; take a smaller page"):
         model.page(1000, 1000)
 
 

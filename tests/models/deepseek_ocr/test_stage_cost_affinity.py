@@ -72,7 +72,7 @@ def test_cuda_core_flops_are_affine_and_a_pass_makes_its_position_tables_once(ca
 
 
 def once_a_pass(case: Case) -> int:
-    """CUDA-core FLOPs of the operators that cost the same for two views and three: those of position tables."""
+    """Vector FLOPs of the operators that cost the same for two views and three: those of position tables."""
     size = case.model.workload.image_size
     flops = 0
     made = set()

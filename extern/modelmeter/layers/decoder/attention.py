@@ -44,7 +44,7 @@ class GroupedQueryAttention(BaseLayer):
     """Attention of x [B, T, D] over the cache and itself -> [B, T, D]; in separate steps the weights come too.
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
-    left of `hidden_size` for each head. qkv_bias: the products that make query, key and value have a bias. qk_norm: an
+    left of `hidden_size` for each head. qkv_bias: the GEMMs that make query, key and value have a bias. qk_norm: an
     RMSNorm over each head's d of query and key before they turn. mrope_section: of `RotaryEmbedding`.
     """
 
@@ -120,7 +120,7 @@ class GroupedQueryAttention(BaseLayer):
     def project(self, hidden_states: ShapeTensor, kept: str = ACTIVATION) -> tuple[ShapeTensor, ...]:
         """Query [B, H, T, d], key and value [B, KV heads, T, d]. `kept`: what the value is kept as.
 
-        Of one product, query and key are not normalised yet: that is for `attend_paged`.
+        Of one GEMM, query and key are not normalised yet: that is for `attend_paged`.
         """
         by_head = (*hidden_states.shape[:2], -1, self.head_dim)
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
@@ -164,7 +164,7 @@ class GroupedQueryAttention(BaseLayer):
             slot_mapping = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it
             new = list(self.chain("write_cache", self.store, key, value, slots, slot_mapping))
             if self.traits(DecoderTraits).query_copied:
-                projected = query, key, value  # names of the product, which lives through the attention
+                projected = query, key, value  # names of the GEMM, which lives through the attention
                 query = contiguous(query.transpose(1, 2)).transpose(1, 2)
         else:
             query, *new = self.chain("rotary_and_cache", self.turn_and_store, *projected, slots, *positions)

@@ -1,6 +1,6 @@
 """A decoder's mixture of experts on shapes: the gate, the routed experts, the shared ones.
 
-Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped products; the published code, which
+Source of the walk: `UnlimitedOcrTextModel` of transformers 5.23, experts as grouped GEMMs; the published code, which
 runs one expert after another; and the kernels of engines, which docs/counted.md names by file and function.
 """
 
@@ -54,14 +54,14 @@ class MoeTraits:
     """What code of mixtures of experts does where code bases differ; the defaults are transformers'."""
 
     experts_grouped: bool = True
-    """The routed experts are grouped products; otherwise one expert runs after another."""
+    """The routed experts are grouped GEMMs; otherwise one expert runs after another."""
     gate_in_float32: bool = True
-    """The product of the experts' gate runs in float32; otherwise in the model's type."""
+    """The GEMM of the experts' gate runs in float32; otherwise in the model's type."""
     grouped_gemm_indexed: bool = False
-    """The grouped products of the experts find the rows of their input by index, and put those of their output back;
+    """The grouped GEMMs of the experts find the rows of their input by index, and put those of their output back;
     otherwise rows are copied into the order of the experts before, and back after."""
     weights_in_epilogue: bool = False
-    """The second grouped product weights its rows as it ends, and with their sum the experts are one block that the
+    """The second grouped GEMM weights its rows as it ends, and with their sum the experts are one block that the
     code calls as one, after which the shared experts' output is added; otherwise one kernel weights and sums all."""
     experts_output_in_place: bool = False
     """The sum of the experts' rows is written over their input."""
@@ -182,7 +182,7 @@ class Experts(BaseLayer):
         return to(final_hidden_states, hidden_states.dtype)
 
     def read_bytes(self, experts_hit: int | Fraction) -> tuple[int, int]:
-        """Bytes read of each product's weights: those of all experts hit, rounded once, and of them its share."""
+        """Bytes read of each GEMM's weights: those of all experts hit, rounded once, and of them its share."""
         all_bytes = self.gate_up_proj.nbytes + self.down_proj.nbytes
         hit_bytes = round(experts_hit * all_bytes / self.num_experts)
         up_bytes = round(experts_hit * self.gate_up_proj.nbytes / self.num_experts)

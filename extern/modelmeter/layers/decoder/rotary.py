@@ -74,7 +74,7 @@ class RotaryEmbedding(BaseLayer):
         return cat((freq, freq), -1)
 
     def forward_by_product(self, inv_freq: ShapeTensor, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-        """The same tables, from a product of [1, d/2, 1] and [1, 1, T]."""
+        """The same tables, from a GEMM of [1, d/2, 1] and [1, 1, T]."""
         position_ids_expanded = to(position_ids.unsqueeze(1), "float32")
         freqs = matmul(inv_freq.view(1, -1, 1), position_ids_expanded).transpose(1, 2)
         emb = cat((freqs, freqs), -1)

@@ -170,7 +170,7 @@ class NoTPAttention(BaseLayer):
         return self.forward_qkv_apart(hidden_states)
 
     def forward_qkv_fused(self, x: ShapeTensor) -> ShapeTensor:
-        """Queries, keys and values as views of one product, which is kept by name."""
+        """Queries, keys and values as views of one GEMM, which is kept by name."""
         batch, positions, _ = x.shape
         xqkv = self.qkv_proj(x).view(batch, positions, 3, self.num_heads, -1)
         query, key, value = (each.permute(0, 2, 1, 3) for each in xqkv.unbind(2))
@@ -191,7 +191,7 @@ class NoTPAttention(BaseLayer):
         )
 
     def forward_qkv_apart(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
-        """Three products; the weights of eager attention are handed on."""
+        """Three GEMMs; the weights of eager attention are handed on."""
         batch, positions, _ = hidden_states.shape
         by_head = (batch, positions, self.num_heads, -1)
         queries = self.q_proj(hidden_states)

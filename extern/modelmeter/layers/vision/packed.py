@@ -56,21 +56,21 @@ class PackedTraits:
     log_sum_exp_written: bool = False
     """That kernel writes the log-sum-exp of each query and head, as the FlashAttention package's does."""
     copied: str = ""
-    """What is copied out of the product of query, key and value before queries and keys turn, as one kernel and in
+    """What is copied out of the GEMM of query, key and value before queries and keys turn, as one kernel and in
     memory of their own: "together", query and key at once; "each", all three. Nothing: they are read where they lie."""
     tables: str = "positions"
     """What cosines and sines of patches come from: "positions", which are turned into them in float32; "grid", tables
     kept for each grid, joined for all pages; "rows", looked up by position; "frequencies", which are looked up by
     position, in float32; "typed frequencies", which are put into the model's type and in order before."""
     patches_by_product: bool = False
-    """Patches are embedded by a matrix product; otherwise by a convolution."""
+    """Patches are embedded by a GEMM; otherwise by a convolution."""
     sum_in_norm: bool = False
     """A block sums its attention's output in its second norm; otherwise by an operator of its own."""
     inverse_order: str = "sorted"
     """The order in which tokens of windows lie in their page: "sorted" out of that of windows; "written", by an index;
     "given" with the page."""
     mlp_aligned: int = 1
-    """The inner width of a block's MLP is rounded up to a multiple of this, weights of zeros among the product's."""
+    """The inner width of a block's MLP is rounded up to a multiple of this, weights of zeros among the GEMM's."""
     pages_looped: bool = False
     """Pages go through the tower one after another; otherwise together."""
 
@@ -126,8 +126,8 @@ class Sequences(NamedTuple):
         )
         return tuple((pages * count, self.merged * tokens) for count, tokens in alike if count != 0)
 
-    def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> ShapeTensor:
-        """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order, concatenated.
+    def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> Repeated:
+        """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order.
 
         Those of one length in a row are one repeated call.
         """
@@ -146,7 +146,7 @@ class Sequences(NamedTuple):
 
         repeated = tape.repeated(pages, page)
         assert repeated is not None  # there is a page
-        return cat([repeated], 1)
+        return repeated
 
 
 class PageTensors(NamedTuple):
@@ -178,7 +178,7 @@ def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
 class Conv3d(BaseLayer):
     """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch, without bias.
 
-    Source: torch.nn.Conv3d.    Counted: the product.
+    Source: torch.nn.Conv3d.    Counted: the GEMM.
     """
 
     def __init__(self, *shape: int, **settings: Unpack[Settings]) -> None:
@@ -339,7 +339,8 @@ class PackedAttention(BaseLayer):
             """One sequence, of `length` patches: where it lies is of no consequence."""
             return attend(*(each.narrow(2, 0, length) for each in (query_states, key_states, value_states)))[0]
 
-        attn_output = sequences.each(hidden_states.tape, one)
+        attn_outputs = [sequences.each(hidden_states.tape, one)]  # held to the end
+        attn_output = cat(attn_outputs, 1)
         return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
 
     def attend_copied(

@@ -106,7 +106,7 @@ def get_rel_pos(table: ShapeTensor, side: int, traits: SamTraits) -> ShapeTensor
 
 
 def product_by_row(query: ShapeTensor, rel_pos: ShapeTensor) -> ShapeTensor:
-    """einsum "bhwc,hkc->bhwk" as PyTorch runs it: one product a row of the grid."""
+    """einsum "bhwc,hkc->bhwk" as PyTorch runs it: one GEMM a row of the grid."""
     batch, height, width, channels = query.shape
     rows = reshape(query.permute(1, 0, 2, 3), height, batch * width, channels)
     product = bmm(rows, rel_pos.transpose(1, 2))  # [h, b w, k]
@@ -114,7 +114,7 @@ def product_by_row(query: ShapeTensor, rel_pos: ShapeTensor) -> ShapeTensor:
 
 
 def product_by_column(query: ShapeTensor, rel_pos: ShapeTensor) -> ShapeTensor:
-    """einsum "bhwc,wkc->bhwk" as PyTorch runs it: one product a column of the grid."""
+    """einsum "bhwc,wkc->bhwk" as PyTorch runs it: one GEMM a column of the grid."""
     batch, height, width, channels = query.shape
     columns = reshape(query.permute(2, 0, 1, 3), width, batch * height, channels)
     product = bmm(columns, rel_pos.transpose(1, 2))  # [w, b h, k]
@@ -166,7 +166,7 @@ class Attention(BaseLayer):
         return of_rows, self.chain("rel_pos", get_rel_pos, self.rel_pos_w.on(tape), width, traits)
 
     def aligned_bias(self, query: ShapeTensor, height: int, width: int) -> ShapeTensor:
-        """The bias of a query [B, heads, HW, d], which both products read as it lies, in aligned rows."""
+        """The bias of a query [B, heads, HW, d], which both GEMMs read as it lies, in aligned rows."""
         of_rows, of_columns = self.relative_positions(query.tape, height, width)
         grid = query.view(*query.shape[:2], height, width, -1)
         rel_h = strided_bmm(grid, of_rows.transpose(1, 2))  # [B, heads, H, W, H]
@@ -185,7 +185,7 @@ class Attention(BaseLayer):
         return attend(query, key, value, (batch, height, width))
 
     def forward_strided(self, hidden_states: ShapeTensor) -> ShapeTensor:
-        """Query, key and value read where they lie in their product, by kernels that take the bias as it is made."""
+        """Query, key and value read where they lie in their GEMM, by kernels that take the bias as it is made."""
         batch, height, width, _ = hidden_states.shape
         qkv = self.qkv(hidden_states).view(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)  # [B, heads, HW, d]

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, cached_property, lru_cache
 from importlib import resources
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from modelmeter.checks import check_overrides
@@ -40,6 +42,7 @@ from modelmeter.models.common.stage_cost import HEADS
 from modelmeter.units import MODEL_DTYPES
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 
@@ -641,15 +644,66 @@ def _check_amount(overrides: Sequence[str]) -> None:
 
 def _check_single(named: str, override: str) -> None:
     """Refuse what stands for several values: sweeps, and the functions that make them."""
+    if _parsed(named, override).is_sweep_override():
+        raise ModelMeterError(f"{named} stands for several values; give one, or a list in brackets.")
+
+
+def _parsed(named: str, override: str) -> Override:
+    """What Hydra's parser makes of an override."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
         with _HYDRA:
-            parsed = OverridesParser.create().parse_override(override.strip())
+            return OverridesParser.create().parse_override(override.strip())
     except (HydraException, RecursionError, ValueError) as error:
         raise ModelMeterError(
             f"{named} is none that Hydra can read ({' '.join(str(error).split())}); write key=value."
         ) from error
-    if parsed.is_sweep_override():
-        raise ModelMeterError(f"{named} stands for several values; give one, or a list in brackets.")
+
+
+def sweep_values(override: str, most: int, options: Sequence[str] = (), *, words: bool = False) -> list[str]:
+    """The values that KEY=VALUES stands for, each as an override has it, by Hydra's grammar of sweeps.
+
+    options: what `glob` chooses from. words: the values are no override's, so quotes around them are not theirs. Raises
+    `ModelMeterError` for what Hydra cannot read, for no value, one that comes twice, and more than `most`.
+
+    >>> sweep_values("workload=tiny,base", 10), sweep_values("runtime.batch_size=range(2,9,3)", 10)
+    (['tiny', 'base'], ['2', '5', '8'])
+    """
+    from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString, RangeSweep
+    from hydra.core.override_parser.types import Override as Parsed
+
+    _check_amount([override])
+    named = f'override "{printable(override, 100)}"'
+    key, _, text = (part.strip() for part in override.partition("="))
+    if not text:
+        raise ModelMeterError(f"{named} has no values; write {key}=a,b or {key}=range(1,9).")
+    parsed = _parsed(named, override)
+    found = parsed.value()
+    if not parsed.is_sweep_override():
+        return [str(found) if words and text[0] in "'\"" else text]
+    elements: Iterable[Any]
+    if isinstance(found, ChoiceSweep):
+        elements = found.list
+    elif isinstance(found, RangeSweep):
+        elements = found.range()
+    elif isinstance(found, Glob):
+        elements = found.filter(list(options))
+    else:
+        raise ModelMeterError(f"{named} is an interval, which has no values of its own; write range(START,STOP,STEP).")
+
+    def as_text(element: Any) -> str:
+        plain = element.text if isinstance(element, QuotedString) else element
+        return str(plain) if words else Parsed._get_value_element_as_str(element)
+
+    values = [as_text(element) for element in islice(elements, most + 1)]
+    if len(values) > most:
+        raise ModelMeterError(f"{named} stands for more than {most:,} values; give fewer, or a larger step.")
+    if not values:
+        of = f"; the options are {', '.join(options)}" if options else ""
+        raise ModelMeterError(f"{named} has no values{of}.")
+    for value, times in Counter(values).items():
+        if times > 1:
+            raise ModelMeterError(f"{named} says {printable(value, 60)} {times} times; give each value once.")
+    return values

@@ -181,7 +181,7 @@ class PageCost(Stages, Protocol):
     def vram(self, *, device_kind: str = "gpu") -> Vram:
         """The memory that it needs on a device of a kind, "gpu" or "cpu"."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, device_kind: str = "gpu") -> dict[str, Any]:
         """Plain values under the names that `--json` has."""
 
     def to_pandas(self, by: str = "stage") -> pd.DataFrame:

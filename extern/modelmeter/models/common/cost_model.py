@@ -118,13 +118,16 @@ class TextCost:
             load_bytes=self.cost_model.load_bytes,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact."""
+    def to_dict(self, *, device_kind: str = GPU) -> dict[str, Any]:
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact.
+
+        device_kind: of the device that the memory is needed on, as in `vram`.
+        """
         return {
             "prefill_tokens": self.seq_len,
             "output_tokens": self.output_tokens,
             "stages": {name: cost.as_dict() for name, cost in self.stages().items()},
-            "vram": self.vram().to_dict(),
+            "vram": self.vram(device_kind=device_kind).to_dict(),
         }
 
     def to_pandas(self, by: str = "stage") -> pd.DataFrame:
@@ -174,9 +177,13 @@ class PageCost(TextCost):
         """What each stage costs by its name, "vision", "prefill" (vision included), "decode", and "total" last."""
         return {"vision": self.vision} | super().stages()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact."""
-        return {"layout": self.layout._asdict(), "tokens": self.tokens._asdict()} | super().to_dict()
+    def to_dict(self, *, device_kind: str = GPU) -> dict[str, Any]:
+        """Plain values under the names that `modelmeter page --json` has; FLOPs, tokens and bytes are exact.
+
+        device_kind: of the device that the memory is needed on, as in `vram`.
+        """
+        page = {"layout": self.layout._asdict(), "tokens": self.tokens._asdict()}
+        return page | super().to_dict(device_kind=device_kind)
 
 
 Config = TypeVar("Config", bound=CommonSchema)
@@ -349,7 +356,7 @@ class CostModel(Generic[Config, Work, Model]):
     def settings(self) -> dict[str, object]:
         """What the figures depend on beside workload and page size, by the name that an override gives it."""
         runtime, checkpoint = self.config.runtime, self.config.checkpoint.name
-        said = checkpoint is None or [checkpoint] == list(self.configuration.checkpoints)  # by the model's name
+        said = checkpoint in (None, self.name)  # by the model's name
         return {
             **({} if said else {"checkpoint": checkpoint}),
             "execution": self.config.execution.name,

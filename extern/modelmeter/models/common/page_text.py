@@ -22,7 +22,7 @@ WIDTH: Final = 80
 #: rows of a table: figure of `StageCost`, words for it, unit of its readable form
 FIGURES: Final = (
     ("tensor_core_flops", "tensor-core FLOPs", ""),
-    ("cuda_core_flops", "CUDA-core FLOPs", ""),
+    ("cuda_core_flops", "vector FLOPs", ""),
     ("io_bytes", "traffic", "B"),
     ("io_weight_bytes", "  weights", "B"),
     ("io_activation_bytes", "  activations", "B"),
@@ -59,7 +59,7 @@ def line(page: TextCost) -> str:
     model, total = page.cost_model, page.total
     return (
         f"<{type(page).__name__} {model.name} {workload_overrides(model)[0]}: {page.seq_len:,} tokens, {_steps(page)}, "
-        f"{readable(total.tensor_core_flops + total.cuda_core_flops, 'FLOPs')}, {readable(total.io_bytes, 'B')} moved>"
+        f"{readable(total.tensor_core_flops, 'FLOPs')} on tensor cores, {readable(total.io_bytes, 'B')} moved>"
     )
 
 

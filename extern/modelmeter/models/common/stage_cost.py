@@ -37,7 +37,7 @@ SUMS: Final = (
 class StageCost:
     """One stage. Integers are exact: FLOPs and bytes; the properties give powers of ten.
 
-    tensor_core_flops: products and attention, a multiply-add is 2. cuda_core_flops: everything else, by convention.
+    tensor_core_flops: GEMMs and attention, a multiply-add is 2. cuda_core_flops: everything else, by convention.
     io_weight_bytes, io_activation_bytes, io_kv_bytes: traffic, read and written. weight_bytes: parameters resident.
     activation_peak_bytes: the live set that the pass makes at its largest, its own KV cache included, the cache that
     it was given excluded. resident_peak_bytes: the same with the given cache while it is alive; weights not included.
@@ -102,7 +102,7 @@ class StageCost:
 
     @property
     def flops_cuda_tflops(self) -> float:
-        """CUDA-core FLOPs, 1e12."""
+        """Vector FLOPs, 1e12."""
         return self.cuda_core_flops / TERA
 
     @property

@@ -32,9 +32,9 @@ HEIGHT: Final = 1650
 NOTES: Final = (
     "torchinfo's mult-adds of a Linear or a norm are the first dimension of its output times its parameters: the other "
     "positions of [batch, positions, features] are left out.",
-    "Products that no module of their own makes are left out: attention's scores and sums, relative positions.",
+    "GEMMs that no module of their own makes are left out: attention's scores and sums, relative positions.",
     "Parameters that stand in a module with submodules, as the routed experts' do, are left out.",
-    "Counted though they are no products: a bias, a norm's weights, and the whole table of an embedding, which is "
+    "Counted though they are no GEMMs: a bias, a norm's weights, and the whole table of an embedding, which is "
     "looked up.",
     "counted_mult_adds is half the FLOPs of torch.utils.flop_counter, operator by operator, attention in full.",
 )

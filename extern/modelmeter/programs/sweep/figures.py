@@ -1,20 +1,19 @@
-"""The figures of a sweep, as SVG and PNG that come out the same byte for byte: no date, no version, fixed identifiers.
+"""The figures of a sweep, as SVG and PNG.
 
-costs: work by component, tensor- against CUDA-core work, traffic, activation peak and KV cache, a column a point.
+costs: work by component, tensor- against vector work, traffic, activation peak and KV cache, a column a point.
 intensity: FLOPs per byte by stage, the points named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from itertools import cycle, product
 from typing import TYPE_CHECKING, Final
 
 from modelmeter.models.common.components import component_titles
 from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.programs.sweep.sweep import Result, Row, peak_name
+from modelmeter.report.plotting import COLOURS, FORMATS, LINEAR_UP_TO, figure_file, house_style
 from modelmeter.units import GIGA, MEGA, TERA
 
 if TYPE_CHECKING:
@@ -23,30 +22,9 @@ if TYPE_CHECKING:
 
 FIGURES: Final = ("costs", "intensity")
 
-#: metadata of each format, so that neither date nor version is written
-FORMATS: Final[Mapping[str, Mapping[str, None]]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
-
-#: told apart with every common kind of colour blindness (Okabe and Ito)
-COLOURS: Final = ("#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#999999")
-
-STYLE: Final = {
-    "svg.hashsalt": "modelmeter",
-    "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "savefig.dpi": 80,
-}
-
 #: where a point's name may stand: distances in points, nearest first, then directions (right, up)
 REACHES: Final = (4, 12, 20, 30, 42, 56)
 DIRECTIONS: Final = ((0, 1), (1, 1), (-1, 1), (1, 0), (-1, 0), (0, -1), (1, -1), (-1, -1))
-
-#: the largest bar over the smallest that one linear axis shows
-LINEAR_UP_TO: Final = 20
 
 _Named = tuple[float, float, str]
 
@@ -55,22 +33,11 @@ def draw(result: Result) -> dict[str, bytes]:
     """Every figure of a result in every format, by the end of its file's name, as in costs.svg."""
     with house_style():
         figures = {"costs": costs_figure(result), "intensity": intensity_figure(result)}
-        files = {}
-        for name, figure in figures.items():
-            for extension, metadata in FORMATS.items():
-                file = BytesIO()
-                figure.savefig(file, format=extension, metadata=dict(metadata))
-                files[f"{name}.{extension}"] = file.getvalue()
-        return files
-
-
-@contextmanager
-def house_style() -> Iterator[None]:
-    """matplotlib's defaults and `STYLE`, whatever the user's own settings are."""
-    import matplotlib.style
-
-    with matplotlib.style.context(["default", STYLE]):
-        yield
+        return {
+            f"{name}.{extension}": figure_file(figure, extension)
+            for name, figure in figures.items()
+            for extension in FORMATS
+        }
 
 
 def costs_figure(result: Result) -> Figure:
@@ -91,9 +58,9 @@ def costs_figure(result: Result) -> Figure:
     panels[0].set_ylabel("TFLOPs (10¹²)")
 
     totals = [row["stages"]["total"] for row in rows]
-    cores = {"tensor cores": "tensor_core_flops", "CUDA cores (by convention)": "cuda_core_flops"}
+    cores = {"tensor cores": "tensor_core_flops", "vector (by convention)": "cuda_core_flops"}
     _grouped(panels[1], {name: [total[key] / TERA for total in totals] for name, key in cores.items()})
-    panels[1].set_title(f"tensor-core against CUDA-core work, {whole_page}")
+    panels[1].set_title(f"tensor-core against vector work, {whole_page}")
     panels[1].set_ylabel("TFLOPs (10¹²)")
 
     stages = STAGES if decodes else STAGES[:2]

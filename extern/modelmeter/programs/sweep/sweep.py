@@ -28,6 +28,7 @@ from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.page_sizes import PageSize, parse_size
 from modelmeter.programs.hydra_program import AGREES, AnyCostModel, console, cost_model_of, output_folder, run
 from modelmeter.report.json_document import SCHEMA_VERSION, json_text
+from modelmeter.report.plotting import check_matplotlib
 from modelmeter.units import GIGA, MEGA, TERA
 
 #: points of one sweep; more would be neither a table nor a figure that one can read
@@ -429,7 +430,7 @@ def run_sweep(program: SweepProgram) -> None:
         if not isinstance(config.figures, bool):
             raise ModelMeterError(f"sweep: figures={config.figures} is neither true nor false.")
         if config.figures:
-            check_matplotlib()
+            check_matplotlib("say figures=false")
         result = compute(program, package, config)
         folder = output_folder()
         write(folder, [result], figures=config.figures)
@@ -455,13 +456,3 @@ def _console_parts(result: Result) -> Iterator[Table | str]:
     yield table
     for said, labels in points.items():
         yield f"{', '.join(labels)}: {said}"
-
-
-def check_matplotlib() -> None:
-    """Raise `ModelMeterError` where figures cannot be drawn."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ModelMeterError(
-            "sweep: figures need matplotlib; pip install matplotlib, or say figures=false."
-        ) from error

@@ -18,7 +18,8 @@ from modelmeter.models.common.contract import ModelPackage
 from modelmeter.process import tell
 from modelmeter.programs.hydra_program import AGREES, ended, register
 from modelmeter.programs.sweep import attention, batches, grids, lengths, modes
-from modelmeter.programs.sweep.sweep import Result, SweepProgram, check_matplotlib, compute, write
+from modelmeter.programs.sweep.sweep import Result, SweepProgram, compute, write
+from modelmeter.report.plotting import check_matplotlib
 
 PROGRAMS: Final = tuple(module.PROGRAM for module in (grids, modes, lengths, batches, attention))
 
@@ -51,7 +52,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     def work() -> int:
-        check_matplotlib()
+        check_matplotlib("say figures=false")
         write_reports(arguments.folder, model_package(arguments.model), figures=True)
         return AGREES
 

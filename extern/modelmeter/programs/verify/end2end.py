@@ -4,7 +4,7 @@
         'images=[page.png,scan.jpg]' output_tokens=10
 
 Each page's size goes through the workload's rule; the model's real modules run on the meta device, on the inputs that
-preprocessing makes of such a page, and are compared by stage (FLOPs, elements outside products by operator, traffic,
+preprocessing makes of such a page, and are compared by stage (FLOPs, elements outside GEMMs by operator, traffic,
 weights, both peaks and where the peak is, KV cache, sequence length) and by module (FLOPs). Every decode step is
 compared for itself, and their sum; those before `first_step` are skipped, where a later one is what matters.
 `verify.json` lands in the run directory.

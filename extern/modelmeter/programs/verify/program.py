@@ -40,8 +40,8 @@ NO_MODULE: Final = "the model itself"
 #: how the figures of a stage are called in tables, in the order in which they stand there
 LABELS: Final[Mapping[str, str]] = {
     "tensor_core_flops": "tensor-core FLOPs",
-    "cuda_core_flops": "CUDA-core FLOPs",
-    "elements": "elements outside products",
+    "cuda_core_flops": "vector FLOPs",
+    "elements": "elements outside GEMMs",
     "io_weight_bytes": "bytes moved, weights",
     "io_activation_bytes": "bytes moved, activations",
     "io_kv_bytes": "bytes moved, KV cache",

@@ -83,7 +83,7 @@ class VisionVerifier:
         cost = page.vision
         alone = self.same_code and self.parts is not None
         line = (
-            f"vision stage: {cost.flops_tensor_tflops:.6f} tensor-core TFLOPs, {cost.flops_cuda_tflops:.6f} CUDA-core "
+            f"vision stage: {cost.flops_tensor_tflops:.6f} tensor-core TFLOPs, {cost.flops_cuda_tflops:.6f} vector "
             f"TFLOPs (by convention), {cost.io_bytes:,} bytes moved, {cost.weight_bytes:,} bytes of weights, "
             f"peak {cost.activation_peak_bytes:,} bytes at {cost.peak_path} ({cost.peak_operator})"
         )

@@ -209,7 +209,7 @@ def cuda_core_flops(records: list[OperatorRecord]) -> int:
 
 
 def test_what_the_engine_need_not_compute() -> None:
-    """The CUDA-core FLOPs that are missing, operator by operator: those of transformers that have no part in a page."""
+    """The vector FLOPs that are missing, operator by operator: those of transformers that have no part in a page."""
     serving, transformers, _ = models(())
     # tables of relative positions that have the wanted length, which transformers resizes all the same: windows of 14
     # in 8 blocks and both passes, the global view's grid of 64 in 4; two tables each, 3 FLOPs an element of 64

@@ -22,11 +22,12 @@ from modelmeter.models.deepseek_ocr.scripts.published.measurements import (
 from modelmeter.models.deepseek_ocr.scripts.published.write_published import (
     FILE,
     judged_runs,
-    line,
     published_text,
+    summary,
+    told,
     write_published,
 )
-from modelmeter.report.throughput_tables import PUBLISHED_FILE
+from modelmeter.report.throughput_tables import PUBLISHED_FILE, published_runs
 
 ROOT = Path(__file__).parents[4]
 PROGRAM = "modelmeter.models.deepseek_ocr.scripts.published.write_published"
@@ -35,7 +36,7 @@ PROGRAM = "modelmeter.models.deepseek_ocr.scripts.published.write_published"
 def test_regenerated_to_the_byte(tmp_path: Path) -> None:
     write_published([str(tmp_path / "out.md")])
     assert (tmp_path / "out.md").read_bytes() == (ROOT / FILE).read_bytes()
-    assert PUBLISHED_FILE.read_text(encoding="utf-8") == line()
+    assert PUBLISHED_FILE.read_text(encoding="utf-8") == told()
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -76,9 +77,15 @@ def test_the_ratios_of_the_report() -> None:
 def test_the_summary_is_that_of_the_rows() -> None:
     rows = [each for run in judged_runs().values() for each in run if each.run.judged and each.cell.used == HELD_OUT]
     errors = [abs(each.predicted.value / each.published - 1) for each in rows]
-    assert f"of {len(rows)} published figures" in line()
-    assert f"{median(errors):.0%} at the median and {max(errors):.0%} at most" in line()
-    assert line().removesuffix(" (reports/published.md)\n")[1:] in published_text()
+    assert f"of {len(rows)} published figures" in summary()
+    assert f"{median(errors):.0%} at the median and {max(errors):.0%} at most" in summary()
+    assert summary().removesuffix(" (reports/published.md)")[1:] in published_text()
+    olmocr = sum("checkpoint=olmocr_2_7b" in each.run.overrides for each in rows)
+    assert published_runs("deepseek_ocr") == summary()
+    assert published_runs("qwen2_5_vl") == (
+        f"{summary()}; of these figures {olmocr} is of qwen2_5_vl, {len(rows) - olmocr} of deepseek_ocr"
+    )
+    assert f"of these figures none is of lighton_ocr, {len(rows) - olmocr} of deep" in published_runs("lighton_ocr")
 
 
 def test_what_was_fitted_is_said() -> None:

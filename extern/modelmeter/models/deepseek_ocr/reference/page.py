@@ -34,7 +34,7 @@ from modelmeter.reference.fused_attention import BIAS_ALIGNMENT_ELEMS
 from modelmeter.reference.grouped_mm import accept_every_dtype
 from modelmeter.reference.whole_page import PageInputs, WholePage
 
-#: elements that the rows of a grouped product's operands must be a multiple of, 16 bytes of half precision
+#: elements that the rows of a grouped GEMM's operands must be a multiple of, 16 bytes of half precision
 GROUPED_ALIGNMENT_ELEMS = 8
 
 
@@ -129,7 +129,7 @@ class PageReference(WholePage):
             if getattr(text, name) % GROUPED_ALIGNMENT_ELEMS:
                 raise ModelMeterError(
                     f"reference: {name}={getattr(text, name)} is no multiple of {GROUPED_ALIGNMENT_ELEMS}, which the "
-                    "grouped product of experts needs."
+                    "grouped GEMM of experts needs."
                 )
 
     # -- inputs -------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def unpartition(windows: Tensor, window: int, padded: tuple[int, int], size: Seq
 
 
 class SamMlp(nn.Module):  # type: ignore[misc]
-    """Two products with GELU between."""
+    """Two GEMMs with GELU between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,7 +278,7 @@ class ClipAttention(nn.Module):  # type: ignore[misc]
 
 
 class ClipMlp(nn.Module):  # type: ignore[misc]
-    """Two products with quick-GELU between."""
+    """Two GEMMs with quick-GELU between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -379,7 +379,7 @@ class ReplicaCache:
 
 
 class Rotary(nn.Module):  # type: ignore[misc]
-    """Rotary tables by a product of frequencies and positions."""
+    """Rotary tables by a GEMM of frequencies and positions."""
 
     def __init__(self, head_dim: int) -> None:
         super().__init__()

@@ -8,7 +8,9 @@ the package. The same bytes every time. Exit status 0: written; 2: it could not 
 
 from __future__ import annotations
 
+import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -195,13 +197,18 @@ def aims_table(rows: Sequence[Judged]) -> list[str]:
     return [*lines, ""]
 
 
-def summary(rows: Sequence[Judged]) -> str:
+def held_out() -> list[Judged]:
+    """The figures of engines that nothing was fitted to."""
+    rows = [each for rows in judged_runs().values() for each in rows]
+    return [each for each in rows if each.run.judged and each.cell.used == HELD_OUT]
+
+
+def summary() -> str:
     """In a sentence, how predictions compare to what was published: the line that the commands print."""
-    held_out = [each for each in rows if each.run.judged and each.cell.used == HELD_OUT]
-    errors = _errors(held_out)
-    inside = sum(each.inside for each in held_out)
+    errors = _errors(held_out())
+    inside = sum(each.inside for each in held_out())
     return (
-        f"of {len(held_out)} published figures of engines that nothing was fitted to, predictions are off by "
+        f"of {len(errors)} published figures of engines that nothing was fitted to, predictions are off by "
         f"{median(errors):.0%} at the median and {max(errors):.0%} at most; the interval holds {inside} "
         "(reports/published.md)"
     )
@@ -213,15 +220,16 @@ def judged_runs() -> dict[str, list[Judged]]:
     return {run.title: judged(run) for run in RUNS}
 
 
-def line() -> str:
-    """What commands print of the report."""
-    return summary([each for rows in judged_runs().values() for each in rows]) + "\n"
+def told() -> str:
+    """What commands print of the report: the sentence, and of which model how many of its figures are."""
+    models = Counter(cost_model_of((*each.run.overrides, *each.cell.overrides)).name for each in held_out())
+    return json.dumps({"told": summary(), "figures": dict(models.most_common())}, indent=2) + "\n"
 
 
 def published_text() -> str:
     """The whole report."""
-    by_run, told = judged_runs(), line().removesuffix(" (reports/published.md)\n")
-    lines = [HEAD, "## In short", "", f"{told[0].upper()}{told[1:]}.", ""]
+    by_run, short = judged_runs(), summary().removesuffix(" (reports/published.md)")
+    lines = [HEAD, "## In short", "", f"{short[0].upper()}{short[1:]}.", ""]
     lines += aims_table(by_run[RUNS[0].title])
     for run in RUNS:
         lines += section(run, by_run[run.title])
@@ -242,7 +250,7 @@ def write_published(arguments: Sequence[str]) -> int:
     write_whole(file, published_text())
     print(file)
     if not arguments:
-        write_whole(PUBLISHED_FILE, line())
+        write_whole(PUBLISHED_FILE, told())
         print(PUBLISHED_FILE)
     return AGREES
 

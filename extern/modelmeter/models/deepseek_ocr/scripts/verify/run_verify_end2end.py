@@ -5,7 +5,7 @@
 
 Each page's size goes through `compute_view_layout`; transformers' whole model (for `execution=published` the replica of
 that code) runs on the meta device, on the inputs that preprocessing makes of such a page, and is compared by stage
-(FLOPs, elements outside products by operator, traffic, weights, both peaks and where the peak is, KV cache, sequence
+(FLOPs, elements outside GEMMs by operator, traffic, weights, both peaks and where the peak is, KV cache, sequence
 length) and by module (FLOPs). Every decode step is compared for itself, and their sum.
 `verify.json` lands in the run directory.
 Exit status 0: every difference is within `tolerance`; 1: one is not, or a page was bad; 2: nothing could be verified.

@@ -137,7 +137,7 @@ def report_text(source: str, tables: Mapping[str, str], pages: int, prompt_token
 {prompt_tokens} prompt tokens; prefill includes vision; decode is {OUTPUT_TOKENS} steps.
 
 The figures are analytic, and each grid was measured too, on transformers' modules on the meta device: FLOPs of every
-vision block, decoder part, stage and decode step; elements outside products by operator, CUDA-core FLOPs, traffic,
+vision block, decoder part, stage and decode step; elements outside GEMMs by operator, vector FLOPs, traffic,
 weights, peaks and KV cache of every stage and decode step; traffic and peaks of SAM, CLIP and projector alone. The
 worst difference is the largest of all these, in FLOPs, elements, bytes or tokens.
 
