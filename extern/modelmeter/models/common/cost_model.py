@@ -26,7 +26,7 @@ from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common import page_text
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
 from modelmeter.models.common.configuration import CheckpointSchema, CommonSchema, Configuration
-from modelmeter.models.common.contract import Varied, Views, Workload
+from modelmeter.models.common.contract import Tokens, Varied, Views, Workload
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
@@ -405,7 +405,10 @@ class CostModel(Generic[Config, Work, Model]):
 
     def seq_len(self, layout: Any) -> int:
         """Positions of the prompt of a pass over this layout: its image tokens, and those around them."""
-        return self.workload.tokens(layout).total + self.prompt_tokens
+        return self._positions(self.workload.tokens(layout))
+
+    def _positions(self, tokens: Tokens) -> int:
+        return tokens.total + self.prompt_tokens
 
     def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill.
@@ -481,7 +484,7 @@ class CostModel(Generic[Config, Work, Model]):
         Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
         """
         tokens = self.workload.tokens(layout)
-        seq_len = self.seq_len(layout)
+        seq_len = self._positions(tokens)
         self._check_context(seq_len, 0)
         if not self._learnt:
             self._learnt = True
