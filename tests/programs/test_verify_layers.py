@@ -1,4 +1,4 @@
-"""verify.layers: every class has a line or is excused, and a wrong layer, a forgotten one or a bad input is seen.
+"""verify.layers: a wrong layer, a forgotten one or a bad input is seen.
 
 That all lines agree: tests/measured/test_recorded.py.
 """
@@ -22,7 +22,7 @@ from modelmeter.models.deepseek_ocr import layer_verification
 from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import MlpProjector
 from modelmeter.operators import silu
 from modelmeter.programs.verify import layers
-from modelmeter.programs.verify.layers import Failure, LayerRow, excuses, gaps
+from modelmeter.programs.verify.layers import Failure, LayerRow, gaps
 from modelmeter.reference.layer import LayerRun, OperatorRun
 from modelmeter.reference.layer_case import LayerCase, defined_below, tree
 from modelmeter.shape_tensor import ShapeTensor
@@ -55,19 +55,10 @@ def cases_of(execution: str) -> Iterator[LayerCase]:
     return VERIFICATION.cases(execution)
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
-def test_every_class_has_a_case_or_an_excuse(execution: str) -> None:
+def test_the_classes_are_found() -> None:
     assert len(NAMES) > 30
-    verified = {case.name for case in cases_of(execution)}
-    assert verified | excuses(VERIFICATION, execution).keys() == set(NAMES)
-    assert not verified & excuses(VERIFICATION, execution).keys()
     # below a subclass, and in files that nothing else imports
     assert {"LayerNorm2d", "GroupedQueryAttention", "DeepseekOCRModel"} <= set(NAMES)
-
-
-def test_an_excuse_is_a_class_without_operators() -> None:
-    for each in VERIFICATION.classes():
-        assert (each.forward is BaseLayer.forward) == (each.__name__ in VERIFICATION.stateless)
 
 
 def test_every_layer_of_several_models_is_one_models_at_least() -> None:
@@ -277,10 +268,3 @@ def test_the_page_shows_the_programs_output(tmp_path: Path) -> None:
     folder = result_file(tmp_path, "verify_layers", "verify_layers.json").parent
     printed = done.stdout.replace(str(folder), "outputs/verify_layers/DATE_TIME")
     assert [line.rstrip() for line in printed.splitlines() if line.strip()] == shown.splitlines()
-
-
-def test_the_page_counts_the_lines_of_a_whole_run() -> None:
-    for execution in EXECUTIONS:
-        lines, excused = len(list(cases_of(execution))), len(excuses(VERIFICATION, execution))
-        verified = len(NAMES) - excused
-        assert f"{verified} of {len(NAMES)} layer classes verified, {excused} excused, {lines} lines" in PAGE

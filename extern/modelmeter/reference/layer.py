@@ -80,3 +80,8 @@ def meta_tensor(shape: tuple[int, ...], dtype: str, strides: tuple[int, ...] | N
     if strides is None:
         return torch.empty(shape, dtype=element_type, device="meta")
     return torch.empty_strided(shape, strides, dtype=element_type, device="meta")
+
+
+def host_tensor(values: tuple[Any, ...], dtype: str) -> Tensor:
+    """Numbers in host memory, or rows of them."""
+    return torch.tensor(values, dtype=getattr(torch, dtype))

@@ -10,16 +10,28 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from modelmeter.layers import BaseLayer, State
 from modelmeter.layers.decoder.cache import GrowingCache
-from modelmeter.reference.layer import meta_tensor
+from modelmeter.layers.vision.packed import on_host
+from modelmeter.reference.layer import host_tensor, meta_tensor
 from modelmeter.shape_tensor import Tape
+from modelmeter.units import MODEL_DTYPES
+
+#: type and attention of the lines in which attention matters; not float16 with eager attention: its softmax copies its
+#: input on the meta device, which it does not on a GPU
+TYPES: Final = (
+    ("bfloat16", "flash"),
+    ("bfloat16", "eager"),
+    ("float32", "flash"),
+    ("float32", "eager"),
+    ("float16", "flash"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,20 @@ class Given:
     shape: tuple[int, ...]
     dtype: str = ""
     strides: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class HostNumbers:
+    """Numbers in host memory that a layer is given, by which the module's code goes. values: rows of them, or one."""
+
+    values: tuple[Any, ...]
+    dtype: str = "int64"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor that they are."""
+        first = self.values[0]
+        return (len(self.values), len(first)) if isinstance(first, tuple) else (len(self.values),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +77,10 @@ class Cache:
 class LayerCase:
     """One line of the comparison.
 
-    layer: what is verified. inputs: the arguments of its `forward`, with `Given` and `Cache` for what is in memory.
-    module: the real module, by its published path or in words. prepare: makes the real module's inputs and gives its
-    call with them. outputs: which of the layer's outputs the module gives too. attention: "" where it does not
-    matter. experts_hit: experts whose weights are read. note: what the shape of the first input leaves open.
+    layer: what is verified. inputs: the arguments of its `forward`, with `Given`, `HostNumbers` and `Cache` for what is
+    in memory. module: the real module, by its published path or in words. prepare: makes the real module's inputs and
+    gives its call with them. outputs: which of the layer's outputs the module gives too. attention: "" where it does
+    not matter. experts_hit: experts whose weights are read. note: what the shape of the first input leaves open.
     """
 
     layer: BaseLayer
@@ -75,7 +101,10 @@ class LayerCase:
     @property
     def size(self) -> str:
         """The first input's shape, the positions in the cache, and the note."""
-        shape = "x".join(map(str, self.inputs[0].shape))
+        first = self.inputs[0]
+        while isinstance(first, tuple):
+            first = first[0]
+        shape = "x".join(map(str, first.shape))
         caches = [each for each in self.inputs if isinstance(each, Cache)]
         after = ""
         if caches and caches[0].context:
@@ -97,9 +126,11 @@ class LayerCase:
 
     def _on_shapes(self, tape: Tape, value: Any) -> Any:
         if isinstance(value, tuple):
-            return tuple(self._on_shapes(tape, each) for each in value)
+            return like(value, (self._on_shapes(tape, each) for each in value))
         if isinstance(value, Given):
             return tape.input(value.shape, value.dtype or self.dtype, value.strides)
+        if isinstance(value, HostNumbers):
+            return on_host(tape, value.shape, value.dtype)
         if isinstance(value, Cache):
             shape = (value.batch, value.kv_heads, value.head_dim)
             states = tuple(
@@ -126,15 +157,21 @@ class RealModules(ABC):
         self.attention = attention
 
     @abstractmethod
+    def part(self, path: str) -> Any:
+        """The module at a layer's path, or that is described in its words."""
+
+    @abstractmethod
     def empty_or_filled(self, cache: Cache) -> Any:
         """A KV cache."""
 
     def real(self, value: Any) -> Any:
         """An input of a layer as a module takes it."""
         if isinstance(value, tuple):
-            return tuple(self.real(each) for each in value)
+            return like(value, map(self.real, value))
         if isinstance(value, Given):
             return meta_tensor(value.shape, value.dtype or self.dtype, value.strides)
+        if isinstance(value, HostNumbers):
+            return host_tensor(value.values, value.dtype)
         return self.empty_or_filled(value) if isinstance(value, Cache) else value
 
     def prepare(self, layer: str, module: Any, inputs: tuple[Any, ...]) -> Callable[[], object]:
@@ -142,10 +179,81 @@ class RealModules(ABC):
         return partial(self.calls.get(layer, plain_call), module, *self.real(inputs))
 
 
+def like(value: tuple[Any, ...], items: Iterable[Any]) -> tuple[Any, ...]:
+    """A tuple of these items, with the names of `value`'s where it has some."""
+    named: Callable[[Iterable[Any]], tuple[Any, ...]] = getattr(value, "_make", tuple)
+    return named(items)
+
+
 def plain_call(module: Any, *inputs: Any) -> object:
     """Call a module that takes what the layer takes."""
     result: object = module(*inputs)
     return result
+
+
+class ModelCases(ABC):
+    """The lines of one type, and of one attention where it matters. model: the layers; modules: the real ones."""
+
+    def __init__(self, model: Any, modules: RealModules, attention: str) -> None:
+        self.model = model
+        self.modules = modules
+        self.dtype = modules.dtype
+        self.attention = attention
+
+    @abstractmethod
+    def parts(self) -> Iterator[LayerCase]:
+        """What has no attention."""
+
+    @abstractmethod
+    def attending(self) -> Iterator[LayerCase]:
+        """What attends, by part and whole."""
+
+    @abstractmethod
+    def stages(self) -> Iterator[LayerCase]:
+        """Vision with its fusion, and the whole model."""
+
+    def case(
+        self,
+        path: str,
+        *inputs: Any,
+        layer: BaseLayer | None = None,
+        modules: RealModules | None = None,
+        plain: Callable[[], Any] | None = None,
+        experts_hit: int | None = None,
+        note: str = "",
+    ) -> LayerCase:
+        """The layer at a path (or `layer`) and the module there (or a plain one)."""
+        verified = layer or layer_at(self.model, path)
+        name = type(verified).__name__
+        real = modules or self.modules
+
+        def prepare() -> Callable[[], object]:
+            return real.prepare(name, plain() if plain else real.part(path), inputs)
+
+        return LayerCase(
+            layer=verified,
+            inputs=inputs,
+            module=path,
+            prepare=prepare,
+            outputs=real.outputs.get(name, slice(None)),
+            dtype=self.dtype,
+            attention=self.attention,
+            experts_hit=experts_hit,
+            note=note,
+        )
+
+
+def every_line(
+    cases: Callable[[str, str], ModelCases], types: Sequence[tuple[str, str]] = TYPES
+) -> Iterator[LayerCase]:
+    """A model's lines of every type and attention. cases: those of one type and attention, "" where it is no matter."""
+    for dtype in MODEL_DTYPES:
+        yield from cases(dtype, "").parts()
+    for dtype, attention in types:
+        of_kernel = cases(dtype, attention)
+        yield from of_kernel.attending()
+        if dtype == "bfloat16":  # stages run long; what they consist of is compared in every type
+            yield from of_kernel.stages()
 
 
 @dataclass(frozen=True, kw_only=True)

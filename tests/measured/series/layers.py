@@ -6,22 +6,37 @@ from collections.abc import Iterator
 from typing import Any
 
 from modelmeter.models.deepseek_ocr.reference import layer_cases as deepseek_ocr
+from modelmeter.models.deepseek_ocr2.reference import layer_cases as deepseek_ocr2
 from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
+from modelmeter.models.qwen2_5_vl.reference import layer_cases as qwen2_5_vl
+from modelmeter.models.qwen2_vl.reference import layer_cases as qwen2_vl
 from modelmeter.models.unlimited_ocr.reference import layer_cases as unlimited_ocr
 from modelmeter.reference.layer import LayerRun, measure_layer
 from modelmeter.reference.layer_case import LayerCase
 from tests.measured.account import digest
 
-MODELS = {"deepseek_ocr": deepseek_ocr, "unlimited_ocr": unlimited_ocr, "lighton_ocr": lighton_ocr}
+MODELS = {
+    "deepseek_ocr": deepseek_ocr,
+    "unlimited_ocr": unlimited_ocr,
+    "deepseek_ocr2": deepseek_ocr2,
+    "lighton_ocr": lighton_ocr,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen2_vl": qwen2_vl,
+}
 
 
 def lines() -> Iterator[tuple[str, LayerCase]]:
     """By model and execution."""
-    for model, module in MODELS.items():
-        verification = module.verification()
-        for execution in verification.executions:
-            for case in verification.cases(execution):
-                yield f"{model} {execution} {case}", case
+    for model in MODELS:
+        yield from lines_of(model)
+
+
+def lines_of(model: str) -> Iterator[tuple[str, LayerCase]]:
+    """A model's, by execution."""
+    verification = MODELS[model].verification()
+    for execution in verification.executions:
+        for case in verification.cases(execution):
+            yield f"{model} {execution} {case}", case
 
 
 CASES = dict(lines())

@@ -8,8 +8,7 @@ import torch
 
 from modelmeter.cli.main import main
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.lighton_ocr import layer_verification, load_cost_model, real_page
-from modelmeter.models.lighton_ocr.reference.layer_cases import STATELESS, LayerCases
+from modelmeter.models.lighton_ocr import load_cost_model, real_page
 from tests.models.lighton_ocr.small import OVERRIDES
 
 MODEL = ("--model", "lighton_ocr")
@@ -39,13 +38,6 @@ def test_grouped_heads_in_float32(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_cannot_be_verified_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "end2end", "execution=serving", *MODEL]) == 2
     assert "execution=serving has no code here to measure; verify one of transformers" in capsys.readouterr().err
-
-
-def test_every_layer_is_verified_or_excused() -> None:
-    classes = {each.__name__ for each in layer_verification().classes()}
-    cases = [*LayerCases("bfloat16").parts(), *LayerCases("bfloat16", "flash").attending()]
-    stages = list(LayerCases("bfloat16", "flash").stages())
-    assert {each.name for each in [*cases, *stages]} == classes - set(STATELESS)
 
 
 def test_a_real_page_runs_again_and_again() -> None:

@@ -13,11 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 
 from modelmeter.cli.main import main
 from modelmeter.layers.decoder import masks
-from modelmeter.models.unlimited_ocr import layer_verification, load_cost_model, real_page, whole_model
+from modelmeter.models.unlimited_ocr import load_cost_model, real_page, whole_model
 from modelmeter.models.unlimited_ocr.reference import real_page as real_pages
 from modelmeter.programs.sweep import grids, modes
 from modelmeter.programs.verify.end2end import PageVerifier
-from modelmeter.programs.verify.layers import excuses
 
 pytestmark = pytest.mark.slow
 
@@ -96,15 +95,6 @@ def test_what_is_refused(
     program, *others = arguments
     assert main(["verify", program, "--model", "unlimited_ocr", *others]) == 2
     assert text in capsys.readouterr().err
-
-
-VERIFICATION = layer_verification()
-CASES = list(VERIFICATION.cases("transformers"))
-
-
-def test_every_class_has_a_case_or_an_excuse() -> None:
-    named = {each.__name__ for each in VERIFICATION.classes()}
-    assert {case.name for case in CASES} | excuses(VERIFICATION, "transformers").keys() == named
 
 
 def test_a_real_page_runs_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,8 +126,8 @@ class Sequences(NamedTuple):
         )
         return tuple((pages * count, self.merged * tokens) for count, tokens in alike if count != 0)
 
-    def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> ShapeTensor:
-        """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order, concatenated.
+    def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> Repeated:
+        """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order.
 
         Those of one length in a row are one repeated call.
         """
@@ -146,7 +146,7 @@ class Sequences(NamedTuple):
 
         repeated = tape.repeated(pages, page)
         assert repeated is not None  # there is a page
-        return cat([repeated], 1)
+        return repeated
 
 
 class PageTensors(NamedTuple):
@@ -339,7 +339,8 @@ class PackedAttention(BaseLayer):
             """One sequence, of `length` patches: where it lies is of no consequence."""
             return attend(*(each.narrow(2, 0, length) for each in (query_states, key_states, value_states)))[0]
 
-        attn_output = sequences.each(hidden_states.tape, one)
+        attn_outputs = [sequences.each(hidden_states.tape, one)]  # held to the end
+        attn_output = cat(attn_outputs, 1)
         return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
 
     def attend_copied(

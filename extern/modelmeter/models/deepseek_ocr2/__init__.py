@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.patches_grid import ImageTokens, PatchesGrid
 from modelmeter.models.deepseek_ocr2.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.deepseek_ocr2.cost_model import CostModel, load_cost_model, restore_cost_model
@@ -58,7 +57,9 @@ def whole_model(cost_model: CostModel) -> WholeModel:
 
 def layer_verification() -> Any:
     """Its layers beside the real modules that they describe; needs torch."""
-    raise ModelMeterError("verify: the layers of model deepseek_ocr2 are not verified one by one; verify end2end.")
+    from modelmeter.models.deepseek_ocr2.reference.layer_cases import verification
+
+    return verification()
 
 
 def real_page(cost_model: CostModel, page: Any, device: str) -> Any:

@@ -316,7 +316,7 @@ def verify(package: ModelPackage, config: DictConfig) -> int:
     verification: LayerVerification = package.layer_verification()
     configuration = package.CONFIGURATION
     model = configuration.resolve(config)
-    if model != replace(configuration.read({}), execution=model.execution):
+    if model != replace(configuration.compose([]), execution=model.execution):
         raise ModelMeterError(
             "verify: the layers are compared in the published architecture, at the sizes and types of layer_cases.py; "
             "of the cost model's configuration leave everything but execution= as it is."

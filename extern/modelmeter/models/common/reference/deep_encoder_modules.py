@@ -12,13 +12,19 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
-from transformers.cache_utils import DynamicCache
 from transformers.models.unlimited_ocr import modeling_unlimited_ocr
 
+from modelmeter.models.common.reference.calls import (
+    call_attention,
+    call_decoder,
+    filled_cache,
+    last_hidden_state,
+    run_whole,
+)
 from modelmeter.models.common.reference.deep_encoder_names import transformers_path
 from modelmeter.reference.layer import meta_tensor
-from modelmeter.reference.layer_case import Cache, Given, RealModules
-from modelmeter.reference.whole_page import LOGITS_TO_KEEP, WholePage, values_unchecked
+from modelmeter.reference.layer_case import TYPES, Cache, Given, RealModules
+from modelmeter.reference.whole_page import WholePage
 
 Sizes: TypeAlias = Mapping[str, Any]
 
@@ -46,7 +52,7 @@ class DeepEncoderModules(RealModules):
     def part(self, published_path: str) -> Any:
         """The module at a published path, or one that the checkpoint has no name for.
 
-        Those are "vision tower" (SAM and CLIP), "vision" (with the fusion), "decoder" and "whole model".
+        Those are "vision tower" (SAM and the encoder after it), "vision" (with the fusion), "decoder", "whole model".
         """
 
     @abstractmethod
@@ -56,24 +62,6 @@ class DeepEncoderModules(RealModules):
     @abstractmethod
     def mask(self, batch: int, tokens: int, context: int) -> Given | None:
         """The attention mask that a decoder layer is given."""
-
-
-def last_hidden_state(module: Any, *inputs: Any) -> object:
-    """Call a module that returns a record."""
-    result: object = module(*inputs).last_hidden_state
-    return result
-
-
-def call_attention(module: Any, hidden: Any, tables: Any, mask: Any, cache: Any, _hit: int = 0) -> object:
-    """Call the decoder's attention, or a layer of it."""
-    result: object = module(hidden, position_embeddings=tables, attention_mask=mask, past_key_values=cache)
-    return result
-
-
-def call_decoder(module: Any, hidden: Any, cache: Any, _hit: int) -> object:
-    """Call the decoder on embeddings."""
-    result: object = module(inputs_embeds=hidden, past_key_values=cache, use_cache=True).last_hidden_state
-    return result
 
 
 def image_arguments(pixels: Any, tiles: Any, grid: tuple[int, int]) -> dict[str, Any]:
@@ -94,9 +82,7 @@ def call_vision(module: Any, pixels: Any, tiles: Any, grid: tuple[int, int]) -> 
 def call_whole(module: Any, input_ids: Any, images: tuple[Any, ...], cache: Any, _hit: int, head: str) -> object:
     """Call the whole model: the logits, then each page's image tokens."""
     arguments = image_arguments(*images) if images else {}
-    kept = {"logits_to_keep": LOGITS_TO_KEEP[head]}
-    with values_unchecked(modeling_unlimited_ocr):
-        result = module(input_ids, past_key_values=cache, use_cache=True, **kept, **arguments)
+    result = run_whole(modeling_unlimited_ocr, module, input_ids, cache, head, **arguments)
     return result.logits, result.image_hidden_states
 
 
@@ -105,14 +91,7 @@ class TransformersModules(DeepEncoderModules):
 
     execution = "transformers"
     rotary_path = "rotary_emb"
-    # not float16 with eager attention: its softmax copies its input on the meta device, which it does not on a GPU
-    types = (
-        ("bfloat16", "flash"),
-        ("bfloat16", "eager"),
-        ("float32", "flash"),
-        ("float32", "eager"),
-        ("float16", "flash"),
-    )
+    types = TYPES
     calls = MappingProxyType(
         {
             "NoTPTransformerBlock": lambda module, hidden: module(hidden, attention_mask=None),
@@ -148,13 +127,8 @@ class TransformersModules(DeepEncoderModules):
         return model.model.get_submodule(transformers_path(published_path))
 
     def empty_or_filled(self, cache: Cache) -> Any:
-        """The library's cache, filled by its own updates: a prompt's, then those of steps."""
-        text, held = self.reference.text, DynamicCache(config=self.reference.text)
-        for positions in [cache.context - cache.generated, *[1] * cache.generated] if cache.context else []:
-            for layer in range(text.num_hidden_layers):
-                shape = (cache.batch, text.num_key_value_heads, positions, text.head_dim)
-                held.update(meta_tensor(shape, self.dtype), meta_tensor(shape, self.dtype), layer)
-        return held
+        """The library's cache."""
+        return filled_cache(self.reference.text, cache, self.dtype)
 
     def positions(self, tokens: int) -> tuple[Given, ...]:
         """Cosines and sines."""

@@ -18,8 +18,7 @@ from modelmeter.models.deepseek_ocr.layers.vision.mlp_projector import Gelu, Mlp
 from modelmeter.models.deepseek_ocr.reference.layer_modules import MODULES
 from modelmeter.models.deepseek_ocr.reference.plain import PlainProjector
 from modelmeter.reference.building import on_meta
-from modelmeter.reference.layer_case import Given, LayerCase, LayerVerification
-from modelmeter.units import MODEL_DTYPES
+from modelmeter.reference.layer_case import Given, LayerCase, LayerVerification, every_line
 
 #: layer classes that can have no case because they state no operator, and where what they hold is verified
 STATELESS: Final[Mapping[str, str]] = {
@@ -47,29 +46,27 @@ def cases_of(execution: str) -> Iterator[LayerCase]:
     """Every line of an execution."""
     modules = MODULES[execution]
 
-    def cases(dtype: str, attention: str = "") -> LayerCases:
+    def cases(dtype: str, attention: str) -> LayerCases:
         code = Code(EXECUTIONS[execution], attention or "flash", Precision.of(dtype))
         return LayerCases(lambda code: DeepseekOCRModel(code=code), modules, code, attention, SIZES)
 
-    for dtype in MODEL_DTYPES:
-        of_type = cases(dtype)
-        yield from of_type.basic()
-        yield from of_type.vision_parts()
-        yield from of_type.projectors()
-        yield from of_type.decoder_parts()
-    for dtype, attention in modules.types:
-        of_kernel = cases(dtype, attention)
-        yield from of_kernel.vision()
-        yield from of_kernel.decoder()
-        yield from of_kernel.grouped_heads()
-        if dtype == "bfloat16":  # stages run long; what they consist of is compared in every type
-            yield from of_kernel.stages()
+    yield from every_line(cases, modules.types)
 
 
 class LayerCases(DeepEncoderCases):
     """The lines of one type, and of one attention where it matters."""
 
     tiles = "crops"
+
+    def parts(self) -> Iterator[LayerCase]:
+        """What has no attention."""
+        yield from super().parts()
+        yield from self.projectors()
+
+    def attending(self) -> Iterator[LayerCase]:
+        """What attends, by part and whole."""
+        yield from super().attending()
+        yield from self.grouped_heads()
 
     def projectors(self) -> Iterator[LayerCase]:
         """The projector, and the types of it that the model does not use."""

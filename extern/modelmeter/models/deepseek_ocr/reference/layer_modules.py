@@ -7,12 +7,12 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from modelmeter.models.common.reference.calls import last_hidden_state
 from modelmeter.models.common.reference.deep_encoder_modules import (
     DeepEncoderModules,
     TransformersModules,
     call_vision,
     call_whole,
-    last_hidden_state,
 )
 from modelmeter.models.deepseek_ocr.reference.page import PageReference
 from modelmeter.models.deepseek_ocr.reference.replica import ReplicaCache

@@ -6,25 +6,36 @@ take the inputs of the layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from transformers.cache_utils import DynamicCache
 from transformers.models.lighton_ocr import modeling_lighton_ocr
 
-from modelmeter.layers import BaseLayer
 from modelmeter.layers.code import Code, Precision
+from modelmeter.models.common.reference.calls import (
+    call_attention,
+    call_decoder,
+    filled_cache,
+    last_hidden_state,
+    run_whole,
+)
 from modelmeter.models.lighton_ocr.config import DecoderSchema, VisionSchema, WorkloadSchema
 from modelmeter.models.lighton_ocr.executions import TRANSFORMERS
 from modelmeter.models.lighton_ocr.model import LightOnOcrModel
 from modelmeter.models.lighton_ocr.reference.page import PageReference
 from modelmeter.reference.layer import meta_tensor
-from modelmeter.reference.layer_case import Cache, Given, LayerCase, LayerVerification, RealModules, layer_at
-from modelmeter.reference.whole_page import LOGITS_TO_KEEP, values_unchecked
-from modelmeter.units import MODEL_DTYPES
+from modelmeter.reference.layer_case import (
+    Cache,
+    Given,
+    LayerCase,
+    LayerVerification,
+    ModelCases,
+    RealModules,
+    every_line,
+)
 
 #: layer classes that can have no case because they state no operator, and where what they hold is verified
 STATELESS: Final[Mapping[str, str]] = {
@@ -38,26 +49,12 @@ WIDTH, HEAD, KV_HEADS, LAYERS, PATCH = 1024, 128, 8, 28, 14
 PAGES: Final = ((1, 85, 110), (1, 43, 15), (2, 17, 21))
 #: (prompts, tokens, positions in the cache): a page's prompt, a batch of prompts, a step
 PASSES: Final = ((1, 2320, 0), (3, 40, 0), (1, 1, 2320))
-#: type and attention of the lines in which attention matters
-TYPES: Final = (
-    ("bfloat16", "flash"),
-    ("bfloat16", "eager"),
-    ("float32", "flash"),
-    ("float32", "eager"),
-    ("float16", "flash"),
-)
 
 
 def image_sizes(geometry: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Height and width of each page."""
     pages, columns, rows = geometry
     return [(rows * PATCH, columns * PATCH)] * pages
-
-
-def call_tower(module: Any, pixels: Any) -> object:
-    """Pixels of pages that fill their batch."""
-    result: object = module(pixels).last_hidden_state
-    return result
 
 
 def call_block(module: Any, hidden: Any, mask: Any, tables: Any, _pages: int) -> object:
@@ -86,28 +83,13 @@ def call_vision(module: Any, pixels: Any, geometry: tuple[int, int, int]) -> obj
     return result.pooler_output, result.last_hidden_state
 
 
-def call_attention(module: Any, hidden: Any, tables: Any, mask: Any, cache: Any, _hit: int = 0) -> object:
-    """The decoder's attention, or a layer of it."""
-    result: object = module(hidden, position_embeddings=tables, attention_mask=mask, past_key_values=cache)
-    return result
-
-
-def call_decoder(module: Any, hidden: Any, cache: Any, _hit: int) -> object:
-    """The decoder on embeddings."""
-    result: object = module(inputs_embeds=hidden, past_key_values=cache, use_cache=True).last_hidden_state
-    return result
-
-
 def call_whole(module: Any, input_ids: Any, images: tuple[Any, ...], cache: Any, _hit: int, head: str) -> object:
     """The whole model: the logits, then the image tokens of all pages."""
     arguments: dict[str, Any] = {}
     if images:
         pixels, geometry = images
         arguments = {"pixel_values": pixels, "image_sizes": image_sizes(geometry)}
-    with values_unchecked(modeling_lighton_ocr):
-        result = module(
-            input_ids, past_key_values=cache, use_cache=True, logits_to_keep=LOGITS_TO_KEEP[head], **arguments
-        )
+    result = run_whole(modeling_lighton_ocr, module, input_ids, cache, head, **arguments)
     return result.logits, result.image_hidden_states
 
 
@@ -117,7 +99,7 @@ class LightOnOcrModules(RealModules):
     execution = TRANSFORMERS.name
     calls = MappingProxyType(
         {
-            "PixtralVisionModel": call_tower,
+            "PixtralVisionModel": last_hidden_state,
             "PixtralAttention": call_block,
             "PixtralAttentionLayer": call_block,
             "PixtralTransformer": call_blocks,
@@ -158,43 +140,16 @@ class LightOnOcrModules(RealModules):
         return model.model.get_submodule(path if vision else f"language_model.{path}")
 
     def empty_or_filled(self, cache: Cache) -> Any:
-        """The library's cache, filled by its own update."""
-        held = DynamicCache(config=self.reference.text)
-        shape = (cache.batch, KV_HEADS, cache.context, HEAD)
-        for layer in range(LAYERS if cache.context else 0):
-            held.update(meta_tensor(shape, self.dtype), meta_tensor(shape, self.dtype), layer)
-        return held
+        """The library's cache."""
+        return filled_cache(self.reference.text, cache, self.dtype)
 
 
-class LayerCases:
+class LayerCases(ModelCases):
     """The lines of one type, and of one attention where it matters."""
 
-    def __init__(self, dtype: str, attention: str = "") -> None:
-        self.dtype = dtype
-        self.attention = attention
+    def __init__(self, dtype: str, attention: str) -> None:
         code = Code(TRANSFORMERS, attention or "flash", Precision.of(dtype))
-        self.model = make_model(code)
-        self.modules = LightOnOcrModules(dtype, code.attention)
-
-    def case(self, path: str, *inputs: Any, layer: BaseLayer | None = None, note: str = "") -> LayerCase:
-        """The layer at a path (or `layer`) and the module there."""
-        verified = layer or layer_at(self.model, path)
-        name = type(verified).__name__
-
-        def prepare() -> Callable[[], object]:
-            return self.modules.prepare(name, self.modules.part(path), inputs)
-
-        return LayerCase(
-            layer=verified,
-            inputs=inputs,
-            module=path,
-            prepare=prepare,
-            outputs=self.modules.outputs.get(name, slice(None)),
-            dtype=self.dtype,
-            attention=self.attention,
-            experts_hit=None,
-            note=note,
-        )
+        super().__init__(make_model(code), LightOnOcrModules(dtype, code.attention), attention)
 
     def parts(self) -> Iterator[LayerCase]:
         """What has no attention."""
@@ -288,9 +243,4 @@ def verification() -> LayerVerification:
 
 def cases_of(_: str) -> Iterator[LayerCase]:
     """Every line."""
-    for dtype in MODEL_DTYPES:
-        yield from LayerCases(dtype).parts()
-    for dtype, attention in TYPES:
-        yield from LayerCases(dtype, attention).attending()
-        if dtype == "bfloat16":  # stages run long; what they consist of is compared in every type
-            yield from LayerCases(dtype, attention).stages()
+    yield from every_line(LayerCases)

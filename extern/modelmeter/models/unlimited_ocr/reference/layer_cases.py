@@ -9,19 +9,18 @@ from types import MappingProxyType
 from typing import Final
 
 from modelmeter.layers.code import Code, Precision
+from modelmeter.models.common.reference.calls import last_hidden_state
 from modelmeter.models.common.reference.deep_encoder_cases import DeepEncoderCases
 from modelmeter.models.common.reference.deep_encoder_modules import (
     TransformersModules,
     call_vision,
     call_whole,
-    last_hidden_state,
 )
 from modelmeter.models.unlimited_ocr.config import DecoderSchema, VisionSchema
 from modelmeter.models.unlimited_ocr.executions import TRANSFORMERS
 from modelmeter.models.unlimited_ocr.model import UnlimitedOcrModel
 from modelmeter.models.unlimited_ocr.reference.page import PageReference
-from modelmeter.reference.layer_case import Given, LayerCase, LayerVerification
-from modelmeter.units import MODEL_DTYPES
+from modelmeter.reference.layer_case import Given, LayerCase, LayerVerification, every_line
 
 #: layer classes that can have no case because they state no operator, and where what they hold is verified
 STATELESS: Final[Mapping[str, str]] = {
@@ -86,18 +85,8 @@ def verification() -> LayerVerification:
 def cases_of(_: str) -> Iterator[LayerCase]:
     """Every line."""
 
-    def cases(dtype: str, attention: str = "") -> LayerCases:
+    def cases(dtype: str, attention: str) -> LayerCases:
         code = Code(TRANSFORMERS, attention or "flash", Precision.of(dtype))
         return LayerCases(make_model, UnlimitedOcrModules, code, attention, asdict(DecoderSchema()))
 
-    for dtype in MODEL_DTYPES:
-        of_type = cases(dtype)
-        yield from of_type.basic()
-        yield from of_type.vision_parts()
-        yield from of_type.decoder_parts()
-    for dtype, attention in UnlimitedOcrModules.types:
-        of_kernel = cases(dtype, attention)
-        yield from of_kernel.vision()
-        yield from of_kernel.decoder()
-        if dtype == "bfloat16":  # stages run long; what they consist of is compared in every type
-            yield from of_kernel.stages()
+    yield from every_line(cases)
