@@ -57,7 +57,7 @@ def joined_and_dropped(parts: Any, dimension: int) -> ShapeTensor:
     return joined
 
 
-WRONG = {  # what is wrong                             model, layer                      where
+WRONG = {  # what is wrong: model, layer, where
     "what attention gave dropped before its end": (
         "qwen2_5_vl",
         "PackedAttention",
@@ -70,10 +70,10 @@ WRONG = {  # what is wrong                             model, layer             
         "Qwen2Encoder",
         (deepseek_ocr2, "additive", lambda x, _: x),
     ),
-    "no block of patches in the mask": (
+    "the queries of another side": (
         "deepseek_ocr2",
         "QueryEncoder",
-        (deepseek_ocr2, "blockwise_mask", lambda _: None),
+        (deepseek_ocr2.QueryEncoder, "queries", lambda self, _: self.query_1024),
     ),
 }
 
