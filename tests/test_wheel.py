@@ -25,7 +25,7 @@ def wheel(path: Path, names: set[str]) -> Path:
 
 def test_the_package_has_more_than_code() -> None:
     files = package_files()
-    assert {Path(name).suffix for name in files} >= {".py", ".yaml", ".txt", ".css", ".typed"}
+    assert {Path(name).suffix for name in files} >= {".py", ".yaml", ".json", ".css", ".typed"}
     assert {"modelmeter/devices/h100_sxm.yaml", "modelmeter/py.typed"} < files
 
 

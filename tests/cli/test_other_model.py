@@ -198,11 +198,14 @@ def test_diff_of_two_checkpoints(capsys: Capture) -> None:
 def test_a_result_of_before_there_were_checkpoints(capsys: Capture) -> None:
     content = json.loads(printed(capsys, "page", A4, "--json"))
     Path("new.json").write_text(json.dumps(content))
-    del content["configuration"]["checkpoint"], content["settings"]["checkpoint"]
-    Path("old.json").write_text(json.dumps(content))
-    assert main(["diff", "old.json", "new.json"]) == 0
-    out = capsys.readouterr().out
-    assert "configuration  the same" in out and "no operator differs" in out
+    settings = content["settings"]
+    named = content | {"settings": {"checkpoint": "toy"} | settings}  # one that tells a checkpoint named as its model
+    del content["configuration"]["checkpoint"]
+    for old in (content, named):
+        Path("old.json").write_text(json.dumps(old))
+        assert main(["diff", "old.json", "new.json"]) == 0
+        out = capsys.readouterr().out
+        assert "configuration  the same" in out and "no operator differs" in out
 
 
 def test_models(capsys: Capture) -> None:
