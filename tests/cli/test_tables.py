@@ -161,3 +161,9 @@ def test_standard_input_is_read_once_and_is_no_page(capsys: Capture) -> None:
     assert (
         "- is a table of sizes on standard input, which corpus, throughput and report read" in capsys.readouterr().err
     )
+
+
+def test_names_of_figures_stand_whole_where_units_can_fold(printed: Callable[..., str]) -> None:
+    out = printed(*COMMANDS["throughput_of_one"])
+    first = [line.split(" ")[0] for line in out.splitlines()]
+    assert {"output_tokens_per_s", "tpot_interleaved_s", "max_model_len_sequences"} <= set(first)

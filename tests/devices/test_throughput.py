@@ -98,6 +98,10 @@ def test_the_slower_of_host_and_device_decides_and_one_page_waits_for_both(tmp_p
     steps = 15 + (5 + 6 + 7) / 10
     assert (alone.limited_by, alone.pages_per_s, alone.page_s) == (BOTH, near(1 / (20 + 5 + steps)), near(5 + steps))
     assert made(0, 1).host_pages_per_s is None
+    # pages without steps are as many as one after another by themselves, and none of them is awaited
+    model = TinyModel(host=HostSchema(seconds_per_page=20, spread=0.0))
+    prefills = result(tmp_path, PageKind(page=PAGE, output_tokens=0), model=model)
+    assert (prefills.batch_size, prefills.limited_by, prefills.pages_per_s) == (1, HOST, near(1 / 20))
 
 
 def test_a_client_that_sends_batches_overlaps_nothing(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class Rates:
 
     prefill_s: of its prefill; steps_s: of all its decode steps, `batch_size` pages in each; host_s: of a worker of
     `workers`; client_s: of a client that sends batches and waits for them, None of one that keeps pages in flight.
+    alone: whether one page at a time was asked for, so that none waits while another is computed.
     """
 
     prefill_s: float
@@ -114,6 +115,7 @@ class Rates:
     workers: int
     client_s: float | None
     batch_size: int
+    alone: bool
     output_tokens: float
     pages: int
     price_per_hour: float | None
@@ -143,7 +145,7 @@ class Rates:
         """Pages a second: the slower of device and host, or all one after another where nothing overlaps."""
         if self.client_s is not None:
             return self.batch_size / self.batch_s
-        if self.batch_size == 1:
+        if self.alone:
             return 1 / (self.host_s + self.page_s)
         return min(self.device_pages_per_s, self.host_pages_per_s or self.device_pages_per_s)
 
@@ -158,7 +160,7 @@ class Rates:
         """What decides the pages a second."""
         if self.client_s is not None:
             return CLIENT
-        if self.batch_size == 1 and self.host_s:
+        if self.alone and self.host_s:
             return BOTH
         host = self.host_pages_per_s
         return HOST if host is not None and host < self.device_pages_per_s else DEVICE
@@ -495,6 +497,7 @@ def compute_throughput(
             "workers": model.host.workers,
             "client_s": model.client.seconds_per_page if serial else None,
             "batch_size": batch,
+            "alone": batch_size == 1,
             "output_tokens": float(work.output_tokens),
             "pages": sum(kind.count for kind in given),
             "price_per_hour": None if price is None else float(price),

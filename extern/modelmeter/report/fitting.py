@@ -55,15 +55,16 @@ class Fitting:
         folding = [column for column in columns if _head(column) in self.folding] or columns[:1]
         natural = [max(map(_cell_width, column.cells), default=0) for column in folding]
         room = width - (_width(self.table) - sum(natural))
-        if room < _LEAST * len(folding):
+        least = [min(_LEAST, max(map(_word_width, column.cells), default=0)) for column in folding]
+        if room < sum(least):
             return False
-        for column, needed in zip(folding, natural, strict=True):
+        for column, needed, fewest in zip(folding, natural, least, strict=True):
             column.no_wrap, column.overflow = False, "fold"
-            column.width = max(_LEAST, room * needed // sum(natural))
+            column.width = max(fewest, room * needed // sum(natural))
         return True
 
 
-#: characters that a column folds into at least
+#: characters that a column folds into at least, unless its longest word has fewer
 _LEAST: Final = 16
 
 _WIDE: Final = Console(width=_NO_LIMIT)
@@ -80,6 +81,10 @@ def _keep(table: Table, columns: Sequence[Column]) -> None:
 
 def _cell_width(cell: RenderableType) -> int:
     return max(map(cell_len, str(cell).split("\n")))
+
+
+def _word_width(cell: RenderableType) -> int:
+    return max(map(cell_len, str(cell).split()), default=0)
 
 
 def _head(column: Column) -> str:

@@ -123,7 +123,7 @@ def result_table(result: Throughput) -> Fitting:
     names = [figure.name for figure in figures[1:]]
     for figure, following in zip(figures, [*names, ""], strict=True):
         table.add_row(*_cells(figure, bound=result.bound), end_section=_group_of(following) != _group_of(figure.name))
-    return Fitting(table=table)
+    return Fitting(table=table, folding=("unit",))
 
 
 def shares_table(result: Throughput) -> Fitting:
