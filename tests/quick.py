@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 #: where modules are looked for
 SOURCES = (ROOT / "extern", ROOT)
 HEAVY = {"torch", "transformers"}
-#: folders whose tests run whole programs, which import torch or take seconds
-PROGRAMS = {"scripts", "programs", "commands"}
+#: folders whose tests run whole programs and commands, or hold all measurements: they import torch or take seconds
+PROGRAMS = {"scripts", "programs", "commands", "cli", "fuzz", "measured"}
 
 
 @cache
@@ -43,7 +43,8 @@ def imported(statements: list[ast.stmt]) -> Iterator[str]:
 
 def left_out(file: Path) -> bool:
     """Whether no test of a file is quick."""
-    return bool(PROGRAMS & set(file.relative_to(ROOT).parts)) or imports_torch(file)
+    whole = PROGRAMS & set(file.relative_to(ROOT).parts) or file.stem.endswith("_commands")
+    return bool(whole) or imports_torch(file)
 
 
 def imports_torch(file: Path) -> bool:

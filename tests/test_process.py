@@ -21,6 +21,8 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.process import READER_GONE, as_program, tell
 from modelmeter.programs.hydra_program import ended
 
+pytestmark = pytest.mark.slow  # whole answers, one after another
+
 Given = Callable[..., None]
 
 #: more output than a pipe holds

@@ -13,6 +13,8 @@ from modelmeter.calibration.kernel_file import kernels_text
 from modelmeter.devices import Device, bundled_devices, load_device
 from tests.calibration.made_up import COLUMNS, write_llmservingsim, write_tables, write_vidur
 
+pytestmark = pytest.mark.slow  # seconds, not for every change
+
 REPORT = Path("reports/timing/README.md")
 DOCUMENT = Path("docs/calibration.md")
 

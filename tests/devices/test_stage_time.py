@@ -32,6 +32,8 @@ from tests.devices.synthetic import SOURCE, slow_device, walk
 from tests.toy_model import load_cost_model as load_toy
 from tests.toy_model.workload import Grid
 
+pytestmark = pytest.mark.slow  # seconds, not for every change
+
 #: of the device, 1,000 FLOPs and 20 bytes a second: constants whose times are easily worked out
 COMMON = {"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.5, "overlap": 0.25}
 ATTENTION = {

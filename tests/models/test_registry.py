@@ -13,6 +13,8 @@ from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import DEFAULT_MODEL, MODELS, checkpoints, model_package
 
+pytestmark = pytest.mark.slow  # seconds, not for every change
+
 
 @pytest.mark.parametrize("name", [*MODELS, "toy"])
 def test_every_model_keeps_its_promises(name: str, toy: str) -> None:

@@ -17,6 +17,8 @@ from modelmeter.report.page_rows import Row
 from modelmeter.report.page_tables import readable_figure, stage_table
 from modelmeter.report.page_times import OnDevice, on_device
 
+pytestmark = pytest.mark.slow  # whole answers, one after another
+
 PAGES = sorted(path for path in (Path(__file__).parents[2] / "examples/pages").iterdir() if path.suffix != ".py")
 #: lines of one page's screen: of DeepSeek-OCR's default, of any model, and with times on a device
 SHORTEST, ONE_SCREEN, WITH_TIMES = 23, 26, 29

@@ -32,6 +32,8 @@ from modelmeter.report.page_tables import FIGURES
 from modelmeter.report.report_json import report_json
 from modelmeter.report.throughput_tables import PUBLISHED_FILE
 
+pytestmark = pytest.mark.slow  # whole answers, one after another
+
 STEPS = 5
 #: the code that counts are proven for; unless told, a report is of the engine that people serve with
 OVERRIDES = ["engine=transformers"]

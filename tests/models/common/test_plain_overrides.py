@@ -13,6 +13,8 @@ import pytest
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import MODELS, model_package
 
+pytestmark = pytest.mark.slow  # whole answers, one after another
+
 
 def by_hydra(configuration: Any, overrides: list[str]) -> dict[str, Any]:
     given = [*configuration._of_engine(overrides), *overrides]

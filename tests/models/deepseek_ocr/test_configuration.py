@@ -24,6 +24,8 @@ from modelmeter.models.common.configuration import (
 from modelmeter.models.deepseek_ocr import CostModel, PageCost, load_cost_model, restore_cost_model
 from modelmeter.models.deepseek_ocr.config import CONFIGURATION, KINDS, ModelSchema
 
+pytestmark = pytest.mark.slow  # seconds, not for every change
+
 #: what a value may be, by key
 ALL_KINDS = {**KINDS, **COMMON_KINDS}
 

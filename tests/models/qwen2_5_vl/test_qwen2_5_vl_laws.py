@@ -13,6 +13,8 @@ from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.qwen2_5_vl import CostModel, load_cost_model
 from tests.models.walked import walked_prefill, walked_step, walked_vision
 
+pytestmark = pytest.mark.slow  # seconds, not for every change
+
 FEW = ("vision.depth=3", "vision.fullatt_block_indexes=[1]", "decoder.num_hidden_layers=2")
 
 CONFIGURATIONS = {

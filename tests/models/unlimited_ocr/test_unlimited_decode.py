@@ -14,6 +14,8 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.stage_cost import SUMS, StageCost
 from modelmeter.models.unlimited_ocr import load_cost_model
 
+pytestmark = pytest.mark.slow  # seconds, not for every change
+
 FEW = "decoder.num_hidden_layers=3"
 
 #: overrides; the window is full after 128 steps, or after 20, which is no multiple of the 8 that rows are aligned to

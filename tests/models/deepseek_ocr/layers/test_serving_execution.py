@@ -26,6 +26,8 @@ from modelmeter.models.deepseek_ocr.traits import PageTraits
 from modelmeter.shape_tensor import Tape
 from modelmeter.walk import OperatorRecord, Walk
 
+pytestmark = pytest.mark.slow  # seconds, not for every change
+
 STAGES = ("vision", "prefill", "decode")
 
 
