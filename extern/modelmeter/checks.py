@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from modelmeter.errors import ModelMeterError, shown
+from modelmeter.errors import ModelMeterError, shown, type_of
 
 
 def check_batch_size(who: str, batch_size: object) -> None:
@@ -27,17 +27,15 @@ def check_overrides(overrides: object) -> None:
     if isinstance(overrides, Mapping):
         listed = ", ".join(f'"{key}={str(value).lower()}"' for key, value in overrides.items())
         raise ModelMeterError(
-            f"load_cost_model: overrides={shown(overrides)} is a {type(overrides).__name__}; give a list of texts: "
-            f"[{listed}]."
+            f"load_cost_model: overrides={shown(overrides)} is {type_of(overrides)}; give a list of texts: [{listed}]."
         )
     if not isinstance(overrides, Sequence):
         raise ModelMeterError(
-            f"load_cost_model: overrides={shown(overrides)} is a {type(overrides).__name__}; give a list of texts, as "
+            f"load_cost_model: overrides={shown(overrides)} is {type_of(overrides)}; give a list of texts, as "
             'in ["workload=base"].'
         )
     for each in overrides:
         if not isinstance(each, str):
             raise ModelMeterError(
-                f"load_cost_model: override {shown(each)} is a {type(each).__name__}; each is a text, as in "
-                '"workload=base".'
+                f'load_cost_model: override {shown(each)} is {type_of(each)}; each is a text, as in "workload=base".'
             )

@@ -102,3 +102,13 @@ def did_you_mean(options: Iterable[str]) -> str:
     """The end of an error that has found what was meant."""
     quoted = " or ".join(f'"{option}"' for option in options)
     return f"did you mean {quoted}?"
+
+
+def type_of(value: object) -> str:
+    """A value's type with its article.
+
+    >>> type_of(5), type_of({}), type_of("x")
+    ('an int', 'a dict', 'a str')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from modelmeter.errors import ModelMeterError
+from modelmeter.errors import ModelMeterError, type_of
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -100,9 +100,7 @@ _FRACTION: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
 def check_side(who: str, name: str, side: object) -> None:
     """Refuse a page side that is no whole number of pixels from 1 to `MAX_SIDE` (2.0 and True are none)."""
     if isinstance(side, bool) or not isinstance(side, int):
-        raise ModelMeterError(
-            f"{who}: {name}={side!r} is a {type(side).__name__}; give a whole number of pixels as an int."
-        )
+        raise ModelMeterError(f"{who}: {name}={side!r} is {type_of(side)}; give a whole number of pixels as an int.")
     if side <= 0:
         raise ModelMeterError(f"{who}: {name}={_digits(side)} is not positive; a page has 1 pixel or more a side.")
     if side > MAX_SIDE:

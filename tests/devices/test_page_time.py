@@ -60,7 +60,7 @@ def test_what_is_no_device_is_refused() -> None:
         time_page(page, "H100")
     with pytest.raises(ModelMeterError, match="page is of type CostModel; give a page's cost"):
         time_page(load_cost_model(), "H100-SXM")  # type: ignore[arg-type]
-    with pytest.raises(ModelMeterError, match="time_page: device=80 is a int; give a device's name"):
+    with pytest.raises(ModelMeterError, match="time_page: device=80 is an int; give a device's name"):
         time_page(page, 80)  # type: ignore[arg-type]
     with pytest.raises(ModelMeterError, match=r"cost model is one of 2 pages at once \(runtime.batch_size\); give"):
         time_page(page_of("runtime.batch_size=2"), "L4")

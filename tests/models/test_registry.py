@@ -125,7 +125,7 @@ def test_overrides_are_a_list_of_texts(overrides: Any, words: str) -> None:
 
 
 def test_a_model_is_a_name_or_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelMeterError, match="load_cost_model: model=5 is a int; give the name of a model or a check"):
+    with pytest.raises(ModelMeterError, match="load_cost_model: model=5 is an int; give the name of a model or a"):
         load_cost_model(model=5)  # type: ignore[arg-type]
     with pytest.raises(ModelMeterError, match=r"config\.json"):
         load_cost_model(model=tmp_path)

@@ -303,6 +303,11 @@ def with_engine(who: str, engine: str | None, overrides: Sequence[str]) -> list[
     return [f"engine={engine}", *overrides]
 
 
+def file_option(name: str, about: str) -> Callable[[Function], Function]:
+    """--NAME FILE: a file to write, as `NAME_file`."""
+    return click.option(f"--{name}", f"{name}_file", type=click.Path(), default=None, metavar="FILE", help=about)
+
+
 def price_option(function: Function) -> Function:
     """--price: of devices, as `prices`, for `parse_prices`."""
     return click.option(

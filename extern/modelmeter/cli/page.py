@@ -15,6 +15,7 @@ from modelmeter.cli.arguments import (
     Input,
     complete_device,
     engine_option,
+    file_option,
     page_options,
     read_arguments,
     read_inputs,
@@ -71,22 +72,8 @@ BY: Final = ("module", "operator", "kernel-class")
     metavar="N",
     help=f"Parts or tensors that --by and --memory list.  [default: {TOP}]",
 )
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(),
-    default=None,
-    metavar="FILE",
-    help="Write every operator of the page, or every part that --by makes; - is standard output.",
-)
-@click.option(
-    "--trace",
-    "trace_file",
-    type=click.Path(),
-    default=None,
-    metavar="FILE",
-    help="Write the page's run on the device, estimated, as a trace for Perfetto; - is standard output.",
-)
+@file_option("csv", "Write every operator of the page, or every part that --by makes; - is standard output.")
+@file_option("trace", "Write the page's run on the device, estimated, as a trace for Perfetto; - is standard output.")
 @click.option("--explain", is_flag=True, help="Say what every figure and every label means, and all settings.")
 def command(
     arguments: tuple[str, ...],

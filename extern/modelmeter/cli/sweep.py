@@ -18,6 +18,7 @@ from modelmeter.cli.arguments import (
     complete_model,
     debug_option,
     dpi_option,
+    file_option,
     is_corpus,
     json_option,
     max_pixels_option,
@@ -123,22 +124,8 @@ _BY_KEY: Final[Mapping[str, Completion]] = {
     metavar="NAME",
     help="Order by a figure, the best first, or by what is varied; -NAME turns it round.",
 )
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(),
-    default=None,
-    metavar="FILE",
-    help="Write every point with all figures; - is standard output.",
-)
-@click.option(
-    "--plot",
-    "plot_file",
-    type=click.Path(),
-    default=None,
-    metavar="FILE",
-    help="Draw the sweep, as .svg, .png or .html.",
-)
+@file_option("csv", "Write every point with all figures; - is standard output.")
+@file_option("plot", "Draw the sweep, as .svg, .png or .html.")
 @click.option(
     "--x",
     default=None,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from modelmeter.devices.device import Device, load_device
 from modelmeter.devices.pages import PageKind
 from modelmeter.devices.throughput import Throughput, compute_throughput
-from modelmeter.errors import ModelMeterError, shown
+from modelmeter.errors import ModelMeterError, shown, type_of
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -66,6 +66,6 @@ def _device(device: object) -> Device:
     if isinstance(device, str | os.PathLike):
         return load_device(device)
     raise ModelMeterError(
-        f'time_page: device={shown(device)} is a {type(device).__name__}; give a device\'s name, as in "H100-SXM", or '
+        f'time_page: device={shown(device)} is {type_of(device)}; give a device\'s name, as in "H100-SXM", or '
         "the path of its YAML file."
     )

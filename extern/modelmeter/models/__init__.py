@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from modelmeter.checks import check_overrides
-from modelmeter.errors import ModelMeterError, near, shown
+from modelmeter.errors import ModelMeterError, near, shown, type_of
 
 if TYPE_CHECKING:
     from modelmeter.models import deepseek_ocr, deepseek_ocr2, lighton_ocr, qwen2_5_vl, qwen2_vl, unlimited_ocr
@@ -104,7 +104,7 @@ def _text(model: object) -> str:
     """A model's name, or its folder as a text."""
     if not isinstance(model, str | os.PathLike):
         raise ModelMeterError(
-            f"load_cost_model: model={shown(model)} is a {type(model).__name__}; give the name of a model or a "
+            f"load_cost_model: model={shown(model)} is {type_of(model)}; give the name of a model or a "
             f'checkpoint, as in model="{DEFAULT_MODEL}", or the folder of a checkpoint.'
         )
     return str(os.fspath(model))

@@ -70,5 +70,5 @@ def test_what_is_no_page_is_refused_by_name(cost_model: Any, arguments: tuple[An
 
 
 def test_pages_are_of_a_file(cost_model: Any) -> None:
-    with pytest.raises(ModelMeterError, match="pages: 1275 is a int; give the path of an image file or a PDF"):
+    with pytest.raises(ModelMeterError, match="pages: 1275 is an int; give the path of an image file or a PDF"):
         cost_model.pages(1275)

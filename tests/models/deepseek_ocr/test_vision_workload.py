@@ -254,7 +254,7 @@ REFUSED_WORKLOADS = {
         r"min_num=7 exceeds max_num=6; give a min_num of at most 6, or a max_num of at least 7\.",
     ),
     "max_num_endless": ({"max_num": 10_001}, "max_num=10001 exceeds 10000 crops; the published code uses 9"),
-    "crop_mode_number": ({"crop_mode": 1}, "crop_mode=1 is a int; give true or false"),
+    "crop_mode_number": ({"crop_mode": 1}, "crop_mode=1 is an int; give true or false"),
     "crop_mode_text": ({"crop_mode": "false"}, "crop_mode='false' is a str; give true or false"),
     "base_size_absurd": ({"base_size": 2**31}, "base_size is more than 2147483647"),
     "base_size_beyond_text": ({"base_size": 10**9000}, "base_size is more than 2147483647"),

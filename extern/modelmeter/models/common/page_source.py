@@ -6,7 +6,7 @@ import os
 from operator import index
 from typing import Any
 
-from modelmeter.errors import ModelMeterError, shown
+from modelmeter.errors import ModelMeterError, shown, type_of
 from modelmeter.page_sizes import PageSize, check_side, is_size, parse_size, read_page_sizes
 from modelmeter.pdf_pages import DEFAULT_DPI, is_pdf, read_pdf_page_sizes
 
@@ -17,9 +17,7 @@ Source = str | os.PathLike[str]
 def read_pages(source: Source, dpi: int = DEFAULT_DPI) -> list[PageSize]:
     """The pages of an image file, a TIFF or a PDF, this one's rendered at `dpi`; or the one of a size in words."""
     if not isinstance(source, str | os.PathLike):
-        raise ModelMeterError(
-            f"pages: {shown(source)} is a {type(source).__name__}; give the path of an image file or a PDF."
-        )
+        raise ModelMeterError(f"pages: {shown(source)} is {type_of(source)}; give the path of an image file or a PDF.")
     if isinstance(source, str) and is_size(source):
         return [parse_size(source)]
     return read_pdf_page_sizes(source, dpi) if is_pdf(source) else read_page_sizes(source)

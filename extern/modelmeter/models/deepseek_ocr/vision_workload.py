@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-from modelmeter.errors import ModelMeterError, near
+from modelmeter.errors import ModelMeterError, near, type_of
 from modelmeter.models.common.contract import Layouts, Views
 from modelmeter.models.common.tiles import (
     MAX_TILES,
@@ -74,8 +74,7 @@ class VisionWorkload:
             _check_positive("VisionWorkload", name, getattr(self, name))
         if not isinstance(self.crop_mode, bool):
             raise ModelMeterError(
-                f"VisionWorkload: crop_mode={self.crop_mode!r} is a {type(self.crop_mode).__name__}; "
-                "give true or false."
+                f"VisionWorkload: crop_mode={self.crop_mode!r} is {type_of(self.crop_mode)}; give true or false."
             )
         for name in ("base_size", "image_size"):
             _check_view_side(name, getattr(self, name), self.patch_size)
@@ -185,7 +184,7 @@ class VisionWorkload:
 
 def _check_positive(who: str, name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ModelMeterError(f"{who}: {name}={value!r} is a {type(value).__name__}; give a positive int.")
+        raise ModelMeterError(f"{who}: {name}={value!r} is {type_of(value)}; give a positive int.")
     if value < 1:
         raise ModelMeterError(f"{who}: {name}={value} is not positive; give 1 or more.")
     if value > MAX_SIDE:
