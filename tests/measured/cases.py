@@ -264,6 +264,32 @@ def qwen2_vl() -> Iterator[Case]:
     yield Case(model="qwen2_vl", size=LETTER)
 
 
+# -- HunyuanOCR: two layers of each kind, pages of any shape, one of a single column
+
+HUNYUAN_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (1, 9), (9, 1), (12, 4)),
+    ("bfloat16", "eager", 1): ((5, 7), (4, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5),),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    ("bfloat16", "flash", 2): ((7, 4), (1, 5)),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=false"): ((5, 6),),
+    ("bfloat16", "flash", 1, "decoder.mrope_section=[16,24,24]"): ((5, 6),),
+    ("bfloat16", "flash", 2, "runtime.head=none"): ((5, 6),),
+}
+
+
+def hunyuan_vl() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and the published one over a letter page."""
+    small = ("vision.num_hidden_layers=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("hunyuan_vl", small, HUNYUAN_GRIDS)
+    for dtype, prompt in (("bfloat16", 1), ("float32", 30)):
+        runtime = (f"runtime.dtype={dtype}", "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="hunyuan_vl", overrides=(*small, *runtime), steps=(0, 1))
+    yield Case(model="hunyuan_vl", size=LETTER)
+
+
 # -- DeepSeek-OCR-2: its encoder over patches and queries; the peak in SAM, or in that encoder
 
 #: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
@@ -306,6 +332,7 @@ CASES: tuple[Case, ...] = (
     *lighton_ocr(),
     *qwen2_5_vl(),
     *qwen2_vl(),
+    *hunyuan_vl(),
     *deepseek_ocr2(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))
