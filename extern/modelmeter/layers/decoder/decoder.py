@@ -33,7 +33,8 @@ class Decoder(BaseLayer):
     of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
     included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all. window_mask:
     the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm: of
-    `GroupedQueryAttention`. mrope_section: of `RotaryEmbedding`; the positions are given then.
+    `GroupedQueryAttention`. mrope_section, interleaved: of `RotaryEmbedding`; with sections the positions are given.
+    output_norms: of `DecoderLayer`. gate_up_joined: of a dense `GatedMLP`.
     """
 
     def __init__(
@@ -56,10 +57,13 @@ class Decoder(BaseLayer):
         qkv_bias: bool = False,
         qk_norm: bool = False,
         mrope_section: Sequence[int] = (),
+        interleaved: bool = False,
+        output_norms: bool = False,
+        gate_up_joined: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        dense_mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
+        dense_mlp = GatedMLP(hidden_size, intermediate_size, joined=gate_up_joined, code=self.code)
         self.cache_kind = GrowingCache()
         if sliding_window is not None:
             self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
@@ -71,10 +75,11 @@ class Decoder(BaseLayer):
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
             mrope_section=mrope_section,
+            interleaved=interleaved,
             cache_kind=self.cache_kind,
             code=self.code,
         )
-        dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, code=self.code)
+        dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, output_norms=output_norms, code=self.code)
         layers = [dense] * num_hidden_layers
         if n_routed_experts is not None:
             moe = MixtureOfExperts(
@@ -101,7 +106,11 @@ class Decoder(BaseLayer):
         self.axes = MROPE_AXES if mrope_section else 1
         if not self.traits(DecoderTraits).rotary_per_layer:
             self.rotary_emb = RotaryEmbedding(
-                self.head_dim, max_position_embeddings, mrope_section=mrope_section, code=self.code
+                self.head_dim,
+                max_position_embeddings,
+                mrope_section=mrope_section,
+                interleaved=interleaved,
+                code=self.code,
             )
 
     def forward(
