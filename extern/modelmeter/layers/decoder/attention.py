@@ -46,7 +46,7 @@ class GroupedQueryAttention(BaseLayer):
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
     left of `hidden_size` for each head. qkv_bias: the GEMMs that make query, key and value have a bias. qk_norm: an
-    RMSNorm over each head's d of query and key before they turn. mrope_section, interleaved: of `RotaryEmbedding`.
+    RMSNorm over each head's d of query and key before they turn. mrope_section, in_pairs: of `RotaryEmbedding`.
     """
 
     remembered = True
@@ -61,14 +61,14 @@ class GroupedQueryAttention(BaseLayer):
         qkv_bias: bool = False,
         qk_norm: bool = False,
         mrope_section: Sequence[int] = (),
-        interleaved: bool = False,
+        in_pairs: bool = False,
         cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.cache_kind = cache_kind
         self.mrope_section = tuple(mrope_section)
-        self.turn = turn_pairs if interleaved else apply_rotary_pos_emb
+        self.turn = turn_pairs if in_pairs else apply_rotary_pos_emb
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "

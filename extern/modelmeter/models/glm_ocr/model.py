@@ -103,7 +103,7 @@ class GlmOcrModel(PackedPagesModel):
             visual=vision_tower(**vision, code=self.code.vision()),
             decoder=Decoder(
                 **decoder,
-                interleaved=True,
+                in_pairs=True,
                 output_norms=True,
                 gate_up_joined=True,
                 window_mask=False,
