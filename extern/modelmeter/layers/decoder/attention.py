@@ -20,6 +20,7 @@ from modelmeter.layers.decoder.rotary import (
     apply_rotary_in_float32,
     apply_rotary_pos_emb,
     rotary_rows,
+    turn_pairs,
 )
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import (
@@ -46,8 +47,8 @@ class GroupedQueryAttention(BaseLayer):
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
     left of `hidden_size` for each head. qkv_bias: the GEMMs that make query, key and value have a bias. qk_norm: an
-    RMSNorm over each head's d of query and key, before they turn or, with norm_after_rotary, after. mrope_section: of
-    `RotaryEmbedding`.
+    RMSNorm over each head's d of query and key, before they turn or, with norm_after_rotary, after. mrope_section,
+    in_pairs: of `RotaryEmbedding`.
     """
 
     remembered = True
@@ -63,12 +64,16 @@ class GroupedQueryAttention(BaseLayer):
         qk_norm: bool = False,
         norm_after_rotary: bool = False,
         mrope_section: Sequence[int] = (),
+        in_pairs: bool = False,
         cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.cache_kind = cache_kind
         self.mrope_section = tuple(mrope_section)
+        self.turn = turn_pairs if in_pairs else apply_rotary_pos_emb
+        if self.traits(DecoderTraits).rotary_in_float32:
+            self.turn = apply_rotary_in_float32
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
@@ -114,10 +119,7 @@ class GroupedQueryAttention(BaseLayer):
         kept = KV if self.traits(DecoderTraits).first_kv_uncopied and not cache.items else ACTIVATION
         query_states, key_states, value_states = self.project(hidden_states, kept)
         positions = self.tables(positions)
-        if self.traits(DecoderTraits).rotary_in_float32:
-            query_states, key_states = apply_rotary_in_float32(query_states, key_states, positions)
-        else:
-            query_states, key_states = apply_rotary_pos_emb(query_states, key_states, positions, kept)
+        query_states, key_states = self.turn(query_states, key_states, positions, kept)
         if self.norm_after_rotary and self.q_norm is not None and self.k_norm is not None:
             query_states = self.q_norm(query_states)
             key_states = self.k_norm(key_states)
@@ -200,7 +202,7 @@ class GroupedQueryAttention(BaseLayer):
         self, query: ShapeTensor, key: ShapeTensor, *positions: ShapeTensor
     ) -> tuple[ShapeTensor, ShapeTensor]:
         """Query and key turned by their positions, where they lie."""
-        turned = apply_rotary_pos_emb(query, key, self.tables(positions))
+        turned = self.turn(query, key, self.tables(positions))
         return in_place_output(query, turned[0]), in_place_output(key, turned[1])
 
     def store(
@@ -222,13 +224,13 @@ class GroupedQueryAttention(BaseLayer):
     ) -> tuple[ShapeTensor, ...]:
         """Query turned by its positions; key, turned, and value as the cache keeps them, in slots where there are."""
         if self.q_norm is None or self.k_norm is None:
-            query, key = apply_rotary_pos_emb(query, key, self.tables(positions), KV)
+            query, key = self.turn(query, key, self.tables(positions), KV)
         elif self.norm_after_rotary:
-            query, key = apply_rotary_pos_emb(query, key, self.tables(positions))
+            query, key = self.turn(query, key, self.tables(positions), ACTIVATION)
             query, key = self.q_norm.normalize(query), cat((self.k_norm.normalize(key),), 2, KV)
         else:
             query, key = self.q_norm.normalize(query), self.k_norm.normalize(key)
-            query, key = apply_rotary_pos_emb(query, key, self.tables(positions), KV)
+            query, key = self.turn(query, key, self.tables(positions), KV)
         new = key, cat((value,), 2, KV)
         return query, *(map(in_place_output, slots, new) if slots else new)
 
