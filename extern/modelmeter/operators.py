@@ -705,7 +705,7 @@ def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
 def index_put(target: ShapeTensor, index: ShapeTensor | tuple[ShapeTensor, ...], values: ShapeTensor) -> None:
     """target[index] = values, in place: what is brought is read, and what it lands on written."""
     inputs = (*index, values) if isinstance(index, tuple) else (index, values)
-    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=target.numel)
+    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=values.numel)
 
 
 def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:
@@ -822,7 +822,7 @@ def conv2d(
     return out
 
 
-def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
+def conv3d(x: ShapeTensor, weight: Parameter, bias: Parameter | None = None) -> ShapeTensor:
     """Patches x [N, c, t, h, w] * weight [n, c, t, h, w], a kernel as large as a patch -> [N, n, 1, 1, 1]."""
     patches, *patch = x.shape
     features, *kernel = weight.shape
@@ -830,7 +830,8 @@ def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
         raise ModelMeterError(f"conv3d: {x!r} is not of patches as large as the kernel, {kernel}.")
     out = x.tape.new((patches, features, 1, 1, 1), x.dtype)
     flops = 2 * patches * features * prod(kernel)
-    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=(weight,))
+    weights = (weight,) if bias is None else (weight, bias)
+    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=weights)
     return out
 
 

@@ -166,6 +166,8 @@ class PageTensors(NamedTuple):
     cu_window_seqlens: ShapeTensor | None = None
     reverse_indices: ShapeTensor | None = None
     tables: tuple[ShapeTensor, ...] = ()
+    interp_indices: ShapeTensor | None = None
+    interp_weights: ShapeTensor | None = None
 
 
 def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
@@ -176,17 +178,18 @@ def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
 
 
 class Conv3d(BaseLayer):
-    """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch, without bias.
+    """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch.
 
-    Source: torch.nn.Conv3d.    Counted: the GEMM.
+    Source: torch.nn.Conv3d.    Counted: the GEMM.    Left out: the bias's sums.
     """
 
-    def __init__(self, *shape: int, **settings: Unpack[Settings]) -> None:
+    def __init__(self, *shape: int, bias: bool = False, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.weight = self.parameter(*shape)
+        self.bias = self.parameter(shape[0]) if bias else None
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
-        return conv3d(x, self.weight)
+        return conv3d(x, self.weight, self.bias)
 
 
 class PatchEmbed(BaseLayer):
@@ -199,15 +202,16 @@ class PatchEmbed(BaseLayer):
         in_channels: int,
         temporal_patch_size: int,
         patch_size: int,
+        bias: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.patch = (in_channels, temporal_patch_size, patch_size, patch_size)
         self.proj: BaseLayer
         if self.traits(PackedTraits).patches_by_product:
-            self.proj = Linear(prod(self.patch), embed_dim, bias=False, code=self.code)
+            self.proj = Linear(prod(self.patch), embed_dim, bias=bias, code=self.code)
         else:
-            self.proj = Conv3d(embed_dim, *self.patch, code=self.code)
+            self.proj = Conv3d(embed_dim, *self.patch, bias=bias, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         if self.traits(PackedTraits).patches_by_product:
