@@ -11,6 +11,7 @@ from modelmeter.models.qwen3_vl.workload import MODES, Workload
 
 TITLE: Final = "Qwen3-VL"
 SOURCES: Final = ("huggingface.co/Qwen/Qwen3-VL-2B-Instruct", "transformers 5.23: qwen3_vl")
+TOKENIZER: Final[str | None] = "qwen3"
 IMAGE_RULE: Final = "one grid of 32-pixel tokens at the page's own size, within 65,536 and 16,777,216 pixels"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
@@ -26,6 +27,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "Qwen3VLModel",
     "Workload",

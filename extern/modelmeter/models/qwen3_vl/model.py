@@ -115,8 +115,11 @@ class VisionTower(PackedTower):
     def tensors(self, tape: Tape, grid: Grid) -> PageTensors:
         """What comes with pages of this grid: rows of the table of positions, too, and their shares."""
         taps = (self.merged * grid.tokens, TAPS)
-        given = {"interp_indices": tape.input(taps, "int64"), "interp_weights": tape.input(taps, "float32")}
-        return super().tensors(tape, grid)._replace(**given)
+        return (
+            super()
+            .tensors(tape, grid)
+            ._replace(interp_indices=tape.input(taps, "int64"), interp_weights=tape.input(taps, "float32"))
+        )
 
     def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         """The real module's pass."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from modelmeter.layers.vision.packed import Grid, PageTensors
 from modelmeter.models.common.reference.packed_cases import (
     PAGES,
-    PASSES,
     PackedCases,
     PackedModules,
     call_whole,
@@ -67,45 +66,37 @@ class Qwen3VLModules(PackedModules):
         return super().prepare("PackedTextStage" if layer == "Qwen3VLTextStage" else layer, module, inputs)
 
 
-class LayerCases(PackedCases):
+class Qwen3VLCases(PackedCases):
     """Those of packed pages, and the layers of this tower."""
 
-    def __init__(self, dtype: str, attention: str) -> None:
-        super().__init__(load_cost_model, PageReference, dtype, attention)
-        self.modules: Qwen3VLModules = Qwen3VLModules(self.modules.cost_model, PageReference)
+    modules = Qwen3VLModules
 
     def parts(self) -> Iterator[LayerCase]:
         """What has no attention."""
+        yield from super().parts()
         for grid in PAGES:
-            page, hidden = self.page(grid), Given((self.patches(grid), self.width))
-            yield self.case("visual.patch_embed", page.pixel_values)
-            yield self.case("visual.patch_embed.proj", Given((self.patches(grid), *self.tower.patch_embed.patch)))
-            yield self.case("visual.pos_embed", page.interp_indices)
-            yield self.case("visual.rotary_pos_emb", page.position_ids)
-            yield self.case("visual.blocks.0.norm1", hidden)
-            yield self.case("visual.blocks.0.attn.qkv", hidden)
-            yield self.case("visual.blocks.0.mlp", hidden)
-            yield self.case("visual.merger", hidden, note="a norm before the patches are joined")
-            yield self.case("visual.deepstack_merger_list.0", hidden, note="a norm after it")
-        for prompts, tokens, _ in PASSES:
-            hidden = Given((prompts, tokens, self.decoder_sizes.hidden_size))
-            yield self.case("rotary_emb", Given((3, prompts, tokens), "int64"))
-            for path in ("layers.0.self_attn.q_proj", "layers.0.mlp", "norm", "lm_head"):
-                yield self.case(path, hidden)
+            yield self.case("visual.pos_embed", self.page(grid).interp_indices)
+
+    def merging(self, grid: Grid) -> Iterator[LayerCase]:
+        """What makes tokens of patches, and features."""
+        hidden = Given((self.patches(grid), self.width))
+        yield self.case("visual.merger", hidden, note="a norm before the patches are joined")
+        yield self.case("visual.deepstack_merger_list.0", hidden, note="a norm after it")
 
     def page(self, grid: Grid) -> PageTensors:
         """What comes with pages of this grid, as the library derives it."""
         side = self.vision_sizes.spatial_merge_size
         thw = torch.tensor([[1, side * grid.rows, side * grid.columns]] * grid.pages)
         indices, weights = interpolation(thw, self.vision_sizes)
-        return (
-            super()
-            .page(grid)
-            ._replace(
-                interp_indices=Given(tuple(indices.shape), "int64"),
-                interp_weights=Given(tuple(weights.shape), "float32"),
-            )
-        )
+        given: dict[str, Any] = {
+            "interp_indices": Given(tuple(indices.shape), "int64"),
+            "interp_weights": Given(tuple(weights.shape), "float32"),
+        }
+        return super().page(grid)._replace(**given)
+
+
+#: the lines of a type and an attention
+LayerCases: Final = partial(Qwen3VLCases, load_cost_model, PageReference)
 
 
 def verification() -> LayerVerification:
