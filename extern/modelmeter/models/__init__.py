@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         lighton_ocr,
         qwen2_5_vl,
         qwen2_vl,
+        qwen3_vl,
         unlimited_ocr,
     )
     from modelmeter.models.common.contract import ModelPackage
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
+    _QWEN3_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen3_vl
     _UNLIMITED_OCR_KEEPS_ITS_PROMISES: ModelPackage = unlimited_ocr
 
 #: the package of each model, by the name that users give it
@@ -49,6 +51,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "lighton_ocr": "modelmeter.models.lighton_ocr",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
         "qwen2_vl": "modelmeter.models.qwen2_vl",
+        "qwen3_vl": "modelmeter.models.qwen3_vl",
         "unlimited_ocr": "modelmeter.models.unlimited_ocr",
     }
 )
