@@ -13,12 +13,12 @@ from modelmeter.models.qianfan_ocr.traits import InternVitTraits
 TRANSFORMERS: Final = Execution("transformers")
 
 #: an inference engine at its best: no code runs all of this, and a roofline starts from it
-SERVING: Final = Execution("serving", (*engine_traits.BEST, InternVitTraits(qkv_fused=True)))
+SERVING: Final = Execution("serving", (*engine_traits.BEST, InternVitTraits(qkv_fused=True, patches_kept=True)))
 
 #: what vLLM launches for this model, which it takes for an InternVL
 VLLM: Final = Execution(
     "vllm",
-    (*engine_traits.VLLM, InternVitTraits(qkv_fused=True, attention_over_sequences=True)),
+    (*engine_traits.VLLM, InternVitTraits(qkv_fused=True, patches_kept=True, attention_over_sequences=True)),
     (eager_vision(),),
 )
 

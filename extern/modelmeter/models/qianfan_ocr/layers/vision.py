@@ -54,14 +54,24 @@ class VisionEmbeddings(BaseLayer):
         self.patch_embeddings = PatchEmbeddings(hidden_size, patch_size, code=self.code)
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
-        return self.chain("embed", self.embed, self.patch_embeddings(pixel_values))
+        if self.traits(InternVitTraits).patches_kept:
+            return self.chain("embed", self.embed, self.patch_embeddings(pixel_values))
+        embeddings = self.patch_embeddings(pixel_values)
+        embeddings = self.behind_class_token(embeddings)
+        return self.with_positions(embeddings)
 
-    def embed(self, embeddings: ShapeTensor) -> ShapeTensor:
+    def embed(self, patches: ShapeTensor) -> ShapeTensor:
         """Patches [V, n, D] behind the class token, positions added."""
-        tape = embeddings.tape
-        cls_tokens = self.cls_token.on(tape).expand(embeddings.shape[0], -1, -1)
-        embeddings = cat((cls_tokens, embeddings), 1)
-        return add(embeddings, self.position_embeddings.on(tape))
+        return self.with_positions(self.behind_class_token(patches))
+
+    def behind_class_token(self, patches: ShapeTensor) -> ShapeTensor:
+        """[V, n, D] -> [V, n + 1, D]."""
+        cls_tokens = self.cls_token.on(patches.tape).expand(patches.shape[0], -1, -1)
+        return cat((cls_tokens, patches), 1)
+
+    def with_positions(self, embeddings: ShapeTensor) -> ShapeTensor:
+        """[V, n + 1, D] and the positions of a view."""
+        return add(embeddings, self.position_embeddings.on(embeddings.tape))
 
 
 def eager_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
@@ -152,11 +162,13 @@ class VisionLayer(BaseLayer):
         residual = hidden_states
         hidden_states = self.layernorm_before(hidden_states)
         hidden_states, _ = self.attn(hidden_states)
-        hidden_states = scaled_sum(self.lambda_1, hidden_states, residual)
+        hidden_states = scaled(self.lambda_1, hidden_states)
+        hidden_states = add(hidden_states, residual)
         residual = hidden_states
         hidden_states = self.layernorm_after(hidden_states)
         hidden_states = self.mlp(hidden_states)
-        return scaled_sum(self.lambda_2, hidden_states, residual)
+        hidden_states = scaled(self.lambda_2, hidden_states)
+        return add(hidden_states, residual)
 
     def forward_add_norm(
         self, hidden_states: ShapeTensor, residual: ShapeTensor | None
@@ -179,20 +191,23 @@ class VisionLayer(BaseLayer):
         """The scaled sum, and its norm, in one kernel, in the places of the residual and of x."""
 
         def run(x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-            total = scaled_sum(scale, x, residual)
+            total = add(scaled(scale, x), residual)
             return in_place_output(residual, total), in_place_output(x, norm.normalize(total))
 
         return self.chain("scale_add_layer_norm", run, x, residual)
 
     def last_sum(self, hidden_states: ShapeTensor, residual: ShapeTensor) -> ShapeTensor:
         """What the last block leaves to be summed."""
-        return self.chain("scale_add", lambda *both: scaled_sum(self.lambda_2, *both), hidden_states, residual)
+
+        def run(hidden_states: ShapeTensor, residual: ShapeTensor) -> ShapeTensor:
+            return add(scaled(self.lambda_2, hidden_states), residual)
+
+        return self.chain("scale_add", run, hidden_states, residual)
 
 
-def scaled_sum(scale: Parameter, x: ShapeTensor, residual: ShapeTensor) -> ShapeTensor:
-    """scale [D] * x + residual, [V, T, D] each."""
-    x = mul(scale.on(x.tape), x)
-    return add(x, residual)
+def scaled(scale: Parameter, x: ShapeTensor) -> ShapeTensor:
+    """scale [D] * x [V, T, D]."""
+    return mul(scale.on(x.tape), x)
 
 
 class VisionModel(BaseLayer):
