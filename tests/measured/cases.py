@@ -13,6 +13,7 @@ from typing import Any
 from tests.models.deepseek_ocr2.small import IN_ENCODER
 from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
+from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN_SMALL
 
 Pair = tuple[int, int]
 
@@ -369,6 +370,43 @@ def deepseek_ocr2() -> Iterator[Case]:
         yield Case(model="deepseek_ocr2", layout=(tiles, tiles or 1, 1), overrides=("runtime.prompt_tokens=10",))
 
 
+# -- Qianfan-OCR: views of one size, and how many of them there are
+
+#: the peak of a prefill is in vision, or it is in the decoder
+QIANFAN_NARROW = ("decoder.hidden_size=16", "decoder.intermediate_size=24", "decoder.num_attention_heads=2")
+#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+QIANFAN_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 12, ()),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 2, 30, 0, ()),
+    ("bfloat16", "flash", 3, 7, 2, ("workload.size=112", "workload.downsample_ratio=0.25")),
+    ("bfloat16", "flash", 1, 7, 3, ("workload.downsample_ratio=1", "decoder.tie_word_embeddings=true")),
+    ("bfloat16", "flash", 2, 7, 4, ("workload.patch_size=21", *QIANFAN_NARROW)),
+    ("bfloat16", "eager", 1, 30, 3, ()),
+    ("bfloat16", "eager", 2, 30, 0, QIANFAN_NARROW),
+    ("float32", "flash", 1, 30, 0, ()),
+    ("float32", "flash", 2, 30, 3, QIANFAN_NARROW),
+    ("float32", "eager", 1, 30, 0, ()),
+    ("float32", "eager", 2, 30, 2, ()),
+    ("float16", "flash", 1, 30, 4, ()),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def qianfan_ocr() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one uncut and over a letter page."""
+    for dtype, attention, pages, prompt, tiles, others in QIANFAN_TILES:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*QIANFAN_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model="qianfan_ocr", layout=layout, overrides=overrides)
+    yield Case(model="qianfan_ocr", size=(448, 448), overrides=("runtime.batch_size=2",))
+    yield Case(model="qianfan_ocr", size=LETTER)
+
+
 CASES: tuple[Case, ...] = (
     *deepseek_ocr(),
     *unlimited_ocr(),
@@ -379,5 +417,6 @@ CASES: tuple[Case, ...] = (
     *glm_ocr(),
     *hunyuan_vl(),
     *deepseek_ocr2(),
+    *qianfan_ocr(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         glm_ocr,
         hunyuan_vl,
         lighton_ocr,
+        qianfan_ocr,
         qwen2_5_vl,
         qwen2_vl,
         qwen3_vl,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
     _HUNYUAN_VL_KEEPS_ITS_PROMISES: ModelPackage = hunyuan_vl
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
+    _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
     _QWEN3_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen3_vl
@@ -49,6 +51,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "glm_ocr": "modelmeter.models.glm_ocr",
         "hunyuan_vl": "modelmeter.models.hunyuan_vl",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
+        "qianfan_ocr": "modelmeter.models.qianfan_ocr",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
         "qwen2_vl": "modelmeter.models.qwen2_vl",
         "qwen3_vl": "modelmeter.models.qwen3_vl",

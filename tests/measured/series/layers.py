@@ -10,6 +10,7 @@ from modelmeter.models.deepseek_ocr2.reference import layer_cases as deepseek_oc
 from modelmeter.models.glm_ocr.reference import layer_cases as glm_ocr
 from modelmeter.models.hunyuan_vl.reference import layer_cases as hunyuan_vl
 from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
+from modelmeter.models.qianfan_ocr.reference import layer_cases as qianfan_ocr
 from modelmeter.models.qwen2_5_vl.reference import layer_cases as qwen2_5_vl
 from modelmeter.models.qwen2_vl.reference import layer_cases as qwen2_vl
 from modelmeter.models.qwen3_vl.reference import layer_cases as qwen3_vl
@@ -28,6 +29,7 @@ MODELS = {
     "qwen3_vl": qwen3_vl,
     "glm_ocr": glm_ocr,
     "hunyuan_vl": hunyuan_vl,
+    "qianfan_ocr": qianfan_ocr,
 }
 
 
