@@ -711,7 +711,7 @@ def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
 def index_put(target: ShapeTensor, index: ShapeTensor | tuple[ShapeTensor, ...], values: ShapeTensor) -> None:
     """target[index] = values, in place: what is brought is read, and what it lands on written."""
     inputs = (*index, values) if isinstance(index, tuple) else (index, values)
-    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=target.numel)
+    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=values.numel)
 
 
 def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:

@@ -15,6 +15,9 @@ SOURCES: Final = (
     "huggingface.co/tencent/HunyuanOCR",
     "transformers 5.23: hunyuan_vl",
 )
+TOKENIZER: Final[str | None] = None
+"""Nobody counted tokens of its vocabulary."""
+
 IMAGE_RULE: Final = (
     "one grid of 32-pixel tokens and a newline a row: the page at its own size, from 262,144 to 4,194,304 pixels"
 )
@@ -32,6 +35,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "HunYuanVLModel",
     "Workload",
