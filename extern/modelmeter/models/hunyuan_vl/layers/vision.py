@@ -151,7 +151,9 @@ class VisionAttention(BaseLayer):
             """One page: where it lies is of no consequence."""
             return attend(*(each.narrow(2, 0, length) for each in states))[0]
 
-        attn_outputs = [hidden_states.tape.repeated(pages, page)]  # held to the end
+        repeated = hidden_states.tape.repeated(pages, page)
+        assert repeated is not None  # there is a page
+        attn_outputs = [repeated]  # held to the end
         attn_output = cat(attn_outputs, 1)
         return self.o_proj(attn_output.view(1, patches, -1))  # type: ignore[no-any-return]
 
@@ -332,7 +334,9 @@ class VisionTransformer(BaseLayer):
     def by_page(self, layer: Any, hidden_states: ShapeTensor, cu_seqlens: ShapeTensor, pages: int) -> ShapeTensor:
         """A block over each page by itself, whose results are joined, also of one page alone."""
         one = hidden_states.narrow(1, 0, hidden_states.shape[1] // pages)
-        return cat([hidden_states.tape.repeated(pages, lambda: layer(one, cu_seqlens, 1))], 1)
+        repeated = hidden_states.tape.repeated(pages, lambda: layer(one, cu_seqlens, 1))
+        assert repeated is not None  # there is a page
+        return cat([repeated], 1)
 
     def merged(
         self, hidden_states: ShapeTensor, grid_thw: ShapeTensor, grid: Grid, residual: ShapeTensor | None
@@ -348,7 +352,9 @@ class VisionTransformer(BaseLayer):
         if not self.traits(FusionTraits).image_tokens_cached:
             product(grid_thw)  # patches of each page, on the host
         one = hidden_states.narrow(1, 0, patches // pages)
-        processed_items = [hidden_states.tape.repeated(pages, lambda: self.perceive(one, rows, columns))]
+        repeated = hidden_states.tape.repeated(pages, lambda: self.perceive(one, rows, columns))
+        assert repeated is not None  # there is a page
+        processed_items = [repeated]
         return cat(processed_items, 1)
 
 
