@@ -36,7 +36,7 @@ from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSch
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.page_source import Source, read_pages, read_sides
-from modelmeter.models.common.passes import PagePass, PassTokens, pass_names, split
+from modelmeter.models.common.passes import LAYOUT, REGIONS, PagePass, PassTokens, pass_names, split
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
 from modelmeter.models.common.runs import StepRun, runs
@@ -256,7 +256,7 @@ class CostModel(Generic[Config, Work, Model]):
         return ()
 
     def page_passes(self, layout: Any) -> Sequence[PagePass]:
-        """The passes of a page of this layout, the layout's own first; none where it is the only one."""
+        """The passes of a page of this layout, where it is more than a pass over it; the layout's own comes first."""
         return ()
 
     def _prompt_tokens(self, counted: int | None) -> int:
@@ -467,11 +467,10 @@ class CostModel(Generic[Config, Work, Model]):
 
     def _whole_page(self, layout: Any) -> dict[str, Any]:
         """What all pages of a layout have in common, as `_page` has it of one pass: of all passes together."""
-        own = self._page(layout)
         passes = self.page_passes(layout)
         if not passes:
-            return own
-        pages = [own, *(self._page(each.layout) for each in passes[1:])]
+            return self._page(layout)
+        pages = [self._page(each.layout) for each in passes]
         views = tuple(
             replace(view, name=each.name, place=each.place)
             for each, page in zip(passes, pages, strict=True)
@@ -480,11 +479,13 @@ class CostModel(Generic[Config, Work, Model]):
         names = pass_names(passes)
         parts = tuple((name, page, each.weight) for name, page, each in zip(names, pages, passes, strict=True))
         alone = [(name, self._with_output(page, 0), weight) for name, page, weight in parts]
-        others = sum(page["tokens"].total for page in pages[1:])
+        tokens = {LAYOUT: 0, REGIONS: 0}
+        for page, each in zip(pages, passes, strict=True):
+            tokens[each.name] += page["tokens"].total
         return {
             "seq_len": sum(page["seq_len"] for page in pages),
             "layout": layout,
-            "tokens": PassTokens(own["tokens"].total, others),
+            "tokens": PassTokens(**tokens),
             "views": views,
             "parts": parts,
             **{stage: _together(alone, stage) for stage in STAGES},
