@@ -1,4 +1,4 @@
-"""The configuration that models of SigLIP tiles share: the group `vision`, and what its and a dense decoder's values are."""
+"""The configuration that models of SigLIP tiles share: the tower, and what its values and a dense decoder's may be."""
 
 from __future__ import annotations
 
