@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.models.deepseek_ocr2.small import IN_ENCODER
 from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
+from tests.models.idefics3.small import OVERRIDES as IDEFICS3_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
 from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN_SMALL
 
@@ -390,6 +391,21 @@ QIANFAN_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] 
     ("float32", "eager", 1, 30, 0, ()),
     ("float32", "eager", 2, 30, 2, ()),
     ("float16", "flash", 1, 30, 4, ()),
+# -- Idefics3: views of a page, one or several of them; pages in a batch
+
+#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 1, ()),
+    ("bfloat16", "flash", 1, 30, 6, ("vision.image_size=384",)),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 3, 10, 0, ()),
+    ("bfloat16", "eager", 1, 30, 4, ()),
+    ("bfloat16", "eager", 2, 10, 0, ()),
+    ("float32", "flash", 1, 10, 2, ()),
+    ("float32", "flash", 2, 10, 3, ("decoder.tie_word_embeddings=false",)),
+    ("float32", "eager", 2, 10, 2, ()),
+    ("float16", "flash", 1, 10, 4, ("workload.scale_factor=4",)),
     ("bfloat16", "flash", 1, 31, None, ()),
     ("float32", "flash", 2, 12, None, ()),
     ("bfloat16", "eager", 2, 16, None, ()),
@@ -405,6 +421,14 @@ def qianfan_ocr() -> Iterator[Case]:
         yield Case(model="qianfan_ocr", layout=layout, overrides=overrides)
     yield Case(model="qianfan_ocr", size=(448, 448), overrides=("runtime.batch_size=2",))
     yield Case(model="qianfan_ocr", size=LETTER)
+def idefics3() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one over a letter page."""
+    for dtype, attention, pages, prompt, tiles, others in IDEFICS3_TILES:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*IDEFICS3_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model="idefics3", layout=layout, overrides=overrides)
+    yield Case(model="idefics3", size=LETTER, overrides=("runtime.prompt_tokens=30",))
 
 
 CASES: tuple[Case, ...] = (
@@ -418,5 +442,6 @@ CASES: tuple[Case, ...] = (
     *hunyuan_vl(),
     *deepseek_ocr2(),
     *qianfan_ocr(),
+    *idefics3(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))
