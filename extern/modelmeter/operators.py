@@ -160,7 +160,7 @@ def _record(
     cuda_core_flops: where they are not elements x the table's entry. delivered: of the first input, bytes read.
     shapes: of the inputs, where the kernel takes them as others.
     """
-    tape = outputs[0].storage.tape
+    tape = (outputs or inputs)[0].storage.tape
     if cuda_core_flops is None:
         cuda_core_flops = elements * FLOPS_PER_ELEMENT[name] if elements else 0
     if tape.chain is not None:
@@ -669,6 +669,11 @@ def stack(tensors: Sequence[ShapeTensor]) -> ShapeTensor:
     out = first.tape.new((*first.shape, len(tensors)), first.dtype)
     _record("cat", "aten.stack.default", "copy", tensors, (out,), elements=out.numel)
     return out
+
+
+def read_number(x: ShapeTensor) -> None:
+    """A number [] read out of memory, to be one of the host's program."""
+    _record("copy", "aten._local_scalar_dense.default", "copy", (x,), (), elements=0)
 
 
 def copy_number(target: ShapeTensor) -> None:

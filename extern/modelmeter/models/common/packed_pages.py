@@ -11,7 +11,7 @@ from typing import Any, Final, Unpack
 from modelmeter.layers import BaseLayer
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.vision.packed import Grid, PackedTower, PackedTraits, PageTensors
+from modelmeter.layers.vision.packed import Grid, PackedTower, PackedTraits, PagesTower, PageTensors
 from modelmeter.models.common import engine_traits
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
 from modelmeter.models.common.vision_language import VisionLanguageModel
@@ -78,7 +78,7 @@ class PackedPagesModel(VisionLanguageModel):
     """A model with such a tower, called `visual`, whose decoder takes three coordinates a position."""
 
     text_stage = PackedTextStage
-    visual: PackedTower
+    visual: PagesTower
 
     def assemble_pages(self, *, visual: PackedTower, decoder: Decoder, vocab_size: int, tied_head: bool) -> None:
         """Put the parts together."""
