@@ -262,9 +262,9 @@ class SiglipTower(PagesTower):
     def forward(self, given: tuple[ShapeTensor, ...], grid: Grid) -> ShapeTensor:
         page = PatchTensors(*given)
         hidden_states = self.embeddings(page.pixel_values, page.interp_indices, page.interp_weights)
-        hidden_states, residual = self.encoder(
+        last_hidden_state, residual = self.encoder(  # the embeddings are held by name to the end
             hidden_states, page.position_ids, page.cu_seqlens, Sequences(grid, self.merged, 0)
         )
         if residual is not None:
-            return self.post_layernorm(hidden_states, residual)[1]  # type: ignore[no-any-return]
-        return self.post_layernorm(hidden_states)  # type: ignore[no-any-return]
+            return self.post_layernorm(last_hidden_state, residual)[1]  # type: ignore[no-any-return]
+        return self.post_layernorm(last_hidden_state)  # type: ignore[no-any-return]

@@ -33,30 +33,33 @@ class PaddleOCRProjector(BaseLayer):
         self.linear_2 = Linear(width, out_hidden_size, code=self.code)
 
     def forward(self, image_features: ShapeTensor, image_grid_thw: ShapeTensor, grid: Grid) -> ShapeTensor:
-        """Page by page."""
+        """Page by page; what the last one's tokens are made of is held to the end."""
         product(image_grid_thw)  # patches of each page, on the host
         patches = image_features.shape[0] // grid.pages
+        image_feature, image_grid = image_features.narrow(0, 0, patches), image_grid_thw.select(0, 0)  # of any page
+        others = image_features.tape.repeated(grid.pages - 1, lambda: self.page(image_feature, image_grid, grid)[1])
+        _squares, hidden_states = self.page(image_feature, image_grid, grid)
+        return cat((hidden_states,) if others is None else (others, hidden_states), 0)
 
-        def page() -> ShapeTensor:
-            """One page: where it lies is of no consequence."""
-            image_feature = self.pre_norm(image_features.narrow(0, 0, patches))
-            if not self.traits(FusionTraits).image_tokens_first:
-                self.blocks(image_grid_thw.select(0, 0))
-            image_feature = image_feature.view(1, grid.rows, self.side, grid.columns, self.side, -1).transpose(2, 3)
-            image_feature = reshape(image_feature, grid.rows * grid.columns, -1)  # side**2 patches next to each other
-            hidden_states = self.linear_1(image_feature)
-            hidden_states = self.act(hidden_states)
-            return self.linear_2(hidden_states)  # type: ignore[no-any-return]
-
-        return cat([image_features.tape.repeated(grid.pages, page)], 0)
+    def page(self, image_feature: ShapeTensor, image_grid: ShapeTensor, grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+        """One page's patches [N, D] and its grid [3] on the host -> the patches of each token, and the tokens."""
+        image_feature = self.pre_norm(image_feature)
+        if not self.traits(FusionTraits).image_tokens_first:
+            self.blocks(image_grid)
+        image_feature = image_feature.view(1, grid.rows, self.side, grid.columns, self.side, -1).transpose(2, 3)
+        image_feature = reshape(image_feature, grid.rows * grid.columns, -1)  # side**2 patches next to each other
+        hidden_states = self.linear_1(image_feature)
+        hidden_states = self.act(hidden_states)
+        return image_feature, self.linear_2(hidden_states)
 
     @staticmethod
     def blocks(image_grid: ShapeTensor) -> None:
         """How many squares a page [3] has, worked out on the host and read there: along each side, and in all."""
         t, h, w = image_grid.unbind()
         h_block, w_block = floor_divide(h), floor_divide(w)
-        for number in (t, h_block, w_block, mul(mul(t, h_block), w_block)):
+        for number in (t, h_block, w_block):
             read_number(number)
+        read_number(mul(mul(t, h_block), w_block))
 
 
 class PaddleOCRVision(BaseLayer):
