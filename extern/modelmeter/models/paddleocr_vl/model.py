@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, LayerNorm, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.vision.packed import Gelu, Grid, PackedTraits
+from modelmeter.layers.vision.packed import Gelu, Grid
 from modelmeter.layers.vision.siglip import PatchTensors, SiglipTower
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
 from modelmeter.models.common.packed_pages import PackedPagesModel, of_pages
@@ -72,10 +72,9 @@ class PaddleOCRVision(BaseLayer):
 
     def forward(self, given: PatchTensors | tuple[PatchTensors, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         """`given`: with all pages, or where pages are a loop with each."""
-        if self.traits(PackedTraits).pages_looped:
+        if not isinstance(given, PatchTensors):
             one = grid._replace(pages=1)
             return tuple(self.encode(page, one)[0] for page in given)
-        assert isinstance(given, PatchTensors)
         tokens, last_hidden_state = self.encode(given, grid)
         if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
             return of_pages(tokens, grid.pages)

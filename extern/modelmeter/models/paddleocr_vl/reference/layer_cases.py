@@ -85,7 +85,7 @@ class PaddleOCRModules(PackedModules):
 class PaddleOCRCases(PackedCases):
     """The decoder's lines, and those of this tower and its projector."""
 
-    modules = PaddleOCRModules
+    modules_class = PaddleOCRModules
 
     @property
     def width(self) -> int:
