@@ -15,6 +15,9 @@ SOURCES: Final = (
     "huggingface.co/zai-org/GLM-OCR",
     "transformers 5.23: glm_ocr",
 )
+TOKENIZER: Final[str | None] = None
+"""Nobody counted tokens of its vocabulary."""
+
 IMAGE_RULE: Final = "one grid of 28-pixel tokens: of the whole page, or of each region that its pipeline cuts out"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, no code of it "
@@ -30,6 +33,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "GlmOcrModel",
     "Workload",
