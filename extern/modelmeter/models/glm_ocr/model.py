@@ -14,6 +14,7 @@ from modelmeter.layers import Conv2d, LayerNorm, Linear, RMSNorm
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.mlp import GatedMLP
+from modelmeter.layers.decoder.multi_token import MultiTokenLayer
 from modelmeter.layers.vision.packed import Gelu, PackedBlock, PackedTower, PatchEmbed
 from modelmeter.models.common.packed_pages import PackedPagesModel
 from modelmeter.models.glm_ocr.executions import EXECUTIONS
@@ -112,3 +113,8 @@ class GlmOcrModel(PackedPagesModel):
             vocab_size=vocab_size,
             tied_head=tied_head,
         )
+
+    def multi_token_layer(self) -> MultiTokenLayer:
+        """The checkpoint's layer behind the decoder's, of the same kind as those."""
+        width = self.decoder.norm.weight.shape[0]
+        return MultiTokenLayer(width, self.decoder.layers.layers[-1], code=self.code)
