@@ -20,8 +20,8 @@ TOKENIZER: Final[str | None] = None
 
 IMAGE_RULE: Final = "one grid of 28-pixel tokens: of the whole page, or of each region that its pipeline cuts out"
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, no code of it "
-    "runs here"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [
