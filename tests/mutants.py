@@ -242,8 +242,8 @@ MUTANTS = (
         kind="weights",
         what="the parts that the vision stage calls are counted twice",
         file=STAGES,
-        old='elif name not in ("vision", "text"):',
-        new='elif name != "text":',
+        old='elif name not in ("vision", "text", "drafted"):',
+        new='elif name not in ("text", "drafted"):',
         test=WITHOUT_HEAD,
     ),
     Mutant(
@@ -434,8 +434,8 @@ MUTANTS = (
         kind="image rule",
         what="a page of exactly the largest area is scaled down",
         file=GRID,
-        old="if width_bar * height_bar > max_pixels:",
-        new="if width_bar * height_bar >= max_pixels:",
+        old="if frames * width_bar * height_bar > max_pixels:",
+        new="if frames * width_bar * height_bar >= max_pixels:",
         test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
     ),
     Mutant(

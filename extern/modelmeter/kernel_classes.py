@@ -100,6 +100,6 @@ def _attention_class(record: OperatorRecord) -> str:
     """
     if in_decoder(record.path):
         queries, keys = record.inputs[0][2], record.inputs[1][2]
-        step = queries == 1 or (isinstance(queries, int) and (len(record.inputs) > 3 or queries != keys))
+        step = queries == 1 or (isinstance(queries, int) and ((len(record.inputs) - 1) // 2 > 1 or queries != keys))
         return GENERATION_ATTENTION if step else CONTEXT_ATTENTION
     return BIAS_ATTENTION if len(record.inputs) % 2 == 0 else ENCODER_ATTENTION

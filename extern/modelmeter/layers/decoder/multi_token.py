@@ -1,8 +1,8 @@
 """A further layer behind a decoder that predicts one more token of the hidden state and the token just said, on shapes.
 
 Source of the walk: `GlmOcrMultiTokenPredictorLayer` of vLLM (`vllm/model_executor/models/glm_ocr_mtp.py`) and
-`GlmOcrModelNextN` of SGLang (`python/sglang/srt/models/glm_ocr_nextn.py`); the design is DeepSeek-V3's
-(arXiv:2412.19437, section 2.2). transformers leaves such layers of a checkpoint out.
+`GlmOcrModelNextN` of SGLang (`python/sglang/srt/models/glm_ocr_nextn.py`), after arXiv:2412.19437, section 2.2.
+transformers leaves such layers of a checkpoint out.
 """
 
 from __future__ import annotations

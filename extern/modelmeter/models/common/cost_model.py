@@ -685,6 +685,12 @@ class CostModel(Generic[Config, Work, Model]):
         """Decode steps that `tokens` tokens take."""
         return tokens if self.speculation is None else self.speculation.steps(tokens)
 
+    def steps_text(self, tokens: int, passes: int = 1) -> str:
+        """The decode steps that so many tokens of a page of so many passes take, in words."""
+        if self.speculation is not None and tokens:
+            return self.speculation.words(tokens, passes)
+        return "1 decode step" if tokens == 1 else f"{tokens:,} decode steps"
+
     def before_last(self, tokens: int) -> int:
         """Tokens that came from steps before the last of those that `tokens` tokens take, of which there is one."""
         return tokens - 1 if self.speculation is None else self.speculation.before(self.speculation.steps(tokens) - 1)

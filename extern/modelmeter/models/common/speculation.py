@@ -33,6 +33,9 @@ NGRAM: Final = "ngram"
 MTP: Final = "mtp"
 DRAFTS: Final = (NONE, NGRAM, MTP)
 
+#: what every result of it says
+DECLARED: Final = "accepted tokens declared"
+
 #: tokens that a step may propose
 MAX_DRAFT_TOKENS: Final = 32
 #: parts of a token that are told apart
@@ -111,6 +114,11 @@ class Speculation:
         for number in range(min(apart, steps)):
             yield StepRun(self.before(number), grown * cycles, (steps - number + apart - 1) // apart)
 
+    def words(self, tokens: int, passes: int = 1) -> str:
+        """The steps that `tokens` tokens take, in words; of several passes not how many."""
+        count = f"{self.steps(tokens):,} " if passes == 1 else ""
+        return f"{tokens:,} tokens in {count}decode steps of {self.rows} positions ({DECLARED})"
+
     def assumption(self) -> Assumption:
         """What of it is declared."""
         text = {
@@ -120,7 +128,7 @@ class Speculation:
         }[self.draft]
         return Assumption(
             figure="decode",
-            label="accepted tokens declared",
+            label=DECLARED,
             text=f"speculative decoding, declared: {self.draft_tokens} tokens proposed a step "
             f"(runtime.draft={self.draft}: {text}), {self.rows} positions run, {float(self.accepted_tokens):g} tokens "
             "accepted on average by runtime.accepted_tokens, which no size tells; N tokens take N over that, rounded "
