@@ -76,7 +76,7 @@ class LastStep(NamedTuple):
 
 def before_last(runs: Sequence[StepRun]) -> int:
     """Tokens that came from steps before the last step of these runs."""
-    return max(run.first + run.period * (run.count - 1) for run in runs)
+    return max(int(run.first + run.period * (run.count - 1)) for run in runs)
 
 
 def last_step(model: Stepped, page: Passing, tokens: int) -> LastStep:

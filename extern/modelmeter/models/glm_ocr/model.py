@@ -12,6 +12,7 @@ from typing import Any, Unpack
 
 from modelmeter.layers import Conv2d, LayerNorm, Linear, RMSNorm
 from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.multi_token import MultiTokenLayer
@@ -127,5 +128,6 @@ class GlmOcrModel(PackedPagesModel):
 
     def multi_token_layer(self) -> MultiTokenLayer:
         """The checkpoint's layer behind the decoder's, of the same kind as those."""
-        width = self.decoder.norm.weight.shape[0]
-        return MultiTokenLayer(width, self.decoder.layers.layers[-1], code=self.code)
+        block = self.decoder.layers.layers[-1]
+        assert isinstance(block, DecoderLayer)
+        return MultiTokenLayer(self.decoder.norm.weight.shape[0], block, code=self.code)
