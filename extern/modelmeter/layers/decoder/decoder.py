@@ -23,7 +23,7 @@ from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.operators import add, arange
+from modelmeter.operators import BIAS_ALIGNMENT, add, arange
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -160,9 +160,9 @@ class Decoder(BaseLayer):
                 hidden_states = deepstack.added(hidden_states, index)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
-    def empty_cache(self) -> tuple[State, ...]:
-        """A cache before the first pass, by layer."""
-        return tuple(State() for _ in self.layers)
+    def empty_cache(self, further: int = 0) -> tuple[State, ...]:
+        """A cache before the first pass, by layer; `further`: of layers behind the decoder's own."""
+        return tuple(State() for _ in range(len(self.layers) + further))
 
     @property
     def windowed(self) -> bool:
@@ -175,10 +175,19 @@ class Decoder(BaseLayer):
         fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
         return self.cache_kind.pieces(masked=fused_mask)
 
-    def given_cache(self, tape: Tape, batch: int, context: int, generated: int = 0) -> tuple[State, ...]:
-        """A cache of `context` positions, the last `generated` of them from decode steps, by layer."""
+    def given_cache(
+        self, tape: Tape, batch: int, context: int, generated: int = 0, further: int = 0
+    ) -> tuple[State, ...]:
+        """A cache of `context` positions, the last `generated` of them from steps; by layer, as `empty_cache`."""
         shape, dtype = (batch, self.kv_heads, self.head_dim), self.code.precision.kv
-        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in self.layers)
+        layers = range(len(self.layers) + further)
+        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in layers)
+
+    @property
+    def alignment(self) -> int:
+        """Positions by which a step of several queries grows evenly: the rows of a fused kernel's mask are aligned."""
+        fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
+        return BIAS_ALIGNMENT if fused_mask else 1
 
     def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """What each layer's attention makes cos and sin of."""
@@ -193,10 +202,15 @@ class Decoder(BaseLayer):
         return tape.input((batch, tokens) if self.axes == 1 else (self.axes, batch, tokens), "int64")
 
     def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor | None]:
-        """The mask of full attention, none for a fused kernel, and that of a sliding window where it is made."""
+        """The mask of full attention, and that of a sliding window where it is made.
+
+        A fused kernel takes none of a prompt, nor of a single query.
+        """
         full = window = None
         if self.attention != "flash":
             full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        elif isinstance(tokens, int) and 1 != tokens != context:  # queries over a cache: a kernel must be told what
+            full = causal_mask(tape, batch, tokens, context)
         if self.window_mask:
             window = sliding_mask(tape, batch, tokens, context)
             if self.attention != "flash":
