@@ -39,10 +39,17 @@ GLM = (
     *QWEN_DECODER,
 )
 
+QWEN3 = (
+    *GLM,
+    "vision.deepstack_visual_indexes=[0,1]",
+    "vision.num_position_embeddings=64",
+)
+
 #: model, overrides, a page, and the width of its decoder
 PAGES = {
     "qwen2_vl": ((*QWEN2, "workload=page"), (140, 196), 48),
     "qwen2_5_vl": ((*QWEN2_5, "workload=page"), (150, 300), 48),
+    "qwen3_vl": (QWEN3, (300, 250), 48),
     "glm_ocr": (GLM, (150, 90), 48),
     "deepseek_ocr2": (tuple(OVERRIDES), (640, 480), 64),
     "qianfan_ocr": (QIANFAN, (200, 110), 80),
