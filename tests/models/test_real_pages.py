@@ -60,10 +60,17 @@ HUNYUAN = (
     "decoder.mrope_section=[2,4,4,2]",
 )
 
+QWEN3 = (
+    *GLM,
+    "vision.deepstack_visual_indexes=[0,1]",
+    "vision.num_position_embeddings=64",
+)
+
 #: model, overrides, a page, and the width of its decoder
 PAGES = {
     "qwen2_vl": ((*QWEN2, "workload=page"), (140, 196), 48),
     "qwen2_5_vl": ((*QWEN2_5, "workload=page"), (150, 300), 48),
+    "qwen3_vl": (QWEN3, (300, 250), 48),
     "glm_ocr": (GLM, (150, 90), 48),
     "paddleocr_vl": ((*PADDLE, "workload.min_pixels=3136"), (150, 300), 48),
     "hunyuan_vl": (HUNYUAN, (150, 200), 48),
