@@ -7,6 +7,7 @@ vLLM and an engine at its best do otherwise are traits: docs/counted.md says whe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError
@@ -37,7 +38,14 @@ from modelmeter.operators import (
     to,
     upsample_bilinear,
 )
-from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.shape_tensor import Repeated, ShapeTensor, Tape
+
+
+def of_each(tape: Tape, pages: int, call: Callable[[], Any]) -> Repeated:
+    """`call`'s results for each of one page or more."""
+    repeated = tape.repeated(pages, call)
+    assert repeated is not None  # there is a page
+    return repeated
 
 
 class PageTensors(NamedTuple):
@@ -111,7 +119,7 @@ class VisionPatchEmbed(BaseLayer):
             take_number(frames)
             return clone(positions, "aten.repeat.default")  # for each frame, of which there is one
 
-        position_embeddings_list = [embeddings.tape.repeated(pages, page)]  # held to the end
+        position_embeddings_list = [of_each(embeddings.tape, pages, page)]  # held to the end
         position_embeddings = cat(position_embeddings_list, 0)
         return add(embeddings, position_embeddings).unsqueeze(0)
 
@@ -152,7 +160,7 @@ class VisionAttention(BaseLayer):
             """One page: where it lies is of no consequence."""
             return attend(*(each.narrow(2, 0, length) for each in states))[0]
 
-        attn_outputs = [hidden_states.tape.repeated(pages, page)]  # held to the end
+        attn_outputs = [of_each(hidden_states.tape, pages, page)]  # held to the end
         attn_output = cat(attn_outputs, 1)
         return self.o_proj(attn_output.view(1, patches, -1))  # type: ignore[no-any-return]
 
@@ -333,7 +341,7 @@ class VisionTransformer(BaseLayer):
     def by_page(self, layer: Any, hidden_states: ShapeTensor, cu_seqlens: ShapeTensor, pages: int) -> ShapeTensor:
         """A block over each page by itself, whose results are joined, also of one page alone."""
         one = hidden_states.narrow(1, 0, hidden_states.shape[1] // pages)
-        return cat([hidden_states.tape.repeated(pages, lambda: layer(one, cu_seqlens, 1))], 1)
+        return cat([of_each(hidden_states.tape, pages, lambda: layer(one, cu_seqlens, 1))], 1)
 
     def merged(
         self, hidden_states: ShapeTensor, grid_thw: ShapeTensor, grid: Grid, residual: ShapeTensor | None
@@ -352,7 +360,7 @@ class VisionTransformer(BaseLayer):
             return tuple(self.perceive(item, rows, columns) for item in items)
         product(grid_thw)  # patches of each page, on the host
         one = hidden_states.narrow(1, 0, each)
-        processed_items = [hidden_states.tape.repeated(pages, lambda: self.perceive(one, rows, columns))]
+        processed_items = [of_each(hidden_states.tape, pages, lambda: self.perceive(one, rows, columns))]
         return (cat(processed_items, 1),)
 
 

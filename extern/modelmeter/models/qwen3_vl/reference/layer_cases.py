@@ -69,7 +69,7 @@ class Qwen3VLModules(PackedModules):
 class Qwen3VLCases(PackedCases):
     """Those of packed pages, and the layers of this tower."""
 
-    modules = Qwen3VLModules
+    modules_class = Qwen3VLModules
 
     def parts(self) -> Iterator[LayerCase]:
         """What has no attention."""
