@@ -1,0 +1,90 @@
+"""The pages that models are compared on: equal ones together, and what they say in the tokens of each model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from modelmeter.models.common.contract import Workload
+
+Array = Any
+
+
+class Steps(NamedTuple):
+    """Decode steps of some pages: numbers with their weights; and, where it is known, what one page in ten exceeds."""
+
+    weights: Mapping[int, Fraction]
+    p90: int | None = None
+
+
+class Output(Protocol):
+    """What some pages say."""
+
+    def steps(self, checkpoint: str) -> Steps:
+        """Decode steps of such a page; raises `ModelMeterError` where nobody knows how many tokens a checkpoint needs.
+
+        checkpoint: its name, or the folder of a user's own.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Numbers of decode steps with their weights, which sum to 1: the same for all models."""
+
+    weights: Mapping[int, Fraction]
+
+    @classmethod
+    def always(cls, steps: int) -> Given:
+        """So many for every page."""
+        return cls(weights={steps: Fraction(1)})
+
+    def steps(self, checkpoint: str) -> Steps:
+        """The same for every checkpoint."""
+        return Steps(self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pages:
+    """An entry for equal pages: their sides in pixels, how many there are, and which of `outputs` they say."""
+
+    widths: Array
+    heights: Array
+    counts: Array
+    said: Array
+    outputs: Sequence[Output]
+
+    @classmethod
+    def of(cls, pages: Sequence[tuple[int, int, int, Output]]) -> Pages:
+        """Of (width, height, how many, what they say)."""
+        outputs = list(dict.fromkeys(id(each[3]) for each in pages))
+        by_id = {id(each[3]): each[3] for each in pages}
+        widths, heights, counts, said = (
+            np.array(numbers, np.int64)
+            for numbers in zip(*((w, h, count, outputs.index(id(said))) for w, h, count, said in pages), strict=True)
+        )
+        return cls(
+            widths=widths, heights=heights, counts=counts, said=said, outputs=[by_id[each] for each in outputs]
+        )
+
+    @property
+    def count(self) -> int:
+        """All pages."""
+        return int(sum(self.counts.tolist()))
+
+    def by_layout(self, workload: Workload) -> dict[Any, dict[int, int]]:
+        """How many pages of each layout say which of `outputs`."""
+        indices, layouts = workload.layouts(self.widths, self.heights)
+        keys = np.asarray(indices) * len(self.outputs) + self.said
+        order = np.argsort(keys, kind="stable")
+        distinct, starts = np.unique(keys[order], return_index=True)
+        counts = np.add.reduceat(self.counts[order], starts)
+        found: dict[Any, dict[int, int]] = {}
+        for key, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+            layout, said = divmod(key, len(self.outputs))
+            found.setdefault(layouts[layout], {})[said] = count
+        return found
