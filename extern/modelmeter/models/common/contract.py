@@ -278,7 +278,10 @@ class CostModel(CorpusModel, TimedModel, Protocol):
 
     @property
     def prompt_tokens(self) -> int:
-        """Positions of the prefill that are not image tokens."""
+        """Positions of the prompt's own text."""
+
+    def prompt_of(self, layout: Any) -> int:
+        """Positions of a prefill over this layout that are no image tokens."""
 
     @property
     def max_position_embeddings(self) -> int:
