@@ -159,7 +159,9 @@ def formats() -> Mapping[str, Format]:
 @cache
 def runaways() -> Mapping[str, Runaway]:
     """All published shares of pages that repeat themselves, by name."""
-    record = Record({"share": Number(Fraction(0), Fraction(1)), "what": Text(), "source": Text()}, "a share of runaway pages")
+    record = Record(
+        {"share": Number(Fraction(0), Fraction(1)), "what": Text(), "source": Text()}, "a share of runaway pages"
+    )
     found = {}
     for name, given in _document()["runaways"].items():
         read = record.read(f"output_tokens.yaml: {name}", given)

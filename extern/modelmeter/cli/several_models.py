@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+from click.shell_completion import CompletionItem
 
 from modelmeter import models
-from modelmeter.cli.arguments import split_arguments
+from modelmeter.cli.arguments import complete_device, complete_engine, complete_model, split_arguments
 from modelmeter.errors import ModelMeterError
 
 if TYPE_CHECKING:
@@ -43,3 +46,32 @@ def check_override(asked: Sequence[Asked], override: str) -> None:
         except ModelMeterError as error:
             refusals.append(error)
     raise refusals[0]
+
+
+# -- for the shell ---------------------------------------------------------------------------------------------------
+
+Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def each_of(complete: Completion) -> Completion:
+    """For the shell: the last of several values that commas part, be it behind a key."""
+
+    def completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        key, equals, value = incomplete.partition("=")
+        key = key + equals if equals else ""
+        before, comma, last = (value if equals else incomplete).rpartition(",")
+        given = _BY_KEY.get(key)
+        found = given(context, parameter, last) if given else complete(context, parameter, key + last)
+        values = [(item.value.removeprefix(key), item.type) for item in found if item.type == "plain" or not comma]
+        return [CompletionItem(f"{key}{before}{comma}{each}", type=kind) for each, kind in values]
+
+    return completed
+
+
+#: what completes the values of keys that are none of the configuration
+_BY_KEY: Final[Mapping[str, Completion]] = {
+    "device=": complete_device,
+    "model=": complete_model,
+    "checkpoint=": complete_model,
+    "engine=": complete_engine,
+}

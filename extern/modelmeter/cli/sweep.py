@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
 
 from modelmeter import models
 from modelmeter.cli.arguments import (
@@ -30,7 +29,7 @@ from modelmeter.cli.arguments import (
     with_engine,
 )
 from modelmeter.cli.output import rendered, write, write_document
-from modelmeter.cli.several_models import asked_models, check_override, split_for
+from modelmeter.cli.several_models import asked_models, check_override, each_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.process import tell
@@ -47,43 +46,16 @@ PLOTS: Final = ("svg", "png", "html")
 MANY_POINTS: Final = 100
 
 
-Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-
-
-def _each(complete: Completion) -> Completion:
-    """For the shell: the last of several values that commas part, be it behind a key."""
-
-    def completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        key, equals, value = incomplete.partition("=")
-        key = key + equals if equals else ""
-        before, comma, last = (value if equals else incomplete).rpartition(",")
-        given = _BY_KEY.get(key)
-        found = given(context, parameter, last) if given else complete(context, parameter, key + last)
-        values = [(item.value.removeprefix(key), item.type) for item in found if item.type == "plain" or not comma]
-        return [CompletionItem(f"{key}{before}{comma}{each}", type=kind) for each, kind in values]
-
-    return completed
-
-
-#: what completes the values of keys that are none of the configuration
-_BY_KEY: Final[Mapping[str, Completion]] = {
-    "device=": complete_device,
-    "model=": complete_model,
-    "checkpoint=": complete_model,
-    "engine=": complete_engine,
-}
-
-
 @click.command(short_help="Every combination of settings, pages, devices.")
 @click.argument(
-    "arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUES]...", shell_complete=_each(complete_input)
+    "arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUES]...", shell_complete=each_of(complete_input)
 )
 @click.option(
     "--model",
     "model_names",
     multiple=True,
     metavar="NAME,...",
-    shell_complete=_each(complete_model),
+    shell_complete=each_of(complete_model),
     help=f"Models or checkpoints, as modelmeter models lists them.  [default: {models.DEFAULT_MODEL}]",
 )
 @click.option(
@@ -91,14 +63,14 @@ _BY_KEY: Final[Mapping[str, Completion]] = {
     "device_names",
     multiple=True,
     metavar="DEVICE,...",
-    shell_complete=_each(complete_device),
+    shell_complete=each_of(complete_device),
     help="Add times on these devices; device=NAME,... is the same.",
 )
 @click.option(
     "--engine",
     default=None,
     metavar="NAME,...",
-    shell_complete=_each(complete_engine),
+    shell_complete=each_of(complete_engine),
     help="What serves the pages; engine=NAME,... is the same.  [default: vllm with a device, else transformers]",
 )
 @click.option(

@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import Workload
+    from modelmeter.sweep import Asked
 
 Array = Any
 
@@ -25,11 +26,8 @@ class Steps(NamedTuple):
 class Output(Protocol):
     """What some pages say."""
 
-    def steps(self, checkpoint: str) -> Steps:
-        """Decode steps of such a page; raises `ModelMeterError` where nobody knows how many tokens a checkpoint needs.
-
-        checkpoint: its name, or the folder of a user's own.
-        """
+    def steps(self, asked: Asked) -> Steps:
+        """Decode steps of such a page; raises `ModelMeterError` where nobody knows how many tokens a model needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +37,14 @@ class Given:
     weights: Mapping[int, Fraction]
 
     @classmethod
-    def always(cls, steps: int) -> Given:
-        """So many for every page."""
-        return cls(weights={steps: Fraction(1)})
+    def of(cls, steps: int | Mapping[int, Fraction]) -> Given:
+        """A number for every page, or numbers with weights of any sum."""
+        weights = steps if isinstance(steps, Mapping) else {steps: Fraction(1)}
+        total = sum(weights.values(), Fraction(0))
+        return cls(weights={number: Fraction(weight) / total for number, weight in weights.items()})
 
-    def steps(self, checkpoint: str) -> Steps:
-        """The same for every checkpoint."""
+    def steps(self, asked: Asked) -> Steps:
+        """The same for every model."""
         return Steps(self.weights)
 
 
@@ -67,8 +67,21 @@ class Pages:
             np.array(numbers, np.int64)
             for numbers in zip(*((w, h, count, outputs.index(id(said))) for w, h, count, said in pages), strict=True)
         )
+        return cls(widths=widths, heights=heights, counts=counts, said=said, outputs=[by_id[each] for each in outputs])
+
+    @classmethod
+    def together(cls, several: Sequence[Pages]) -> Pages:
+        """Several of them as one."""
+        if len(several) == 1:
+            return several[0]
+        firsts = np.cumsum([0, *(len(each.outputs) for each in several)])
         return cls(
-            widths=widths, heights=heights, counts=counts, said=said, outputs=[by_id[each] for each in outputs]
+            **{
+                name: np.concatenate([getattr(each, name) for each in several])
+                for name in ("widths", "heights", "counts")
+            },
+            said=np.concatenate([each.said + first for each, first in zip(several, firsts, strict=False)]),
+            outputs=[output for each in several for output in each.outputs],
         )
 
     @property

@@ -79,13 +79,16 @@ class Comparison:
 class Result(NamedTuple):
     """The rows of a comparison, in the order of its models, their devices one after another; what stands behind them.
 
-    assumptions: with the names of the models whose figures rest on each.
+    assumptions, engines: with the names of the models that each is of. checkpoints: whose weights a model's name
+    stands for. own_modes: the named workload of each checkpoint where nobody asks for another.
     """
 
     comparison: Comparison
     rows: Sequence[Point]
     assumptions: Mapping[Assumption, Sequence[str]]
     engines: Mapping[str, Sequence[str]]
+    checkpoints: Mapping[str, str]
+    own_modes: Mapping[str, str]
     bound: bool
 
 
@@ -94,6 +97,8 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
     rows: list[Point] = []
     assumptions: dict[Assumption, list[str]] = {}
     engines: dict[str, list[str]] = {}
+    checkpoints: dict[str, str] = {}
+    own_modes: dict[str, str] = {}
     known: dict[str, list[tuple[Mapping[str, Any], str | None]]] = {}
     bound = False
     for number, (asked, wanted) in enumerate(comparison.models, start=1):
@@ -104,6 +109,9 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
             answers: list[tuple[Mapping[str, Any], str | None]] = [({}, str(error))] * max(len(comparison.devices), 1)
         else:
             mode = mode_name(model)
+            checkpoints[asked.name] = model.config.checkpoint.name or model.name
+            if asked.name not in own_modes:
+                own_modes[asked.name] = mode if wanted is None else _own_mode(asked)
             row = _Row(comparison, asked, model)
             answers = known[row.same] if row.same in known else list(row.answers())
             known[row.same] = answers
@@ -118,7 +126,7 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
         heard(number)
     if all(row.refused is not None and not row.figures for row in rows):
         raise ModelMeterError(*dict.fromkeys(str(row.refused) for row in rows))
-    return Result(comparison, rows, assumptions, engines, bound)
+    return Result(comparison, rows, assumptions, engines, checkpoints, own_modes, bound)
 
 
 def _load(comparison: Comparison, asked: Asked, mode: str | None) -> CostModel:
@@ -126,6 +134,11 @@ def _load(comparison: Comparison, asked: Asked, mode: str | None) -> CostModel:
     if not comparison.devices:
         return asked.package.load_cost_model(overrides).lazy()
     return asked.package.load_cost_model(served(overrides, asked.package.EXECUTIONS)).for_times().lazy()
+
+
+def _own_mode(asked: Asked) -> str:
+    """The named workload that a checkpoint has."""
+    return mode_name(asked.package.load_cost_model(asked.overrides))
 
 
 class _Cell(NamedTuple):
@@ -152,7 +165,7 @@ class _Row:
         """What all figures follow from; models that differ in their name alone have it in common."""
         config = asdict(self.model.config)
         del config["checkpoint"]
-        return repr((self.model.name, config, self.model.prompt_tokens, [each.__class__ for each in self.outputs]))
+        return repr((self.model.name, config, self.model.prompt_tokens, self.outputs))
 
     @cached_property
     def outputs(self) -> Sequence[Steps | ModelMeterError]:
@@ -160,7 +173,7 @@ class _Row:
         found: list[Steps | ModelMeterError] = []
         for each in self.comparison.pages.outputs:
             try:
-                found.append(each.steps(self.model.config.checkpoint.name or self.asked.name))
+                found.append(each.steps(self.asked))
             except ModelMeterError as error:
                 found.append(error)
         return found
@@ -277,9 +290,7 @@ class _Row:
             "prefill_tokens": mean(sum(page.seq_len * cell.weight for page, cell in costs)),
             **({"output_tokens": mean(totals.output_tokens)} if output else {}),
             **self._p90(),
-            **{
-                f"{stage}_{name}": mean(getattr(getattr(totals, stage), name)) for name in COUNTED for stage in stages
-            },
+            **{f"{stage}_{name}": mean(getattr(getattr(totals, stage), name)) for name in COUNTED for stage in stages},
             "weight_bytes": totals.total.weight_bytes,
             "kv_token_bytes": first.prefill.kv_bytes // first.seq_len,
             "kv_bytes": totals.total.kv_bytes,

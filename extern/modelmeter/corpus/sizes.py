@@ -3,7 +3,7 @@
     >>> sizes = read_sizes(["sizes.csv"], CorpusOptions())
     >>> sizes.widths, sizes.heights, sizes.counts
 
-What several models cost on one corpus needs its sizes alone (`modelmeter.compare`): each of them cuts the distinct ones.
+What several models cost on one corpus needs its sizes alone: each cuts the distinct ones (`modelmeter.compare`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAMES = ("group", "width", "height", "steps")
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSizes:
-    """Distinct pages, an entry each: group, sides in pixels, decode steps, how many there are; and what was left out."""
+    """Distinct pages, an entry each: group, sides in pixels, decode steps, how many there are; what was left out."""
 
     groups: Sequence[str | None]
     widths: Array

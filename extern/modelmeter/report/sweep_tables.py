@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,12 +49,11 @@ _TIMES: Final[Mapping[str, Column]] = {
 }
 
 
-def _ends(name: str, column: Column) -> dict[str, Column]:
+def with_ends(name: str, column: Column) -> dict[str, Column]:
     """A time and the ends of its interval."""
     unit = column.head.rpartition("\n")[2]
     return {name: column} | {
-        f"{name}_{end}": _time(f"{end}\n{unit}", f"{column.axis}, {end}", scale=column.scale, falling=column.falling)
-        for end in ("low", "high")
+        f"{name}_{end}": replace(column, head=f"{end}\n{unit}", axis=f"{column.axis}, {end}") for end in ("low", "high")
     }
 
 
@@ -70,7 +69,7 @@ COLUMNS: Final[Mapping[str, Column]] = {
     "fits": Column(head="fits", axis="fits", timed=True, drawn=False),
     "batch_size": Column(head="pages\nat once", axis="pages that decode together", timed=True),
     "limited_by": Column(head="limited\nby", axis="limited by", timed=True, falling=False, drawn=False),
-    **{key: column for name in TIMED for key, column in _ends(name, _TIMES[name]).items()},
+    **{key: column for name in TIMED for key, column in with_ends(name, _TIMES[name]).items()},
 }
 
 #: the columns of the table unless told otherwise
