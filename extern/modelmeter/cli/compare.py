@@ -30,6 +30,7 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.cli.output_tokens import parse_output_tokens
+from modelmeter.cli.report_file import report_format, report_text
 from modelmeter.cli.several_models import asked_models, check_override, each_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
@@ -159,8 +160,16 @@ def command(
     check_table_options("compare", corpora, width=width, height=height, unit=unit, count=count)
     if csv_file is not None and is_standard_output(Path(csv_file)):
         csv_file = "-"
-    if csv_file == "-" and as_json:
-        raise ModelMeterError("compare: --json and --csv - would share standard output; give a file's name.")
+    if output is not None and is_standard_output(Path(output)):
+        output = "-"
+    streams = [
+        option
+        for option, given in (("--json", as_json), ("--csv -", csv_file == "-"), ("-o -", output == "-"))
+        if given
+    ]
+    if len(streams) > 1:
+        raise ModelMeterError(f"compare: {' and '.join(streams)} would share standard output; give a file's name.")
+    report = None if output is None else report_format("compare", output)
     written = [name for name in (csv_file, output) if name not in (None, "-")]
     for place, name in enumerate(written):
         check_output("compare", Path(str(name)), [*files, *device_names, *map(str, written[:place])])
@@ -191,8 +200,15 @@ def command(
 
     rows = compare_tables.sorted_rows(choice, sort)
     written_files: dict[Path, bytes] = {}
-    if output is not None:
-        raise NotImplementedError
+    subject, said = _subject(files, pages), _said(output_tokens)
+    if report is not None:
+        from modelmeter.report.compare_report import compare_report
+
+        text = report_text(compare_report(choice, rows, subject, said), report)
+        if output == "-":
+            write_document(text)
+            return
+        written_files[Path(str(output))] = encodable(text).encode()
     if csv_file is not None:
         text = compare_tables.compare_csv(choice, rows, chosen)
         if csv_file == "-":
@@ -206,7 +222,6 @@ def command(
 
         write(json_text("compare", compare_tables.compare_content(choice, rows, chosen)))
     else:
-        subject, said = _subject(files, pages), _said(output_tokens)
         write(
             rendered(
                 *_screen(choice, rows, chosen, subject, said, explain),

@@ -240,7 +240,7 @@ class _Row:
 
     def _room(self, page: PageCost) -> int:
         """Decode steps that a page has room for; of several passes each has its share."""
-        limit = longest_sequence(self.model)  # type: ignore[arg-type]
+        limit = longest_sequence(self.model)
         passes = page.passes(0)
         if len(passes) == 1:
             return max(limit - page.seq_len, 0)
@@ -277,7 +277,7 @@ class _Row:
         need = Vram.of_stages(
             {"prefill": totals.prefill, "decode": totals.decode},
             reserve_bytes=costs[0][0].vram().reserve_bytes,
-            load_bytes=model.load_bytes,  # type: ignore[attr-defined]
+            load_bytes=model.load_bytes,
         )
         stages = WITH_TOTAL if output else [each for each in WITH_TOTAL if each not in ("decode", "total")]
         first, _ = cells[0].page.passes(0)[0]
@@ -318,7 +318,7 @@ class _Row:
             times = SharedTimes(StageTimes(self.model, device), self._asked_for(passes))
             most, alone = (
                 compute_throughput(
-                    self.model,  # type: ignore[arg-type]
+                    self.model,
                     device,
                     kinds,
                     batch_size=batch,
@@ -341,7 +341,7 @@ class _Row:
         """All decodes that times are asked for: of runaway pages, to the model's last position, too."""
         if not self.comparison.runaway_share:
             return list(passes)
-        limit = longest_sequence(self.model)  # type: ignore[arg-type]
+        limit = longest_sequence(self.model)
         return [*passes, *((seq_len, limit - seq_len) for seq_len, _ in passes)]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter import quality
 from modelmeter.compare.choice import MONEY, Choice, Row, takes_part
-from modelmeter.compare.rows import KEYS, Result
+from modelmeter.compare.rows import KEYS, MODE, Result
 from modelmeter.models.common.engines import BEST
 from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.quality import VENDOR, Quality
@@ -258,19 +258,26 @@ def compare_content(choice: Choice, rows: Sequence[Row], columns: Sequence[str] 
 
 
 def head_lines(choice: Choice, subject: str, output: str) -> Table:
-    """What is compared, and what the figures are. subject: the pages; output: what they say, in words."""
+    """What is compared, and what the figures are."""
+    return label_lines(*((label, text) for _, label, text in facts(choice, subject, output)))
+
+
+def facts(choice: Choice, subject: str, output: str) -> list[tuple[str, str, str]]:
+    """The same as (key, label, text); subject: the pages; output: what they say, in words."""
     result = choice.result
-    lines = [("pages", subject), ("output", output)]
     mean = "of a page" if result.comparison.pages.count == 1 else "of the average page, memory of the largest"
-    lines.append(("counts", f"exact, {mean}; TFLOPs of tensor cores, 10^12; GB 10^9 bytes"))
-    if result.comparison.devices:
-        lines += _time_lines(result)
-    else:
-        lines.append(("times", "name a device: --device H100-SXM (modelmeter devices lists them)"))
-    return label_lines(*lines)
+    told = [
+        ("pages", "pages", subject),
+        ("output", "output", output),
+        ("counts", "counts", f"exact, {mean}; TFLOPs of tensor cores, 10^12; GB 10^9 bytes"),
+    ]
+    if not result.comparison.devices:
+        return [*told, ("times", "times", "name a device: --device H100-SXM (modelmeter devices lists them)")]
+    times, alone, rates = _time_lines(result)
+    return [*told, ("times", "times", times), ("alone", "", alone), ("rates", "", rates)]
 
 
-def _time_lines(result: Result) -> list[tuple[str, str]]:
+def _time_lines(result: Result) -> tuple[str, str, str]:
     devices = ", ".join(device.name for device in result.comparison.devices)
     engines = result.engines
     most = max(engines, key=lambda name: len(engines[name]), default="")
@@ -279,11 +286,11 @@ def _time_lines(result: Result) -> list[tuple[str, str]]:
     kind = "estimates, low and high meant to hold nine of ten measured times"
     if result.bound:
         kind = f"{kind}; of {BEST} bounds: times at least, rates at most"
-    return [
-        ("times", f"on {devices}, engine {told}; {kind}"),
-        ("", "alone: one page from arrival to its last token; pages/s: with as many at once as fit"),
-        ("", "device pages/s: what the device allows; pages/s: what its host allows too"),
-    ]
+    return (
+        f"on {devices}, engine {told}; {kind}",
+        "alone: one page from arrival to its last token; pages/s: with as many at once as fit",
+        "device pages/s: what the device allows; pages/s: what its host allows too",
+    )
 
 
 def foot_lines(choice: Choice) -> list[tuple[str, str]]:
