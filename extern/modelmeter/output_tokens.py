@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.kinds import Flag, Kind, ListOf, Maybe, Number, Record, Some, Text, Whole
+from modelmeter.kinds import Choice, Flag, Kind, ListOf, Maybe, Number, Record, Some, Text, Whole
 
 _FILE: Final = Path(__file__).with_name("output_tokens.yaml")
 _MAX_BYTES: Final = 2**20
@@ -49,7 +49,8 @@ class PageClass:
 
     characters: of a page, the median and the 90th percentile, white space collapsed. rates: tokens a character by
     language and tokenizer, the sample's language first. blocks: of a page at the median, a guess. tabular: it is mostly
-    a table. sample, source: what was counted, and where that is. weak: why it is not to be relied on.
+    a table. sample_text: which of `samples` reads most like it. sample, source: what was counted, and where that is.
+    weak: why it is not to be relied on.
     """
 
     name: str
@@ -58,6 +59,7 @@ class PageClass:
     rates: Mapping[str, Mapping[str, Fraction]]
     blocks: Fraction
     tabular: bool
+    sample_text: str
     sample: str
     source: str
     weak: str | None
@@ -134,12 +136,15 @@ def page_classes() -> Mapping[str, PageClass]:
         "source": Text(),
         "weak": Maybe(Text()),
         "tabular": Flag(),
+        "sample_text": Choice(tuple(samples())),
         "blocks": Number(Fraction(0), Fraction(1000)),
     }
     found = {}
     for name, given in _document()["classes"].items():
         rates = Record(dict.fromkeys(given["rates"], _by_tokenizer("rates", 10)), "rates by language")
-        record = Record({**kinds, "rates": rates}, "a class of pages", defaults={"tabular": False})
+        record = Record(
+            {**kinds, "rates": rates}, "a class of pages", defaults={"tabular": False, "sample_text": "prose"}
+        )
         read = record.read(f"output_tokens.yaml: {name}", given)
         found[name] = PageClass(name=name, **read | {"characters": tuple(read["characters"])})
     return found
@@ -192,6 +197,33 @@ def languages() -> list[str]:
     return list(dict.fromkeys([*texts["manual"], *texts["declaration"], *named]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampleText:
+    """A text that tokenizers are compared on, and the tokens that a counted one makes of it."""
+
+    text: str
+    tokens: int
+
+
+@cache
+def samples() -> Mapping[str, SampleText]:
+    """The texts that a tokenizer of one's own is counted on, by name."""
+    record = Record({"text": Text(10_000, printable=False), "tokens": Whole(1, 10**6)}, "a sample")
+    given = {name: each for name, each in _document()["samples"].items() if name != "tokenizer"}
+    return {name: SampleText(**record.read(f"output_tokens.yaml: {name}", each)) for name, each in given.items()}
+
+
+def own_rate(page_class: str, tokens: Mapping[str, int]) -> Fraction:
+    """Tokens a character of a class's pages with a tokenizer that makes `tokens` of each of `samples()`.
+
+    The counted tokenizer's, times what the other makes of the sample beside it.
+    """
+    counted = _named("page class", page_class, page_classes())
+    beside = Fraction(tokens[counted.sample_text], samples()[counted.sample_text].tokens)
+    rate: Fraction = counted.rates[counted.language][_document()["samples"]["tokenizer"]] * beside
+    return rate
+
+
 def estimate(
     page_class: str,
     tokenizer: str | None,
@@ -228,7 +260,12 @@ def estimate(
         rate, how = _rate(counted, key, spoken)
         assumed.append(how)
     else:
-        assumed.append(f"tokens a character: {float(rate):.3f}, measured with the tokenizer that was given")
+        if spoken != counted.language:
+            raise NoRateError(f"a tokenizer of one's own is measured in {counted.language}, not in {spoken}.")
+        assumed.append(
+            f"tokens a character: {float(rate):.3f}, a counted tokenizer's x what the one that was given makes of a "
+            f"sample text in English ({counted.sample_text}) beside it"
+        )
     _, beside_english, _ = _languages()
     if spoken in beside_english and spoken not in counted.rates:
         characters = [each * beside_english[spoken] for each in characters]

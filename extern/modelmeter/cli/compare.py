@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -12,6 +15,7 @@ import click
 from modelmeter import models
 from modelmeter.cli.arguments import (
     check_table_options,
+    checkpoint_of,
     complete_device,
     complete_model,
     debug_option,
@@ -30,6 +34,7 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.cli.output_tokens import parse_output_tokens
+from modelmeter.cli.page_class import RUNAWAY, PageText, RunawayShare, TokensOfModel, page_class_options, parse_text
 from modelmeter.cli.report_file import report_format, report_text
 from modelmeter.cli.several_models import asked_models, check_override, each_of, split_for
 from modelmeter.errors import ModelMeterError, near
@@ -37,8 +42,9 @@ from modelmeter.files import check_output, encodable, is_standard_output, write_
 from modelmeter.process import tell
 
 if TYPE_CHECKING:
-    from modelmeter.compare import Comparison, Entry, Pages
+    from modelmeter.compare import Comparison, Entry, Pages, Steps
     from modelmeter.compare.choice import Choice, Row
+    from modelmeter.compare.pages import Output
     from modelmeter.corpus.sizes import CorpusSizes
     from modelmeter.devices import Device
     from modelmeter.sweep import Asked
@@ -81,15 +87,17 @@ OWN: Final = "default"
     help="Decode steps of a page, so N + 1 output tokens with the prefill's, for all models alike: a number, numbers "
     "with weights, as in 800:0.7,1500:0.3, or the tables' column. Once for all inputs, or once for each of them.",
 )
+@page_class_options
 @table_options
 @price_option
 @click.option(
     "--runaway-share",
-    type=float,
+    type=RUNAWAY,
     default=0.0,
     show_default=True,
-    metavar="SHARE",
-    help="Share of pages that repeat until the model's positions are used up.",
+    metavar="SHARE|NAME",
+    help="Share of pages that repeat until the model's positions are used up, or the name of a published one; in times "
+    "and money alone.",
 )
 @click.option(
     "--quality",
@@ -128,12 +136,16 @@ def command(
     device_names: tuple[str, ...],
     engine: str | None,
     output_tokens: tuple[str, ...],
+    page_class: str | None,
+    language: str | None,
+    text_format: str | None,
+    tokenizers: str | None,
     width: str,
     height: str,
     unit: str,
     count: str | None,
     prices: tuple[str, ...],
-    runaway_share: float,
+    runaway_share: RunawayShare,
     benchmark: str | None,
     columns: str | None,
     sort: str | None,
@@ -177,9 +189,11 @@ def command(
     if prices and not devices:
         raise ModelMeterError(f"compare: --price {prices[0]} is of a device; add one, as in --device H100-SXM.")
     read: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
-    if devices and not output_tokens:
-        parse_output_tokens((), len(files), None)  # which says that it is never assumed
-    pages, counted = _read(files, output_tokens, read, max_pixels)
+    others = [name for name in files if name not in corpora]
+    text = parse_text("compare", (page_class, language, text_format, tokenizers), output_tokens, others)
+    if devices and text is None and not output_tokens:
+        parse_output_tokens("compare", (), len(files), None)  # which says that it is never assumed
+    pages, counted = _read(files, _outputs(files, output_tokens, text), read, max_pixels)
 
     from modelmeter.compare import Comparison
 
@@ -190,7 +204,7 @@ def command(
             overrides=overrides,
             devices=devices,
             prices=parse_prices("compare", prices, devices),
-            runaway_share=runaway_share,
+            runaway_share=runaway_share.share,
         ),
         benchmark,
     )
@@ -200,7 +214,7 @@ def command(
 
     rows = compare_tables.sorted_rows(choice, sort)
     written_files: dict[Path, bytes] = {}
-    subject, said = _subject(files, pages), _said(output_tokens)
+    subject, said = _subject(files, pages), _said(output_tokens, text, runaway_share)
     if report is not None:
         from modelmeter.report.compare_report import compare_report
 
@@ -313,45 +327,113 @@ class Read(NamedTuple):
     corpora: Sequence[tuple[str, CorpusSizes]]
 
 
-def _read(files: Sequence[str], output_tokens: Sequence[str], columns: Mapping[str, Any], max_pixels: int) -> Read:
+class Texts(NamedTuple):
+    """What the pages of an input say: all the same, or by a column of tables, which holds numbers or names."""
+
+    output: Output | None
+    column: str | None = None
+    named: Mapping[str, Output] = MappingProxyType({})
+
+
+def _outputs(files: Sequence[str], output_tokens: Sequence[str], text: PageText | None) -> list[Texts]:
+    """What the pages of each input say."""
+    from modelmeter.compare import Given
+    from modelmeter.output_tokens import page_classes
+
+    if text is not None:
+        named = {name: OfClass(text, name) for name in page_classes()}
+        for name in [text.said] if text.column is None else named:
+            named[name].check()
+        said = Texts(named[text.said]) if text.column is None else Texts(None, text.column, named)
+        return [said] * len(files)
+    parsed = parse_output_tokens("compare", output_tokens or ["0"], len(files), None)
+    return [
+        Texts(None, parsed.of_inputs[index])
+        if is_corpus(name) and isinstance(parsed.of_inputs[index], str)
+        else Texts(Given.of(parsed.of_page(index, name)))
+        for index, name in enumerate(files)
+    ]
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """What pages of a class say, in the tokens of each model."""
+
+    text: PageText
+    page_class: str
+
+    def check(self) -> None:
+        """Raise `ModelMeterError` for a language or a format that there is not."""
+        from modelmeter.output_tokens import NoRateError, estimate
+
+        with suppress(NoRateError):
+            estimate(self.page_class, None, language=self.text.language, text_format=self.text.text_format)
+
+    def steps(self, asked: Asked) -> Steps:
+        """Spread around the median of the class; raises `NoRateError` where no source gives it for this model."""
+        from modelmeter.compare import Steps
+        from modelmeter.models.common.assumption import Assumption
+
+        tokens = TokensOfModel(self.text, asked.package, *checkpoint_of(asked.package, asked.overrides)).tokens(
+            self.page_class
+        )
+        told = f"{tokens.median:,} tokens at the median, {tokens.p90:,} at the 90th percentile"
+        rests = Assumption(
+            figure="output_tokens",
+            label=f"page class {self.page_class}",
+            text="; ".join((told, *tokens.assumptions)),
+        )
+        return Steps(tokens.spread(), tokens.p90, (rests,))
+
+
+def _read(files: Sequence[str], said: Sequence[Texts], columns: Mapping[str, Any], max_pixels: int) -> Read:
     """All pages with what they say."""
-    import numpy as np
+    from modelmeter.compare import Pages
 
-    from modelmeter.compare import Given, Pages
-
-    said = parse_output_tokens(output_tokens or ["0"], len(files), None)
     corpora: list[tuple[str, CorpusSizes]] = []
     found: list[Pages] = []
     others = [name for name in files if not is_corpus(name)]
     inputs = iter(read_inputs(others, columns["dpi"], max_pixels) if others or not files else [])
-    for index, name in enumerate(files):
-        if not is_corpus(name):
+    for name, each in zip(files, said, strict=True):
+        if is_corpus(name):
+            corpus = _corpus(name, columns, each, max_pixels)
+            corpora.append((name, corpus))
+            found.append(_corpus_pages(corpus, each))
+        else:
+            assert each.output is not None
             sizes = Counter((page.width, page.height) for page in next(inputs).pages)
-            output = Given.of(said.of_page(index, name))
-            found.append(Pages.of([(width, height, count, output) for (width, height), count in sizes.items()]))
-            continue
-        given = said.of_inputs[index]
-        corpus = _corpus(name, {**columns, "output_tokens": given if isinstance(given, str) else 0}, max_pixels)
-        corpora.append((name, corpus))
-        outputs = [Given.of(0 if given is None or isinstance(given, str) else given)]
-        places = corpus.steps * 0
-        if isinstance(given, str):
-            steps, places = np.unique(corpus.steps, return_inverse=True)
-            outputs = [Given.of(each) for each in steps.tolist()]
-        found.append(
-            Pages(widths=corpus.widths, heights=corpus.heights, counts=corpus.counts, said=places, outputs=outputs)
-        )
+            found.append(Pages.of([(width, height, count, each.output) for (width, height), count in sizes.items()]))
     return Read(Pages.together(found), corpora)
 
 
-def _corpus(source: str, columns: Mapping[str, Any], max_pixels: int) -> CorpusSizes:
+def _corpus_pages(corpus: CorpusSizes, said: Texts) -> Pages:
+    """A corpus whose decode steps are numbers, or the places of names among those that are known."""
+    import numpy as np
+
+    from modelmeter.compare import Given, Pages
+
+    steps, places = np.unique(corpus.steps, return_inverse=True)
+    outputs: list[Output]
+    if said.output is not None:
+        outputs, places = [said.output], corpus.steps * 0
+    elif said.named:
+        known = list(said.named.values())
+        outputs = [known[each] for each in steps.tolist()]
+    else:
+        outputs = [Given.of(each) for each in steps.tolist()]
+    return Pages(widths=corpus.widths, heights=corpus.heights, counts=corpus.counts, said=places, outputs=outputs)
+
+
+def _corpus(source: str, columns: Mapping[str, Any], said: Texts, max_pixels: int) -> CorpusSizes:
     """The sizes of a folder or a table."""
     try:
         from modelmeter.corpus import CorpusOptions, SizeColumns
         from modelmeter.corpus.sizes import read_sizes
     except ImportError as error:
         raise ModelMeterError(f"compare: a corpus needs pyarrow ({error}); pip install pyarrow.") from error
-    return read_sizes([source], CorpusOptions(columns=SizeColumns(**columns), max_pixels=max_pixels))
+    places = tuple((name, place) for place, name in enumerate(said.named))
+    sizes = SizeColumns(**columns, output_tokens=said.column or 0, class_steps=places)
+    return read_sizes([source], CorpusOptions(columns=sizes, max_pixels=max_pixels))
 
 
 def _columns(choice: Choice, columns: str | None, sort: str | None) -> list[str] | None:
@@ -401,8 +483,13 @@ def _subject(files: Sequence[str], pages: Pages) -> str:
     return f"1 page: {listed}{'' if listed == size else f', {size} pixels'}"
 
 
-def _said(output_tokens: Sequence[str]) -> str:
+def _said(output_tokens: Sequence[str], text: PageText | None, runaway: RunawayShare) -> str:
     """What the pages say, in words."""
+    more = f"; {100 * runaway.share:.3g} % repeat to the last position" if runaway.share else ""
+    if text is not None:
+        whose = f"pages of class {text.said}" if text.column is None else f"pages by their class in column {text.said}"
+        language = f" in {text.language}" if text.language else ""
+        return f"{whose}, as {text.text_format}{language}, in each model's own tokens: assumed (--explain){more}"
     if not output_tokens:
-        return "0 decode steps, the prefill's token alone (--output-tokens N: N more)"
-    return f"{', '.join(output_tokens)} decode steps a page, after the prefill's own token, for all models alike"
+        return "0 decode steps, the prefill's token alone (--output-tokens N or --page-class CLASS: more)"
+    return f"{', '.join(output_tokens)} decode steps a page, after the prefill's own token, for all models alike{more}"

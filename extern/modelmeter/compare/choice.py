@@ -1,8 +1,8 @@
 """Which rows are worth a choice: published quality beside each, and those that no other beats in quality and in cost.
 
 A row has what was published of its checkpoint in its mode; a figure whose source names no mode stands with the
-checkpoint's own mode alone. Rows that do not read all pages whole take no part, nor do those without one of the two
-figures. Two versions of a benchmark are two benchmarks, and one is looked at at a time.
+checkpoint's own mode alone. Rows without one of the two figures take no part, nor do those whose cost is not that of
+what was found to read so well (`Row.aside`). Two versions of a benchmark are two benchmarks, and one is looked at at a time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelmeter import quality
-from modelmeter.compare.rows import MODE, Result
+from modelmeter.compare.rows import MODE, UNDECLARED, Result
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.models.common.engines import BEST
 from modelmeter.sweep import DEVICE, MODEL, Point
 
 if TYPE_CHECKING:
@@ -27,9 +28,13 @@ COSTS: Final = (MONEY, "page_s", "total_tensor_core_flops")
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Point):
-    """A row with what was published of its model, by benchmark; efficient: whether no other row beats it."""
+    """A row with what was published of its model, by benchmark; efficient: whether no other row beats it.
+
+    aside: why its cost is not to be held against that of others; None: it may be.
+    """
 
     published: Mapping[str, Quality]
+    aside: str | None = None
     efficient: bool = False
 
 
@@ -53,7 +58,13 @@ def choose(result: Result, benchmark: str | None = None) -> Choice:
     benchmark: whose figures are looked at; None: that of which most models have one.
     """
     rows = [
-        Row(settings=row.settings, figures=row.figures, refused=row.refused, published=_published(result, row))
+        Row(
+            settings=row.settings,
+            figures=row.figures,
+            refused=row.refused,
+            published=_published(result, row),
+            aside=_aside(row, bounds=len(result.engines) > 1),
+        )
         for row in result.rows
     ]
     models = Counter(name for name, _ in {(each, row.settings[MODEL]) for row in rows for each in row.published})
@@ -95,10 +106,22 @@ def _published(result: Result, row: Point) -> dict[str, Quality]:
     return {benchmark: each for benchmark, each in found.items() if each is not None and (own or each.mode is not None)}
 
 
+def _aside(row: Point, *, bounds: bool) -> str | None:
+    """Why a row is no match for others. bounds: whether the times of some are bounds, and of others estimates."""
+    if row.figures.get("regions") == UNDECLARED:
+        return "its regions are not declared (workload.regions), so one pass is counted"
+    if row.figures.get("pages_refused"):
+        return "it refuses some pages"
+    if row.figures.get("pages_cut"):
+        return "output of some pages is cut off"
+    if bounds and row.figures.get("engine") == BEST:
+        return "its times are bounds, of no engine"
+    return None
+
+
 def takes_part(row: Row, benchmark: str, cost: str) -> bool:
-    """Whether a row has both figures, and reads all pages whole."""
-    whole = not (row.figures.get("pages_cut") or row.figures.get("pages_refused"))
-    return whole and row.refused is None and cost in row.figures and benchmark in row.published
+    """Whether a row has both figures, and may be held against others."""
+    return row.aside is None and row.refused is None and cost in row.figures and benchmark in row.published
 
 
 def efficient(points: Sequence[tuple[float, float]]) -> list[bool]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from modelmeter.models.common.assumption import Assumption
     from modelmeter.models.common.contract import Workload
     from modelmeter.sweep import Asked
 
@@ -17,10 +18,14 @@ Array = Any
 
 
 class Steps(NamedTuple):
-    """Decode steps of some pages: numbers with their weights; and, where it is known, what one page in ten exceeds."""
+    """Decode steps of some pages: numbers with their weights, which sum to 1; and what that rests on.
+
+    p90: what one page in ten exceeds, where they are a distribution.
+    """
 
     weights: Mapping[int, Fraction]
     p90: int | None = None
+    assumptions: tuple[Assumption, ...] = ()
 
 
 class Output(Protocol):

@@ -26,6 +26,7 @@ from modelmeter.devices.stage_time import StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.engines import served
 from modelmeter.models.common.page_text import mode_name
+from modelmeter.models.common.passes import REGIONS
 from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
@@ -50,6 +51,8 @@ AT_ONCE: Final = (
     "output_tokens_per_s",
     "cost_per_1000_pages",
 )
+#: of a model that reads a page by its regions, where none are declared: a pass over the whole page is counted
+UNDECLARED: Final = "none declared"
 #: cells of a layout and a number of decode steps; more take minutes
 MAX_CELLS: Final = 20_000
 
@@ -115,7 +118,10 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
             row = _Row(comparison, asked, model)
             answers = known[row.same] if row.same in known else list(row.answers())
             known[row.same] = answers
-            for each in timed_assumptions(model) if comparison.devices else model.assumptions():
+            for each in [
+                *(timed_assumptions(model) if comparison.devices else model.assumptions()),
+                *(each for said in row.outputs if isinstance(said, Steps) for each in said.assumptions),
+            ]:
                 assumptions.setdefault(each, []).append(asked.name)
             engines.setdefault(model.engine.name, []).append(asked.name)
             bound = bound or model.bound_alone
@@ -281,7 +287,10 @@ class _Row:
         )
         stages = WITH_TOTAL if output else [each for each in WITH_TOTAL if each not in ("decode", "total")]
         first, _ = cells[0].page.passes(0)[0]
+        regions = vars(model.workload).get(REGIONS)
         return {
+            "engine": model.engine.name,
+            **({} if regions is None else {"regions": "declared" if regions else UNDECLARED}),
             "pages": pages / self.scale if pages % self.scale else pages // self.scale,
             "pages_cut": _plain(self.cut),
             "pages_cut_p90": _plain(self.cut_p90),

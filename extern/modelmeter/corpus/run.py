@@ -6,7 +6,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
@@ -97,9 +97,9 @@ class Reader:
         )
         own = "output_tokens" if isinstance(tokens, str) else tokens
         count = None if columns.count is None else "count"
-        self.of_tables = SizeColumns(unit=columns.unit, dpi=columns.dpi, output_tokens=own, count=count)
         # sizes of images and PDFs are in pixels, whatever the unit of the tables is
-        self.of_files = SizeColumns(output_tokens=own, count=count)
+        self.of_files = SizeColumns(output_tokens=own, class_steps=columns.class_steps, count=count)
+        self.of_tables = replace(self.of_files, unit=columns.unit, dpi=columns.dpi)
         self.notes = Notes()
 
     def columns(self, item: Item) -> SizeColumns:

@@ -18,11 +18,12 @@ from modelmeter.checks import check_overrides
 from modelmeter.errors import ModelMeterError, near, shown, type_of
 
 if TYPE_CHECKING:
-    from modelmeter.models import deepseek_ocr, deepseek_ocr2, lighton_ocr, qwen2_5_vl, qwen2_vl, unlimited_ocr
+    from modelmeter.models import deepseek_ocr, deepseek_ocr2, glm_ocr, lighton_ocr, qwen2_5_vl, qwen2_vl, unlimited_ocr
     from modelmeter.models.common.contract import ModelPackage
 
     _DEEPSEEK_OCR_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
     _DEEPSEEK_OCR2_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr2
+    _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
@@ -33,6 +34,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "deepseek_ocr": "modelmeter.models.deepseek_ocr",
         "deepseek_ocr2": "modelmeter.models.deepseek_ocr2",
+        "glm_ocr": "modelmeter.models.glm_ocr",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
         "qwen2_vl": "modelmeter.models.qwen2_vl",

@@ -48,6 +48,8 @@ _TAKEN: Final = (
 COLUMNS: Final[Mapping[str, Column]] = {
     **{name: OF_POINTS[name] for name in _TAKEN},
     "pages": Column(head="pages", axis="pages"),
+    "engine": Column(head="engine", axis="engine", drawn=False),
+    "regions": Column(head="regions", axis="regions", drawn=False),
     "output_tokens": Column(head="output\ntokens", axis="decode steps a page", falling=False),
     "output_tokens_p90": Column(head="90 %\nbelow", axis="decode steps that nine of ten pages stay below"),
     "kv_token_bytes": Column(head="KV kB\n/token", axis="KV cache of a token, kB", scale=1e3, falling=False),
@@ -116,6 +118,8 @@ _SPARE: Final = (
     "output tokens",
     "image tokens",
     "pages at once",
+    "alone s",
+    "device pages/s",
 )
 #: words for what stands for cost
 COST_WORDS: Final[Mapping[str, str]] = {
@@ -246,6 +250,7 @@ def compare_content(choice: Choice, rows: Sequence[Row], columns: Sequence[str] 
             point_content(row, keys, columns)
             | {
                 EFFICIENT: row.efficient,
+                "aside": row.aside,
                 "checkpoint": result.checkpoints.get(row.settings[MODEL]),
                 "published": [asdict(each) for each in quality.of(result.checkpoints.get(row.settings[MODEL], ""))],
             }
@@ -301,7 +306,7 @@ def foot_lines(choice: Choice) -> list[tuple[str, str]]:
         out = sum(not takes_part(row, choice.benchmark, choice.cost) for row in choice.rows)
         missing = ""
         if out:
-            missing = f"; {out} of {len(choice.rows)} rows lack one of the two, or do not read all pages whole"
+            missing = f"; {out} of {len(choice.rows)} rows take no part: they lack one of the two, or are aside"
         lines.append(
             (
                 "*",
@@ -316,9 +321,21 @@ def foot_lines(choice: Choice) -> list[tuple[str, str]]:
             *(["? doubted (--json says why)"] if any(each.doubt for each in figures) else []),
         ]
         lines.append(("quality", "; ".join(["as published, each benchmark's version by itself", *marks])))
+    lines += _aside_lines(choice)
     lines += _host_lines(choice)
     lines += _cut_lines(choice)
     return lines
+
+
+def _aside_lines(choice: Choice) -> list[tuple[str, str]]:
+    """Rows whose cost is not to be held against that of others, by the reason."""
+    models: dict[str, list[str]] = {}
+    for row in choice.rows:
+        if row.aside is not None and row.settings[MODEL] not in models.setdefault(row.aside, []):
+            models[row.aside].append(row.settings[MODEL])
+    return [
+        ("" if number else "aside", f"{', '.join(names)}: {why}") for number, (why, names) in enumerate(models.items())
+    ]
 
 
 def _host_lines(choice: Choice) -> list[tuple[str, str]]:

@@ -79,7 +79,7 @@ def quality_chart(choice: Choice) -> Chart | None:
         caption=(
             f"{choice.benchmark}, {part}, {'lower' if falls else 'higher'} is better and stands higher{whose}. "
             "Dashed: the Pareto front, the best quality for at most so much; filled points are on it. Thin lines: the "
-            "interval of the estimate. Left out: rows that lack one of the two figures or do not read all pages whole."
+            "interval of the estimate. Left out: rows that lack one of the two figures, or are aside."
         ),
         data={"points": [_data(point) for point in points]},
     )

@@ -34,9 +34,10 @@ class Decoder(BaseLayer):
     of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
     included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all. window_mask:
     the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm: of
-    `GroupedQueryAttention`. mrope_section, mrope_interleaved: of `RotaryEmbedding`; the positions are given then.
-    layer_outputs_kept: the code has a name of its own for what a layer gives, which lives until the next layer has run
-    even where features are added to it.
+    `GroupedQueryAttention`. mrope_section, mrope_interleaved, in_pairs: of `RotaryEmbedding`; with sections the
+    positions are given. output_norms: of `DecoderLayer`. gate_up_joined: of a dense `GatedMLP`. layer_outputs_kept: the
+    code has a name of its own for what a layer gives, which lives until the next layer has run even where features are
+    added to it.
     """
 
     def __init__(
@@ -60,12 +61,15 @@ class Decoder(BaseLayer):
         qk_norm: bool = False,
         mrope_section: Sequence[int] = (),
         mrope_interleaved: bool = False,
+        in_pairs: bool = False,
+        output_norms: bool = False,
+        gate_up_joined: bool = False,
         layer_outputs_kept: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.layer_outputs_kept = layer_outputs_kept
-        dense_mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
+        dense_mlp = GatedMLP(hidden_size, intermediate_size, joined=gate_up_joined, code=self.code)
         self.cache_kind = GrowingCache()
         if sliding_window is not None:
             self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
@@ -77,10 +81,11 @@ class Decoder(BaseLayer):
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
             mrope_section=mrope_section,
+            in_pairs=in_pairs,
             cache_kind=self.cache_kind,
             code=self.code,
         )
-        dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, code=self.code)
+        dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, output_norms=output_norms, code=self.code)
         layers = [dense] * num_hidden_layers
         if n_routed_experts is not None:
             moe = MixtureOfExperts(
@@ -111,6 +116,7 @@ class Decoder(BaseLayer):
                 max_position_embeddings,
                 mrope_section=mrope_section,
                 mrope_interleaved=mrope_interleaved,
+                in_pairs=in_pairs,
                 code=self.code,
             )
 

@@ -423,6 +423,10 @@ class ModelPackage(Protocol):
         """The weights that its configuration describes, by the names that people give them, the default first."""
 
     @property
+    def TOKENIZER(self) -> str | None:
+        """Its vocabulary, if it is one whose tokens were counted: a name of `modelmeter.output_tokens.tokenizers`."""
+
+    @property
     def IMAGE_RULE(self) -> str:
         """In a line, what a page becomes before the model sees it."""
 
