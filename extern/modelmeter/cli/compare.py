@@ -213,25 +213,21 @@ def command(
     from modelmeter.report import compare_tables
 
     rows = compare_tables.sorted_rows(choice, sort)
-    written_files: dict[Path, bytes] = {}
+    documents: dict[str, str] = {}
     subject, said = _subject(files, pages), _said(output_tokens, text, runaway_share)
     if report is not None:
         from modelmeter.report.compare_report import compare_report
 
-        text = report_text(compare_report(choice, rows, subject, said), report)
-        if output == "-":
-            write_document(text)
-            return
-        written_files[Path(str(output))] = encodable(text).encode()
+        documents[str(output)] = report_text(compare_report(choice, rows, subject, said), report)
     if csv_file is not None:
-        text = compare_tables.compare_csv(choice, rows, chosen)
-        if csv_file == "-":
-            write_document(text)
-            return
-        written_files[Path(csv_file)] = encodable(text).encode()
-    for path, content in written_files.items():
+        documents[csv_file] = compare_tables.compare_csv(choice, rows, chosen)
+    stream = documents.pop("-", None)
+    contents = {Path(name): encodable(document).encode() for name, document in documents.items()}
+    for path, content in contents.items():
         write_whole(path, content)
-    if as_json:
+    if stream is not None:
+        write_document(stream)
+    elif as_json:
         from modelmeter.report.json_document import json_text
 
         write(json_text("compare", compare_tables.compare_content(choice, rows, chosen)))
@@ -239,7 +235,7 @@ def command(
         write(
             rendered(
                 *_screen(choice, rows, chosen, subject, said, explain),
-                *(f"{path}: {len(content):,} bytes" for path, content in written_files.items()),
+                *(f"{path}: {len(content):,} bytes" for path, content in contents.items()),
             )
         )
     _tell_left_out(counted)
@@ -347,12 +343,14 @@ def _outputs(files: Sequence[str], output_tokens: Sequence[str], text: PageText 
         said = Texts(named[text.said]) if text.column is None else Texts(None, text.column, named)
         return [said] * len(files)
     parsed = parse_output_tokens("compare", output_tokens or ["0"], len(files), None)
-    return [
-        Texts(None, parsed.of_inputs[index])
-        if is_corpus(name) and isinstance(parsed.of_inputs[index], str)
-        else Texts(Given.of(parsed.of_page(index, name)))
-        for index, name in enumerate(files)
-    ]
+    found = []
+    for index, name in enumerate(files):
+        column = parsed.of_inputs[index]
+        if isinstance(column, str) and is_corpus(name):
+            found.append(Texts(None, column))
+        else:
+            found.append(Texts(Given.of(parsed.of_page(index, name))))
+    return found
 
 
 @dataclass(frozen=True)

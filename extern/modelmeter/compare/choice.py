@@ -2,12 +2,11 @@
 
 A row has what was published of its checkpoint in its mode; a figure whose source names no mode stands with the
 checkpoint's own mode alone. Rows without one of the two figures take no part, nor do those whose cost is not that of
-what was found to read so well (`Row.aside`). Two versions of a benchmark are two benchmarks, and one is looked at at a time.
+what was found to read so well (`Row.aside`). Two versions of a benchmark are two, and one is looked at.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -55,7 +54,7 @@ class Choice(NamedTuple):
 def choose(result: Result, benchmark: str | None = None) -> Choice:
     """The rows with what was published, and which of them are efficient.
 
-    benchmark: whose figures are looked at; None: that of which most models have one.
+    benchmark: whose figures are looked at; None: that of which most models have one, of equal ones most of others'.
     """
     rows = [
         Row(
@@ -67,7 +66,7 @@ def choose(result: Result, benchmark: str | None = None) -> Choice:
         )
         for row in result.rows
     ]
-    models = Counter(name for name, _ in {(each, row.settings[MODEL]) for row in rows for each in row.published})
+    models = _models_with(rows)
     if benchmark is None:
         benchmark = max(models, key=lambda name: models[name], default=None)
     elif benchmark not in quality.benchmarks():
@@ -95,6 +94,16 @@ def choose(result: Result, benchmark: str | None = None) -> Choice:
         chosen |= {number for number, best in zip(beside, efficient(points), strict=True) if best}
     rows = [replace(row, efficient=number in chosen) for number, row in enumerate(rows)]
     return Choice(result, rows, benchmark, cost)
+
+
+def _models_with(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    """How many models have a figure of each benchmark, and how many one that is not their vendor's."""
+    found = {}
+    for name in quality.benchmarks():
+        by = {row.settings[MODEL]: row.published[name].measured_by for row in rows if name in row.published}
+        if by:
+            found[name] = len(by), sum(who == quality.INDEPENDENT for who in by.values())
+    return found
 
 
 def _published(result: Result, row: Point) -> dict[str, Quality]:

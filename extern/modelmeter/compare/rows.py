@@ -190,8 +190,7 @@ class _Row:
         try:
             cells = self._cells()
         except ModelMeterError as error:
-            for _ in self.comparison.devices or [None]:
-                yield {}, str(error)
+            yield from [({}, str(error))] * max(len(self.comparison.devices), 1)
             return
         counted = self._counts(cells, output=unknown is None)
         if not self.comparison.devices:

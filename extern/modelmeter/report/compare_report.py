@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelmeter.compare.choice import Choice, Row
+from modelmeter.compare.rows import MODE
 from modelmeter.quality import VENDOR
 from modelmeter.report.compare_tables import (
     COLUMNS,
+    EFFICIENT,
     assumptions_of,
     column_of,
     default_columns,
@@ -18,7 +20,7 @@ from modelmeter.report.compare_tables import (
 )
 from modelmeter.report.document import Block, Cell, Column, Item, Pairs, Quantity, Report, Section, Table
 from modelmeter.report.quality_chart import quality_chart
-from modelmeter.sweep import MODEL
+from modelmeter.sweep import DEVICE, MODEL
 
 if TYPE_CHECKING:
     from modelmeter.report.document import Chart
@@ -34,26 +36,25 @@ def compare_report(choice: Choice, rows: Sequence[Row], subject: str, output: st
     if chart is not None:
         sections.append(Section(key="chart", title="Quality against cost", blocks=[chart]))
     sections += [
-        Section(key="models", title="Models", blocks=[_rows(choice, rows), *_reasons(rows)]),
-        Section(key="published", title="Published quality", blocks=[_published(choice)]),
+        Section(key="models", title="Models", blocks=[_rows(choice, rows), _marks(choice), *_reasons(rows)]),
+        Section(key="published", title="Published quality", blocks=[_beside(choice), _published(choice)]),
         Section(key="assumptions", title="What the figures rest on", blocks=[_assumptions(choice)]),
     ]
     return Report(title="ModelMeter comparison", subject=subject, sections=sections)
 
 
 def _rows(choice: Choice, rows: Sequence[Row]) -> Table:
-    keys = keys_of(choice.result)
-    names = [name for name in default_columns(choice) if not name.endswith(("_low", "_high"))]
-    columns = [
-        *(Column(key=key, title=key, code=key == MODEL) for key in keys),
-        Column(key="efficient", title="*"),
-        *(Column(key=name, title=" ".join(column_of(name, choice).head.split())) for name in names),
-    ]
-    marks = " ".join(f"{label}: {text}." for label, text in foot_lines(choice))
+    keys = [key for key in keys_of(choice.result) if key != DEVICE or len(choice.result.comparison.devices) > 1]
+    others = [name for name in choice.benchmarks if name != choice.benchmark]
+    names = [name for name in default_columns(choice) if not name.endswith(("_low", "_high")) and name not in others]
     return Table(
         key="rows",
         title="A row a model, a mode and a device",
-        columns=columns,
+        columns=[
+            *(Column(key=key, title=key, code=key == MODEL) for key in keys),
+            Column(key=EFFICIENT, title="*"),
+            *(Column(key=name, title=" ".join(column_of(name, choice).head.split())) for name in names),
+        ],
         rows=[
             [
                 *(row.settings[key] for key in keys),
@@ -62,7 +63,33 @@ def _rows(choice: Choice, rows: Sequence[Row]) -> Table:
             ]
             for row in rows
         ],
-        note=marks,
+    )
+
+
+def _marks(choice: Choice) -> Pairs:
+    """What the marks mean, and what limits the rows."""
+    items, label = [], ""
+    for number, (word, text) in enumerate(foot_lines(choice)):
+        label = word or label
+        items.append(Item(f"mark_{number}", label, text))
+    return Pairs(key="marks", items=items)
+
+
+def _beside(choice: Choice) -> Table:
+    """A row a model and a mode, a column a benchmark."""
+    rows = {(row.settings[MODEL], row.settings[MODE]): row for row in choice.rows if row.published}
+    return Table(
+        key="benchmarks",
+        title="Each benchmark's version by itself; v: the vendor's own figure",
+        columns=[
+            Column(key=MODEL, title=MODEL, code=True),
+            Column(key=MODE, title=MODE),
+            *(Column(key=name, title=name) for name in choice.benchmarks),
+        ],
+        rows=[
+            [model, mode, *(_cell(choice, row, name) for name in choice.benchmarks)]
+            for (model, mode), row in rows.items()
+        ],
     )
 
 
@@ -76,7 +103,8 @@ def _cell(choice: Choice, row: Row, name: str) -> Cell:
         return value
     low, high = (row.figures.get(f"{name}_{end}") for end in ("low", "high"))
     ends = {} if low is None or high is None else {"low": low / column.scale, "high": high / column.scale}
-    return Quantity(value / column.scale if column.scale != 1 else value, estimate=column.timed, **ends)
+    scaled = value / column.scale if column.scale != 1 else value
+    return Quantity(scaled, estimate=column.timed and not isinstance(value, int), **ends)
 
 
 def _reasons(rows: Sequence[Row]) -> list[Block]:
@@ -102,7 +130,7 @@ def _published(choice: Choice) -> Table:
     }
     return Table(
         key="published",
-        title="Figures as they were published, each benchmark's version by itself",
+        title="Where each figure was published",
         columns=[
             Column(key=key, title=title)
             for key, title in (
