@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.image_rule import WHOLE, ImageRule, KindRule, tiles
 from modelmeter.models.common.tiles import candidate_grids, nearest_grid, nearest_grids, page_sides, page_sized_for
 from modelmeter.page_sizes import PageSize, check_side
 from modelmeter.units import ceil_div
@@ -127,6 +128,9 @@ class PatchesWorkload:
         cut = Views("local", tiles, tile, tile, layout.num_columns, layout.num_rows, tokens.local_tokens)
         return (whole, cut) if tiles else (whole,)
 
+    #: the sizes of a layout with tiles, over what the image rule gives
+    cut_variables: ClassVar[Mapping[str, str]] = MappingProxyType({"columns": "1*columns", "rows": "1*rows"})
+
     tile_limits: ClassVar[tuple[str, str]] = ("min_patches", "max_patches")
 
     def check_tiled(self) -> None:
@@ -158,6 +162,13 @@ class PatchesWorkload:
             return layout
         columns, rows = sizes["columns"], sizes["rows"]
         return PatchesGrid(columns * rows, columns, rows)
+
+    def image_rule(self) -> ImageRule:
+        """The rule as data."""
+        uncut = KindRule("uncut", False, (("1*tiles", "==", 0, 0),), {})
+        limits = {"side": self.tile_size, "least": self.min_patches, "most": self.max_patches}
+        steps = (tiles(uncut=self.tile_size, **limits) if self.cuts else WHOLE,)
+        return ImageRule(steps, (uncut, KindRule("cut", True, (), self.cut_variables)))
 
     def examples(self) -> list[PatchesGrid]:
         """A layout of each kind: uncut, or cut into one row, one column, or several of both."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.patches_grid import UNCUT, ImageTokens, PatchesGrid, PatchesWorkload
@@ -59,6 +59,8 @@ class Workload(PatchesWorkload):
         page = self.queries(self.size) ** 2 + 1
         local = self.queries(self.tile_size) ** 2 * layout.num_local_patches
         return ImageTokens(page, local, page + local)
+
+    cut_variables: ClassVar[Mapping[str, str]] = MappingProxyType({"tiles": "1*tiles"})
 
     def sizes(self, layout: PatchesGrid) -> dict[str, int]:
         """The number of tiles, where there are any."""

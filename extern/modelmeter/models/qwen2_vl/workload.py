@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts
+from modelmeter.models.common.image_rule import Step
 from modelmeter.models.common.merged_grid import REFUSED, MergedGrid, MergedGridWorkload
 from modelmeter.models.common.passes import PagePass, Regions
 
@@ -108,6 +109,14 @@ class Workload(MergedGridWorkload):
             scale = edge / min(width, height)
             width, height = math.ceil(width * scale), math.ceil(height * scale)
         return width, height
+
+    def scaling(self) -> tuple[Step, ...]:
+        """The same as steps of the image rule."""
+        if self.layout_image_size is not None:
+            return ({"do": "stretch", "width": self.layout_image_size, "height": self.layout_image_size},)
+        ratio, edge = self.max_image_edge_ratio, self.min_image_edge
+        padded = () if ratio is None else ({"do": "pad_to_ratio", "ratio": ratio},)
+        return padded if edge is None else (*padded, {"do": "least_edge", "pixels": edge})
 
     def all_scaled(
         self, widths: NDArray[np.int64], heights: NDArray[np.int64]
