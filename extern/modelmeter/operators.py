@@ -76,6 +76,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "softmax": 5,  # maximum, difference, exponential, sum, division
         "layer_norm": 8,  # mean 1, variance 3, normalise 2, scale and shift 2
         "upsample_linear": 3,  # two multiplications and a sum an output element
+        "upsample_bilinear": 7,  # 2 x 2 neighbours: four multiplications, three sums an output element
         "upsample_bicubic": 31,  # 4 x 4 neighbours: 16 multiplications, 15 sums an output element
         "copy": 0,
         "cast": 0,
@@ -155,12 +156,12 @@ def _record(
     weights: Sequence[Parameter] = (),
     shapes: tuple[Shape, ...] | None = None,
 ) -> None:
-    """Write one operator on the tape of its outputs and look at the peak; or note it in the kernel that it is part of.
+    """Write one operator on the tape of its tensors and look at the peak; or note it in the kernel that it is part of.
 
     cuda_core_flops: where they are not elements x the table's entry. delivered: of the first input, bytes read.
     shapes: of the inputs, where the kernel takes them as others.
     """
-    tape = outputs[0].storage.tape
+    tape = (outputs or inputs)[0].storage.tape
     if cuda_core_flops is None:
         cuda_core_flops = elements * FLOPS_PER_ELEMENT[name] if elements else 0
     if tape.chain is not None:
@@ -620,10 +621,10 @@ def cumsum(x: ShapeTensor, dtype: str) -> ShapeTensor:
 # -- copies ---------------------------------------------------------------------------------------------------------
 
 
-def clone(x: ShapeTensor) -> ShapeTensor:
+def clone(x: ShapeTensor, aten: str = "aten.clone.default") -> ShapeTensor:
     """A row-major copy."""
     out = x.tape.new(x.shape, x.dtype)
-    _record("copy", "aten.clone.default", "copy", (x,), (out,), elements=out.numel)
+    _record("copy", aten, "copy", (x,), (out,), elements=out.numel)
     return out
 
 
@@ -677,6 +678,11 @@ def copy_number(target: ShapeTensor) -> None:
     _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
 
 
+def copy_over(target: ShapeTensor, source: ShapeTensor) -> None:
+    """What is in `source` written over the target, which is not read."""
+    _record("copy", "aten.copy_.default", "copy", (source,), (target,), elements=target.numel)
+
+
 # -- gathers and resampling -----------------------------------------------------------------------------------------
 
 
@@ -690,6 +696,11 @@ def gather(
     return out
 
 
+def take_number(x: ShapeTensor) -> None:
+    """A number that code takes out of a tensor on the host, as an `int` of its own."""
+    _record("gather", "aten._local_scalar_dense.default", "gather", (x,), ())
+
+
 def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
     """Where x is not zero, `count` 64-bit integers; the data decide how many, so it is declared."""
     out = x.tape.new((count,), "int64")
@@ -700,7 +711,7 @@ def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
 def index_put(target: ShapeTensor, index: ShapeTensor | tuple[ShapeTensor, ...], values: ShapeTensor) -> None:
     """target[index] = values, in place: what is brought is read, and what it lands on written."""
     inputs = (*index, values) if isinstance(index, tuple) else (index, values)
-    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=target.numel)
+    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=values.numel)
 
 
 def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:
@@ -740,12 +751,22 @@ def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
 
 
 def upsample_bicubic(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
-    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing; the order of memory (channels last) is kept."""
+    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing."""
+    return _upsampled("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", x, height, width)
+
+
+def upsample_bilinear(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width], bilinear."""
+    return _upsampled("upsample_bilinear", "aten.upsample_bilinear2d.default", x, height, width)
+
+
+def _upsampled(name: str, aten: str, x: ShapeTensor, height: int, width: int) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width]; the order of memory (channels last) is kept."""
     batch, channels = x.shape[:2]
     channels_last = x.strides[1] == 1
     strides = (channels * height * width, 1, width * channels, channels) if channels_last else None
     out = x.tape.new((batch, channels, height, width), x.dtype, strides)
-    _record("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", "elementwise", (x,), (out,), elements=out.numel)
+    _record(name, aten, "elementwise", (x,), (out,), elements=out.numel)
     return out
 
 
@@ -817,7 +838,7 @@ def conv2d(
     return out
 
 
-def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
+def conv3d(x: ShapeTensor, weight: Parameter, bias: Parameter | None = None) -> ShapeTensor:
     """Patches x [N, c, t, h, w] * weight [n, c, t, h, w], a kernel as large as a patch -> [N, n, 1, 1, 1]."""
     patches, *patch = x.shape
     features, *kernel = weight.shape
@@ -825,7 +846,8 @@ def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
         raise ModelMeterError(f"conv3d: {x!r} is not of patches as large as the kernel, {kernel}.")
     out = x.tape.new((patches, features, 1, 1, 1), x.dtype)
     flops = 2 * patches * features * prod(kernel)
-    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=(weight,))
+    weights = (weight,) if bias is None else (weight, bias)
+    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=weights)
     return out
 
 
@@ -973,8 +995,9 @@ def scaled_dot_product_attention(
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
     a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
-    [B, Q, H, d]. Fewer KV heads than heads in float32 without a bias, which no fused kernel takes, run in separate
-    steps, and the result is row-major; several queries are causal then, as a decoder's are.
+    the query does, that of the memory-efficient kernel as [B, Q, H, d]. Fewer KV heads than heads in float32 without
+    a bias, which no fused kernel takes, run in separate steps, and the result is row-major; several queries are causal
+    then, as a decoder's are.
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape
@@ -983,10 +1006,11 @@ def scaled_dot_product_attention(
         return _attention_in_steps(query, key, value)
     if bias is not None:
         bias = _aligned_bias(bias, query.dtype)
-    out = _attended(query)
     if flash:  # log-sum-exp, random state: written beside the result
+        out = tape.new(query.shape, query.dtype, pointwise_strides(((query.shape, query.strides),)))
         extra = (tape.new((batch, heads, queries), "float32"), tape.new((2,), "uint64"), tape.new((), "uint64"))
     else:  # no log-sum-exp without a backward pass
+        out = _attended(query)
         extra = (tape.new((batch, heads, 0), "float32"), tape.new((), "int64"), tape.new((), "int64"))
     aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
     _record_attention(aten, query, (key,), (value,), bias, (out, *extra))

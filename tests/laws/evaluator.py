@@ -256,6 +256,15 @@ def followed(steps: list[dict[str, Any]], width: int, height: int) -> dict[str, 
         elif do == "least_edge":
             if shorter < step["pixels"]:
                 scale = step["pixels"] / shorter
+                whole = {"up": math.ceil, "down": math.floor}[step["whole"]]
+                width, height = whole(width * scale), whole(height * scale)
+        elif do == "fit_area":
+            area = width * height
+            if step["most"] is not None and area > step["most"]:
+                scale = math.sqrt(step["most"] / area)
+                width, height = math.floor(width * scale), math.floor(height * scale)
+            elif step["least"] is not None and area < step["least"]:
+                scale = math.sqrt(step["least"] / area)
                 width, height = math.ceil(width * scale), math.ceil(height * scale)
         elif do == "fit":
             ratio = max(height / step["pixels"], width / step["pixels"])
@@ -265,7 +274,7 @@ def followed(steps: list[dict[str, Any]], width: int, height: int) -> dict[str, 
             if longer > step["above"] * shorter:
                 raise Refused("too long a page")
         elif do == "smart_resize":
-            width, height = smart_resize(width, height, step["multiple"], step["min_pixels"], step["max_pixels"])
+            width, height = smart_resize(width, height, step)
         elif do == "blocks":
             columns, rows = width // step["side"], height // step["side"]
         elif do == "cover":
@@ -280,16 +289,17 @@ def followed(steps: list[dict[str, Any]], width: int, height: int) -> dict[str, 
     return {"columns": columns, "rows": rows, "tiles": tiles}
 
 
-def smart_resize(width: int, height: int, multiple: int, least: int, most: int) -> tuple[int, int]:
+def smart_resize(width: int, height: int, step: dict[str, Any]) -> tuple[int, int]:
+    multiple, least, most, frames = (step[name] for name in ("multiple", "min_pixels", "max_pixels", "frames"))
     wide, high = round(width / multiple) * multiple, round(height / multiple) * multiple
-    if wide * high > most:
-        shrink = math.sqrt((width * height) / most)
+    if frames * wide * high > most:
+        shrink = math.sqrt((frames * width * height) / most)
         return (
             max(multiple, math.floor(width / shrink / multiple) * multiple),
             max(multiple, math.floor(height / shrink / multiple) * multiple),
         )
-    if wide * high < least:
-        grow = math.sqrt(least / (width * height))
+    if frames * wide * high < least:
+        grow = math.sqrt(least / (frames * width * height))
         return math.ceil(width * grow / multiple) * multiple, math.ceil(height * grow / multiple) * multiple
     return wide, high
 
@@ -448,7 +458,9 @@ def prefill_attention(
 
 
 def generation_attention(device: dict[str, Any], c: Any, sizes: dict[str, float], constants: dict[str, Any]) -> float:
-    batch, heads, kv_heads, keys, head_dim = (sizes[name] for name in ("batch", "heads", "kv_heads", "keys", "head_dim"))
+    batch, heads, kv_heads, keys, head_dim = (
+        sizes[name] for name in ("batch", "heads", "kv_heads", "keys", "head_dim")
+    )
     grouped = heads != kv_heads
     a_key = c["grouped_key_s"] if grouped else c["key_s"]
     work = c["tile_s"] * batch * kv_heads / device["processors"] + a_key * keys * head_dim / 128

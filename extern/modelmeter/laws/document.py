@@ -130,7 +130,10 @@ class LawsFile:
             "image": {
                 "steps": [dict(step) for step in rule.steps],
                 "kinds": kinds,
-                "tokens": [_family(each, tables, lambda payload: {"image_tokens": tables.polynomial(payload)}) for each in tokens],
+                "tokens": [
+                    _family(each, tables, lambda payload: {"image_tokens": tables.polynomial(payload)})
+                    for each in tokens
+                ],
             },
             "prompt_tokens": model.prompt_tokens,
             "max_position_embeddings": model.max_position_embeddings,

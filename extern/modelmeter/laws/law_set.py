@@ -276,17 +276,17 @@ def _over_hit(least: Any, most: Any, experts: Mapping[str, Any]) -> str:
     more = most - least
     if isinstance(more, Size) or not more:
         if more:
-            raise ModelMeterError("laws: a kernel's size grows with the experts that are hit, and not by their weights.")
+            raise ModelMeterError(
+                "laws: a kernel's size grows with the experts that are hit, and not by their weights."
+            )
         return text(least)
     each = Fraction(more, experts["experts"] - experts["top_k"])
     up, down = experts["bytes"]
-    variable = {up + down: "hit_bytes", up: "up_bytes", down: "hit_bytes + -1*up_bytes"}.get(each)
+    variable = {up + down: "1*hit_bytes", up: "1*up_bytes", down: "1*hit_bytes + -1*up_bytes"}.get(each)
     if variable is None:
         raise ModelMeterError(f"laws: a kernel reads {float(each):g} bytes of an expert, which is neither GEMM's.")
     rest = least - int(each) * experts["top_k"]
-    parts = [part for part in variable.split(" + ")]
-    written = [part if "*" in part else f"1*{part}" for part in parts]
-    return " + ".join(written if not isinstance(rest, Size) and not rest else [text(rest), *written])
+    return f"{text(rest)} + {variable}"
 
 
 def _crossed(**values: Array) -> dict[str, Array]:

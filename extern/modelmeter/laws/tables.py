@@ -39,9 +39,7 @@ class Tables:
 
     def condition(self, condition: Condition) -> int:
         """Of a condition: a polynomial, what it must be, its modulus, beside which number."""
-        return self.written_condition(
-            terms_text(condition.terms), condition.outcome, condition.modulus, condition.than
-        )
+        return self.written_condition(terms_text(condition.terms), condition.outcome, condition.modulus, condition.than)
 
     def written_condition(self, written: str, outcome: str, modulus: int, than: int) -> int:
         """The same of its parts."""

@@ -16,7 +16,29 @@ if TYPE_CHECKING:
     from modelmeter.models.common.cost_model import CostModel
 
 #: sides that rules are told apart by: one pixel, a page too long, limits of tiles and grids, and large scans
-_SIDES: Final = (1, 2, 13, 14, 27, 28, 29, 512, 640, 641, 768, 769, 1024, 1025, 1275, 1540, 1541, 1650, 2481, 3508, 9000)
+_SIDES: Final = (
+    1,
+    2,
+    13,
+    14,
+    27,
+    28,
+    29,
+    512,
+    640,
+    641,
+    768,
+    769,
+    1024,
+    1025,
+    1275,
+    1540,
+    1541,
+    1650,
+    2481,
+    3508,
+    9000,
+)
 #: decode steps, of which some are tried with every page
 _STEPS: Final = (0, 1, 2, 3, 8, 9, 64, 127, 128, 129, 130, 500, 1000)
 _MOST_STEPS: Final = 1500
@@ -56,7 +78,9 @@ class _Made:
             draws.choice(_SIDES) if draws.random() < 0.3 else int(2 ** draws.uniform(4, 13)) for _ in range(2)
         )
         most = _MOST_STEPS if decodes else 2
-        steps = draws.choice([each for each in _STEPS if each < most]) if draws.random() < 0.6 else draws.randrange(most)
+        steps = (
+            draws.choice([each for each in _STEPS if each < most]) if draws.random() < 0.6 else draws.randrange(most)
+        )
         pages = draws.choice(batches)
         number = draws.randrange(max(len(self.devices), 1))
         asked = {"model": place, "width": width, "height": height, "pages": pages, "output_tokens": steps}

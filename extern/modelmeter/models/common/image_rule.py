@@ -46,6 +46,8 @@ class RuledWorkload(Protocol):
         """The rule."""
 
 
+#: pages that are not cut, where a model tells those apart
+NO_TILES: Final = KindRule("uncut", False, (("1*tiles", "==", 0, 0),), {})
 #: every page is one view, whatever its size
 WHOLE: Final[Step] = MappingProxyType({"do": "whole"})
 
@@ -53,14 +55,19 @@ WHOLE: Final[Step] = MappingProxyType({"do": "whole"})
 def no_rule(workload: type) -> str:
     """Why a workload is refused whose rule nobody has written as data."""
     return (
-        f"laws: the image rule of {workload.__module__.removeprefix('modelmeter.')} has no form as data yet, so no other "
-        "program can follow it; `image_rule` of its workload would say it."
+        f"laws: the image rule of {workload.__module__.removeprefix('modelmeter.')} has no form as data yet, so no "
+        "other program can follow it; `image_rule` of its workload would say it."
     )
 
 
 def tiles(*, side: int, uncut: int, least: int, most: int) -> Step:
     """Cut into the grid of tiles that is nearest to the page's shape (`tiles.nearest_grid`)."""
     return {"do": "tiles", "side": side, "uncut": uncut, "least": least, "most": most}
+
+
+def least_edge(pixels: int, *, whole: str) -> Step:
+    """Both sides made larger alike where the shorter one has fewer pixels; whole: rounded "up" or "down"."""
+    return {"do": "least_edge", "pixels": pixels, "whole": whole}
 
 
 def one_kind(*steps: Step) -> ImageRule:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.image_rule import NO_TILES, KindRule
 from modelmeter.models.common.patches_grid import UNCUT, ImageTokens, PatchesGrid, PatchesWorkload
 from modelmeter.models.common.tiles import candidate_grids
 
@@ -60,7 +61,7 @@ class Workload(PatchesWorkload):
         local = self.queries(self.tile_size) ** 2 * layout.num_local_patches
         return ImageTokens(page, local, page + local)
 
-    cut_variables: ClassVar[Mapping[str, str]] = MappingProxyType({"tiles": "1*tiles"})
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (NO_TILES, KindRule("cut", True, (), {"tiles": "1*tiles"}))
 
     def sizes(self, layout: PatchesGrid) -> dict[str, int]:
         """The number of tiles, where there are any."""
