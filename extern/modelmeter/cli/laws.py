@@ -86,7 +86,7 @@ def command(
     model, files, overrides = read_arguments(model, arguments)
     if files:
         raise ModelMeterError(f"laws: {files[0]} is no KEY=VALUE; laws are those of pages of every size.")
-    path = None if is_standard_output(Path(output)) else Path(output)
+    path = None if output == "-" or is_standard_output(Path(output)) else Path(output)
     if path is not None:
         check_output("laws", path, [name for name in names if name.endswith((".yaml", ".yml"))])
     package = model_package(model)
@@ -96,14 +96,8 @@ def command(
     file = LawsFile(devices, batches=numbers)
     file.add(cost_model)
     content = file.to_dict()
+    content["vectors"] = vectors_of(content, cost_model, devices, number=vectors)
     (laws,) = content["laws"]
-    content["vectors"] = vectors_of(
-        cost_model,
-        devices if laws["timed"] else (),
-        number=vectors,
-        batches=content["batches"],
-        decodes=not any(stage == "decode" for stage, _, _ in laws["left_out"]),
-    )
     text = f"{json.dumps(content, separators=(',', ':'), allow_nan=False)}\n"
     if path is None:
         write_document(text)

@@ -63,7 +63,10 @@ class _Entry:
 
 
 class LawsFile:
-    """A file in the making. batches: pages of a prefill at once that it has laws for; vision_times: kernels of vision."""
+    """A file in the making.
+
+    batches: pages of a prefill at once that it has laws for. vision_times: whether it has the kernels of vision alone.
+    """
 
     def __init__(
         self, devices: Sequence[Device] = (), *, batches: Sequence[int] = (1,), vision_times: bool = True
@@ -80,8 +83,8 @@ class LawsFile:
             raise ModelMeterError(no_rule(type(workload)))
         if cost_model.batch_size != 1:
             raise ModelMeterError(
-                f"laws: runtime.batch_size={cost_model.batch_size}; pages at once are a variable of the laws, so leave it "
-                "out, and say with --batch for which numbers prefills are wanted."
+                f"laws: runtime.batch_size={cost_model.batch_size}; pages at once are a variable of the laws, so leave "
+                "it out, and say with --batch for which numbers prefills are wanted."
             )
         if cost_model.page_passes(workload.examples()[0]):
             raise ModelMeterError("laws: workload.regions makes several passes of a page; leave it out.")

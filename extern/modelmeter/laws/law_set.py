@@ -210,7 +210,7 @@ class LawSet:
         return families
 
     def experts(self) -> dict[str, Any] | None:
-        """How many experts the tokens of a pass hit, and the bytes that an expert's two GEMMs read; None: it has none."""
+        """What says how many experts tokens hit, and the bytes that an expert's two GEMMs read; None: it has none."""
         routed = self.model.model.decoder.routed
         if routed is None:
             return None
@@ -228,10 +228,7 @@ class LawSet:
     def _kernels(self, stage: str) -> Callable[..., list[tuple[str, str, dict[str, str], str]]]:
         experts = self.experts()
         timed = self.model.for_times()
-        if experts is None:
-            models = [timed]
-        else:
-            models = [timed.with_hit(experts[name]) for name in ("top_k", "experts")]
+        models = [timed] if experts is None else [timed.with_hit(experts[name]) for name in ("top_k", "experts")]
         several = [each.batched(2) for each in models]
 
         def kernels(kind: Hashable, variables: Variables) -> list[tuple[str, str, dict[str, str], str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -47,21 +47,22 @@ _TIMED_STEPS: Final = 130
 
 
 def vectors(
+    content: Mapping[str, Any],
     cost_model: CostModel[Any, Any, Any],
     devices: Sequence[Device],
     *,
     number: int,
-    batches: Sequence[int],
-    decodes: bool = True,
     place: int = 0,
 ) -> list[dict[str, Any]]:
     """`number` pages of a model, the same for everybody, with every integer, and times on one of the devices each.
 
-    place: of the model in the file. decodes: whether the file has laws of several decode steps.
+    content: the file's; place: of the model in it. What it has no laws for is not asked.
     """
-    made = _Made(cost_model, devices)
+    laws = content["laws"][content["models"][place]["laws"]]
+    decodes = not any(stage == "decode" for stage, _, _ in laws["left_out"])
+    made = _Made(cost_model, devices if laws["timed"] else ())
     draws = random.Random(place)
-    return [made.vector(draws, batches, decodes, place) for _ in range(number)]
+    return [made.vector(draws, content["batches"], decodes, place) for _ in range(number)]
 
 
 class _Made:
