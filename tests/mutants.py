@@ -57,6 +57,8 @@ IN_WINDOWS_EAGER = measured("(5,", "6)", "runtime.attention=eager", model="qwen2
 GLM = measured("(5,", "7)", "runtime.attention=flash", model="glm_ocr")
 SPECULATION = "tests/models/common/test_speculation.py"
 GRID, PACKED = f"{COMMON}/merged_grid.py", "layers/vision/packed.py"
+HUNYUAN, HUNYUAN_TESTS = "models/hunyuan_vl/layers/vision.py", "tests/models/hunyuan_vl"
+HUNYUAN_PAGES = measured("(12,", "4)", model="hunyuan_vl")
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
@@ -503,6 +505,38 @@ MUTANTS = (
         old="for number, (page, _) in enumerate(said[0][0]):",
         new="for number, (page, _) in enumerate(said[0][0][:1]):",
         test="tests/devices/test_throughput.py::test_a_page_of_several_passes_takes_the_sum_of_theirs",
+    ),
+    Mutant(
+        kind="operator dropped",
+        what="HunyuanOCR's positions of a page are not repeated for its one frame",
+        file=HUNYUAN,
+        old='return clone(positions, "aten.repeat.default")',
+        new="return positions",
+        test=HUNYUAN_PAGES,
+    ),
+    Mutant(
+        kind="tokens",
+        what="HunyuanOCR's merger writes no newlines",
+        file=HUNYUAN,
+        old="expand(batch, channels, rows, 1)",
+        new="expand(batch, channels, rows, 0)",
+        test=f"{HUNYUAN_TESTS}/test_hunyuan_truth.py::test_flops_in_closed_form",
+    ),
+    Mutant(
+        kind="engines",
+        what="norms of queries and keys come before they turn, whatever is said",
+        file=f"{DECODER}/decoder.py",
+        old="            norm_after_rotary=norm_after_rotary,\n",
+        new="            norm_after_rotary=False,\n",
+        test=f"{HUNYUAN_TESTS}/test_hunyuan_engines.py::test_a_prompt_and_a_step_of_vllm",
+    ),
+    Mutant(
+        kind="rotary axes",
+        what="rotary tables are never doubled before their sections are chosen",
+        file=f"{DECODER}/rotary.py",
+        old="if self.traits(DecoderTraits).sections_doubled:",
+        new="if self.traits(DecoderTraits).sections_doubled and self.dtype == 'none':",
+        test=HUNYUAN_PAGES,
     ),
     Mutant(
         kind="time",

@@ -117,6 +117,7 @@ class Text:
     vocabulary: int
     bias: bool = False
     qk_norm: bool = False
+    norm_after_rotary: bool = False
     axes: int = 1
     output_norms: bool = False
 
@@ -141,8 +142,9 @@ class Text:
         return [
             norm("layers.0.input_layernorm", rows, hidden),
             product(f"{attention}.qkv_proj", rows, hidden, both, bias=self.bias),
-            *(normed if self.qk_norm else []),
+            *(normed if self.qk_norm and not self.norm_after_rotary else []),
             Kernel(attention, "fused.rotary", query + key + tables, query + key),
+            *(normed if self.qk_norm and self.norm_after_rotary else []),
             Kernel(attention, "fused.write_cache", 2 * key + INDEX * rows, 2 * key),
             *([copied(attention, query)] if self.engine == "sglang" and rows > 1 else []),
             # with the log-sum-exp of each query and head

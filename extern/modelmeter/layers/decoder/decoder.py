@@ -17,7 +17,7 @@ from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
-from modelmeter.layers.decoder.deepstack import Deepstack
+from modelmeter.layers.decoder.deepstack import Deepstack, Features, add_and_normalize, added
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
@@ -150,14 +150,19 @@ class Decoder(BaseLayer):
         positions = self.positions(position_ids)
         if self.traits(EngineTraits).add_norm_fused:
             residual = None
-            for layer, cache in zip(self.layers, caches, strict=True):
-                hidden_states, residual = layer(hidden_states, positions, mask, cache, experts_hit, residual)
-            return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
+            features: Features | None = None
+            for index, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
+                state = (positions, mask, cache, experts_hit)
+                hidden_states, residual = layer(hidden_states, *state, residual, features)
+                features = deepstack.of(index) if deepstack is not None else None
+            assert residual is not None  # there is a layer
+            return add_and_normalize(self.norm, hidden_states, residual, features)[1]  # type: ignore[no-any-return]
         for index, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
             hidden_states = layer(hidden_states, positions, mask, cache, experts_hit)
             _kept = hidden_states if self.layer_outputs_kept else None
-            if deepstack is not None and index < len(deepstack.features):
-                hidden_states = deepstack.added(hidden_states, index)
+            features = deepstack.of(index) if deepstack is not None else None
+            if features is not None:
+                hidden_states = added(hidden_states, *features)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
     def empty_cache(self, further: int = 0) -> tuple[State, ...]:

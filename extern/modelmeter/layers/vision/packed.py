@@ -65,6 +65,11 @@ class PackedTraits:
     kept for each grid, joined for all pages; "rows", looked up by position, or "rows twice", each of them twice;
     "frequencies", which are looked up by position, in float32; "typed frequencies", which are put into the model's type
     and in order before."""
+    positions: str = "given"
+    """What a table of positions becomes where the tower has one: "given", rows and their shares that come with the
+    pages; "kernel", one kernel for each page, which works them out; "written", operator by operator for each page."""
+    features_joined: bool = False
+    """The tower puts features of its blocks beside its tokens, in rows of both; otherwise they stand by themselves."""
     patches_by_product: bool = False
     """Patches are embedded by a GEMM; otherwise by a convolution."""
     sum_in_norm: bool = False
@@ -403,6 +408,9 @@ class PackedAttention(BaseLayer):
             query, key, value = (contiguous(each) for each in qkv.unbind(0))
             if self.q_norm is not None and self.k_norm is not None:
                 query, key = self.q_norm(query), self.k_norm(key)
+            if 2 * tables[0].shape[1] == query.shape[2]:  # half a row: written out whole, in every block
+                cosine, sine = (cat((half, half), -1) for half in tables)
+                tables = (cosine, sine)
             query, key = fused("rotary", apply_rotary_pos_emb_vision, query, key, *tables)
         log_sum_exp = self.traits(PackedTraits).log_sum_exp_written
         return packed_attention((query, key, value), cu_seqlens, sequences.lengths, log_sum_exp=log_sum_exp)
