@@ -12,6 +12,7 @@ import modelmeter
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import DEFAULT_MODEL, MODELS, checkpoints, model_package
+from modelmeter.output_tokens import tokenizers
 
 pytestmark = pytest.mark.slow  # seconds, not for every change
 
@@ -23,6 +24,7 @@ def test_every_model_keeps_its_promises(name: str, toy: str) -> None:
     assert {"workload", "runtime", "execution"} <= set(package.CONFIGURATION.groups)
     assert package.TITLE and package.SOURCES and package.CHECKPOINTS and package.PROVEN
     assert len(package.IMAGE_RULE) <= 120 and "\n" not in package.IMAGE_RULE
+    assert package.TOKENIZER is None or package.TOKENIZER in tokenizers()
     assert sorted(package.EXECUTIONS) == package.CONFIGURATION.group_options("execution")
     assert all(name == execution.name for name, execution in package.EXECUTIONS.items())
     assert set(package.CHECKPOINTS) == {each for each, model in checkpoints().items() if model == name}
@@ -33,7 +35,7 @@ def test_every_model_keeps_its_promises(name: str, toy: str) -> None:
         workload = cost_model.workload
         assert workload == package.MODES[mode]
         page = cost_model.page(640, 480)
-        assert page.seq_len == page.tokens.total + cost_model.prompt_tokens
+        assert page.seq_len == page.tokens.total + cost_model.prompt_of(page.layout)
         assert sum(views.tokens for views in page.views) == page.tokens.total == sum(page.tokens.by_view().values())
         assert {views.name for views in page.views} <= set(page.tokens.by_view())
         assert len(page.layout) == len(workload.layout_columns)

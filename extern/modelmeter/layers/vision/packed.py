@@ -10,13 +10,14 @@ all of them. What vLLM and SGLang do otherwise are traits: docs/counted.md says 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import BaseLayer, LayerList, Linear
+from modelmeter.layers import BaseLayer, LayerList, Linear, RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
 from modelmeter.operators import (
@@ -167,6 +168,8 @@ class PageTensors(NamedTuple):
     cu_window_seqlens: ShapeTensor | None = None
     reverse_indices: ShapeTensor | None = None
     tables: tuple[ShapeTensor, ...] = ()
+    interp_indices: ShapeTensor | None = None
+    interp_weights: ShapeTensor | None = None
 
 
 def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
@@ -177,17 +180,18 @@ def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
 
 
 class Conv3d(BaseLayer):
-    """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch, without bias.
+    """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch.
 
-    Source: torch.nn.Conv3d.    Counted: the GEMM.
+    Source: torch.nn.Conv3d.    Counted: the GEMM.    Left out: the bias's sums.
     """
 
-    def __init__(self, *shape: int, **settings: Unpack[Settings]) -> None:
+    def __init__(self, *shape: int, bias: bool = False, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.weight = self.parameter(*shape)
+        self.bias = self.parameter(shape[0]) if bias else None
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
-        return conv3d(x, self.weight)
+        return conv3d(x, self.weight, self.bias)
 
 
 class PatchEmbed(BaseLayer):
@@ -200,15 +204,16 @@ class PatchEmbed(BaseLayer):
         in_channels: int,
         temporal_patch_size: int,
         patch_size: int,
+        bias: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.patch = (in_channels, temporal_patch_size, patch_size, patch_size)
         self.proj: BaseLayer
         if self.traits(PackedTraits).patches_by_product:
-            self.proj = Linear(prod(self.patch), embed_dim, bias=False, code=self.code)
+            self.proj = Linear(prod(self.patch), embed_dim, bias=bias, code=self.code)
         else:
-            self.proj = Conv3d(embed_dim, *self.patch, code=self.code)
+            self.proj = Conv3d(embed_dim, *self.patch, bias=bias, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         if self.traits(PackedTraits).patches_by_product:
@@ -322,13 +327,22 @@ def attend_each(
 
 
 class PackedAttention(BaseLayer):
-    """Attention of patches [N, D] -> [N, D], each sequence by itself."""
+    """Attention of patches [N, D] -> [N, D], each sequence by itself.
 
-    def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
+    qk_norm: an RMSNorm over each head's d of query and key before they turn.
+    """
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, *, qk_norm: bool = False, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
         self.num_heads = num_heads
         self.qkv = Linear(hidden_size, 3 * hidden_size, code=self.code)
         self.proj = Linear(hidden_size, hidden_size, code=self.code)
+        self.q_norm = self.k_norm = None
+        if qk_norm:
+            self.q_norm = RMSNorm(hidden_size // num_heads, code=self.code)
+            self.k_norm = RMSNorm(hidden_size // num_heads, code=self.code)
 
     def forward(
         self,
@@ -345,6 +359,9 @@ class PackedAttention(BaseLayer):
             return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
         query_states, key_states, value_states = qkv.unbind(0)
         del qkv
+        if self.q_norm is not None and self.k_norm is not None:
+            query_states = self.q_norm(query_states)
+            key_states = self.k_norm(key_states)
         query_states, key_states = self.chain("rotary", turned_in_place, query_states, key_states, *tables)
         if self.traits(PackedTraits).attention_packed:
             attn_output = packed_attention((query_states, key_states, value_states), cu_seqlens, sequences.lengths)
@@ -381,7 +398,10 @@ class PackedAttention(BaseLayer):
 
 
 class PackedBlock(BaseLayer):
-    """Pre-norm block over packed patches, x [N, D] -> [N, D]. norm1, norm2, mlp: the model's kinds of them."""
+    """Pre-norm block over packed patches, x [N, D] -> [N, D]. norm1, norm2, mlp: the model's kinds of them.
+
+    qk_norm: of `PackedAttention`.
+    """
 
     def __init__(
         self,
@@ -390,12 +410,13 @@ class PackedBlock(BaseLayer):
         *,
         norm: Callable[[], BaseLayer],
         mlp: BaseLayer,
+        qk_norm: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.norm1 = norm()
         self.norm2 = norm()
-        self.attn = PackedAttention(hidden_size, num_heads, code=self.code)
+        self.attn = PackedAttention(hidden_size, num_heads, qk_norm=qk_norm, code=self.code)
         self.mlp = mlp
 
     def forward(
@@ -474,7 +495,8 @@ class PackedTower(PagesTower):
     """Patches of pages -> the last hidden states [N, D] in the order of windows, and the tokens [n, out] in their own.
 
     merged: patches of a token. window_side: tokens a side of a window; 0: there are none. blocks: the tower's, with
-    whether each attends within windows.
+    whether each attends within windows. after: layers between the blocks and the merger by their names, one after
+    another, the first a norm.
     """
 
     def __init__(
@@ -485,7 +507,8 @@ class PackedTower(PagesTower):
         patch_embed: PatchEmbed,
         head_dim: int,
         blocks: list[tuple[PackedBlock, bool]],
-        merger: PatchMerger,
+        merger: BaseLayer,
+        after: Mapping[str, BaseLayer] = MappingProxyType({}),
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -496,6 +519,9 @@ class PackedTower(PagesTower):
         self.rotary_pos_emb = AxialRotaryEmbedding(head_dim, code=self.code)
         self.blocks = LayerList([block for block, _ in blocks], code=self.code)
         self.merger = merger
+        for name, layer in after.items():
+            setattr(self, name, layer)
+        self.after = tuple(after.values())
 
     def tensors(self, tape: Tape, grid: Grid) -> PageTensors:
         """What comes with pages of this grid."""
@@ -561,7 +587,7 @@ class PackedTower(PagesTower):
         index_put(inverse, page.window_index, arange(inverse.tape, inverse.shape[0]))
         return inverse
 
-    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         page = PageTensors(*given)
         hidden_states = self.patch_embed(page.pixel_values)
         if page.window_index is not None:
@@ -581,6 +607,9 @@ class PackedTower(PagesTower):
                 hidden_states, residual = block(hidden_states, *(cut if windowed else whole), residual)
             else:
                 hidden_states = block(hidden_states, *(cut if windowed else whole))
+        for layer in self.after:
+            hidden_states = layer(hidden_states) if residual is None else layer(hidden_states, residual)[1]
+            residual = None
         if page.window_index is None:
             return hidden_states, self.merger(hidden_states, residual)
         if index is None:

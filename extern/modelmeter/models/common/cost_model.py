@@ -25,7 +25,12 @@ from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common import page_text
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import CheckpointSchema, CommonSchema, Configuration
+from modelmeter.models.common.configuration import (
+    PROMPT_TOKENS,
+    CheckpointSchema,
+    CommonSchema,
+    Configuration,
+)
 from modelmeter.models.common.contract import Tokens, Varied, Views, Workload
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
@@ -257,7 +262,8 @@ class CostModel(Generic[Config, Work, Model]):
     def _prompt_tokens(self, counted: int | None) -> int:
         runtime = self.config.runtime
         if runtime.prompt is None:
-            return runtime.prompt_tokens
+            assumed = self.assumed_prompt_tokens or PROMPT_TOKENS
+            return assumed if runtime.prompt_tokens is None else runtime.prompt_tokens
         if counted is None:
             return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
         check_count("runtime", "prompt_tokens", counted)
@@ -397,18 +403,24 @@ class CostModel(Generic[Config, Work, Model]):
         declared = f"runtime.prompt_tokens={self.prompt_tokens}"
         if self.config.runtime.prompt is not None:
             label, text = "counted", "counted by the tokenizer in runtime.tokenizer_path"
-        elif self.prompt_tokens == self.assumed_prompt_tokens:
+        elif self.config.runtime.prompt_tokens is None or self.prompt_tokens == self.assumed_prompt_tokens:
             label, text = "assumed", f"{declared}, taken where nobody says how many{self.assumed_prompt_note}"
         else:
             label, text = "declared", declared
         return Assumption(figure="prompt_tokens", label=label, text=text)
 
+    def markers(self, layout: Any) -> int:
+        """Tokens of text that the processor puts around the image tokens of this layout, beside the prompt's own."""
+        return 0
+
+    def prompt_of(self, layout: Any) -> int:
+        """Positions of a pass over this layout that are no image tokens; a number that is declared is all of them."""
+        return self.prompt_tokens + (self.markers(layout) if self.config.runtime.prompt_tokens is None else 0)
+
     def seq_len(self, layout: Any) -> int:
         """Positions of the prompt of a pass over this layout: its image tokens, and those around them."""
-        return self._positions(self.workload.tokens(layout))
-
-    def _positions(self, tokens: Tokens) -> int:
-        return tokens.total + self.prompt_tokens
+        tokens: Tokens = self.workload.tokens(layout)
+        return tokens.total + self.prompt_of(layout)
 
     def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill.
@@ -485,7 +497,7 @@ class CostModel(Generic[Config, Work, Model]):
         Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
         """
         tokens = self.workload.tokens(layout)
-        seq_len = self._positions(tokens)
+        seq_len = tokens.total + self.prompt_of(layout)
         self._check_context(seq_len, 0)
         if not self._learnt:
             self._learnt = True

@@ -82,7 +82,7 @@ def check_widths(
 ) -> None:
     """Raise `ModelMeterError` unless the widths of tower, merger and decoder fit together, and the rotary sections.
 
-    head_dim: of the decoder, where it is not what is left of its width for each head.
+    head_dim: of the decoder, where it is stated; None: what its width is in heads.
     """
     if vision_hidden % (4 * num_heads):
         raise ModelMeterError(
@@ -98,7 +98,7 @@ def check_widths(
         if 2 * sum(decoder.mrope_section) != head_dim:
             raise ModelMeterError(
                 f"config: decoder.mrope_section={shown(decoder.mrope_section)} sums to {sum(decoder.mrope_section)}, "
-                f"and heads are of decoder.head_dim={head_dim} elements; let it sum to half of a head."
+                f"and decoder.head_dim={head_dim}; let it sum to half of that."
             )
         return
     head_dim, left = divmod(decoder.hidden_size, decoder.num_attention_heads)

@@ -65,7 +65,7 @@ _STATED: Final = (
 _PIXELS: Final = {"min_pixels": "workload.min_pixels", "max_pixels": "workload.max_pixels"}
 
 #: what `Qwen2VLImageProcessor` saves, but for the frames that a picture stands for
-_PREPROCESSOR: Final = Keys(
+PREPROCESSOR: Final = Keys(
     values={**_PIXELS, "patch_size": "workload.patch_size", "merge_size": "workload.merge_size"},
     within={
         "size": Keys(
@@ -90,33 +90,22 @@ _PREPROCESSOR: Final = Keys(
 )
 
 
-def both(one: Keys, other: Keys) -> Keys:
-    """What either says."""
-    return Keys(
-        values={**one.values, **other.values},
-        fixed={**one.fixed, **other.fixed},
-        harmless=(*one.harmless, *other.harmless),
-        within={**one.within, **other.within},
-        required=(*one.required, *other.required),
-    )
-
-
 def checkpoint_files(
     class_name: str,
     model_type: str,
     vision: Keys,
     own: Mapping[str, Any],
     required: Sequence[str],
-    *,
-    text: Keys | None = None,
+    text: Keys = Keys(),  # noqa: B008 (frozen)
     frames: int = 2,
 ) -> CheckpointFiles:
     """How a model of this class is read.
 
-    vision: what its vision configuration says, of which `required` must be stated: keys of our configuration. own:
-    values of a user's checkpoint, whose pipeline nobody knows, by key. text: what its text configuration says beside
-    what all do. frames: that a picture stands for.
+    vision: what its vision configuration says; text: what its text configuration says beside those of the family. Of
+    both, `required` must be stated: keys of our configuration. own: values of a user's checkpoint, whose pipeline
+    nobody knows, by key. frames: that a picture stands for.
     """
+    text = _TEXT.joined(text)
 
     def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
         """The values of the configuration that the files state."""
@@ -134,13 +123,12 @@ def checkpoint_files(
             )
         return {**own, **values}
 
-    of_text = _TEXT if text is None else both(_TEXT, text)
-    keys = both(of_text, Keys(within={"text_config": of_text, "vision_config": vision}))
+    keys = text.joined(Keys(within={"text_config": text, "vision_config": vision}))
     kinds: dict[str, Kind[Any]] = {_LAYER_TYPES: ListOf(Choice(("full_attention",)), 1, LAYERS.most)}
     return CheckpointFiles(
         classes={class_name: ConfigClass(keys=keys, finish=finish)},
         model_types={model_type: class_name},
-        preprocessor=both(_PREPROCESSOR, Keys(fixed={"temporal_patch_size": (frames,)})),
+        preprocessor=PREPROCESSOR.joined(Keys(fixed={"temporal_patch_size": (frames,)})),
         preprocessor_required=True,
         kinds=kinds,
     )

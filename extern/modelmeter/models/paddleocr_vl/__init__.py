@@ -16,6 +16,9 @@ SOURCES: Final = (
     "huggingface.co/PaddlePaddle/PaddleOCR-VL",
     "transformers 5.23: paddleocr_vl",
 )
+TOKENIZER: Final[str | None] = None
+"""Nobody counted tokens of its vocabulary."""
+
 IMAGE_RULE: Final = (
     "one grid of 28-pixel tokens, 147,384 to 2,822,400 pixels: of the whole page, or of each declared region"
 )
@@ -33,6 +36,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "PaddleOCRVLModel",
     "Workload",

@@ -16,6 +16,9 @@ SOURCES: Final = (
     "huggingface.co/opendatalab/MinerU2.5-2509-1.2B",
     "transformers 5.23: qwen2_vl",
 )
+TOKENIZER: Final[str | None] = "qwen3"
+"""The vocabulary that its tokens are of."""
+
 IMAGE_RULE: Final = (
     "one grid of 28-pixel tokens: of a square of 1,036 pixels and then of each declared region, or of the whole page"
 )
@@ -33,6 +36,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "Qwen2VLModel",
     "Workload",

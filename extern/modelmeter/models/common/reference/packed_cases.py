@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from transformers import vision_utils
@@ -149,8 +149,8 @@ class PackedCases(ModelCases):
     A model with another tower says what of vision there is: `vision_parts`, `vision_attending`, `page`.
     """
 
-    #: where the real modules are found
-    modules_class: type[PackedModules] = PackedModules
+    #: the real modules, and how they are called
+    modules_class: ClassVar[type[PackedModules]] = PackedModules
 
     def __init__(
         self, load: Callable[..., Any], make: Callable[..., PackedPageReference], dtype: str, attention: str
@@ -164,7 +164,7 @@ class PackedCases(ModelCases):
     @property
     def width(self) -> int:
         """Elements of a patch within the tower."""
-        return int(self.tower.merger.width // self.tower.merged)
+        return int(self.tower.blocks.layers[0].norm1.weight.shape[0])
 
     def parts(self) -> Iterator[LayerCase]:
         """What has no attention."""
@@ -178,15 +178,13 @@ class PackedCases(ModelCases):
         for grid in PAGES:
             patches = self.patches(grid)
             hidden = Given((patches, self.width))
-            merged = Given((grid.tokens, self.tower.merger.width))
             yield self.case("visual.patch_embed", Given((patches, values)))
             yield self.case("visual.patch_embed.proj", Given((patches, *patch)))
             yield self.case("visual.rotary_pos_emb", Given((patches, 2), "int64"))
             yield self.case("visual.blocks.0.norm1", hidden)
             yield self.case("visual.blocks.0.attn.qkv", hidden)
             yield self.case("visual.blocks.0.mlp", hidden)
-            yield self.case("visual.merger.mlp.1", merged)
-            yield self.case("visual.merger", hidden)
+            yield from self.merging(grid)
 
     def text_parts(self) -> Iterator[LayerCase]:
         """Of the decoder, and around it."""
@@ -199,6 +197,11 @@ class PackedCases(ModelCases):
             yield self.case("layers.0.mlp", hidden)
             yield self.case("norm", hidden)
             yield self.case("lm_head", hidden, note="the embedding's weight" if text.tie_word_embeddings else "")
+
+    def merging(self, grid: Grid) -> Iterator[LayerCase]:
+        """What makes tokens of patches."""
+        yield self.case("visual.merger.mlp.1", Given((grid.tokens, self.tower.merger.width)))
+        yield self.case("visual.merger", Given((self.patches(grid), self.width)))
 
     def attending(self) -> Iterator[LayerCase]:
         """What attends, by part and whole."""

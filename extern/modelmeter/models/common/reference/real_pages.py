@@ -42,7 +42,7 @@ def real_page_like(
     with built_on(device, runtime.dtype):
         build: Any = type(reference.model)._from_config
         model = build(config, attn_implementation=ATTENTION[runtime.attention], **building)
-    pictures, others = page.tokens.total, cost_model.prompt_tokens
+    pictures, others = page.tokens.total, page.seq_len - page.tokens.total
     images = _filled(inputs.images, device, DTYPES[runtime.dtype])
 
     def rows(picture: int, other: int) -> torch.Tensor:
