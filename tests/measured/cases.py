@@ -414,7 +414,21 @@ QIANFAN_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] 
     ("float32", "eager", 1, 30, 0, ()),
     ("float32", "eager", 2, 30, 2, ()),
     ("float16", "flash", 1, 30, 4, ()),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
 )
+
+
+def qianfan_ocr() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one uncut and over a letter page."""
+    for dtype, attention, pages, prompt, tiles, others in QIANFAN_TILES:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*QIANFAN_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model="qianfan_ocr", layout=layout, overrides=overrides)
+    yield Case(model="qianfan_ocr", size=(448, 448), overrides=("runtime.batch_size=2",))
+    yield Case(model="qianfan_ocr", size=LETTER)
 
 
 # -- Idefics3: views of a page, one or several of them; pages in a batch
@@ -438,17 +452,6 @@ IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]]
 )
 
 
-def qianfan_ocr() -> Iterator[Case]:
-    """Numbers of tiles of a small model, and the published one uncut and over a letter page."""
-    for dtype, attention, pages, prompt, tiles, others in QIANFAN_TILES:
-        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
-        overrides = (*QIANFAN_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
-        layout = None if tiles is None else (tiles, tiles or 1, 1)
-        yield Case(model="qianfan_ocr", layout=layout, overrides=overrides)
-    yield Case(model="qianfan_ocr", size=(448, 448), overrides=("runtime.batch_size=2",))
-    yield Case(model="qianfan_ocr", size=LETTER)
-
-
 def idefics3() -> Iterator[Case]:
     """Numbers of tiles of a small model, and the published one over a letter page."""
     for dtype, attention, pages, prompt, tiles, others in IDEFICS3_TILES:
@@ -469,8 +472,8 @@ CASES: tuple[Case, ...] = (
     *glm_ocr(),
     *hunyuan_vl(),
     *deepseek_ocr2(),
-    *qianfan_ocr(),
     *idefics3(),
+    *qianfan_ocr(),
     *paddleocr_vl(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))
