@@ -83,7 +83,7 @@ ROOMS = {
         "programs",
         "sweep",
     },
-    "programs": {"models", "models.common", "layers", "devices", "report", "reference"},
+    "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference"},
     "__main__": {"cli"},
 }
 
