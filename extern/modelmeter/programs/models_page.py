@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from modelmeter import models
 from modelmeter.compare import Comparison, Entry, Pages, Steps, compute
 from modelmeter.compare.choice import Choice, Row, choose
-from modelmeter.compare.rows import load
+from modelmeter.compare.pages import Output
+from modelmeter.compare.rows import UNDECLARED, load
 from modelmeter.devices import load_device
 from modelmeter.files import write_whole
 from modelmeter.models import model_package
-from modelmeter.models.common.engines import BEST
+from modelmeter.models.common.engines import BEST, SERVED_BY
 from modelmeter.output_tokens import TextTokens, estimate
 from modelmeter.programs.hydra_program import AGREES, ended
 from modelmeter.quality import VENDOR, Quality, benchmarks
@@ -132,12 +133,12 @@ class _Models:
             self.loaded[key] = load(package, overrides).for_times()
         return self.loaded[key]
 
-    def compared(self, kind: Kind, devices: Sequence[str], workers: int | None) -> Choice:
-        """All of them on pages of a kind. workers: of the host; None: the engine's own."""
+    def compared(self, kind: Kind, devices: Sequence[str], workers: int | None, text: Output | None = None) -> Choice:
+        """All of them on pages of a kind. workers: of the host; None: the engine's own. text: None: the kind's."""
         return choose(
             compute(
                 Comparison(
-                    pages=Pages.of([(kind.width, kind.height, 1, _Text(kind))]),
+                    pages=Pages.of([(kind.width, kind.height, 1, text or _Text(kind))]),
                     models=[Entry(each) for each in self.asked],
                     overrides=[] if workers is None else [f"host.workers={workers}"],
                     devices=[load_device(name) for name in devices],
@@ -213,7 +214,7 @@ def _kind(kind: Kind, choice: Choice) -> Iterator[str]:
     yield f"## {kind.title}"
     yield f"`{kind.command}`"
     rows: dict[str, dict[str, Row]] = {}
-    for row in choice.rows:
+    for row in sorted(choice.rows, key=lambda row: -row.figures.get("device_pages_per_s", 0)):
         rows.setdefault(row.settings[MODEL], {})[row.settings[DEVICE]] = row
     heads = [
         "model",
@@ -228,7 +229,7 @@ def _kind(kind: Kind, choice: Choice) -> Iterator[str]:
     notes: dict[str, list[str]] = {}
     cells = []
     for model, of in rows.items():
-        first = next(iter(of.values())).figures
+        first = of[DEVICES[0]].figures
         cells.append(
             [
                 _code(model),
@@ -246,7 +247,6 @@ def _kind(kind: Kind, choice: Choice) -> Iterator[str]:
                 *(_rate(of[name], notes) for name in DEVICES),
             ]
         )
-    cells.sort(key=lambda line: line[0])
     yield _table(heads, cells)
     yield (
         f"{STAR.strip()}: Pareto-efficient on that GPU: no other model reads better in {BENCHMARK} for as many device "
@@ -263,6 +263,10 @@ def _rate(row: Row, notes: dict[str, list[str]]) -> str:
         notes.setdefault(why, []).append(row.settings[MODEL])
     elif row.aside is not None:
         notes.setdefault(row.aside, []).append(row.settings[MODEL])
+    if row.figures.get("engine") not in (None, SERVED_BY):
+        notes.setdefault(f"served by {row.figures['engine']}, as vLLM's kernels are not written down", []).append(
+            row.settings[MODEL]
+        )
     if "device_pages_per_s" not in row.figures:
         return "-"
     value, low, high = (row.figures[f"device_pages_per_s{end}"] for end in ("", "_low", "_high"))
@@ -329,7 +333,7 @@ def _page_matters(found: dict[Kind, Choice]) -> Iterator[str]:
     factors = sorted(max(each) / min(each) for each in spreads.values())
     within = sorted(max(of.values()) / min(of.values()) for of in rates.values())
     yield (
-        f"The pages matter more than the model: on an {DEVICES[0]} the same model reads its fastest kind of these "
+        f"Pages and model both matter: on an {DEVICES[0]} the same model reads its fastest kind of these "
         f"pages {estimated(factors[0])} to {estimated(factors[-1])} times as fast as its slowest; on the same pages "
         f"the fastest model is {estimated(within[0])} to {estimated(within[-1])} times as fast as the slowest."
     )
@@ -378,15 +382,30 @@ def _timed(choice: Choice, device: str) -> list[Row]:
     ]
 
 
+@dataclass(frozen=True)
+class _Alike:
+    """The text of a letter page in the tokens of one model, for all models alike."""
+
+    package: ModelPackage
+
+    def steps(self, _: Asked) -> Steps:
+        """Decode steps of a page."""
+        return Steps(estimate(SPEED_PAGE.page_class, self.package.TOKENIZER).spread())
+
+
 def _speeds(everyone: _Models) -> Iterator[str]:
+    text = _Alike(next(each.package for each in everyone.asked if each.name == LIGHTON))
     yield (
         f"LightOn published {LIGHTON_PAGES_PER_S} pages/s of {_code(LIGHTON)} on one H100, and how many times as fast "
-        f"that was as others ({_CARD}). Which pages, which output lengths and which settings, it does not say: "
-        f"predicted is a page of {SPEED_PAGE.width} x {SPEED_PAGE.height} pixels with the text of a letter page, of "
-        "the device alone and with vLLM's own host of one worker. Nothing was fitted to these figures."
+        f"that was as others ({_CARD}). Which pages, which lengths of the text and which settings, it does not say: "
+        f"predicted is a page of {SPEED_PAGE.width} x {SPEED_PAGE.height} pixels with the text of a letter page in as "
+        "many tokens for all, of the device alone and with vLLM's own host of one worker. Nothing was fitted to "
+        "these figures."
     )
-    alone = {row.settings[MODEL]: row for row in everyone.compared(SPEED_PAGE, [SPEED_DEVICE], WORKERS).rows}
-    hosted = {row.settings[MODEL]: row for row in everyone.compared(SPEED_PAGE, [SPEED_DEVICE], None).rows}
+    alone, hosted = (
+        {row.settings[MODEL]: row for row in everyone.compared(SPEED_PAGE, [SPEED_DEVICE], workers, text).rows}
+        for workers in (WORKERS, None)
+    )
     own = alone[LIGHTON].figures
     rows = [
         [
@@ -402,7 +421,7 @@ def _speeds(everyone: _Models) -> Iterator[str]:
     missing = []
     for speed in SPEEDS:
         row = alone.get(speed.model)
-        if row is None or "device_pages_per_s" not in row.figures:
+        if row is None or "device_pages_per_s" not in row.figures or row.figures["engine"] == BEST:
             missing.append(speed.model)
             continue
         ratio = own["device_pages_per_s"] / row.figures["device_pages_per_s"]
@@ -437,13 +456,17 @@ def _verdict(
     right = [speed.model for speed, ratio, _ in agree if (ratio > 1) == (speed.ratio > 1)]
     wrong = [speed.model for speed, ratio, _ in agree if (ratio > 1) != (speed.ratio > 1)]
     if right:
-        yield f"The order beside {_code(LIGHTON)} is as published of {', '.join(map(_code, right))}."
+        yield f"As published, {_code(LIGHTON)} is predicted to be faster than {', '.join(map(_code, right))}."
     if wrong:
         yield (
-            f"It is not of {', '.join(map(_code, wrong))}: published as slower than {_code(LIGHTON)}, predicted as "
-            "faster on the device alone. So these estimates do not explain LightOn's comparison, and a choice "
+            f"Published as slower than {_code(LIGHTON)}, predicted as faster on the device alone: "
+            f"{', '.join(map(_code, wrong))}. So these estimates do not explain LightOn's comparison, and a choice "
             "between these models by speed alone has to be measured."
         )
+    one_pass = [speed.model for speed, _, row in agree if row.figures.get("regions") == UNDECLARED]
+    if one_pass:
+        names = ", ".join(map(_code, one_pass))
+        yield f"Of {names} one pass over the whole page is predicted, though it reads a page by its regions."
     limited = [name for name in (LIGHTON, *(speed.model for speed, *_ in agree)) if _host_limits(hosted[name])]
     if limited:
         yield (
@@ -452,7 +475,8 @@ def _verdict(
             "preprocessing, which is not told apart here by model."
         )
     if missing:
-        yield f"Without a prediction: {', '.join(map(_code, missing))}."
+        names = ", ".join(map(_code, missing))
+        yield f"Without a prediction, as what vLLM launches for it is not written down: {names}."
     yield "`dots.ocr`, a fifth as fast by the same source, is not modelled: no library has modules to hold it against."
 
 
