@@ -1,4 +1,4 @@
-"""Beside the measurements of this model (tests/measured): one stage operator by operator, and figures from elsewhere."""
+"""Beside the measurements of this model (tests/measured): one stage operator by operator, figures from elsewhere."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.models.qianfan_ocr.small import OVERRIDES
 
 @pytest.mark.parametrize("attention", ["flash", "eager"])
 def test_operators_one_by_one(attention: str) -> None:
-    """Each operator of a vision stage in its module, what it moves, and what is alive after it."""
+    """Each operator of a vision stage in its module, and what it moves."""
     model = load_cost_model([*OVERRIDES, "runtime.batch_size=2", f"runtime.attention={attention}"])
     page, whole = model.layout_cost(PatchesGrid(3, 3, 1)), QianfanOcrWhole(model)
     stage = whole.vision(whole.inputs(page.layout))
