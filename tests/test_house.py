@@ -25,6 +25,8 @@ GROUND = {
     "files": {"errors"},
     "documents": {"errors"},
     "kinds": {"errors"},
+    "output_tokens": {"errors", "documents", "kinds"},
+    "quality": {"errors", "documents", "kinds"},
     "memory": {"errors", "units"},
     "process": {"errors", "files"},
     "progress": {"process"},

@@ -677,6 +677,11 @@ def copy_number(target: ShapeTensor) -> None:
     _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
 
 
+def copy_over(target: ShapeTensor, source: ShapeTensor) -> None:
+    """What is in `source` written over the target, which is not read."""
+    _record("copy", "aten.copy_.default", "copy", (source,), (target,), elements=target.numel)
+
+
 # -- gathers and resampling -----------------------------------------------------------------------------------------
 
 
@@ -817,7 +822,7 @@ def conv2d(
     return out
 
 
-def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
+def conv3d(x: ShapeTensor, weight: Parameter, bias: Parameter | None = None) -> ShapeTensor:
     """Patches x [N, c, t, h, w] * weight [n, c, t, h, w], a kernel as large as a patch -> [N, n, 1, 1, 1]."""
     patches, *patch = x.shape
     features, *kernel = weight.shape
@@ -825,7 +830,8 @@ def conv3d(x: ShapeTensor, weight: Parameter) -> ShapeTensor:
         raise ModelMeterError(f"conv3d: {x!r} is not of patches as large as the kernel, {kernel}.")
     out = x.tape.new((patches, features, 1, 1, 1), x.dtype)
     flops = 2 * patches * features * prod(kernel)
-    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=(weight,))
+    weights = (weight,) if bias is None else (weight, bias)
+    _record("conv3d", "aten.convolution.default", "matmul", (x,), (out,), tensor_core_flops=flops, weights=weights)
     return out
 
 
@@ -973,8 +979,9 @@ def scaled_dot_product_attention(
 
     Half precision without a bias runs as FlashAttention, anything else as the memory-efficient kernel, which takes
     a copy of a bias whose rows are not aligned, and numbers for a mask of truth values. The result lies in memory as
-    [B, Q, H, d]. Fewer KV heads than heads in float32 without a bias, which no fused kernel takes, run in separate
-    steps, and the result is row-major; several queries are causal then, as a decoder's are.
+    the query does, that of the memory-efficient kernel as [B, Q, H, d]. Fewer KV heads than heads in float32 without
+    a bias, which no fused kernel takes, run in separate steps, and the result is row-major; several queries are causal
+    then, as a decoder's are.
     """
     tape = query.tape
     batch, heads, queries, _ = query.shape
@@ -983,10 +990,11 @@ def scaled_dot_product_attention(
         return _attention_in_steps(query, key, value)
     if bias is not None:
         bias = _aligned_bias(bias, query.dtype)
-    out = _attended(query)
     if flash:  # log-sum-exp, random state: written beside the result
+        out = tape.new(query.shape, query.dtype, pointwise_strides(((query.shape, query.strides),)))
         extra = (tape.new((batch, heads, queries), "float32"), tape.new((2,), "uint64"), tape.new((), "uint64"))
     else:  # no log-sum-exp without a backward pass
+        out = _attended(query)
         extra = (tape.new((batch, heads, 0), "float32"), tape.new((), "int64"), tape.new((), "int64"))
     aten = f"aten._scaled_dot_product_{'flash' if flash else 'efficient'}_attention.default"
     _record_attention(aten, query, (key,), (value,), bias, (out, *extra))

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.sizes import Highest, Variables, at_hand, cached
-from modelmeter.units import ITEMSIZE
+from modelmeter.units import ITEMSIZE, ceil_div
 from modelmeter.walk import Allocation, Call, OperatorRecord, Shape, Walk, join_path
 
 #: what a tensor addresses: its storage, by identity, where it starts in it, and its geometry
@@ -218,6 +218,13 @@ class ShapeTensor:
         axis = axis % len(self.shape)
         shape = (*self.shape[:axis], stop - start, *self.shape[axis + 1 :])
         return self._view(shape, self.strides, self.offset + start * self.strides[axis])
+
+    def every(self, step: int, axis: int, start: int, stop: int) -> ShapeTensor:
+        """The slice start:stop:step of one dimension, stop at most its size."""
+        axis = axis % len(self.shape)
+        shape = (*self.shape[:axis], ceil_div(stop - start, step), *self.shape[axis + 1 :])
+        strides = (*self.strides[:axis], step * self.strides[axis], *self.strides[axis + 1 :])
+        return self._view(shape, strides, self.offset + start * self.strides[axis])
 
     def select(self, axis: int, index: int) -> ShapeTensor:
         """One index of a dimension, which disappears."""

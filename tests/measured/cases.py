@@ -265,6 +265,19 @@ def qwen2_vl() -> Iterator[Case]:
     yield Case(model="qwen2_vl", size=LETTER)
 
 
+# -- GLM-OCR: the same grids, and prompts alone
+
+
+def glm_ocr() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and the published one over a letter page."""
+    small = ("vision.depth=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("glm_ocr", small, QWEN2_GRIDS)
+    for prompt in (1, 30):
+        overrides = (*small, "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="glm_ocr", overrides=overrides, steps=(0,))
+    yield Case(model="glm_ocr", size=LETTER)
+
+
 # -- DeepSeek-OCR-2: its encoder over patches and queries; the peak in SAM, or in that encoder
 
 #: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
@@ -344,6 +357,7 @@ CASES: tuple[Case, ...] = (
     *lighton_ocr(),
     *qwen2_5_vl(),
     *qwen2_vl(),
+    *glm_ocr(),
     *deepseek_ocr2(),
     *qianfan_ocr(),
 )

@@ -15,6 +15,7 @@ FEW_LAYERS = ("decoder.num_hidden_layers=2", "vision.depth=2", "decoder.vocab_si
 MODELS = {
     "qwen2_5_vl": (*FEW_LAYERS, "vision.fullatt_block_indexes=[1]", "decoder.intermediate_size=1100"),
     "qwen2_vl": FEW_LAYERS,
+    "glm_ocr": FEW_LAYERS,
 }
 Capture = pytest.CaptureFixture[str]
 

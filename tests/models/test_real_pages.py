@@ -29,10 +29,21 @@ QWEN2_5 = (
     *QWEN_DECODER,
 )
 
+GLM = (
+    "vision.depth=2",
+    "vision.hidden_size=64",
+    "vision.num_heads=2",
+    "vision.intermediate_size=80",
+    "vision.out_hidden_size=48",
+    "decoder.head_dim=24",
+    *QWEN_DECODER,
+)
+
 #: model, overrides, a page, and the width of its decoder
 PAGES = {
     "qwen2_vl": ((*QWEN2, "workload=page"), (140, 196), 48),
     "qwen2_5_vl": ((*QWEN2_5, "workload=page"), (150, 300), 48),
+    "glm_ocr": (GLM, (150, 90), 48),
     "deepseek_ocr2": (tuple(OVERRIDES), (640, 480), 64),
     "qianfan_ocr": (QIANFAN, (200, 110), 80),
 }

@@ -12,6 +12,7 @@ import modelmeter
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import DEFAULT_MODEL, MODELS, checkpoints, model_package
+from modelmeter.output_tokens import tokenizers
 
 pytestmark = pytest.mark.slow  # seconds, not for every change
 
@@ -23,6 +24,7 @@ def test_every_model_keeps_its_promises(name: str, toy: str) -> None:
     assert {"workload", "runtime", "execution"} <= set(package.CONFIGURATION.groups)
     assert package.TITLE and package.SOURCES and package.CHECKPOINTS and package.PROVEN
     assert len(package.IMAGE_RULE) <= 120 and "\n" not in package.IMAGE_RULE
+    assert package.TOKENIZER is None or package.TOKENIZER in tokenizers()
     assert sorted(package.EXECUTIONS) == package.CONFIGURATION.group_options("execution")
     assert all(name == execution.name for name, execution in package.EXECUTIONS.items())
     assert set(package.CHECKPOINTS) == {each for each, model in checkpoints().items() if model == name}

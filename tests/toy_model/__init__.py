@@ -14,6 +14,8 @@ from tests.toy_model.workload import MODES
 
 TITLE: Final = "Toy"
 SOURCES: Final = ("invented for the tests",)
+TOKENIZER: Final[str | None] = None
+
 IMAGE_RULE: Final = "one grid of whole patches, 4 to 64 a side"
 PROVEN: Final = "laws against walks"
 
@@ -45,6 +47,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "layer_verification",
     "load_cost_model",

@@ -28,6 +28,7 @@ from modelmeter.quantities import ranges
 if TYPE_CHECKING:
     from modelmeter.devices import Device
     from modelmeter.models.common.configuration import Configuration
+    from modelmeter.models.common.contract import ModelPackage
 
 #: a page's size as several arguments, or with something else between its numbers than an x
 _NEARLY_A_SIZE: Final = re.compile(r"([0-9]{1,10}) ?[xX×*,;:/_ -] ?([0-9]{1,10})")
@@ -130,6 +131,13 @@ def split_arguments(arguments: Sequence[str], configuration: Configuration[Any])
     if bad:
         raise ModelMeterError(*bad)
     return pages, overrides
+
+
+def checkpoint_of(package: ModelPackage, overrides: Sequence[str]) -> tuple[str | None, str | None]:
+    """(the checkpoint that overrides choose, or the default one; the user's own folder): one of the two is None."""
+    chosen = [each.partition("=")[2].strip() for each in overrides if each.partition("=")[0].strip() == "checkpoint"]
+    name = chosen[-1] if chosen else package.CHECKPOINTS[0]
+    return (name, None) if name in package.CHECKPOINTS else (None, name)
 
 
 def said_of(key: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:

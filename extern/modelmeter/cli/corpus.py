@@ -24,6 +24,7 @@ from modelmeter.cli.arguments import (
     table_options,
 )
 from modelmeter.cli.output import rendered, write
+from modelmeter.cli.page_class import page_class_options, parse_page_class
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from modelmeter.page_sizes import MAX_DPI
@@ -65,10 +66,11 @@ ORDER: Final[Order[tuple[Any, Group]]] = Order(
 @click.option(
     "--output-tokens",
     metavar="N|COLUMN",
-    default="0",
-    show_default=True,
-    help="Decode steps after each prefill, so N + 1 output tokens with the prefill's; or the tables' column of them.",
+    default=None,
+    help="Decode steps after each prefill, so N + 1 output tokens with the prefill's; or the tables' column of them.  "
+    "[default: 0]",
 )
+@page_class_options
 @click.option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="Write a row a page into a Parquet file.")
 @click.option(
     "--resume",
@@ -92,7 +94,11 @@ def command(
     unit: str,
     count: str | None,
     dpi: int,
-    output_tokens: str,
+    output_tokens: str | None,
+    page_class: str | None,
+    language: str | None,
+    text_format: str | None,
+    tokenizers: str | None,
     rows: Path | None,
     resume: Path | None,
     max_pixels: int,
@@ -116,12 +122,15 @@ def command(
 
     model, sources, overrides = read_arguments(model, arguments)
     package = model_package(model)
+    texts = (page_class, language, text_format, tokenizers)
+    classes = parse_page_class("corpus", texts, output_tokens, (), package, overrides)
     columns = SizeColumns(
         width=width,
         height=height,
         unit=unit,
         dpi=dpi,
-        output_tokens=_number_or_column(output_tokens),
+        output_tokens=_number_or_column(output_tokens or "0") if classes is None else classes.steps,
+        class_steps=() if classes is None else classes.class_steps,
         count=count,
     )
     options = CorpusOptions(
@@ -147,6 +156,8 @@ def command(
         layouts, groups = (dict(ORDER.sorted(parts.items(), sort)) for parts in (cost.layouts, cost.groups))
         cost = replace(cost, layouts=layouts, groups=groups)
         assumptions = [each for each in cost_model.assumptions() if each.figure not in corpus_tables.NOT_SHOWN]
+        if classes is not None:
+            assumptions += classes.assumptions({cell.decode_steps for cell in cost.cells})
         write(
             rendered(
                 corpus_tables.pages_line(cost, sources),

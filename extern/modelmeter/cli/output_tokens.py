@@ -67,7 +67,7 @@ def parse_output_tokens(given: Sequence[str], inputs: int, by: str | None) -> Sa
         raise ModelMeterError(
             "throughput: how many tokens does a page's text have? that decides most of the time, and is never assumed: "
             "add --output-tokens 1000, numbers with weights, as in 800:0.7,1500:0.3, or the tables' column that has "
-            "them; --output-tokens 0 is the prefill alone."
+            "them; or --page-class letter, which estimates it; --output-tokens 0 is the prefill alone."
         )
     plain = [text for text in given if "=" not in text]
     if len(plain) not in (0, 1, inputs):

@@ -30,6 +30,7 @@ from modelmeter.cli.arguments import (
     with_engine,
 )
 from modelmeter.cli.output import rendered, write, write_document
+from modelmeter.cli.page_class import page_class_options, parse_page_class
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.models import model_package
@@ -72,11 +73,12 @@ _NAMED: Final = 3
 @click.option("--title", default=None, metavar="TEXT", help="What the report is called.  [default: ModelMeter report]")
 @click.option(
     "--output-tokens",
-    default="0",
-    show_default=True,
+    default=None,
     metavar="N|COLUMN",
-    help="Decode steps of each page, so N + 1 output tokens with the prefill's; or the tables' column of them.",
+    help="Decode steps of each page, so N + 1 output tokens with the prefill's; or the tables' column of them.  "
+    "[default: 0]",
 )
+@page_class_options
 @click.option(
     "--device",
     "name",
@@ -111,7 +113,11 @@ def command(
     output: str | None,
     form: str | None,
     title: str | None,
-    output_tokens: str,
+    output_tokens: str | None,
+    page_class: str | None,
+    language: str | None,
+    text_format: str | None,
+    tokenizers: str | None,
     name: str | None,
     engine: str | None,
     prices: tuple[str, ...],
@@ -150,7 +156,9 @@ def command(
     if path is not None:
         check_output("report", path, _input_files(others, corpora, name))
 
-    steps = _steps(output_tokens, others)
+    texts = (page_class, language, text_format, tokenizers)
+    classes = parse_page_class("report", texts, output_tokens, others, package, overrides)
+    steps = _steps(output_tokens or "0", others) if classes is None else classes.steps
 
     from modelmeter.devices import bundled_devices, load_device
     from modelmeter.models.common.engines import served
@@ -164,6 +172,7 @@ def command(
     pages = [ReportPage(sent.page(page), 1, steps) for each in inputs for page in each.pages if isinstance(steps, int)]
     columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
     columns["output_tokens"] = steps
+    columns["class_steps"] = () if classes is None else classes.class_steps
     cost_model = package.load_cost_model(served(overrides, package.EXECUTIONS))
     more, notes = _corpus_pages(corpora, cost_model, max_pixels, columns)
     pages += [page._replace(size=sent.page(page.size)) for page in more]
@@ -183,6 +192,7 @@ def command(
             prices=_prices(prices, device, devices),
             title=title or TITLE,
             by=by or BY,
+            assumed=() if classes is None else classes.assumptions(),
         )
     )
     text = _text(report, written)

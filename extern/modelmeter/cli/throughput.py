@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -33,6 +33,7 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.output_tokens import OutputTokens, Said, parse_output_tokens
+from modelmeter.cli.page_class import RUNAWAY, RunawayShare, TokensOfModel, page_class_options, parse_page_class
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from modelmeter.process import tell
@@ -89,6 +90,7 @@ MAX_KINDS: Final = 20_000
     "800:0.7,1500:0.3, or the tables' column that has them. Once for all inputs, or once for each of them, in their "
     "order; with GROUP= for the pages of a group.",
 )
+@page_class_options
 @by_option
 @table_options
 @click.option("--batch", type=int, metavar="N", help="Pages that decode together.  [default: the most that fit]")
@@ -100,11 +102,12 @@ MAX_KINDS: Final = 20_000
 )
 @click.option(
     "--runaway-share",
-    type=float,
-    default=0.0,
+    type=RUNAWAY,
+    default="0.0",
     show_default=True,
-    metavar="SHARE",
-    help="Share of pages that repeat until the model's positions are used up.",
+    metavar="SHARE|NAME",
+    help="Share of pages that repeat until the model's positions are used up; or the name of one that was published, "
+    "as in old_prints (an unknown name lists them).",
 )
 @price_option
 @click.option("--float32", default="fp32", show_default=True, help="Peak of float32 GEMMs: fp32 or tf32.")
@@ -125,6 +128,10 @@ def command(
     names: tuple[str, ...],
     engine: str | None,
     output_tokens: tuple[str, ...],
+    page_class: str | None,
+    language: str | None,
+    text_format: str | None,
+    tokenizers: str | None,
     by: str | None,
     width: str,
     height: str,
@@ -132,7 +139,7 @@ def command(
     count: str | None,
     batch: int | None,
     concurrency: int | None,
-    runaway_share: float,
+    runaway_share: RunawayShare,
     prices: tuple[str, ...],
     float32: str,
     cache: str,
@@ -158,7 +165,14 @@ def command(
     check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]
     inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
-    said = parse_output_tokens(output_tokens, len(files), by)
+    texts = (page_class, language, text_format, tokenizers)
+    classes = parse_page_class("throughput", texts, output_tokens, others, package, overrides)
+    if classes is None:
+        said = parse_output_tokens(output_tokens, len(files), by)
+    else:
+        steps = classes.steps
+        of_all = steps if isinstance(steps, str) else classes.spread_of({steps: 1})
+        said = Said(of_inputs=[of_all] * len(files), of_groups={})
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
     from modelmeter.models.common.engines import is_chosen, served
@@ -180,25 +194,30 @@ def command(
         column = said.of_inputs[index]
         columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
         columns["output_tokens"] = column if isinstance(column, str) else 0
+        columns["class_steps"] = () if classes is None else classes.class_steps
         cost = _count(cost_model, name, by, max_pixels, columns)
         counted.append((name, cost))
-        kinds += _corpus_kinds(cost_model, name, cost, said, index)
+        kinds += _corpus_kinds(cost_model, name, cost, said, index, classes)
     said.check_groups([group for _, cost in counted for group in cost.groups if group is not None])
     settings: dict[str, Any] = {
         "batch_size": batch,
         "in_flight": concurrency,
-        "runaway_share": runaway_share,
+        "runaway_share": runaway_share.share,
         "float32": float32,
         "cache": cache,
     }
     results = dict(ORDER.sorted(_results(cost_model, kinds, devices, priced, settings).items(), sort))
     first = next(result for result in results.values() if not isinstance(result, str))
-    smallest = _smallest(cost_model, kinds, runaway_share, float32, cache)
+    smallest = _smallest(cost_model, kinds, runaway_share.share, float32, cache)
     computed = {name: result for name, result in results.items() if not isinstance(result, str)}
 
     from modelmeter.devices.engine import timed_assumptions
     from modelmeter.report import page_tables, throughput_tables
 
+    assumptions = timed_assumptions(cost_model)
+    if classes is not None:
+        assumptions += classes.assumptions(_class_steps(classes, counted))
+    assumptions += runaway_share.assumptions()
     if as_json:
         from modelmeter.devices import NOT_MODELLED
         from modelmeter.report.json_document import json_text
@@ -207,7 +226,7 @@ def command(
             cost_model.to_dict()
             | {
                 "settings": dict(cost_model.for_times().settings()),
-                "assumptions": [asdict(each) for each in timed_assumptions(cost_model)],
+                "assumptions": [asdict(each) for each in assumptions],
             }
             | settings
             | {
@@ -261,10 +280,17 @@ def command(
             "",
             throughput_tables.rest_lines(model, first, smallest),
             "",
-            page_tables.assumption_lines(timed_assumptions(cost_model)),
+            page_tables.assumption_lines(assumptions),
         )
     )
     _tell_left_out(counted)
+
+
+def _class_steps(classes: TokensOfModel, counted: Sequence[tuple[str, CorpusCost]]) -> set[int] | None:
+    """The decode steps of the classes that tables name, None where all pages are of one class."""
+    if classes.text.column is None:
+        return None
+    return {cell.decode_steps for _, cost in counted for cell in cost.cells}
 
 
 def _devices(names: Sequence[str]) -> Sequence[Device]:
@@ -304,7 +330,7 @@ def _count(
 
 
 def _corpus_kinds(
-    cost_model: CostModel, source: str, cost: CorpusCost, said: Said, index: int
+    cost_model: CostModel, source: str, cost: CorpusCost, said: Said, index: int, classes: TokensOfModel | None
 ) -> list[PageKind[PageCost]]:
     """The pages of a folder or a table, those of one group and layout as one kind."""
     from modelmeter.corpus import page_kinds
@@ -316,13 +342,20 @@ def _corpus_kinds(
             "group by a column with fewer values, leave --by out, or give the pages in several tables."
         )
     given = said.of_inputs[index]
-    return page_kinds(
+    kinds = page_kinds(
         cost,
         cost_model,
         None if isinstance(given, str) else given,
         by_group=said.of_corpus_groups(index, list(cost.groups)),
         label=source,
     )
+    if classes is None or not isinstance(given, str):
+        return kinds
+    return [
+        replace(kind, output_tokens=classes.spread_of(kind.output_tokens))
+        for kind in kinds
+        if isinstance(kind.output_tokens, Mapping)
+    ]
 
 
 def _tell_left_out(counted: Sequence[tuple[str, CorpusCost]]) -> None:

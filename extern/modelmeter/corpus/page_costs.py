@@ -18,7 +18,7 @@ around. The others are int64, held against its limits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -68,7 +68,8 @@ class SizeColumns:
 
     width, height: names of the columns, of numbers or of their texts. unit: pixels, whole ones, or points (1/72 inch),
     which are turned into pixels at `dpi`. output_tokens: decode steps of every page, or the column that holds them.
-    count: the column that holds how many pages each row stands for; None: one.
+    class_steps: where that column holds classes of pages, the decode steps of each, by its name. count: the column that
+    holds how many pages each row stands for; None: one.
     """
 
     width: str = "width"
@@ -76,6 +77,7 @@ class SizeColumns:
     unit: str = "pixels"
     dpi: int = DEFAULT_DPI
     output_tokens: int | str = 0
+    class_steps: tuple[tuple[str, int], ...] = ()
     count: str | None = None
 
     def __post_init__(self) -> None:
@@ -139,7 +141,7 @@ def _page_costs(
     errors = _Errors(batch)
     widths = _sides(batch, columns.width, columns, errors)
     heights = _sides(batch, columns.height, columns, errors)
-    steps = _steps(batch, columns.output_tokens, errors)
+    steps = _steps(batch, columns, errors)
     counts = _counts(batch, columns.count, errors)
     good = errors.none_yet()
     indices, layouts = model.workload.layouts(widths[good], heights[good])
@@ -376,11 +378,32 @@ def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: _Erro
     return sides
 
 
-def _steps(batch: pa.RecordBatch, output_tokens: int | str, errors: _Errors) -> NDArray[np.int64]:
+def _steps(batch: pa.RecordBatch, columns: SizeColumns, errors: _Errors) -> NDArray[np.int64]:
     """Decode steps of every page; 0 where they are no number of steps, with the reason in `errors`."""
+    output_tokens = columns.output_tokens
     if isinstance(output_tokens, int):
         return np.full(batch.num_rows, output_tokens, np.int64)
+    if columns.class_steps:
+        return _steps_of_classes(batch, output_tokens, dict(columns.class_steps), errors)
     return _whole_numbers(batch, output_tokens, MAX_SIDE, "is no number of output tokens", errors, 0)
+
+
+def _steps_of_classes(batch: pa.RecordBatch, name: str, steps: Mapping[str, int], errors: _Errors) -> NDArray[np.int64]:
+    """Decode steps of every page by the class that a column names."""
+    named = batch.column(column_named(batch.schema.names, name)).to_pylist()
+    found = [steps.get(str(each).strip(), -1) for each in named]
+    numbers = np.array(found, np.int64)
+    wrong = numbers < 0
+
+    def reason(row: int) -> str:
+        came = named[row]
+        if came is None or not str(came).strip():
+            return f"{name} is missing"
+        return f"{name} {_short(came)} is no class of pages whose tokens are known; {near(str(came), steps)}"
+
+    errors.add(np.flatnonzero(wrong), reason)
+    numbers[wrong] = 0
+    return numbers
 
 
 def _counts(batch: pa.RecordBatch, count: str | None, errors: _Errors) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
@@ -100,11 +100,12 @@ class CorpusTask:
         )
         own = "output_tokens" if isinstance(tokens, str) else tokens
         count = None if columns.count is None else "count"
-        points = SizeColumns(unit=columns.unit, dpi=columns.dpi, output_tokens=own, count=count)
+        pixels = SizeColumns(output_tokens=own, class_steps=columns.class_steps, count=count)
+        points = replace(pixels, unit=columns.unit, dpi=columns.dpi)
         figures = options.rows is not None
         self.load_model = load_model if isinstance(load_model, ModelLoader) else ModelLoader(load_model)
         self.of_tables = PageCosts(self.load_model, points, figures=figures)
-        self.of_files = PageCosts(self.load_model, SizeColumns(output_tokens=own, count=count), figures=figures)
+        self.of_files = PageCosts(self.load_model, pixels, figures=figures)
         self.notes = Notes()
 
     @property

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modelmeter.models import (
         deepseek_ocr,
         deepseek_ocr2,
+        glm_ocr,
         lighton_ocr,
         qianfan_ocr,
         qwen2_5_vl,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     _DEEPSEEK_OCR_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
     _DEEPSEEK_OCR2_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr2
+    _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
@@ -42,6 +44,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "deepseek_ocr": "modelmeter.models.deepseek_ocr",
         "deepseek_ocr2": "modelmeter.models.deepseek_ocr2",
+        "glm_ocr": "modelmeter.models.glm_ocr",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
         "qianfan_ocr": "modelmeter.models.qianfan_ocr",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",

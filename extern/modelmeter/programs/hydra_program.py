@@ -284,10 +284,8 @@ def cost_model_of(package: ModelPackage, config: DictConfig) -> AnyCostModel:
     """The cost model of a composed configuration."""
     resolved = package.CONFIGURATION.resolve(config)
     runtime = resolved.runtime
-    prompt_tokens: int = runtime.prompt_tokens
-    if runtime.prompt is not None:
-        prompt_tokens = count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
-    return cast("AnyCostModel", package.restore_cost_model(asdict(resolved), prompt_tokens=prompt_tokens))
+    counted = 0 if runtime.prompt is None else count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
+    return cast("AnyCostModel", package.restore_cost_model(asdict(resolved), prompt_tokens=counted))
 
 
 def output_folder() -> Path:

@@ -36,6 +36,7 @@ from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.memory import GIB, reserve_on
+from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 from modelmeter.models.common.engines import BEST, is_chosen, served
 from modelmeter.models.common.page_text import FIGURES, labels_of, mode_words
@@ -95,7 +96,8 @@ class Request:
 
     pages: in their order. subject: what they are called together.
     device: for times and the roofline; chosen: whether the user named it. devices: side by side.
-    prices: of an hour, by the device's name. by: what the costs of stages are broken down by, of `BY`.
+    prices: of an hour, by the device's name. by: what the costs of stages are broken down by, of `BY`. assumed: of the
+    pages, beside what the model assumes.
     """
 
     model: str
@@ -109,6 +111,7 @@ class Request:
     prices: Mapping[str, float]
     title: str = TITLE
     by: Sequence[str] = BY
+    assumed: Sequence[Assumption] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -771,6 +774,7 @@ class _Builder:
 
     def assumptions(self) -> Section:
         rows: list[list[Cell]] = [[each.figure, each.label, each.text] for each in self.model.assumptions()]
+        rows += [[each.figure, each.label, each.text] for each in self.request.assumed]
         counted = self.model.assumptions()
         rows += [
             [f"times: {each.figure}", each.label, each.text]

@@ -102,7 +102,7 @@ def head_lines(asked: Asked, page: PageCost) -> Table:
     parts = f" ({by_view})" if len(tokens.by_view()) > 1 else ""
     passes = len(page.passes(0))
     each = f"{passes} x " if passes > 1 else ""
-    prompt = f"{each}{asked.model.prompt_tokens} prompt ({asked.labels['prompt_tokens']})"
+    prompt = f"{each}{(page.seq_len - tokens.total) // passes} prompt ({asked.labels['prompt_tokens']})"
     return label_lines(
         *model_lines(asked),
         ("views", labelled(views_line(asked.model, page), asked.labels, "layout")),

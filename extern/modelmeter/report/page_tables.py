@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from rich import box
@@ -13,6 +13,7 @@ from rich.text import Text
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
 from modelmeter.models.common.page_text import FIGURES, labelled, labels_of, mode_words, plain
+from modelmeter.models.common.passes import REGIONS
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
@@ -70,6 +71,8 @@ def workload_text(model: CostModel) -> str:
 
 def views_line(model: CostModel, page: PageCost) -> str:
     """Number, sides and grids of the views, and which there are none of; of a single view, how it is cut."""
+    if page.views[0].name == REGIONS:
+        return f"{view_count(page)}: {REGIONS} as {_all_sides(page.views)}"
     whole, *parts = page.views
     first = f"the page as {whole.width} x {whole.height}" if whole.columns * whole.rows == 1 else _tiles(whole)
     text = f"{view_count(page)}: {first}"
@@ -78,10 +81,15 @@ def views_line(model: CostModel, page: PageCost) -> str:
     if not others:
         return text if first == _tiles(whole) else grid
     if len(page.passes(0)) > 1:
-        sides = Counter(f"{views.width} x {views.height}" for views in parts)
-        return f"{grid}; {parts[0].name} as {', '.join(_times(side, count) for side, count in sides.items())}"
+        return f"{grid}; {parts[0].name} as {_all_sides(parts)}"
     there = {views.name: _tiles(views) for views in parts}
     return ", ".join((text, *(there.get(name, f"no {model.workload.layout_title}") for name in others)))
+
+
+def _all_sides(views: Iterable[Views]) -> str:
+    """Width x height of views, those alike once with their number."""
+    sides = Counter(f"{each.width} x {each.height}" for each in views)
+    return ", ".join(_times(side, count) for side, count in sides.items())
 
 
 def _times(words: str, count: int) -> str:

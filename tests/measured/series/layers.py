@@ -7,6 +7,7 @@ from typing import Any
 
 from modelmeter.models.deepseek_ocr.reference import layer_cases as deepseek_ocr
 from modelmeter.models.deepseek_ocr2.reference import layer_cases as deepseek_ocr2
+from modelmeter.models.glm_ocr.reference import layer_cases as glm_ocr
 from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
 from modelmeter.models.qianfan_ocr.reference import layer_cases as qianfan_ocr
 from modelmeter.models.qwen2_5_vl.reference import layer_cases as qwen2_5_vl
@@ -23,6 +24,7 @@ MODELS = {
     "lighton_ocr": lighton_ocr,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen2_vl": qwen2_vl,
+    "glm_ocr": glm_ocr,
     "qianfan_ocr": qianfan_ocr,
 }
 

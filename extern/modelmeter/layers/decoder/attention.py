@@ -19,6 +19,7 @@ from modelmeter.layers.decoder.rotary import (
     RotaryEmbedding,
     apply_rotary_pos_emb,
     rotary_rows,
+    turn_pairs,
 )
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import (
@@ -45,7 +46,7 @@ class GroupedQueryAttention(BaseLayer):
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
     left of `hidden_size` for each head. qkv_bias: the GEMMs that make query, key and value have a bias. qk_norm: an
-    RMSNorm over each head's d of query and key before they turn. mrope_section: of `RotaryEmbedding`.
+    RMSNorm over each head's d of query and key before they turn. mrope_section, in_pairs: of `RotaryEmbedding`.
     """
 
     remembered = True
@@ -60,12 +61,14 @@ class GroupedQueryAttention(BaseLayer):
         qkv_bias: bool = False,
         qk_norm: bool = False,
         mrope_section: Sequence[int] = (),
+        in_pairs: bool = False,
         cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.cache_kind = cache_kind
         self.mrope_section = tuple(mrope_section)
+        self.turn = turn_pairs if in_pairs else apply_rotary_pos_emb
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
@@ -110,7 +113,7 @@ class GroupedQueryAttention(BaseLayer):
         kept = KV if self.traits(DecoderTraits).first_kv_uncopied and not cache.items else ACTIVATION
         query_states, key_states, value_states = self.project(hidden_states, kept)
         positions = self.tables(positions)
-        query_states, key_states = apply_rotary_pos_emb(query_states, key_states, positions, kept)
+        query_states, key_states = self.turn(query_states, key_states, positions, kept)
         key_states, value_states = self.cache_kind.update(cache, key_states, value_states)
         attn_output, attn_weights = self.attend(query_states, key_states, value_states, attention_mask)
         attn_output = reshape(attn_output, batch, tokens, -1)
@@ -183,7 +186,7 @@ class GroupedQueryAttention(BaseLayer):
         self, query: ShapeTensor, key: ShapeTensor, *positions: ShapeTensor
     ) -> tuple[ShapeTensor, ShapeTensor]:
         """Query and key turned by their positions, where they lie."""
-        turned = apply_rotary_pos_emb(query, key, self.tables(positions))
+        turned = self.turn(query, key, self.tables(positions))
         return in_place_output(query, turned[0]), in_place_output(key, turned[1])
 
     def store(
@@ -206,7 +209,7 @@ class GroupedQueryAttention(BaseLayer):
         """Query turned by its positions; key, turned, and value as the cache keeps them, in slots where there are."""
         if self.q_norm is not None and self.k_norm is not None:
             query, key = self.q_norm.normalize(query), self.k_norm.normalize(key)
-        query, key = apply_rotary_pos_emb(query, key, self.tables(positions), KV)
+        query, key = self.turn(query, key, self.tables(positions), KV)
         new = key, cat((value,), 2, KV)
         return query, *(map(in_place_output, slots, new) if slots else new)
 

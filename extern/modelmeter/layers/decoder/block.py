@@ -20,7 +20,10 @@ from modelmeter.shape_tensor import ShapeTensor
 
 
 class DecoderLayer(BaseLayer):
-    """Pre-norm decoder layer, x [B, T, D] -> [B, T, D]; dense or with experts, by its `mlp`."""
+    """Pre-norm decoder layer, x [B, T, D] -> [B, T, D]; dense or with experts, by its `mlp`.
+
+    output_norms: what attention and MLP make is normalised too, before it is summed.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class DecoderLayer(BaseLayer):
         *,
         self_attn: GroupedQueryAttention,
         mlp: GatedMLP | MixtureOfExperts,
+        output_norms: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -36,6 +40,12 @@ class DecoderLayer(BaseLayer):
         self.input_layernorm = RMSNorm(hidden_size, code=self.code)
         self.post_attention_layernorm = RMSNorm(hidden_size, code=self.code)
         self.post_attention_layernorm.remember_with(self.input_layernorm)
+        self.post_self_attn_layernorm = self.post_mlp_layernorm = None
+        if output_norms:
+            self.post_self_attn_layernorm = RMSNorm(hidden_size, code=self.code)
+            self.post_mlp_layernorm = RMSNorm(hidden_size, code=self.code)
+            self.post_self_attn_layernorm.remember_with(self.input_layernorm)
+            self.post_mlp_layernorm.remember_with(self.input_layernorm)
 
     def forward(
         self,
@@ -53,10 +63,14 @@ class DecoderLayer(BaseLayer):
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
         hidden_states, _ = self.self_attn(hidden_states, positions, attention_mask, cache)
+        if self.post_self_attn_layernorm is not None:
+            hidden_states = self.post_self_attn_layernorm(hidden_states)
         hidden_states = add(residual, hidden_states)
         residual = hidden_states
         hidden_states = self.post_attention_layernorm(hidden_states)
         hidden_states = self.mlp(hidden_states, *arguments)
+        if self.post_mlp_layernorm is not None:
+            hidden_states = self.post_mlp_layernorm(hidden_states)
         return add(residual, hidden_states)
 
     def forward_add_norm(
@@ -72,5 +86,10 @@ class DecoderLayer(BaseLayer):
         else:
             residual, hidden_states = self.input_layernorm(hidden_states, residual)
         hidden_states, _ = self.self_attn(hidden_states, *of_attention)
+        if self.post_self_attn_layernorm is not None:
+            hidden_states = self.post_self_attn_layernorm(hidden_states)
         residual, hidden_states = self.post_attention_layernorm(hidden_states, residual)
-        return self.mlp(hidden_states, *of_mlp), residual
+        hidden_states = self.mlp(hidden_states, *of_mlp)
+        if self.post_mlp_layernorm is not None:
+            hidden_states = self.post_mlp_layernorm(hidden_states)
+        return hidden_states, residual

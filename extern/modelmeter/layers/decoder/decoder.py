@@ -1,8 +1,8 @@
 """The decoder as a whole on shapes: masks, rotary tables, the layers, the final norm.
 
 Source of the walk: `UnlimitedOcrTextModel.forward` of transformers 5.23, its mask functions included: the mask of the
-sliding-window layers is built in every pass, whether a layer uses it or not. `Qwen3Model` and `Qwen2_5_VLTextModel`
-build that of full attention alone. An engine builds none.
+sliding-window layers is built in every pass, whether a layer uses it or not. `Qwen3Model`, `Qwen2_5_VLTextModel` and
+`Qwen3VLTextModel` build that of full attention alone. An engine builds none.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
+from modelmeter.layers.decoder.deepstack import Deepstack
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
@@ -33,7 +34,10 @@ class Decoder(BaseLayer):
     of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
     included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all. window_mask:
     the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm: of
-    `GroupedQueryAttention`. mrope_section: of `RotaryEmbedding`; the positions are given then.
+    `GroupedQueryAttention`. mrope_section, mrope_interleaved, in_pairs: of `RotaryEmbedding`; with sections the
+    positions are given. output_norms: of `DecoderLayer`. gate_up_joined: of a dense `GatedMLP`. layer_outputs_kept: the
+    code has a name of its own for what a layer gives, which lives until the next layer has run even where features are
+    added to it.
     """
 
     def __init__(
@@ -56,10 +60,16 @@ class Decoder(BaseLayer):
         qkv_bias: bool = False,
         qk_norm: bool = False,
         mrope_section: Sequence[int] = (),
+        mrope_interleaved: bool = False,
+        in_pairs: bool = False,
+        output_norms: bool = False,
+        gate_up_joined: bool = False,
+        layer_outputs_kept: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        dense_mlp = GatedMLP(hidden_size, intermediate_size, code=self.code)
+        self.layer_outputs_kept = layer_outputs_kept
+        dense_mlp = GatedMLP(hidden_size, intermediate_size, joined=gate_up_joined, code=self.code)
         self.cache_kind = GrowingCache()
         if sliding_window is not None:
             self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
@@ -71,10 +81,11 @@ class Decoder(BaseLayer):
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
             mrope_section=mrope_section,
+            in_pairs=in_pairs,
             cache_kind=self.cache_kind,
             code=self.code,
         )
-        dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, code=self.code)
+        dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, output_norms=output_norms, code=self.code)
         layers = [dense] * num_hidden_layers
         if n_routed_experts is not None:
             moe = MixtureOfExperts(
@@ -101,13 +112,22 @@ class Decoder(BaseLayer):
         self.axes = MROPE_AXES if mrope_section else 1
         if not self.traits(DecoderTraits).rotary_per_layer:
             self.rotary_emb = RotaryEmbedding(
-                self.head_dim, max_position_embeddings, mrope_section=mrope_section, code=self.code
+                self.head_dim,
+                max_position_embeddings,
+                mrope_section=mrope_section,
+                mrope_interleaved=mrope_interleaved,
+                in_pairs=in_pairs,
+                code=self.code,
             )
 
     def forward(
-        self, inputs_embeds: ShapeTensor, caches: Sequence[State], experts_hit: int | Fraction = 0
+        self,
+        inputs_embeds: ShapeTensor,
+        caches: Sequence[State],
+        experts_hit: int | Fraction = 0,
+        deepstack: Deepstack | None = None,
     ) -> ShapeTensor:
-        """`experts_hit`: of a layer with experts."""
+        """`experts_hit`: of a layer with experts. `deepstack`: what is added after the first layers."""
         tape = inputs_embeds.tape
         batch, tokens, _ = inputs_embeds.shape
         past = self.cache_kind.positions(caches[0])
@@ -131,8 +151,11 @@ class Decoder(BaseLayer):
             for layer, cache in zip(self.layers, caches, strict=True):
                 hidden_states, residual = layer(hidden_states, positions, mask, cache, experts_hit, residual)
             return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
-        for layer, cache in zip(self.layers, caches, strict=True):
+        for index, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
             hidden_states = layer(hidden_states, positions, mask, cache, experts_hit)
+            _kept = hidden_states if self.layer_outputs_kept else None
+            if deepstack is not None and index < len(deepstack.features):
+                hidden_states = deepstack.added(hidden_states, index)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
     def empty_cache(self) -> tuple[State, ...]:

@@ -13,15 +13,25 @@ from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 
 class GatedMLP(BaseLayer):
-    """down_proj(silu(gate_proj(x)) * up_proj(x)), x [..., D] -> [..., D]."""
+    """down_proj(silu(gate_proj(x)) * up_proj(x)), x [..., D] -> [..., D].
+
+    joined: gate and up are one GEMM in every code; transformers' holds its result to the end.
+    """
 
     remembered = True
 
     def __init__(
-        self, hidden_size: int, intermediate_size: int, *, bias: bool = False, **settings: Unpack[Settings]
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        *,
+        bias: bool = False,
+        joined: bool = False,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if self.traits(DecoderTraits).qkv_and_gate_up_fused:
+        self.joined = joined
+        if joined or self.traits(DecoderTraits).qkv_and_gate_up_fused:
             self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size, bias=bias, code=self.code)
         else:
             self.gate_proj = Linear(hidden_size, intermediate_size, bias=bias, code=self.code)
@@ -34,6 +44,9 @@ class GatedMLP(BaseLayer):
             return self.down_proj(  # type: ignore[no-any-return]
                 self.chain("silu_and_mul", silu_and_mul, self.gate_up_proj(x))
             )
+        if self.joined:
+            gate, up = self.gate_up_proj(x).chunk(2, -1)  # names of the GEMM's memory
+            return self.down_proj(mul(up, silu(gate)))  # type: ignore[no-any-return]
         gate_bytes = up_bytes = down_bytes = None
         if share is not None:
             gate_bytes = up_bytes = round(share * self.gate_proj.weight.nbytes)

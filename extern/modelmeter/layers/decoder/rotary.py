@@ -1,7 +1,8 @@
 """Rotary position embedding on shapes.
 
-Source of the walk: `UnlimitedOcrTextRotaryEmbedding`, `Qwen2_5_VLRotaryEmbedding` and `apply_rotary_pos_emb` of
-transformers 5.23, and for the published code Llama's rotary embedding as it was when that code was written.
+Source of the walk: `UnlimitedOcrTextRotaryEmbedding`, `Qwen2_5_VLRotaryEmbedding`, `Qwen3VLTextRotaryEmbedding` and
+`apply_rotary_pos_emb` of transformers 5.23, and for the published code Llama's rotary embedding as it was when that
+code was written.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Final, Unpack
 from modelmeter.layers import BaseLayer
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.operators import Parameter, add, cat, cos, gather, matmul, mul, neg, sin, to
+from modelmeter.operators import Parameter, add, cat, clone, copy_over, cos, gather, matmul, mul, neg, sin, stack, to
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
 #: coordinates of a position in multimodal rotary embedding: time, row, column
@@ -22,7 +23,10 @@ class RotaryEmbedding(BaseLayer):
     """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type.
 
     mrope_section: frequencies in each section of the d/2, which turn by the three coordinates of position ids [3, B, T]
-    in turn -> cos and sin [B, T, d]; none: one coordinate for all.
+    in turn -> cos and sin [B, T, d]; none: one coordinate for all. mrope_interleaved: the frequencies of the three
+    alternate, and the first coordinate's take the others' places where a section has come to its end. in_pairs: of
+    sections, each angle stands twice in a row, for two neighbours that turn together; otherwise the second is half of d
+    behind the first.
 
     The published code multiplies frequencies and positions as matrices, which costs 2 * d/2 * T FLOPs. An engine keeps
     the cosines and sines of all positions, side by side, and reads the rows of the positions that it needs.
@@ -36,10 +40,14 @@ class RotaryEmbedding(BaseLayer):
         max_position_embeddings: int = 8192,
         *,
         mrope_section: Sequence[int] = (),
+        mrope_interleaved: bool = False,
+        in_pairs: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.sections = tuple(accumulate(mrope_section, initial=0))
+        self.interleaved = mrope_interleaved
+        self.in_pairs = in_pairs
         # a buffer, not a parameter: it is read, but no checkpoint holds it
         if self.traits(DecoderTraits).cos_sin_cached:
             self.buffers = {"cos_sin_cache": self.parameter(max_position_embeddings, head_dim)}
@@ -69,8 +77,17 @@ class RotaryEmbedding(BaseLayer):
 
     def by_section(self, tables: ShapeTensor) -> ShapeTensor:
         """[3, B, T, d/2] -> [B, T, d]: of each section one coordinate's, and all of it twice."""
+        if self.interleaved:
+            freq = tables.select(0, 0)  # the others' are written over it
+            for axis, (start, end) in enumerate(pairwise(self.sections)):
+                if axis:
+                    places = (MROPE_AXES, -1, axis, MROPE_AXES * (end - start))
+                    copy_over(freq.every(*places), tables.select(0, axis).every(*places))
+            return cat((freq, freq), -1)
         sections = enumerate(pairwise(self.sections))
         freq = cat([tables.narrow(-1, *ends).select(0, index % MROPE_AXES) for index, ends in sections], -1)
+        if self.in_pairs:
+            return clone(freq.unsqueeze(3).expand(-1, -1, -1, 2)).flatten(2)
         return cat((freq, freq), -1)
 
     def forward_by_product(self, inv_freq: ShapeTensor, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
@@ -112,6 +129,29 @@ def rotate_half(x: ShapeTensor) -> ShapeTensor:
     """The halves of the last dimension exchanged, the second with its sign changed."""
     x1, x2 = x.chunk(2, -1)
     return cat((neg(x2), x1), -1)
+
+
+def rotate_pairs(x: ShapeTensor) -> ShapeTensor:
+    """The two of each pair of neighbours exchanged, the second with its sign changed."""
+    axis = len(x.shape)
+    pairs = x.view(*x.shape[:-1], -1, 2)
+    return stack((neg(pairs.select(axis, 1)), pairs.select(axis, 0))).flatten(axis - 1)
+
+
+def turn_pairs(
+    query: ShapeTensor, key: ShapeTensor, tables: tuple[ShapeTensor, ...], key_kind: str = ACTIVATION
+) -> tuple[ShapeTensor, ShapeTensor]:
+    """Query and key [B, H, T, d] turned by their positions, neighbours together.
+
+    The code puts what of a head does not turn behind it, a copy even where nothing is left.
+    Source: `rotate_half_llm` and `apply_rotary_pos_emb` of transformers 5.23's `glm_ocr`.
+    """
+    cosine, sine = (table.unsqueeze(1) for table in tables)
+    q_embed = add(mul(query, cosine), mul(rotate_pairs(query), sine))
+    k_embed = add(mul(key, cosine), mul(rotate_pairs(key), sine))
+    q_embed = cat((q_embed,), -1)
+    k_embed = cat((k_embed,), -1, key_kind)
+    return q_embed, k_embed
 
 
 def apply_rotary_pos_emb(

@@ -10,12 +10,13 @@ all of them. What vLLM and SGLang do otherwise are traits: docs/counted.md says 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
-from modelmeter.layers import BaseLayer, LayerList, Linear
+from modelmeter.layers import BaseLayer, LayerList, Linear, RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
 from modelmeter.operators import (
@@ -176,17 +177,18 @@ def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
 
 
 class Conv3d(BaseLayer):
-    """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch, without bias.
+    """Patches [N, c, t, h, w] -> [N, n, 1, 1, 1], a kernel as large as a patch.
 
-    Source: torch.nn.Conv3d.    Counted: the GEMM.
+    Source: torch.nn.Conv3d.    Counted: the GEMM.    Left out: the bias's sums.
     """
 
-    def __init__(self, *shape: int, **settings: Unpack[Settings]) -> None:
+    def __init__(self, *shape: int, bias: bool = False, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.weight = self.parameter(*shape)
+        self.bias = self.parameter(shape[0]) if bias else None
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
-        return conv3d(x, self.weight)
+        return conv3d(x, self.weight, self.bias)
 
 
 class PatchEmbed(BaseLayer):
@@ -199,21 +201,29 @@ class PatchEmbed(BaseLayer):
         in_channels: int,
         temporal_patch_size: int,
         patch_size: int,
+        bias: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.patch = (in_channels, temporal_patch_size, patch_size, patch_size)
         self.proj: BaseLayer
         if self.traits(PackedTraits).patches_by_product:
-            self.proj = Linear(prod(self.patch), embed_dim, bias=False, code=self.code)
+            self.proj = Linear(prod(self.patch), embed_dim, bias=bias, code=self.code)
         else:
-            self.proj = Conv3d(embed_dim, *self.patch, code=self.code)
+            self.proj = Conv3d(embed_dim, *self.patch, bias=bias, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         if self.traits(PackedTraits).patches_by_product:
             return self.proj(hidden_states)  # type: ignore[no-any-return]
         hidden_states = hidden_states.view(-1, *self.patch)
         return self.proj(hidden_states).view(hidden_states.shape[0], -1)  # type: ignore[no-any-return]
+
+
+def patches_of(pixels: ShapeTensor, side: int) -> ShapeTensor:
+    """Pixels of pictures [B, c, H, W] -> those of each patch [B S, c * side**2], copied into that order."""
+    pictures, channels, height, width = pixels.shape
+    blocks = pixels.view(pictures, channels, height // side, side, width // side, side).permute(0, 2, 4, 1, 3, 5)
+    return reshape(blocks, pictures * (height // side) * (width // side), channels * side**2)
 
 
 class AxialRotaryEmbedding(BaseLayer):
@@ -300,13 +310,22 @@ def turned_together(query_key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTens
 
 
 class PackedAttention(BaseLayer):
-    """Attention of patches [N, D] -> [N, D], each sequence by itself."""
+    """Attention of patches [N, D] -> [N, D], each sequence by itself.
 
-    def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
+    qk_norm: an RMSNorm over each head's d of query and key before they turn.
+    """
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, *, qk_norm: bool = False, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(**settings)
         self.num_heads = num_heads
         self.qkv = Linear(hidden_size, 3 * hidden_size, code=self.code)
         self.proj = Linear(hidden_size, hidden_size, code=self.code)
+        self.q_norm = self.k_norm = None
+        if qk_norm:
+            self.q_norm = RMSNorm(hidden_size // num_heads, code=self.code)
+            self.k_norm = RMSNorm(hidden_size // num_heads, code=self.code)
 
     def forward(
         self,
@@ -323,6 +342,9 @@ class PackedAttention(BaseLayer):
             return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
         query_states, key_states, value_states = qkv.unbind(0)
         del qkv
+        if self.q_norm is not None and self.k_norm is not None:
+            query_states = self.q_norm(query_states)
+            key_states = self.k_norm(key_states)
         query_states, key_states = self.chain("rotary", turned_in_place, query_states, key_states, *tables)
         if self.traits(PackedTraits).attention_packed:
             attn_output = packed_attention((query_states, key_states, value_states), cu_seqlens, sequences.lengths)
@@ -366,7 +388,10 @@ class PackedAttention(BaseLayer):
 
 
 class PackedBlock(BaseLayer):
-    """Pre-norm block over packed patches, x [N, D] -> [N, D]. norm1, norm2, mlp: the model's kinds of them."""
+    """Pre-norm block over packed patches, x [N, D] -> [N, D]. norm1, norm2, mlp: the model's kinds of them.
+
+    qk_norm: of `PackedAttention`.
+    """
 
     def __init__(
         self,
@@ -375,12 +400,13 @@ class PackedBlock(BaseLayer):
         *,
         norm: Callable[[], BaseLayer],
         mlp: BaseLayer,
+        qk_norm: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.norm1 = norm()
         self.norm2 = norm()
-        self.attn = PackedAttention(hidden_size, num_heads, code=self.code)
+        self.attn = PackedAttention(hidden_size, num_heads, qk_norm=qk_norm, code=self.code)
         self.mlp = mlp
 
     def forward(
@@ -451,7 +477,8 @@ class PackedTower(BaseLayer):
     """Patches of pages -> the last hidden states [N, D] in the order of windows, and the tokens [n, out] in their own.
 
     merged: patches of a token. window_side: tokens a side of a window; 0: there are none. blocks: the tower's, with
-    whether each attends within windows.
+    whether each attends within windows. after: layers between the blocks and the merger by their names, one after
+    another, the first a norm.
     """
 
     def __init__(
@@ -462,7 +489,8 @@ class PackedTower(BaseLayer):
         patch_embed: PatchEmbed,
         head_dim: int,
         blocks: list[tuple[PackedBlock, bool]],
-        merger: PatchMerger,
+        merger: BaseLayer,
+        after: Mapping[str, BaseLayer] = MappingProxyType({}),
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -473,6 +501,9 @@ class PackedTower(BaseLayer):
         self.rotary_pos_emb = AxialRotaryEmbedding(head_dim, code=self.code)
         self.blocks = LayerList([block for block, _ in blocks], code=self.code)
         self.merger = merger
+        for name, layer in after.items():
+            setattr(self, name, layer)
+        self.after = tuple(after.values())
 
     def tensors(self, tape: Tape, grid: Grid) -> PageTensors:
         """What comes with pages of this grid."""
@@ -558,6 +589,9 @@ class PackedTower(BaseLayer):
                 hidden_states, residual = block(hidden_states, *(cut if windowed else whole), residual)
             else:
                 hidden_states = block(hidden_states, *(cut if windowed else whole))
+        for layer in self.after:
+            hidden_states = layer(hidden_states) if residual is None else layer(hidden_states, residual)[1]
+            residual = None
         if page.window_index is None:
             return hidden_states, self.merger(hidden_states, residual)
         if index is None:

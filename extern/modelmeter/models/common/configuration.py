@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+#: positions of the prompt of a model that assumes no other
+PROMPT_TOKENS: Final = 10
+
+
 @dataclass
 class RuntimeSchema:
     """The group `runtime`."""
@@ -53,7 +57,7 @@ class RuntimeSchema:
     attention: str = "flash"
     dtype: str = "bfloat16"
     batch_size: int = 1
-    prompt_tokens: int = 10
+    prompt_tokens: int | None = PROMPT_TOKENS
     prompt: str | None = None
     tokenizer_path: str | None = None
     head: str | None = None
@@ -121,7 +125,8 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.dtype": Said(Choice(MODEL_DTYPES), "type of weights, activations and KV cache"),
     "runtime.batch_size": Said(BATCH, "pages of equal size in one pass; pages that decode together are --batch"),
     "runtime.prompt_tokens": Said(
-        Whole(0, POSITIONS.most), "positions that are no image tokens, the begin token included"
+        Maybe(Whole(0, POSITIONS.most)),
+        "positions that are no image tokens; null: the prompt assumed for the model, and a page's markers of tiles",
     ),
     "runtime.prompt": Said(_OF_USER, "the prompt itself, counted by the tokenizer in place of prompt_tokens"),
     "runtime.tokenizer_path": Said(_OF_USER, "folder with the tokenizer.json that counts runtime.prompt"),

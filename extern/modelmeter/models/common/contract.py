@@ -278,7 +278,10 @@ class CostModel(CorpusModel, TimedModel, Protocol):
 
     @property
     def prompt_tokens(self) -> int:
-        """Positions of the prefill that are not image tokens."""
+        """Positions of the prompt's own text."""
+
+    def prompt_of(self, layout: Any) -> int:
+        """Positions of a prefill over this layout that are no image tokens."""
 
     @property
     def max_position_embeddings(self) -> int:
@@ -418,6 +421,10 @@ class ModelPackage(Protocol):
     @property
     def CHECKPOINTS(self) -> Sequence[str]:
         """The weights that its configuration describes, by the names that people give them, the default first."""
+
+    @property
+    def TOKENIZER(self) -> str | None:
+        """Its vocabulary, if it is one whose tokens were counted: a name of `modelmeter.output_tokens.tokenizers`."""
 
     @property
     def IMAGE_RULE(self) -> str:

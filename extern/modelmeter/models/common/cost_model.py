@@ -25,13 +25,18 @@ from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common import page_text
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
-from modelmeter.models.common.configuration import CheckpointSchema, CommonSchema, Configuration
+from modelmeter.models.common.configuration import (
+    PROMPT_TOKENS,
+    CheckpointSchema,
+    CommonSchema,
+    Configuration,
+)
 from modelmeter.models.common.contract import Tokens, Varied, Views, Workload
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.page_source import Source, read_pages, read_sides
-from modelmeter.models.common.passes import PagePass, PassTokens, pass_names, split
+from modelmeter.models.common.passes import LAYOUT, REGIONS, PagePass, PassTokens, pass_names, split
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
 from modelmeter.models.common.runs import StepRun, runs
@@ -251,13 +256,14 @@ class CostModel(Generic[Config, Work, Model]):
         return ()
 
     def page_passes(self, layout: Any) -> Sequence[PagePass]:
-        """The passes of a page of this layout, the layout's own first; none where it is the only one."""
+        """The passes of a page of this layout, where it is more than a pass over it; the layout's own comes first."""
         return ()
 
     def _prompt_tokens(self, counted: int | None) -> int:
         runtime = self.config.runtime
         if runtime.prompt is None:
-            return runtime.prompt_tokens
+            assumed = self.assumed_prompt_tokens or PROMPT_TOKENS
+            return assumed if runtime.prompt_tokens is None else runtime.prompt_tokens
         if counted is None:
             return count_prompt_tokens(runtime.prompt, runtime.tokenizer_path)
         check_count("runtime", "prompt_tokens", counted)
@@ -397,18 +403,24 @@ class CostModel(Generic[Config, Work, Model]):
         declared = f"runtime.prompt_tokens={self.prompt_tokens}"
         if self.config.runtime.prompt is not None:
             label, text = "counted", "counted by the tokenizer in runtime.tokenizer_path"
-        elif self.prompt_tokens == self.assumed_prompt_tokens:
+        elif self.config.runtime.prompt_tokens is None or self.prompt_tokens == self.assumed_prompt_tokens:
             label, text = "assumed", f"{declared}, taken where nobody says how many{self.assumed_prompt_note}"
         else:
             label, text = "declared", declared
         return Assumption(figure="prompt_tokens", label=label, text=text)
 
+    def markers(self, layout: Any) -> int:
+        """Tokens of text that the processor puts around the image tokens of this layout, beside the prompt's own."""
+        return 0
+
+    def prompt_of(self, layout: Any) -> int:
+        """Positions of a pass over this layout that are no image tokens; a number that is declared is all of them."""
+        return self.prompt_tokens + (self.markers(layout) if self.config.runtime.prompt_tokens is None else 0)
+
     def seq_len(self, layout: Any) -> int:
         """Positions of the prompt of a pass over this layout: its image tokens, and those around them."""
-        return self._positions(self.workload.tokens(layout))
-
-    def _positions(self, tokens: Tokens) -> int:
-        return tokens.total + self.prompt_tokens
+        tokens: Tokens = self.workload.tokens(layout)
+        return tokens.total + self.prompt_of(layout)
 
     def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill.
@@ -455,11 +467,10 @@ class CostModel(Generic[Config, Work, Model]):
 
     def _whole_page(self, layout: Any) -> dict[str, Any]:
         """What all pages of a layout have in common, as `_page` has it of one pass: of all passes together."""
-        own = self._page(layout)
         passes = self.page_passes(layout)
         if not passes:
-            return own
-        pages = [own, *(self._page(each.layout) for each in passes[1:])]
+            return self._page(layout)
+        pages = [self._page(each.layout) for each in passes]
         views = tuple(
             replace(view, name=each.name, place=each.place)
             for each, page in zip(passes, pages, strict=True)
@@ -468,11 +479,13 @@ class CostModel(Generic[Config, Work, Model]):
         names = pass_names(passes)
         parts = tuple((name, page, each.weight) for name, page, each in zip(names, pages, passes, strict=True))
         alone = [(name, self._with_output(page, 0), weight) for name, page, weight in parts]
-        others = sum(page["tokens"].total for page in pages[1:])
+        tokens = {LAYOUT: 0, REGIONS: 0}
+        for page, each in zip(pages, passes, strict=True):
+            tokens[each.name] += page["tokens"].total
         return {
             "seq_len": sum(page["seq_len"] for page in pages),
             "layout": layout,
-            "tokens": PassTokens(own["tokens"].total, others),
+            "tokens": PassTokens(**tokens),
             "views": views,
             "parts": parts,
             **{stage: _together(alone, stage) for stage in STAGES},
@@ -484,7 +497,7 @@ class CostModel(Generic[Config, Work, Model]):
         Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
         """
         tokens = self.workload.tokens(layout)
-        seq_len = self._positions(tokens)
+        seq_len = tokens.total + self.prompt_of(layout)
         self._check_context(seq_len, 0)
         if not self._learnt:
             self._learnt = True

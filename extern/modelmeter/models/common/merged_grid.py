@@ -21,6 +21,7 @@ from modelmeter.layers.vision.packed import Grid
 from modelmeter.models.common.contract import Layouts, Views
 from modelmeter.models.common.tiles import page_sides
 from modelmeter.page_sizes import check_side
+from modelmeter.units import ceil_div
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +34,19 @@ MAX_ASPECT_RATIO: Final = 200
 _EXACT_AREA: Final = 2**53
 
 
-def smart_resize(width: int, height: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """(width, height) that a page which is not `too_long` is resized to, multiples of `factor`."""
+def smart_resize(
+    width: int, height: int, factor: int, min_pixels: int, max_pixels: int, frames: int = 1
+) -> tuple[int, int]:
+    """(width, height) that a page which is not `too_long` is resized to, multiples of `factor`.
+
+    frames: how often the page stands in the area that is within the limits.
+    """
     width_bar, height_bar = (round(side / factor) * factor for side in (width, height))
-    if width_bar * height_bar > max_pixels:
-        beta = math.sqrt((height * width) / max_pixels)
+    if frames * width_bar * height_bar > max_pixels:
+        beta = math.sqrt((frames * height * width) / max_pixels)
         width_bar, height_bar = (max(factor, math.floor(side / beta / factor) * factor) for side in (width, height))
-    elif width_bar * height_bar < min_pixels:
-        beta = math.sqrt(min_pixels / (height * width))
+    elif frames * width_bar * height_bar < min_pixels:
+        beta = math.sqrt(min_pixels / (frames * height * width))
         width_bar, height_bar = (math.ceil(side * beta / factor) * factor for side in (width, height))
     return width_bar, height_bar
 
@@ -59,21 +65,27 @@ def refusal(page: str) -> str:
 
 
 def smart_resizes(
-    widths: NDArray[np.int64], heights: NDArray[np.int64], factor: int, min_pixels: int, max_pixels: int
+    widths: NDArray[np.int64],
+    heights: NDArray[np.int64],
+    factor: int,
+    min_pixels: int,
+    max_pixels: int,
+    frames: int = 1,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`smart_resize` of many pages at once, sides [pages], none of which it refuses."""
     import numpy as np
 
     sides = np.stack((widths, heights))
     resized = np.rint(sides / factor).astype(np.int64) * factor
-    area, resized_area = widths * heights, resized[0] * resized[1]
-    above, below = resized_area > max_pixels, resized_area < min_pixels
+    area, resized_area = frames * widths * heights, resized[0] * resized[1]
+    above, below = resized_area > max_pixels // frames, resized_area < ceil_div(min_pixels, frames)
     shrunk = sides[:, above] / np.sqrt(area[above] / max_pixels) / factor
     resized[:, above] = np.maximum(np.floor(shrunk).astype(np.int64), 1) * factor
     grown = sides[:, below] * np.sqrt(min_pixels / area[below]) / factor
     resized[:, below] = np.ceil(grown).astype(np.int64) * factor
     for page in np.flatnonzero(above & (area > _EXACT_AREA)):  # numpy would round the area before it divides
-        resized[:, page] = smart_resize(int(widths[page]), int(heights[page]), factor, min_pixels, max_pixels)
+        one = int(widths[page]), int(heights[page])
+        resized[:, page] = smart_resize(*one, factor, min_pixels, max_pixels, frames)
     return resized[0], resized[1]
 
 
@@ -111,6 +123,8 @@ class MergedGridWorkload:
     min_pixels: int = 3136
     max_pixels: int = 12_845_056
 
+    #: how often a page stands in the area that is within the limits
+    frames: ClassVar[int] = 1
     #: tokens a side of a window of the vision tower, whose remainders the laws of pages go by; 1: it has none
     window: ClassVar[int] = 1
 
@@ -152,7 +166,7 @@ class MergedGridWorkload:
         if too_long(*scaled):
             origin = "" if scaled == (width, height) else f", scaled from {width} x {height},"
             raise ModelMeterError(refusal(f"{scaled[0]} x {scaled[1]} pixels{origin} have"))
-        resized = smart_resize(*scaled, self.token_side, self.min_pixels, self.max_pixels)
+        resized = smart_resize(*scaled, self.token_side, self.min_pixels, self.max_pixels, self.frames)
         return MergedGrid(*(side // self.token_side for side in resized))
 
     def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
@@ -161,7 +175,7 @@ class MergedGridWorkload:
 
         all_w, all_h = self.all_scaled(*page_sides("layouts", widths, heights))
         taken = np.maximum(all_w, all_h) <= MAX_ASPECT_RATIO * np.minimum(all_w, all_h)
-        limits = (self.token_side, self.min_pixels, self.max_pixels)
+        limits = (self.token_side, self.min_pixels, self.max_pixels, self.frames)
         columns, rows = np.zeros_like(all_w), np.zeros_like(all_h)
         resized = smart_resizes(all_w[taken], all_h[taken], *limits)
         columns[taken], rows[taken] = (side // self.token_side for side in resized)

@@ -77,8 +77,13 @@ def check_patches(workload: MergedGridWorkload, patch_size: int, spatial_merge_s
             )
 
 
-def check_widths(vision_hidden: int, num_heads: int, out: int, decoder: DenseDecoderSchema) -> None:
-    """Raise `ModelMeterError` unless the widths of tower, merger and decoder fit together, and the rotary sections."""
+def check_widths(
+    vision_hidden: int, num_heads: int, out: int, decoder: DenseDecoderSchema, head_dim: int | None = None
+) -> None:
+    """Raise `ModelMeterError` unless the widths of tower, merger and decoder fit together, and the rotary sections.
+
+    head_dim: of the decoder, where it is stated; None: what its width is in heads.
+    """
     if vision_hidden % (4 * num_heads):
         raise ModelMeterError(
             f"config: {num_heads} heads of a tower of width {vision_hidden} are no multiple of 4 wide, which its "
@@ -89,6 +94,13 @@ def check_widths(vision_hidden: int, num_heads: int, out: int, decoder: DenseDec
             f"config: the tower makes tokens of {out} elements, and decoder.hidden_size={decoder.hidden_size}; set "
             "both to the same size."
         )
+    if head_dim is not None:
+        if 2 * sum(decoder.mrope_section) != head_dim:
+            raise ModelMeterError(
+                f"config: decoder.mrope_section={shown(decoder.mrope_section)} sums to {sum(decoder.mrope_section)}, "
+                f"and decoder.head_dim={head_dim}; let it sum to half of that."
+            )
+        return
     head_dim, left = divmod(decoder.hidden_size, decoder.num_attention_heads)
     if left or 2 * sum(decoder.mrope_section) != head_dim:
         raise ModelMeterError(

@@ -1,4 +1,4 @@
-"""Pages that go through a model in several passes: one that finds their regions, then one for each region.
+"""Pages that go through a model in several passes: one that finds their regions, if a model does, then one for each.
 
 Which regions a page has, no width and height tells: the user declares them (`[width, height]` in pixels of the page, or
 `[width, height, left, top]`), and every result is labelled. The passes run one after another, each a prefill and decode
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from typing import Any, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
@@ -37,7 +37,7 @@ REGION_KINDS: Final[dict[str, Kind[Any]]] = {
     ),
     "workload.output_shares": Said(
         Maybe(ListOf(Whole(0, 10**6), 1, MAX_REGIONS + 1)),
-        "weights of the passes in the decode steps, the layout pass first; null: a region's image tokens",
+        "weights of the passes in the decode steps, a layout pass first; null: a region's image tokens",
     ),
 }
 
@@ -72,11 +72,13 @@ class Regions:
     """The regions that are declared of a page, and how its passes share its decode steps.
 
     sides: width, height, and left and top edge where they are said, in pixels of the page. shares: weights, the layout
-    pass's first; None: a region's image tokens, and nothing for the layout pass.
+    pass's first; None: a region's image tokens, and nothing for the layout pass. detector: the network that finds the
+    regions, which is none of these passes; "": the layout pass does.
     """
 
     sides: tuple[tuple[int, ...], ...]
     shares: tuple[int, ...] | None
+    detector: str = ""
 
     def __post_init__(self) -> None:
         for number, side in enumerate(self.sides):
@@ -92,10 +94,14 @@ class Regions:
                 "workload: output_shares says how passes share the output tokens, and a page without regions is one "
                 "pass; declare workload.regions, or leave it out."
             )
-        if len(self.shares) != len(self.sides) + 1 or not sum(self.shares):
+        passes, first = len(self.sides), "one for each"
+        if not self.detector:
+            passes, first = passes + 1, "the layout pass's first"
+        if len(self.shares) != passes or not sum(self.shares):
+            whole = "" if self.detector else "the layout pass and "
             raise ModelMeterError(
-                f"workload: output_shares={list(self.shares)} for the layout pass and {len(self.sides)} regions; give "
-                f"{len(self.sides) + 1} numbers, the layout pass's first, not all of them 0."
+                f"workload: output_shares={list(self.shares)} for {whole}{len(self.sides)} regions; give {passes} "
+                f"numbers, {first}, not all of them 0."
             )
 
     @property
@@ -115,48 +121,60 @@ class Regions:
                     f"{width} x {height} pixels; regions are declared in pixels of the page."
                 )
 
-    def passes(self, layout: Any, layouts: Sequence[Any], tokens: Sequence[int]) -> tuple[PagePass, ...]:
-        """The layout pass and each region's. layouts, tokens: of the regions. () without any."""
+    def passes(self, layout: Any | None, layouts: Sequence[Any], tokens: Sequence[int]) -> tuple[PagePass, ...]:
+        """The layout pass, where the model makes one, and each region's. layouts, tokens: of the regions. () without
+        any."""
         if not self.sides:
             return ()
-        first, *others = self.shares or (0, *tokens)
+        whole = [] if self.detector else [(LAYOUT, layout, None)]
         places = [Place(at[0], at[1], width, height) if at else None for width, height, *at in self.sides]
-        regions = map(PagePass, [REGIONS] * len(layouts), layouts, others, places)
-        return (PagePass(LAYOUT, layout, first, None), *regions)
+        regions = ((REGIONS, *each) for each in zip(layouts, places, strict=True))
+        weights = self.shares or (*(0 for _ in whole), *tokens)
+        return tuple(
+            PagePass(name, cut, weight, place)
+            for (name, cut, place), weight in zip((*whole, *regions), weights, strict=True)
+        )
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What of a page's figures is declared, and what is assumed."""
-        count = f"{len(self.sides)} regions" if len(self.sides) > 1 else "1 region"
+        regions = f"{len(self.sides)} regions" if len(self.sides) > 1 else "1 region"
+        if self.detector:
+            order = f", and none over the whole page; {self.detector}, which finds them, is not counted"
+            none, first = "", ""
+        else:
+            order = " after the layout pass"
+            none, first = ", and none are the layout pass's", ", the layout pass first"
         split_by = (
             Assumption(
                 figure="output_tokens",
                 label="shared by image tokens",
-                text="the page's decode steps are shared by its regions, in proportion to their image tokens, and none "
-                "are the layout pass's; workload.output_shares declares it",
+                text=f"the page's decode steps are shared by its regions, in proportion to their image tokens{none}; "
+                "workload.output_shares declares it",
             )
             if self.shares is None
             else Assumption(
                 figure="output_tokens",
                 label="shares declared",
                 text=f"the page's decode steps are shared by its passes as workload.output_shares={list(self.shares)} "
-                "declares, the layout pass first",
+                f"declares{first}",
             )
         )
         return (
             Assumption(
                 figure="layout",
                 label="regions declared",
-                text=f"{count} of every page by workload.regions, each a pass of its own after the layout pass, with "
-                "the prompt of runtime.prompt_tokens; passes run one after another: FLOPs and traffic are sums, peaks "
-                "and KV cache the largest pass's",
+                text=f"{regions} of every page by workload.regions, each a pass of its own{order}, with the prompt of "
+                "runtime.prompt_tokens; passes run one after another: FLOPs and traffic are sums, peaks and KV cache "
+                "the largest pass's",
             ),
             split_by,
         )
 
 
 def pass_names(passes: Sequence[PagePass]) -> list[str]:
-    """What the passes are called in paths: the layout's, and the regions by their number."""
-    return [each.name if not number else f"{each.name}.{number - 1}" for number, each in enumerate(passes)]
+    """What the passes are called in paths: a layout pass's, and the regions by their number."""
+    numbers = count()
+    return [each.name if each.name == LAYOUT else f"{each.name}.{next(numbers)}" for each in passes]
 
 
 def split(steps: int, weights: Sequence[int]) -> tuple[int, ...]:

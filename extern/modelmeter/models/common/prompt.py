@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,28 +27,37 @@ def count_prompt_tokens(prompt: str, tokenizer_path: str | None) -> int:
             "runtime: a prompt needs a tokenizer; set runtime.tokenizer_path to a local folder that holds one, "
             "or give the number yourself with runtime.prompt_tokens."
         )
-    file = Path(tokenizer_path) / "tokenizer.json"
-    content = read_regular(f"runtime: tokenizer_path={tokenizer_path}: its tokenizer.json", file, _MOST_BYTES)
+    pieces = encoded(_pieces(prompt), tokenizer_path, "runtime: tokenizer_path", "runtime.prompt_tokens")
+    return BEGIN_TOKENS + sum(pieces)
+
+
+def encoded(texts: Sequence[str], folder: str, who: str, instead: str) -> list[int]:
+    """Tokens of each text by the tokenizer.json of a local folder, none of them special.
+
+    who: what the folder was given as. instead: what else says the number. Raises `ModelMeterError` for what is no
+    tokenizer.
+    """
+    file = Path(folder) / "tokenizer.json"
+    content = read_regular(f"{who}={folder}: its tokenizer.json", file, _MOST_BYTES)
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ModelMeterError(
-            "runtime: counting a prompt's tokens needs tokenizers; pip install tokenizers, "
-            "or give the number yourself with runtime.prompt_tokens."
+            f"{who}: counting tokens needs tokenizers; pip install tokenizers, or give the number yourself with "
+            f"{instead}."
         ) from error
     try:  # tokenizer.json alone: no other file of the folder is opened, so no code in it can run
         tokenizer = Tokenizer.from_buffer(content)
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        pieces = [tokenizer.encode(piece, add_special_tokens=False) for piece in _pieces(prompt)]
+        return [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts]
     except BaseException as error:  # the library raises no type of its own, and its panics are no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise ModelMeterError(
-            f"runtime: {file} is no tokenizer that can be read ({error}); put another one there, "
-            "or give the number yourself with runtime.prompt_tokens."
+            f"{who}: {file} is no tokenizer that can be read ({error}); put another one there, "
+            f"or give the number yourself with {instead}."
         ) from error
-    return BEGIN_TOKENS + sum(len(piece.ids) for piece in pieces)
 
 
 def _pieces(prompt: str) -> list[str]:

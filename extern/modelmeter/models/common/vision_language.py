@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Unpack
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, Embedding, LMHead, Settings, State, kv_bytes
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.decoder.deepstack import Deepstack
 from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.operators import argmax, cat, compare, gather, masked_scatter, mul, sum_all, to
 from modelmeter.shape_tensor import ShapeTensor, Tape
@@ -102,6 +103,7 @@ class TextStage(BaseLayer):
         """Embedding, vision, decoder: the last hidden states, and the image tokens."""
         inputs_embeds = self.embed_tokens(input_ids)
         handed_on: tuple[ShapeTensor, ...] = ()
+        deepstack: Deepstack | None = None
         if images:
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
@@ -109,9 +111,14 @@ class TextStage(BaseLayer):
             masks = self.placeholder_masks(input_ids)
             # the image's features and the masks are held by name while the decoder runs
             inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
+            deepstack = self.deepstack(outputs[len(pooled) :], masks[0], len(pooled))
             if self.returns_image_tokens:
                 handed_on = (image_features,) if self.pages_joined else pooled
-        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), handed_on
+        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit, deepstack), handed_on
+
+    def deepstack(self, outputs: tuple[ShapeTensor, ...], mask: ShapeTensor, pages: int) -> Deepstack | None:
+        """What is added in the decoder's first layers. outputs: of vision, behind each page's image tokens."""
+        return None
 
     def joined(self, pooled: tuple[ShapeTensor, ...]) -> ShapeTensor:
         """The image tokens of all pages as one tensor, of each page's, which the vision pass returns first."""

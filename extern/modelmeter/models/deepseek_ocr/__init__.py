@@ -31,6 +31,9 @@ SOURCES: Final = (
     "huggingface.co/deepseek-ai/DeepSeek-OCR",
     "transformers 5.23: unlimited_ocr",
 )
+TOKENIZER: Final[str | None] = "deepseek"
+"""The vocabulary that its tokens are of."""
+
 IMAGE_RULE: Final = "one square view of the page, and in crop mode 2 to 9 square crops in a grid near the page's ratio"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; published: of a replica of that "
@@ -46,6 +49,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "DeepseekOCRModel",
     "ImageEncoderViT",

@@ -19,6 +19,9 @@ SOURCES: Final = (
     "huggingface.co/deepseek-ai/DeepSeek-OCR-2",
     "transformers 5.23: deepseek_ocr2",
 )
+TOKENIZER: Final[str | None] = "deepseek"
+"""The vocabulary that its tokens are of."""
+
 IMAGE_RULE: Final = (
     "one square view of the page, and if a side is above a tile's, 2 to 6 square tiles in a grid near the page's ratio"
 )
@@ -36,6 +39,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "ImageTokens",
     "PatchesGrid",

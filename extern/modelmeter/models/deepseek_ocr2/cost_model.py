@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import cost_model as common
-from modelmeter.models.common.configuration import RuntimeSchema
+from modelmeter.models.common.configuration import PROMPT_TOKENS
 from modelmeter.models.common.deep_encoder_config import check_heads, check_patches, check_sam
 from modelmeter.models.deepseek_ocr2.config import CONFIGURATION, ModelSchema
 from modelmeter.models.deepseek_ocr2.executions import EXECUTIONS
@@ -19,7 +19,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, DeepseekOcr2Model]):
 
     configuration = CONFIGURATION
     executions = EXECUTIONS
-    assumed_prompt_tokens = RuntimeSchema.prompt_tokens
+    assumed_prompt_tokens = PROMPT_TOKENS
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""

@@ -16,6 +16,9 @@ SOURCES: Final = (
     "huggingface.co/lightonai/LightOnOCR-2-1B",
     "transformers 5.23: lighton_ocr, pixtral, qwen3",
 )
+TOKENIZER: Final[str | None] = "qwen3"
+"""The vocabulary that its tokens are of."""
+
 IMAGE_RULE: Final = (
     "one grid of patches: the longer side 1540 pixels at most, none made larger, then each side up to whole patches"
 )
@@ -33,6 +36,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "ImageTokens",
     "LightOnOcrModel",

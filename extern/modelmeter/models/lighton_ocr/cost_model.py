@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from modelmeter.models.common import cost_model as common
 from modelmeter.models.common.assumption import Assumption
-from modelmeter.models.common.configuration import RuntimeSchema
+from modelmeter.models.common.configuration import PROMPT_TOKENS
 from modelmeter.models.lighton_ocr.config import CONFIGURATION, ModelSchema
 from modelmeter.models.lighton_ocr.executions import EXECUTIONS
 from modelmeter.models.lighton_ocr.model import LightOnOcrModel
@@ -28,7 +28,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, LightOnOcrModel]):
 
     configuration = CONFIGURATION
     executions = EXECUTIONS
-    assumed_prompt_tokens = RuntimeSchema.prompt_tokens
+    assumed_prompt_tokens = PROMPT_TOKENS
     assumed_prompt_note = "; the published chat template has some 12 around an image"
 
     def make_workload(self) -> Workload:

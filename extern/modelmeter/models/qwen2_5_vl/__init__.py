@@ -11,6 +11,9 @@ from modelmeter.models.qwen2_5_vl.workload import MODES, Workload
 
 TITLE: Final = "Qwen2.5-VL"
 SOURCES: Final = ("huggingface.co/allenai/olmOCR-2-7B-1025", "transformers 5.23: qwen2_5_vl")
+TOKENIZER: Final[str | None] = "qwen3"
+"""The vocabulary that its tokens are of."""
+
 IMAGE_RULE: Final = "one grid of 28-pixel tokens at the page's own size, within 3,136 and 12,845,056 pixels"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
@@ -26,6 +29,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "Qwen2_5VLModel",
     "Workload",

@@ -57,7 +57,7 @@ class WorkloadSchema(GridWorkloadSchema):
 class QwenRuntimeSchema(RuntimeSchema):
     """The group `runtime`, with the prompt that is assumed for this model."""
 
-    prompt_tokens: int = PROMPT_TOKENS
+    prompt_tokens: int | None = PROMPT_TOKENS
 
 
 @dataclass

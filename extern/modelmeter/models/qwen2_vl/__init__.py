@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import WholeModel
+from modelmeter.models.common.regions import check_one_pass
 from modelmeter.models.qwen2_vl.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.qwen2_vl.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.qwen2_vl.executions import EXECUTIONS
@@ -16,6 +16,9 @@ SOURCES: Final = (
     "huggingface.co/opendatalab/MinerU2.5-2509-1.2B",
     "transformers 5.23: qwen2_vl",
 )
+TOKENIZER: Final[str | None] = "qwen3"
+"""The vocabulary that its tokens are of."""
+
 IMAGE_RULE: Final = (
     "one grid of 28-pixel tokens: of a square of 1,036 pixels and then of each declared region, or of the whole page"
 )
@@ -33,6 +36,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "Qwen2VLModel",
     "Workload",
@@ -48,11 +52,11 @@ def whole_model(cost_model: CostModel) -> WholeModel:
     """transformers' modules of this configuration; needs torch."""
     from modelmeter.models.qwen2_vl.reference.whole import Qwen2VLWhole
 
-    if cost_model.workload.regions:
-        raise ModelMeterError(
-            "verify: workload.regions makes a page several passes, and the real modules run one; verify the layout "
-            "pass without them, and each region as a page with workload=region."
-        )
+    check_one_pass(
+        "verify",
+        cost_model.workload,
+        "verify the layout pass without them, and each region as a page with workload=region",
+    )
     return Qwen2VLWhole(cost_model)
 
 
@@ -67,8 +71,5 @@ def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
     from modelmeter.models.qwen2_vl.reference.real_page import real_page
 
-    if cost_model.workload.regions:
-        raise ModelMeterError(
-            "validate: workload.regions makes a page several passes; run a region as a page with workload=region."
-        )
+    check_one_pass("validate", cost_model.workload, "run a region as a page with workload=region")
     return real_page(cost_model, page, device)

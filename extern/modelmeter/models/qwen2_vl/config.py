@@ -22,6 +22,7 @@ from modelmeter.models.common.packed_pages_config import (
     GridWorkloadSchema,
 )
 from modelmeter.models.common.passes import REGION_KINDS
+from modelmeter.models.common.regions import RegionsSchema
 from modelmeter.models.qwen2_vl.checkpoint_files import FILES
 from modelmeter.models.qwen2_vl.executions import EXECUTIONS
 from modelmeter.models.qwen2_vl.workload import MODES
@@ -61,21 +62,19 @@ class DecoderSchema(DenseDecoderSchema):
 
 
 @dataclass
-class WorkloadSchema(GridWorkloadSchema):
+class WorkloadSchema(RegionsSchema, GridWorkloadSchema):
     """The group `workload`: arguments of `Workload`."""
 
     layout_image_size: int | None = None
     min_image_edge: int | None = None
     max_image_edge_ratio: int | None = None
-    regions: list[list[int]] = field(default_factory=list)
-    output_shares: list[int] | None = None
 
 
 @dataclass
 class QwenRuntimeSchema(RuntimeSchema):
     """The group `runtime`, with the prompt that is assumed for this model."""
 
-    prompt_tokens: int = PROMPT_TOKENS
+    prompt_tokens: int | None = PROMPT_TOKENS
 
 
 @dataclass

@@ -33,10 +33,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, Qwen2VLModel]):
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""
-        workload = dict(vars(self.config.workload))
-        shares = workload.pop("output_shares")
-        regions = tuple(map(tuple, workload.pop("regions")))
-        return Workload(**workload, regions=regions, output_shares=shares and tuple(shares))
+        return Workload.of(vars(self.config.workload))
 
     def page_passes(self, layout: MergedGrid) -> Sequence[PagePass]:
         """The layout pass and each region's, where regions are declared."""
@@ -54,9 +51,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, Qwen2VLModel]):
 
     def own_assumptions(self) -> Sequence[Assumption]:
         """Which regions are counted, where a page's layout is found."""
-        if self.workload.regions:
-            return self.workload.declared.assumptions()
-        return () if self.workload.layout_image_size is None else (LAYOUT_ALONE,)
+        return () if self.workload.layout_image_size is None else self.workload.assumptions(LAYOUT_ALONE)
 
 
 load_cost_model = CostModel.load

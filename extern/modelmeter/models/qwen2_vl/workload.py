@@ -18,83 +18,41 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.contract import Layouts
-from modelmeter.models.common.merged_grid import REFUSED, MergedGrid, MergedGridWorkload
-from modelmeter.models.common.passes import PagePass, Regions
+from modelmeter.models.common.regions import RegionGridWorkload
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload(MergedGridWorkload):
+class Workload(RegionGridWorkload):
     """layout_image_size: pixels a side of the square that a page is stretched to first, whatever its shape.
 
     None: the page comes as it is, or as a region does: padded to max_image_edge_ratio, its longer side over the shorter
-    one, and then scaled up until its shorter side has min_image_edge pixels; None leaves either out. regions,
-    output_shares: of a page whose layout is found in such a square, as `passes.Regions` has them. The other knobs are
-    the preprocessing's.
+    one, and then scaled up until its shorter side has min_image_edge pixels; None leaves either out. regions: of a page
+    whose layout is found in such a square. The other knobs are the preprocessing's.
     """
 
     layout_image_size: int | None = None
     min_image_edge: int | None = None
     max_image_edge_ratio: int | None = None
-    regions: tuple[tuple[int, ...], ...] = ()
-    output_shares: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.declared.sides and self.layout_image_size is None:
+        if self.regions and self.layout_image_size is None:
             raise ModelMeterError(
                 "workload: regions are recognised after a pass that finds them; take workload=layout, or give a region "
                 "as a page with workload=region."
             )
 
     @property
-    def declared(self) -> Regions:
-        """The regions of each page."""
-        return Regions(self.regions, self.output_shares)
-
-    @property
-    def of_region(self) -> Workload:
+    def of_region(self) -> Self:
         """What is done to a region that was cut out of a page."""
-        return replace(self, layout_image_size=None, regions=(), output_shares=None)
-
-    def passes(self, layout: MergedGrid) -> tuple[PagePass, ...]:
-        """The passes of a page of this layout, if there are several."""
-        layouts = [self.of_region.layout(*side[:2]) for side in self.regions]
-        return self.declared.passes(layout, layouts, [each.columns * each.rows for each in layouts])
-
-    def layout(self, width: int, height: int) -> MergedGrid:
-        """The grid of a page of `width` x `height` pixels; raises `ModelMeterError` for sizes that it takes not."""
-        layout = super().layout(width, height)
-        self.declared.check(width, height)
-        return layout
-
-    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
-        """The same for many pages at once; a page that a declared region is not within is `REFUSED`."""
-        import numpy as np
-
-        found = super().layouts(widths, heights)
-        right, bottom = self.declared.reach
-        outside = (np.asarray(widths) < right) | (np.asarray(heights) < bottom)
-        if not outside.any():
-            return found
-        return Layouts(np.where(outside, len(found.layouts), found.indices), [*found.layouts, REFUSED])
-
-    def layout_of(self, fields: Any) -> MergedGrid:
-        """The grid with these columns and rows; raises `ModelMeterError` for that of a page which is refused."""
-        if self.regions and MergedGrid(*fields) == REFUSED:
-            right, bottom = self.declared.reach
-            raise ModelMeterError(
-                f"layout: workload.regions reach to {right} x {bottom} pixels, which is not within the page; regions "
-                "are declared in pixels of the page."
-            )
-        return super().layout_of(fields)
+        return replace(super().of_region, layout_image_size=None)
 
     def scaled(self, width: int, height: int) -> tuple[int, int]:
         """The square, or what is done to a page or region of its own size."""

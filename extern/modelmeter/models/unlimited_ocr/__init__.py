@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 TITLE: Final = "Unlimited-OCR"
 SOURCES: Final = ("huggingface.co/baidu/Unlimited-OCR", "transformers 5.23: unlimited_ocr")
+TOKENIZER: Final[str | None] = "deepseek"
+"""The vocabulary that its tokens are of."""
+
 IMAGE_RULE: Final = (
     "one square view of the page, and if a side is above a tile's, 2 to 32 square tiles in a grid near the page's ratio"
 )
@@ -33,6 +36,7 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "ImageTokens",
     "PatchesGrid",

@@ -77,7 +77,7 @@ def header(package: ModelPackage, cost_model: Any, page: Any, recording: Recordi
             "workload": mode,
             **page.layout._asdict(),
             "image_tokens": page.tokens.total,
-            "prompt_tokens": cost_model.prompt_tokens,
+            "prompt_tokens": cost_model.prompt_of(page.layout),
             "context": page.seq_len,
         },
     }

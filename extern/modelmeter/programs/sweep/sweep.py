@@ -230,7 +230,7 @@ def row_of(point: SweepPoint, shown: Sequence[str]) -> Row:
         "attention": model.config.runtime.attention,
         "dtype": model.config.runtime.dtype,
         "batch_size": model.config.runtime.batch_size,
-        "prompt_tokens": model.prompt_tokens,
+        "prompt_tokens": model.prompt_of(layout),
         "output_tokens": point.output_tokens,
         "grid": f"{views[-1].columns}x{views[-1].rows}",
         "views": sum(view.count for view in views),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from transformers import vision_utils
@@ -137,15 +137,18 @@ class PackedModules(RealModules):
 class PackedCases(ModelCases):
     """The lines of one type, and of one attention where it matters; a model adds those of its own layers."""
 
+    #: the real modules, and how they are called
+    modules: ClassVar[type[PackedModules]] = PackedModules
+
     def __init__(
         self, load: Callable[..., Any], make: Callable[..., PackedPageReference], dtype: str, attention: str
     ) -> None:
         cost_model = load([f"runtime.dtype={dtype}", f"runtime.attention={attention or 'flash'}"])
-        super().__init__(cost_model.model, PackedModules(cost_model, make), attention)
+        super().__init__(cost_model.model, self.modules(cost_model, make), attention)
         self.decoder_sizes = cost_model.config.decoder
         self.vision_sizes = cost_model.config.vision
         self.tower = self.model.visual
-        self.width = self.tower.merger.width // self.tower.merged
+        self.width = self.tower.blocks.layers[0].norm1.weight.shape[0]
 
     def parts(self) -> Iterator[LayerCase]:
         """What has no attention."""
@@ -154,15 +157,13 @@ class PackedCases(ModelCases):
         for grid in PAGES:
             patches = self.patches(grid)
             hidden = Given((patches, self.width))
-            merged = Given((grid.tokens, self.tower.merger.width))
             yield self.case("visual.patch_embed", Given((patches, values)))
             yield self.case("visual.patch_embed.proj", Given((patches, *patch)))
             yield self.case("visual.rotary_pos_emb", Given((patches, 2), "int64"))
             yield self.case("visual.blocks.0.norm1", hidden)
             yield self.case("visual.blocks.0.attn.qkv", hidden)
             yield self.case("visual.blocks.0.mlp", hidden)
-            yield self.case("visual.merger.mlp.1", merged)
-            yield self.case("visual.merger", hidden)
+            yield from self.merging(grid)
         for prompts, tokens, _ in PASSES:
             hidden = Given((prompts, tokens, text.hidden_size))
             yield self.case("embed_tokens", Given((prompts, tokens), "int64"))
@@ -171,6 +172,11 @@ class PackedCases(ModelCases):
             yield self.case("layers.0.mlp", hidden)
             yield self.case("norm", hidden)
             yield self.case("lm_head", hidden, note="the embedding's weight" if text.tie_word_embeddings else "")
+
+    def merging(self, grid: Grid) -> Iterator[LayerCase]:
+        """What makes tokens of patches."""
+        yield self.case("visual.merger.mlp.1", Given((grid.tokens, self.tower.merger.width)))
+        yield self.case("visual.merger", Given((self.patches(grid), self.width)))
 
     def attending(self) -> Iterator[LayerCase]:
         """What attends, by part and whole."""

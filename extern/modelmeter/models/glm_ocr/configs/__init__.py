@@ -1,0 +1,1 @@
+"""The YAML files of GLM-OCR, a folder a group."""

@@ -1,0 +1,1 @@
+"""GLM-OCR as transformers has it, measured on the meta device."""
