@@ -126,9 +126,9 @@ class Workload(TiledPages):
                 f"{self.max_patches} cut no page; take workload=tiles."
             )
 
-    def kind(self, layout: PatchesGrid) -> str:
-        """All pages are views alike."""
-        return "views"
+    def kind(self, layout: PatchesGrid) -> bool:
+        """One: all pages are views alike."""
+        return True
 
     def sizes(self, layout: PatchesGrid) -> dict[str, int]:
         """The number of views."""
