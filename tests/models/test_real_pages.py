@@ -38,12 +38,21 @@ GLM = (
     "decoder.head_dim=24",
     *QWEN_DECODER,
 )
+PADDLE = (
+    "vision.num_hidden_layers=2",
+    "vision.hidden_size=64",
+    "vision.intermediate_size=80",
+    "vision.num_attention_heads=2",
+    "decoder.head_dim=24",
+    *QWEN_DECODER,
+)
 
 #: model, overrides, a page, and the width of its decoder
 PAGES = {
     "qwen2_vl": ((*QWEN2, "workload=page"), (140, 196), 48),
     "qwen2_5_vl": ((*QWEN2_5, "workload=page"), (150, 300), 48),
     "glm_ocr": (GLM, (150, 90), 48),
+    "paddleocr_vl": ((*PADDLE, "workload.min_pixels=3136"), (150, 300), 48),
     "deepseek_ocr2": (tuple(OVERRIDES), (640, 480), 64),
     "qianfan_ocr": (QIANFAN, (200, 110), 80),
 }

@@ -16,6 +16,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
+from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList, Linear, RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
@@ -127,7 +128,7 @@ class Sequences(NamedTuple):
         )
         return tuple((pages * count, self.merged * tokens) for count, tokens in alike if count != 0)
 
-    def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> Repeated:
+    def each(self, tape: Tape, call: Callable[[int], Any]) -> Repeated:
         """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order.
 
         Those of one length in a row are one repeated call.
@@ -167,6 +168,8 @@ class PageTensors(NamedTuple):
     cu_window_seqlens: ShapeTensor | None = None
     reverse_indices: ShapeTensor | None = None
     tables: tuple[ShapeTensor, ...] = ()
+    interp_indices: ShapeTensor | None = None
+    interp_weights: ShapeTensor | None = None
 
 
 def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
@@ -309,6 +312,27 @@ def turned_together(query_key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTens
     return to(add(mul(wide, cosine), mul(rotate_half(wide), sine)), query_key.dtype)
 
 
+def attention_of(layer: BaseLayer) -> Callable[..., tuple[ShapeTensor, ShapeTensor | None]]:
+    """The library's attention of a layer, [1, H, T, d] each -> [1, T, H, d], and the weights where they are made."""
+    eager = layer.attention == "eager" and layer.traits(EngineTraits).vision_takes_eager
+    return eager_attention if eager else fused_attention
+
+
+def attend_each(
+    attend: Callable[..., Any], projected: tuple[ShapeTensor, ...], cu_seqlens: ShapeTensor, sequences: Sequences
+) -> Repeated:
+    """What `attend` makes of query, key and value [N, H, d] of each sequence by itself, [1, H, patches, d] each."""
+    states = [each.transpose(0, 1).unsqueeze(0) for each in projected]
+    ends = cu_seqlens.shape[0]
+    sub(cu_seqlens.narrow(0, 1, ends), cu_seqlens.narrow(0, 0, ends - 1))  # the lengths, on the host
+
+    def one(length: int) -> Any:
+        """One sequence, of `length` patches: where it lies is of no consequence."""
+        return attend(*(each.narrow(2, 0, length) for each in states))
+
+    return sequences.each(cu_seqlens.tape, one)
+
+
 class PackedAttention(BaseLayer):
     """Attention of patches [N, D] -> [N, D], each sequence by itself.
 
@@ -349,19 +373,12 @@ class PackedAttention(BaseLayer):
         if self.traits(PackedTraits).attention_packed:
             attn_output = packed_attention((query_states, key_states, value_states), cu_seqlens, sequences.lengths)
             return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
-        query_states, key_states, value_states = (
-            each.transpose(0, 1).unsqueeze(0) for each in (query_states, key_states, value_states)
-        )
-        ends = cu_seqlens.shape[0]
-        sub(cu_seqlens.narrow(0, 1, ends), cu_seqlens.narrow(0, 0, ends - 1))  # the lengths, on the host
-        eager = self.attention == "eager" and self.traits(EngineTraits).vision_takes_eager
-        attend = eager_attention if eager else fused_attention
-
-        def one(length: int) -> ShapeTensor:
-            """One sequence, of `length` patches: where it lies is of no consequence."""
-            return attend(*(each.narrow(2, 0, length) for each in (query_states, key_states, value_states)))[0]
-
-        attn_outputs = [sequences.each(hidden_states.tape, one)]  # held to the end
+        attend = attention_of(self)
+        attn_outputs = [  # held to the end
+            attend_each(
+                lambda *states: attend(*states)[0], (query_states, key_states, value_states), cu_seqlens, sequences
+            )
+        ]
         attn_output = cat(attn_outputs, 1)
         return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
 
@@ -473,7 +490,15 @@ class PatchMerger(BaseLayer):
         return merged  # type: ignore[no-any-return]
 
 
-class PackedTower(BaseLayer):
+class PagesTower(BaseLayer):
+    """A tower over pages of one grid, behind one another."""
+
+    def tensors(self, tape: Tape, grid: Grid) -> Any:
+        """What comes with pages of this grid."""
+        raise ModelMeterError(f"{type(self).__name__} does not say what comes with pages.")
+
+
+class PackedTower(PagesTower):
     """Patches of pages -> the last hidden states [N, D] in the order of windows, and the tokens [n, out] in their own.
 
     merged: patches of a token. window_side: tokens a side of a window; 0: there are none. blocks: the tower's, with
@@ -569,7 +594,7 @@ class PackedTower(BaseLayer):
         index_put(inverse, page.window_index, arange(inverse.tape, inverse.shape[0]))
         return inverse
 
-    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         page = PageTensors(*given)
         hidden_states = self.patch_embed(page.pixel_values)
         if page.window_index is not None:

@@ -51,6 +51,8 @@ class TextStage(BaseLayer):
     returns_image_tokens: ClassVar[bool] = True
     #: whether they are as one tensor of all pages; otherwise each page's by themselves
     pages_joined: ClassVar[bool] = False
+    #: whether the masks of placeholders are held by name while the decoder runs; otherwise they die before
+    masks_held: ClassVar[bool] = True
 
     def __init__(self, model: VisionLanguageModel, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
@@ -109,9 +111,11 @@ class TextStage(BaseLayer):
             pooled = outputs[: input_ids.shape[0]]
             image_features = self.joined(pooled)
             masks = self.placeholder_masks(input_ids)
-            # the image's features and the masks are held by name while the decoder runs
+            # the image's features are held by name while the decoder runs, and mostly the masks
             inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
             deepstack = self.deepstack(outputs[len(pooled) :], masks[0], len(pooled))
+            if not self.masks_held:
+                del masks
             if self.returns_image_tokens:
                 handed_on = (image_features,) if self.pages_joined else pooled
         return self.decoder.call_remembered("", inputs_embeds, states, experts_hit, deepstack), handed_on
