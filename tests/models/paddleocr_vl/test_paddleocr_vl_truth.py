@@ -43,6 +43,9 @@ LAWS = {
     "three pages": (("runtime.batch_size=3",), 4),
     "serving": (("execution=serving",), 5),
     "serving, two pages": (("execution=serving", "runtime.batch_size=2"), 5),
+    # an engine makes angles for the longer side, be it rows or columns
+    "vllm": (("execution=vllm",), 5),
+    "sglang, two pages": (("execution=sglang", "runtime.batch_size=2"), 5),
 }
 
 
