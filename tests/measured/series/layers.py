@@ -29,11 +29,11 @@ MODELS = {
     "lighton_ocr": lighton_ocr,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen2_vl": qwen2_vl,
-    "paddleocr_vl": paddleocr_vl,
     "qwen3_vl": qwen3_vl,
     "glm_ocr": glm_ocr,
     "hunyuan_vl": hunyuan_vl,
     "qianfan_ocr": qianfan_ocr,
+    "paddleocr_vl": paddleocr_vl,
 }
 
 

@@ -53,6 +53,7 @@ LAWS = {
 def test_one_law_holds_for_all_pages(overrides: tuple[str, ...], laws: int) -> None:
     model = load_cost_model([*SMALL, *overrides])
     model.page(1275, 1650, 2)
+    model.page(1650, 1275, 2)
     with walked_operators() as names:
         for columns, rows in product((8, 9, 37, 46), (7, 11, 59)):
             model.layout_cost(MergedGrid(columns, rows), 2)

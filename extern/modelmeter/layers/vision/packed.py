@@ -62,8 +62,14 @@ class PackedTraits:
     memory of their own: "together", query and key at once; "each", all three. Nothing: they are read where they lie."""
     tables: str = "positions"
     """What cosines and sines of patches come from: "positions", which are turned into them in float32; "grid", tables
-    kept for each grid, joined for all pages; "rows", looked up by position; "frequencies", which are looked up by
-    position, in float32; "typed frequencies", which are put into the model's type and in order before."""
+    kept for each grid, joined for all pages; "rows", looked up by position, or "rows twice", each of them twice;
+    "frequencies", which are looked up by position, in float32; "typed frequencies", which are put into the model's type
+    and in order before."""
+    positions: str = "given"
+    """What a table of positions becomes where the tower has one: "given", rows and their shares that come with the
+    pages; "kernel", one kernel for each page, which works them out; "written", operator by operator for each page."""
+    features_joined: bool = False
+    """The tower puts features of its blocks beside its tokens, in rows of both; otherwise they stand by themselves."""
     patches_by_product: bool = False
     """Patches are embedded by a GEMM; otherwise by a convolution."""
     sum_in_norm: bool = False
@@ -231,9 +237,11 @@ class AxialRotaryEmbedding(BaseLayer):
     def __init__(self, head_dim: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.head_dim = head_dim
+        rows = {"cos_sin_cache": self.parameter(TABLE_ROWS, head_dim // 2)}
         tables = {
             "positions": {"inv_freq": Parameter(head_dim // 4, dtype="float32")},
-            "rows": {"cos_sin_cache": self.parameter(TABLE_ROWS, head_dim // 2)},
+            "rows": rows,
+            "rows twice": rows,
         }
         looked_up = {"freqs": Parameter(TABLE_ROWS, head_dim // 4, dtype="float32")}
         # a buffer, not a parameter: it is read, but no checkpoint holds it
@@ -387,11 +395,22 @@ class PackedAttention(BaseLayer):
         vLLM names the copy of query and key to the end; SGLang drops each for what is made of it.
         """
         if self.traits(PackedTraits).copied == "together":
-            qk_reshaped = contiguous(qkv.narrow(0, 0, 2))
-            query, key = fused("rotary", turned_together, qk_reshaped, *tables).unbind(0)
             value = qkv.select(0, 2)
+            if self.q_norm is None or self.k_norm is None:
+                qk_reshaped = contiguous(qkv.narrow(0, 0, 2))
+            else:  # each copied and normalised, then both joined
+                query, key = (contiguous(each) for each in qkv.narrow(0, 0, 2).unbind(0))
+                query, key = self.q_norm(query), self.k_norm(key)
+                value = contiguous(value)
+                qk_reshaped = cat((query.unsqueeze(0), key.unsqueeze(0)), 0)
+            query, key = fused("rotary", turned_together, qk_reshaped, *tables).unbind(0)
         else:
             query, key, value = (contiguous(each) for each in qkv.unbind(0))
+            if self.q_norm is not None and self.k_norm is not None:
+                query, key = self.q_norm(query), self.k_norm(key)
+            if 2 * tables[0].shape[1] == query.shape[2]:  # half a row: written out whole, in every block
+                cosine, sine = (cat((half, half), -1) for half in tables)
+                tables = (cosine, sine)
             query, key = fused("rotary", apply_rotary_pos_emb_vision, query, key, *tables)
         log_sum_exp = self.traits(PackedTraits).log_sum_exp_written
         return packed_attention((query, key, value), cu_seqlens, sequences.lengths, log_sum_exp=log_sum_exp)
@@ -566,8 +585,9 @@ class PackedTower(PagesTower):
         kind = self.traits(PackedTraits).tables
         if kind == "grid":
             return tuple(cat([Repeated(pages, each)], 0) for each in page.tables)
-        if kind == "rows":
-            return self.rotary_pos_emb.rows(page.position_ids)
+        if kind in ("rows", "rows twice"):
+            rows: tuple[ShapeTensor, ...] = self.rotary_pos_emb.rows(page.position_ids)
+            return rows if kind == "rows" else tuple(cat((half, half), -1) for half in rows)
         freqs = self.rotary_pos_emb.frequencies(page.position_ids)
         if kind == "typed frequencies":
             freqs = to(freqs, self.dtype)

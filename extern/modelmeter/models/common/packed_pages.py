@@ -47,7 +47,7 @@ class PackedVision(BaseLayer):
         assert isinstance(given, PageTensors)
         hidden_states, tokens, *features = self.visual.call_remembered("visual", given, grid)
         if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
-            return of_pages(tokens, grid.pages)
+            return *of_pages(tokens, grid.pages), *features
         floor_divide(product(given.grid_thw))  # tokens of each page, on the host
         return *of_pages(tokens, grid.pages), hidden_states, *features
 

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Final
 
 from modelmeter.layers.code import Execution
-from modelmeter.layers.vision.navit import NavitTraits
 from modelmeter.layers.vision.packed import PackedTraits
+from modelmeter.layers.vision.packed_siglip import SiglipTraits
 from modelmeter.models.common import engine_traits
 from modelmeter.models.common.engine_traits import eager_vision
 from modelmeter.models.common.packed_pages import ENGINE_AT_ITS_BEST
@@ -18,14 +18,14 @@ TRANSFORMERS: Final = Execution("transformers")
 
 #: an inference engine at its best: no code runs all of this, and a roofline starts from it
 SERVING: Final = Execution(
-    "serving", (*ENGINE_AT_ITS_BEST, NavitTraits(qkv_fused=True), ProjectorTraits(counted=False))
+    "serving", (*ENGINE_AT_ITS_BEST, SiglipTraits(qkv_fused=True), ProjectorTraits(counted=False))
 )
 
 #: what the towers of vLLM and SGLang do alike, page by page
 _TOWER: Final = PackedTraits(
     attention_packed=True, log_sum_exp_written=True, copied="each", patches_by_product=True, pages_looped=True
 )
-_RESAMPLED: Final = NavitTraits(qkv_fused=True, positions_resampled=True, angles_made=True)
+_RESAMPLED: Final = SiglipTraits(qkv_fused=True, positions_resampled=True, angles_made=True)
 
 #: what vLLM launches for this model
 VLLM: Final = Execution(

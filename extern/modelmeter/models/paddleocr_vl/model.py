@@ -11,8 +11,8 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, LayerNorm, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.vision.navit import NavitTower, PatchTensors
 from modelmeter.layers.vision.packed import Gelu, Grid
+from modelmeter.layers.vision.packed_siglip import PatchTensors, SiglipTower
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
 from modelmeter.models.common.packed_pages import PackedPagesModel, of_pages
 from modelmeter.models.paddleocr_vl.executions import EXECUTIONS
@@ -69,7 +69,7 @@ class PaddleOCRProjector(BaseLayer):
 class PaddleOCRVision(BaseLayer):
     """Pages' patches -> the image tokens of each page [n, D], and the tower's last hidden states, held beside them."""
 
-    def __init__(self, visual: NavitTower, projector: PaddleOCRProjector, **settings: Unpack[Settings]) -> None:
+    def __init__(self, visual: SiglipTower, projector: PaddleOCRProjector, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.visual = visual
         self.projector = projector
@@ -107,7 +107,7 @@ class PaddleOCRTextStage(TiledTextStage):
 
 
 class PaddleOCRVLModel(PackedPagesModel):
-    """PaddleOCR-VL. vision, decoder: architectural arguments of `NavitTower` and `Decoder`."""
+    """PaddleOCR-VL. vision, decoder: architectural arguments of `SiglipTower` and `Decoder`."""
 
     executions = EXECUTIONS
     text_stage = PaddleOCRTextStage
@@ -124,7 +124,7 @@ class PaddleOCRVLModel(PackedPagesModel):
     ) -> None:
         super().__init__(**settings)
         of_vision = self.code.vision()
-        self.visual = NavitTower(**vision, merged=spatial_merge_size**2, code=of_vision)
+        self.visual = SiglipTower(**vision, merged=spatial_merge_size**2, code=of_vision)
         self.projector = PaddleOCRProjector(
             vision["hidden_size"], decoder["hidden_size"], spatial_merge_size, code=of_vision
         )

@@ -56,7 +56,7 @@ TAPS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class NavitTraits:
+class SiglipTraits:
     """What code of this tower does where code bases differ; the defaults are transformers'."""
 
     qkv_fused: bool = False
@@ -88,7 +88,7 @@ class PatchTensors(NamedTuple):
     interp_weights: ShapeTensor
 
 
-class NavitEmbeddings(BaseLayer):
+class SiglipEmbeddings(BaseLayer):
     """Patches [N, c, p, p] -> [N, D], with their positions, resampled from a table of side x side."""
 
     def __init__(
@@ -111,7 +111,7 @@ class NavitEmbeddings(BaseLayer):
         if self.traits(PackedTraits).patches_by_product:
             pixel_values = pixel_values.view(patches, -1)
         embeddings = self.patch_embedding(pixel_values).view(patches, -1)
-        if self.traits(NavitTraits).positions_resampled:
+        if self.traits(SiglipTraits).positions_resampled:
             return self.with_resampled(embeddings, rows, columns)
         return self.chain("embed", self.with_positions, embeddings, indices, weights)
 
@@ -132,7 +132,7 @@ class NavitEmbeddings(BaseLayer):
         return add(embeddings, to(pos_embeds, embeddings.dtype))
 
 
-class NavitAttention(BaseLayer):
+class SiglipAttention(BaseLayer):
     """Attention of patches [N, D] -> [N, D], each page by itself, and the weights of each, where they are made.
 
     Source: `PaddleOCRVisionAttention`.
@@ -141,7 +141,7 @@ class NavitAttention(BaseLayer):
     def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.num_heads = num_heads
-        if self.traits(NavitTraits).qkv_fused:
+        if self.traits(SiglipTraits).qkv_fused:
             self.qkv_proj = Linear(hidden_size, 3 * hidden_size, code=self.code)
         else:
             self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
@@ -180,7 +180,7 @@ class NavitAttention(BaseLayer):
     ) -> ShapeTensor:
         """Query, key and value [N, H, d], copied and turned -> [N, H, d]."""
         query, key, value = projected
-        if self.traits(NavitTraits).turned_in_float32:
+        if self.traits(SiglipTraits).turned_in_float32:
             qk_concat = cat((query.unsqueeze(0), key.unsqueeze(0)), 0)
             (angles,) = tables
             query, key = self.turn(qk_concat, cos(angles), sin(angles)).unbind(0)
@@ -198,7 +198,7 @@ class NavitAttention(BaseLayer):
 
     def project(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """Query, key and value, [N, H, d] each."""
-        if self.traits(NavitTraits).qkv_fused:
+        if self.traits(SiglipTraits).qkv_fused:
             qkv = self.qkv_proj(hidden_states)
             return tuple(each.view(each.shape[0], self.num_heads, -1) for each in qkv.chunk(3, 1))
         by_head = (hidden_states.shape[0], self.num_heads, -1)
@@ -208,7 +208,7 @@ class NavitAttention(BaseLayer):
         return query_states, key_states, value_states
 
 
-class NavitMLP(BaseLayer):
+class SiglipMLP(BaseLayer):
     """fc2(gelu(fc1(x))), x [N, D] -> [N, D]; GELU by tanh."""
 
     def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
@@ -221,15 +221,15 @@ class NavitMLP(BaseLayer):
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))  # type: ignore[no-any-return]
 
 
-class NavitEncoderLayer(BaseLayer):
+class SiglipEncoderLayer(BaseLayer):
     """Pre-norm block over packed patches, x [N, D] -> [N, D]."""
 
     def __init__(self, hidden_size: int, num_heads: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.layer_norm1 = LayerNorm(hidden_size, code=self.code)
-        self.self_attn = NavitAttention(hidden_size, num_heads, code=self.code)
+        self.self_attn = SiglipAttention(hidden_size, num_heads, code=self.code)
         self.layer_norm2 = LayerNorm(hidden_size, code=self.code)
-        self.mlp = NavitMLP(hidden_size, intermediate_size, code=self.code)
+        self.mlp = SiglipMLP(hidden_size, intermediate_size, code=self.code)
 
     def forward(
         self,
@@ -265,7 +265,7 @@ class NavitEncoderLayer(BaseLayer):
         return self.mlp(hidden_states), residual
 
 
-class NavitEncoder(BaseLayer):
+class SiglipEncoder(BaseLayer):
     """Blocks over patches x [N, D] -> [N, D], and where they are handed on, the residual that is still to be added."""
 
     def __init__(
@@ -277,7 +277,7 @@ class NavitEncoder(BaseLayer):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        layer = NavitEncoderLayer(hidden_size, num_heads, intermediate_size, code=self.code)
+        layer = SiglipEncoderLayer(hidden_size, num_heads, intermediate_size, code=self.code)
         self.layers = LayerList([layer] * num_hidden_layers, code=self.code)
         self.rotary_pos_emb = AxialRotaryEmbedding(hidden_size // num_heads, code=self.code)
 
@@ -287,7 +287,7 @@ class NavitEncoder(BaseLayer):
         """`position_ids`: row and column of each patch, [N, 2]."""
         hidden_states, residual = inputs_embeds, None
         tables: tuple[ShapeTensor, ...]
-        if self.traits(NavitTraits).angles_made:
+        if self.traits(SiglipTraits).angles_made:
             tables = self.made_tables(inputs_embeds, sequences.grid, sequences.merged)
         else:
             tables = self.chain("rotary_tables", self.rotary_pos_emb, position_ids)
@@ -306,7 +306,7 @@ class NavitEncoder(BaseLayer):
         inv_freq = self.rotary_pos_emb.buffers["inv_freq"].on(tape)
         of_places = mul(arange(tape, longest, dtype="float32").unsqueeze(1), inv_freq)  # [longest, d / 4]
         angles = by_position(of_places, pids)
-        if self.traits(NavitTraits).turned_in_float32:
+        if self.traits(SiglipTraits).turned_in_float32:
             return (angles,)
         emb = cat((angles, angles), -1)
         return cos(emb), sin(emb)
@@ -319,8 +319,8 @@ class NavitEncoder(BaseLayer):
         return stack((cat((rows,), 0), cat((columns,), 0)))
 
 
-class NavitTower(PagesTower):
-    """Pages' patches -> [N, D], normalised: `NavitEmbeddings`, `NavitEncoder`, and a norm.
+class SiglipTower(PagesTower):
+    """Pages' patches -> [N, D], normalised: `SiglipEmbeddings`, `SiglipEncoder`, and a norm.
 
     merged: patches of a token of a page's grid.
     """
@@ -341,14 +341,14 @@ class NavitTower(PagesTower):
         super().__init__(**settings)
         self.merged = merged
         self.patch = (num_channels, patch_size, patch_size)
-        self.embeddings = NavitEmbeddings(
+        self.embeddings = SiglipEmbeddings(
             hidden_size,
             num_channels=num_channels,
             patch_size=patch_size,
             side=image_size // patch_size,
             code=self.code,
         )
-        self.encoder = NavitEncoder(
+        self.encoder = SiglipEncoder(
             hidden_size, num_attention_heads, intermediate_size, num_hidden_layers, code=self.code
         )
         self.post_layernorm = LayerNorm(hidden_size, code=self.code)
