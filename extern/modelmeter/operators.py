@@ -699,11 +699,6 @@ def stack(tensors: Sequence[ShapeTensor]) -> ShapeTensor:
     return out
 
 
-def read_number(x: ShapeTensor) -> None:
-    """A number [] read out of memory, to be one of the host's program."""
-    _record("copy", "aten._local_scalar_dense.default", "copy", (x,), (), elements=0)
-
-
 def copy_number(target: ShapeTensor) -> None:
     """A number written over the target, which is not read: made in memory first, as an assignment to a slice does."""
     number = fill(target, (), target.dtype, "aten.scalar_tensor.default")

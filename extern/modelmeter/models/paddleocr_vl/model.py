@@ -11,12 +11,12 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, LayerNorm, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.vision.navit import NavitTower, PatchTensors
 from modelmeter.layers.vision.packed import Gelu, Grid
-from modelmeter.layers.vision.packed_siglip import PatchTensors, SiglipTower
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
 from modelmeter.models.common.packed_pages import PackedPagesModel, of_pages
 from modelmeter.models.paddleocr_vl.executions import EXECUTIONS
-from modelmeter.operators import Parameter, cat, floor_divide, mul, product, read_number, reshape
+from modelmeter.operators import Parameter, cat, floor_divide, mul, product, reshape, take_number
 from modelmeter.shape_tensor import ShapeTensor
 
 
@@ -58,14 +58,14 @@ class PaddleOCRProjector(BaseLayer):
         t, h, w = image_grid.unbind()
         h_block, w_block = floor_divide(h), floor_divide(w)
         for number in (t, h_block, w_block):
-            read_number(number)
-        read_number(mul(mul(t, h_block), w_block))
+            take_number(number)
+        take_number(mul(mul(t, h_block), w_block))
 
 
 class PaddleOCRVision(BaseLayer):
     """Pages' patches -> the image tokens of each page [n, D], and the tower's last hidden states, held beside them."""
 
-    def __init__(self, visual: SiglipTower, projector: PaddleOCRProjector, **settings: Unpack[Settings]) -> None:
+    def __init__(self, visual: NavitTower, projector: PaddleOCRProjector, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.visual = visual
         self.projector = projector
@@ -94,7 +94,7 @@ class PaddleOCRTextStage(TiledTextStage):
 
 
 class PaddleOCRVLModel(PackedPagesModel):
-    """PaddleOCR-VL. vision, decoder: architectural arguments of `SiglipTower` and `Decoder`."""
+    """PaddleOCR-VL. vision, decoder: architectural arguments of `NavitTower` and `Decoder`."""
 
     executions = EXECUTIONS
     text_stage = PaddleOCRTextStage
@@ -111,7 +111,7 @@ class PaddleOCRVLModel(PackedPagesModel):
     ) -> None:
         super().__init__(**settings)
         of_vision = self.code.vision()
-        self.visual = SiglipTower(**vision, merged=spatial_merge_size**2, code=of_vision)
+        self.visual = NavitTower(**vision, merged=spatial_merge_size**2, code=of_vision)
         self.projector = PaddleOCRProjector(
             vision["hidden_size"], decoder["hidden_size"], spatial_merge_size, code=of_vision
         )

@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Views
+from modelmeter.models.common.image_rule import KindRule
 from modelmeter.models.common.patches_grid import UNCUT, PatchesGrid, TiledPages
 from modelmeter.models.common.tiles import candidate_grids
 
@@ -126,9 +127,14 @@ class Workload(TiledPages):
                 f"{self.max_patches} cut no page; take workload=tiles."
             )
 
-    def kind(self, layout: PatchesGrid) -> bool:
-        """One: all pages are views alike."""
-        return True
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (
+        KindRule("views", "views", (("1*columns*rows", "==", 0, 1),), {"views": "1"}),
+        KindRule("views", "views", (), {"views": "1*tiles + 1"}),
+    )
+
+    def kind(self, layout: PatchesGrid) -> str:
+        """All pages are views alike."""
+        return "views"
 
     def sizes(self, layout: PatchesGrid) -> dict[str, int]:
         """The number of views."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 import torch
 from transformers import vision_utils
 
+from modelmeter.layers.vision.navit import TAPS, PatchTensors
 from modelmeter.layers.vision.packed import Grid, Sequences
-from modelmeter.layers.vision.packed_siglip import TAPS, PatchTensors
 from modelmeter.models.common.reference.packed_cases import (
     PAGES,
     PackedCases,
@@ -63,11 +63,11 @@ class PaddleOCRModules(PackedModules):
     calls = MappingProxyType(
         {
             **PackedModules.calls,
-            "SiglipEmbeddings": call_embeddings,
-            "SiglipAttention": call_attention,
-            "SiglipEncoderLayer": call_block,
-            "SiglipEncoder": call_encoder,
-            "SiglipTower": call_tower,
+            "NavitEmbeddings": call_embeddings,
+            "NavitAttention": call_attention,
+            "NavitEncoderLayer": call_block,
+            "NavitEncoder": call_encoder,
+            "NavitTower": call_tower,
             "PaddleOCRProjector": call_projector,
             "PaddleOCRVision": PackedModules.calls["PackedVision"],
             "PaddleOCRTextStage": PackedModules.calls["PackedTextStage"],

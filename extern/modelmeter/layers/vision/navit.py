@@ -34,7 +34,7 @@ TAPS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiglipTraits:
+class NavitTraits:
     """What code of this tower does where code bases differ; the defaults are transformers'."""
 
     qkv_fused: bool = False
@@ -57,7 +57,7 @@ class PatchTensors(NamedTuple):
     interp_weights: ShapeTensor
 
 
-class SiglipEmbeddings(BaseLayer):
+class NavitEmbeddings(BaseLayer):
     """Patches [N, c, p, p] -> [N, D], with their positions, resampled from a table of side x side."""
 
     def __init__(
@@ -78,7 +78,7 @@ class SiglipEmbeddings(BaseLayer):
         return add(embeddings, to(pos_embeds, embeddings.dtype))
 
 
-class SiglipAttention(BaseLayer):
+class NavitAttention(BaseLayer):
     """Attention of patches [N, D] -> [N, D], each page by itself, and the weights of each, where they are made.
 
     Source: `PaddleOCRVisionAttention`.
@@ -87,7 +87,7 @@ class SiglipAttention(BaseLayer):
     def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.num_heads = num_heads
-        if self.traits(SiglipTraits).qkv_fused:
+        if self.traits(NavitTraits).qkv_fused:
             self.qkv_proj = Linear(hidden_size, 3 * hidden_size, code=self.code)
         else:
             self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
@@ -116,7 +116,7 @@ class SiglipAttention(BaseLayer):
 
     def project(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """Query, key and value, [N, H, d] each."""
-        if self.traits(SiglipTraits).qkv_fused:
+        if self.traits(NavitTraits).qkv_fused:
             qkv = self.qkv_proj(hidden_states)
             return tuple(each.view(each.shape[0], self.num_heads, -1) for each in qkv.chunk(3, 1))
         by_head = (hidden_states.shape[0], self.num_heads, -1)
@@ -126,7 +126,7 @@ class SiglipAttention(BaseLayer):
         return query_states, key_states, value_states
 
 
-class SiglipMLP(BaseLayer):
+class NavitMLP(BaseLayer):
     """fc2(gelu(fc1(x))), x [N, D] -> [N, D]; GELU by tanh."""
 
     def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
@@ -139,15 +139,15 @@ class SiglipMLP(BaseLayer):
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))  # type: ignore[no-any-return]
 
 
-class SiglipEncoderLayer(BaseLayer):
+class NavitEncoderLayer(BaseLayer):
     """Pre-norm block over packed patches, x [N, D] -> [N, D]."""
 
     def __init__(self, hidden_size: int, num_heads: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.layer_norm1 = LayerNorm(hidden_size, code=self.code)
-        self.self_attn = SiglipAttention(hidden_size, num_heads, code=self.code)
+        self.self_attn = NavitAttention(hidden_size, num_heads, code=self.code)
         self.layer_norm2 = LayerNorm(hidden_size, code=self.code)
-        self.mlp = SiglipMLP(hidden_size, intermediate_size, code=self.code)
+        self.mlp = NavitMLP(hidden_size, intermediate_size, code=self.code)
 
     def forward(
         self,
@@ -183,7 +183,7 @@ class SiglipEncoderLayer(BaseLayer):
         return self.mlp(hidden_states), residual
 
 
-class SiglipEncoder(BaseLayer):
+class NavitEncoder(BaseLayer):
     """Blocks over patches x [N, D] -> [N, D], and where they are handed on, the residual that is still to be added."""
 
     def __init__(
@@ -195,7 +195,7 @@ class SiglipEncoder(BaseLayer):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        layer = SiglipEncoderLayer(hidden_size, num_heads, intermediate_size, code=self.code)
+        layer = NavitEncoderLayer(hidden_size, num_heads, intermediate_size, code=self.code)
         self.layers = LayerList([layer] * num_hidden_layers, code=self.code)
         self.rotary_pos_emb = AxialRotaryEmbedding(hidden_size // num_heads, code=self.code)
 
@@ -213,8 +213,8 @@ class SiglipEncoder(BaseLayer):
         return hidden_states, residual
 
 
-class SiglipTower(PagesTower):
-    """Pages' patches -> [N, D], normalised: `SiglipEmbeddings`, `SiglipEncoder`, and a norm.
+class NavitTower(PagesTower):
+    """Pages' patches -> [N, D], normalised: `NavitEmbeddings`, `NavitEncoder`, and a norm.
 
     merged: patches of a token of a page's grid.
     """
@@ -235,14 +235,14 @@ class SiglipTower(PagesTower):
         super().__init__(**settings)
         self.merged = merged
         self.patch = (num_channels, patch_size, patch_size)
-        self.embeddings = SiglipEmbeddings(
+        self.embeddings = NavitEmbeddings(
             hidden_size,
             num_channels=num_channels,
             patch_size=patch_size,
             side=image_size // patch_size,
             code=self.code,
         )
-        self.encoder = SiglipEncoder(
+        self.encoder = NavitEncoder(
             hidden_size, num_attention_heads, intermediate_size, num_hidden_layers, code=self.code
         )
         self.post_layernorm = LayerNorm(hidden_size, code=self.code)
