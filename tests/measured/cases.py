@@ -14,6 +14,7 @@ from tests.models.deepseek_ocr2.small import IN_ENCODER
 from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
 from tests.models.idefics3.small import OVERRIDES as IDEFICS3_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
+from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN_SMALL
 
 Pair = tuple[int, int]
 
@@ -278,10 +279,23 @@ def glm_ocr() -> Iterator[Case]:
     yield Case(model="glm_ocr", size=LETTER)
 
 
+# -- tables of tiles: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+
+TileTable = Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]]
+
+
+def tiled(model: str, small: Sequence[str], table: TileTable) -> Iterator[Case]:
+    """Numbers of tiles of a small model, in a row."""
+    for dtype, attention, pages, prompt, tiles, others in table:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*small, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model=model, layout=layout, overrides=overrides)
+
+
 # -- DeepSeek-OCR-2: its encoder over patches and queries; the peak in SAM, or in that encoder
 
-#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
-DEEPSEEK2_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+DEEPSEEK2_TILES: TileTable = (
     ("bfloat16", "flash", 1, 10, 0, ()),
     ("bfloat16", "flash", 1, 1, 2, ()),
     ("bfloat16", "flash", 2, 3, 5, ()),
@@ -305,19 +319,46 @@ DEEPSEEK2_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]
 
 def deepseek_ocr2() -> Iterator[Case]:
     """Numbers of tiles of a small model, and the published one uncut and in two tiles."""
-    for dtype, attention, pages, prompt, tiles, others in DEEPSEEK2_TILES:
-        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
-        overrides = (*DEEPSEEK2_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
-        layout = None if tiles is None else (tiles, tiles or 1, 1)
-        yield Case(model="deepseek_ocr2", layout=layout, overrides=overrides)
+    yield from tiled("deepseek_ocr2", DEEPSEEK2_SMALL, DEEPSEEK2_TILES)
     for tiles in (0, 2):
         yield Case(model="deepseek_ocr2", layout=(tiles, tiles or 1, 1), overrides=("runtime.prompt_tokens=10",))
 
 
+# -- Qianfan-OCR: views of one size, and how many of them there are
+
+#: the peak of a prefill is in vision, or it is in the decoder
+QIANFAN_NARROW = ("decoder.hidden_size=16", "decoder.intermediate_size=24", "decoder.num_attention_heads=2")
+QIANFAN_TILES: TileTable = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 12, ()),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 2, 30, 0, ()),
+    ("bfloat16", "flash", 3, 7, 2, ("workload.size=112", "workload.downsample_ratio=0.25")),
+    ("bfloat16", "flash", 1, 7, 3, ("workload.downsample_ratio=1", "decoder.tie_word_embeddings=true")),
+    ("bfloat16", "flash", 2, 7, 4, ("workload.patch_size=21", *QIANFAN_NARROW)),
+    ("bfloat16", "eager", 1, 30, 3, ()),
+    ("bfloat16", "eager", 2, 30, 0, QIANFAN_NARROW),
+    ("float32", "flash", 1, 30, 0, ()),
+    ("float32", "flash", 2, 30, 3, QIANFAN_NARROW),
+    ("float32", "eager", 1, 30, 0, ()),
+    ("float32", "eager", 2, 30, 2, ()),
+    ("float16", "flash", 1, 30, 4, ()),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def qianfan_ocr() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one uncut and over a letter page."""
+    yield from tiled("qianfan_ocr", QIANFAN_SMALL, QIANFAN_TILES)
+    yield Case(model="qianfan_ocr", size=(448, 448), overrides=("runtime.batch_size=2",))
+    yield Case(model="qianfan_ocr", size=LETTER)
+
+
 # -- Idefics3: views of a page, one or several of them; pages in a batch
 
-#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
-IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+IDEFICS3_TILES: TileTable = (
     ("bfloat16", "flash", 1, 30, 0, ()),
     ("bfloat16", "flash", 1, 1, 1, ()),
     ("bfloat16", "flash", 1, 30, 6, ("vision.image_size=384",)),
@@ -337,11 +378,7 @@ IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]]
 
 def idefics3() -> Iterator[Case]:
     """Numbers of tiles of a small model, and the published one over a letter page."""
-    for dtype, attention, pages, prompt, tiles, others in IDEFICS3_TILES:
-        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
-        overrides = (*IDEFICS3_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
-        layout = None if tiles is None else (tiles, tiles or 1, 1)
-        yield Case(model="idefics3", layout=layout, overrides=overrides)
+    yield from tiled("idefics3", IDEFICS3_SMALL, IDEFICS3_TILES)
     yield Case(model="idefics3", size=LETTER, overrides=("runtime.prompt_tokens=30",))
 
 
@@ -353,6 +390,7 @@ CASES: tuple[Case, ...] = (
     *qwen2_vl(),
     *glm_ocr(),
     *deepseek_ocr2(),
+    *qianfan_ocr(),
     *idefics3(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

@@ -55,6 +55,7 @@ def test_a_page_beyond_the_models_context(model: str, capsys: pytest.CaptureFixt
 LONG = {
     "deepseek_ocr": 1183,
     "deepseek_ocr2": 1121,
+    "qianfan_ocr": 3328,
     "unlimited_ocr": 3483,
     "mineru2_5": 1369,
     "glm_ocr": "84000 x 28 pixels, scaled from 60000 x 20, have an aspect ratio above 200",

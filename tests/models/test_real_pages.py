@@ -7,6 +7,7 @@ from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from tests.models.deepseek_ocr2.small import OVERRIDES
+from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN
 
 QWEN_DECODER = (
     "decoder.hidden_size=48",
@@ -44,6 +45,7 @@ PAGES = {
     "qwen2_5_vl": ((*QWEN2_5, "workload=page"), (150, 300), 48),
     "glm_ocr": (GLM, (150, 90), 48),
     "deepseek_ocr2": (tuple(OVERRIDES), (640, 480), 64),
+    "qianfan_ocr": (QIANFAN, (200, 110), 80),
 }
 
 
@@ -56,7 +58,9 @@ def test_a_real_page_runs_again_and_again(model: str, given: tuple[tuple[str, ..
     package = model_package(model)
     page = package.real_page(cost_model, cost, "cpu")
     with torch.no_grad():
-        assert [tuple(each.shape) for each in page.vision().pooler_output] == [(cost.tokens.total, width)] * pages
+        features = [tuple(each.shape) for each in page.vision().pooler_output]  # of each page, or of each view
+        assert sum(tokens for tokens, _ in features) == cost.tokens.total * pages
+        assert {each for _, each in features} == {width}
         for _ in range(2):
             assert page.decode_step().past_key_values.get_seq_length() == cost.seq_len + 1
         page.prefill()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         glm_ocr,
         idefics3,
         lighton_ocr,
+        qianfan_ocr,
         qwen2_5_vl,
         qwen2_vl,
         unlimited_ocr,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
     _IDEFICS3_KEEPS_ITS_PROMISES: ModelPackage = idefics3
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
+    _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
     _UNLIMITED_OCR_KEEPS_ITS_PROMISES: ModelPackage = unlimited_ocr
@@ -47,6 +49,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "glm_ocr": "modelmeter.models.glm_ocr",
         "idefics3": "modelmeter.models.idefics3",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
+        "qianfan_ocr": "modelmeter.models.qianfan_ocr",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
         "qwen2_vl": "modelmeter.models.qwen2_vl",
         "unlimited_ocr": "modelmeter.models.unlimited_ocr",

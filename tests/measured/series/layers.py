@@ -10,6 +10,7 @@ from modelmeter.models.deepseek_ocr2.reference import layer_cases as deepseek_oc
 from modelmeter.models.glm_ocr.reference import layer_cases as glm_ocr
 from modelmeter.models.idefics3.reference import layer_cases as idefics3
 from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
+from modelmeter.models.qianfan_ocr.reference import layer_cases as qianfan_ocr
 from modelmeter.models.qwen2_5_vl.reference import layer_cases as qwen2_5_vl
 from modelmeter.models.qwen2_vl.reference import layer_cases as qwen2_vl
 from modelmeter.models.unlimited_ocr.reference import layer_cases as unlimited_ocr
@@ -26,6 +27,7 @@ MODELS = {
     "qwen2_5_vl": qwen2_5_vl,
     "qwen2_vl": qwen2_vl,
     "glm_ocr": glm_ocr,
+    "qianfan_ocr": qianfan_ocr,
 }
 
 

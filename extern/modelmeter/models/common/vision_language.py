@@ -109,7 +109,7 @@ class TextStage(BaseLayer):
         if images:
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
-            image_features = cat(pooled, 0)
+            image_features = self.joined(pooled)
             masks = self.placeholder_masks(input_ids)
             # the image's features are held by name while the decoder runs, and mostly the masks
             inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
@@ -123,6 +123,10 @@ class TextStage(BaseLayer):
     def deepstack(self, outputs: tuple[ShapeTensor, ...], mask: ShapeTensor, pages: int) -> Deepstack | None:
         """What is added in the decoder's first layers. outputs: of vision, behind each page's image tokens."""
         return None
+
+    def joined(self, pooled: tuple[ShapeTensor, ...]) -> ShapeTensor:
+        """The image tokens of all pages as one tensor, of each page's, which the vision pass returns first."""
+        return cat(pooled, 0)
 
     def placeholder_masks(self, input_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """Which positions [B, T, 1] are image tokens, and what is made and held beside that."""
