@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.models.common.patches_grid import ImageTokens, PatchesGrid
+from modelmeter.models.common.patches_grid import PatchesGrid
 from modelmeter.models.idefics3.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.idefics3.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.idefics3.executions import EXECUTIONS
@@ -24,6 +24,9 @@ SOURCES: Final = (
 IMAGE_RULE: Final = (
     "the longer side made 2048 pixels, each side whole tiles of 512, and all of the page as one tile more"
 )
+TOKENIZER: Final[str | None] = None
+"""Nobody counted tokens of its vocabulary."""
+
 PROVEN: Final = "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules"
 
 __all__ = [
@@ -35,9 +38,9 @@ __all__ = [
     "PROVEN",
     "SOURCES",
     "TITLE",
+    "TOKENIZER",
     "CostModel",
     "Idefics3Model",
-    "ImageTokens",
     "PatchesGrid",
     "Workload",
     "layer_verification",

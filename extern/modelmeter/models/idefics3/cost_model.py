@@ -31,6 +31,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, Idefics3Model]):
         check_tower(vision, workload.patch_size)
         return Idefics3Model(
             vision={**asdict(vision), "patch_size": workload.patch_size},
+            size=workload.max_image_size,
             scale_factor=workload.scale_factor,
             decoder=asdict(self.config.decoder),
             code=self.code,
