@@ -77,6 +77,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "softmax": 5,  # maximum, difference, exponential, sum, division
         "layer_norm": 8,  # mean 1, variance 3, normalise 2, scale and shift 2
         "upsample_linear": 3,  # two multiplications and a sum an output element
+        "upsample_bilinear": 7,  # 2 x 2 neighbours: four multiplications, three sums an output element
         "upsample_bicubic": 31,  # 4 x 4 neighbours: 16 multiplications, 15 sums an output element
         "copy": 0,
         "cast": 0,
@@ -156,12 +157,12 @@ def _record(
     weights: Sequence[Parameter] = (),
     shapes: tuple[Shape, ...] | None = None,
 ) -> None:
-    """Write one operator on the tape of its outputs and look at the peak; or note it in the kernel that it is part of.
+    """Write one operator on the tape of its tensors and look at the peak; or note it in the kernel that it is part of.
 
     cuda_core_flops: where they are not elements x the table's entry. delivered: of the first input, bytes read.
     shapes: of the inputs, where the kernel takes them as others.
     """
-    tape = outputs[0].storage.tape
+    tape = (outputs or inputs)[0].storage.tape
     if cuda_core_flops is None:
         cuda_core_flops = elements * FLOPS_PER_ELEMENT[name] if elements else 0
     if tape.chain is not None:
@@ -647,10 +648,10 @@ def cumsum(x: ShapeTensor, dtype: str) -> ShapeTensor:
 # -- copies ---------------------------------------------------------------------------------------------------------
 
 
-def clone(x: ShapeTensor) -> ShapeTensor:
+def clone(x: ShapeTensor, aten: str = "aten.clone.default") -> ShapeTensor:
     """A row-major copy."""
     out = x.tape.new(x.shape, x.dtype)
-    _record("copy", "aten.clone.default", "copy", (x,), (out,), elements=out.numel)
+    _record("copy", aten, "copy", (x,), (out,), elements=out.numel)
     return out
 
 
@@ -722,6 +723,11 @@ def gather(
     return out
 
 
+def take_number(x: ShapeTensor) -> None:
+    """A number that code takes out of a tensor on the host, as an `int` of its own."""
+    _record("gather", "aten._local_scalar_dense.default", "gather", (x,), ())
+
+
 def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
     """Where x is not zero, `count` 64-bit integers; the data decide how many, so it is declared."""
     out = x.tape.new((count,), "int64")
@@ -732,7 +738,7 @@ def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
 def index_put(target: ShapeTensor, index: ShapeTensor | tuple[ShapeTensor, ...], values: ShapeTensor) -> None:
     """target[index] = values, in place: what is brought is read, and what it lands on written."""
     inputs = (*index, values) if isinstance(index, tuple) else (index, values)
-    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=target.numel)
+    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=values.numel)
 
 
 def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:
@@ -772,12 +778,22 @@ def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
 
 
 def upsample_bicubic(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
-    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing; the order of memory (channels last) is kept."""
+    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing."""
+    return _upsampled("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", x, height, width)
+
+
+def upsample_bilinear(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width], bilinear."""
+    return _upsampled("upsample_bilinear", "aten.upsample_bilinear2d.default", x, height, width)
+
+
+def _upsampled(name: str, aten: str, x: ShapeTensor, height: int, width: int) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width]; the order of memory (channels last) is kept."""
     batch, channels = x.shape[:2]
     channels_last = x.strides[1] == 1
     strides = (channels * height * width, 1, width * channels, channels) if channels_last else None
     out = x.tape.new((batch, channels, height, width), x.dtype, strides)
-    _record("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", "elementwise", (x,), (out,), elements=out.numel)
+    _record(name, aten, "elementwise", (x,), (out,), elements=out.numel)
     return out
 
 

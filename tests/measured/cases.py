@@ -266,6 +266,36 @@ def qwen2_vl() -> Iterator[Case]:
     yield Case(model="qwen2_vl", size=LETTER)
 
 
+QWEN3_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (8, 4), (1, 4), (70, 1)),
+    ("bfloat16", "eager", 1): ((5, 7), (2, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5),),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "flash", 2): ((9, 4),),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    # features of no block, of as many as there are layers, and of the last block
+    ("bfloat16", "flash", 1, "vision.deepstack_visual_indexes=[]"): ((5, 7),),
+    ("bfloat16", "flash", 2, "vision.deepstack_visual_indexes=[0,1,2]"): ((5, 7),),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=false", "vision.deepstack_visual_indexes=[2]"): ((3, 3),),
+}
+
+
+def qwen3_vl() -> Iterator[Case]:
+    """Grids of a small model, a prompt alone, and two checkpoints over a letter page."""
+    small = (
+        "vision.depth=3",
+        "vision.deepstack_visual_indexes=[0,2]",
+        "decoder.num_hidden_layers=3",
+        "decoder.vocab_size=1000",
+        "decoder.intermediate_size=1100",
+    )
+    yield from packed_pages("qwen3_vl", small, QWEN3_GRIDS)
+    yield Case(model="qwen3_vl", overrides=(*small, "runtime.batch_size=2", "runtime.prompt_tokens=30"), steps=(0,))
+    for checkpoint in ("qwen3_vl_2b", "chandra"):
+        yield Case(model="qwen3_vl", size=LETTER, overrides=(f"checkpoint={checkpoint}",))
+
+
 # -- GLM-OCR: the same grids, and prompts alone
 
 
@@ -277,6 +307,32 @@ def glm_ocr() -> Iterator[Case]:
         overrides = (*small, "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
         yield Case(model="glm_ocr", overrides=overrides, steps=(0,))
     yield Case(model="glm_ocr", size=LETTER)
+
+
+# -- HunyuanOCR: two layers of each kind, pages of any shape, one of a single column
+
+HUNYUAN_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (1, 9), (9, 1), (12, 4)),
+    ("bfloat16", "eager", 1): ((5, 7), (4, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5),),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    ("bfloat16", "flash", 2): ((7, 4), (1, 5)),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=false"): ((5, 6),),
+    ("bfloat16", "flash", 1, "decoder.mrope_section=[16,24,24]"): ((5, 6),),
+    ("bfloat16", "flash", 2, "runtime.head=none"): ((5, 6),),
+}
+
+
+def hunyuan_vl() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and the published one over a letter page."""
+    small = ("vision.num_hidden_layers=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("hunyuan_vl", small, HUNYUAN_GRIDS)
+    for dtype, prompt in (("bfloat16", 1), ("float32", 30)):
+        runtime = (f"runtime.dtype={dtype}", "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="hunyuan_vl", overrides=(*small, *runtime), steps=(0, 1))
+    yield Case(model="hunyuan_vl", size=LETTER)
 
 
 # -- tables of tiles: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
@@ -388,9 +444,11 @@ CASES: tuple[Case, ...] = (
     *lighton_ocr(),
     *qwen2_5_vl(),
     *qwen2_vl(),
+    *qwen3_vl(),
     *glm_ocr(),
+    *hunyuan_vl(),
     *deepseek_ocr2(),
-    *qianfan_ocr(),
     *idefics3(),
+    *qianfan_ocr(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

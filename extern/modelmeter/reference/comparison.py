@@ -44,7 +44,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{name: name for name in _NAMED_ALIKE.split()},
         **dict.fromkeys(("all", "bitwise_and", "bitwise_or", "clamp", "eq", "ge", "gt", "le", "lt", "ne"), "compare"),
-        **dict.fromkeys(("clone", "copy_", "im2col", "tril"), "copy"),
+        **dict.fromkeys(("clone", "copy_", "im2col", "repeat", "tril"), "copy"),
         **dict.fromkeys(("full", "new_ones", "new_zeros", "ones", "scalar_tensor", "zeros"), "fill"),
         **dict.fromkeys(("embedding", "index", "nonzero"), "gather"),
         **dict.fromkeys(("amax", "argmax"), "max"),
@@ -59,6 +59,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "mul_": "mul",
         "native_layer_norm": "layer_norm",
         "reciprocal": "div",
+        "upsample_bilinear2d": "upsample_bilinear",
         "upsample_linear1d": "upsample_linear",
     }
 )

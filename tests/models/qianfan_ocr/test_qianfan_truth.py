@@ -1,4 +1,4 @@
-"""Beside the measurements of this model (tests/measured): one stage operator by operator, and figures from elsewhere."""
+"""Beside the measurements of this model (tests/measured): a stage operator by operator, and figures from elsewhere."""
 
 import pytest
 

@@ -21,7 +21,7 @@ from modelmeter.layers.decoder.deepstack import Deepstack
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
-from modelmeter.layers.decoder.rotary import MROPE_AXES, RotaryEmbedding
+from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import add, arange
 from modelmeter.shape_tensor import ShapeTensor, Tape
@@ -33,7 +33,7 @@ class Decoder(BaseLayer):
     n_routed_experts: of each layer from `first_k_dense_replace` on; None: every layer is dense, and what else is said
     of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
     included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all. window_mask:
-    the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm: of
+    the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm, norm_after_rotary: of
     `GroupedQueryAttention`. mrope_section, mrope_interleaved, in_pairs: of `RotaryEmbedding`; with sections the
     positions are given. output_norms: of `DecoderLayer`. gate_up_joined: of a dense `GatedMLP`. layer_outputs_kept: the
     code has a name of its own for what a layer gives, which lives until the next layer has run even where features are
@@ -59,6 +59,7 @@ class Decoder(BaseLayer):
         head_dim: int | None = None,
         qkv_bias: bool = False,
         qk_norm: bool = False,
+        norm_after_rotary: bool = False,
         mrope_section: Sequence[int] = (),
         mrope_interleaved: bool = False,
         in_pairs: bool = False,
@@ -80,6 +81,7 @@ class Decoder(BaseLayer):
             head_dim=head_dim,
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
+            norm_after_rotary=norm_after_rotary,
             mrope_section=mrope_section,
             in_pairs=in_pairs,
             cache_kind=self.cache_kind,
@@ -108,8 +110,8 @@ class Decoder(BaseLayer):
         self.norm = RMSNorm(hidden_size, code=self.code)
         self.norm.remember_with(dense.input_layernorm)
         self.window_mask = window_mask
-        #: coordinates of a position: an image's tokens have three where rotary sections turn by them
-        self.axes = MROPE_AXES if mrope_section else 1
+        #: coordinates of a position: an image's tokens have one for each rotary section
+        self.axes = len(mrope_section) or 1
         if not self.traits(DecoderTraits).rotary_per_layer:
             self.rotary_emb = RotaryEmbedding(
                 self.head_dim,

@@ -9,6 +9,10 @@ class DecoderTraits:
 
     rotary_per_layer: bool = False
     """Each decoder layer builds its rotary tables anew, by a GEMM; otherwise once, by a multiplication."""
+    sections_doubled: bool = False
+    """Rotary tables are doubled before their sections are chosen, of all coordinates; otherwise after."""
+    rotary_in_float32: bool = False
+    """Queries and keys turn in float32, and so do the tables; otherwise in their own type."""
     cos_sin_cached: bool = False
     """The decoder's rotary tables are in memory for all positions, and rows are looked up as queries and keys turn."""
     first_kv_uncopied: bool = False

@@ -167,6 +167,8 @@ class PageTensors(NamedTuple):
     cu_window_seqlens: ShapeTensor | None = None
     reverse_indices: ShapeTensor | None = None
     tables: tuple[ShapeTensor, ...] = ()
+    interp_indices: ShapeTensor | None = None
+    interp_weights: ShapeTensor | None = None
 
 
 def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
@@ -562,7 +564,7 @@ class PackedTower(BaseLayer):
         index_put(inverse, page.window_index, arange(inverse.tape, inverse.shape[0]))
         return inverse
 
-    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         page = PageTensors(*given)
         hidden_states = self.patch_embed(page.pixel_values)
         if page.window_index is not None:

@@ -31,25 +31,25 @@ SGLANG_TOWER: Final = PackedTraits(
 
 
 class PackedVision(BaseLayer):
-    """Pages' patches to the image tokens of each page, and the tower's last hidden states, held beside them."""
+    """Pages' patches to the image tokens of each page, and what the tower gives beside them."""
 
     def __init__(self, visual: PackedTower, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.visual = visual
 
     def forward(self, given: PageTensors | tuple[PageTensors, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
-        """Each page's image tokens [n, D], then the last hidden states where they are held.
+        """Each page's image tokens [n, D]; then the last hidden states where they are held, and features of all pages.
 
         `given`: with all pages, or where pages are a loop with each.
         """
         if self.traits(PackedTraits).pages_looped:
             return tuple(self.visual.call_remembered("visual", page, grid._replace(pages=1))[1] for page in given)
         assert isinstance(given, PageTensors)
-        hidden_states, tokens = self.visual.call_remembered("visual", given, grid)
+        hidden_states, tokens, *features = self.visual.call_remembered("visual", given, grid)
         if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
             return of_pages(tokens, grid.pages)
         floor_divide(product(given.grid_thw))  # tokens of each page, on the host
-        return *of_pages(tokens, grid.pages), hidden_states
+        return *of_pages(tokens, grid.pages), hidden_states, *features
 
 
 def of_pages(tokens: ShapeTensor, pages: int) -> tuple[ShapeTensor, ...]:

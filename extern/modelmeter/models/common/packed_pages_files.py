@@ -92,13 +92,20 @@ PREPROCESSOR: Final = Keys(
 
 
 def checkpoint_files(
-    class_name: str, model_type: str, vision: Keys, own: Mapping[str, Any], required: Sequence[str]
+    class_name: str,
+    model_type: str,
+    vision: Keys,
+    own: Mapping[str, Any],
+    required: Sequence[str],
+    text: Keys = Keys(),  # noqa: B008 (frozen)
 ) -> CheckpointFiles:
     """How a model of this class is read.
 
-    vision: what its vision configuration says, of which `required` must be stated: keys of our configuration. own:
-    values of a user's checkpoint, whose pipeline nobody knows, by key.
+    vision: what its vision configuration says; text: what its text configuration says beside those of the family. Of
+    both, `required` must be stated: keys of our configuration. own: values of a user's checkpoint, whose pipeline
+    nobody knows, by key.
     """
+    text = _TEXT.joined(text)
 
     def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
         """The values of the configuration that the files state."""
@@ -116,12 +123,7 @@ def checkpoint_files(
             )
         return {**own, **values}
 
-    keys = Keys(
-        values=_TEXT.values,
-        fixed=_TEXT.fixed,
-        harmless=_TEXT.harmless,
-        within={**_TEXT.within, "text_config": _TEXT, "vision_config": vision},
-    )
+    keys = text.joined(Keys(within={"text_config": text, "vision_config": vision}))
     kinds: dict[str, Kind[Any]] = {_LAYER_TYPES: ListOf(Choice(("full_attention",)), 1, LAYERS.most)}
     return CheckpointFiles(
         classes={class_name: ConfigClass(keys=keys, finish=finish)},

@@ -21,6 +21,9 @@ SOURCES: Final = (
     "huggingface.co/ibm-granite/granite-docling-258M",
     "transformers 5.23: idefics3, llama",
 )
+TOKENIZER: Final[str | None] = None
+"""Nobody counted tokens of its vocabulary."""
+
 IMAGE_RULE: Final = (
     "the longer side made 2048 pixels, each side whole tiles of 512, and all of the page as one tile more"
 )

@@ -138,13 +138,13 @@ class PackedCases(ModelCases):
     """The lines of one type, and of one attention where it matters; a model adds those of its own layers."""
 
     #: the real modules, and how they are called
-    modules: ClassVar[type[PackedModules]] = PackedModules
+    modules_class: ClassVar[type[PackedModules]] = PackedModules
 
     def __init__(
         self, load: Callable[..., Any], make: Callable[..., PackedPageReference], dtype: str, attention: str
     ) -> None:
         cost_model = load([f"runtime.dtype={dtype}", f"runtime.attention={attention or 'flash'}"])
-        super().__init__(cost_model.model, self.modules(cost_model, make), attention)
+        super().__init__(cost_model.model, self.modules_class(cost_model, make), attention)
         self.decoder_sizes = cost_model.config.decoder
         self.vision_sizes = cost_model.config.vision
         self.tower = self.model.visual

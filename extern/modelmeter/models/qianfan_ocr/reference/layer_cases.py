@@ -107,7 +107,7 @@ class QianfanOcrModules(RealModules):
         if path in beside:
             return beside[path]
         if path.startswith(("vision_tower", "multi_modal_projector")):
-            return model.model.get_submodule(path.replace(*reversed(ATTENTION)))
+            return model.model.get_submodule(path.replace(ATTENTION[1], ATTENTION[0]))
         module = model.model.get_submodule(f"language_model.{path}")
         # it takes a tensor to tell the type by
         return partial(module, meta_tensor((1,), self.dtype)) if path == "rotary_emb" else module
