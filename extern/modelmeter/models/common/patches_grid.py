@@ -251,6 +251,18 @@ class PageViews(NamedTuple):
     views: int
 
 
+def markers_around(layout: PatchesGrid) -> int:
+    """Tokens of text that the processors of Idefics3 and its descendants write around the views of a page.
+
+    Before each tile a sign of an image and the tile's place, behind each row a newline; two signs and a name around the
+    whole page. The newline behind the last row and the one before the whole page are one token. A page that is not cut
+    has two signs and a name, or a sign, a place and a newline.
+    Source: `Idefics3Processor._get_num_multimodal_tokens`, `GraniteDoclingProcessor.replace_image_token`.
+    """
+    tiles, columns, rows = layout
+    return 3 + (rows * (2 * columns + 1) if tiles else 0)
+
+
 class AlikeViews(GridOfTiles):
     """Pages as views of one size: tiles, and a thumbnail of all of the page behind several of them."""
 

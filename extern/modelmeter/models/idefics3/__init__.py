@@ -27,9 +27,6 @@ TOKENIZER: Final[str | None] = None
 IMAGE_RULE: Final = (
     "the longer side made 2048 pixels, each side whole tiles of 512, and all of the page as one tile more"
 )
-TOKENIZER: Final[str | None] = None
-"""Nobody counted tokens of its vocabulary."""
-
 PROVEN: Final = "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules"
 
 __all__ = [

@@ -116,16 +116,6 @@ class Workload(AlikeViews):
         """Side of a tile, pixels."""
         return self.max_image_size
 
-    def markers(self, layout: PatchesGrid) -> int:
-        """Tokens of text that the processor writes around the views.
-
-        Before each tile a sign of an image and the tile's place, behind each row a newline; two signs and a name around
-        the whole page. The newline behind the last row and the one before the whole page are one token.
-        Source: `Idefics3Processor._get_num_multimodal_tokens`.
-        """
-        tiles, columns, rows = layout
-        return 3 + (rows * (2 * columns + 1) if tiles else 0)
-
     def examples(self) -> list[PatchesGrid]:
         """Uncut, and cut: one view and several are different code."""
         cut = self.layout(self.longest_edge, 1)
