@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.models.deepseek_ocr2.small import IN_ENCODER
 from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
+from tests.models.granite_docling.small import OVERRIDES as GRANITE_SMALL
 from tests.models.idefics3.small import OVERRIDES as IDEFICS3_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
 from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN_SMALL
@@ -438,6 +439,34 @@ def idefics3() -> Iterator[Case]:
     yield Case(model="idefics3", size=LETTER, overrides=("runtime.prompt_tokens=30",))
 
 
+# -- Granite-Docling: views of a page, two routes, the tower's taps
+
+FINE = ("workload.route=fine",)
+GRANITE_TILES: TileTable = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 2, FINE),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 3, 10, 0, FINE),
+    ("bfloat16", "flash", 1, 7, 3, ("vision.deepstack_visual_indexes=[0,2,4]", "decoder.tie_word_embeddings=false")),
+    ("bfloat16", "flash", 2, 7, 2, ("vision.deepstack_visual_indexes=[]", "vision.use_fine_route=false")),
+    ("bfloat16", "eager", 1, 30, 4, ()),
+    ("bfloat16", "eager", 2, 10, 2, FINE),
+    ("float32", "flash", 1, 10, 2, FINE),
+    ("float32", "flash", 2, 10, 3, ()),
+    ("float32", "eager", 2, 10, 2, ()),
+    ("float16", "flash", 1, 10, 4, ("workload.scale_factor=2",)),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def granite_docling() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one over a letter page."""
+    yield from tiled("granite_docling", GRANITE_SMALL, GRANITE_TILES)
+    yield Case(model="granite_docling", size=LETTER, overrides=("runtime.prompt_tokens=30",))
+
+
 CASES: tuple[Case, ...] = (
     *deepseek_ocr(),
     *unlimited_ocr(),
@@ -449,6 +478,7 @@ CASES: tuple[Case, ...] = (
     *hunyuan_vl(),
     *deepseek_ocr2(),
     *idefics3(),
+    *granite_docling(),
     *qianfan_ocr(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

@@ -35,4 +35,5 @@ def test_a_page(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_tokens_line_counts_the_markers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", "1275x1650", *MODEL]) == 0
-    assert "1088 image (64 thumbnail, 1024 tiles) + 69 prompt (assumed) = 1157 prefill" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1088 image (64 thumbnail, 1024 tiles) + 69 prompt (assumed) = 1157 prefill" in out

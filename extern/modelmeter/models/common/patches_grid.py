@@ -301,7 +301,7 @@ class AlikeViews(GridOfTiles):
         tiles = sizes["views"] - 1
         return PatchesGrid(tiles, tiles, 1)
 
-    def geometry(self, layout: PatchesGrid, pages: int) -> PageViews:
+    def geometry(self, layout: PatchesGrid, pages: int) -> Any:
         """What vision is told of `pages` pages of this layout."""
         return PageViews(pages, layout.num_local_patches + 1)
 

@@ -82,7 +82,7 @@ class Workload(ThumbnailTiles):
 
     def geometry(self, layout: PatchesGrid, pages: int) -> PageRoute:
         """What vision is told of `pages` pages of this layout."""
-        return PageRoute(*super().geometry(layout, pages), self.route)
+        return PageRoute(pages, layout.num_local_patches + 1, self.route)
 
 
 MODES: Final[Mapping[str, Workload]] = MappingProxyType(

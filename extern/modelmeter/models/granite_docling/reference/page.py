@@ -31,7 +31,7 @@ from modelmeter.reference.whole_page import PageInputs, WholePage
 @contextmanager
 def answered(pages: int, views: int, positions: int, image_tokens: int) -> Iterator[None]:
     """Run with so many real tiles in each of the pages, and so many image tokens among its positions."""
-    entries = {(pages, views): pages * views, (pages, positions): pages * image_tokens}
+    entries: dict[tuple[int, ...], int] = {(pages, views): pages * views, (pages, positions): pages * image_tokens}
     with Answers([image_tokens] * pages), entries_declared(entries):
         yield
 
@@ -43,7 +43,11 @@ def build_model(attention: str, *, text: Mapping[str, Any], vision: Mapping[str,
     image token of its own.
     """
     config: Any = GraniteDoclingConfig(
-        text_config={"pad_token_id": None, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, **text},
+        text_config={
+            **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")),
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+            **text,
+        },
         vision_config=dict(vision),
         tie_word_embeddings=text["tie_word_embeddings"],
         image_token_id=min(100337, text["vocab_size"] - 1),
