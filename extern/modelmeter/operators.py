@@ -705,6 +705,11 @@ def copy_number(target: ShapeTensor) -> None:
     _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
 
 
+def zero(target: ShapeTensor) -> None:
+    """Zeros written over the target, which is not read."""
+    _record("fill", "aten.zero_.default", "copy", (), (target,), elements=target.numel)
+
+
 def copy_over(target: ShapeTensor, source: ShapeTensor) -> None:
     """What is in `source` written over the target, which is not read."""
     _record("copy", "aten.copy_.default", "copy", (source,), (target,), elements=target.numel)

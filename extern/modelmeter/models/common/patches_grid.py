@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.image_rule import NO_TILES, WHOLE, ImageRule, KindRule, tiles
 from modelmeter.models.common.tiles import (
     MAX_TILES,
     candidate_grids,
@@ -137,6 +138,12 @@ class TiledPages(GridOfTiles):
             layouts.append(one_tile)
         return Layouts(indices, layouts)
 
+    #: the kinds of layouts, for the image rule
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (
+        NO_TILES,
+        KindRule("cut", True, (), {"columns": "1*columns", "rows": "1*rows"}),
+    )
+
     tile_limits: ClassVar[tuple[str, str]] = ("min_patches", "max_patches")
     #: columns of tiles at most, and rows
     most_a_side: ClassVar[int] = MAX_TILES
@@ -170,6 +177,12 @@ class TiledPages(GridOfTiles):
             return layout
         columns, rows = sizes["columns"], sizes["rows"]
         return PatchesGrid(columns * rows, columns, rows)
+
+    def image_rule(self) -> ImageRule:
+        """The rule as data."""
+        limits = {"side": self.tile_side, "least": self.min_patches, "most": self.max_patches}
+        steps = (tiles(uncut=self.uncut_side, **limits) if self.cuts else WHOLE,)
+        return ImageRule(steps, self.kind_rules)
 
     def examples(self) -> list[PatchesGrid]:
         """A layout of each kind: uncut, or cut into one row, one column, or several of both."""
@@ -265,6 +278,11 @@ def markers_around(layout: PatchesGrid) -> int:
 
 class AlikeViews(GridOfTiles):
     """Pages as views of one size: tiles, and a thumbnail of all of the page behind several of them."""
+
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (
+        KindRule("views", "views", (("1*columns*rows", "==", 0, 1),), {"views": "1"}),
+        KindRule("views", "views", (), {"views": "1*tiles + 1"}),
+    )
 
     @property
     @abstractmethod
