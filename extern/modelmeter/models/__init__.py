@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         deepseek_ocr,
         deepseek_ocr2,
         glm_ocr,
+        granite_docling,
         hunyuan_vl,
         idefics3,
         lighton_ocr,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     _DEEPSEEK_OCR2_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr2
     _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
     _HUNYUAN_VL_KEEPS_ITS_PROMISES: ModelPackage = hunyuan_vl
+    _GRANITE_DOCLING_KEEPS_ITS_PROMISES: ModelPackage = granite_docling
     _IDEFICS3_KEEPS_ITS_PROMISES: ModelPackage = idefics3
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
@@ -54,6 +56,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "deepseek_ocr2": "modelmeter.models.deepseek_ocr2",
         "glm_ocr": "modelmeter.models.glm_ocr",
         "hunyuan_vl": "modelmeter.models.hunyuan_vl",
+        "granite_docling": "modelmeter.models.granite_docling",
         "idefics3": "modelmeter.models.idefics3",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
         "qianfan_ocr": "modelmeter.models.qianfan_ocr",
