@@ -57,6 +57,7 @@ IN_WINDOWS_EAGER = measured("(5,", "6)", "runtime.attention=eager", model="qwen2
 GRID, PACKED = f"{COMMON}/merged_grid.py", "layers/vision/packed.py"
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
+QWEN3 = "models/qwen3_vl"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
@@ -314,8 +315,8 @@ MUTANTS = (
         kind="engines",
         what="the image's tokens leave the cache before the decoder runs",
         file=ENCODER,
-        old="inputs_embeds = self.embed_joined(input_ids, *pages)\n",
-        new="inputs_embeds = self.embed_joined(input_ids, *pages)\n        del pages\n",
+        old="given = self.embed_cached(input_ids, *pages)\n",
+        new="given = self.embed_cached(input_ids, *pages)\n        del pages\n",
         test=f"{ENGINES}::test_a_peak_within_the_block_is_the_blocks",
     ),
     Mutant(
@@ -434,7 +435,7 @@ MUTANTS = (
         kind="image rule",
         what="a page of exactly the largest area is scaled down",
         file=GRID,
-        old="if width_bar * height_bar > max_pixels:",
+        old="if frames * width_bar * height_bar > max_pixels:",
         new="if width_bar * height_bar >= max_pixels:",
         test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
     ),
@@ -533,6 +534,38 @@ MUTANTS = (
         old="products[:, column] *= values[name] ** exponent",
         new="products[:, column] *= values[name]",
         test=f"{STAGE_TIMES}::test_laws_are_walks",
+    ),
+    Mutant(
+        kind="held tensor",
+        what="DeepStack: what a layer gives dies once its features are added",
+        file=f"{DECODER}/decoder.py",
+        old="_kept = hidden_states if self.layer_outputs_kept else None",
+        new="_kept = None",
+        test="tests/layers/decoder/test_library_decoders.py::test_features_are_added_after_the_first_layers",
+    ),
+    Mutant(
+        kind="merger",
+        what="DeepStack: features of a block are normalised patch by patch",
+        file=f"{QWEN3}/model.py",
+        old="merged, use_postshuffle_norm=True, **settings)",
+        new="merged, use_postshuffle_norm=False, **settings)",
+        test=measured("runtime.attention=flash", model="qwen3_vl"),
+    ),
+    Mutant(
+        kind="image rule",
+        what="Chandra: a side that is scaled down is rounded up",
+        file=f"{QWEN3}/workload.py",
+        old="return math.floor(width * scale), math.floor(height * scale)",
+        new="return math.ceil(width * scale), math.ceil(height * scale)",
+        test="tests/models/qwen3_vl/test_qwen3_vl_workload.py::test_chandra_scales_a_page_first",
+    ),
+    Mutant(
+        kind="engines",
+        what="vLLM: a step adds no features, since its tokens are no image's",
+        file=f"{QWEN3}/model.py",
+        old="return copied, Deepstack(None, buffers)",
+        new="return copied, Deepstack(None, buffers) if pages else None",
+        test="tests/models/qwen3_vl/test_qwen3_vl_engines.py::test_kernel_by_kernel",
     ),
 )
 
