@@ -546,7 +546,7 @@ MUTANTS = (
     Mutant(
         kind="merger",
         what="DeepStack: features of a block are normalised patch by patch",
-        file=f"{QWEN3}/model.py",
+        file=f"{QWEN3}/tower.py",
         old="merged, use_postshuffle_norm=True, **settings)",
         new="merged, use_postshuffle_norm=False, **settings)",
         test=measured("runtime.attention=flash", model="qwen3_vl"),
