@@ -439,12 +439,38 @@ def idefics3() -> Iterator[Case]:
     yield Case(model="idefics3", size=LETTER, overrides=("runtime.prompt_tokens=30",))
 
 
+# -- PaddleOCR-VL: grids of every remainder
+
+#: a row, a column and a token alone, and what lies between
+PADDLE_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (8, 4), (1, 4), (70, 1), (1, 1)),
+    ("bfloat16", "eager", 1): ((5, 7), (2, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5), (1, 3)),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=true", "vision.image_size=98"): ((5, 7),),
+}
+
+
+def paddleocr_vl() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and the published one over a letter page and a region."""
+    small = ("vision.num_hidden_layers=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("paddleocr_vl", small, PADDLE_GRIDS)
+    for prompt in (1, 30):
+        overrides = (*small, "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="paddleocr_vl", overrides=overrides, steps=(0,))
+    yield Case(model="paddleocr_vl", size=LETTER)
+    yield Case(model="paddleocr_vl", size=(1000, 30), overrides=("checkpoint=paddleocr_vl_1_5", "workload=region"))
+
+
 CASES: tuple[Case, ...] = (
     *deepseek_ocr(),
     *unlimited_ocr(),
     *lighton_ocr(),
     *qwen2_5_vl(),
     *qwen2_vl(),
+    *paddleocr_vl(),
     *qwen3_vl(),
     *glm_ocr(),
     *hunyuan_vl(),

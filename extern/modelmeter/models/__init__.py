@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         hunyuan_vl,
         idefics3,
         lighton_ocr,
+        paddleocr_vl,
         qianfan_ocr,
         qwen2_5_vl,
         qwen2_vl,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     _IDEFICS3_KEEPS_ITS_PROMISES: ModelPackage = idefics3
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
+    _PADDLEOCR_VL_KEEPS_ITS_PROMISES: ModelPackage = paddleocr_vl
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
     _QWEN3_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen3_vl
@@ -55,6 +57,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "idefics3": "modelmeter.models.idefics3",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
         "qianfan_ocr": "modelmeter.models.qianfan_ocr",
+        "paddleocr_vl": "modelmeter.models.paddleocr_vl",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
         "qwen2_vl": "modelmeter.models.qwen2_vl",
         "qwen3_vl": "modelmeter.models.qwen3_vl",

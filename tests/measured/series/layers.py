@@ -11,6 +11,7 @@ from modelmeter.models.glm_ocr.reference import layer_cases as glm_ocr
 from modelmeter.models.hunyuan_vl.reference import layer_cases as hunyuan_vl
 from modelmeter.models.idefics3.reference import layer_cases as idefics3
 from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
+from modelmeter.models.paddleocr_vl.reference import layer_cases as paddleocr_vl
 from modelmeter.models.qianfan_ocr.reference import layer_cases as qianfan_ocr
 from modelmeter.models.qwen2_5_vl.reference import layer_cases as qwen2_5_vl
 from modelmeter.models.qwen2_vl.reference import layer_cases as qwen2_vl
@@ -32,6 +33,7 @@ MODELS = {
     "glm_ocr": glm_ocr,
     "hunyuan_vl": hunyuan_vl,
     "qianfan_ocr": qianfan_ocr,
+    "paddleocr_vl": paddleocr_vl,
 }
 
 

@@ -20,10 +20,10 @@ from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindow
 from modelmeter.layers.decoder.deepstack import Deepstack, Features, add_and_normalize, added
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
-from modelmeter.layers.decoder.moe import MixtureOfExperts
+from modelmeter.layers.decoder.moe import Experts, MixtureOfExperts
 from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.operators import add, arange
+from modelmeter.operators import BIAS_ALIGNMENT, add, arange
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -89,6 +89,8 @@ class Decoder(BaseLayer):
         )
         dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, output_norms=output_norms, code=self.code)
         layers = [dense] * num_hidden_layers
+        #: bytes of an expert that each of its grouped GEMMs reads; None: no layer has any
+        self.expert_bytes: tuple[int, int] | None = None
         if n_routed_experts is not None:
             moe = MixtureOfExperts(
                 hidden_size,
@@ -99,6 +101,8 @@ class Decoder(BaseLayer):
                 code=self.code,
             )
             sparse = DecoderLayer(hidden_size, self_attn=attention, mlp=moe, code=self.code)
+            if isinstance(moe.experts, Experts):
+                self.expert_bytes = moe.experts.read_bytes(1)
             for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
                 norm.remember_with(dense.input_layernorm)
             layers[first_k_dense_replace:] = [sparse] * len(layers[first_k_dense_replace:])
@@ -165,9 +169,9 @@ class Decoder(BaseLayer):
                 hidden_states = added(hidden_states, *features)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
-    def empty_cache(self) -> tuple[State, ...]:
-        """A cache before the first pass, by layer."""
-        return tuple(State() for _ in self.layers)
+    def empty_cache(self, further: int = 0) -> tuple[State, ...]:
+        """A cache before the first pass, by layer; `further`: of layers behind the decoder's own."""
+        return tuple(State() for _ in range(len(self.layers) + further))
 
     @property
     def windowed(self) -> bool:
@@ -180,10 +184,19 @@ class Decoder(BaseLayer):
         fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
         return self.cache_kind.pieces(masked=fused_mask)
 
-    def given_cache(self, tape: Tape, batch: int, context: int, generated: int = 0) -> tuple[State, ...]:
-        """A cache of `context` positions, the last `generated` of them from decode steps, by layer."""
+    def given_cache(
+        self, tape: Tape, batch: int, context: int, generated: int = 0, further: int = 0
+    ) -> tuple[State, ...]:
+        """A cache of `context` positions, the last `generated` of them from steps; by layer, as `empty_cache`."""
         shape, dtype = (batch, self.kv_heads, self.head_dim), self.code.precision.kv
-        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in self.layers)
+        layers = range(len(self.layers) + further)
+        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in layers)
+
+    @property
+    def alignment(self) -> int:
+        """Positions by which a step of several queries grows evenly: the rows of a fused kernel's mask are aligned."""
+        fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
+        return BIAS_ALIGNMENT if fused_mask else 1
 
     def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """What each layer's attention makes cos and sin of."""
@@ -198,10 +211,15 @@ class Decoder(BaseLayer):
         return tape.input((batch, tokens) if self.axes == 1 else (self.axes, batch, tokens), "int64")
 
     def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor | None]:
-        """The mask of full attention, none for a fused kernel, and that of a sliding window where it is made."""
+        """The mask of full attention, and that of a sliding window where it is made.
+
+        A fused kernel takes none of a prompt, nor of a single query.
+        """
         full = window = None
         if self.attention != "flash":
             full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        elif isinstance(tokens, int) and 1 != tokens != context:  # queries over a cache: a kernel must be told what
+            full = causal_mask(tape, batch, tokens, context)
         if self.window_mask:
             window = sliding_mask(tape, batch, tokens, context)
             if self.attention != "flash":
