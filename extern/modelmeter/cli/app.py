@@ -29,6 +29,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "diff": "modelmeter.cli.diff",
         "report": "modelmeter.cli.report",
         "sweep": "modelmeter.cli.sweep",
+        "laws": "modelmeter.cli.laws",
     },
     "Time and money": {
         "throughput": "modelmeter.cli.throughput",
