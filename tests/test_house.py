@@ -83,7 +83,7 @@ ROOMS = {
         "sweep",
         "laws",
     },
-    "programs": {"models", "models.common", "layers", "devices", "report", "reference"},
+    "programs": {"models", "models.common", "layers", "devices", "report", "reference", "laws"},
     "__main__": {"cli"},
 }
 

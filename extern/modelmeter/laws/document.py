@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.devices import kernel_time
 from modelmeter.devices.device import PEAK_OF_DTYPE, Device
-from modelmeter.devices.engine import limits_of
+from modelmeter.devices.engine import limits_of, timed_assumptions
 from modelmeter.devices.stage_time import HOSTS_DIFFER, OPERATOR_S, PASS_ERROR
 from modelmeter.errors import ModelMeterError
 from modelmeter.laws.law_set import Family, LawSet, layouts_of, written_figures
-from modelmeter.laws.tables import Tables
+from modelmeter.laws.tables import Shared, Tables
 from modelmeter.memory import RESERVE_BYTES, reserve_on
 from modelmeter.models.common.image_rule import RuledWorkload, no_rule
 from modelmeter.sizes import Variables
@@ -100,7 +100,8 @@ class LawsFile:
             made = LawSet(sharing[0], list(layouts), self.batches, vision_times=self.vision_times)
             laws[key] = _laws(made, tables)
         places = {key: place for place, key in enumerate(laws)}
-        models = [self._model(entry, places[entry.laws], tables) for entry in self._entries]
+        shared = {"limits": Shared(), "assumptions": Shared()}
+        models = [self._model(entry, places[entry.laws], tables, **shared) for entry in self._entries]
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -108,11 +109,14 @@ class LawsFile:
             **tables.to_dict(),
             "laws": list(laws.values()),
             "models": models,
+            **{name: each.entries for name, each in shared.items()},
             "devices": {device.name: _device(device) for device in self.devices},
             "constants": dict(CONSTANTS),
         }
 
-    def _model(self, entry: _Entry, laws: int, tables: Tables) -> dict[str, Any]:
+    def _model(
+        self, entry: _Entry, laws: int, tables: Tables, *, limits: Shared, assumptions: Shared
+    ) -> dict[str, Any]:
         model = entry.cost_model
         rule = model.workload.image_rule()
         kinds = [
@@ -145,10 +149,10 @@ class LawsFile:
             "bound": model.bound_alone,
             "graphed": [stage for stage in ("prefill", "decode") if model.graphed(stage)],
             "host": asdict(model.host),
-            "limits": {device.name: asdict(limits_of(model, device)) for device in self.devices},
+            "limits": limits.place({device.name: asdict(limits_of(model, device)) for device in self.devices}),
             "reserve_bytes": {kind: reserve_on(kind, model.reserve_bytes) for kind in RESERVE_BYTES},
             "load_bytes": str(model.load_bytes),
-            "assumptions": [asdict(each) for each in model.assumptions()],
+            "assumptions": [assumptions.place(asdict(each)) for each in timed_assumptions(model)],
         }
 
 
