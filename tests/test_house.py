@@ -68,13 +68,15 @@ ROOMS = {
     "sweep": {"devices", "models.common"},
     "laws": {"devices", "models.common"},
     "corpus": {"devices", "models.common"},
-    "report": {"devices", "models.common", "calibration", "comparison", "corpus", "sweep"},
+    "compare": {"devices", "models.common", "sweep"},
+    "report": {"devices", "models.common", "calibration", "compare", "comparison", "corpus", "sweep"},
     "reference": {"layers", "models.common", "devices"},
     "cli": {
         "models",
         "models.common",
         "devices",
         "calibration",
+        "compare",
         "comparison",
         "corpus",
         "report",
@@ -83,7 +85,7 @@ ROOMS = {
         "sweep",
         "laws",
     },
-    "programs": {"models", "models.common", "layers", "devices", "report", "reference", "laws"},
+    "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference", "laws"},
     "__main__": {"cli"},
 }
 

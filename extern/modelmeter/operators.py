@@ -58,6 +58,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "rsqrt": 2,  # root and reciprocal
         "sqrt": 1,  # one root
         "div": 1,  # one division
+        "bucketize": 1,  # one comparison, at least
         "cos": 4,  # taken as four, like any elementary function here
         "sin": 4,  # likewise
         "mean": 1,  # one sum an element read; the division is one a row
@@ -433,6 +434,12 @@ def div(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
     return _pointwise("div", "aten.div.Tensor", (left,) if right is None else (left, right), left.dtype)
 
 
+def reciprocal(x: ShapeTensor) -> ShapeTensor:
+    """1 / x; of whole numbers in float32."""
+    dtype = "float32" if x.dtype == "int64" else x.dtype
+    return _pointwise("div", "aten.reciprocal.default", (x,), dtype)
+
+
 def sqrt(x: ShapeTensor) -> ShapeTensor:
     """Square root."""
     return _pointwise("sqrt", "aten.sqrt.default", (x,), x.dtype)
@@ -531,6 +538,18 @@ def compare(aten: str, *operands: ShapeTensor) -> ShapeTensor:
     return _pointwise("compare", aten, operands, "bool")
 
 
+def clamp(x: ShapeTensor) -> ShapeTensor:
+    """x, but no element beyond a number."""
+    return _pointwise("compare", "aten.clamp.default", (x,), x.dtype)
+
+
+def bucketize(x: ShapeTensor, boundaries: ShapeTensor) -> ShapeTensor:
+    """Between which of the boundaries, in order, each element of x lies: 64-bit integers."""
+    out = x.tape.new(x.shape, "int64")
+    _record("bucketize", "aten.bucketize.Tensor", "elementwise", (x, boundaries), (out,), elements=out.numel)
+    return out
+
+
 def fill(like: ShapeTensor, shape: Shape, dtype: str, aten: str) -> ShapeTensor:
     """A tensor of one number. `new_zeros` and `new_ones` take `like` as their input, and are counted as reading it."""
     out = like.tape.new(shape, dtype)
@@ -551,9 +570,10 @@ def mean(x: ShapeTensor, axis: int = -1) -> ShapeTensor:
     return out
 
 
-def total(x: ShapeTensor, axis: int) -> ShapeTensor:
-    """Sum over one dimension, which disappears."""
-    out = x.tape.new((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype)
+def total(x: ShapeTensor, *axes: int) -> ShapeTensor:
+    """Sum over dimensions, which disappear; of truth values, how many are true, as 64-bit integers."""
+    kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    out = x.tape.new(tuple(kept), "int64" if x.dtype == "bool" else x.dtype)
     _record("sum", "aten.sum.dim_IntList", "reduction", (x,), (out,), elements=x.numel)
     return out
 
@@ -569,6 +589,13 @@ def sum_all(x: ShapeTensor) -> ShapeTensor:
     """The sum of all elements, in their type; of truth values, how many are true, as a 64-bit integer."""
     out = x.tape.new((), "int64" if x.dtype == "bool" else x.dtype)
     _record("sum", "aten.sum.default", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
+def all_true(x: ShapeTensor) -> ShapeTensor:
+    """Whether all truth values are true."""
+    out = x.tape.new((), "bool")
+    _record("compare", "aten.all.default", "reduction", (x,), (out,), elements=x.numel)
     return out
 
 
@@ -676,6 +703,11 @@ def copy_number(target: ShapeTensor) -> None:
     """A number written over the target, which is not read: made in memory first, as an assignment to a slice does."""
     number = fill(target, (), target.dtype, "aten.scalar_tensor.default")
     _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
+
+
+def zero(target: ShapeTensor) -> None:
+    """Zeros written over the target, which is not read."""
+    _record("fill", "aten.zero_.default", "copy", (), (target,), elements=target.numel)
 
 
 def copy_over(target: ShapeTensor, source: ShapeTensor) -> None:

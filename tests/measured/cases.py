@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.models.deepseek_ocr2.small import IN_ENCODER
 from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
+from tests.models.idefics3.small import OVERRIDES as IDEFICS3_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
 from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN_SMALL
 
@@ -407,16 +408,74 @@ def qianfan_ocr() -> Iterator[Case]:
     yield Case(model="qianfan_ocr", size=LETTER)
 
 
+# -- Idefics3: views of a page, one or several of them; pages in a batch
+
+#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 1, ()),
+    ("bfloat16", "flash", 1, 30, 6, ("vision.image_size=384",)),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 3, 10, 0, ()),
+    ("bfloat16", "eager", 1, 30, 4, ()),
+    ("bfloat16", "eager", 2, 10, 0, ()),
+    ("float32", "flash", 1, 10, 2, ()),
+    ("float32", "flash", 2, 10, 3, ("decoder.tie_word_embeddings=false",)),
+    ("float32", "eager", 2, 10, 2, ()),
+    ("float16", "flash", 1, 10, 4, ("workload.scale_factor=4",)),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def idefics3() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one over a letter page."""
+    for dtype, attention, pages, prompt, tiles, others in IDEFICS3_TILES:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*IDEFICS3_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model="idefics3", layout=layout, overrides=overrides)
+    yield Case(model="idefics3", size=LETTER, overrides=("runtime.prompt_tokens=30",))
+
+
+# -- PaddleOCR-VL: grids of every remainder
+
+#: a row, a column and a token alone, and what lies between
+PADDLE_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (8, 4), (1, 4), (70, 1), (1, 1)),
+    ("bfloat16", "eager", 1): ((5, 7), (2, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5), (1, 3)),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=true", "vision.image_size=98"): ((5, 7),),
+}
+
+
+def paddleocr_vl() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and the published one over a letter page and a region."""
+    small = ("vision.num_hidden_layers=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("paddleocr_vl", small, PADDLE_GRIDS)
+    for prompt in (1, 30):
+        overrides = (*small, "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="paddleocr_vl", overrides=overrides, steps=(0,))
+    yield Case(model="paddleocr_vl", size=LETTER)
+    yield Case(model="paddleocr_vl", size=(1000, 30), overrides=("checkpoint=paddleocr_vl_1_5", "workload=region"))
+
+
 CASES: tuple[Case, ...] = (
     *deepseek_ocr(),
     *unlimited_ocr(),
     *lighton_ocr(),
     *qwen2_5_vl(),
     *qwen2_vl(),
+    *paddleocr_vl(),
     *qwen3_vl(),
     *glm_ocr(),
     *hunyuan_vl(),
     *deepseek_ocr2(),
+    *idefics3(),
     *qianfan_ocr(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

@@ -38,12 +38,42 @@ GLM = (
     "decoder.head_dim=24",
     *QWEN_DECODER,
 )
+PADDLE = (
+    "vision.num_hidden_layers=2",
+    "vision.hidden_size=64",
+    "vision.intermediate_size=80",
+    "vision.num_attention_heads=2",
+    "decoder.head_dim=24",
+    *QWEN_DECODER,
+)
+
+HUNYUAN = (
+    "vision.num_hidden_layers=2",
+    "vision.hidden_size=64",
+    "vision.num_attention_heads=2",
+    "vision.intermediate_size=80",
+    "vision.out_hidden_size=48",
+    "vision.max_image_size=64",
+    "workload.min_pixels=1024",
+    *(each for each in QWEN_DECODER if "mrope" not in each),
+    "decoder.head_dim=24",
+    "decoder.mrope_section=[2,4,4,2]",
+)
+
+QWEN3 = (
+    *GLM,
+    "vision.deepstack_visual_indexes=[0,1]",
+    "vision.num_position_embeddings=64",
+)
 
 #: model, overrides, a page, and the width of its decoder
 PAGES = {
     "qwen2_vl": ((*QWEN2, "workload=page"), (140, 196), 48),
     "qwen2_5_vl": ((*QWEN2_5, "workload=page"), (150, 300), 48),
+    "qwen3_vl": (QWEN3, (300, 250), 48),
     "glm_ocr": (GLM, (150, 90), 48),
+    "paddleocr_vl": ((*PADDLE, "workload.min_pixels=3136"), (150, 300), 48),
+    "hunyuan_vl": (HUNYUAN, (150, 200), 48),
     "deepseek_ocr2": (tuple(OVERRIDES), (640, 480), 64),
     "qianfan_ocr": (QIANFAN, (200, 110), 80),
 }

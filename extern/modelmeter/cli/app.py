@@ -24,6 +24,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Cost of pages": {
         "page": "modelmeter.cli.page",
         "modes": "modelmeter.cli.modes",
+        "compare": "modelmeter.cli.compare",
         "corpus": "modelmeter.cli.corpus",
         "diff": "modelmeter.cli.diff",
         "report": "modelmeter.cli.report",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.devices import kernel_time
@@ -88,6 +88,11 @@ class LawsFile:
             )
         if cost_model.page_passes(workload.examples()[0]):
             raise ModelMeterError("laws: workload.regions makes several passes of a page; leave it out.")
+        if cost_model.config.runtime.draft != "none":
+            raise ModelMeterError(
+                f"laws: runtime.draft={cost_model.config.runtime.draft}: steps that check drafts have no form as data; "
+                "leave it out."
+            )
         self._entries.append(_Entry(cost_model=cost_model, laws=_walked_as(cost_model)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,12 +123,13 @@ class LawsFile:
         self, entry: _Entry, laws: int, tables: Tables, *, limits: Shared, assumptions: Shared
     ) -> dict[str, Any]:
         model = entry.cost_model
-        rule = model.workload.image_rule()
+        rule, counted = model.workload.image_rule(), model.assumptions()
         kinds = [
             {
                 "name": each.name,
                 "conditions": [tables.written_condition(*condition) for condition in each.conditions],
                 "variables": {name: tables.polynomial(written) for name, written in each.variables.items()},
+                "markers": tables.polynomial(each.markers),
             }
             for each in rule.kinds
         ]
@@ -131,7 +137,7 @@ class LawsFile:
         return {
             "model": model.name,
             "checkpoint": model.config.checkpoint.name,
-            "mode": next((name for name, each in model.modes.items() if each == model.workload), None),
+            "mode": _mode(model),
             "engine": model.engine.name,
             "settings": dict(model.settings()),
             "image": {
@@ -152,8 +158,19 @@ class LawsFile:
             "limits": limits.place({device.name: asdict(limits_of(model, device)) for device in self.devices}),
             "reserve_bytes": {kind: reserve_on(kind, model.reserve_bytes) for kind in RESERVE_BYTES},
             "load_bytes": str(model.load_bytes),
-            "assumptions": [assumptions.place(asdict(each)) for each in timed_assumptions(model)],
+            "assumptions": [assumptions.place(asdict(each)) for each in counted],
+            "timed_assumptions": [
+                assumptions.place(asdict(each)) for each in timed_assumptions(model) if each not in counted
+            ],
         }
+
+
+def _mode(model: CostModel[Any, Any, Any]) -> str | None:
+    """The mode that its workload is, as it stands or with the limits of the engine's processor; None: another one."""
+    for name, workload in model.modes.items():
+        if model.workload in (workload, replace(workload, **model.engine_workload())):
+            return name
+    return None
 
 
 def _walked_as(cost_model: CostModel[Any, Any, Any]) -> Hashable:

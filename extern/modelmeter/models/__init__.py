@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         deepseek_ocr2,
         glm_ocr,
         hunyuan_vl,
+        idefics3,
         lighton_ocr,
+        paddleocr_vl,
         qianfan_ocr,
         qwen2_5_vl,
         qwen2_vl,
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
     _DEEPSEEK_OCR2_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr2
     _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
     _HUNYUAN_VL_KEEPS_ITS_PROMISES: ModelPackage = hunyuan_vl
+    _IDEFICS3_KEEPS_ITS_PROMISES: ModelPackage = idefics3
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
+    _PADDLEOCR_VL_KEEPS_ITS_PROMISES: ModelPackage = paddleocr_vl
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
     _QWEN3_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen3_vl
@@ -50,8 +54,10 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "deepseek_ocr2": "modelmeter.models.deepseek_ocr2",
         "glm_ocr": "modelmeter.models.glm_ocr",
         "hunyuan_vl": "modelmeter.models.hunyuan_vl",
+        "idefics3": "modelmeter.models.idefics3",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
         "qianfan_ocr": "modelmeter.models.qianfan_ocr",
+        "paddleocr_vl": "modelmeter.models.paddleocr_vl",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
         "qwen2_vl": "modelmeter.models.qwen2_vl",
         "qwen3_vl": "modelmeter.models.qwen3_vl",

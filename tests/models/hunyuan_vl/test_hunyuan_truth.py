@@ -8,7 +8,8 @@ from benchmarks.walked import walked_operators
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.hunyuan_vl import load_cost_model
-from tests.models.walked import walked_prefill, walked_step, walked_vision
+from tests.models.law_checks import check_pace, check_prompts_and_steps, laws_of
+from tests.models.walked import walked_prefill, walked_vision
 
 SMALL = ("vision.num_hidden_layers=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
 
@@ -66,20 +67,25 @@ def test_pages_are_arithmetic(overrides: tuple[str, ...]) -> None:
     for columns, rows in ((2, 2), (5, 68), (20, 26), (64, 64)):
         model.layout_cost(MergedGrid(columns, rows), 2)
 
-    def laws(stage: str) -> int:
-        return len([kind for kind, each in model._laws._laws.items() for _ in each if kind[0] == stage])  # type: ignore[index]
-
     with walked_operators() as names:
         for columns, rows in product((2, 5, 40, 106), (3, 4, 76)):
             model.layout_cost(MergedGrid(columns, rows), 2)
-    assert names == [] and laws("vision") <= (1 if model.batch_size == 1 else 3)
+    assert names == [] and laws_of(model, "vision") <= (1 if model.batch_size == 1 else 3)
     for columns, rows in ((1, 1), (1, 2), (2, 1), (1, 9), (5, 7), (9, 1)):
         grid = MergedGrid(columns, rows)
         page = model.layout_cost(grid)
         assert page.vision == walked_vision(model, grid), grid
         assert page.prefill == walked_prefill(model, page.seq_len, grid), grid
-        assert model.step(page.seq_len) == walked_step(model, page.seq_len)
-    assert max(laws("vision"), laws("prefill")) <= 7
+    assert max(laws_of(model, "vision"), laws_of(model, "prefill")) <= 7
+
+
+@pytest.mark.parametrize("execution", ["transformers", "vllm", "serving"])
+def test_prompts_and_steps_are_arithmetic(execution: str) -> None:
+    check_prompts_and_steps(load_cost_model([*SMALL, f"execution={execution}"]), 2174)
+
+
+def test_pace() -> None:
+    check_pace(load_cost_model)
 
 
 WRONG = {

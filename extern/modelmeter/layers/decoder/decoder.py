@@ -17,13 +17,13 @@ from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
-from modelmeter.layers.decoder.deepstack import Deepstack
+from modelmeter.layers.decoder.deepstack import Deepstack, Features, add_and_normalize, added
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import Experts, MixtureOfExperts
 from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.operators import add, arange
+from modelmeter.operators import BIAS_ALIGNMENT, add, arange
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -154,19 +154,24 @@ class Decoder(BaseLayer):
         positions = self.positions(position_ids)
         if self.traits(EngineTraits).add_norm_fused:
             residual = None
-            for layer, cache in zip(self.layers, caches, strict=True):
-                hidden_states, residual = layer(hidden_states, positions, mask, cache, experts_hit, residual)
-            return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
+            features: Features | None = None
+            for index, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
+                state = (positions, mask, cache, experts_hit)
+                hidden_states, residual = layer(hidden_states, *state, residual, features)
+                features = deepstack.of(index) if deepstack is not None else None
+            assert residual is not None  # there is a layer
+            return add_and_normalize(self.norm, hidden_states, residual, features)[1]  # type: ignore[no-any-return]
         for index, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
             hidden_states = layer(hidden_states, positions, mask, cache, experts_hit)
             _kept = hidden_states if self.layer_outputs_kept else None
-            if deepstack is not None and index < len(deepstack.features):
-                hidden_states = deepstack.added(hidden_states, index)
+            features = deepstack.of(index) if deepstack is not None else None
+            if features is not None:
+                hidden_states = added(hidden_states, *features)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
-    def empty_cache(self) -> tuple[State, ...]:
-        """A cache before the first pass, by layer."""
-        return tuple(State() for _ in self.layers)
+    def empty_cache(self, further: int = 0) -> tuple[State, ...]:
+        """A cache before the first pass, by layer; `further`: of layers behind the decoder's own."""
+        return tuple(State() for _ in range(len(self.layers) + further))
 
     @property
     def windowed(self) -> bool:
@@ -179,10 +184,19 @@ class Decoder(BaseLayer):
         fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
         return self.cache_kind.pieces(masked=fused_mask)
 
-    def given_cache(self, tape: Tape, batch: int, context: int, generated: int = 0) -> tuple[State, ...]:
-        """A cache of `context` positions, the last `generated` of them from decode steps, by layer."""
+    def given_cache(
+        self, tape: Tape, batch: int, context: int, generated: int = 0, further: int = 0
+    ) -> tuple[State, ...]:
+        """A cache of `context` positions, the last `generated` of them from steps; by layer, as `empty_cache`."""
         shape, dtype = (batch, self.kv_heads, self.head_dim), self.code.precision.kv
-        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in self.layers)
+        layers = range(len(self.layers) + further)
+        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in layers)
+
+    @property
+    def alignment(self) -> int:
+        """Positions by which a step of several queries grows evenly: the rows of a fused kernel's mask are aligned."""
+        fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
+        return BIAS_ALIGNMENT if fused_mask else 1
 
     def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """What each layer's attention makes cos and sin of."""
@@ -197,10 +211,15 @@ class Decoder(BaseLayer):
         return tape.input((batch, tokens) if self.axes == 1 else (self.axes, batch, tokens), "int64")
 
     def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor | None]:
-        """The mask of full attention, none for a fused kernel, and that of a sliding window where it is made."""
+        """The mask of full attention, and that of a sliding window where it is made.
+
+        A fused kernel takes none of a prompt, nor of a single query.
+        """
         full = window = None
         if self.attention != "flash":
             full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        elif isinstance(tokens, int) and 1 != tokens != context:  # queries over a cache: a kernel must be told what
+            full = causal_mask(tape, batch, tokens, context)
         if self.window_mask:
             window = sliding_mask(tape, batch, tokens, context)
             if self.attention != "flash":

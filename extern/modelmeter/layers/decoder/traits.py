@@ -37,6 +37,8 @@ class DecoderTraits:
     """Eager attention of the decoder returns its weights, which its caller keeps; otherwise they die with it."""
     causal_mask_only: bool = False
     """The decoder makes one causal mask, and only for eager attention; otherwise a sliding window's mask too."""
+    features_added_apart: bool = False
+    """Features of image tokens are added to the residual by a kernel before the next norm; otherwise in it."""
     qkv_and_gate_up_fused: bool = False
     """GEMMs of the decoder over one input are one: query, key and value, and gate and up."""
     position_ids_given: bool = False

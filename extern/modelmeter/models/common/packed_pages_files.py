@@ -64,7 +64,7 @@ _STATED: Final = (
 
 _PIXELS: Final = {"min_pixels": "workload.min_pixels", "max_pixels": "workload.max_pixels"}
 
-#: what `Qwen2VLImageProcessor` saves
+#: what `Qwen2VLImageProcessor` saves, but for the frames that a picture stands for
 PREPROCESSOR: Final = Keys(
     values={**_PIXELS, "patch_size": "workload.patch_size", "merge_size": "workload.merge_size"},
     within={
@@ -77,7 +77,6 @@ PREPROCESSOR: Final = Keys(
         "do_normalize": (True, None),
         "do_rescale": (True, None),
         "do_resize": (True, None),
-        "temporal_patch_size": (2,),
     },
     harmless=(
         "data_format",
@@ -98,12 +97,13 @@ def checkpoint_files(
     own: Mapping[str, Any],
     required: Sequence[str],
     text: Keys = Keys(),  # noqa: B008 (frozen)
+    frames: int = 2,
 ) -> CheckpointFiles:
     """How a model of this class is read.
 
     vision: what its vision configuration says; text: what its text configuration says beside those of the family. Of
     both, `required` must be stated: keys of our configuration. own: values of a user's checkpoint, whose pipeline
-    nobody knows, by key.
+    nobody knows, by key. frames: that a picture stands for.
     """
     text = _TEXT.joined(text)
 
@@ -128,7 +128,7 @@ def checkpoint_files(
     return CheckpointFiles(
         classes={class_name: ConfigClass(keys=keys, finish=finish)},
         model_types={model_type: class_name},
-        preprocessor=PREPROCESSOR,
+        preprocessor=PREPROCESSOR.joined(Keys(fixed={"temporal_patch_size": (frames,)})),
         preprocessor_required=True,
         kinds=kinds,
     )

@@ -131,6 +131,11 @@ def mode_words(model: CostModel) -> str:
     return ", ".join((mode, *told))
 
 
+def mode_name(model: CostModel) -> str:
+    """The named workload that the model's differs least from."""
+    return _nearest_mode(model)[0]
+
+
 def _nearest_mode(model: CostModel) -> tuple[str, dict[str, object]]:
     """The named workload that the model's differs least from, and what it has otherwise."""
     knobs = vars(model.workload)
@@ -157,7 +162,7 @@ def _tokens(page: TextCost, labels: Mapping[str, str]) -> str:
 
 
 def _steps(page: TextCost) -> str:
-    return f"{page.output_tokens:,} decode step{'s' * (page.output_tokens != 1)}"
+    return page.cost_model.steps_text(page.output_tokens, len(page.passes(0)))
 
 
 def _memory(page: TextCost, labels: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ how many tokens come of the views is each model's own.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -144,7 +144,7 @@ class TiledPages:
             raise ModelMeterError(f"sweep: no page is cut into {columns} x {rows} tiles of {self.tile_side} pixels.")
         return page
 
-    def kind(self, layout: PatchesGrid) -> bool:
+    def kind(self, layout: PatchesGrid) -> Hashable:
         """Whether there are tiles."""
         return layout.num_local_patches > 0
 

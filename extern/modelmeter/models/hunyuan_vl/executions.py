@@ -21,7 +21,7 @@ SERVING: Final = Execution(
 #: what vLLM launches for this model, each block page by page
 VLLM: Final = Execution(
     "vllm",
-    (*engine_traits.VLLM, HunYuanTraits(qkv_fused=True, table_kept=True, blocks_by_page=True)),
+    (*engine_traits.VLLM, HunYuanTraits(qkv_fused=True, table_kept=True, pages_apart=True)),
     (eager_vision(),),
 )
 

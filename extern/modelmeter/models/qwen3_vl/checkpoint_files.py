@@ -45,5 +45,5 @@ FILES: Final = checkpoint_files(
         *(f"vision.{name}" for name in ("depth", "hidden_size", "intermediate_size", "num_heads", "out_hidden_size")),
         "vision.deepstack_visual_indexes",
     ),
-    TEXT,
+    text=TEXT,
 )

@@ -2,13 +2,14 @@
 "use strict";
 
 const PAGES = {
-  letter: ["Letter at 150 dpi", 1275, 1650, 800],
-  a4: ["Dense A4 at 200 dpi", 1654, 2339, 1500],
-  slide: ["Slide", 1920, 1080, 250],
-  newspaper: ["Newspaper at 200 dpi", 3000, 4400, 6000],
-  receipt: ["Receipt", 600, 1600, 300],
+  letter: ["letter at 150 dpi", 1275, 1650],
+  a4: ["A4 at 200 dpi", 1654, 2339],
+  slide: ["slide of 1920 x 1080", 1920, 1080],
+  newspaper: ["newspaper of 375 x 600 mm at 200 dpi", 2953, 4724],
+  receipt: ["receipt of 80 x 200 mm at 200 dpi", 630, 1575],
 };
 const ENGINES = { vllm: "vLLM", sglang: "SGLang", transformers: "transformers", published: "published code", best: "best: a bound" };
+const CLASSES = { gemm: "GEMMs", moe: "experts", copy: "copies", convolution: "convolutions", strided: "strided kernels" };
 const STAGES = ["vision", "prefill", "decode", "total"];
 const ROWS = {
   tensor_core_flops: ["tensor-core FLOPs", ""],
@@ -161,7 +162,7 @@ function plain(asked, answer) {
     times: times ? { batch: times.batch, limited_by: times.limitedBy, ...times.figures } : null,
     alone: alone ? alone.figures : null,
     refused: answer.refused,
-    assumptions: model.assumptions.map((place) => laws.content.assumptions[place]),
+    assumptions: [...model.assumptions, ...model.timed_assumptions].map((place) => laws.content.assumptions[place]),
   };
 }
 
@@ -181,7 +182,7 @@ function showAnswer(answer) {
   const { columns, rows, tiles } = page.grid;
   const lies = tiles ? `${tiles} tiles in ${columns} x ${rows}` : columns * rows > 1 ? `a grid of ${columns} x ${rows}` : "one view";
   at("lead").textContent =
-    `${grouped(page.imageTokens)} image tokens (${lies}) and ${model.prompt_tokens} of the prompt; ` +
+    `${grouped(page.imageTokens)} image tokens (${lies}) and ${page.around} of the prompt; ` +
     (times
       ? `${grouped(batch)} ${batch > 1 ? "pages decode together" : "page at a time"}, and the ${times.limitedBy} decides.`
       : answer.refused ?? `${state.device} does not hold one such page.`);
@@ -189,7 +190,7 @@ function showAnswer(answer) {
   const tiled = [
     tile("pages/s", ...figure("pages_per_s")),
     tile("pages a day", ...figure("pages_per_day")),
-    tile("for 1,000 pages", ...(state.price ? figure("cost_per_1000_pages") : ["-", "give a price"])),
+    tile("for 1,000 pages, as the price", ...(state.price ? figure("cost_per_1000_pages") : ["-", "give a price"])),
     tile("seconds, a page alone", ...figure("page_latency_s", alone)),
     tile("to the first token, s", ...figure("ttft_s", alone)),
     tile("for each token, ms", ...(times && state.output ? [three(times.figures.tpot_s[0] * 1000), ends(times.figures.tpot_s.map((each) => each * 1000))] : ["-", ""])),
@@ -197,7 +198,7 @@ function showAnswer(answer) {
   at("tiles").replaceChildren(...tiled);
 }
 
-function showCost(page) {
+function showCost({ number, page }) {
   const write = (value, unit) => (state.exact ? grouped(value) : prefixed(value, unit));
   const head = element("thead", "");
   const titles = element("tr", "");
@@ -206,7 +207,8 @@ function showCost(page) {
   const body = element("tbody", "");
   for (const [name, [title, unit]] of Object.entries(ROWS)) {
     const row = element("tr", "");
-    row.append(element("th", title, { scope: "row", ...(title.startsWith("of it") ? { class: "part" } : {}) }));
+    const hit = name === "io_weight_bytes" && laws.content.models[number].settings["runtime.experts_hit"];
+    row.append(element("th", hit ? `${title} (experts_hit=${hit})` : title, { scope: "row", ...(title.startsWith("of it") ? { class: "part" } : {}) }));
     for (const stage of STAGES) {
       const figures = page.stages[stage];
       const value = name === "io_bytes" ? figures.io_weight_bytes + figures.io_activation_bytes + figures.io_kv_bytes : figures[name];
@@ -226,8 +228,9 @@ function bars(title, seconds) {
     const inner = element("i", "");
     inner.style.width = `${(100 * seconds[name]) / seconds[names[0]]}%`;
     bar.append(inner);
-    const share = `${three(seconds[name] * 1000)} ms, ${Math.round((100 * seconds[name]) / total)} %`;
-    list.append(element("dt", name.replaceAll("_", " ")), bar, element("dd", share, { class: "figure" }));
+    const percent = Math.round((100 * seconds[name]) / total);
+    const share = `${three(seconds[name] * 1000)} ms, ${percent || "below 1"} %`;
+    list.append(element("dt", CLASSES[name] ?? name.replaceAll("_", " ")), bar, element("dd", share, { class: "figure" }));
   }
   return [element("h3", `${title}: ${three(total * 1000)} ms`), list];
 }
@@ -268,7 +271,8 @@ function showMemory(answer) {
 
 function showRests(answer) {
   const model = laws.content.models[answer.number];
-  const told = model.assumptions.map((place) => laws.content.assumptions[place]).map(({ label, text }) => `${label}: ${text}`);
+  const words = (places) => places.map((place) => laws.content.assumptions[place]).map(({ label, text }) => `${label}: ${text}`);
+  const told = [...words(model.assumptions), ...words(model.timed_assumptions).map((text) => `in times, ${text}`)];
   const device = laws.content.devices[state.device];
   const origins = {};
   for (const [name, { origin }] of Object.entries(device.kernels)) (origins[origin] ??= []).push(name.replaceAll("_", " "));
@@ -296,7 +300,7 @@ function show() {
   for (const section of document.querySelectorAll("main > section")) section.hidden = !answer;
   if (!answer) return;
   showAnswer(answer);
-  showCost(answer.page);
+  showCost(answer);
   showTime(answer);
   showMemory(answer);
   showRests(answer);
@@ -308,8 +312,8 @@ function changed(event) {
   const { id, value } = event.target;
   if (id === "preset") {
     if (!value) return;
-    const [, width, height, output] = PAGES[value];
-    state = { ...state, width, height, output };
+    const [, width, height] = PAGES[value];
+    state = { ...state, width, height };
   } else if (id === "exact") state = { ...state, exact: event.target.checked ? 1 : 0 };
   else if (NUMBERS.includes(id)) {
     if (value === "" || !event.target.checkValidity()) return;

@@ -88,6 +88,11 @@ const STEPS = {
     }
     return [width, height];
   },
+  least_side: ([width, height], { side, pixels }) => {
+    if (side === "height" && height < pixels) return [rounded((width * pixels) / height), pixels];
+    if (side === "width" && width < pixels) return [pixels, rounded((height * pixels) / width)];
+    return [width, height];
+  },
   fit: ([width, height], step) => {
     const ratio = Math.max(height / step.pixels, width / step.pixels);
     return ratio > 1 ? [Math.floor(width / ratio), Math.floor(height / ratio)] : [width, height];
@@ -117,6 +122,20 @@ const GRIDS = {
   blocks: (page, step) => [...page.map((side) => Math.floor(side / step.side)), 0],
   cover: (page, step) => [...page.map((side) => Math.ceil(side / (step.side * step.multiple)) * step.multiple), 0],
   whole: () => [1, 1, 0],
+  edge_tiles: ([width, height], step) => {
+    const beside = (edge) => Math.floor(width >= height ? edge / (width / height) : edge * (width / height));
+    const edges = step.longest_edge > step.most_edge ? [step.longest_edge, step.most_edge] : [step.longest_edge];
+    edges.forEach((edge, number) => {
+      let other = beside(edge);
+      if (number === 0) other += other % 2;
+      other = Math.max(other, 1);
+      [width, height] = width >= height ? [edge, other] : [other, edge];
+    });
+    const along = Math.ceil(Math.max(width, height) / step.side);
+    const across = Math.ceil(beside(along * step.side) / step.side);
+    if (along * across <= 1) return [1, 1, 0];
+    return [...(width >= height ? [along, across] : [across, along]), along * across];
+  },
   tiles: ([width, height], step) => {
     if (Math.max(width, height) <= step.uncut) return [1, 1, 0];
     let best = [1, 1];
@@ -365,7 +384,8 @@ class Laws {
     const sizes = {};
     for (const [name, place] of Object.entries(kind.variables)) sizes[name] = this.value(place, grid);
     const tokens = this.value(this.case(image.tokens, "tokens", kind.name, sizes).image_tokens, sizes);
-    return { grid, kind: kind.name, sizes, imageTokens: tokens, seqLen: tokens + prompt_tokens };
+    const around = prompt_tokens + this.value(kind.markers, grid);
+    return { grid, kind: kind.name, sizes, imageTokens: tokens, around, seqLen: tokens + around };
   }
 
   /** The variables of a step after `generated` steps behind a prefill of `seqLen` tokens. */

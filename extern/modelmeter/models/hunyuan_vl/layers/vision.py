@@ -7,6 +7,7 @@ vLLM and an engine at its best do otherwise are traits: docs/counted.md says whe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError
@@ -20,6 +21,7 @@ from modelmeter.layers.vision.clip import (
 )
 from modelmeter.layers.vision.packed import Gelu, Grid, on_host
 from modelmeter.models.common.deep_encoder import FusionTraits
+from modelmeter.models.common.packed_pages import of_pages
 from modelmeter.models.hunyuan_vl.traits import HunYuanTraits
 from modelmeter.operators import (
     Parameter,
@@ -36,7 +38,14 @@ from modelmeter.operators import (
     to,
     upsample_bilinear,
 )
-from modelmeter.shape_tensor import ShapeTensor, Tape
+from modelmeter.shape_tensor import Repeated, ShapeTensor, Tape
+
+
+def of_each(tape: Tape, pages: int, call: Callable[[], Any]) -> Repeated:
+    """`call`'s results for each of one page or more."""
+    repeated = tape.repeated(pages, call)
+    assert repeated is not None  # there is a page
+    return repeated
 
 
 class PageTensors(NamedTuple):
@@ -110,7 +119,7 @@ class VisionPatchEmbed(BaseLayer):
             take_number(frames)
             return clone(positions, "aten.repeat.default")  # for each frame, of which there is one
 
-        position_embeddings_list = [embeddings.tape.repeated(pages, page)]  # held to the end
+        position_embeddings_list = [of_each(embeddings.tape, pages, page)]  # held to the end
         position_embeddings = cat(position_embeddings_list, 0)
         return add(embeddings, position_embeddings).unsqueeze(0)
 
@@ -151,7 +160,7 @@ class VisionAttention(BaseLayer):
             """One page: where it lies is of no consequence."""
             return attend(*(each.narrow(2, 0, length) for each in states))[0]
 
-        attn_outputs = [hidden_states.tape.repeated(pages, page)]  # held to the end
+        attn_outputs = [of_each(hidden_states.tape, pages, page)]  # held to the end
         attn_output = cat(attn_outputs, 1)
         return self.o_proj(attn_output.view(1, patches, -1))  # type: ignore[no-any-return]
 
@@ -277,7 +286,7 @@ class VisionPatchMerger(BaseLayer):
 
 
 class VisionTransformer(BaseLayer):
-    """Patches of pages -> the last hidden states [1, N, D], and the tokens of all pages [1, n, out]."""
+    """Patches of pages -> the last hidden states [1, N, D], and the tokens of all pages [1, n, out], or of each."""
 
     def __init__(
         self,
@@ -315,7 +324,7 @@ class VisionTransformer(BaseLayer):
             on_host(tape, (grid.pages + 1,), "int32"),
         )
 
-    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         page = PageTensors(*given)
         rows, columns = self.merge_size * grid.rows, self.merge_size * grid.columns
         hidden_states = self.embeddings(page.pixel_values, page.grid_thw, grid.pages, rows, columns)
@@ -323,33 +332,36 @@ class VisionTransformer(BaseLayer):
         for layer in self.layers:
             if self.traits(EngineTraits).add_norm_fused:
                 hidden_states, residual = layer(hidden_states, page.cu_seqlens, grid.pages, residual)
-            elif self.traits(HunYuanTraits).blocks_by_page:
+            elif self.traits(HunYuanTraits).pages_apart:
                 hidden_states = self.by_page(layer, hidden_states, page.cu_seqlens, grid.pages)
             else:
                 hidden_states = layer(hidden_states, page.cu_seqlens, grid.pages)
-        return hidden_states, self.merged(hidden_states, page.grid_thw, grid, residual)
+        return hidden_states, *self.merged(hidden_states, page.grid_thw, grid, residual)
 
     def by_page(self, layer: Any, hidden_states: ShapeTensor, cu_seqlens: ShapeTensor, pages: int) -> ShapeTensor:
         """A block over each page by itself, whose results are joined, also of one page alone."""
         one = hidden_states.narrow(1, 0, hidden_states.shape[1] // pages)
-        return cat([hidden_states.tape.repeated(pages, lambda: layer(one, cu_seqlens, 1))], 1)
+        return cat([of_each(hidden_states.tape, pages, lambda: layer(one, cu_seqlens, 1))], 1)
 
     def merged(
         self, hidden_states: ShapeTensor, grid_thw: ShapeTensor, grid: Grid, residual: ShapeTensor | None
-    ) -> ShapeTensor:
-        """The tokens of all pages, one behind another."""
+    ) -> tuple[ShapeTensor, ...]:
+        """The tokens of all pages, one behind another, or those of each."""
         rows, columns, pages = self.merge_size * grid.rows, self.merge_size * grid.columns, grid.pages
         _, patches, width = hidden_states.shape
+        each = patches // pages
         if self.traits(HunYuanTraits).merged_together:
             assert residual is not None
-            of_pages = (pages, patches // pages, width)
+            of_pages = (pages, each, width)
             tokens = self.perceive(hidden_states.view(*of_pages), rows, columns, residual.view(*of_pages))
-            return tokens.view(1, -1, tokens.shape[2])  # type: ignore[no-any-return]
-        if not self.traits(FusionTraits).image_tokens_cached:
-            product(grid_thw)  # patches of each page, on the host
-        one = hidden_states.narrow(1, 0, patches // pages)
-        processed_items = [hidden_states.tape.repeated(pages, lambda: self.perceive(one, rows, columns))]
-        return cat(processed_items, 1)
+            return (tokens.view(1, -1, tokens.shape[2]),)
+        if self.traits(HunYuanTraits).pages_apart:
+            items = (hidden_states.narrow(1, page * each, (page + 1) * each) for page in range(pages))
+            return tuple(self.perceive(item, rows, columns) for item in items)
+        product(grid_thw)  # patches of each page, on the host
+        one = hidden_states.narrow(1, 0, each)
+        processed_items = [of_each(hidden_states.tape, pages, lambda: self.perceive(one, rows, columns))]
+        return (cat(processed_items, 1),)
 
 
 class VisionStage(BaseLayer):
@@ -361,11 +373,12 @@ class VisionStage(BaseLayer):
 
     def forward(self, given: PageTensors, grid: Grid) -> tuple[ShapeTensor, ...]:
         """Each page's image tokens [n, D], then the last hidden states where they are held."""
-        hidden_states, image_features = self.vit.call_remembered("vit", given, grid)
-        each = image_features.shape[1] // grid.pages
-        tokens = image_features.select(0, 0)
-        pages = tuple(tokens.narrow(0, page * each, (page + 1) * each) for page in range(grid.pages))
-        if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
+        hidden_states, *features = self.vit.call_remembered("vit", given, grid)
+        if self.traits(HunYuanTraits).pages_apart:
+            return tuple(image_features.select(0, 0) for image_features in features)
+        tokens = features[0].select(0, 0)
+        pages = of_pages(tokens, grid.pages)
+        if self.traits(FusionTraits).image_tokens_first:
             return pages
         # the tokens of each page, on the host: rows, columns and newlines, begin and end
         merged_h, merged_w = floor_divide(given.grid_thw.narrow(1, 1, 3)).unbind(1)
