@@ -128,10 +128,10 @@ function ask(asked) {
   const answer = { number, page, memory: laws.memory(number, asked.device, page, 1), batch: 0, refused: null };
   try {
     answer.batch = laws.largestBatch(number, asked.device, page);
-    answer.alone = laws.throughput(number, asked.device, page, 1, asked.price);
+    answer.alone = laws.throughput(number, asked.device, page, 1, asked.price, true);
     if (answer.batch) {
       answer.memory = laws.memory(number, asked.device, page, answer.batch);
-      answer.times = answer.batch === 1 ? answer.alone : laws.throughput(number, asked.device, page, answer.batch, asked.price);
+      answer.times = laws.throughput(number, asked.device, page, answer.batch, asked.price);
     }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -275,7 +275,10 @@ function showRests(answer) {
   const told = [...words(model.assumptions), ...words(model.timed_assumptions).map((text) => `in times, ${text}`)];
   const device = laws.content.devices[state.device];
   const origins = {};
-  for (const [name, { origin }] of Object.entries(device.kernels)) (origins[origin] ??= []).push(name.replaceAll("_", " "));
+  const run = { ...answer.alone?.prefillClasses, ...answer.alone?.decodeClasses };
+  for (const [name, { origin }] of Object.entries(device.kernels)) {
+    if (name in run) (origins[origin] ??= []).push(CLASSES[name] ?? name.replaceAll("_", " "));
+  }
   const constants = Object.entries(origins).map(([origin, names]) => `${names.join(", ")} ${origin}`).join("; ");
   told.push(model.bound ? "times: a bound, the least that any code could take" : `times: estimates, of ${device.title}'s constants: ${constants}`);
   if (model.host.seconds_per_page) told.push(`host: ${model.host.seconds_per_page} s of one of ${model.host.workers} workers prepare a page`);
@@ -349,8 +352,8 @@ async function start() {
   laws = new Laws(await unpacked(at("data").textContent));
   const count = models().length;
   at("scope").textContent =
-    `${count} checkpoints in bfloat16, each in its modes and by the engines whose code is written down. Left out here, and in ` +
-    "the command modelmeter: regions of a page, speculative decoding, quantised weights, prompts of your own, mixes of pages.";
+    `${count} checkpoints in bfloat16, each in its modes and by the engines whose code is written down. Left out here, but ` +
+    "not of the command modelmeter: regions of a page, speculative decoding, other types, prompts of your own, mixes of pages.";
   state = read();
   show();
   at("form").addEventListener("input", changed);

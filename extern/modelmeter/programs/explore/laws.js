@@ -596,8 +596,9 @@ class Laws {
     });
   }
 
-  /** Times, rates and money of pages like this one, `batch` at once. Each figure: its value, low and high end. */
-  throughput(number, deviceName, page, batch, price) {
+  /** Times, rates and money of pages like this one, `batch` at once; alone: one at a time, so that nothing overlaps.
+   * Each figure: its value, low and high end. */
+  throughput(number, deviceName, page, batch, price, alone = false) {
     const model = this.content.models[number];
     const limits = this.content.limits[model.limits][deviceName];
     const { host } = model;
@@ -618,7 +619,7 @@ class Laws {
       const [hostS, prefillS, stepsS] = [hosts[at], prefill[at], steps[at]];
       const pageS = prefillS + stepsS / batch;
       const device = 1 / pageS;
-      const pagesPerS = batch === 1 ? 1 / (hostS + pageS) : Math.min(device, hostS ? host.workers / hostS : device);
+      const pagesPerS = alone ? 1 / (hostS + pageS) : Math.min(device, hostS ? host.workers / hostS : device);
       return {
         pages_per_s: pagesPerS,
         page_s: pageS,
@@ -637,7 +638,7 @@ class Laws {
       figures[name] = [values[0], Math.min(...values), Math.max(...values)];
     }
     let limitedBy = "device";
-    if (batch === 1 && hosts[0]) limitedBy = "device and host, one after the other";
+    if (alone && hosts[0]) limitedBy = "device and host, one after the other";
     else if (hosts[0] && host.workers / hosts[0] < 1 / cases[0].page_s) limitedBy = "host";
     const waits = (estimate, all) => Math.max(0, all - estimate.seconds);
     return {

@@ -27,7 +27,7 @@ from modelmeter.process import tell_error
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel
 
-#: engines in the order of the page; published code is DeepSeek-OCR's alone, and runs experts one by one
+#: engines in the order of the page; published code runs experts one by one, and its times are no laws
 ENGINES: Final = ("vllm", "sglang", "transformers", "best")
 #: the largest that the page may be, bytes
 MOST_BYTES: Final = 3_000_000
