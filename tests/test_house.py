@@ -85,7 +85,7 @@ ROOMS = {
         "sweep",
         "laws",
     },
-    "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference"},
+    "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference", "laws"},
     "__main__": {"cli"},
 }
 
