@@ -66,6 +66,7 @@ ROOMS = {
     "calibration": {"devices", "models.common"},
     "comparison": {"devices", "models.common"},
     "sweep": {"devices", "models.common"},
+    "simulation": {"devices", "models.common"},
     "corpus": {"devices", "models.common"},
     "report": {"devices", "models.common", "calibration", "comparison", "corpus", "sweep"},
     "reference": {"layers", "models.common", "devices"},
