@@ -54,7 +54,11 @@ SERVING = f"{_MODEL_TESTS}/layers/test_serving_execution.py"
 ENGINES = f"{_MODEL_TESTS}/layers/test_engine_executions.py"
 IN_WINDOWS = measured("(5,", "6)", "runtime.attention=flash", model="qwen2_5_vl")
 IN_WINDOWS_EAGER = measured("(5,", "6)", "runtime.attention=eager", model="qwen2_5_vl")
+GLM = measured("(5,", "7)", "runtime.attention=flash", model="glm_ocr")
+SPECULATION = "tests/models/common/test_speculation.py"
 GRID, PACKED = f"{COMMON}/merged_grid.py", "layers/vision/packed.py"
+HUNYUAN, HUNYUAN_TESTS = "models/hunyuan_vl/layers/vision.py", "tests/models/hunyuan_vl"
+HUNYUAN_PAGES = measured("(12,", "4)", model="hunyuan_vl")
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
@@ -242,8 +246,8 @@ MUTANTS = (
         kind="weights",
         what="the parts that the vision stage calls are counted twice",
         file=STAGES,
-        old='elif name not in ("vision", "text"):',
-        new='elif name != "text":',
+        old='elif name not in ("vision", "text", "drafted"):',
+        new='elif name not in ("text", "drafted"):',
         test=WITHOUT_HEAD,
     ),
     Mutant(
@@ -434,8 +438,8 @@ MUTANTS = (
         kind="image rule",
         what="a page of exactly the largest area is scaled down",
         file=GRID,
-        old="if width_bar * height_bar > max_pixels:",
-        new="if width_bar * height_bar >= max_pixels:",
+        old="if frames * width_bar * height_bar > max_pixels:",
+        new="if frames * width_bar * height_bar >= max_pixels:",
         test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
     ),
     Mutant(
@@ -503,6 +507,38 @@ MUTANTS = (
         test="tests/devices/test_throughput.py::test_a_page_of_several_passes_takes_the_sum_of_theirs",
     ),
     Mutant(
+        kind="operator dropped",
+        what="HunyuanOCR's positions of a page are not repeated for its one frame",
+        file=HUNYUAN,
+        old='return clone(positions, "aten.repeat.default")',
+        new="return positions",
+        test=HUNYUAN_PAGES,
+    ),
+    Mutant(
+        kind="tokens",
+        what="HunyuanOCR's merger writes no newlines",
+        file=HUNYUAN,
+        old="expand(batch, channels, rows, 1)",
+        new="expand(batch, channels, rows, 0)",
+        test=f"{HUNYUAN_TESTS}/test_hunyuan_truth.py::test_flops_in_closed_form",
+    ),
+    Mutant(
+        kind="engines",
+        what="norms of queries and keys come before they turn, whatever is said",
+        file=f"{DECODER}/decoder.py",
+        old="            norm_after_rotary=norm_after_rotary,\n",
+        new="            norm_after_rotary=False,\n",
+        test=f"{HUNYUAN_TESTS}/test_hunyuan_engines.py::test_a_prompt_and_a_step_of_vllm",
+    ),
+    Mutant(
+        kind="rotary axes",
+        what="rotary tables are never doubled before their sections are chosen",
+        file=f"{DECODER}/rotary.py",
+        old="if self.traits(DecoderTraits).sections_doubled:",
+        new="if self.traits(DecoderTraits).sections_doubled and self.dtype == 'none':",
+        test=HUNYUAN_PAGES,
+    ),
+    Mutant(
         kind="time",
         what="a time of kernels that come several times counts them once",
         file=TIMES,
@@ -533,6 +569,46 @@ MUTANTS = (
         old="products[:, column] *= values[name] ** exponent",
         new="products[:, column] *= values[name]",
         test=f"{STAGE_TIMES}::test_laws_are_walks",
+    ),
+    Mutant(
+        kind="stride rule",
+        what="what flash attention gives lies page by page, whatever its query",
+        file="operators.py",
+        old="out = tape.new(query.shape, query.dtype, pointwise_strides(((query.shape, query.strides),)))",
+        new="out = _attended(query)",
+        test=GLM,
+    ),
+    Mutant(
+        kind="image rule",
+        what="the limits are of one frame",
+        file="models/glm_ocr/workload.py",
+        old="frames: ClassVar[int] = 2",
+        new="frames: ClassVar[int] = 1",
+        test="tests/models/glm_ocr/test_glm_ocr_workload.py::test_the_librarys_function_resizes_alike",
+    ),
+    Mutant(
+        kind="speculation",
+        what="steps of several queries grow evenly whatever a mask's rows are aligned to",
+        file=f"{COMMON}/speculation.py",
+        old="cycles = alignment // gcd(grown, alignment)",
+        new="cycles = 1",
+        test=f"{SPECULATION}::test_all_steps_are_the_sum_of_each",
+    ),
+    Mutant(
+        kind="speculation",
+        what="the head is over the last position of a step alone",
+        file=STAGES,
+        old='if self.rows > 1 and head != "none":',
+        new='if self.rows > 1 and head == "all":',
+        test=f"{SPECULATION}::test_a_step_costs_what_its_positions_cost",
+    ),
+    Mutant(
+        kind="speculation",
+        what="the further layer runs once more than there are proposals",
+        file=f"{COMMON}/drafting.py",
+        old="range(self.drafts - 1)",
+        new="range(self.drafts)",
+        test=f"{SPECULATION}::test_the_further_layer_of_glm_ocr",
     ),
 )
 

@@ -21,7 +21,7 @@ MOE: Final = "moe"  # grouped GEMMs, and an engine's block of both, with order, 
 CONTEXT_ATTENTION: Final = "context_attention"  # causal, of a prefill
 ENCODER_ATTENTION: Final = "encoder_attention"  # every position sees every other
 BIAS_ATTENTION: Final = "bias_attention"  # with a matrix that is added to the scores, as SAM's
-GENERATION_ATTENTION: Final = "generation_attention"  # one query a sequence, over the KV cache
+GENERATION_ATTENTION: Final = "generation_attention"  # one query a sequence or a few, over the KV cache
 ELEMENTWISE: Final = "elementwise"  # pointwise operators, reductions, and chains of them
 COPY: Final = "copy"
 STRIDED: Final = "strided"  # element by element: a copy into another order, padding, an operand that is broadcast
@@ -94,7 +94,12 @@ def in_decoder(path: str) -> bool:
 
 
 def _attention_class(record: OperatorRecord) -> str:
-    """Of a decoder, by the number of queries; of an encoder, by whether a bias comes with query, keys and values."""
+    """Of a decoder, by the number of queries; of an encoder, by whether a bias comes with query, keys and values.
+
+    Several queries whose number is fixed, over keys of more pieces than they made or than they are, are a step's too.
+    """
     if in_decoder(record.path):
-        return GENERATION_ATTENTION if record.inputs[0][2] == 1 else CONTEXT_ATTENTION
+        queries, keys = record.inputs[0][2], record.inputs[1][2]
+        step = queries == 1 or (isinstance(queries, int) and ((len(record.inputs) - 1) // 2 > 1 or queries != keys))
+        return GENERATION_ATTENTION if step else CONTEXT_ATTENTION
     return BIAS_ATTENTION if len(record.inputs) % 2 == 0 else ENCODER_ATTENTION

@@ -117,9 +117,12 @@ def _attention(record: OperatorRecord) -> dict[str, Any]:
 
 
 def _generation(record: OperatorRecord) -> dict[str, Any]:
-    """The same over keys in one piece or several, whose values come after all of them."""
+    """The same over keys in one piece or several, whose values come after all of them.
+
+    Several queries of a head read the same keys, as several heads of a group do.
+    """
     sizes = _attention(record)
-    del sizes["length"]
+    sizes["heads"] *= sizes.pop("length")
     pieces = (len(record.inputs) - 1) // 2
     return sizes | {"keys": sum(keys[2] for keys in record.inputs[1 : 1 + pieces])}
 

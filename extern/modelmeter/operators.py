@@ -58,6 +58,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "rsqrt": 2,  # root and reciprocal
         "sqrt": 1,  # one root
         "div": 1,  # one division
+        "bucketize": 1,  # one comparison, at least
         "cos": 4,  # taken as four, like any elementary function here
         "sin": 4,  # likewise
         "mean": 1,  # one sum an element read; the division is one a row
@@ -76,6 +77,7 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "softmax": 5,  # maximum, difference, exponential, sum, division
         "layer_norm": 8,  # mean 1, variance 3, normalise 2, scale and shift 2
         "upsample_linear": 3,  # two multiplications and a sum an output element
+        "upsample_bilinear": 7,  # 2 x 2 neighbours: four multiplications, three sums an output element
         "upsample_bicubic": 31,  # 4 x 4 neighbours: 16 multiplications, 15 sums an output element
         "copy": 0,
         "cast": 0,
@@ -155,12 +157,12 @@ def _record(
     weights: Sequence[Parameter] = (),
     shapes: tuple[Shape, ...] | None = None,
 ) -> None:
-    """Write one operator on the tape of its outputs and look at the peak; or note it in the kernel that it is part of.
+    """Write one operator on the tape of its tensors and look at the peak; or note it in the kernel that it is part of.
 
     cuda_core_flops: where they are not elements x the table's entry. delivered: of the first input, bytes read.
     shapes: of the inputs, where the kernel takes them as others.
     """
-    tape = outputs[0].storage.tape
+    tape = (outputs or inputs)[0].storage.tape
     if cuda_core_flops is None:
         cuda_core_flops = elements * FLOPS_PER_ELEMENT[name] if elements else 0
     if tape.chain is not None:
@@ -432,6 +434,12 @@ def div(left: ShapeTensor, right: ShapeTensor | None = None) -> ShapeTensor:
     return _pointwise("div", "aten.div.Tensor", (left,) if right is None else (left, right), left.dtype)
 
 
+def reciprocal(x: ShapeTensor) -> ShapeTensor:
+    """1 / x; of whole numbers in float32."""
+    dtype = "float32" if x.dtype == "int64" else x.dtype
+    return _pointwise("div", "aten.reciprocal.default", (x,), dtype)
+
+
 def sqrt(x: ShapeTensor) -> ShapeTensor:
     """Square root."""
     return _pointwise("sqrt", "aten.sqrt.default", (x,), x.dtype)
@@ -530,6 +538,18 @@ def compare(aten: str, *operands: ShapeTensor) -> ShapeTensor:
     return _pointwise("compare", aten, operands, "bool")
 
 
+def clamp(x: ShapeTensor) -> ShapeTensor:
+    """x, but no element beyond a number."""
+    return _pointwise("compare", "aten.clamp.default", (x,), x.dtype)
+
+
+def bucketize(x: ShapeTensor, boundaries: ShapeTensor) -> ShapeTensor:
+    """Between which of the boundaries, in order, each element of x lies: 64-bit integers."""
+    out = x.tape.new(x.shape, "int64")
+    _record("bucketize", "aten.bucketize.Tensor", "elementwise", (x, boundaries), (out,), elements=out.numel)
+    return out
+
+
 def fill(like: ShapeTensor, shape: Shape, dtype: str, aten: str) -> ShapeTensor:
     """A tensor of one number. `new_zeros` and `new_ones` take `like` as their input, and are counted as reading it."""
     out = like.tape.new(shape, dtype)
@@ -550,9 +570,10 @@ def mean(x: ShapeTensor, axis: int = -1) -> ShapeTensor:
     return out
 
 
-def total(x: ShapeTensor, axis: int) -> ShapeTensor:
-    """Sum over one dimension, which disappears."""
-    out = x.tape.new((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype)
+def total(x: ShapeTensor, *axes: int) -> ShapeTensor:
+    """Sum over dimensions, which disappear; of truth values, how many are true, as 64-bit integers."""
+    kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    out = x.tape.new(tuple(kept), "int64" if x.dtype == "bool" else x.dtype)
     _record("sum", "aten.sum.dim_IntList", "reduction", (x,), (out,), elements=x.numel)
     return out
 
@@ -568,6 +589,13 @@ def sum_all(x: ShapeTensor) -> ShapeTensor:
     """The sum of all elements, in their type; of truth values, how many are true, as a 64-bit integer."""
     out = x.tape.new((), "int64" if x.dtype == "bool" else x.dtype)
     _record("sum", "aten.sum.default", "reduction", (x,), (out,), elements=x.numel)
+    return out
+
+
+def all_true(x: ShapeTensor) -> ShapeTensor:
+    """Whether all truth values are true."""
+    out = x.tape.new((), "bool")
+    _record("compare", "aten.all.default", "reduction", (x,), (out,), elements=x.numel)
     return out
 
 
@@ -620,10 +648,10 @@ def cumsum(x: ShapeTensor, dtype: str) -> ShapeTensor:
 # -- copies ---------------------------------------------------------------------------------------------------------
 
 
-def clone(x: ShapeTensor) -> ShapeTensor:
+def clone(x: ShapeTensor, aten: str = "aten.clone.default") -> ShapeTensor:
     """A row-major copy."""
     out = x.tape.new(x.shape, x.dtype)
-    _record("copy", "aten.clone.default", "copy", (x,), (out,), elements=out.numel)
+    _record("copy", aten, "copy", (x,), (out,), elements=out.numel)
     return out
 
 
@@ -671,10 +699,20 @@ def stack(tensors: Sequence[ShapeTensor]) -> ShapeTensor:
     return out
 
 
+def read_number(x: ShapeTensor) -> None:
+    """A number [] read out of memory, to be one of the host's program."""
+    _record("copy", "aten._local_scalar_dense.default", "copy", (x,), (), elements=0)
+
+
 def copy_number(target: ShapeTensor) -> None:
     """A number written over the target, which is not read: made in memory first, as an assignment to a slice does."""
     number = fill(target, (), target.dtype, "aten.scalar_tensor.default")
     _record("copy", "aten.copy_.default", "copy", (number,), (target,), elements=target.numel)
+
+
+def zero(target: ShapeTensor) -> None:
+    """Zeros written over the target, which is not read."""
+    _record("fill", "aten.zero_.default", "copy", (), (target,), elements=target.numel)
 
 
 def copy_over(target: ShapeTensor, source: ShapeTensor) -> None:
@@ -695,6 +733,11 @@ def gather(
     return out
 
 
+def take_number(x: ShapeTensor) -> None:
+    """A number that code takes out of a tensor on the host, as an `int` of its own."""
+    _record("gather", "aten._local_scalar_dense.default", "gather", (x,), ())
+
+
 def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
     """Where x is not zero, `count` 64-bit integers; the data decide how many, so it is declared."""
     out = x.tape.new((count,), "int64")
@@ -705,7 +748,7 @@ def nonzero(x: ShapeTensor, count: int) -> ShapeTensor:
 def index_put(target: ShapeTensor, index: ShapeTensor | tuple[ShapeTensor, ...], values: ShapeTensor) -> None:
     """target[index] = values, in place: what is brought is read, and what it lands on written."""
     inputs = (*index, values) if isinstance(index, tuple) else (index, values)
-    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=target.numel)
+    _record("scatter", "aten.index_put_.default", "copy", inputs, (target,), elements=values.numel)
 
 
 def scatter_ones(target: ShapeTensor, index: ShapeTensor) -> None:
@@ -745,12 +788,22 @@ def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
 
 
 def upsample_bicubic(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
-    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing; the order of memory (channels last) is kept."""
+    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing."""
+    return _upsampled("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", x, height, width)
+
+
+def upsample_bilinear(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width], bilinear."""
+    return _upsampled("upsample_bilinear", "aten.upsample_bilinear2d.default", x, height, width)
+
+
+def _upsampled(name: str, aten: str, x: ShapeTensor, height: int, width: int) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width]; the order of memory (channels last) is kept."""
     batch, channels = x.shape[:2]
     channels_last = x.strides[1] == 1
     strides = (channels * height * width, 1, width * channels, channels) if channels_last else None
     out = x.tape.new((batch, channels, height, width), x.dtype, strides)
-    _record("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", "elementwise", (x,), (out,), elements=out.numel)
+    _record(name, aten, "elementwise", (x,), (out,), elements=out.numel)
     return out
 
 

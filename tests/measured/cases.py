@@ -12,7 +12,9 @@ from typing import Any
 
 from tests.models.deepseek_ocr2.small import IN_ENCODER
 from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
+from tests.models.idefics3.small import OVERRIDES as IDEFICS3_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
+from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN_SMALL
 
 Pair = tuple[int, int]
 
@@ -264,6 +266,36 @@ def qwen2_vl() -> Iterator[Case]:
     yield Case(model="qwen2_vl", size=LETTER)
 
 
+QWEN3_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (8, 4), (1, 4), (70, 1)),
+    ("bfloat16", "eager", 1): ((5, 7), (2, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5),),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "flash", 2): ((9, 4),),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    # features of no block, of as many as there are layers, and of the last block
+    ("bfloat16", "flash", 1, "vision.deepstack_visual_indexes=[]"): ((5, 7),),
+    ("bfloat16", "flash", 2, "vision.deepstack_visual_indexes=[0,1,2]"): ((5, 7),),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=false", "vision.deepstack_visual_indexes=[2]"): ((3, 3),),
+}
+
+
+def qwen3_vl() -> Iterator[Case]:
+    """Grids of a small model, a prompt alone, and two checkpoints over a letter page."""
+    small = (
+        "vision.depth=3",
+        "vision.deepstack_visual_indexes=[0,2]",
+        "decoder.num_hidden_layers=3",
+        "decoder.vocab_size=1000",
+        "decoder.intermediate_size=1100",
+    )
+    yield from packed_pages("qwen3_vl", small, QWEN3_GRIDS)
+    yield Case(model="qwen3_vl", overrides=(*small, "runtime.batch_size=2", "runtime.prompt_tokens=30"), steps=(0,))
+    for checkpoint in ("qwen3_vl_2b", "chandra"):
+        yield Case(model="qwen3_vl", size=LETTER, overrides=(f"checkpoint={checkpoint}",))
+
+
 # -- GLM-OCR: the same grids, and prompts alone
 
 
@@ -275,6 +307,32 @@ def glm_ocr() -> Iterator[Case]:
         overrides = (*small, "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
         yield Case(model="glm_ocr", overrides=overrides, steps=(0,))
     yield Case(model="glm_ocr", size=LETTER)
+
+
+# -- HunyuanOCR: two layers of each kind, pages of any shape, one of a single column
+
+HUNYUAN_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (1, 9), (9, 1), (12, 4)),
+    ("bfloat16", "eager", 1): ((5, 7), (4, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5),),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    ("bfloat16", "flash", 2): ((7, 4), (1, 5)),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=false"): ((5, 6),),
+    ("bfloat16", "flash", 1, "decoder.mrope_section=[16,24,24]"): ((5, 6),),
+    ("bfloat16", "flash", 2, "runtime.head=none"): ((5, 6),),
+}
+
+
+def hunyuan_vl() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and the published one over a letter page."""
+    small = ("vision.num_hidden_layers=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("hunyuan_vl", small, HUNYUAN_GRIDS)
+    for dtype, prompt in (("bfloat16", 1), ("float32", 30)):
+        runtime = (f"runtime.dtype={dtype}", "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="hunyuan_vl", overrides=(*small, *runtime), steps=(0, 1))
+    yield Case(model="hunyuan_vl", size=LETTER)
 
 
 # -- DeepSeek-OCR-2: its encoder over patches and queries; the peak in SAM, or in that encoder
@@ -313,13 +371,111 @@ def deepseek_ocr2() -> Iterator[Case]:
         yield Case(model="deepseek_ocr2", layout=(tiles, tiles or 1, 1), overrides=("runtime.prompt_tokens=10",))
 
 
+# -- Qianfan-OCR: views of one size, and how many of them there are
+
+#: the peak of a prefill is in vision, or it is in the decoder
+QIANFAN_NARROW = ("decoder.hidden_size=16", "decoder.intermediate_size=24", "decoder.num_attention_heads=2")
+#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+QIANFAN_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 12, ()),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 2, 30, 0, ()),
+    ("bfloat16", "flash", 3, 7, 2, ("workload.size=112", "workload.downsample_ratio=0.25")),
+    ("bfloat16", "flash", 1, 7, 3, ("workload.downsample_ratio=1", "decoder.tie_word_embeddings=true")),
+    ("bfloat16", "flash", 2, 7, 4, ("workload.patch_size=21", *QIANFAN_NARROW)),
+    ("bfloat16", "eager", 1, 30, 3, ()),
+    ("bfloat16", "eager", 2, 30, 0, QIANFAN_NARROW),
+    ("float32", "flash", 1, 30, 0, ()),
+    ("float32", "flash", 2, 30, 3, QIANFAN_NARROW),
+    ("float32", "eager", 1, 30, 0, ()),
+    ("float32", "eager", 2, 30, 2, ()),
+    ("float16", "flash", 1, 30, 4, ()),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def qianfan_ocr() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one uncut and over a letter page."""
+    for dtype, attention, pages, prompt, tiles, others in QIANFAN_TILES:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*QIANFAN_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model="qianfan_ocr", layout=layout, overrides=overrides)
+    yield Case(model="qianfan_ocr", size=(448, 448), overrides=("runtime.batch_size=2",))
+    yield Case(model="qianfan_ocr", size=LETTER)
+
+
+# -- Idefics3: views of a page, one or several of them; pages in a batch
+
+#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 1, ()),
+    ("bfloat16", "flash", 1, 30, 6, ("vision.image_size=384",)),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 3, 10, 0, ()),
+    ("bfloat16", "eager", 1, 30, 4, ()),
+    ("bfloat16", "eager", 2, 10, 0, ()),
+    ("float32", "flash", 1, 10, 2, ()),
+    ("float32", "flash", 2, 10, 3, ("decoder.tie_word_embeddings=false",)),
+    ("float32", "eager", 2, 10, 2, ()),
+    ("float16", "flash", 1, 10, 4, ("workload.scale_factor=4",)),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def idefics3() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one over a letter page."""
+    for dtype, attention, pages, prompt, tiles, others in IDEFICS3_TILES:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*IDEFICS3_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model="idefics3", layout=layout, overrides=overrides)
+    yield Case(model="idefics3", size=LETTER, overrides=("runtime.prompt_tokens=30",))
+
+
+# -- PaddleOCR-VL: grids of every remainder
+
+#: a row, a column and a token alone, and what lies between
+PADDLE_GRIDS: Mapping[tuple[Any, ...], Sequence[Pair]] = {
+    ("bfloat16", "flash", 1): ((5, 7), (8, 4), (1, 4), (70, 1), (1, 1)),
+    ("bfloat16", "eager", 1): ((5, 7), (2, 2)),
+    ("float32", "flash", 1): ((6, 5),),
+    ("float32", "eager", 2): ((6, 5), (1, 3)),
+    ("float16", "flash", 3): ((3, 13), (4, 4)),
+    ("bfloat16", "eager", 2): ((6, 5),),
+    ("bfloat16", "flash", 1, "decoder.tie_word_embeddings=true", "vision.image_size=98"): ((5, 7),),
+}
+
+
+def paddleocr_vl() -> Iterator[Case]:
+    """Grids of a small model, prompts alone, and the published one over a letter page and a region."""
+    small = ("vision.num_hidden_layers=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
+    yield from packed_pages("paddleocr_vl", small, PADDLE_GRIDS)
+    for prompt in (1, 30):
+        overrides = (*small, "runtime.batch_size=2", f"runtime.prompt_tokens={prompt}")
+        yield Case(model="paddleocr_vl", overrides=overrides, steps=(0,))
+    yield Case(model="paddleocr_vl", size=LETTER)
+    yield Case(model="paddleocr_vl", size=(1000, 30), overrides=("checkpoint=paddleocr_vl_1_5", "workload=region"))
+
+
 CASES: tuple[Case, ...] = (
     *deepseek_ocr(),
     *unlimited_ocr(),
     *lighton_ocr(),
     *qwen2_5_vl(),
     *qwen2_vl(),
+    *paddleocr_vl(),
+    *qwen3_vl(),
     *glm_ocr(),
+    *hunyuan_vl(),
     *deepseek_ocr2(),
+    *idefics3(),
+    *qianfan_ocr(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

@@ -117,7 +117,9 @@ class Text:
     vocabulary: int
     bias: bool = False
     qk_norm: bool = False
+    norm_after_rotary: bool = False
     axes: int = 1
+    output_norms: bool = False
 
     @property
     def rows(self) -> int:
@@ -140,17 +142,20 @@ class Text:
         return [
             norm("layers.0.input_layernorm", rows, hidden),
             product(f"{attention}.qkv_proj", rows, hidden, both, bias=self.bias),
-            *(normed if self.qk_norm else []),
+            *(normed if self.qk_norm and not self.norm_after_rotary else []),
             Kernel(attention, "fused.rotary", query + key + tables, query + key),
+            *(normed if self.qk_norm and self.norm_after_rotary else []),
             Kernel(attention, "fused.write_cache", 2 * key + INDEX * rows, 2 * key),
             *([copied(attention, query)] if self.engine == "sglang" and rows > 1 else []),
             # with the log-sum-exp of each query and head
             Kernel(attention, "fused.attention", query + 2 * (given + key), query + F4 * rows * self.heads, scores),
             product(f"{attention}.o_proj", rows, self.heads * self.head_dim, hidden, bias=False),
+            *([norm("layers.0.post_self_attn_layernorm", rows, hidden)] if self.output_norms else []),
             sum_and_norm("layers.0.post_attention_layernorm", rows, hidden),
             product("layers.0.mlp.gate_up_proj", rows, hidden, 2 * self.inner, bias=False),
             Kernel("layers.0.mlp", "fused.silu_and_mul", 2 * E * rows * self.inner, E * rows * self.inner),
             product("layers.0.mlp.down_proj", rows, self.inner, hidden, bias=False),
+            *([norm("layers.0.post_mlp_layernorm", rows, hidden)] if self.output_norms else []),
             sum_and_norm("norm", rows, hidden),
         ]
 

@@ -55,11 +55,15 @@ def test_a_page_beyond_the_models_context(model: str, capsys: pytest.CaptureFixt
 LONG = {
     "deepseek_ocr": 1183,
     "deepseek_ocr2": 1121,
+    "qianfan_ocr": 3328,
     "unlimited_ocr": 3483,
     "mineru2_5": 1369,
     "glm_ocr": "84000 x 28 pixels, scaled from 60000 x 20, have an aspect ratio above 200",
+    "hunyuan_ocr": "60000 x 20 pixels have an aspect ratio above 200, the most that the model's preprocessing takes",
     "lighton_ocr": "has no square of 2 x 2 to make a token of",
     "olmocr_2_7b": "1288 x 0 pixels, scaled from 60000 x 20, have an aspect ratio above 200",
+    "qwen3_vl": "60000 x 20 pixels have an aspect ratio above 200, the most that the model's preprocessing takes",
+    "chandra": "137384 x 45 pixels, scaled from 60000 x 20, have an aspect ratio above 200",
     "qwen2_5_vl_3b": "60000 x 20 pixels have an aspect ratio above 200, the most that the model's preprocessing takes",
 }
 

@@ -9,8 +9,9 @@ from modelmeter.layers import BaseLayer
 from modelmeter.layers.vision import packed
 from modelmeter.models import MODELS
 from modelmeter.models.deepseek_ocr2.layers import vision as deepseek_ocr2
+from modelmeter.models.qianfan_ocr.layers import vision as qianfan_ocr
 from modelmeter.models.qwen2_vl import model as qwen2_vl
-from modelmeter.operators import cat, gelu, silu
+from modelmeter.operators import cat, gelu, mul, silu
 from modelmeter.programs.verify.layers import excuses, walk_layer
 from modelmeter.shape_tensor import ShapeTensor
 from tests.measured import recorded
@@ -70,6 +71,7 @@ WRONG = {  # what is wrong: model, layer, where
         "Qwen2Encoder",
         (deepseek_ocr2, "additive", lambda x, _: x),
     ),
+    "one scale for all channels": ("qianfan_ocr", "VisionLayer", (qianfan_ocr, "scaled", lambda _, x: mul(x))),
     "the queries of another side": (
         "deepseek_ocr2",
         "QueryEncoder",

@@ -7,6 +7,7 @@ from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from tests.models.deepseek_ocr2.small import OVERRIDES
+from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN
 
 QWEN_DECODER = (
     "decoder.hidden_size=48",
@@ -37,13 +38,44 @@ GLM = (
     "decoder.head_dim=24",
     *QWEN_DECODER,
 )
+PADDLE = (
+    "vision.num_hidden_layers=2",
+    "vision.hidden_size=64",
+    "vision.intermediate_size=80",
+    "vision.num_attention_heads=2",
+    "decoder.head_dim=24",
+    *QWEN_DECODER,
+)
+
+HUNYUAN = (
+    "vision.num_hidden_layers=2",
+    "vision.hidden_size=64",
+    "vision.num_attention_heads=2",
+    "vision.intermediate_size=80",
+    "vision.out_hidden_size=48",
+    "vision.max_image_size=64",
+    "workload.min_pixels=1024",
+    *(each for each in QWEN_DECODER if "mrope" not in each),
+    "decoder.head_dim=24",
+    "decoder.mrope_section=[2,4,4,2]",
+)
+
+QWEN3 = (
+    *GLM,
+    "vision.deepstack_visual_indexes=[0,1]",
+    "vision.num_position_embeddings=64",
+)
 
 #: model, overrides, a page, and the width of its decoder
 PAGES = {
     "qwen2_vl": ((*QWEN2, "workload=page"), (140, 196), 48),
     "qwen2_5_vl": ((*QWEN2_5, "workload=page"), (150, 300), 48),
+    "qwen3_vl": (QWEN3, (300, 250), 48),
     "glm_ocr": (GLM, (150, 90), 48),
+    "paddleocr_vl": ((*PADDLE, "workload.min_pixels=3136"), (150, 300), 48),
+    "hunyuan_vl": (HUNYUAN, (150, 200), 48),
     "deepseek_ocr2": (tuple(OVERRIDES), (640, 480), 64),
+    "qianfan_ocr": (QIANFAN, (200, 110), 80),
 }
 
 
@@ -56,7 +88,9 @@ def test_a_real_page_runs_again_and_again(model: str, given: tuple[tuple[str, ..
     package = model_package(model)
     page = package.real_page(cost_model, cost, "cpu")
     with torch.no_grad():
-        assert [tuple(each.shape) for each in page.vision().pooler_output] == [(cost.tokens.total, width)] * pages
+        features = [tuple(each.shape) for each in page.vision().pooler_output]  # of each page, or of each view
+        assert sum(tokens for tokens, _ in features) == cost.tokens.total * pages
+        assert {each for _, each in features} == {width}
         for _ in range(2):
             assert page.decode_step().past_key_values.get_seq_length() == cost.seq_len + 1
         page.prefill()

@@ -35,7 +35,7 @@ def test_every_model_keeps_its_promises(name: str, toy: str) -> None:
         workload = cost_model.workload
         assert workload == package.MODES[mode]
         page = cost_model.page(640, 480)
-        assert page.seq_len == page.tokens.total + cost_model.prompt_tokens
+        assert page.seq_len == page.tokens.total + cost_model.prompt_of(page.layout)
         assert sum(views.tokens for views in page.views) == page.tokens.total == sum(page.tokens.by_view().values())
         assert {views.name for views in page.views} <= set(page.tokens.by_view())
         assert len(page.layout) == len(workload.layout_columns)

@@ -66,20 +66,27 @@ def page_runs(model: Stepped, page: Passing, steps: int) -> Iterator[tuple[int, 
 
 
 class LastStep(NamedTuple):
-    """The last decode step of a pass: which pass, tokens before it, and how many of them came from steps."""
+    """The last decode step of a pass: which pass, how many steps it has, tokens before it, how many came from steps."""
 
     number: int
+    steps: int
     context: int
     generated: int
 
 
-def last_step(page: Passing, steps: int) -> LastStep:
-    """The last of a page's `steps` decode steps, one or more; of several passes that with most tokens before it."""
-    ends = (
-        LastStep(number, each.seq_len + own - 1, own - 1)
-        for number, (each, own) in enumerate(page.passes(steps), start=1)
-        if own
-    )
+def before_last(runs: Sequence[StepRun]) -> int:
+    """Tokens that came from steps before the last step of these runs."""
+    return max(int(run.first + run.period * (run.count - 1)) for run in runs)
+
+
+def last_step(model: Stepped, page: Passing, tokens: int) -> LastStep:
+    """The last of the steps of a page's `tokens` tokens, one or more; of several passes that with most before it."""
+    ends = []
+    for number, (each, own) in enumerate(page.passes(tokens), start=1):
+        if own:
+            runs = model.decode_runs(own)
+            generated = before_last(runs)
+            ends.append(LastStep(number, sum(run.count for run in runs), each.seq_len + generated, generated))
     return max(ends, key=lambda end: end.context)
 
 

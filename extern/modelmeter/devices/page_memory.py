@@ -13,6 +13,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Final, Generic
 
+from modelmeter.devices.decode import before_last
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits, Pool, limits_of
 from modelmeter.devices.pages import Page, Prepared, ServedModel
@@ -74,10 +75,11 @@ class Memory(Generic[Page]):
     def _longest(self, kinds: Sequence[Prepared[Page]]) -> tuple[int, int] | None:
         """Tokens before the last step that holds most, and how many of them came from steps; None: no page has one."""
         last = {
-            (each.page.seq_len + output.output_tokens - 1, output.output_tokens - 1)
+            (each.page.seq_len + generated, generated)
             for each in kinds
             for output in each.outputs
             if output.output_tokens
+            for generated in (before_last(self.model.decode_runs(output.output_tokens)),)
         }
         if self.model.steps_by_context or not last:
             return max(last, default=None)

@@ -407,18 +407,29 @@ class StageTimes:
         return self.model if batch is None or batch == self.model.batch_size else self.model.batched(batch)
 
     def _by_context(self, model: TimedModel, starts: Array, counts: Array) -> EstimateArrays:
-        """Sums over steps: differences of the running sum over all contexts that are reached."""
+        """Sums over steps: differences of the running sum over all contexts; of those that are reached, the steps."""
         used = counts > 0
         first = int(starts[used].min()) if used.any() else 0
         last = int((starts + counts)[used].max()) if used.any() else 0
         steps = self._times([model.step_over(context, 0) for context in range(first, last)])
         begin, end = np.where(used, starts - first, 0), np.where(used, starts + counts - first, 0)
+        if any(run.first or run.period > 1 for run in model.decode_runs(2)):  # a step yields several tokens
+            places = [begin[page] + self._offsets(model, int(counts[page])) for page in range(len(starts))]
+            owners = np.repeat(np.arange(len(starts)), [len(each) for each in places])
+            reached = np.concatenate(places)
+            return steps.mapped(lambda each: np.bincount(owners, weights=each[reached], minlength=len(starts)))
 
         def summed(each: Array) -> Array:
             running = np.concatenate(([0.0], np.cumsum(each)))
             return running[end] - running[begin]
 
         return steps.mapped(summed)
+
+    @staticmethod
+    def _offsets(model: TimedModel, tokens: int) -> Array:
+        """Tokens that came from steps before each of the steps that `tokens` tokens take."""
+        each = [run.first + run.period * np.arange(run.count) for run in model.decode_runs(tokens)]
+        return np.concatenate([*each, np.zeros(0, np.int64)]).astype(np.int64)
 
     def _by_runs(self, model: TimedModel, starts: Array, counts: Array) -> EstimateArrays:
         """Sums over steps, run by run: of a run whose first and last step are alike, one step so many times."""

@@ -96,11 +96,13 @@ class RMSNorm(BaseLayer):
         super().__init__(**settings)
         self.weight = self.parameter(hidden_size)
 
-    def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
-        """With a residual: its sum with the hidden states, and the norm of that."""
+    def forward(
+        self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None, *features: ShapeTensor | None
+    ) -> Any:
+        """With a residual: its sum with the hidden states, and the norm of that. features: of `add_and_normalize`."""
         if residual is None:
             return self.chain("rms_norm", self.normalize, hidden_states)
-        return self.chain("add_rms_norm", self.add_and_normalize, hidden_states, residual)
+        return self.chain("add_rms_norm", self.add_and_normalize, hidden_states, residual, *features)
 
     def normalize(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
         """The norm itself; with a residual, which an engine's code alone has, the sum in float32 and its norm."""
@@ -114,9 +116,24 @@ class RMSNorm(BaseLayer):
         hidden_states = mul(self.weight.on(hidden_states.tape), to(hidden_states, input_dtype))
         return hidden_states if residual is None else (residual, hidden_states)
 
-    def add_and_normalize(self, x: ShapeTensor, residual: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-        """x and a residual to their sum and its norm; as one kernel, in the places of the residual and of x."""
-        total, normed = self.normalize(x, residual)
+    def add_and_normalize(
+        self,
+        x: ShapeTensor,
+        residual: ShapeTensor,
+        features: ShapeTensor | None = None,
+        places: ShapeTensor | None = None,
+    ) -> tuple[ShapeTensor, ShapeTensor]:
+        """x and a residual to their sum and its norm; as one kernel, in the places of the residual and of x.
+
+        features [n, d]: added to x before, to the n rows that `places` numbers; without places they have all its rows.
+        """
+        summed = x
+        if features is not None and places is None:
+            summed = add(x, features.view(*x.shape))
+        elif features is not None:
+            rows = gather(x.view(-1, x.shape[-1]), features.shape[0], aten="aten.index.Tensor", index=places or ())
+            add(rows, features)  # to where they came from, in no memory of its own
+        total, normed = self.normalize(summed, residual)
         return in_place_output(residual, total), in_place_output(x, normed)
 
 

@@ -18,15 +18,33 @@ from modelmeter.checks import check_overrides
 from modelmeter.errors import ModelMeterError, near, shown, type_of
 
 if TYPE_CHECKING:
-    from modelmeter.models import deepseek_ocr, deepseek_ocr2, glm_ocr, lighton_ocr, qwen2_5_vl, qwen2_vl, unlimited_ocr
+    from modelmeter.models import (
+        deepseek_ocr,
+        deepseek_ocr2,
+        glm_ocr,
+        hunyuan_vl,
+        idefics3,
+        lighton_ocr,
+        paddleocr_vl,
+        qianfan_ocr,
+        qwen2_5_vl,
+        qwen2_vl,
+        qwen3_vl,
+        unlimited_ocr,
+    )
     from modelmeter.models.common.contract import ModelPackage
 
     _DEEPSEEK_OCR_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr
     _DEEPSEEK_OCR2_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr2
     _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
+    _HUNYUAN_VL_KEEPS_ITS_PROMISES: ModelPackage = hunyuan_vl
+    _IDEFICS3_KEEPS_ITS_PROMISES: ModelPackage = idefics3
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
+    _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
+    _PADDLEOCR_VL_KEEPS_ITS_PROMISES: ModelPackage = paddleocr_vl
     _QWEN2_5_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_5_vl
     _QWEN2_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen2_vl
+    _QWEN3_VL_KEEPS_ITS_PROMISES: ModelPackage = qwen3_vl
     _UNLIMITED_OCR_KEEPS_ITS_PROMISES: ModelPackage = unlimited_ocr
 
 #: the package of each model, by the name that users give it
@@ -35,9 +53,14 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "deepseek_ocr": "modelmeter.models.deepseek_ocr",
         "deepseek_ocr2": "modelmeter.models.deepseek_ocr2",
         "glm_ocr": "modelmeter.models.glm_ocr",
+        "hunyuan_vl": "modelmeter.models.hunyuan_vl",
+        "idefics3": "modelmeter.models.idefics3",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
+        "qianfan_ocr": "modelmeter.models.qianfan_ocr",
+        "paddleocr_vl": "modelmeter.models.paddleocr_vl",
         "qwen2_5_vl": "modelmeter.models.qwen2_5_vl",
         "qwen2_vl": "modelmeter.models.qwen2_vl",
+        "qwen3_vl": "modelmeter.models.qwen3_vl",
         "unlimited_ocr": "modelmeter.models.unlimited_ocr",
     }
 )

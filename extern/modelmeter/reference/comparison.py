@@ -36,15 +36,15 @@ ADDED: Final = (
 PEAKS: Final = ("activation_peak_bytes", "resident_peak_bytes")
 
 _NAMED_ALIKE: Final = (
-    "add arange cat cos cumsum div floor_divide gelu histc mean mul neg pow prod rsqrt sigmoid silu sin sort sqrt "
-    "sub sum topk where"
+    "add arange bucketize cat cos cumsum div floor_divide gelu histc mean mul neg pow prod rsqrt sigmoid silu sin "
+    "sort sqrt sub sum topk where"
 )
 #: what each aten operator outside GEMMs is in `FLOPS_PER_ELEMENT`, by its name without overload
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{name: name for name in _NAMED_ALIKE.split()},
-        **dict.fromkeys(("bitwise_and", "bitwise_or", "eq", "ge", "gt", "le", "lt"), "compare"),
-        **dict.fromkeys(("clone", "copy_", "im2col", "tril"), "copy"),
+        **dict.fromkeys(("all", "bitwise_and", "bitwise_or", "clamp", "eq", "ge", "gt", "le", "lt", "ne"), "compare"),
+        **dict.fromkeys(("clone", "copy_", "im2col", "repeat", "tril"), "copy"),
         **dict.fromkeys(("full", "new_ones", "new_zeros", "ones", "scalar_tensor", "zeros"), "fill"),
         **dict.fromkeys(("embedding", "index", "nonzero"), "gather"),
         **dict.fromkeys(("amax", "argmax"), "max"),
@@ -58,6 +58,8 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "masked_fill_": "where",
         "mul_": "mul",
         "native_layer_norm": "layer_norm",
+        "reciprocal": "div",
+        "upsample_bilinear2d": "upsample_bilinear",
         "upsample_linear1d": "upsample_linear",
     }
 )

@@ -50,7 +50,8 @@ def _brought(args: tuple[Any, ...], _result: Any) -> Tensor:
 COUNTED_BY: Mapping[Callable[[tuple[Any, ...], Any], Tensor], frozenset[str]] = {
     _of_output: _names(
         # element by element
-        "abs add add_ bitwise_and bitwise_not bitwise_or ceil clamp clamp_ clamp_min cos div div_ eq erf exp floor "
+        "abs add add_ bitwise_and bitwise_not bitwise_or bucketize ceil clamp clamp_ clamp_min cos div div_ eq erf exp "
+        "floor "
         "floor_divide ge gelu gt hardtanh le log logical_and logical_not logical_or lt maximum minimum mul mul_ "
         "native_dropout ne neg pow reciprocal relu relu_ remainder rsqrt rsub sigmoid silu sin sqrt sub sub_ tanh "
         "where "

@@ -50,7 +50,7 @@ FREE: Mapping[str, frozenset[str]] = {
         "tril triu where"
     ),
     "element by element: vector work, no GEMM": _names(
-        "abs add add_ bitwise_and bitwise_not bitwise_or ceil clamp clamp_ clamp_min cos div div_ "
+        "abs add add_ bitwise_and bitwise_not bitwise_or bucketize ceil clamp clamp_ clamp_min cos div div_ "
         "eq erf exp floor floor_divide ge gelu gt hardtanh le log logical_and logical_not logical_or lt "
         "maximum minimum mul mul_ native_dropout ne neg pow reciprocal relu relu_ remainder rsqrt rsub "
         "sigmoid silu sin sqrt sub sub_ tanh"

@@ -289,6 +289,11 @@ def _upsample_linear(kernel: KernelCase, pool: OperandPool) -> Call:
     return lambda: F.interpolate(x, size=size, mode="linear")
 
 
+def _upsample_bilinear(kernel: KernelCase, pool: OperandPool) -> Call:
+    x, size = _operands(kernel, pool)[0], tuple(kernel["outputs"][0][2:])
+    return lambda: F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
 def _upsample_bicubic(kernel: KernelCase, pool: OperandPool) -> Call:
     x, size = _operands(kernel, pool)[0], tuple(kernel["outputs"][0][2:])
     return lambda: F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
@@ -471,5 +476,6 @@ _CALLS: Final[Mapping[str, Callable[[KernelCase, OperandPool], Call]]] = {
     "aten.index_put_.default": _index_put,
     "aten.masked_scatter.default": _masked_scatter,
     "aten.upsample_linear1d.default": _upsample_linear,
+    "aten.upsample_bilinear2d.default": _upsample_bilinear,
     "aten._upsample_bicubic2d_aa.default": _upsample_bicubic,
 }

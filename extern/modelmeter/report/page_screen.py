@@ -25,7 +25,6 @@ from modelmeter.report.page_tables import (
     peak_place,
     settings_line,
     stage_table,
-    steps_text,
     views_line,
     workload_text,
 )
@@ -131,7 +130,7 @@ def _output(asked: Asked, passes: int | None = None) -> str:
     if not asked.steps:
         alone = "the prefill's token alone" if passes in (None, 1) else f"the tokens of {passes} prefills alone"
         return f"0 decode steps, {alone} (--output-tokens N: N more)"
-    steps = steps_text(asked.steps)
+    steps = asked.model.steps_text(asked.steps, passes or 1)
     if passes is None:
         told = f"{steps} for each page, after the prefill's own token"
     else:

@@ -156,7 +156,7 @@ def peak_place(cost: StageCost) -> str:
 
 def modes_lines(model: CostModel, overrides: Sequence[str], output_tokens: int | None) -> Table:
     """What all modes have in common."""
-    return label_lines(("output", _output(output_tokens)), *_settings(model, overrides))
+    return label_lines(("output", _output(model, output_tokens)), *_settings(model, overrides))
 
 
 def modes_table(
@@ -206,15 +206,10 @@ def assumption_lines(assumptions: Sequence[Assumption]) -> Table:
     return label_lines(*((each.label, f"{each.figure}: {each.text}") for each in assumptions))
 
 
-def _output(output_tokens: int | None) -> str:
+def _output(model: CostModel, output_tokens: int | None) -> str:
     if output_tokens is None:
         return "0 (default; --output-tokens N adds decode)"
-    return f"{steps_text(output_tokens)}, so {output_tokens + 1:,} tokens with the prefill's"
-
-
-def steps_text(steps: int) -> str:
-    """So many decode steps, in words."""
-    return "1 decode step" if steps == 1 else f"{steps:,} decode steps"
+    return f"{model.steps_text(output_tokens)}, so {output_tokens + 1:,} tokens with the prefill's"
 
 
 def label_lines(*lines: tuple[str, str]) -> Table:

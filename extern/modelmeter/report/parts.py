@@ -158,9 +158,9 @@ def walked_stages(
     prefill = model.stage_walk("prefill", page=page)
     stages = [_stage("prefill", "prefill, vision included", prefill, times)]
     if output_tokens:
-        last, of = last_step(page, output_tokens), len(page.passes(output_tokens))
+        last, of = last_step(model, page, output_tokens), len(page.passes(output_tokens))
         step = model.stage_walk("decode", context=last.context, generated=last.generated)
-        steps = f"{last.generated + 1:,}"
+        steps = f"{last.steps:,}"
         in_pass = f" in pass {last.number} of {of}" if of > 1 else ""
         title = f"decode step {steps} of {steps}{in_pass}, with {last.context:,} tokens before it"
         stages.append(_stage("decode_step", title, step, times))

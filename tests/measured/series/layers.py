@@ -8,9 +8,14 @@ from typing import Any
 from modelmeter.models.deepseek_ocr.reference import layer_cases as deepseek_ocr
 from modelmeter.models.deepseek_ocr2.reference import layer_cases as deepseek_ocr2
 from modelmeter.models.glm_ocr.reference import layer_cases as glm_ocr
+from modelmeter.models.hunyuan_vl.reference import layer_cases as hunyuan_vl
+from modelmeter.models.idefics3.reference import layer_cases as idefics3
 from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
+from modelmeter.models.paddleocr_vl.reference import layer_cases as paddleocr_vl
+from modelmeter.models.qianfan_ocr.reference import layer_cases as qianfan_ocr
 from modelmeter.models.qwen2_5_vl.reference import layer_cases as qwen2_5_vl
 from modelmeter.models.qwen2_vl.reference import layer_cases as qwen2_vl
+from modelmeter.models.qwen3_vl.reference import layer_cases as qwen3_vl
 from modelmeter.models.unlimited_ocr.reference import layer_cases as unlimited_ocr
 from modelmeter.reference.layer import LayerRun, measure_layer
 from modelmeter.reference.layer_case import LayerCase
@@ -20,10 +25,15 @@ MODELS = {
     "deepseek_ocr": deepseek_ocr,
     "unlimited_ocr": unlimited_ocr,
     "deepseek_ocr2": deepseek_ocr2,
+    "idefics3": idefics3,
     "lighton_ocr": lighton_ocr,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen2_vl": qwen2_vl,
+    "qwen3_vl": qwen3_vl,
     "glm_ocr": glm_ocr,
+    "hunyuan_vl": hunyuan_vl,
+    "qianfan_ocr": qianfan_ocr,
+    "paddleocr_vl": paddleocr_vl,
 }
 
 

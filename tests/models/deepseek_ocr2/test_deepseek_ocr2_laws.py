@@ -1,15 +1,12 @@
 """Laws of DeepSeek-OCR-2 against its walks, and how many there are."""
 
-from functools import reduce
-from operator import add
-from time import process_time
-
 import pytest
 
 from benchmarks.walked import walked_operators
 from modelmeter.models.deepseek_ocr2 import CostModel, PatchesGrid, load_cost_model
 from tests.models.deepseek_ocr2.small import OVERRIDES
-from tests.models.walked import walked_prefill, walked_step, walked_vision
+from tests.models.law_checks import check_pace, check_prompts_and_steps, laws_of
+from tests.models.walked import walked_prefill, walked_vision
 
 CONFIGURATIONS = {
     "default": (),
@@ -44,17 +41,7 @@ def test_how_tiles_lie_costs_nothing(model: CostModel) -> None:
 
 
 def test_prompts_and_steps(model: CostModel) -> None:
-    for tokens in (1, 2, 7, 100, 1131):
-        assert model.text(tokens).prefill == walked_prefill(model, tokens, None), tokens
-        assert model.step(tokens) == walked_step(model, tokens), tokens
-    for start, steps in ((1, 2), (5, 9), (1131, 3)):
-        one_by_one = [walked_step(model, start + index) for index in range(steps)]
-        assert model.text(start, steps).decode == reduce(add, one_by_one), (start, steps)
-
-
-def laws_of(model: CostModel, stage: str) -> int:
-    """The laws that were found for a stage."""
-    return sum(len(laws) for kind, laws in model._laws._laws.items() if kind[0] == stage)  # type: ignore[index]
+    check_prompts_and_steps(model, 1131)
 
 
 @pytest.mark.parametrize(
@@ -74,17 +61,4 @@ def test_two_laws_hold_for_all_pages(overrides: tuple[str, ...]) -> None:
 
 
 def test_pages_are_arithmetic_in_time() -> None:
-    """The first page within a second, a further size within a millisecond: of the processor, which others use too."""
-    firsts = []
-    for _ in range(3):
-        model = load_cost_model()
-        start = process_time()
-        model.page(1275, 1650, output_tokens=1000)
-        firsts.append(process_time() - start)
-    assert min(firsts) < 1
-    further = []
-    for width in range(600, 1400, 14):
-        start = process_time()
-        model.page(width, 1500, output_tokens=1000)
-        further.append(process_time() - start)
-    assert sorted(further)[len(further) // 2] < 0.001
+    check_pace(load_cost_model)

@@ -65,6 +65,13 @@ def test_the_librarys_size_function_cuts_alike() -> None:
     assert differing == []
 
 
+def test_a_page_cut_into_one_tile_is_told_from_one_that_is_not() -> None:
+    workload = Workload(min_patches=1)
+    pages = {(768, 768): (0, 1, 1), (769, 769): (1, 1, 1), (800, 700): (1, 1, 1), (1600, 800): (2, 2, 1)}
+    indices, layouts = workload.layouts(*zip(*pages, strict=True))
+    assert [layouts[index] for index in indices] == [workload.layout(*page) for page in pages] == list(pages.values())
+
+
 @pytest.mark.parametrize(("width", "height"), [(769, 300), (1275, 1650), (500, 768), (800, 801)])
 def test_the_processor_itself(width: int, height: int) -> None:
     """Run on a picture: its views, and how many placeholders its page has."""

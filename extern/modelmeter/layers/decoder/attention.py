@@ -1,7 +1,7 @@
 """The decoder's attention on shapes, fused or in separate steps, with grouped KV heads and a growing cache.
 
-Source of the walk: `UnlimitedOcrTextAttention`, `Qwen3Attention` and `Qwen2_5_VLAttention` of transformers 5.23, and
-for the published code Llama's attention as it was when that code was written.
+Source of the walk: `UnlimitedOcrTextAttention`, `Qwen3Attention`, `Qwen2_5_VLAttention` and `HunYuanVLDenseV1Attention`
+of transformers 5.23, and for the published code Llama's attention as it was when that code was written.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.cache import GrowingCache
 from modelmeter.layers.decoder.rotary import (
     RotaryEmbedding,
+    apply_rotary_in_float32,
     apply_rotary_pos_emb,
     rotary_rows,
     turn_pairs,
@@ -46,7 +47,8 @@ class GroupedQueryAttention(BaseLayer):
 
     The cache holds keys and values [B, KV heads, context, d]; new ones are copied behind it. head_dim: d; None: what is
     left of `hidden_size` for each head. qkv_bias: the GEMMs that make query, key and value have a bias. qk_norm: an
-    RMSNorm over each head's d of query and key before they turn. mrope_section, in_pairs: of `RotaryEmbedding`.
+    RMSNorm over each head's d of query and key, before they turn or, with norm_after_rotary, after. mrope_section,
+    in_pairs: of `RotaryEmbedding`.
     """
 
     remembered = True
@@ -60,6 +62,7 @@ class GroupedQueryAttention(BaseLayer):
         head_dim: int | None = None,
         qkv_bias: bool = False,
         qk_norm: bool = False,
+        norm_after_rotary: bool = False,
         mrope_section: Sequence[int] = (),
         in_pairs: bool = False,
         cache_kind: GrowingCache = GrowingCache(),  # noqa: B008 (frozen)
@@ -69,6 +72,8 @@ class GroupedQueryAttention(BaseLayer):
         self.cache_kind = cache_kind
         self.mrope_section = tuple(mrope_section)
         self.turn = turn_pairs if in_pairs else apply_rotary_pos_emb
+        if self.traits(DecoderTraits).rotary_in_float32:
+            self.turn = apply_rotary_in_float32
         if num_heads % num_key_value_heads:
             raise ModelMeterError(
                 f"{type(self).__name__}: num_attention_heads={num_heads} does not divide by "
@@ -90,6 +95,7 @@ class GroupedQueryAttention(BaseLayer):
             self.k_proj = Linear(hidden_size, kv_size, bias=qkv_bias, code=self.code)
             self.v_proj = Linear(hidden_size, kv_size, bias=qkv_bias, code=self.code)
         self.o_proj = Linear(query_size, hidden_size, bias=False, code=self.code)
+        self.norm_after_rotary = norm_after_rotary
         self.q_norm = self.k_norm = None
         if qk_norm:
             self.q_norm = RMSNorm(self.head_dim, code=self.code)
@@ -114,6 +120,9 @@ class GroupedQueryAttention(BaseLayer):
         query_states, key_states, value_states = self.project(hidden_states, kept)
         positions = self.tables(positions)
         query_states, key_states = self.turn(query_states, key_states, positions, kept)
+        if self.norm_after_rotary and self.q_norm is not None and self.k_norm is not None:
+            query_states = self.q_norm(query_states)
+            key_states = self.k_norm(key_states)
         key_states, value_states = self.cache_kind.update(cache, key_states, value_states)
         attn_output, attn_weights = self.attend(query_states, key_states, value_states, attention_mask)
         attn_output = reshape(attn_output, batch, tokens, -1)
@@ -132,11 +141,11 @@ class GroupedQueryAttention(BaseLayer):
             ends = (self.groups * kv_heads, (self.groups + 1) * kv_heads, heads.shape[1])
             return tuple(heads.narrow(1, start, end) for start, end in pairwise((0, *ends)))
         query_states = self.q_proj(hidden_states).view(*by_head)
-        if self.q_norm is not None:
+        if self.q_norm is not None and not self.norm_after_rotary:
             query_states = self.q_norm(query_states)
         query_states = query_states.transpose(1, 2)
         key_states = self.k_proj(hidden_states).view(*by_head)
-        if self.k_norm is not None:
+        if self.k_norm is not None and not self.norm_after_rotary:
             key_states = self.k_norm(key_states)
         key_states = key_states.transpose(1, 2)
         value_states = self.v_proj(hidden_states, kept).view(*by_head).transpose(1, 2)
@@ -157,12 +166,11 @@ class GroupedQueryAttention(BaseLayer):
         slots = self.cache_kind.slots(cache)
         if self.traits(DecoderTraits).cache_written_apart:
             query, key, value = projected
-            if self.q_norm is not None and self.k_norm is not None:
-                if self.traits(DecoderTraits).qk_norm_in_place:
-                    query, key = self.chain("qk_norm", self.normalize_in_place, query, key)
-                else:
-                    query, key = self.q_norm(query), self.k_norm(key)
+            if not self.norm_after_rotary:
+                query, key = self.normalized(query, key)
             query, key = self.chain("rotary", self.turn_in_place, query, key, *positions)
+            if self.norm_after_rotary:
+                query, key = self.normalized(query, key)
             batch, tokens, _ = hidden_states.shape
             slot_mapping = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it
             new = list(self.chain("write_cache", self.store, key, value, slots, slot_mapping))
@@ -176,6 +184,14 @@ class GroupedQueryAttention(BaseLayer):
             cache.items += new  # keys and values in turn, a pair for each pass
         log_sum_exp = self.traits(DecoderTraits).log_sum_exp_written
         return attention(query, cache.items[::2], cache.items[1::2], log_sum_exp=log_sum_exp)
+
+    def normalized(self, query: ShapeTensor, key: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+        """Query and key of one GEMM after their norms, if they have any: a kernel each, or one in their places."""
+        if self.q_norm is None or self.k_norm is None:
+            return query, key
+        if self.traits(DecoderTraits).qk_norm_in_place:
+            return self.chain("qk_norm", self.normalize_in_place, query, key)
+        return self.q_norm(query), self.k_norm(key)
 
     def normalize_in_place(self, query: ShapeTensor, key: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
         """Query and key normalised, where they lie."""
@@ -207,9 +223,14 @@ class GroupedQueryAttention(BaseLayer):
         *positions: ShapeTensor,
     ) -> tuple[ShapeTensor, ...]:
         """Query turned by its positions; key, turned, and value as the cache keeps them, in slots where there are."""
-        if self.q_norm is not None and self.k_norm is not None:
+        if self.q_norm is None or self.k_norm is None:
+            query, key = self.turn(query, key, self.tables(positions), KV)
+        elif self.norm_after_rotary:
+            query, key = self.turn(query, key, self.tables(positions), ACTIVATION)
+            query, key = self.q_norm.normalize(query), cat((self.k_norm.normalize(key),), 2, KV)
+        else:
             query, key = self.q_norm.normalize(query), self.k_norm.normalize(key)
-        query, key = self.turn(query, key, self.tables(positions), KV)
+            query, key = self.turn(query, key, self.tables(positions), KV)
         new = key, cat((value,), 2, KV)
         return query, *(map(in_place_output, slots, new) if slots else new)
 

@@ -13,6 +13,7 @@ from modelmeter.layers import BaseLayer, State
 from modelmeter.layers.basic import RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
+from modelmeter.layers.decoder.deepstack import Features, add_and_normalize
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.operators import add
@@ -55,11 +56,16 @@ class DecoderLayer(BaseLayer):
         cache: State,
         experts_hit: int | Fraction = 0,
         residual: ShapeTensor | None = None,
+        features: Features | None = None,
     ) -> Any:
-        """`positions`: what attention makes cos and sin of. `residual`: the layer before's, where it is handed on."""
+        """`positions`: what attention makes cos and sin of.
+
+        `residual`: the layer before's, where it is handed on; `features`: of image tokens that are added to it then.
+        """
         arguments = (experts_hit,) if isinstance(self.mlp, MixtureOfExperts) else ()
         if self.traits(EngineTraits).add_norm_fused:
-            return self.forward_add_norm(hidden_states, residual, (positions, attention_mask, cache), arguments)
+            of_attention = (positions, attention_mask, cache)
+            return self.forward_add_norm(hidden_states, residual, features, of_attention, arguments)
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
         hidden_states, _ = self.self_attn(hidden_states, positions, attention_mask, cache)
@@ -77,6 +83,7 @@ class DecoderLayer(BaseLayer):
         self,
         hidden_states: ShapeTensor,
         residual: ShapeTensor | None,
+        features: Features | None,
         of_attention: tuple[Any, ...],
         of_mlp: tuple[int | Fraction, ...],
     ) -> tuple[ShapeTensor, ShapeTensor]:
@@ -84,7 +91,7 @@ class DecoderLayer(BaseLayer):
         if residual is None:
             residual, hidden_states = hidden_states, self.input_layernorm(hidden_states)
         else:
-            residual, hidden_states = self.input_layernorm(hidden_states, residual)
+            residual, hidden_states = add_and_normalize(self.input_layernorm, hidden_states, residual, features)
         hidden_states, _ = self.self_attn(hidden_states, *of_attention)
         if self.post_self_attn_layernorm is not None:
             hidden_states = self.post_self_attn_layernorm(hidden_states)

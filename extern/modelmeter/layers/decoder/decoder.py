@@ -17,13 +17,13 @@ from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
-from modelmeter.layers.decoder.deepstack import Deepstack
+from modelmeter.layers.decoder.deepstack import Deepstack, Features, add_and_normalize, added
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
-from modelmeter.layers.decoder.rotary import MROPE_AXES, RotaryEmbedding
+from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.operators import add, arange
+from modelmeter.operators import BIAS_ALIGNMENT, add, arange
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -33,7 +33,7 @@ class Decoder(BaseLayer):
     n_routed_experts: of each layer from `first_k_dense_replace` on; None: every layer is dense, and what else is said
     of experts goes without saying. sliding_window: positions that a generated token sees of those generated, itself
     included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all. window_mask:
-    the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm: of
+    the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm, norm_after_rotary: of
     `GroupedQueryAttention`. mrope_section, mrope_interleaved, in_pairs: of `RotaryEmbedding`; with sections the
     positions are given. output_norms: of `DecoderLayer`. gate_up_joined: of a dense `GatedMLP`. layer_outputs_kept: the
     code has a name of its own for what a layer gives, which lives until the next layer has run even where features are
@@ -59,6 +59,7 @@ class Decoder(BaseLayer):
         head_dim: int | None = None,
         qkv_bias: bool = False,
         qk_norm: bool = False,
+        norm_after_rotary: bool = False,
         mrope_section: Sequence[int] = (),
         mrope_interleaved: bool = False,
         in_pairs: bool = False,
@@ -80,6 +81,7 @@ class Decoder(BaseLayer):
             head_dim=head_dim,
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
+            norm_after_rotary=norm_after_rotary,
             mrope_section=mrope_section,
             in_pairs=in_pairs,
             cache_kind=self.cache_kind,
@@ -108,8 +110,8 @@ class Decoder(BaseLayer):
         self.norm = RMSNorm(hidden_size, code=self.code)
         self.norm.remember_with(dense.input_layernorm)
         self.window_mask = window_mask
-        #: coordinates of a position: an image's tokens have three where rotary sections turn by them
-        self.axes = MROPE_AXES if mrope_section else 1
+        #: coordinates of a position: an image's tokens have one for each rotary section
+        self.axes = len(mrope_section) or 1
         if not self.traits(DecoderTraits).rotary_per_layer:
             self.rotary_emb = RotaryEmbedding(
                 self.head_dim,
@@ -148,19 +150,24 @@ class Decoder(BaseLayer):
         positions = self.positions(position_ids)
         if self.traits(EngineTraits).add_norm_fused:
             residual = None
-            for layer, cache in zip(self.layers, caches, strict=True):
-                hidden_states, residual = layer(hidden_states, positions, mask, cache, experts_hit, residual)
-            return self.norm(hidden_states, residual)[1]  # type: ignore[no-any-return]
+            features: Features | None = None
+            for index, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
+                state = (positions, mask, cache, experts_hit)
+                hidden_states, residual = layer(hidden_states, *state, residual, features)
+                features = deepstack.of(index) if deepstack is not None else None
+            assert residual is not None  # there is a layer
+            return add_and_normalize(self.norm, hidden_states, residual, features)[1]  # type: ignore[no-any-return]
         for index, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
             hidden_states = layer(hidden_states, positions, mask, cache, experts_hit)
             _kept = hidden_states if self.layer_outputs_kept else None
-            if deepstack is not None and index < len(deepstack.features):
-                hidden_states = deepstack.added(hidden_states, index)
+            features = deepstack.of(index) if deepstack is not None else None
+            if features is not None:
+                hidden_states = added(hidden_states, *features)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
 
-    def empty_cache(self) -> tuple[State, ...]:
-        """A cache before the first pass, by layer."""
-        return tuple(State() for _ in self.layers)
+    def empty_cache(self, further: int = 0) -> tuple[State, ...]:
+        """A cache before the first pass, by layer; `further`: of layers behind the decoder's own."""
+        return tuple(State() for _ in range(len(self.layers) + further))
 
     @property
     def windowed(self) -> bool:
@@ -173,10 +180,19 @@ class Decoder(BaseLayer):
         fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
         return self.cache_kind.pieces(masked=fused_mask)
 
-    def given_cache(self, tape: Tape, batch: int, context: int, generated: int = 0) -> tuple[State, ...]:
-        """A cache of `context` positions, the last `generated` of them from decode steps, by layer."""
+    def given_cache(
+        self, tape: Tape, batch: int, context: int, generated: int = 0, further: int = 0
+    ) -> tuple[State, ...]:
+        """A cache of `context` positions, the last `generated` of them from steps; by layer, as `empty_cache`."""
         shape, dtype = (batch, self.kv_heads, self.head_dim), self.code.precision.kv
-        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in self.layers)
+        layers = range(len(self.layers) + further)
+        return tuple(self.cache_kind.given(tape, shape, context, generated, dtype) for _ in layers)
+
+    @property
+    def alignment(self) -> int:
+        """Positions by which a step of several queries grows evenly: the rows of a fused kernel's mask are aligned."""
+        fused_mask = self.attention == "flash" and not self.traits(DecoderTraits).position_ids_given
+        return BIAS_ALIGNMENT if fused_mask else 1
 
     def positions(self, position_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """What each layer's attention makes cos and sin of."""
@@ -191,10 +207,15 @@ class Decoder(BaseLayer):
         return tape.input((batch, tokens) if self.axes == 1 else (self.axes, batch, tokens), "int64")
 
     def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor | None]:
-        """The mask of full attention, none for a fused kernel, and that of a sliding window where it is made."""
+        """The mask of full attention, and that of a sliding window where it is made.
+
+        A fused kernel takes none of a prompt, nor of a single query.
+        """
         full = window = None
         if self.attention != "flash":
             full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
+        elif isinstance(tokens, int) and 1 != tokens != context:  # queries over a cache: a kernel must be told what
+            full = causal_mask(tape, batch, tokens, context)
         if self.window_mask:
             window = sliding_mask(tape, batch, tokens, context)
             if self.attention != "flash":

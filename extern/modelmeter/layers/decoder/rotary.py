@@ -1,6 +1,7 @@
 """Rotary position embedding on shapes.
 
-Source of the walk: `UnlimitedOcrTextRotaryEmbedding`, `Qwen2_5_VLRotaryEmbedding`, `Qwen3VLTextRotaryEmbedding` and
+Source of the walk: `UnlimitedOcrTextRotaryEmbedding`, `Qwen2_5_VLRotaryEmbedding`, `Qwen3VLTextRotaryEmbedding`,
+`HunYuanVLRotaryEmbedding` and
 `apply_rotary_pos_emb` of transformers 5.23, and for the published code Llama's rotary embedding as it was when that
 code was written.
 """
@@ -22,9 +23,9 @@ MROPE_AXES: Final = 3
 class RotaryEmbedding(BaseLayer):
     """Position ids [1, T] -> cos and sin [1, T, d], built in float32, then cast to the model's type.
 
-    mrope_section: frequencies in each section of the d/2, which turn by the three coordinates of position ids [3, B, T]
-    in turn -> cos and sin [B, T, d]; none: one coordinate for all. mrope_interleaved: the frequencies of the three
-    alternate, and the first coordinate's take the others' places where a section has come to its end. in_pairs: of
+    mrope_section: frequencies in each section of the d/2, which turn by the coordinates of position ids [axes, B, T] in
+    turn, one a section -> cos and sin [B, T, d]; none: one coordinate for all. mrope_interleaved: frequencies of the
+    coordinates alternate, and the first's take the others' places where a section has come to its end. in_pairs: of
     sections, each angle stands twice in a row, for two neighbours that turn together; otherwise the second is half of d
     behind the first.
 
@@ -67,8 +68,8 @@ class RotaryEmbedding(BaseLayer):
         return to(cosine, self.dtype), to(sine, self.dtype)
 
     def forward_by_section(self, inv_freq: ShapeTensor, position_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
-        """The same tables, each section of frequencies by one of the three coordinates."""
-        freqs = mul(to(position_ids.unsqueeze(3), "float32"), inv_freq)  # [3, B, T, d/2]
+        """The same tables, each section of frequencies by one of the coordinates."""
+        freqs = mul(to(position_ids.unsqueeze(3), "float32"), inv_freq)  # [axes, B, T, d/2]
         cosine = mul(cos(freqs))
         sine = mul(sin(freqs))
         sine = self.by_section(sine)
@@ -76,7 +77,11 @@ class RotaryEmbedding(BaseLayer):
         return to(cosine, self.dtype), to(sine, self.dtype)
 
     def by_section(self, tables: ShapeTensor) -> ShapeTensor:
-        """[3, B, T, d/2] -> [B, T, d]: of each section one coordinate's, and all of it twice."""
+        """[axes, B, T, d/2] -> [B, T, d]: of each section one coordinate's, and all of it twice."""
+        if self.traits(DecoderTraits).sections_doubled:
+            tables = cat((tables, tables), -1)
+            ends_of = [(2 * start, 2 * end) for start, end in pairwise(self.sections)]
+            return cat([tables.narrow(-1, *ends).select(0, index) for index, ends in enumerate(ends_of)], -1)
         if self.interleaved:
             freq = tables.select(0, 0)  # the others' are written over it
             for axis, (start, end) in enumerate(pairwise(self.sections)):
@@ -85,7 +90,7 @@ class RotaryEmbedding(BaseLayer):
                     copy_over(freq.every(*places), tables.select(0, axis).every(*places))
             return cat((freq, freq), -1)
         sections = enumerate(pairwise(self.sections))
-        freq = cat([tables.narrow(-1, *ends).select(0, index % MROPE_AXES) for index, ends in sections], -1)
+        freq = cat([tables.narrow(-1, *ends).select(0, index) for index, ends in sections], -1)
         if self.in_pairs:
             return clone(freq.unsqueeze(3).expand(-1, -1, -1, 2)).flatten(2)
         return cat((freq, freq), -1)
@@ -107,7 +112,7 @@ def rotary_rows(
 ) -> tuple[ShapeTensor, ...]:
     """Cos and sin [B, T, d] of positions [B, T], from the table [positions, d]: d/2 cosines and d/2 sines a row.
 
-    With sections the positions are [3, B, T], and of each section the row of one coordinate is read.
+    With sections the positions are [axes, B, T], and of each section the row of one coordinate is read.
     """
     if mrope_section:
         return tuple(sections_of_rows(position_ids, half, mrope_section) for half in cos_sin_cache.chunk(2, -1))
@@ -116,10 +121,10 @@ def rotary_rows(
 
 
 def sections_of_rows(position_ids: ShapeTensor, table: ShapeTensor, mrope_section: Sequence[int]) -> ShapeTensor:
-    """Positions [3, B, T], table [positions, d/2] -> [B, T, d]: each section by one of the three coordinates."""
+    """Positions [axes, B, T], table [positions, d/2] -> [B, T, d]: each section by one of the coordinates."""
     half = []
     for index, (start, end) in enumerate(pairwise(accumulate(mrope_section, initial=0))):
-        coordinate = position_ids.select(0, index % MROPE_AXES)
+        coordinate = position_ids.select(0, index)
         section = table.narrow(1, start, end)
         half.append(gather(section, *coordinate.shape, aten="aten.index.Tensor", index=coordinate))
     return cat((*half, *half), -1)
@@ -165,3 +170,14 @@ def apply_rotary_pos_emb(
     q_embed = add(mul(query, cosine), mul(rotate_half(query), sine))
     k_embed = add(mul(key, cosine), mul(rotate_half(key), sine), key_kind)
     return q_embed, k_embed
+
+
+def apply_rotary_in_float32(
+    query: ShapeTensor, key: ShapeTensor, tables: tuple[ShapeTensor, ...], key_kind: str = ACTIVATION
+) -> tuple[ShapeTensor, ShapeTensor]:
+    """The same in float32, and the results cast back. Source: `apply_rotary_pos_emb` of `hunyuan_vl`."""
+    dtype = query.dtype
+    query, key = to(query, "float32"), to(key, "float32")
+    wide = tuple(to(table, "float32") for table in tables)
+    q_embed, k_embed = apply_rotary_pos_emb(query, key, wide, key_kind)
+    return to(q_embed, dtype), to(k_embed, dtype)

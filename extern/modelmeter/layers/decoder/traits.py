@@ -9,6 +9,10 @@ class DecoderTraits:
 
     rotary_per_layer: bool = False
     """Each decoder layer builds its rotary tables anew, by a GEMM; otherwise once, by a multiplication."""
+    sections_doubled: bool = False
+    """Rotary tables are doubled before their sections are chosen, of all coordinates; otherwise after."""
+    rotary_in_float32: bool = False
+    """Queries and keys turn in float32, and so do the tables; otherwise in their own type."""
     cos_sin_cached: bool = False
     """The decoder's rotary tables are in memory for all positions, and rows are looked up as queries and keys turn."""
     first_kv_uncopied: bool = False
@@ -33,6 +37,8 @@ class DecoderTraits:
     """Eager attention of the decoder returns its weights, which its caller keeps; otherwise they die with it."""
     causal_mask_only: bool = False
     """The decoder makes one causal mask, and only for eager attention; otherwise a sliding window's mask too."""
+    features_added_apart: bool = False
+    """Features of image tokens are added to the residual by a kernel before the next norm; otherwise in it."""
     qkv_and_gate_up_fused: bool = False
     """GEMMs of the decoder over one input are one: query, key and value, and gate and up."""
     position_ids_given: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear, run_blocks
 from modelmeter.layers.code import EngineTraits, Settings
@@ -228,11 +228,14 @@ class NoTPFeedForward(BaseLayer):
 class NoTPTransformerBlock(BaseLayer):
     """Pre-norm block, x [B, T, D] -> [B, T, D]."""
 
+    #: its second part
+    feed_forward: ClassVar[Callable[..., BaseLayer]] = NoTPFeedForward
+
     def __init__(self, hidden_size: int, num_heads: int, ffn_hidden_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.self_attn = NoTPAttention(hidden_size, num_heads, code=self.code)
         self.layer_norm1 = LayerNorm(hidden_size, code=self.code)
-        self.mlp = NoTPFeedForward(hidden_size, ffn_hidden_size, code=self.code)
+        self.mlp = type(self).feed_forward(hidden_size, ffn_hidden_size, code=self.code)
         self.layer_norm2 = LayerNorm(hidden_size, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor, residual: ShapeTensor | None = None) -> Any:

@@ -16,6 +16,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
+from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList, Linear, RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
@@ -61,8 +62,14 @@ class PackedTraits:
     memory of their own: "together", query and key at once; "each", all three. Nothing: they are read where they lie."""
     tables: str = "positions"
     """What cosines and sines of patches come from: "positions", which are turned into them in float32; "grid", tables
-    kept for each grid, joined for all pages; "rows", looked up by position; "frequencies", which are looked up by
-    position, in float32; "typed frequencies", which are put into the model's type and in order before."""
+    kept for each grid, joined for all pages; "rows", looked up by position, or "rows twice", each of them twice;
+    "frequencies", which are looked up by position, in float32; "typed frequencies", which are put into the model's type
+    and in order before."""
+    positions: str = "given"
+    """What a table of positions becomes where the tower has one: "given", rows and their shares that come with the
+    pages; "kernel", one kernel for each page, which works them out; "written", operator by operator for each page."""
+    features_joined: bool = False
+    """The tower puts features of its blocks beside its tokens, in rows of both; otherwise they stand by themselves."""
     patches_by_product: bool = False
     """Patches are embedded by a GEMM; otherwise by a convolution."""
     sum_in_norm: bool = False
@@ -127,7 +134,7 @@ class Sequences(NamedTuple):
         )
         return tuple((pages * count, self.merged * tokens) for count, tokens in alike if count != 0)
 
-    def each(self, tape: Tape, call: Callable[[int], ShapeTensor]) -> Repeated:
+    def each(self, tape: Tape, call: Callable[[int], Any]) -> Repeated:
         """`call`'s results for the lengths of all sequences, [1, patches, ...] each, in order.
 
         Those of one length in a row are one repeated call.
@@ -167,6 +174,8 @@ class PageTensors(NamedTuple):
     cu_window_seqlens: ShapeTensor | None = None
     reverse_indices: ShapeTensor | None = None
     tables: tuple[ShapeTensor, ...] = ()
+    interp_indices: ShapeTensor | None = None
+    interp_weights: ShapeTensor | None = None
 
 
 def on_host(tape: Tape, shape: tuple[int, ...], dtype: str) -> ShapeTensor:
@@ -228,9 +237,11 @@ class AxialRotaryEmbedding(BaseLayer):
     def __init__(self, head_dim: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.head_dim = head_dim
+        rows = {"cos_sin_cache": self.parameter(TABLE_ROWS, head_dim // 2)}
         tables = {
             "positions": {"inv_freq": Parameter(head_dim // 4, dtype="float32")},
-            "rows": {"cos_sin_cache": self.parameter(TABLE_ROWS, head_dim // 2)},
+            "rows": rows,
+            "rows twice": rows,
         }
         looked_up = {"freqs": Parameter(TABLE_ROWS, head_dim // 4, dtype="float32")}
         # a buffer, not a parameter: it is read, but no checkpoint holds it
@@ -302,6 +313,27 @@ def turned_together(query_key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTens
     return to(add(mul(wide, cosine), mul(rotate_half(wide), sine)), query_key.dtype)
 
 
+def attention_of(layer: BaseLayer) -> Callable[..., tuple[ShapeTensor, ShapeTensor | None]]:
+    """The library's attention of a layer, [1, H, T, d] each -> [1, T, H, d], and the weights where they are made."""
+    eager = layer.attention == "eager" and layer.traits(EngineTraits).vision_takes_eager
+    return eager_attention if eager else fused_attention
+
+
+def attend_each(
+    attend: Callable[..., Any], projected: tuple[ShapeTensor, ...], cu_seqlens: ShapeTensor, sequences: Sequences
+) -> Repeated:
+    """What `attend` makes of query, key and value [N, H, d] of each sequence by itself, [1, H, patches, d] each."""
+    states = [each.transpose(0, 1).unsqueeze(0) for each in projected]
+    ends = cu_seqlens.shape[0]
+    sub(cu_seqlens.narrow(0, 1, ends), cu_seqlens.narrow(0, 0, ends - 1))  # the lengths, on the host
+
+    def one(length: int) -> Any:
+        """One sequence, of `length` patches: where it lies is of no consequence."""
+        return attend(*(each.narrow(2, 0, length) for each in states))
+
+    return sequences.each(cu_seqlens.tape, one)
+
+
 class PackedAttention(BaseLayer):
     """Attention of patches [N, D] -> [N, D], each sequence by itself.
 
@@ -342,19 +374,12 @@ class PackedAttention(BaseLayer):
         if self.traits(PackedTraits).attention_packed:
             attn_output = packed_attention((query_states, key_states, value_states), cu_seqlens, sequences.lengths)
             return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
-        query_states, key_states, value_states = (
-            each.transpose(0, 1).unsqueeze(0) for each in (query_states, key_states, value_states)
-        )
-        ends = cu_seqlens.shape[0]
-        sub(cu_seqlens.narrow(0, 1, ends), cu_seqlens.narrow(0, 0, ends - 1))  # the lengths, on the host
-        eager = self.attention == "eager" and self.traits(EngineTraits).vision_takes_eager
-        attend = eager_attention if eager else fused_attention
-
-        def one(length: int) -> ShapeTensor:
-            """One sequence, of `length` patches: where it lies is of no consequence."""
-            return attend(*(each.narrow(2, 0, length) for each in (query_states, key_states, value_states)))[0]
-
-        attn_outputs = [sequences.each(hidden_states.tape, one)]  # held to the end
+        attend = attention_of(self)
+        attn_outputs = [  # held to the end
+            attend_each(
+                lambda *states: attend(*states)[0], (query_states, key_states, value_states), cu_seqlens, sequences
+            )
+        ]
         attn_output = cat(attn_outputs, 1)
         return self.proj(reshape(attn_output, attn_output.shape[1], -1))  # type: ignore[no-any-return]
 
@@ -370,11 +395,22 @@ class PackedAttention(BaseLayer):
         vLLM names the copy of query and key to the end; SGLang drops each for what is made of it.
         """
         if self.traits(PackedTraits).copied == "together":
-            qk_reshaped = contiguous(qkv.narrow(0, 0, 2))
-            query, key = fused("rotary", turned_together, qk_reshaped, *tables).unbind(0)
             value = qkv.select(0, 2)
+            if self.q_norm is None or self.k_norm is None:
+                qk_reshaped = contiguous(qkv.narrow(0, 0, 2))
+            else:  # each copied and normalised, then both joined
+                query, key = (contiguous(each) for each in qkv.narrow(0, 0, 2).unbind(0))
+                query, key = self.q_norm(query), self.k_norm(key)
+                value = contiguous(value)
+                qk_reshaped = cat((query.unsqueeze(0), key.unsqueeze(0)), 0)
+            query, key = fused("rotary", turned_together, qk_reshaped, *tables).unbind(0)
         else:
             query, key, value = (contiguous(each) for each in qkv.unbind(0))
+            if self.q_norm is not None and self.k_norm is not None:
+                query, key = self.q_norm(query), self.k_norm(key)
+            if 2 * tables[0].shape[1] == query.shape[2]:  # half a row: written out whole, in every block
+                cosine, sine = (cat((half, half), -1) for half in tables)
+                tables = (cosine, sine)
             query, key = fused("rotary", apply_rotary_pos_emb_vision, query, key, *tables)
         log_sum_exp = self.traits(PackedTraits).log_sum_exp_written
         return packed_attention((query, key, value), cu_seqlens, sequences.lengths, log_sum_exp=log_sum_exp)
@@ -466,7 +502,15 @@ class PatchMerger(BaseLayer):
         return merged  # type: ignore[no-any-return]
 
 
-class PackedTower(BaseLayer):
+class PagesTower(BaseLayer):
+    """A tower over pages of one grid, behind one another."""
+
+    def tensors(self, tape: Tape, grid: Grid) -> Any:
+        """What comes with pages of this grid."""
+        raise ModelMeterError(f"{type(self).__name__} does not say what comes with pages.")
+
+
+class PackedTower(PagesTower):
     """Patches of pages -> the last hidden states [N, D] in the order of windows, and the tokens [n, out] in their own.
 
     merged: patches of a token. window_side: tokens a side of a window; 0: there are none. blocks: the tower's, with
@@ -541,8 +585,9 @@ class PackedTower(BaseLayer):
         kind = self.traits(PackedTraits).tables
         if kind == "grid":
             return tuple(cat([Repeated(pages, each)], 0) for each in page.tables)
-        if kind == "rows":
-            return self.rotary_pos_emb.rows(page.position_ids)
+        if kind in ("rows", "rows twice"):
+            rows: tuple[ShapeTensor, ...] = self.rotary_pos_emb.rows(page.position_ids)
+            return rows if kind == "rows" else tuple(cat((half, half), -1) for half in rows)
         freqs = self.rotary_pos_emb.frequencies(page.position_ids)
         if kind == "typed frequencies":
             freqs = to(freqs, self.dtype)
@@ -562,7 +607,7 @@ class PackedTower(BaseLayer):
         index_put(inverse, page.window_index, arange(inverse.tape, inverse.shape[0]))
         return inverse
 
-    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
+    def forward(self, given: tuple[Any, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         page = PageTensors(*given)
         hidden_states = self.patch_embed(page.pixel_values)
         if page.window_index is not None:

@@ -133,6 +133,17 @@ class Keys:
         """All keys that are read."""
         return [*self.values, *DTYPES, *self.fixed, *self.within, *self.harmless]
 
+    def joined(self, other: Keys) -> Keys:
+        """These keys and another's, which go before these; what both have within them is joined, too."""
+        within = {name: self.within[name].joined(keys) for name, keys in other.within.items() if name in self.within}
+        return Keys(
+            values={**self.values, **other.values},
+            fixed={**self.fixed, **other.fixed},
+            harmless=(*self.harmless, *other.harmless),
+            within={**self.within, **other.within, **within},
+            required=(*self.required, *other.required),
+        )
+
 
 #: makes of the values that a folder's files state, by key, those of the configuration; raises `ModelMeterError`, in
 #: words that begin with its first argument, where they do not fit together

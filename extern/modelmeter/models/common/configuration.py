@@ -38,6 +38,7 @@ from modelmeter.models.common.engines import (
     defaults_of,
 )
 from modelmeter.models.common.loading import LOADS
+from modelmeter.models.common.speculation import NONE, SPECULATION_KINDS
 from modelmeter.models.common.stage_cost import HEADS
 from modelmeter.units import MODEL_DTYPES
 
@@ -64,6 +65,9 @@ class RuntimeSchema:
     experts_hit: Any = None
     load: str = "direct"
     reserve_bytes: int | None = None
+    draft: str = NONE
+    draft_tokens: int | None = None
+    accepted_tokens: float | None = None
 
 
 @dataclass
@@ -137,6 +141,7 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     ),
     "runtime.load": Said(Choice(LOADS), "how weights arrive: in their type, or in float32 and converted on the device"),
     "runtime.reserve_bytes": Said(Maybe(BYTES), "device memory left free, bytes; null: 1 GiB on a GPU, none on a CPU"),
+    **SPECULATION_KINDS,
     "execution.name": Said(WORD, "the code whose operators are counted; chosen by execution=NAME"),
     "checkpoint.name": Said(
         Maybe(Text(200, least=1)), "whose weights they are; chosen by checkpoint=NAME or checkpoint=FOLDER"

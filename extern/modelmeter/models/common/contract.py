@@ -339,6 +339,9 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     def graphed(self, stage: str) -> bool:
         """Whether the modelled code replays a stage as one graph."""
 
+    def steps_text(self, tokens: int, passes: int = 1) -> str:
+        """The decode steps that so many tokens of a page of so many passes take, in words."""
+
     def to_dict(self) -> dict[str, Any]:
         """What results rest on, under the names that `--json` has."""
 

@@ -40,6 +40,7 @@ from modelmeter.models.common.passes import LAYOUT, REGIONS, PagePass, PassToken
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
 from modelmeter.models.common.runs import StepRun, runs
+from modelmeter.models.common.speculation import MTP, NGRAM, Speculation
 from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost, together
 from modelmeter.models.common.vision_language import LayerCost, StageTraits, VisionLanguageModel
 from modelmeter.models.common.vram import Vram
@@ -220,6 +221,7 @@ class CostModel(Generic[Config, Work, Model]):
             self.executions,
             {"execution": self.config.execution.name, "attention": runtime.attention, "dtype": runtime.dtype},
         )
+        self.speculation = Speculation.of(runtime.draft, runtime.draft_tokens, runtime.accepted_tokens)
         self._build()
         self.max_position_embeddings: int = self.config.decoder.max_position_embeddings
         self.head = runtime.head or self.code.execution.traits(StageTraits).head
@@ -272,10 +274,37 @@ class CostModel(Generic[Config, Work, Model]):
     def _build(self) -> None:
         """The model, of which nothing has been walked yet."""
         self.model = self.make_model()
+        if self.speculation is not None:
+            self._speculate(self.speculation)
         self._laws = Laws()
         self.kernel_laws: dict[Hashable, tuple[Any, ...]] = {}
         self._learnt = False
         self._pages: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
+
+    def _speculate(self, speculation: Speculation) -> None:
+        """Have the model's steps run as many positions; raises `ModelMeterError` for a model that cannot."""
+        layer = None
+        if self.model.decoder.windowed:
+            raise ModelMeterError(
+                f"runtime: draft={speculation.draft}, but the decoder's cache is a window, of which rejected positions "
+                "cannot be taken back; leave runtime.draft=none."
+            )
+        if speculation.draft == MTP:
+            layer = self.model.multi_token_layer()
+            if layer is None:
+                raise ModelMeterError(
+                    f"runtime: draft={MTP}, but {self.name} has no layer that predicts further tokens; take "
+                    f"runtime.draft={NGRAM}, or none."
+                )
+            if not self.code.execution.traits(DecoderTraits).position_ids_given:
+                engines = [
+                    each.name for each in self.executions.values() if each.traits(DecoderTraits).position_ids_given
+                ]
+                raise ModelMeterError(
+                    f"runtime: draft={MTP}, but execution={self.code.execution.name} leaves that layer of the "
+                    f"checkpoint out; take {' or '.join(f'execution={name}' for name in engines)}."
+                )
+        self.model.speculate(speculation.rows, layer)
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
@@ -371,7 +400,14 @@ class CostModel(Generic[Config, Work, Model]):
             "runtime.batch_size": runtime.batch_size,
             "runtime.head": self.head,
             **({} if self.model.decoder.routed is None else {"runtime.experts_hit": self.experts_declared}),
+            **self._speculation_settings(),
         }
+
+    def _speculation_settings(self) -> dict[str, object]:
+        """The keys of speculative decoding, where it is declared."""
+        runtime = self.config.runtime
+        names = ("draft", "draft_tokens", "accepted_tokens")
+        return {} if self.speculation is None else {f"runtime.{name}": getattr(runtime, name) for name in names}
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """The figures of a page that are declared, assumed or conventional."""
@@ -391,6 +427,7 @@ class CostModel(Generic[Config, Work, Model]):
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
             *((self._engine_assumption(), WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),
+            *(() if self.speculation is None else (self.speculation.assumption(),)),
             *CONVENTIONS,
         )
 
@@ -600,7 +637,8 @@ class CostModel(Generic[Config, Work, Model]):
             pages = self._varying_pages(sizes)
             generated = sizes.size("generated") if "generated" in values else 0
             before = generated + sum(sizes.size(name) for name in ("context", "seq_len") if name in values)
-            return self.model.decode_walk(pages, before, self.experts_hit(pages), self.head, tape, generated)
+            hit = self.experts_hit(pages * self.model.rows)
+            return self.model.decode_walk(pages, before, hit, self.head, tape, generated)
 
         return Varied(("step", *values), values, walk)
 
@@ -633,8 +671,29 @@ class CostModel(Generic[Config, Work, Model]):
         return not self.model.decoder.windowed
 
     def decode_runs(self, steps: int) -> list[StepRun]:
-        """The runs of a page's decode steps."""
+        """The runs of the steps that so many tokens take; each counts the tokens before it."""
+        if self.speculation is not None:
+            return list(self.speculation.runs(steps, self.model.decoder.alignment))
         return list(runs(self.model.decoder.pieces, steps))
+
+    @property
+    def tokens_per_step(self) -> Fraction:
+        """Tokens that a decode step yields on average."""
+        return Fraction(1) if self.speculation is None else self.speculation.accepted_tokens
+
+    def steps_of(self, tokens: int) -> int:
+        """Decode steps that `tokens` tokens take."""
+        return tokens if self.speculation is None else self.speculation.steps(tokens)
+
+    def steps_text(self, tokens: int, passes: int = 1) -> str:
+        """The decode steps that so many tokens of a page of so many passes take, in words."""
+        if self.speculation is not None and tokens:
+            return self.speculation.words(tokens, passes)
+        return "1 decode step" if tokens == 1 else f"{tokens:,} decode steps"
+
+    def before_last(self, tokens: int) -> int:
+        """Tokens that came from steps before the last of those that `tokens` tokens take, of which there is one."""
+        return tokens - 1 if self.speculation is None else self.speculation.before(self.speculation.steps(tokens) - 1)
 
     def step(self, context: int, generated: int = 0) -> StageCost:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it.
@@ -667,10 +726,22 @@ class CostModel(Generic[Config, Work, Model]):
             last = step(several - 1)
             return replace(reduce(add, series), kv_bytes=last.kv_bytes)
 
+        if self.speculation is not None:
+            return self._speculated(seq_len, steps)
         if steps == 1:
             return self.step(seq_len)
         values = self._sizes(None, seq_len=seq_len, steps=steps)
         return self._laws.cost(("decode", *values), values, walk)
+
+    def _speculated(self, seq_len: int, tokens: int) -> StageCost:
+        """The steps that `tokens` tokens take; what was rejected is no cache that stays."""
+
+        def step(generated: int) -> StageCost:
+            return self._step(self._step_sizes(seq_len, generated))
+
+        total = reduce(add, (self._series(step, run) for run in self.decode_runs(tokens)))
+        position_bytes = step(0).kv_added_bytes // self.model.rows
+        return replace(total, kv_bytes=position_bytes * (seq_len + tokens), kv_added_bytes=position_bytes * tokens)
 
     @staticmethod
     def _series(step: Callable[[Any], StageCost], run: StepRun) -> StageCost:
@@ -718,7 +789,8 @@ class CostModel(Generic[Config, Work, Model]):
 
     def _step_walk(self, context: int, generated: int = 0) -> tuple[Walk, int, int]:
         batch = self.config.runtime.batch_size
-        return self.model.decode_walk(batch, context, self.experts_hit(batch), self.head, generated=generated)
+        hit = self.experts_hit(batch * self.model.rows)
+        return self.model.decode_walk(batch, context, hit, self.head, generated=generated)
 
     @property
     def parameters(self) -> int:
@@ -822,8 +894,9 @@ class CostModel(Generic[Config, Work, Model]):
         else:
             if not output_tokens:
                 raise ModelMeterError("peak_holders: decode has no step with output_tokens=0; give 1 or more.")
-            states = self.model.decoder.given_cache(tape, batch, seq_len + output_tokens - 1, output_tokens - 1)
-            self.model.run_decode(tape, states, batch, self.experts_hit(batch), self.head)
+            before = self.before_last(output_tokens)
+            states = self.model.given_cache(tape, batch, seq_len + before, before)
+            self.model.run_decode(tape, states, batch, self.experts_hit(batch * self.model.rows), self.head)
         return sorted(tape.at_peak, key=lambda holding: -holding.nbytes)
 
     def vram(self, width: int, height: int, output_tokens: int = 0, *, device_kind: str = GPU) -> Vram:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Unpack
 from modelmeter.checks import check_batch_size
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Settings, State, run_blocks
+from modelmeter.layers.decoder.deepstack import Deepstack
 from modelmeter.layers.vision.clip import ClipTraits, NoTPTransformer, NoTPTransformerBlock, VisionEmbeddings
 from modelmeter.layers.vision.sam import Block, GridSize, Neck, PatchEmbed, SamTraits, resize
 from modelmeter.layers.vision.tower import VisionTower, side_by_side
@@ -403,8 +404,8 @@ class TiledTextStage(TextStage):
         if self.traits(FusionTraits).image_tokens_cached:
             return self.run_cached(input_ids, images, states, experts_hit), ()
         if images and self.traits(FusionTraits).image_tokens_first:
-            inputs_embeds = self.embed_around(input_ids, *self.vision.call_remembered("", *images))
-            return self.decoder.call_remembered("", inputs_embeds, states, experts_hit), ()
+            given = self.embed_unheld(input_ids, self.vision.call_remembered("", *images))
+            return self.decoder.call_remembered("", given[0], states, experts_hit, given[1]), ()
         return super().run(input_ids, images, states, experts_hit)
 
     def run_cached(
@@ -416,8 +417,25 @@ class TiledTextStage(TextStage):
     ) -> ShapeTensor:
         """The same, each page's image tokens in a cache while the decoder runs."""
         pages: tuple[ShapeTensor, ...] = self.vision.call_remembered("", *images) if images else ()
-        inputs_embeds = self.embed_joined(input_ids, *pages)
-        return self.decoder.call_remembered("", inputs_embeds, states, experts_hit)  # type: ignore[no-any-return]
+        given = self.embed_cached(input_ids, *pages)
+        return self.decoder.call_remembered("", given[0], states, experts_hit, given[1])  # type: ignore[no-any-return]
+
+    def embed_cached(self, input_ids: ShapeTensor, *pages: ShapeTensor) -> tuple[ShapeTensor, Deepstack | None]:
+        """The prompts' embeddings with all pages' image tokens, and what is added in the decoder's first layers."""
+        return self.embed_joined(input_ids, *pages), None
+
+    def embed_unheld(
+        self, input_ids: ShapeTensor, outputs: tuple[ShapeTensor, ...]
+    ) -> tuple[ShapeTensor, Deepstack | None]:
+        """The same of what vision gives, of which nothing but features is held."""
+        pages = input_ids.shape[0]
+        return self.embed_around(input_ids, *outputs[:pages]), self.features_at_best(input_ids, *outputs[pages:])
+
+    def features_at_best(self, input_ids: ShapeTensor, *features: ShapeTensor) -> Deepstack | None:
+        """Features of image tokens that an engine at its best adds in the decoder's first layers."""
+        if not features:
+            return None
+        return Deepstack(input_ids.tape.input(features[0].shape[:1], "int64"), features)  # the engine brings it
 
     def embed_joined(self, input_ids: ShapeTensor, *pages: ShapeTensor) -> ShapeTensor:
         """The prompts' embeddings, and all pages' image tokens, joined, put among them, operator by operator."""

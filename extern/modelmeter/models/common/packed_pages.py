@@ -6,15 +6,15 @@ Source of the walk: `Qwen2_5_VLModel` and `Qwen2VLModel` of transformers 5.23.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Unpack
+from typing import Any, ClassVar, Final, Unpack
 
 from modelmeter.layers import BaseLayer
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.vision.packed import Grid, PackedTower, PackedTraits, PageTensors
+from modelmeter.layers.vision.packed import Grid, PackedTower, PackedTraits, PagesTower, PageTensors
 from modelmeter.models.common import engine_traits
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
-from modelmeter.models.common.vision_language import VisionLanguageModel
+from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
 from modelmeter.operators import Parameter, compare, floor_divide, mul, product, sum_all
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
@@ -31,25 +31,25 @@ SGLANG_TOWER: Final = PackedTraits(
 
 
 class PackedVision(BaseLayer):
-    """Pages' patches to the image tokens of each page, and the tower's last hidden states, held beside them."""
+    """Pages' patches to the image tokens of each page, and what the tower gives beside them."""
 
     def __init__(self, visual: PackedTower, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.visual = visual
 
     def forward(self, given: PageTensors | tuple[PageTensors, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
-        """Each page's image tokens [n, D], then the last hidden states where they are held.
+        """Each page's image tokens [n, D]; then the last hidden states where they are held, and features of all pages.
 
         `given`: with all pages, or where pages are a loop with each.
         """
         if self.traits(PackedTraits).pages_looped:
             return tuple(self.visual.call_remembered("visual", page, grid._replace(pages=1))[1] for page in given)
         assert isinstance(given, PageTensors)
-        hidden_states, tokens = self.visual.call_remembered("visual", given, grid)
+        hidden_states, tokens, *features = self.visual.call_remembered("visual", given, grid)
         if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
-            return of_pages(tokens, grid.pages)
+            return *of_pages(tokens, grid.pages), *features
         floor_divide(product(given.grid_thw))  # tokens of each page, on the host
-        return *of_pages(tokens, grid.pages), hidden_states
+        return *of_pages(tokens, grid.pages), hidden_states, *features
 
 
 def of_pages(tokens: ShapeTensor, pages: int) -> tuple[ShapeTensor, ...]:
@@ -77,8 +77,8 @@ class PackedTextStage(TiledTextStage):
 class PackedPagesModel(VisionLanguageModel):
     """A model with such a tower, called `visual`, whose decoder takes three coordinates a position."""
 
-    text_stage = PackedTextStage
-    visual: PackedTower
+    text_stage: ClassVar[type[TextStage]] = PackedTextStage
+    visual: PagesTower
 
     def assemble_pages(self, *, visual: PackedTower, decoder: Decoder, vocab_size: int, tied_head: bool) -> None:
         """Put the parts together."""

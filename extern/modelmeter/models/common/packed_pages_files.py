@@ -64,8 +64,8 @@ _STATED: Final = (
 
 _PIXELS: Final = {"min_pixels": "workload.min_pixels", "max_pixels": "workload.max_pixels"}
 
-#: what `Qwen2VLImageProcessor` saves
-PREPROCESSOR: Final = Keys(
+#: what `Qwen2VLImageProcessor` saves, but for the frames that a picture stands for
+_PREPROCESSOR: Final = Keys(
     values={**_PIXELS, "patch_size": "workload.patch_size", "merge_size": "workload.merge_size"},
     within={
         "size": Keys(
@@ -77,7 +77,6 @@ PREPROCESSOR: Final = Keys(
         "do_normalize": (True, None),
         "do_rescale": (True, None),
         "do_resize": (True, None),
-        "temporal_patch_size": (2,),
     },
     harmless=(
         "data_format",
@@ -92,13 +91,22 @@ PREPROCESSOR: Final = Keys(
 
 
 def checkpoint_files(
-    class_name: str, model_type: str, vision: Keys, own: Mapping[str, Any], required: Sequence[str]
+    class_name: str,
+    model_type: str,
+    vision: Keys,
+    own: Mapping[str, Any],
+    required: Sequence[str],
+    *,
+    text: Keys = Keys(),  # noqa: B008 (frozen)
+    frames: int = 2,
 ) -> CheckpointFiles:
     """How a model of this class is read.
 
-    vision: what its vision configuration says, of which `required` must be stated: keys of our configuration. own:
-    values of a user's checkpoint, whose pipeline nobody knows, by key.
+    vision: what its vision configuration says; text: what its text configuration says beside those of the family. Of
+    both, `required` must be stated: keys of our configuration. own: values of a user's checkpoint, whose pipeline
+    nobody knows, by key. frames: that a picture stands for.
     """
+    text = _TEXT.joined(text)
 
     def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
         """The values of the configuration that the files state."""
@@ -116,17 +124,12 @@ def checkpoint_files(
             )
         return {**own, **values}
 
-    keys = Keys(
-        values=_TEXT.values,
-        fixed=_TEXT.fixed,
-        harmless=_TEXT.harmless,
-        within={**_TEXT.within, "text_config": _TEXT, "vision_config": vision},
-    )
+    keys = text.joined(Keys(within={"text_config": text, "vision_config": vision}))
     kinds: dict[str, Kind[Any]] = {_LAYER_TYPES: ListOf(Choice(("full_attention",)), 1, LAYERS.most)}
     return CheckpointFiles(
         classes={class_name: ConfigClass(keys=keys, finish=finish)},
         model_types={model_type: class_name},
-        preprocessor=PREPROCESSOR,
+        preprocessor=_PREPROCESSOR.joined(Keys(fixed={"temporal_patch_size": (frames,)})),
         preprocessor_required=True,
         kinds=kinds,
     )

@@ -157,7 +157,7 @@ def _tokens(page: TextCost, labels: Mapping[str, str]) -> str:
 
 
 def _steps(page: TextCost) -> str:
-    return f"{page.output_tokens:,} decode step{'s' * (page.output_tokens != 1)}"
+    return page.cost_model.steps_text(page.output_tokens, len(page.passes(0)))
 
 
 def _memory(page: TextCost, labels: Mapping[str, str]) -> str:

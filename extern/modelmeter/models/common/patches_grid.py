@@ -1,13 +1,13 @@
-"""Pages as one square view of all of it, and square tiles in a grid where they are large: what two workloads share.
+"""Pages as one square view of all of it, and square tiles in a grid where they are cut: what some workloads share.
 
-The rule is that of the image processors of `unlimited_ocr` and its sister model in transformers 5.23; how many tokens
-come of the views is each model's own.
+The rules are those of the image processors of `unlimited_ocr`, its sister model and `got_ocr2` in transformers 5.23;
+how many tokens come of the views is each model's own.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -45,8 +45,124 @@ class ImageTokens(NamedTuple):
         return {"global": self.global_tokens, "local": self.local_tokens}
 
 
+class TiledPages:
+    """What follows of a grid of tiles, whatever becomes of them.
+
+    min_patches, max_patches: limits of their number, both included.
+    """
+
+    min_patches: int
+    max_patches: int
+
+    layout_columns: ClassVar[tuple[str, ...]] = ("local_patches", "patch_columns", "patch_rows")
+    layout_title: ClassVar[str] = "tiles"
+    layout_words: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"num_local_patches": "tiles", "num_columns": "tiles, columns", "num_rows": "tiles, rows"}
+    )
+
+    def layout_text(self, layout: Sequence[int]) -> str:
+        """Columns x rows of the tiles."""
+        tiles, columns, rows = layout
+        return f"{columns} x {rows}" if tiles else "none"
+
+    @property
+    @abstractmethod
+    def tile_side(self) -> int:
+        """Side of a tile, pixels."""
+
+    @property
+    @abstractmethod
+    def uncut_side(self) -> int:
+        """A page with no longer side is not cut."""
+
+    @property
+    def cuts(self) -> bool:
+        """Whether any page is cut."""
+        return True
+
+    def check_limits(self) -> None:
+        """Raise `ModelMeterError` where no number of tiles is within the limits."""
+        if self.min_patches > self.max_patches:
+            raise ModelMeterError(
+                f"Workload: min_patches={self.min_patches} exceeds max_patches={self.max_patches}; give a min_patches "
+                f"of at most {self.max_patches}."
+            )
+
+    def grid(self, columns: int, rows: int) -> PatchesGrid:
+        """The layout of a page that is cut into these tiles."""
+        return PatchesGrid(columns * rows, columns, rows)
+
+    def layout(self, width: int, height: int) -> PatchesGrid:
+        """How a page of `width` x `height` pixels is cut; raises `ModelMeterError` for sizes that no page has."""
+        check_side("layout", "width", width)
+        check_side("layout", "height", height)
+        if not self.cuts or max(width, height) <= self.uncut_side:
+            return UNCUT
+        return self.grid(*nearest_grid(width, height, self.tile_side, self.min_patches, self.max_patches))
+
+    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
+        """The same for many pages at once: sides [pages] in pixels, of an integer type."""
+        if not self.cuts:
+            return Layouts(page_sides("layouts", widths, heights)[0] * 0, (UNCUT,))
+        limits = {"tile_side": self.tile_side, "min_num": self.min_patches, "max_num": self.max_patches}
+        indices, grids = nearest_grids("layouts", widths, heights, uncut_side=self.uncut_side, **limits)
+        layouts = [UNCUT, *(self.grid(columns, rows) for columns, rows in grids[1:])]
+        one_tile = self.grid(1, 1)
+        if self.min_patches == 1 and one_tile != UNCUT:  # the search tells it from no page that is not cut
+            import numpy as np
+
+            longer = np.maximum(widths, heights) > self.uncut_side
+            indices = np.where((indices == 0) & longer, len(layouts), indices)
+            layouts.append(one_tile)
+        return Layouts(indices, layouts)
+
+    def layout_of(self, fields: Sequence[int]) -> PatchesGrid:
+        """The layout with these numbers."""
+        return PatchesGrid(*fields)
+
+    tile_limits: ClassVar[tuple[str, str]] = ("min_patches", "max_patches")
+
+    def check_tiled(self) -> None:
+        """Every setting cuts large pages."""
+
+    def page_of_grid(self, columns: int, rows: int) -> PageSize:
+        """A page that is cut into this grid."""
+
+        def cut(width: int, height: int) -> tuple[int, int]:
+            layout = self.layout(width, height)
+            return layout.num_columns, layout.num_rows
+
+        page = page_sized_for(columns, rows, tile_side=self.tile_side, uncut_side=self.tile_side, cut=cut)
+        if page is None:
+            raise ModelMeterError(f"sweep: no page is cut into {columns} x {rows} tiles of {self.tile_side} pixels.")
+        return page
+
+    def kind(self, layout: PatchesGrid) -> Hashable:
+        """Whether there are tiles."""
+        return layout.num_local_patches > 0
+
+    def sizes(self, layout: PatchesGrid) -> dict[str, int]:
+        """Columns and rows of the tiles, where there are any."""
+        return {"columns": layout.num_columns, "rows": layout.num_rows} if layout.num_local_patches else {}
+
+    def with_sizes(self, layout: PatchesGrid, sizes: Mapping[str, Any]) -> PatchesGrid:
+        """The grid of these columns and rows."""
+        if not sizes:
+            return layout
+        columns, rows = sizes["columns"], sizes["rows"]
+        return PatchesGrid(columns * rows, columns, rows)
+
+    def examples(self) -> list[PatchesGrid]:
+        """A layout of each kind: uncut, or cut into one row, one column, or several of both."""
+        kinds = {(False, False): UNCUT}
+        if self.cuts:
+            for columns, rows, _ in candidate_grids(self.min_patches, self.max_patches):
+                kinds.setdefault((columns > 1, rows > 1), PatchesGrid(columns * rows, columns, rows))
+        return list(kinds.values())
+
+
 @dataclass(frozen=True, kw_only=True)
-class PatchesWorkload:
+class PatchesWorkload(TiledPages):
     """The processors' own knobs.
 
     size: side of the global view, pixels. tile_size: side of a tile; a page with a longer side is cut into tiles.
@@ -69,48 +185,17 @@ class PatchesWorkload:
                     f"Workload: {name}={side} is no multiple of patch_size={self.patch_size} (remainder "
                     f"{side % self.patch_size}); give one."
                 )
-        if self.min_patches > self.max_patches:
-            raise ModelMeterError(
-                f"Workload: min_patches={self.min_patches} exceeds max_patches={self.max_patches}; give a min_patches "
-                f"of at most {self.max_patches}."
-            )
-
-    layout_columns: ClassVar[tuple[str, ...]] = ("local_patches", "patch_columns", "patch_rows")
-    layout_title: ClassVar[str] = "tiles"
-    layout_words: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"num_local_patches": "tiles", "num_columns": "tiles, columns", "num_rows": "tiles, rows"}
-    )
-
-    def layout_text(self, layout: Sequence[int]) -> str:
-        """Columns x rows of the tiles."""
-        tiles, columns, rows = layout
-        return f"{columns} x {rows}" if tiles else "none"
+        self.check_limits()
 
     @property
-    def cuts(self) -> bool:
-        """Whether any page is cut."""
-        return True
+    def tile_side(self) -> int:
+        """Side of a tile, pixels."""
+        return self.tile_size
 
-    def layout(self, width: int, height: int) -> PatchesGrid:
-        """How a page of `width` x `height` pixels is cut; raises `ModelMeterError` for sizes that no page has."""
-        check_side("layout", "width", width)
-        check_side("layout", "height", height)
-        if not self.cuts or max(width, height) <= self.tile_size:
-            return UNCUT
-        columns, rows = nearest_grid(width, height, self.tile_size, self.min_patches, self.max_patches)
-        return PatchesGrid(columns * rows, columns, rows)
-
-    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
-        """The same for many pages at once: sides [pages] in pixels, of an integer type."""
-        if not self.cuts:
-            return Layouts(page_sides("layouts", widths, heights)[0] * 0, (UNCUT,))
-        limits = {"tile_side": self.tile_size, "min_num": self.min_patches, "max_num": self.max_patches}
-        indices, grids = nearest_grids("layouts", widths, heights, uncut_side=self.tile_size, **limits)
-        return Layouts(indices, (UNCUT, *(PatchesGrid(columns * rows, columns, rows) for columns, rows in grids[1:])))
-
-    def layout_of(self, fields: Sequence[int]) -> PatchesGrid:
-        """The layout with these numbers."""
-        return PatchesGrid(*fields)
+    @property
+    def uncut_side(self) -> int:
+        """A page with no longer side is not cut."""
+        return self.tile_size
 
     @abstractmethod
     def tokens(self, layout: PatchesGrid) -> ImageTokens:
@@ -126,43 +211,3 @@ class PatchesWorkload:
         whole = Views("global", 1, self.size, self.size, 1, 1, tokens.global_tokens)
         cut = Views("local", tiles, tile, tile, layout.num_columns, layout.num_rows, tokens.local_tokens)
         return (whole, cut) if tiles else (whole,)
-
-    tile_limits: ClassVar[tuple[str, str]] = ("min_patches", "max_patches")
-
-    def check_tiled(self) -> None:
-        """Every setting cuts large pages."""
-
-    def page_of_grid(self, columns: int, rows: int) -> PageSize:
-        """A page that is cut into this grid."""
-
-        def cut(width: int, height: int) -> tuple[int, int]:
-            layout = self.layout(width, height)
-            return layout.num_columns, layout.num_rows
-
-        page = page_sized_for(columns, rows, tile_side=self.tile_size, uncut_side=self.tile_size, cut=cut)
-        if page is None:
-            raise ModelMeterError(f"sweep: no page is cut into {columns} x {rows} tiles of {self.tile_size} pixels.")
-        return page
-
-    def kind(self, layout: PatchesGrid) -> bool:
-        """Whether there are tiles."""
-        return layout.num_local_patches > 0
-
-    def sizes(self, layout: PatchesGrid) -> dict[str, int]:
-        """Columns and rows of the tiles, where there are any."""
-        return {"columns": layout.num_columns, "rows": layout.num_rows} if layout.num_local_patches else {}
-
-    def with_sizes(self, layout: PatchesGrid, sizes: Mapping[str, Any]) -> PatchesGrid:
-        """The grid of these columns and rows."""
-        if not sizes:
-            return layout
-        columns, rows = sizes["columns"], sizes["rows"]
-        return PatchesGrid(columns * rows, columns, rows)
-
-    def examples(self) -> list[PatchesGrid]:
-        """A layout of each kind: uncut, or cut into one row, one column, or several of both."""
-        kinds = {(False, False): UNCUT}
-        if self.cuts:
-            for columns, rows, _ in candidate_grids(self.min_patches, self.max_patches):
-                kinds.setdefault((columns > 1, rows > 1), PatchesGrid(columns * rows, columns, rows))
-        return list(kinds.values())

@@ -10,16 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Unpack
+from typing import Any, ClassVar, Final, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, Embedding, LMHead, Settings, State, kv_bytes
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.deepstack import Deepstack
+from modelmeter.layers.decoder.multi_token import MultiTokenLayer
+from modelmeter.models.common.drafting import DraftedStage
 from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.operators import argmax, cat, compare, gather, masked_scatter, mul, sum_all, to
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.walk import Call, OperatorRecord, Walk
+
+#: the head over all positions of a step whose proposals are held against what the model says itself
+VERIFIED: Final = "verified"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,8 @@ class TextStage(BaseLayer):
     returns_image_tokens: ClassVar[bool] = True
     #: whether they are as one tensor of all pages; otherwise each page's by themselves
     pages_joined: ClassVar[bool] = False
+    #: whether the masks of placeholders are held by name while the decoder runs; otherwise they die before
+    masks_held: ClassVar[bool] = True
 
     def __init__(self, model: VisionLanguageModel, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
@@ -73,16 +80,29 @@ class TextStage(BaseLayer):
         hidden_states, image_hidden_states = self.run(input_ids, images, states, experts_hit)
         if head == "none":
             return (hidden_states, *image_hidden_states)
+        return (self.scored(hidden_states, head), *image_hidden_states)
+
+    def scored(self, hidden_states: ShapeTensor, head: str) -> ShapeTensor:
+        """The logits of hidden states [B, T, D], or the next tokens."""
         kept = hidden_states
         if head == "last":
             kept = self.last(hidden_states)
+        elif head == VERIFIED:
+            kept = self.all_rows(hidden_states)
         logits = self.lm_head.call_remembered("lm_head", kept)
         if self.traits(StageTraits).logits_to_float32:
             logits = to(logits, "float32")
         token_dtype = self.traits(StageTraits).token_dtype
-        if token_dtype is not None:
-            return (to(argmax(logits), token_dtype), *image_hidden_states)
-        return (logits, *image_hidden_states)
+        return logits if token_dtype is None else to(argmax(logits), token_dtype)
+
+    def all_rows(self, hidden_states: ShapeTensor) -> ShapeTensor:
+        """All positions of [B, T, D], copied where an engine takes rows by their index."""
+        if self.traits(StageTraits).last_gathered != "always":
+            return hidden_states
+        batch, tokens, width = hidden_states.shape
+        index = hidden_states.tape.input((batch * tokens,), "int64")  # the engine brings it
+        rows = gather(hidden_states.view(-1, width), batch * tokens, aten="aten.index.Tensor", index=index)
+        return rows.view(batch, tokens, width)
 
     def last(self, hidden_states: ShapeTensor) -> ShapeTensor:
         """The last positions of [B, T, D], [B, 1, D]."""
@@ -107,11 +127,13 @@ class TextStage(BaseLayer):
         if images:
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
-            image_features = cat(pooled, 0)
+            image_features = self.joined(pooled)
             masks = self.placeholder_masks(input_ids)
-            # the image's features and the masks are held by name while the decoder runs
+            # the image's features are held by name while the decoder runs, and mostly the masks
             inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
             deepstack = self.deepstack(outputs[len(pooled) :], masks[0], len(pooled))
+            if not self.masks_held:
+                del masks
             if self.returns_image_tokens:
                 handed_on = (image_features,) if self.pages_joined else pooled
         return self.decoder.call_remembered("", inputs_embeds, states, experts_hit, deepstack), handed_on
@@ -119,6 +141,10 @@ class TextStage(BaseLayer):
     def deepstack(self, outputs: tuple[ShapeTensor, ...], mask: ShapeTensor, pages: int) -> Deepstack | None:
         """What is added in the decoder's first layers. outputs: of vision, behind each page's image tokens."""
         return None
+
+    def joined(self, pooled: tuple[ShapeTensor, ...]) -> ShapeTensor:
+        """The image tokens of all pages as one tensor, of each page's, which the vision pass returns first."""
+        return cat(pooled, 0)
 
     def placeholder_masks(self, input_ids: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """Which positions [B, T, 1] are image tokens, and what is made and held beside that."""
@@ -144,6 +170,10 @@ class VisionLanguageModel(BaseLayer):
     part_titles: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: how the stages with text run
     text_stage: ClassVar[type[TextStage]] = TextStage
+    #: positions of a decode step
+    rows: int = 1
+    #: the pass with proposals, of a model whose further layer makes them
+    drafted: DraftedStage | None = None
 
     def assemble(self, *, vision: BaseLayer, decoder: Decoder, vocab_size: int, tied_head: bool = False) -> None:
         """Put the parts together.
@@ -158,12 +188,33 @@ class VisionLanguageModel(BaseLayer):
         self.vision = vision
         self.text = self.text_stage(self, code=self.code)
 
+    def multi_token_layer(self) -> MultiTokenLayer | None:
+        """The model's further layer that predicts one more token, made anew; None: it has none."""
+        return None
+
+    def speculate(self, rows: int, layer: MultiTokenLayer | None) -> None:
+        """Have decode steps run so many positions. layer: what proposes them; None: that costs the device nothing."""
+        self.rows = rows
+        if layer is not None:
+            self.mtp = layer
+            self.drafted = DraftedStage(self, layer, rows - 1, code=self.code)
+
+    @property
+    def stage(self) -> TextStage | DraftedStage:
+        """How the stages with text run."""
+        return self.text if self.drafted is None else self.drafted
+
+    @property
+    def further(self) -> int:
+        """Layers with a cache behind the decoder's own."""
+        return 0 if self.drafted is None else 1
+
     def children(self) -> Iterator[tuple[str, BaseLayer]]:
         """The parts with parameters, the decoder's under their checkpoint names; stages only call them."""
         for name, child in super().children():
             if name == "decoder":
                 yield from child.children()
-            elif name not in ("vision", "text"):
+            elif name not in ("vision", "text", "drafted"):
                 yield name, child
 
     def images(self, tape: Tape, geometry: Any) -> tuple[Any, ...]:
@@ -215,9 +266,9 @@ class VisionLanguageModel(BaseLayer):
     ) -> tuple[State, ...]:
         """The prompt's pass on a tape: the cache that it fills."""
         images = () if geometry is None else self.images(tape, geometry)
-        states = self.decoder.empty_cache()
+        states = self.decoder.empty_cache(self.further)
         input_ids = tape.input((batch, seq_len), "int64")
-        self.text.call_remembered("", input_ids, images, states, experts_hit, head)
+        self.stage.call_remembered("", input_ids, images, states, experts_hit, head)
         return states
 
     def decoder_walk(self, batch: int, seq_len: int, experts_hit: int | Fraction) -> Walk:
@@ -251,7 +302,7 @@ class VisionLanguageModel(BaseLayer):
         And the bytes of the cache it was given, and of the one it leaves.
         """
         tape = tape or Tape()
-        states = self.decoder.given_cache(tape, batch, context, generated)
+        states = self.given_cache(tape, batch, context, generated)
         before = held_bytes(states)
         self.run_decode(tape, states, batch, experts_hit, head)
         return only_walk(tape), before, held_bytes(states)
@@ -260,7 +311,13 @@ class VisionLanguageModel(BaseLayer):
         self, tape: Tape, states: tuple[State, ...], batch: int, experts_hit: int | Fraction, head: str
     ) -> None:
         """One step on a tape, over the cache `states`."""
-        self.text.call_remembered("", tape.input((batch, 1), "int64"), (), states, experts_hit, head)
+        if self.rows > 1 and head != "none":
+            head = VERIFIED
+        self.stage.call_remembered("", tape.input((batch, self.rows), "int64"), (), states, experts_hit, head)
+
+    def given_cache(self, tape: Tape, batch: int, context: int, generated: int) -> tuple[State, ...]:
+        """The cache that a step is given, of `context` positions, the last `generated` of them from steps."""
+        return self.decoder.given_cache(tape, batch, context, generated, self.further)
 
     # -- stages as sums over layers ----------------------------------------------------------------------------------
 
@@ -271,6 +328,8 @@ class VisionLanguageModel(BaseLayer):
         parts: dict[str, BaseLayer] = {**self.vision_parts(), "lm_head": self.lm_head}
         for name, layer in self.decoder.layers.children():
             parts[f"layers.{name}"] = layer
+        if self.drafted is not None:
+            parts["mtp_block"] = self.drafted.layer.mtp_block
         yield from _leaves(walk, "", parts)
 
 

@@ -20,8 +20,8 @@ TOKENIZER: Final[str | None] = None
 
 IMAGE_RULE: Final = "one grid of 28-pixel tokens: of the whole page, or of each region that its pipeline cuts out"
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; serving: by hand, no code of it "
-    "runs here"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [
@@ -47,8 +47,10 @@ __all__ = [
 
 def whole_model(cost_model: CostModel) -> WholeModel:
     """transformers' modules of this configuration; needs torch."""
+    from modelmeter.models.common.regions import check_one_pass
     from modelmeter.models.glm_ocr.reference.whole import GlmOcrWhole
 
+    check_one_pass("verify", cost_model.workload, "verify a region as a page")
     return GlmOcrWhole(cost_model)
 
 
@@ -61,6 +63,8 @@ def layer_verification() -> Any:
 
 def real_page(cost_model: CostModel, page: Any, device: str) -> Any:
     """transformers' model with random weights, and a page's inputs, on a device that computes; needs torch."""
+    from modelmeter.models.common.regions import check_one_pass
     from modelmeter.models.glm_ocr.reference.real_page import real_page
 
+    check_one_pass("validate", cost_model.workload, "run a region as a page")
     return real_page(cost_model, page, device)

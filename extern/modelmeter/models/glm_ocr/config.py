@@ -22,6 +22,8 @@ from modelmeter.models.common.packed_pages_config import (
     DenseDecoderSchema,
     GridWorkloadSchema,
 )
+from modelmeter.models.common.passes import REGION_KINDS
+from modelmeter.models.common.regions import RegionsSchema
 from modelmeter.models.glm_ocr.checkpoint_files import FILES
 from modelmeter.models.glm_ocr.executions import EXECUTIONS
 from modelmeter.models.glm_ocr.workload import MODES
@@ -60,7 +62,7 @@ class DecoderSchema(DenseDecoderSchema):
 
 
 @dataclass
-class WorkloadSchema(GridWorkloadSchema):
+class WorkloadSchema(RegionsSchema, GridWorkloadSchema):
     """The group `workload`: arguments of `Workload`."""
 
     min_pixels: int = 12_544
@@ -100,6 +102,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "vision.out_hidden_size": Said(SIZE, "width of an image token, the decoder's"),
     "workload.min_pixels": Said(AREA, "area of a page's two frames at least, pixels; a smaller page is made larger"),
     "workload.max_pixels": Said(AREA, "area of a page's two frames at most, pixels; a larger page is made smaller"),
+    **REGION_KINDS,
 }
 
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from modelmeter.models.common import cost_model as common
+from modelmeter.models.common.assumption import Assumption
+from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.common.packed_pages_config import check_patches, check_widths
+from modelmeter.models.common.passes import PagePass
+from modelmeter.models.common.regions import whole_page_alone
 from modelmeter.models.glm_ocr.config import CONFIGURATION, PROMPT_TOKENS, ModelSchema
 from modelmeter.models.glm_ocr.executions import EXECUTIONS
 from modelmeter.models.glm_ocr.model import GlmOcrModel
@@ -21,7 +26,11 @@ class CostModel(common.CostModel[ModelSchema, Workload, GlmOcrModel]):
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""
-        return Workload(**vars(self.config.workload))
+        return Workload.of(vars(self.config.workload))
+
+    def page_passes(self, layout: MergedGrid) -> Sequence[PagePass]:
+        """Each region's, where regions are declared."""
+        return self.workload.passes(layout)
 
     def make_model(self) -> GlmOcrModel:
         """The layers of the configuration; raises `ModelMeterError` where its sizes do not fit together."""
@@ -33,6 +42,10 @@ class CostModel(common.CostModel[ModelSchema, Workload, GlmOcrModel]):
         return GlmOcrModel(
             vision=asdict(vision), decoder=sizes, vocab_size=vocab_size, tied_head=tied_head, code=self.code
         )
+
+    def own_assumptions(self) -> Sequence[Assumption]:
+        """Which regions are counted, or that it is the whole page."""
+        return self.workload.assumptions(whole_page_alone(self.workload.detector))
 
 
 load_cost_model = CostModel.load

@@ -12,21 +12,34 @@ from typing import Any, Unpack
 
 from modelmeter.layers import Conv2d, LayerNorm, Linear, RMSNorm
 from modelmeter.layers.code import Settings
+from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.mlp import GatedMLP
-from modelmeter.layers.vision.packed import Gelu, PackedBlock, PackedTower, PatchEmbed
+from modelmeter.layers.decoder.multi_token import MultiTokenLayer
+from modelmeter.layers.vision.packed import Gelu, PackedBlock, PackedTower, PackedTraits, PatchEmbed
 from modelmeter.models.common.packed_pages import PackedPagesModel
 from modelmeter.models.glm_ocr.executions import EXECUTIONS
+from modelmeter.operators import contiguous, linear
 from modelmeter.shape_tensor import ShapeTensor
 
 
 class Downsample(Conv2d):
-    """Patches [N, D] -> [n, out]: those of a token, next to each other, by a convolution as large as a token."""
+    """Patches [N, D] -> [n, out]: those of a token, next to each other, by a convolution as large as a token.
+
+    Where patches are embedded by a GEMM, this is one too, over rows that are copied into the order of its weight.
+    """
+
+    def __init__(self, hidden_size: int, out_hidden_size: int, side: int, **settings: Unpack[Settings]) -> None:
+        super().__init__(hidden_size, out_hidden_size, side, stride=side, **settings)
+        if self.traits(PackedTraits).patches_by_product:
+            self.weight = self.parameter(out_hidden_size, hidden_size * side * side)
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
         """The tower's own lines around the real module."""
         side = self.stride
         x = x.view(-1, side, side, x.shape[-1]).permute(0, 3, 1, 2)
+        if self.traits(PackedTraits).patches_by_product:
+            return linear(contiguous(x).view(x.shape[0], -1), self.weight, self.bias)
         return super().forward(x).view(-1, self.weight.shape[0])
 
 
@@ -63,7 +76,7 @@ def vision_tower(
     norm = partial(RMSNorm, hidden_size, **settings)
     mlp = GatedMLP(hidden_size, intermediate_size, bias=True, **settings)
     block = PackedBlock(hidden_size, num_heads, norm=norm, mlp=mlp, qk_norm=True, **settings)
-    downsample = Downsample(hidden_size, out_hidden_size, spatial_merge_size, stride=spatial_merge_size, **settings)
+    downsample = Downsample(hidden_size, out_hidden_size, spatial_merge_size, **settings)
     return PackedTower(
         merged=spatial_merge_size**2,
         window_side=0,
@@ -112,3 +125,9 @@ class GlmOcrModel(PackedPagesModel):
             vocab_size=vocab_size,
             tied_head=tied_head,
         )
+
+    def multi_token_layer(self) -> MultiTokenLayer:
+        """The checkpoint's layer behind the decoder's, of the same kind as those."""
+        block = self.decoder.layers.layers[-1]
+        assert isinstance(block, DecoderLayer)
+        return MultiTokenLayer(self.decoder.norm.weight.shape[0], block, code=self.code)

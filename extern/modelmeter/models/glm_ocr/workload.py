@@ -1,7 +1,8 @@
 """What a page asks of GLM-OCR's vision: one grid of patches at the page's own size, within limits.
 
 The rule is `smart_resize` of transformers 5.23 (`image_processing_pil_glm46v`): a side shorter than a token's is made
-as long first, and the limits are those of an area in which a page stands once for each frame of a patch.
+as long first, and the limits are those of an area in which a page stands once for each frame of a patch. The published
+pipeline cuts the regions that a detector has found out of a page, and each goes through the same rule.
 
     >>> Workload().layout(1275, 1650)
     MergedGrid(columns=46, rows=59)
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from modelmeter.models.common.merged_grid import MergedGridWorkload
+from modelmeter.models.common.regions import RegionGridWorkload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload(MergedGridWorkload):
+class Workload(RegionGridWorkload):
     """The knobs are the preprocessing's; min_pixels and max_pixels: of the two frames that a page stands for."""
 
     min_pixels: int = 12_544
     max_pixels: int = 9_633_792
 
     frames: ClassVar[int] = 2
+    detector: ClassVar[str] = "PP-DocLayoutV3"
 
     def scaled(self, width: int, height: int) -> tuple[int, int]:
         """Both sides made larger alike where one is shorter than a token's."""

@@ -28,6 +28,7 @@ from modelmeter.layers.decoder.moe import MixtureOfExperts
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.contract import ModelPackage, WholeModel
 from modelmeter.models.common.cost_model import PageCost
+from modelmeter.models.common.speculation import NONE
 from modelmeter.models.common.stage_cost import json_number
 from modelmeter.models.common.vision_language import LayerCost
 from modelmeter.page_sizes import PageSize
@@ -83,6 +84,11 @@ class PageVerifier:
             raise ModelMeterError(
                 "verify: runtime.experts_hit=uniform is an assumption, a mean over routings that no run can show; "
                 "verify experts_hit=max, or a number of experts."
+            )
+        if cost_model.config.runtime.draft != NONE:
+            raise ModelMeterError(
+                f"verify: runtime.draft={cost_model.config.runtime.draft} declares steps of several positions, and the "
+                "real modules run steps of one; leave it out."
             )
         whole.check()
         self.cost_model = cost_model

@@ -35,12 +35,19 @@ PAGES: Final = (Grid(1, 10, 11), Grid(2, 7, 4), Grid(1, 3, 9))
 #: (prompts, tokens, positions in the cache): a page's prompt, a batch of prompts, a step
 PASSES: Final = ((1, 514, 0), (3, 40, 0), (1, 1, 514))
 #: what comes with a page's pixels, by the names of the library's tower
-DERIVED: Final = ("position_ids", "cu_seqlens", "window_index", "cu_window_seqlens")
+DERIVED: Final = (
+    "position_ids",
+    "cu_seqlens",
+    "window_index",
+    "cu_window_seqlens",
+    "interp_indices",
+    "interp_weights",
+)
 
 
-def derived(page: PageTensors, prefix: str = "") -> dict[str, Any]:
-    """What comes with pixels, as keyword arguments."""
-    return {prefix + name: getattr(page, name) for name in DERIVED if getattr(page, name) is not None}
+def derived(page: Any, prefix: str = "") -> dict[str, Any]:
+    """What comes with pixels, as keyword arguments. page: a model's named tensors of pages."""
+    return {prefix + name: getattr(page, name) for name in DERIVED if getattr(page, name, None) is not None}
 
 
 def call_block(module: Any, hidden: Any, cu_seqlens: Any, tables: Any, _sequences: Sequences) -> object:
@@ -55,12 +62,12 @@ def call_tower(module: Any, page: PageTensors, _grid: Grid) -> object:
     return result.last_hidden_state, result.pooler_output
 
 
-def image_arguments(page: PageTensors) -> dict[str, Any]:
+def image_arguments(page: Any) -> dict[str, Any]:
     """Pages as keyword arguments of the whole model."""
     return {"pixel_values": page.pixel_values, "image_grid_thw": page.grid_thw, **derived(page, "image_")}
 
 
-def call_vision(module: Any, page: PageTensors, _grid: Grid) -> object:
+def call_vision(module: Any, page: Any, _grid: Grid) -> object:
     """Call the tower as the model does: each page's image tokens, then the last hidden states."""
     result = module.get_image_features(**image_arguments(page))
     return result.pooler_output, result.last_hidden_state
@@ -80,6 +87,8 @@ class PackedModules(RealModules):
     """
 
     execution = "transformers"
+    #: the class of the stages with text
+    stage = "PackedTextStage"
     calls = MappingProxyType(
         {
             "PackedAttention": call_block,
@@ -122,9 +131,9 @@ class PackedModules(RealModules):
 
     def prepare(self, layer: str, module: Any, inputs: tuple[Any, ...]) -> Callable[[], object]:
         """The call of a module; the decoder's three coordinates of each position are made before it."""
-        if layer == "PackedTextStage":
+        if layer == self.stage:
             module = partial(run_whole, self.reference.modeling, module)
-        if layer in ("Decoder", "PackedTextStage"):
+        if layer in ("Decoder", self.stage):
             position_ids = meta_tensor((3, *inputs[0].shape[:2]), "int64")
             module = partial(module, position_ids=position_ids)
         return super().prepare(layer, module, inputs)
@@ -135,24 +144,36 @@ class PackedModules(RealModules):
 
 
 class PackedCases(ModelCases):
-    """The lines of one type, and of one attention where it matters; a model adds those of its own layers."""
+    """The lines of one type, and of one attention where it matters; a model adds those of its own layers.
+
+    A model with another tower says what of vision there is: `vision_parts`, `vision_attending`, `page`.
+    """
 
     #: the real modules, and how they are called
-    modules: ClassVar[type[PackedModules]] = PackedModules
+    modules_class: ClassVar[type[PackedModules]] = PackedModules
 
     def __init__(
         self, load: Callable[..., Any], make: Callable[..., PackedPageReference], dtype: str, attention: str
     ) -> None:
         cost_model = load([f"runtime.dtype={dtype}", f"runtime.attention={attention or 'flash'}"])
-        super().__init__(cost_model.model, self.modules(cost_model, make), attention)
+        super().__init__(cost_model.model, self.modules_class(cost_model, make), attention)
         self.decoder_sizes = cost_model.config.decoder
         self.vision_sizes = cost_model.config.vision
         self.tower = self.model.visual
-        self.width = self.tower.blocks.layers[0].norm1.weight.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Elements of a patch within the tower."""
+        return int(self.tower.blocks.layers[0].norm1.weight.shape[0])
 
     def parts(self) -> Iterator[LayerCase]:
         """What has no attention."""
-        text, patch = self.decoder_sizes, self.tower.patch_embed.patch
+        yield from self.vision_parts()
+        yield from self.text_parts()
+
+    def vision_parts(self) -> Iterator[LayerCase]:
+        """Of vision."""
+        patch = self.tower.patch_embed.patch
         values = self.page(PAGES[0]).pixel_values.shape[1]
         for grid in PAGES:
             patches = self.patches(grid)
@@ -164,6 +185,10 @@ class PackedCases(ModelCases):
             yield self.case("visual.blocks.0.attn.qkv", hidden)
             yield self.case("visual.blocks.0.mlp", hidden)
             yield from self.merging(grid)
+
+    def text_parts(self) -> Iterator[LayerCase]:
+        """Of the decoder, and around it."""
+        text = self.decoder_sizes
         for prompts, tokens, _ in PASSES:
             hidden = Given((prompts, tokens, text.hidden_size))
             yield self.case("embed_tokens", Given((prompts, tokens), "int64"))
@@ -180,6 +205,11 @@ class PackedCases(ModelCases):
 
     def attending(self) -> Iterator[LayerCase]:
         """What attends, by part and whole."""
+        yield from self.vision_attending()
+        yield from self.text_attending()
+
+    def vision_attending(self) -> Iterator[LayerCase]:
+        """Of vision."""
         for grid in PAGES:
             page, note = self.page(grid), self.note(grid)
             tables = (Given((self.patches(grid), self.head_dim), "float32"),) * 2
@@ -193,6 +223,9 @@ class PackedCases(ModelCases):
                 yield self.case(block, *inputs, note=f"{note}, {within}")
             yield self.case("visual", page, grid, note=note)
             yield self.case("vision", page, grid, layer=self.model.vision, note=note)
+
+    def text_attending(self) -> Iterator[LayerCase]:
+        """Of the decoder."""
         for prompts, tokens, past in PASSES:
             hidden = Given((prompts, tokens, self.decoder_sizes.hidden_size))
             tables = (Given((prompts, tokens, self.model.decoder.head_dim)),) * 2
@@ -228,7 +261,7 @@ class PackedCases(ModelCases):
         """The pages in words."""
         return f"{grid.pages} of {grid.columns}x{grid.rows}"
 
-    def page(self, grid: Grid) -> PageTensors:
+    def page(self, grid: Grid) -> Any:
         """What comes with pages of this grid, as the library derives it."""
         vision = self.vision_sizes
         side = vision.spatial_merge_size
@@ -274,8 +307,8 @@ def verification_of(package: str, execution: str, cases: Callable[[str, str], Pa
         executions=(execution,),
         cases=lambda _: every_line(cases),
         stateless={
-            "LayerList": "states no forward pass; its layers run where PackedTower, PatchMerger and Decoder call them",
-            type(model).__name__: "states no forward pass; PackedVision and PackedTextStage run its parts together",
+            "LayerList": "states no forward pass; its layers run where the tower and Decoder call them",
+            type(model).__name__: "states no forward pass; its stages run its parts together",
         },
         not_run={},
     )

@@ -6,13 +6,14 @@ computes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import PageCost
+from modelmeter.models.common.reference.packed_page import Reference, reference_of
 from modelmeter.reference.building import ATTENTION, DTYPES, built_on
 from modelmeter.reference.real_page import RealPage
 from modelmeter.reference.timing import check_device
@@ -41,7 +42,7 @@ def real_page_like(
     with built_on(device, runtime.dtype):
         build: Any = type(reference.model)._from_config
         model = build(config, attn_implementation=ATTENTION[runtime.attention], **building)
-    pictures, others = page.tokens.total, cost_model.prompt_tokens
+    pictures, others = page.tokens.total, page.seq_len - page.tokens.total
     images = _filled(inputs.images, device, DTYPES[runtime.dtype])
 
     def rows(picture: int, other: int) -> torch.Tensor:
@@ -58,6 +59,17 @@ def real_page_like(
         images=images,
         head=cost_model.head,
     )
+
+
+def packed_real_page(cost_model: Any, page: PageCost, device: str, make: Callable[..., Reference]) -> RealPage:
+    """The same of a model of packed pages. make: its `PageReference`."""
+    check_real(cost_model, device)
+    reference = reference_of(cost_model, make)
+    columns, rows = page.layout
+    inputs = reference.inputs(
+        pages=cost_model.batch_size, columns=columns, rows=rows, prompt_tokens=cost_model.prompt_tokens
+    )
+    return real_page_like(reference, inputs, cost_model, page, device, kinds_told=True)
 
 
 def check_real(cost_model: Any, device: str) -> None:

@@ -33,7 +33,7 @@ class GlmOcrModules(PackedModules):
 class GlmOcrCases(PackedCases):
     """Those of packed pages, with this tower's way from patches to tokens."""
 
-    modules = GlmOcrModules
+    modules_class = GlmOcrModules
 
     def merging(self, grid: Grid) -> Iterator[LayerCase]:
         """What makes tokens of patches."""

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from modelmeter.models.common.cost_model import PageCost
-from modelmeter.models.common.reference.packed_page import reference_of
-from modelmeter.models.common.reference.real_pages import check_real, real_page_like
-from modelmeter.models.qwen2_vl.cost_model import CostModel
+from functools import partial
+from typing import Final
+
+from modelmeter.models.common.reference.real_pages import packed_real_page
 from modelmeter.models.qwen2_vl.reference.page import PageReference
-from modelmeter.reference.real_page import RealPage
 
-
-def real_page(cost_model: CostModel, page: PageCost, device: str) -> RealPage:
-    """The whole model that the configuration describes, on a device that computes, and the page's inputs."""
-    check_real(cost_model, device)
-    reference = reference_of(cost_model, PageReference)
-    columns, rows = page.layout
-    inputs = reference.inputs(
-        pages=cost_model.batch_size, columns=columns, rows=rows, prompt_tokens=cost_model.prompt_tokens
-    )
-    return real_page_like(reference, inputs, cost_model, page, device, kinds_told=True)
+#: the whole model that a configuration describes, on a device that computes, and a page's inputs
+real_page: Final = partial(packed_real_page, make=PageReference)

@@ -1,0 +1,1 @@
+"""HunyuanOCR's own layers."""

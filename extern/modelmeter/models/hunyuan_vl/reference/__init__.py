@@ -1,0 +1,1 @@
+"""HunyuanOCR as transformers has it, measured on the meta device."""

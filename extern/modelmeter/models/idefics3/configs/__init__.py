@@ -1,0 +1,1 @@
+"""The YAML files of Idefics3's configuration."""

@@ -1,0 +1,1 @@
+"""Idefics3's own modules, run on the meta device and measured. Imports torch."""

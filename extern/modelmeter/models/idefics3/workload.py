@@ -1,0 +1,188 @@
+"""What a page asks of Idefics3's vision: its tiles, all of it once more, their tokens, and the markers around them.
+
+The rule is that of `Idefics3ImageProcessor` and `Idefics3Processor` of transformers 5.23: a page is made as large as
+the longest edge says, whether it is smaller or larger, then each side whole tiles.
+
+    >>> workload = Workload()
+    >>> workload.layout(1275, 1650)
+    PatchesGrid(num_local_patches=16, num_columns=4, num_rows=4)
+    >>> workload.tokens(workload.layout(1275, 1650)).total
+    1088
+
+All views are of one size; how they lie costs nothing but a marker a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.patches_grid import UNCUT, ImageTokens, PatchesGrid
+from modelmeter.models.common.tiles import page_sides
+from modelmeter.page_sizes import check_side
+from modelmeter.units import ceil_div
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+#: the longest edge that the processor takes of a page, whatever it is told: its `MAX_IMAGE_SIZE`, pixels
+MAX_IMAGE_SIZE: Final = 4096
+
+
+class PageGeometry(NamedTuple):
+    """What vision is told of pages: how many, the side of a view in pixels, the views of each page."""
+
+    pages: int
+    side: int
+    views: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """The processor's own knobs, and the tower's that say how many tokens a view has.
+
+    longest_edge: of a page, pixels (`size`). max_image_size: side of a tile and of the view of the whole page, pixels.
+    do_image_splitting: whether pages are cut. patch_size: of the tower, pixels. scale_factor: patches a side that
+    become one token.
+    """
+
+    longest_edge: int = 2048
+    max_image_size: int = 512
+    do_image_splitting: bool = True
+    patch_size: int = 16
+    scale_factor: int = 4
+
+    def __post_init__(self) -> None:
+        token = self.patch_size * self.scale_factor
+        if self.max_image_size % token:
+            raise ModelMeterError(
+                f"Workload: max_image_size={self.max_image_size} is no multiple of the {token} pixels of a token, "
+                f"scale_factor={self.scale_factor} patches of patch_size={self.patch_size} (remainder "
+                f"{self.max_image_size % token}); give one."
+            )
+
+    layout_columns: ClassVar[tuple[str, ...]] = ("local_patches", "patch_columns", "patch_rows")
+    layout_title: ClassVar[str] = "tiles"
+    layout_words: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"num_local_patches": "tiles", "num_columns": "tiles, columns", "num_rows": "tiles, rows"}
+    )
+
+    def layout_text(self, layout: Sequence[int]) -> str:
+        """Columns x rows of the tiles."""
+        tiles, columns, rows = layout
+        return f"{columns} x {rows}" if tiles else "none"
+
+    def layout(self, width: int, height: int) -> PatchesGrid:
+        """How a page of `width` x `height` pixels is cut; raises `ModelMeterError` for sizes that no page has."""
+        check_side("layout", "width", width)
+        check_side("layout", "height", height)
+        return self.grid(*self.tiles(width, height, int, lambda wide, this, other: this if wide else other))
+
+    def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
+        """The same for many pages at once: sides [pages] in pixels, of an integer type."""
+        import numpy as np
+
+        def whole(sides: NDArray[np.float64]) -> NDArray[np.int64]:
+            return sides.astype(np.int64)
+
+        sides = page_sides("layouts", widths, heights)
+        if not self.do_image_splitting:
+            return Layouts(sides[0] * 0, (UNCUT,))
+        columns, rows = self.tiles(*sides, whole, np.where)
+        keys, indices = np.unique(columns << 32 | rows, return_inverse=True)
+        return Layouts(indices, [self.grid(*divmod(key, 1 << 32)) for key in keys.tolist()])
+
+    def tiles(
+        self, width: Any, height: Any, whole: Callable[[Any], Any], either: Callable[..., Any]
+    ) -> tuple[Any, Any]:
+        """Columns and rows of a page, or of many.
+
+        whole: what is left of numbers without their fractions. either: the second argument where the first is true,
+        else the third. The processor's floats are kept, so that every side falls as there.
+        """
+
+        def beside(side: Any) -> Any:
+            """The shorter side, where the longer one becomes `side` and the shape is kept."""
+            return whole(either(wide, side / ratio, side * ratio))
+
+        longest, tile = self.longest_edge, self.max_image_size
+        for edge in (longest, MAX_IMAGE_SIZE) if longest > MAX_IMAGE_SIZE else (longest,):
+            wide, ratio = width >= height, width / height
+            other = beside(edge)
+            if edge == longest:
+                other = other + other % 2
+            other = other + (other == 0)
+            width, height = either(wide, edge, other), either(wide, other, edge)
+        wide, ratio = width >= height, width / height
+        tiles = ceil_div(either(wide, width, height), tile)
+        others = ceil_div(beside(tiles * tile), tile)
+        return either(wide, tiles, others), either(wide, others, tiles)
+
+    def grid(self, columns: int, rows: int) -> PatchesGrid:
+        """The layout of these tiles; a single one is the page itself."""
+        tiles = columns * rows
+        return PatchesGrid(tiles, columns, rows) if self.do_image_splitting and tiles > 1 else UNCUT
+
+    def layout_of(self, fields: Sequence[int]) -> PatchesGrid:
+        """The layout with these numbers."""
+        return PatchesGrid(*fields)
+
+    @property
+    def view_tokens(self) -> int:
+        """Tokens of a view: the processor's `image_seq_len`."""
+        return (self.max_image_size // self.patch_size // self.scale_factor) ** 2
+
+    def tokens(self, layout: PatchesGrid) -> ImageTokens:
+        """Image tokens of a page of this layout: those that features stand for, without the markers around them."""
+        local = layout.num_local_patches * self.view_tokens
+        return ImageTokens(self.view_tokens, local, self.view_tokens + local)
+
+    def markers(self, layout: PatchesGrid) -> int:
+        """Tokens of text that the processor writes around the views.
+
+        Before each tile a sign of an image and the tile's place, behind each row a newline; two signs and a name around
+        the whole page. The newline behind the last row and the one before the whole page are one token.
+        Source: `Idefics3Processor._get_num_multimodal_tokens`.
+        """
+        tiles, columns, rows = layout
+        return 3 + (rows * (2 * columns + 1) if tiles else 0)
+
+    def views(self, layout: PatchesGrid) -> tuple[Views, ...]:
+        """The whole page, and its tiles if there are any."""
+        tokens, (tiles, columns, rows), side = self.tokens(layout), layout, self.max_image_size
+        whole = Views("global", 1, side, side, 1, 1, tokens.global_tokens)
+        cut = Views("local", tiles, side, side, columns, rows, tokens.local_tokens)
+        return (whole, cut) if tiles else (whole,)
+
+    def kind(self, layout: PatchesGrid) -> str:
+        """All pages are views alike."""
+        return "views"
+
+    def sizes(self, layout: PatchesGrid) -> dict[str, int]:
+        """The number of views."""
+        return {"views": layout.num_local_patches + 1}
+
+    def with_sizes(self, layout: PatchesGrid, sizes: Mapping[str, Any]) -> PatchesGrid:
+        """So many views: that of the whole page, and the others in a row."""
+        tiles = sizes["views"] - 1
+        return PatchesGrid(tiles, tiles, 1)
+
+    def geometry(self, layout: PatchesGrid, pages: int) -> PageGeometry:
+        """What vision is told of `pages` pages of this layout."""
+        return PageGeometry(pages, self.max_image_size, layout.num_local_patches + 1)
+
+    def examples(self) -> list[PatchesGrid]:
+        """Uncut, and cut: one view and several are different code."""
+        cut = self.layout(self.longest_edge, 1)
+        return [UNCUT, cut] if cut != UNCUT else [UNCUT]
+
+
+MODES: Final[Mapping[str, Workload]] = MappingProxyType(
+    {"tiles": Workload(), "whole": Workload(do_image_splitting=False)}
+)
+"""The processor as it comes, and with one view of a page only."""

@@ -1,0 +1,1 @@
+"""The YAML files of PaddleOCR-VL, a folder a group."""

@@ -1,0 +1,1 @@
+"""PaddleOCR-VL as transformers has it, measured on the meta device."""

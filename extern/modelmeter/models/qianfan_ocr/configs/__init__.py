@@ -1,0 +1,1 @@
+"""The YAML files of Qianfan-OCR's configuration."""

@@ -1,0 +1,1 @@
+"""Qianfan-OCR's own layers."""

@@ -1,0 +1,1 @@
+"""Qianfan-OCR's own modules, run on the meta device and measured. Imports torch."""

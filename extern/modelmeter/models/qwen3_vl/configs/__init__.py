@@ -1,0 +1,1 @@
+"""The YAML files of Qwen3-VL, a folder a group."""

@@ -1,0 +1,1 @@
+"""Qwen3-VL as transformers has it, measured on the meta device."""

@@ -1,0 +1,38 @@
+"""Idefics3 on the command line: a small one verified, a page's table, what has no code is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modelmeter.cli.main import main
+from tests.models.idefics3.small import OVERRIDES
+
+MODEL = ("--model", "idefics3")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("program", ["vision", "end2end"])
+def test_whole_pages(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = ("output_tokens=2",) if program == "end2end" else ()
+    assert main(["verify", program, *MODEL, "sizes=[[640,480],[900,150]]", *steps, *OVERRIDES]) == 0
+    out = capsys.readouterr().out
+    assert "900x150: 900 x 150 pixels, grid 4x1, 5 views, 80 image tokens (global 16, local 64)" in out
+    assert "2 of 2 pages verified" in out and "worst difference 0 (tolerance 0)" in out
+
+
+def test_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["page", "1275x1650", *MODEL, "--json", "--output-tokens", "5"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["model"] == "idefics3"
+    (page,) = document["pages"]
+    assert (page["tokens"]["total"], page["prefill_tokens"]) == (1088, 1157)
+
+
+def test_the_tokens_line_counts_the_markers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["page", "1275x1650", *MODEL]) == 0
+    assert "1088 image (64 global, 1024 local) + 69 prompt (assumed) = 1157 prefill" in capsys.readouterr().out
