@@ -318,8 +318,8 @@ MUTANTS = (
         kind="engines",
         what="the image's tokens leave the cache before the decoder runs",
         file=ENCODER,
-        old="inputs_embeds = self.embed_joined(input_ids, *pages)\n",
-        new="inputs_embeds = self.embed_joined(input_ids, *pages)\n        del pages\n",
+        old="given = self.embed_cached(input_ids, *pages)\n",
+        new="given = self.embed_cached(input_ids, *pages)\n        del pages\n",
         test=f"{ENGINES}::test_a_peak_within_the_block_is_the_blocks",
     ),
     Mutant(
@@ -441,6 +441,40 @@ MUTANTS = (
         old="if frames * width_bar * height_bar > max_pixels:",
         new="if frames * width_bar * height_bar >= max_pixels:",
         test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
+    ),
+    Mutant(
+        kind="tiles",
+        what="a page that is one tile has a view of all of it, too",
+        file="models/qianfan_ocr/workload.py",
+        old="return super().grid(columns, rows) if columns * rows > 1 else UNCUT",
+        new="return super().grid(columns, rows)",
+        test="tests/models/qianfan_ocr/test_qianfan_workload.py::test_worked_examples",
+    ),
+    Mutant(
+        kind="tiles",
+        what="many pages: one tile is taken for no tile",
+        file=f"{COMMON}/patches_grid.py",
+        old="if self.min_patches == 1 and one_tile != UNCUT:",
+        new="if self.min_patches == 0 and one_tile != UNCUT:",
+        test="tests/models/deepseek_ocr2/test_deepseek_ocr2_workload.py"
+        "::test_a_page_cut_into_one_tile_is_told_from_one_that_is_not",
+    ),
+    Mutant(
+        kind="tiles",
+        what="what a block's attention gives is held until it is added, scaled",
+        file="models/qianfan_ocr/layers/vision.py",
+        old="        hidden_states = scaled(self.lambda_1, hidden_states)\n"
+        "        hidden_states = add(hidden_states, residual)\n",
+        new="        hidden_states = add(scaled(self.lambda_1, hidden_states), residual)\n",
+        test="tests/models/qianfan_ocr/test_qianfan_truth.py::test_operators_one_by_one",
+    ),
+    Mutant(
+        kind="tiles",
+        what="vllm: attention over views writes no log-sum-exp",
+        file="models/qianfan_ocr/executions.py",
+        old="patches_kept=True, attention_over_sequences=True",
+        new="patches_kept=True",
+        test="tests/models/qianfan_ocr/test_qianfan_engines.py::test_vision_kernel_by_kernel",
     ),
     Mutant(
         kind="window",

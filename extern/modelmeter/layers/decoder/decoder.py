@@ -20,7 +20,7 @@ from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindow
 from modelmeter.layers.decoder.deepstack import Deepstack, Features, add_and_normalize, added
 from modelmeter.layers.decoder.masks import additive, causal_mask, causal_only_mask, sliding_mask
 from modelmeter.layers.decoder.mlp import GatedMLP
-from modelmeter.layers.decoder.moe import MixtureOfExperts
+from modelmeter.layers.decoder.moe import Experts, MixtureOfExperts
 from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.operators import BIAS_ALIGNMENT, add, arange
@@ -89,6 +89,8 @@ class Decoder(BaseLayer):
         )
         dense = DecoderLayer(hidden_size, self_attn=attention, mlp=dense_mlp, output_norms=output_norms, code=self.code)
         layers = [dense] * num_hidden_layers
+        #: bytes of an expert that each of its grouped GEMMs reads; None: no layer has any
+        self.expert_bytes: tuple[int, int] | None = None
         if n_routed_experts is not None:
             moe = MixtureOfExperts(
                 hidden_size,
@@ -99,6 +101,8 @@ class Decoder(BaseLayer):
                 code=self.code,
             )
             sparse = DecoderLayer(hidden_size, self_attn=attention, mlp=moe, code=self.code)
+            if isinstance(moe.experts, Experts):
+                self.expert_bytes = moe.experts.read_bytes(1)
             for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
                 norm.remember_with(dense.input_layernorm)
             layers[first_k_dense_replace:] = [sparse] * len(layers[first_k_dense_replace:])

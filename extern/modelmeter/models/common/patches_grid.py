@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.image_rule import NO_TILES, WHOLE, ImageRule, KindRule, tiles
 from modelmeter.models.common.tiles import candidate_grids, nearest_grid, nearest_grids, page_sides, page_sized_for
 from modelmeter.page_sizes import PageSize, check_side
 from modelmeter.units import ceil_div
@@ -120,6 +121,12 @@ class TiledPages:
         """The layout with these numbers."""
         return PatchesGrid(*fields)
 
+    #: the kinds of layouts, for the image rule
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (
+        NO_TILES,
+        KindRule("cut", True, (), {"columns": "1*columns", "rows": "1*rows"}),
+    )
+
     tile_limits: ClassVar[tuple[str, str]] = ("min_patches", "max_patches")
 
     def check_tiled(self) -> None:
@@ -151,6 +158,12 @@ class TiledPages:
             return layout
         columns, rows = sizes["columns"], sizes["rows"]
         return PatchesGrid(columns * rows, columns, rows)
+
+    def image_rule(self) -> ImageRule:
+        """The rule as data."""
+        limits = {"side": self.tile_side, "least": self.min_patches, "most": self.max_patches}
+        steps = (tiles(uncut=self.uncut_side, **limits) if self.cuts else WHOLE,)
+        return ImageRule(steps, self.kind_rules)
 
     def examples(self) -> list[PatchesGrid]:
         """A layout of each kind: uncut, or cut into one row, one column, or several of both."""

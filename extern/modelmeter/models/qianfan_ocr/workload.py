@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Views
+from modelmeter.models.common.image_rule import KindRule
 from modelmeter.models.common.patches_grid import UNCUT, PatchesGrid, TiledPages
 from modelmeter.models.common.tiles import candidate_grids
 
@@ -125,6 +126,11 @@ class Workload(TiledPages):
                 f"sweep: workload.crop_to_patches={str(self.crop_to_patches).lower()} and max_patches="
                 f"{self.max_patches} cut no page; take workload=tiles."
             )
+
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (
+        KindRule("views", "views", (("1*columns*rows", "==", 0, 1),), {"views": "1"}),
+        KindRule("views", "views", (), {"views": "1*tiles + 1"}),
+    )
 
     def kind(self, layout: PatchesGrid) -> str:
         """All pages are views alike."""
