@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
@@ -15,7 +15,7 @@ from modelmeter.devices.engine import Pool
 from modelmeter.devices.page_memory import LONGEST, Memory
 from modelmeter.devices.pages import PageKind, Prepared, ServedModel, prepared
 from modelmeter.devices.service import Service
-from modelmeter.devices.throughput import service_of, stage_times
+from modelmeter.devices.throughput import Rates, compute_throughput, service_of, stage_times
 from modelmeter.errors import ModelMeterError
 from modelmeter.simulation.arrivals import Arrivals, ClosedLoop, Job, poisson
 from modelmeter.simulation.scheduler import Engine, Limits, Served
@@ -49,58 +49,61 @@ class Times:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simulation:
-    """What a load comes to on a replica.
+class Outcome:
+    """What a load comes to, with steps and host as they are predicted, or at one end of their interval.
 
-    rate: arrivals a second, None of a closed loop. capacity: requests a second that the replica serves when there are
-    always some waiting. served: all requests; None where the rate is above the capacity, so that the queue grows by
-    `growth` requests a second and nothing settles. limits: of the engine's scheduler, whose rules are `scheduler`.
-    host_busy: share of the workers' time.
+    capacity: requests a second that the replica serves at most, by device or host. served: all requests; None where
+    the rate is above that, so that the queue grows by `growth` requests a second and nothing settles. host_busy: share
+    of the workers' time.
     """
 
-    rate: float | None
-    in_flight: int | None
     capacity: float
-    limits: Limits
-    scheduler: str
+    growth: float | None
     served: Served | None
     host_busy: float | None
 
     @property
-    def growth(self) -> float | None:
-        """Requests a second by which the queue grows, None where it settles."""
-        return None if self.served is not None or self.rate is None else self.rate - self.capacity
-
-    @property
     def requests_per_s(self) -> float:
         """Requests that were served a second, over all of the time."""
-        assert self.served is not None
-        return len(self.served.requests) / self.served.seconds
+        return len(self._served.requests) / self._served.seconds
 
     @property
     def busy(self) -> float:
         """Share of the time in which the device computes."""
-        assert self.served is not None
-        return self.served.busy_s / self.served.seconds
+        return self._served.busy_s / self._served.seconds
+
+    def times(self) -> dict[str, Times]:
+        """Of all requests, from arrival to the last token and to the first one, and between two tokens."""
+        requests = self._served.requests
+        return {
+            "latency_s": Times.of([each.latency_s for each in requests]),
+            "ttft_s": Times.of([each.ttft_s for each in requests]),
+            "tpot_s": Times.of([each.tpot_s for each in requests]),
+        }
 
     @property
-    def latency(self) -> Times:
-        """From a request's arrival to its last token."""
-        return self._times(lambda each: each.latency_s)
+    def _served(self) -> Served:
+        if self.served is None:
+            raise ModelMeterError(f"simulation: the queue grows by {self.growth:.3g} requests/s, so no time settles.")
+        return self.served
 
-    @property
-    def ttft(self) -> Times:
-        """From a request's arrival to its first token."""
-        return self._times(lambda each: each.ttft_s)
 
-    @property
-    def tpot(self) -> Times:
-        """Between two tokens of a request, on average."""
-        return self._times(lambda each: each.tpot_s)
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """A load on a replica: as predicted, and at both ends of the interval of steps and host.
 
-    def _times(self, seconds: Callable[[Any], float]) -> Times:
-        assert self.served is not None
-        return Times.of([seconds(each) for each in self.served.requests])
+    rate: arrivals a second, None of a closed loop and of a trace. limits: of the engine's scheduler, whose rules are
+    `scheduler`'s.
+    """
+
+    rate: float | None
+    in_flight: int | None
+    requests: int
+    limits: Limits
+    scheduler: str
+    value: Outcome
+    fast: Outcome
+    slow: Outcome
 
 
 def simulate(
@@ -129,58 +132,46 @@ def simulate(
         )
     if requests < 1:
         raise ModelMeterError(f"simulation: {requests} requests; give 1 or more.")
-    pages = prepared(tuple(kinds), model, Fraction(0))
+    given = tuple(kinds)
+    pages = prepared(given, model, Fraction(0))
     if len({each.number for each in pages}) < len(pages):
         raise ModelMeterError("simulation: pages of several passes (workload.regions) are not simulated.")
+    most = compute_throughput(model, device, given)
     memory = Memory(model, pages, LONGEST)
-    memory.checked_batch(device, None, pages, "fp32", "batch_size")
-    found = memory.limits(device)
-    pool = Pool.of(found, device.memory_bytes, memory.weight_bytes, memory.token_bytes)
+    pool = Pool.of(most.limits, device.memory_bytes, memory.weight_bytes, memory.token_bytes)
     limits = Limits(
-        max_num_seqs=found.max_num_seqs or 1,
-        max_num_batched_tokens=found.max_num_batched_tokens or found.max_model_len,
+        max_num_seqs=most.limits.max_num_seqs or 1,
+        max_num_batched_tokens=most.limits.max_num_batched_tokens or most.limits.max_model_len,
         blocks=pool.tokens // pool.block_size,
         block_size=pool.block_size,
-        max_model_len=found.max_model_len,
+        max_model_len=most.limits.max_model_len,
     )
-    service = service_of(model, stage_times(model, device, "fp32"), found)
-    steps = _steps(service, pages, limits)
-    drawn = _jobs(service, pages)
-    jobs = Random(seed).choices(drawn.jobs, drawn.weights, k=len(arrivals) if arrivals is not None else requests)
-    workers = model.host.workers
+    service = service_of(model, stage_times(model, device, "fp32"), most.limits)
+    count = requests if arrivals is None else len(arrivals)
+    times = arrivals if arrivals is not None else poisson(rate, count, seed) if rate is not None else None
 
-    def served(source: Arrivals | ClosedLoop) -> tuple[Served, float]:
-        done = Engine(limits, steps, source).serve()
-        return done, source.host.busy_s / (workers * done.seconds)
+    def outcome(case: int, rates: Rates) -> Outcome:
+        capacity = rates.pages_per_s
+        if rate is not None and rate >= FULL * capacity:
+            return Outcome(capacity=capacity, growth=rate - capacity, served=None, host_busy=None)
+        drawn = _jobs(service, pages, case)
+        jobs = Random(seed).choices(drawn.jobs, drawn.weights, k=count)
+        workers = model.host.workers
+        source = ClosedLoop(jobs, in_flight or 1, workers) if times is None else Arrivals(jobs, times, workers)
+        served = Engine(limits, _steps(service, pages, limits, case), source).serve()
+        busy = source.host.busy_s / (workers * served.seconds)
+        return Outcome(capacity=capacity, growth=None, served=served, host_busy=busy)
 
-    full, _ = served(ClosedLoop(jobs, min(len(jobs), 2 * limits.max_num_seqs), workers))
-    capacity = _middle_rate(full)
-    result: Served | None = None
-    busy: float | None = None
-    if rate is None or rate < FULL * capacity:
-        if in_flight is not None:
-            result, busy = served(ClosedLoop(jobs, in_flight, workers))
-        else:
-            times = arrivals if arrivals is not None else poisson(float(rate or 0), len(jobs), seed)
-            result, busy = served(Arrivals(jobs, times, workers))
     return Simulation(
         rate=rate,
         in_flight=in_flight,
-        capacity=capacity,
+        requests=count,
         limits=limits,
         scheduler=SCHEDULERS[model.engine.name],
-        served=result,
-        host_busy=busy,
+        value=outcome(0, most),
+        fast=outcome(1, most.fast),
+        slow=outcome(2, most.slow),
     )
-
-
-def _middle_rate(served: Served) -> float:
-    """Requests a second, without the beginning and the end, when fewer than all are under way."""
-    ends = sorted(each.done_s for each in served.requests if each.done_s is not None)
-    first, last = len(ends) // 4, 3 * len(ends) // 4
-    if last - first < 2 or ends[last] <= ends[first]:
-        return len(ends) / served.seconds
-    return (last - first) / (ends[last] - ends[first])
 
 
 @dataclass(frozen=True)
@@ -191,9 +182,9 @@ class _Drawn:
     weights: list[float]
 
 
-def _jobs(service: Service, pages: Sequence[Prepared[Any]]) -> _Drawn:
+def _jobs(service: Service, pages: Sequence[Prepared[Any]], case: int) -> _Drawn:
     """A job for each number of output tokens of each kind of page."""
-    host_s = float(service.page_s(1, 0)[0]), float(service.page_s(0, 1)[0])
+    host_s = float(service.page_s(1, 0)[case]), float(service.page_s(0, 1)[case])
     drawn = _Drawn([], [])
     for kind, each in enumerate(pages):
         images = each.page.tokens.total if getattr(each.page, "layout", None) is not None else 0
@@ -211,17 +202,17 @@ def _jobs(service: Service, pages: Sequence[Prepared[Any]]) -> _Drawn:
     return drawn
 
 
-def _steps(service: Service, pages: Sequence[Prepared[Any]], limits: Limits) -> ModelSteps:
+def _steps(service: Service, pages: Sequence[Prepared[Any]], limits: Limits, case: int) -> ModelSteps:
     """What the engine's steps take with these pages."""
     layouts = [getattr(each.page, "layout", None) for each in pages]
     seq_lens = [each.page.seq_len for each in pages]
-    prefills = service.prefills(layouts, seq_lens).cases[0].tolist()
+    prefills = service.prefills(layouts, seq_lens).cases[case].tolist()
     longest = max(each.page.seq_len + max(output.output_tokens for output in each.outputs) for each in pages)
 
     mean = sum(output.output_tokens * output.share for each in pages for output in each.outputs)
 
     def decode_s(batch: int, contexts: Sequence[int]) -> Sequence[float]:
-        found: list[float] = service.steps(contexts, batch, max(1, round(mean))).cases[0].tolist()
+        found: list[float] = service.steps(contexts, batch, max(1, round(mean))).cases[case].tolist()
         return found
 
     return ModelSteps(
