@@ -85,6 +85,7 @@ ROOMS = {
         "programs",
         "sweep",
         "laws",
+        "simulation",
     },
     "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference"},
     "__main__": {"cli"},

@@ -109,9 +109,8 @@ def command(
     --concurrency and --trace. The engine's scheduler, its pool and the host's workers are simulated request by
     request, with the steps' predicted times; docs/simulation.md says how.
     """
-    given = [
-        option for option, value in (("--rate", rate), ("--concurrency", concurrency), ("--trace", trace)) if value
-    ]
+    loads = {"--rate": rate, "--concurrency": concurrency, "--trace": trace}
+    given = [option for option, value in loads.items() if value is not None]
     if len(given) != 1:
         raise ModelMeterError(
             f"simulate: {' and '.join(given) or 'no load'}; give one of --rate, --concurrency and --trace."
@@ -130,6 +129,8 @@ def command(
         max_pixels=max_pixels,
     )
     arrivals = None if trace is None else read_trace(trace)
+    from rich.text import Text
+
     from modelmeter.devices import load_device
     from modelmeter.devices.engine import timed_assumptions
     from modelmeter.models.common.engines import is_chosen, served
@@ -172,7 +173,7 @@ def command(
             "",
             simulation_tables.times_table(result),
             "",
-            *simulation_tables.served_lines(result),
+            Text("\n".join(simulation_tables.served_lines(result))),
             "",
             page_tables.assumption_lines(assumptions),
         )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.quantities import estimated
 from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table
+from modelmeter.simulation.load import PERCENTILES
 
 if TYPE_CHECKING:
     from modelmeter.simulation.load import Outcome, Simulation
 
-#: the mean and the percentiles of a time
+#: times of requests, and what is told of each beside percentiles
+TIMES: Final = ("latency_s", "ttft_s", "tpot_s")
 MEAN: Final = "mean"
 
 
@@ -25,38 +26,35 @@ def load_words(simulation: Simulation) -> str:
     return "requests as the trace has them arrive"
 
 
-def _figures(outcome: Outcome) -> Iterator[tuple[str, str, float | None]]:
-    """(name, unit, value) of what one outcome says; None where its queue grows."""
-    served = outcome.served
-    yield "capacity", "requests/s", outcome.capacity
-    of: Callable[[Callable[[], float]], float | None] = lambda value: None if served is None else value()  # noqa: E731
-    yield "requests_per_s", "requests/s", of(lambda: outcome.requests_per_s)
-    yield "device_busy", "of the time", of(lambda: outcome.busy)
-    yield "host_busy", "of the time", outcome.host_busy
-    times = None if served is None else outcome.times()
-    from modelmeter.simulation.load import PERCENTILES
-
-    for name in ("latency_s", "ttft_s", "tpot_s"):
+def _figures(outcome: Outcome) -> dict[str, tuple[str, float | None]]:
+    """Unit and value of what one outcome says, by name; times and shares of the time are None where its queue grows."""
+    served, times = outcome.served, None if outcome.served is None else outcome.times()
+    figures: dict[str, tuple[str, float | None]] = {
+        "capacity": ("requests/s", outcome.capacity),
+        "requests_per_s": ("requests/s", None if served is None else outcome.requests_per_s),
+        "device_busy": ("of the time", None if served is None else outcome.busy),
+        "host_busy": ("of the time", outcome.host_busy),
+    }
+    for name in TIMES:
         each = None if times is None else times[name]
-        yield f"{name}_{MEAN}", "s", None if each is None else each.mean
+        figures[f"{name}_{MEAN}"] = "s", None if each is None else each.mean
         for percentile in PERCENTILES:
-            yield f"{name}_p{percentile}", "s", None if each is None else each.percentiles[percentile]
+            figures[f"{name}_p{percentile}"] = "s", None if each is None else each.percentiles[percentile]
+    return figures
 
 
 def times_table(simulation: Simulation) -> Fitting:
-    """Every figure as predicted, and at both ends of its interval."""
+    """Every figure as predicted, and at both ends of its interval; without times where the queue grows."""
     table = figures_table("figure", "value", "low", "high", "unit")
     table.columns[4].justify = "left"
-    outcomes = (simulation.value, simulation.fast, simulation.slow)
-    rows = list(zip(*map(_figures, outcomes), strict=True))
-    for number, row in enumerate(rows):
-        name, unit, _ = row[0]
-        value, *ends = (each for _, _, each in row)
-        known = [each for each in ends if each is not None]
-        low, high = (min(known), max(known)) if len(known) == len(ends) else (min(known, default=None), None)
-        group = name.rpartition("_")[0]
-        last = number + 1 < len(rows) and not rows[number + 1][0][0].startswith(group[:4])
-        table.add_row(name, *(_cell(each) for each in (value, low, high)), unit, end_section=last)
+    value, fast, slow = map(_figures, (simulation.value, simulation.fast, simulation.slow))
+    shown = ["capacity"] if simulation.value.served is None else list(value)
+    for name in shown:
+        ends = [each[name][1] for each in (fast, slow)]
+        low, high = sorted((each for each in ends if each is not None), reverse=False) if None not in ends else ends
+        last = name in ("host_busy", *(f"{each}_p{PERCENTILES[-1]}" for each in TIMES))
+        cells = (_cell(each) for each in (value[name][1], low, high))
+        table.add_row(name, *cells, value[name][0], end_section=last)
     return Fitting(table=table, folding=("unit",))
 
 
@@ -66,8 +64,7 @@ def _cell(value: float | None) -> str:
 
 def simulation_content(simulation: Simulation) -> dict[str, Any]:
     """The same as JSON: a value of None is that of a queue that grows."""
-    outcomes = (simulation.value, simulation.fast, simulation.slow)
-    rows = zip(*map(_figures, outcomes), strict=True)
+    value, fast, slow = map(_figures, (simulation.value, simulation.fast, simulation.slow))
     served = simulation.value.served
     return {
         "load": {"rate": simulation.rate, "in_flight": simulation.in_flight, "requests": simulation.requests},
@@ -77,7 +74,8 @@ def simulation_content(simulation: Simulation) -> dict[str, Any]:
             for name in ("max_num_seqs", "max_num_batched_tokens", "blocks", "block_size", "max_model_len")
         },
         "figures": {
-            row[0][0]: {"value": row[0][2], "fast": row[1][2], "slow": row[2][2], "unit": row[0][1]} for row in rows
+            name: {"value": figure, "fast": fast[name][1], "slow": slow[name][1], "unit": unit}
+            for name, (unit, figure) in value.items()
         },
         "growth_per_s": simulation.value.growth,
         "served": None
@@ -98,7 +96,8 @@ def served_lines(simulation: Simulation) -> list[str]:
     limits, value = simulation.limits, simulation.value
     lines = [
         f"{simulation.requests:,} requests; scheduler of {simulation.scheduler}: max_num_seqs={limits.max_num_seqs:,}, "
-        f"max_num_batched_tokens={limits.max_num_batched_tokens:,}, {limits.blocks:,} blocks of {limits.block_size} tokens"
+        f"max_num_batched_tokens={limits.max_num_batched_tokens:,}, {limits.blocks:,} blocks of {limits.block_size} "
+        "tokens"
     ]
     if value.served is None:
         lines.append(

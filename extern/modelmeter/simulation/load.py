@@ -157,7 +157,7 @@ def simulate(
         drawn = _jobs(service, pages, case)
         jobs = Random(seed).choices(drawn.jobs, drawn.weights, k=count)
         workers = model.host.workers
-        source = ClosedLoop(jobs, in_flight or 1, workers) if times is None else Arrivals(jobs, times, workers)
+        source = Arrivals(jobs, times, workers) if times is not None else ClosedLoop(jobs, in_flight or 0, workers)
         served = Engine(limits, _steps(service, pages, limits, case), source).serve()
         busy = source.host.busy_s / (workers * served.seconds)
         return Outcome(capacity=capacity, growth=None, served=served, host_busy=busy)
