@@ -63,8 +63,8 @@ class PassTokens(NamedTuple):
         return self.layout + self.regions
 
     def by_view(self) -> dict[str, int]:
-        """Those of the layout pass, and of all regions."""
-        return self._asdict()
+        """Those of the layout pass, if there is one, and of all regions."""
+        return self._asdict() if self.layout else {REGIONS: self.regions}
 
 
 @dataclass(frozen=True)
