@@ -65,7 +65,7 @@ NOT_MODELLED: Final = (
     "the arrival of requests: there is always a page waiting, or a fixed number in flight",
     "the beginning and the end of a run, when not all places are taken",
     "rendering of PDFs, the network, transfers between host and device",
-    "several processes on one device, speculative decoding, prefix caches",
+    "several processes on one device, a host between a step and its proposals, prefix caches",
 )
 
 

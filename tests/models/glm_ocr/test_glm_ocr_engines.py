@@ -193,3 +193,52 @@ def test_the_same_products_and_no_less_than_the_bound(engine: str) -> None:
         for figure in ("tensor_core_flops", "kv_bytes", "kv_added_bytes"):
             assert getattr(one, figure) == getattr(least, figure) == getattr(other, figure), (stage, figure)
         assert least.io_bytes < one.io_bytes < other.io_bytes, stage
+
+
+def at_its_best() -> list[Kernel]:
+    """The tower of an engine at its best: sums in the norms after them, queries and keys in their places."""
+    tokens = PAGES * PAGE_TOKENS
+    n = 4 * tokens
+    patches, x = E * n * D, E * tokens * OUT
+    tables = 2 * F4 * n * W  # float32, a row a patch
+    scores = 2 * 2 * PAGES * (4 * PAGE_TOKENS) ** 2 * D
+    blocks = [
+        kernel
+        for index in range(2)
+        for kernel in under(
+            f"blocks.{index}",
+            [
+                sum_and_norm("norm1", n, D) if index else norm("norm1", n, D),
+                product("attn.qkv", n, D, 3 * D, bias=True),
+                norm("attn.q_norm", n * H, W),
+                norm("attn.k_norm", n * H, W),
+                Kernel("attn", "fused.rotary", 2 * patches + tables, 2 * patches),
+                Kernel("attn", "fused.attention", 3 * patches + F4 * (PAGES + 1), patches, scores),
+                product("attn.proj", n, D, D, bias=True),
+                sum_and_norm("norm2", n, D),
+                *gated("mlp", n, D, F, bias=True),
+            ],
+        )
+    ]
+    convolution = "aten.convolution.default"
+    return [
+        product("patch_embed.proj", n, 3 * 2 * 14 * 14, D, bias=True)._replace(aten=convolution),
+        # row and column of a patch, W / 4 frequencies
+        Kernel("", "fused.rotary_tables", 2 * INDEX * n + F4 * W // 4, tables),
+        *blocks,
+        sum_and_norm("post_layernorm", n, D),
+        product("downsample", tokens, 4 * D, OUT, bias=True)._replace(aten=convolution),
+        product("merger.proj", tokens, OUT, OUT, bias=False),
+        Kernel("merger.post_projection_norm", "fused.layer_norm", x + 2 * E * OUT, x),
+        Kernel("merger.act1", "fused.gelu", x, x),
+        *gated("merger", tokens, OUT, 3 * OUT, bias=False),
+    ]
+
+
+def test_the_bound_kernel_by_kernel() -> None:
+    model = load_cost_model([*SMALL, "execution=serving"], model="glm_ocr")
+    page = model.layout_cost(MergedGrid(COLUMNS, ROWS))
+    assert kernels(model.stage_walk("vision", page=page).records()) == under("visual", at_its_best())
+    paths = [each.path for each in model.stage_walk("decode", context=7).records()]
+    norms = ["input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"]
+    assert [path for path in paths if "norm" in path] == [*(f"layers.0.{name}" for name in norms), "norm"]
