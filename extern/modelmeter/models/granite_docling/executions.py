@@ -6,7 +6,7 @@ from typing import Final
 
 from modelmeter.layers.code import Execution
 from modelmeter.layers.vision.clip import ClipTraits
-from modelmeter.layers.vision.siglip import SiglipTraits
+from modelmeter.layers.vision.siglip_tiles import SiglipTraits
 from modelmeter.models.common import engine_traits
 
 #: the modules of the transformers library

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, Settings
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.deepstack import Deepstack
-from modelmeter.layers.vision.siglip import SiglipTraits, of_pages
+from modelmeter.layers.vision.siglip_tiles import SiglipTraits, of_pages
 from modelmeter.models.common.deep_encoder import TiledTextStage
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.models.granite_docling.executions import EXECUTIONS

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from modelmeter.layers import BaseLayer, Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.vision.siglip import SiglipTraits
+from modelmeter.layers.vision.siglip_tiles import SiglipTraits
 from modelmeter.models.common.deep_encoder import TiledTextStage
 from modelmeter.models.common.patches_grid import PageViews
 from modelmeter.models.common.vision_language import VisionLanguageModel

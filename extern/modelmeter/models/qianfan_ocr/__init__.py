@@ -17,8 +17,6 @@ SOURCES: Final = (
     "transformers 5.23: qianfan_ocr, got_ocr2, qwen3",
 )
 TOKENIZER: Final[str | None] = "qwen3"
-"""The vocabulary that its tokens are of."""
-
 IMAGE_RULE: Final = "1 to 12 square tiles in a grid near the page's ratio, and behind several one view of all of it"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, serving: by hand, no code of "

@@ -11,7 +11,13 @@ from typing import Unpack
 
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, Settings
 from modelmeter.layers.code import EngineTraits
-from modelmeter.layers.vision.siglip import SiglipEncoderLayer, SiglipTraits, add_positions, of_pages, pixel_shuffle
+from modelmeter.layers.vision.siglip_tiles import (
+    SiglipEncoderLayer,
+    SiglipTraits,
+    add_positions,
+    of_pages,
+    pixel_shuffle,
+)
 from modelmeter.models.granite_docling.workload import ROUTES
 from modelmeter.operators import Parameter, add, contiguous, gather, gelu, mul, to, total
 from modelmeter.shape_tensor import ShapeTensor

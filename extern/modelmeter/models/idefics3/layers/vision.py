@@ -12,7 +12,7 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, Settings, run_blocks
 from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.vision.packed import on_host
-from modelmeter.layers.vision.siglip import (
+from modelmeter.layers.vision.siglip_tiles import (
     SiglipEncoderLayer,
     SiglipTraits,
     add_positions,
