@@ -677,6 +677,38 @@ MUTANTS = (
         new="range(self.drafts)",
         test=f"{SPECULATION}::test_the_further_layer_of_glm_ocr",
     ),
+    Mutant(
+        kind="image rule",
+        what="Idefics3: the shorter side of a page is made no even number",
+        file="models/idefics3/workload.py",
+        old="other = other + other % 2",
+        new="other = other + 0",
+        test="tests/models/idefics3/test_idefics3_workload.py::test_the_librarys_size_functions_cut_alike",
+    ),
+    Mutant(
+        kind="image rule",
+        what="Granite-Docling: tiles without a limit a side",
+        file="models/granite_docling/workload.py",
+        old="most_a_side: ClassVar[int] = 16",
+        new="most_a_side: ClassVar[int] = 32",
+        test="tests/models/granite_docling/test_granite_docling_workload.py::test_worked_examples",
+    ),
+    Mutant(
+        kind="elements",
+        what="Idefics3: boundaries of positions are one fewer than patches, whatever a float is above its share",
+        file="models/idefics3/layers/vision.py",
+        old="many = ceil((1.0 - step) / step)",
+        new="many = self.num_patches_per_side - 1 + 0 * ceil(step)",
+        test=measured("vision.image_size=384", model="idefics3"),
+    ),
+    Mutant(
+        kind="operator dropped",
+        what="Granite's decoder: what attention and MLP make is not multiplied",
+        file=f"{DECODER}/block.py",
+        old="return add(residual, mul(hidden_states) if self.multiplied else hidden_states)",
+        new="return add(residual, hidden_states)",
+        test=measured("workload.route=fine", model="granite_docling"),
+    ),
 )
 
 
