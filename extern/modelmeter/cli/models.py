@@ -92,6 +92,7 @@ def _overview() -> Iterator[RenderableType | Fitting]:
     from modelmeter.report.page_tables import figures_table, label_lines
 
     table = figures_table("checkpoint", "model", "parameters", "image\ntokens", "engines")
+    table.columns[0].no_wrap = True
     for column in (1, 4):
         table.columns[column].justify = "left"
     for name in models.MODELS:
