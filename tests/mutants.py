@@ -644,6 +644,38 @@ MUTANTS = (
         new="range(self.drafts)",
         test=f"{SPECULATION}::test_the_further_layer_of_glm_ocr",
     ),
+    Mutant(
+        kind="comparison",
+        what="output beyond a model's positions is counted as if there were room",
+        file="compare/rows.py",
+        old="taken = min(wanted, room)",
+        new="taken = min(wanted, room + 1)",
+        test="tests/compare/test_rows.py::test_output_beyond_the_positions_is_cut_off_and_counted",
+    ),
+    Mutant(
+        kind="comparison",
+        what="pages of several layouts and texts are added to those of the text before",
+        file="compare/pages.py",
+        old="keys = np.asarray(indices) * len(self.outputs) + self.said",
+        new="keys = np.asarray(indices) * len(self.outputs) + 0 * self.said",
+        test="tests/compare/test_rows.py::test_pages_of_one_layout_are_one",
+    ),
+    Mutant(
+        kind="comparison",
+        what="a published figure of no mode stands with every mode",
+        file="compare/choice.py",
+        old="if each is not None and (own or each.mode is not None)",
+        new="if each is not None",
+        test="tests/compare/test_choice.py::test_a_figure_of_no_mode_is_the_own_mode_s_alone",
+    ),
+    Mutant(
+        kind="comparison",
+        what="a row that costs more for the same quality is efficient",
+        file="compare/choice.py",
+        old="cost <= own_cost and good >= own_good",
+        new="cost <= own_cost and good > own_good",
+        test="tests/compare/test_choice.py::test_efficient_is_what_no_other_beats",
+    ),
 )
 
 
