@@ -29,7 +29,7 @@ from modelmeter.output_tokens import TextTokens, estimate
 from modelmeter.programs.hydra_program import AGREES, ended
 from modelmeter.quality import VENDOR, Quality, benchmarks
 from modelmeter.quantities import estimated, number
-from modelmeter.report.quality_chart import quality_chart, standalone
+from modelmeter.report.quality_chart import quality_charts, standalone
 from modelmeter.sweep import DEVICE, MODEL, Asked
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ def models_page() -> tuple[str, str]:
     everyone = _Models()
     found = {kind: everyone.compared(kind, DEVICES, WORKERS) for kind in KINDS}
     letter = everyone.compared(KINDS[0], DEVICES[:1], WORKERS)
-    chart = quality_chart(letter)
-    assert chart is not None
+    (chart,) = quality_charts(letter)
     parts = [
         *_introduction(),
         "## How well they read",
