@@ -708,6 +708,8 @@ MUTANTS = (
         old="return add(residual, mul(hidden_states) if self.multiplied else hidden_states)",
         new="return add(residual, hidden_states)",
         test=measured("workload.route=fine", model="granite_docling"),
+    ),
+    Mutant(
         kind="comparison",
         what="output beyond a model's positions is counted as if there were room",
         file="compare/rows.py",
