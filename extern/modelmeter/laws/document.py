@@ -79,7 +79,8 @@ class LawsFile:
     def add(self, cost_model: CostModel[Any, Any, Any]) -> None:
         """A model of one page at a time. Raises `ModelMeterError` for what has no form as data."""
         workload = cost_model.workload
-        if not isinstance(workload, RuledWorkload):
+        ruled = isinstance(workload, RuledWorkload)
+        if not ruled:
             raise ModelMeterError(no_rule(type(workload)))
         if cost_model.batch_size != 1:
             raise ModelMeterError(
@@ -177,7 +178,7 @@ def _walked_as(cost_model: CostModel[Any, Any, Any]) -> Hashable:
     """What a model's walks depend on: equal where laws are."""
     config = {name: value for name, value in asdict(cost_model.config).items() if name not in _NOT_WALKED}
     workload = cost_model.workload
-    kinds = {}
+    kinds: dict[Hashable, str] = {}
     for layout in workload.examples():
         names = workload.sizes(layout)
         variables = Variables(**dict.fromkeys(names, 7))
