@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from modelmeter import load_cost_model
+from modelmeter.cli.main import main
+from modelmeter.devices import load_device
+from modelmeter.devices.stage_time import StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from modelmeter.models.common.merged_grid import MergedGrid
@@ -121,3 +124,27 @@ REFUSED = {
 def test_what_is_refused(model: str, keys: tuple[str, ...], message: str) -> None:
     with pytest.raises(ModelMeterError, match=message):
         load_cost_model(keys, model=model)
+
+
+def test_what_outputs_say(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ("--model", "glm_ocr", "--engine", "vllm", "--output-tokens", "1000", *drafted(3, 2.5, "mtp"))
+    assert main(["page", "600x400", *keys, "--explain"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1,000 tokens in 400 decode steps of 4 positions (accepted tokens declared)" in told
+    assert "2.5 tokens accepted on average by runtime.accepted_tokens, which no size tells" in told
+    assert main(["throughput", "600x400", *keys, "--device", "H100-SXM", "--batch", "1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1,000 tokens/page given" in told and "accepted tokens declared" in told
+    assert "decode steps" not in told.partition("assumed")[0]
+
+
+def test_times_are_those_of_each_step() -> None:
+    device = load_device("H100-SXM")
+    model: Any = load_cost_model(("execution=vllm", *drafted(3, 2.5, "mtp")), model="glm_ocr")
+    times = StageTimes(model, device)
+    each = [times.step(800 + floor(number * 2.5), batch=4).value for number in range(8)]
+    decoded = times.decode_many([800, 700, 800], [20, 0, 19], batch=4).value
+    assert decoded.tolist() == pytest.approx([sum(each), 0, sum(each)])
+    plain = StageTimes(load_cost_model(["execution=vllm"], model="glm_ocr"), device)
+    # three more positions, and a layer of 17 with the head three times more, cost less than they save here
+    assert plain.step(800).value < times.step(800).value < 2.5 * plain.step(800).value
