@@ -151,6 +151,12 @@ def test_the_table_fits_and_sorts(capsys: Capture) -> None:
     assert values == sorted(values)
 
 
+def test_a_long_key_takes_lines_of_the_first_column(capsys: Capture) -> None:
+    assert main(["sweep", "1275x1650", "runtime.prompt_tokens=1,2"]) == 0
+    lines = [line.split()[:1] for line in capsys.readouterr().out.splitlines()]
+    assert lines[lines.index(["runtime."]) :][:3] == [["runtime."], ["prompt_"], ["tokens"]]
+
+
 def test_the_terms_behind_figures_are_told(capsys: Capture) -> None:
     assert "declared (prompt_tokens), experts_hit=max (io_weight_bytes)" in printed(capsys, PAGE, "workload=tiny,base")
     explained = printed(capsys, PAGE, "workload=tiny,base", "--explain")
