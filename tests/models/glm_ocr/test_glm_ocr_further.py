@@ -44,8 +44,8 @@ class Further(nn.Module):  # type: ignore[misc]
         return self.mtp_block(hidden_states, position_embeddings=tables, past_key_values=cache)
 
 
-#: attention, pages, tokens, and tokens before them; several behind others in separate steps alone: without a mask, which
-#: an engine needs not, the library's fused attention leaves keys out
+#: attention, pages, tokens, and tokens before them; several tokens behind others in separate steps alone: without a
+#: mask, which an engine needs not, the library's fused attention leaves keys out
 CASES = [
     ("flash", 1, 30, 0),
     ("flash", 3, 1, 34),
