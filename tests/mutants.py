@@ -61,6 +61,7 @@ HUNYUAN, HUNYUAN_TESTS = "models/hunyuan_vl/layers/vision.py", "tests/models/hun
 HUNYUAN_PAGES = measured("(12,", "4)", model="hunyuan_vl")
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
+QWEN3 = "models/qwen3_vl"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
@@ -318,8 +319,8 @@ MUTANTS = (
         kind="engines",
         what="the image's tokens leave the cache before the decoder runs",
         file=ENCODER,
-        old="inputs_embeds = self.embed_joined(input_ids, *pages)\n",
-        new="inputs_embeds = self.embed_joined(input_ids, *pages)\n        del pages\n",
+        old="given = self.embed_cached(input_ids, *pages)\n",
+        new="given = self.embed_cached(input_ids, *pages)\n        del pages\n",
         test=f"{ENGINES}::test_a_peak_within_the_block_is_the_blocks",
     ),
     Mutant(
@@ -441,6 +442,40 @@ MUTANTS = (
         old="if frames * width_bar * height_bar > max_pixels:",
         new="if frames * width_bar * height_bar >= max_pixels:",
         test=f"{RESIZED}::test_the_librarys_function_resizes_alike",
+    ),
+    Mutant(
+        kind="tiles",
+        what="a page that is one tile has a view of all of it, too",
+        file="models/qianfan_ocr/workload.py",
+        old="return super().grid(columns, rows) if columns * rows > 1 else UNCUT",
+        new="return super().grid(columns, rows)",
+        test="tests/models/qianfan_ocr/test_qianfan_workload.py::test_worked_examples",
+    ),
+    Mutant(
+        kind="tiles",
+        what="many pages: one tile is taken for no tile",
+        file=f"{COMMON}/patches_grid.py",
+        old="if self.min_patches == 1 and one_tile != UNCUT:",
+        new="if self.min_patches == 0 and one_tile != UNCUT:",
+        test="tests/models/deepseek_ocr2/test_deepseek_ocr2_workload.py"
+        "::test_a_page_cut_into_one_tile_is_told_from_one_that_is_not",
+    ),
+    Mutant(
+        kind="tiles",
+        what="what a block's attention gives is held until it is added, scaled",
+        file="models/qianfan_ocr/layers/vision.py",
+        old="        hidden_states = scaled(self.lambda_1, hidden_states)\n"
+        "        hidden_states = add(hidden_states, residual)\n",
+        new="        hidden_states = add(scaled(self.lambda_1, hidden_states), residual)\n",
+        test="tests/models/qianfan_ocr/test_qianfan_truth.py::test_operators_one_by_one",
+    ),
+    Mutant(
+        kind="tiles",
+        what="vllm: attention over views writes no log-sum-exp",
+        file="models/qianfan_ocr/executions.py",
+        old="patches_kept=True, attention_over_sequences=True",
+        new="patches_kept=True",
+        test="tests/models/qianfan_ocr/test_qianfan_engines.py::test_vision_kernel_by_kernel",
     ),
     Mutant(
         kind="window",
@@ -569,6 +604,38 @@ MUTANTS = (
         old="products[:, column] *= values[name] ** exponent",
         new="products[:, column] *= values[name]",
         test=f"{STAGE_TIMES}::test_laws_are_walks",
+    ),
+    Mutant(
+        kind="held tensor",
+        what="DeepStack: what a layer gives dies once its features are added",
+        file=f"{DECODER}/decoder.py",
+        old="_kept = hidden_states if self.layer_outputs_kept else None",
+        new="_kept = None",
+        test="tests/layers/decoder/test_library_decoders.py::test_features_are_added_after_the_first_layers",
+    ),
+    Mutant(
+        kind="merger",
+        what="DeepStack: features of a block are normalised patch by patch",
+        file=f"{QWEN3}/tower.py",
+        old="merged, use_postshuffle_norm=True, **settings)",
+        new="merged, use_postshuffle_norm=False, **settings)",
+        test=measured("runtime.attention=flash", model="qwen3_vl"),
+    ),
+    Mutant(
+        kind="image rule",
+        what="Chandra: a side that is scaled down is rounded up",
+        file=f"{QWEN3}/workload.py",
+        old="return math.floor(width * scale), math.floor(height * scale)",
+        new="return math.ceil(width * scale), math.ceil(height * scale)",
+        test="tests/models/qwen3_vl/test_qwen3_vl_workload.py::test_chandra_scales_a_page_first",
+    ),
+    Mutant(
+        kind="engines",
+        what="vLLM: a step adds no features, since its tokens are no image's",
+        file=f"{QWEN3}/model.py",
+        old="return copied, Deepstack(None, buffers)",
+        new="return copied, Deepstack(None, buffers) if pages else None",
+        test="tests/models/qwen3_vl/test_qwen3_vl_engines.py::test_kernel_by_kernel",
     ),
     Mutant(
         kind="stride rule",

@@ -633,6 +633,11 @@ def floor_divide(x: ShapeTensor) -> ShapeTensor:
     return _pointwise("floor_divide", "aten.floor_divide.default", (x,), x.dtype)
 
 
+def remainder(x: ShapeTensor) -> ShapeTensor:
+    """x % a number: what a division leaves."""
+    return _pointwise("floor_divide", "aten.remainder.Scalar", (x,), x.dtype)
+
+
 def histc(x: ShapeTensor, bins: int) -> ShapeTensor:
     """How many elements fall into each bin."""
     out = x.tape.new((bins,), x.dtype)
@@ -697,11 +702,6 @@ def stack(tensors: Sequence[ShapeTensor]) -> ShapeTensor:
     out = first.tape.new((*first.shape, len(tensors)), first.dtype)
     _record("cat", "aten.stack.default", "copy", tensors, (out,), elements=out.numel)
     return out
-
-
-def read_number(x: ShapeTensor) -> None:
-    """A number [] read out of memory, to be one of the host's program."""
-    _record("copy", "aten._local_scalar_dense.default", "copy", (x,), (), elements=0)
 
 
 def copy_number(target: ShapeTensor) -> None:

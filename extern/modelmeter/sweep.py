@@ -274,10 +274,19 @@ def counts(page: PageCost, memory_bytes: int) -> dict[str, Any]:
 
 def timed(result: Throughput) -> dict[str, Any]:
     """What a device makes of a page, each estimate with both ends of its interval."""
-    figures: dict[str, Any] = {"batch_size": result.batch_size, "limited_by": result.limited_by}
-    for name in TIMED:
-        if getattr(result, name) is None or (name == "pages_per_day" and not result.output_tokens):
-            continue
-        value, low, high = result.interval(name)
-        figures |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    names = [name for name in TIMED if name != "pages_per_day" or result.output_tokens]
+    return {
+        "batch_size": result.batch_size,
+        "limited_by": result.limited_by,
+        **estimates(result, {name: name for name in names}),
+    }
+
+
+def estimates(result: Throughput, names: Mapping[str, str]) -> dict[str, float]:
+    """Figures of a result, each with both ends of its interval, under other names; without those that it lacks."""
+    figures: dict[str, float] = {}
+    for name, told in names.items():
+        if getattr(result, name) is not None:
+            value, low, high = result.interval(name)
+            figures |= {told: value, f"{told}_low": low, f"{told}_high": high}
     return figures

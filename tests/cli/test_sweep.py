@@ -151,10 +151,10 @@ def test_the_table_fits_and_sorts(capsys: Capture) -> None:
     assert values == sorted(values)
 
 
-def test_a_long_key_takes_lines_of_the_first_column(capsys: Capture) -> None:
-    assert main(["sweep", "1275x1650", "runtime.prompt_tokens=1,2"]) == 0
-    lines = [line.split()[:1] for line in capsys.readouterr().out.splitlines()]
-    assert lines[lines.index(["runtime."]) :][:3] == [["runtime."], ["prompt_"], ["tokens"]]
+def test_a_key_is_a_head_of_several_lines(capsys: Capture) -> None:
+    out = printed(capsys, PAGE, "workload.max_num=2,6")
+    at = out.splitlines().index(next(line for line in out.splitlines() if line.startswith("workload.")))
+    assert [line.split()[0] for line in out.splitlines()[at : at + 3]] == ["workload.", "max_", "num"]
 
 
 def test_the_terms_behind_figures_are_told(capsys: Capture) -> None:

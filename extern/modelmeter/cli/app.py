@@ -24,10 +24,12 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Cost of pages": {
         "page": "modelmeter.cli.page",
         "modes": "modelmeter.cli.modes",
+        "compare": "modelmeter.cli.compare",
         "corpus": "modelmeter.cli.corpus",
         "diff": "modelmeter.cli.diff",
         "report": "modelmeter.cli.report",
         "sweep": "modelmeter.cli.sweep",
+        "laws": "modelmeter.cli.laws",
     },
     "Time and money": {
         "throughput": "modelmeter.cli.throughput",

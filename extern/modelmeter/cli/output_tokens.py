@@ -20,8 +20,12 @@ _WEIGHT: Final = re.compile(r"[+-]?[0-9._/]{1,40}(?:[eE][+-]?[0-9]{1,3})?")
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """of_inputs: for each input a number, numbers with weights, the column of a table, or None; of_groups: by group."""
+    """What --output-tokens says. who: the command.
 
+    of_inputs: for each input a number, numbers with weights, the column of a table, or None; of_groups: by group.
+    """
+
+    who: str
     of_inputs: Sequence[OutputTokens | str | None]
     of_groups: Mapping[str, OutputTokens]
 
@@ -30,10 +34,10 @@ class Said:
         said = self.of_inputs[index]
         if said is None:
             raise ModelMeterError(
-                f"throughput: how many output tokens has {name}? give --output-tokens a number without a group too."
+                f"{self.who}: how many output tokens has {name}? give --output-tokens a number without a group too."
             )
         if isinstance(said, str):
-            raise _neither(said)
+            raise _neither(self.who, said)
         return said
 
     def of_corpus_groups(self, index: int, groups: Sequence[str | None]) -> dict[str | None, OutputTokens]:
@@ -43,7 +47,7 @@ class Said:
             listed = ", ".join(group or "no group" for group in missing[:_NAMED])
             more = f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else ""
             raise ModelMeterError(
-                f"throughput: what do the pages of {listed}{more} say? give --output-tokens GROUP=1000 for "
+                f"{self.who}: what do the pages of {listed}{more} say? give --output-tokens GROUP=1000 for "
                 "each group, or a number without a group for all others."
             )
         return {group: self.of_groups[group] for group in groups if group is not None and group in self.of_groups}
@@ -53,7 +57,7 @@ class Said:
         for name in self.of_groups:
             if name not in groups:
                 raise ModelMeterError(
-                    f"throughput: --output-tokens {name}=: no page is of {name}; {near(name, groups)}"
+                    f"{self.who}: --output-tokens {name}=: no page is of {name}; {near(name, groups)}"
                 )
 
 
@@ -61,19 +65,18 @@ class Said:
 _NAMED: Final = 5
 
 
-def parse_output_tokens(given: Sequence[str], inputs: int, by: str | None) -> Said:
+def parse_output_tokens(who: str, given: Sequence[str], inputs: int, by: str | None) -> Said:
     """The values of --output-tokens: N, N:WEIGHT,…, COLUMN, or one of the first two after GROUP=."""
     if not given:
         raise ModelMeterError(
-            "throughput: how many tokens does a page's text have? that decides most of the time, and is never assumed: "
+            f"{who}: how many tokens does a page's text have? that decides most of the time, and is never assumed: "
             "add --output-tokens 1000, numbers with weights, as in 800:0.7,1500:0.3, or the tables' column that has "
             "them; or --page-class letter, which estimates it; --output-tokens 0 is the prefill alone."
         )
     plain = [text for text in given if "=" not in text]
     if len(plain) not in (0, 1, inputs):
         raise ModelMeterError(
-            f"throughput: --output-tokens was given {len(plain)} times for {inputs} inputs; give it once, or once for "
-            "each."
+            f"{who}: --output-tokens was given {len(plain)} times for {inputs} inputs; give it once, or once for each."
         )
     of_groups: dict[str, OutputTokens] = {}
     for text in given:
@@ -82,36 +85,36 @@ def parse_output_tokens(given: Sequence[str], inputs: int, by: str | None) -> Sa
             continue
         if by is None:
             raise ModelMeterError(
-                f"throughput: --output-tokens {text} is of a group; say with --by which column names the groups."
+                f"{who}: --output-tokens {text} is of a group; say with --by which column names the groups."
             )
         if name in of_groups:
-            raise ModelMeterError(f"throughput: --output-tokens says {name} twice; say it once.")
-        of_groups[name] = _numbers(number)
-    said: list[OutputTokens | str | None] = [_numbers_or_column(text) for text in plain] or [None]
-    return Said(of_inputs=said * inputs if len(said) == 1 else said, of_groups=of_groups)
+            raise ModelMeterError(f"{who}: --output-tokens says {name} twice; say it once.")
+        of_groups[name] = _numbers(who, number)
+    said: list[OutputTokens | str | None] = [_numbers_or_column(who, text) for text in plain] or [None]
+    return Said(who=who, of_inputs=said * inputs if len(said) == 1 else said, of_groups=of_groups)
 
 
-def _numbers_or_column(text: str) -> OutputTokens | str:
-    return _numbers(text) if ":" in text or not text or _NUMBER.fullmatch(text) else text
+def _numbers_or_column(who: str, text: str) -> OutputTokens | str:
+    return _numbers(who, text) if ":" in text or not text or _NUMBER.fullmatch(text) else text
 
 
-def _numbers(text: str) -> OutputTokens:
+def _numbers(who: str, text: str) -> OutputTokens:
     try:
         if ":" not in text:
             return int(text)
         pairs = [part.split(":") for part in text.split(",")]
         if not all(_WEIGHT.fullmatch(weight.strip()) for _, weight in pairs):
-            raise _neither(text)
+            raise _neither(who, text)
         weights = {int(number): Fraction(weight) for number, weight in pairs}
     except (ValueError, ZeroDivisionError) as error:
-        raise _neither(text) from error
+        raise _neither(who, text) from error
     if len(weights) < len(pairs):
-        raise ModelMeterError(f"throughput: --output-tokens {text} gives one number several weights; give it one.")
+        raise ModelMeterError(f"{who}: --output-tokens {text} gives one number several weights; give it one.")
     return weights
 
 
-def _neither(text: str) -> ModelMeterError:
+def _neither(who: str, text: str) -> ModelMeterError:
     return ModelMeterError(
-        f"throughput: --output-tokens {text} is neither a whole number nor numbers with weights, as in "
+        f"{who}: --output-tokens {text} is neither a whole number nor numbers with weights, as in "
         "800:0.7,1500:0.3; the name of a column is for tables."
     )

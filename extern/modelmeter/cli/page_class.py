@@ -216,15 +216,12 @@ def page_class_options(function: Function) -> Function:
     return function
 
 
-def parse_page_class(
-    who: str,
-    options: tuple[str | None, str | None, str | None, str | None],
-    output_tokens: object,
-    pages: Sequence[str],
-    package: ModelPackage,
-    overrides: Sequence[str],
-) -> TokensOfModel | None:
-    """What a model's texts are by the options of `page_class_options`, in their order; None where no class was given.
+#: what `page_class_options` give, in their order
+Options = tuple[str | None, str | None, str | None, str | None]
+
+
+def parse_text(who: str, options: Options, output_tokens: object, pages: Sequence[str]) -> PageText | None:
+    """What the options of `page_class_options` say of texts; None where no class was given.
 
     output_tokens: what --output-tokens says, which excludes them. pages: inputs that are no tables. Raises
     `ModelMeterError` for what does not go together.
@@ -249,7 +246,19 @@ def parse_page_class(
             f"{who}: --page-class {page_class} is no class, and {pages[0]} is no table with such a column; "
             f"{near(page_class, page_classes())}"
         )
-    text = PageText(
+    return PageText(
         said=page_class, language=language, text_format=text_format or DEFAULT_FORMAT, tokenizers=tokenizers
     )
-    return TokensOfModel(text, package, *checkpoint_of(package, overrides))
+
+
+def parse_page_class(
+    who: str,
+    options: Options,
+    output_tokens: object,
+    pages: Sequence[str],
+    package: ModelPackage,
+    overrides: Sequence[str],
+) -> TokensOfModel | None:
+    """The same as one model writes them."""
+    text = parse_text(who, options, output_tokens, pages)
+    return None if text is None else TokensOfModel(text, package, *checkpoint_of(package, overrides))

@@ -31,6 +31,7 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.cli.page_class import page_class_options, parse_page_class
+from modelmeter.cli.report_file import FORMATS, SUFFIXES, report_format, report_text
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.models import model_package
@@ -40,12 +41,7 @@ from modelmeter.process import tell
 if TYPE_CHECKING:
     from modelmeter.devices import Device
     from modelmeter.models.common.contract import CostModel
-    from modelmeter.report.document import Report
     from modelmeter.report.layout_pages import ReportPage
-
-#: the file's suffixes that mean a format
-SUFFIXES: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
-FORMATS: Final = ("html", "markdown", "json")
 
 DEFAULT_DEVICE: Final = "H100-SXM"
 
@@ -147,7 +143,7 @@ def command(
     package = model_package(model)
     if output is not None and is_standard_output(Path(output)):
         output = "-"
-    written = _format(output, form)
+    written = report_format("report", output, form)
     corpora = [name for name in files if is_corpus(name)]
     check_table_options("report", corpora, width=width, height=height, unit=unit, count=count)
     others = [name for name in files if name not in corpora]
@@ -195,7 +191,7 @@ def command(
             assumed=() if classes is None else classes.assumptions(),
         )
     )
-    text = _text(report, written)
+    text = report_text(report, written)
     if path is None:
         write_document(text)
     else:
@@ -204,35 +200,6 @@ def command(
         write(rendered(f"{path}: {subject}, {len(content):,} bytes"))
     for line in notes:
         tell(line)
-
-
-def _text(report: Report, written: str) -> str:
-    if written == "html":
-        from modelmeter.report.html import report_html
-
-        return report_html(report)
-    if written == "markdown":
-        from modelmeter.report.markdown import report_markdown
-
-        return report_markdown(report)
-    from modelmeter.report.report_json import report_json
-
-    return report_json(report)
-
-
-def _format(output: str | None, form: str | None) -> str:
-    """The format that was asked for, or that the file's suffix says."""
-    if form is not None:
-        return form
-    if output is None or output == "-":
-        return "html"
-    suffix = Path(output).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ModelMeterError(
-            f"report: the name {output} does not say the format; end it in one of {', '.join(SUFFIXES)}, "
-            f"or give --format {', '.join(FORMATS)}."
-        )
-    return SUFFIXES[suffix]
 
 
 def _suffix(written: str) -> str:

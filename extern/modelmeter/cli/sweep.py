@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
 
 from modelmeter import models
 from modelmeter.cli.arguments import (
@@ -27,10 +26,10 @@ from modelmeter.cli.arguments import (
     read_inputs,
     said_of,
     same_sizes,
-    split_arguments,
     with_engine,
 )
 from modelmeter.cli.output import rendered, write, write_document
+from modelmeter.cli.several_models import asked_models, check_override, each_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.process import tell
@@ -47,43 +46,16 @@ PLOTS: Final = ("svg", "png", "html")
 MANY_POINTS: Final = 100
 
 
-Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-
-
-def _each(complete: Completion) -> Completion:
-    """For the shell: the last of several values that commas part, be it behind a key."""
-
-    def completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        key, equals, value = incomplete.partition("=")
-        key = key + equals if equals else ""
-        before, comma, last = (value if equals else incomplete).rpartition(",")
-        given = _BY_KEY.get(key)
-        found = given(context, parameter, last) if given else complete(context, parameter, key + last)
-        values = [(item.value.removeprefix(key), item.type) for item in found if item.type == "plain" or not comma]
-        return [CompletionItem(f"{key}{before}{comma}{each}", type=kind) for each, kind in values]
-
-    return completed
-
-
-#: what completes the values of keys that are none of the configuration
-_BY_KEY: Final[Mapping[str, Completion]] = {
-    "device=": complete_device,
-    "model=": complete_model,
-    "checkpoint=": complete_model,
-    "engine=": complete_engine,
-}
-
-
 @click.command(short_help="Every combination of settings, pages, devices.")
 @click.argument(
-    "arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUES]...", shell_complete=_each(complete_input)
+    "arguments", nargs=-1, type=click.Path(), metavar="INPUT... [KEY=VALUES]...", shell_complete=each_of(complete_input)
 )
 @click.option(
     "--model",
     "model_names",
     multiple=True,
     metavar="NAME,...",
-    shell_complete=_each(complete_model),
+    shell_complete=each_of(complete_model),
     help=f"Models or checkpoints, as modelmeter models lists them.  [default: {models.DEFAULT_MODEL}]",
 )
 @click.option(
@@ -91,14 +63,14 @@ _BY_KEY: Final[Mapping[str, Completion]] = {
     "device_names",
     multiple=True,
     metavar="DEVICE,...",
-    shell_complete=_each(complete_device),
+    shell_complete=each_of(complete_device),
     help="Add times on these devices; device=NAME,... is the same.",
 )
 @click.option(
     "--engine",
     default=None,
     metavar="NAME,...",
-    shell_complete=_each(complete_engine),
+    shell_complete=each_of(complete_engine),
     help="What serves the pages; engine=NAME,... is the same.  [default: vllm with a device, else transformers]",
 )
 @click.option(
@@ -181,8 +153,8 @@ def command(
     ):
         more, rest = said_of(key, rest)
         told[key] = _words(key, [*given, *more])
-    asked = _models([*told["model"], *told["checkpoint"]])
-    names, overrides = _split(rest, asked)
+    asked = asked_models([*told["model"], *told["checkpoint"]])
+    names, overrides = split_for(rest, asked)
     sweep = _sweep(
         asked, [*told["page"], *names], with_engine("sweep", engine, overrides), told, prices, (dpi, max_pixels)
     )
@@ -205,7 +177,7 @@ def command(
 
     from modelmeter.report import sweep_tables
 
-    points = sweep_tables.sorted_points(result, sort)
+    points = sweep_tables.sorted_sweep(result, sort)
     if csv_file is not None:
         text = sweep_tables.sweep_csv(sweep, points, chosen)
         if csv_file != "-":
@@ -229,16 +201,16 @@ def command(
 
 
 def _screen(result: Result, points: Sequence[Point], chosen: Sequence[str] | None, explain: bool) -> Iterator[Any]:
-    from modelmeter.report import page_tables, sweep_tables
+    from modelmeter.report import page_tables, point_tables, sweep_tables
 
     yield sweep_tables.head_lines(result)
     yield ""
-    yield sweep_tables.points_table(result.sweep, points, chosen or sweep_tables.default_columns(result))
-    if sweep_tables.refusals(points):
+    yield sweep_tables.sweep_table(result.sweep, points, chosen or sweep_tables.default_columns(result))
+    if point_tables.refusals(points):
         yield ""
-        yield sweep_tables.refusal_lines(points)
+        yield point_tables.refusal_lines(points)
     yield ""
-    tell_all = page_tables.assumption_lines if explain else sweep_tables.rests_on_lines
+    tell_all = page_tables.assumption_lines if explain else point_tables.rests_on_lines
     yield tell_all(result.assumptions)
 
 
@@ -258,25 +230,6 @@ def _refuse_twice(key: str, values: Sequence[str]) -> None:
     for value, times in Counter(values).items():
         if times > 1:
             raise ModelMeterError(f"sweep: {key}={value} is given {times} times; give each value once.")
-
-
-def _models(names: Sequence[str]) -> list[Asked]:
-    from modelmeter.sweep import Asked
-
-    found = [(name, models.find(name)) for name in names or [models.DEFAULT_MODEL]]
-    return [Asked(name, models.model_package(each.model), each.overrides) for name, each in found]
-
-
-def _split(arguments: Sequence[str], asked: Sequence[Asked]) -> tuple[list[str], list[str]]:
-    """(pages, overrides), where some model has each override's group."""
-    first: ModelMeterError | None = None
-    for each in asked:
-        try:
-            return split_arguments(arguments, each.package.CONFIGURATION)
-        except ModelMeterError as error:
-            first = first or error
-    assert first is not None
-    raise first
 
 
 def _sweep(
@@ -363,21 +316,9 @@ def _settings(asked: Sequence[Asked], overrides: Sequence[str]) -> list[Axis]:
         ]
         values = sweep_values(override, MAX_POINTS, list(dict.fromkeys(options)))
         for value in values:
-            _check(asked, f"{key}={value}")
+            check_override(asked, f"{key}={value}")
         axes[key] = Axis(key, values)
     return list(axes.values())
-
-
-def _check(asked: Sequence[Asked], override: str) -> None:
-    """Refuse an override that no model has; where one has it, the others refuse their points."""
-    refusals = []
-    for each in asked:
-        try:
-            each.package.CONFIGURATION.check_overrides([override])
-            return
-        except ModelMeterError as error:
-            refusals.append(error)
-    raise refusals[0]
 
 
 def _columns(columns: str | None, sweep: Sweep, sort: str | None) -> list[str] | None:

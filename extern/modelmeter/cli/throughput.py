@@ -168,11 +168,11 @@ def command(
     texts = (page_class, language, text_format, tokenizers)
     classes = parse_page_class("throughput", texts, output_tokens, others, package, overrides)
     if classes is None:
-        said = parse_output_tokens(output_tokens, len(files), by)
+        said = parse_output_tokens("throughput", output_tokens, len(files), by)
     else:
         steps = classes.steps
         of_all = steps if isinstance(steps, str) else classes.spread_of({steps: 1})
-        said = Said(of_inputs=[of_all] * len(files), of_groups={})
+        said = Said(who="throughput", of_inputs=[of_all] * len(files), of_groups={})
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
     from modelmeter.models.common.engines import is_chosen, served

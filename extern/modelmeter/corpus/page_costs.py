@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -138,11 +138,7 @@ def _page_costs(
         raise ModelMeterError(
             f"corpus: column {taken[0]} is there already, and figures are to be written under that name; rename it."
         )
-    errors = _Errors(batch)
-    widths = _sides(batch, columns.width, columns, errors)
-    heights = _sides(batch, columns.height, columns, errors)
-    steps = _steps(batch, columns, errors)
-    counts = _counts(batch, columns.count, errors)
+    widths, heights, steps, counts, errors = read_sizes(batch, columns)
     good = errors.none_yet()
     indices, layouts = model.workload.layouts(widths[good], heights[good])
     asked, which = _distinct(indices, steps[good])
@@ -173,6 +169,28 @@ def _page_costs(
     return pa.RecordBatch.from_arrays(
         [batch.column(name) for name in kept] + [arrays[name] for name in added.names], schema=schema
     )
+
+
+class Sizes(NamedTuple):
+    """What a batch says of its pages, without a model: sides in pixels, decode steps, pages of each row, what is bad.
+
+    Where `errors` has a reason the numbers mean nothing.
+    """
+
+    widths: NDArray[np.int64]
+    heights: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    errors: Errors
+
+
+def read_sizes(batch: pa.RecordBatch, columns: SizeColumns) -> Sizes:
+    """The sizes of a batch; raises `ModelMeterError` for what is wrong with more than a page."""
+    errors = Errors(batch)
+    widths = _sides(batch, columns.width, columns, errors)
+    heights = _sides(batch, columns.height, columns, errors)
+    steps = _steps(batch, columns, errors)
+    return Sizes(widths, heights, steps, _counts(batch, columns.count, errors), errors)
 
 
 class ModelLoader(Generic[Model]):
@@ -299,7 +317,7 @@ def _distinct(indices: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[lis
 # -- columns of sizes ------------------------------------------------------------------------------------------------
 
 
-class _Errors:
+class Errors:
     """Why pages of a batch cannot be counted: the first reason of each."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
@@ -345,7 +363,7 @@ def column_named(names: Iterable[str], name: str, who: str = "corpus") -> str:
     raise ModelMeterError(f"{who}: there is no column {name}; {near(name, options)}")
 
 
-def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: _Errors) -> NDArray[np.int64]:
+def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: Errors) -> NDArray[np.int64]:
     """One side of every page in whole pixels; 1 where it is none, with the reason in `errors`."""
     values = _numbers(batch, name)
     wrong = ~((values > 0) & (values <= MAX_SIDE))
@@ -378,7 +396,7 @@ def _sides(batch: pa.RecordBatch, name: str, columns: SizeColumns, errors: _Erro
     return sides
 
 
-def _steps(batch: pa.RecordBatch, columns: SizeColumns, errors: _Errors) -> NDArray[np.int64]:
+def _steps(batch: pa.RecordBatch, columns: SizeColumns, errors: Errors) -> NDArray[np.int64]:
     """Decode steps of every page; 0 where they are no number of steps, with the reason in `errors`."""
     output_tokens = columns.output_tokens
     if isinstance(output_tokens, int):
@@ -388,7 +406,7 @@ def _steps(batch: pa.RecordBatch, columns: SizeColumns, errors: _Errors) -> NDAr
     return _whole_numbers(batch, output_tokens, MAX_SIDE, "is no number of output tokens", errors, 0)
 
 
-def _steps_of_classes(batch: pa.RecordBatch, name: str, steps: Mapping[str, int], errors: _Errors) -> NDArray[np.int64]:
+def _steps_of_classes(batch: pa.RecordBatch, name: str, steps: Mapping[str, int], errors: Errors) -> NDArray[np.int64]:
     """Decode steps of every page by the class that a column names."""
     named = batch.column(column_named(batch.schema.names, name)).to_pylist()
     found = [steps.get(str(each).strip(), -1) for each in named]
@@ -406,7 +424,7 @@ def _steps_of_classes(batch: pa.RecordBatch, name: str, steps: Mapping[str, int]
     return numbers
 
 
-def _counts(batch: pa.RecordBatch, count: str | None, errors: _Errors) -> NDArray[np.int64]:
+def _counts(batch: pa.RecordBatch, count: str | None, errors: Errors) -> NDArray[np.int64]:
     """Pages that every row stands for; 1 where they are no number of pages, with the reason in `errors`."""
     if count is None:
         return np.ones(batch.num_rows, np.int64)
@@ -414,7 +432,7 @@ def _counts(batch: pa.RecordBatch, count: str | None, errors: _Errors) -> NDArra
 
 
 def _whole_numbers(
-    batch: pa.RecordBatch, name: str, most: int, words: str, errors: _Errors, instead: int
+    batch: pa.RecordBatch, name: str, most: int, words: str, errors: Errors, instead: int
 ) -> NDArray[np.int64]:
     """A column of whole numbers from 0 to `most`; `instead` where it holds none, with the reason in `errors`."""
     values = _numbers(batch, name)

@@ -79,16 +79,13 @@ class CorpusOptions:
             raise ModelMeterError(f"corpus: batch_pages={self.batch_pages} is more than {MAX_BATCH_PAGES}; give fewer.")
 
 
-class CorpusTask:
-    """From an item to the costs of its pages; it can be sent to other processes.
+class Reader:
+    """Reads items as the options say, without a model. notes: what is seen and not taken."""
 
-    notes: what is seen and not taken; a copy in another process keeps its own.
-    """
-
-    def __init__(self, load_model: Callable[[], CorpusModel], options: CorpusOptions) -> None:
+    def __init__(self, options: CorpusOptions) -> None:
         columns = options.columns
         tokens = columns.output_tokens
-        self.read_options = ReadOptions(
+        self.options = ReadOptions(
             width=columns.width,
             height=columns.height,
             output_tokens=tokens if isinstance(tokens, str) else None,
@@ -100,13 +97,35 @@ class CorpusTask:
         )
         own = "output_tokens" if isinstance(tokens, str) else tokens
         count = None if columns.count is None else "count"
-        pixels = SizeColumns(output_tokens=own, class_steps=columns.class_steps, count=count)
-        points = replace(pixels, unit=columns.unit, dpi=columns.dpi)
-        figures = options.rows is not None
-        self.load_model = load_model if isinstance(load_model, ModelLoader) else ModelLoader(load_model)
-        self.of_tables = PageCosts(self.load_model, points, figures=figures)
-        self.of_files = PageCosts(self.load_model, pixels, figures=figures)
+        # sizes of images and PDFs are in pixels, whatever the unit of the tables is
+        self.of_files = SizeColumns(output_tokens=own, class_steps=columns.class_steps, count=count)
+        self.of_tables = replace(self.of_files, unit=columns.unit, dpi=columns.dpi)
         self.notes = Notes()
+
+    def columns(self, item: Item) -> SizeColumns:
+        """Where the batches of an item hold their sizes."""
+        return self.of_files if item.kind in ("images", "pdf") else self.of_tables
+
+    def batches(self, item: Item, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """The pages of an item, without its first `skip` batches."""
+        return islice(read_item(item, self.options, self.notes), skip, None)
+
+
+class CorpusTask:
+    """From an item to the costs of its pages; it can be sent to other processes, where a copy keeps its own notes."""
+
+    def __init__(self, load_model: Callable[[], CorpusModel], options: CorpusOptions) -> None:
+        self.reader = Reader(options)
+        self.load_model = load_model if isinstance(load_model, ModelLoader) else ModelLoader(load_model)
+        self.costs = {
+            columns: PageCosts(self.load_model, columns, figures=options.rows is not None)
+            for columns in (self.reader.of_tables, self.reader.of_files)
+        }
+
+    @property
+    def notes(self) -> Notes:
+        """What is seen and not taken."""
+        return self.reader.notes
 
     @property
     def layout_columns(self) -> Sequence[str]:
@@ -127,10 +146,9 @@ class CorpusTask:
 
     def __call__(self, item: Item, skip: int = 0) -> Iterator[pa.RecordBatch]:
         """The costs of an item's pages, without its first `skip` batches."""
-        # Sizes of images and PDFs are in pixels, whatever the unit of the tables is.
-        costs = self.of_files if item.kind in ("images", "pdf") else self.of_tables
+        costs = self.costs[self.reader.columns(item)]
         raw = ("width", "height", "output_tokens", "count")
-        for batch in islice(read_item(item, self.read_options, self.notes), skip, None):
+        for batch in self.reader.batches(item, skip):
             counted = costs(batch)
             yield counted.select([name for name in counted.schema.names if name not in raw])
 

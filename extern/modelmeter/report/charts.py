@@ -4,64 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
-from math import atan, ceil, cos, degrees, floor, hypot, log10, radians, sin, sqrt
+from math import atan, ceil, cos, degrees, floor, hypot, log10, sin, sqrt
 from typing import Final, NamedTuple
 
-from modelmeter.errors import printable
 from modelmeter.models.common.contract import Views
+from modelmeter.report import svg
 from modelmeter.report.document import Quantity, share_text
-
-#: of a chart that a phone shows small or scrolls, and of one that fits it
-WIDTH: Final = 640
-NARROW: Final = 470
-
-#: width of a letter, about, at the size of a chart's labels
-_LETTER: Final = 6.4
 
 #: views that are numbered in a drawing, and rows or columns that are drawn singly
 _NUMBERED_VIEWS: Final = 40
 _DRAWN_LINES: Final = 60
-
-
-def _svg(height: float, title: str, parts: Sequence[str], width: int = WIDTH) -> str:
-    return (
-        f'<svg class="{"narrow" if width < WIDTH else "broad"}" viewBox="0 0 {width} {height:.0f}" role="img" '
-        f'aria-label="{_words(title)}" '
-        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
-    )
-
-
-def _words(text: str) -> str:
-    """Text as SVG has it."""
-    return escape(printable(text))
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", kind: str = "label", turn: float = 0) -> str:
-    turned = f' transform="rotate({turn:.1f} {x:.1f} {y:.1f})"' if turn else ""
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{_words(text)}</text>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
-    inner = f"<title>{_words(title)}</title>" if title else ""
-    return (
-        f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" '
-        f'height="{max(height, 0.5):.1f}">{inner}</rect>'
-    )
-
-
-def _legend(y: float, items: Sequence[tuple[str, str]]) -> list[str]:
-    """Swatches and words in a row."""
-    parts, x = [], 60.0
-    for kind, words in items:
-        parts += [_box(x, y - 9, 10, 10, kind), _text(x + 15, y, words)]
-        x += 15 + _LETTER * len(words) + 22
-    return parts
 
 
 # -- a page and its views -------------------------------------------------------------------------------------------
@@ -82,45 +35,48 @@ def page_chart(drawing: Drawing) -> str:
     left, top = 4.0, 48.0
     scale = min(170 / drawing.width, 200 / drawing.height)
     width, height = drawing.width * scale, drawing.height * scale
-    parts = [_text(left, 17, f"page: {drawing.width} x {drawing.height}"), _box(left, top, width, height, "paper")]
+    parts = [
+        svg.label(left, 17, f"page: {drawing.width} x {drawing.height}"),
+        svg.box(left, top, width, height, "paper"),
+    ]
     for views in drawing.views:
         if views.columns * views.rows > 1:
-            parts.append(_text(left, 33, f"{views.name}: {views.columns} x {views.rows}"))
+            parts.append(svg.label(left, 33, f"{views.name}: {views.columns} x {views.rows}"))
             parts += _grid(left, top, width, height, views, numbers=True)
     if any(views.place for views in drawing.views):
-        parts.append(_text(left, 33, "regions at their places"))
+        parts.append(svg.label(left, 33, "regions at their places"))
     parts += [
-        _box(left + at.left * scale, top + at.top * scale, at.width * scale, at.height * scale, "view c2")
+        svg.box(left + at.left * scale, top + at.top * scale, at.width * scale, at.height * scale, "view c2")
         for at in (views.place for views in drawing.views)
         if at is not None
     ]
     groups = [list(group) for _, group in groupby(drawing.views, lambda views: views.name)]
     if len(groups) < len(drawing.views):
         bottom = _shelves(groups, parts, top)
-        return _svg(max(top + height, bottom) + 6, title, parts, NARROW)
+        return svg.drawing(max(top + height, bottom) + 6, title, parts, svg.NARROW)
     gap = 0.12 * drawing.views[0].width
     wide = sum(views.columns * views.width for views in drawing.views) + gap * (len(drawing.views) - 1)
     high = max(views.rows * views.height for views in drawing.views)
     at = views_left = 200.0
-    scale = min((NARROW - 4 - views_left) / wide, 200 / high)
+    scale = min((svg.NARROW - 4 - views_left) / wide, 200 / high)
     for number, views in enumerate(drawing.views):
         kind, line = f"c{number + 1}", 8 + 16 * number
-        parts += [_box(views_left, line, 10, 10, kind), _text(views_left + 15, line + 9, _view_words(views))]
+        parts += [svg.box(views_left, line, 10, 10, kind), svg.label(views_left + 15, line + 9, _view_words(views))]
         across, down = views.columns * views.width * scale, views.rows * views.height * scale
-        parts.append(_box(at, top, across, down, f"view {kind}"))
+        parts.append(svg.box(at, top, across, down, f"view {kind}"))
         parts += _grid(at, top, across, down, views)
         at += across + gap * scale
-    return _svg(top + max(height, scale * high) + 6, title, parts, NARROW)
+    return svg.drawing(top + max(height, scale * high) + 6, title, parts, svg.NARROW)
 
 
 def _shelves(groups: Sequence[Sequence[Views]], parts: list[str], top: float) -> float:
     """Views of several passes in rows, to one scale, each group in its colour; the lower edge of what was drawn."""
     left, gap = 200.0, 4.0
-    room = NARROW - 4 - left
+    room = svg.NARROW - 4 - left
     for number, group in enumerate(groups):
         line, tokens = 8 + 16 * number, sum(views.tokens for views in group)
         words = f"{len(group):,} {group[0].name}: {tokens:,} tokens" if len(group) > 1 else _view_words(group[0])
-        parts += [_box(left, line, 10, 10, f"c{number + 1}"), _text(left + 15, line + 9, words)]
+        parts += [svg.box(left, line, 10, 10, f"c{number + 1}"), svg.label(left + 15, line + 9, words)]
     views = [(each, f"c{number + 1}") for number, group in enumerate(groups) for each in group]
     scale = min(room / max(each.width for each, _ in views), 200 / max(each.height for each, _ in views))
     while True:
@@ -129,7 +85,7 @@ def _shelves(groups: Sequence[Sequence[Views]], parts: list[str], top: float) ->
             across, down = each.width * scale, each.height * scale
             if x > left and x + across > left + room:
                 x, y, row = left, y + row + gap, 0.0
-            boxes.append(_box(x, y, across, down, f"view {kind}", f"{each.width} x {each.height}"))
+            boxes.append(svg.box(x, y, across, down, f"view {kind}", f"{each.width} x {each.height}"))
             x, row = x + across + gap, max(row, down)
         if y + row <= top + 240:
             parts += boxes
@@ -148,18 +104,18 @@ def _grid(left: float, top: float, width: float, height: float, views: Views, *,
     parts = []
     if max(columns, rows) <= _DRAWN_LINES:
         parts += [
-            _line(left + width * each / columns, top, left + width * each / columns, top + height, "cut")
+            svg.line(left + width * each / columns, top, left + width * each / columns, top + height, "cut")
             for each in range(1, columns)
         ]
         parts += [
-            _line(left, top + height * each / rows, left + width, top + height * each / rows, "cut")
+            svg.line(left, top + height * each / rows, left + width, top + height * each / rows, "cut")
             for each in range(1, rows)
         ]
     if numbers and columns * rows <= _NUMBERED_VIEWS and min(width / columns, height / rows) >= 16:
         for index in range(columns * rows):
             row, column = divmod(index, columns)
             x, y = left + width * (column + 0.5) / columns, top + height * (row + 0.5) / rows
-            parts.append(_text(x, y + 4, str(index + 1), anchor="middle"))
+            parts.append(svg.label(x, y + 4, str(index + 1), anchor="middle"))
     return parts
 
 
@@ -170,13 +126,13 @@ BOUND_KINDS: Final[Mapping[str, str]] = {"compute": "c1", "memory": "c2", "launc
 
 def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
     """A bar a stage: (seconds, share of its time by bound)."""
-    parts = _legend(14, [(kind, bound) for bound, kind in BOUND_KINDS.items()])
+    parts = svg.legend(14, [(kind, bound) for bound, kind in BOUND_KINDS.items()])
     left, width = 60.0, 330.0
     y = 30.0
     for stage, (seconds, shares) in stages.items():
         parts += [
-            _text(left - 8, y + 16, stage, anchor="end"),
-            _text(left + width + 8, y + 16, Quantity(seconds, "s").text),
+            svg.label(left - 8, y + 16, stage, anchor="end"),
+            svg.label(left + width + 8, y + 16, Quantity(seconds, "s").text),
         ]
         x = left
         for bound, kind in BOUND_KINDS.items():
@@ -184,12 +140,12 @@ def bound_chart(stages: Mapping[str, tuple[float, Mapping[str, float]]]) -> str:
             if not share:
                 continue
             words = f"{100 * share:.0f} %"
-            parts.append(_box(x, y, width * share, 24, kind, f"{stage}, {bound}: {words}"))
-            if width * share > _LETTER * len(words) + 8:
-                parts.append(_text(x + width * share / 2, y + 16, words, anchor="middle", kind="inside"))
+            parts.append(svg.box(x, y, width * share, 24, kind, f"{stage}, {bound}: {words}"))
+            if width * share > svg.LETTER * len(words) + 8:
+                parts.append(svg.label(x + width * share / 2, y + 16, words, anchor="middle", kind="inside"))
             x += width * share
         y += 32
-    return _svg(y, "what bounds the stages", parts, NARROW)
+    return svg.drawing(y, "what bounds the stages", parts, svg.NARROW)
 
 
 # -- the roofline ---------------------------------------------------------------------------------------------------
@@ -219,7 +175,7 @@ def roofline_chart(points: Sequence[RooflinePoint], named: int, roofs: Mapping[s
 
     roofs: FLOPs a second by what reaches them.
     """
-    left, right, top, bottom = 62.0, WIDTH - 14.0, 48.0, 380.0
+    left, right, top, bottom = 62.0, svg.WIDTH - 14.0, 48.0, 380.0
     highest = max(roofs.values())
     first_x = floor(log10(min(min(point.flops_per_byte for point in points), highest / bytes_per_s / 100)))
     last_x = ceil(log10(max(max(point.flops_per_byte for point in points), highest / bytes_per_s * 3)))
@@ -232,76 +188,76 @@ def roofline_chart(points: Sequence[RooflinePoint], named: int, roofs: Mapping[s
     def up(value: float) -> float:
         return bottom - (bottom - top) * (log10(value) - first_y) / (last_y - first_y)
 
-    parts = _legend(14, [*((kind, words) for words, kind in POINT_KINDS.items())])
+    parts = svg.legend(14, [*((kind, words) for words, kind in POINT_KINDS.items())])
     parts += [
         '<circle class="point c1" cx="352" cy="9.5" r="5"/>',
-        _text(362, 14, "prefill"),
+        svg.label(362, 14, "prefill"),
         '<circle class="point hollow c1" cx="428" cy="9.5" r="5"/>',
-        _text(438, 14, "decode step"),
-        _text(left - 52, 32, "FLOPs a second"),
+        svg.label(438, 14, "decode step"),
+        svg.label(left - 52, 32, "FLOPs a second"),
     ]
     for exponent in range(first_x, last_x + 1):
         x = across(10.0**exponent)
-        parts += [_line(x, top, x, bottom, "grid"), _text(x, bottom + 17, _power(exponent), anchor="middle")]
+        parts += [svg.line(x, top, x, bottom, "grid"), svg.label(x, bottom + 17, svg.power(exponent), anchor="middle")]
     for exponent in range(first_y, last_y + 1):
         y = up(10.0**exponent)
-        parts += [_line(left, y, right, y, "grid"), _text(left - 6, y + 4, _power(exponent), anchor="end")]
-    parts.append(_text((left + right) / 2, bottom + 36, "FLOPs per byte of traffic", anchor="middle"))
+        parts += [svg.line(left, y, right, y, "grid"), svg.label(left - 6, y + 4, svg.power(exponent), anchor="end")]
+    parts.append(svg.label((left + right) / 2, bottom + 36, "FLOPs per byte of traffic", anchor="middle"))
     ridge = highest / bytes_per_s
     start = max(10.0**first_x, 10.0**first_y / bytes_per_s)
-    parts.append(_line(across(start), up(start * bytes_per_s), across(ridge), up(highest), "roof"))
+    parts.append(svg.line(across(start), up(start * bytes_per_s), across(ridge), up(highest), "roof"))
     names = []  # drawn last, over the points
-    taken: list[_Place] = []  # where words stand
+    taken: list[svg.Place] = []  # where words stand
     for words, rate in roofs.items():
         parts += [
-            _line(across(rate / bytes_per_s), up(rate), right, up(rate), "roof"),
+            svg.line(across(rate / bytes_per_s), up(rate), right, up(rate), "roof"),
         ]
         told = f"{words} {Quantity(rate, 'FLOP/s').text}"
-        names.append(_text(right - 4, up(rate) - 6, told, anchor="end", kind="roofname"))
-        taken.append(_Place(right - 4 - _LETTER * len(told), up(rate) - 18, right - 4, up(rate) - 3))
+        names.append(svg.label(right - 4, up(rate) - 6, told, anchor="end", kind="roofname"))
+        taken.append(svg.Place(right - 4 - svg.LETTER * len(told), up(rate) - 18, right - 4, up(rate) - 3))
     slope = (up(highest) - up(start * bytes_per_s)) / (across(ridge) - across(start))
     x = across(start) + (across(ridge) - across(start)) * 0.25
     angle = degrees(atan(slope))
     y = up(start * bytes_per_s) + slope * (x - across(start)) - 24 / cos(atan(slope))
     words = f"memory {Quantity(bytes_per_s, 'B/s').text}"
-    names.append(_text(x, y, words, anchor="middle", kind="roofname", turn=angle))
+    names.append(svg.label(x, y, words, anchor="middle", kind="roofname", turn=angle))
     for letter in range(len(words)):
-        away = _LETTER * (letter + 0.5 - len(words) / 2)
+        away = svg.LETTER * (letter + 0.5 - len(words) / 2)
         at = x + away * cos(atan(slope)), y + away * sin(atan(slope))
-        taken.append(_Place(at[0] - 6, at[1] - 12, at[0] + 6, at[1] + 4))
+        taken.append(svg.Place(at[0] - 6, at[1] - 12, at[0] + 6, at[1] + 4))
     for point in sorted(points, key=lambda point: -point.share):
         hollow = " hollow" if point.stage == "decode step" else ""
         parts.append(
             f'<circle class="point{hollow} {POINT_KINDS[point.group]}" cx="{across(point.flops_per_byte):.1f}" '
-            f'cy="{up(point.flops_per_s):.1f}" r="{_radius(point.share):.1f}"><title>{_words(_told(point))}</title>'
-            "</circle>"
+            f'cy="{up(point.flops_per_s):.1f}" r="{_radius(point.share):.1f}">'
+            f"<title>{svg.escaped(_told(point))}</title></circle>"
         )
     circles = [
-        _Place(x - radius, y - radius, x + radius, y + radius)
+        svg.Place(x - radius, y - radius, x + radius, y + radius)
         for point in points
         for x, y, radius in [(across(point.flops_per_byte), up(point.flops_per_s), _radius(point.share))]
     ]
     line = bottom + 64
-    parts.append(_text(left - 52, line, "The longest, with their share of the stage's time:", kind="strong"))
+    parts.append(svg.label(left - 52, line, "The longest, with their share of the stage's time:", kind="strong"))
     for number, point in enumerate(points[:named], start=1):
         at = across(point.flops_per_byte), up(point.flops_per_s)
-        place = _free(at, _radius(point.share), str(number), [*taken, *circles], _Place(left, top, right, bottom))
+        place = svg.free(at, _radius(point.share), str(number), [*taken, *circles], svg.Place(left, top, right, bottom))
         taken.append(place)
         middle = place.middle
         if hypot(middle[0] - at[0], middle[1] - at[1]) > _radius(point.share) + 9:
-            names.append(_line(*at, *middle, "leader"))
-        names.append(_text(middle[0], middle[1] + 4, str(number), anchor="middle", kind="number"))
+            names.append(svg.line(*at, *middle, "leader"))
+        names.append(svg.label(middle[0], middle[1] + 4, str(number), anchor="middle", kind="number"))
         several = f"{point.times} × " if point.times > 1 else ""
         rest = f": {several}{_operator_name(point.operator)}, {Quantity(point.seconds, 's', estimate=True).text}"
         share = f"{share_text(point.share)} of {point.stage}"
-        room = int((right - left + 26) / _LETTER) - len(rest) - len(share) - 2
+        room = int((right - left + 26) / svg.LETTER) - len(rest) - len(share) - 2
         y = line + 17 * number
         parts += [
-            _text(left - 34, y, str(number), anchor="end", kind="number"),
-            _text(left - 26, y, f"{_shortened(point.path, room)}{rest}"),
-            _text(right, y, share, anchor="end"),
+            svg.label(left - 34, y, str(number), anchor="end", kind="number"),
+            svg.label(left - 26, y, f"{_shortened(point.path, room)}{rest}"),
+            svg.label(right, y, share, anchor="end"),
         ]
-    return _svg(line + 17 * named + 10, "roofline", [*parts, *names])
+    return svg.drawing(line + 17 * named + 10, "roofline", [*parts, *names])
 
 
 def _told(point: RooflinePoint) -> str:
@@ -323,54 +279,9 @@ def _shortened(path: str, room: int) -> str:
     return path if len(path) <= room else f"…{path[len(path) - room + 1 :]}"
 
 
-class _Place(NamedTuple):
-    """Where something stands, from corner to corner."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
-
-    def meets(self, other: _Place) -> bool:
-        """Whether they share some of the picture."""
-        across = self.left < other.right and other.left < self.right
-        return across and self.top < other.bottom and other.top < self.bottom
-
-
-def _free(at: tuple[float, float], radius: float, words: str, taken: Sequence[_Place], within: _Place) -> _Place:
-    """The place for a few words nearest to a point where nothing else is; if all is full, on the point."""
-    half = (_LETTER * len(words)) / 2 + 3, 8.0
-    whole = range(0, 360, 30)
-    rings = []
-    for distance in range(12, 96, 6):
-        far = radius + distance
-        rings.append([(far * cos(radians(turn)), -far * sin(radians(turn))) for turn in whole])
-    for offset in (each for ring in rings for each in ring):
-        x, y = at[0] + offset[0], at[1] + offset[1]
-        place = _Place(x - half[0], y - half[1], x + half[0], y + half[1])
-        inside = within.left < place.left and place.right < within.right
-        inside = inside and within.top < place.top and place.bottom < within.bottom
-        if inside and not any(place.meets(other) for other in taken):
-            return place
-    return _Place(at[0] - half[0], at[1] - half[1], at[0] + half[0], at[1] + half[1])
-
-
 def _radius(share: float) -> float:
     """Of a point: its area grows with its share of the time."""
     return 2.5 + 14 * sqrt(share)
-
-
-def _power(exponent: int) -> str:
-    """10^exponent, with the prefix of a power of ten from 1000 on."""
-    if exponent < 0:
-        return f"{10.0**exponent:g}"
-    prefixes = ("", "k", "M", "G", "T", "P", "E", "Z")
-    thousands, shift = divmod(exponent, 3)
-    return f"{10**shift}{prefixes[thousands]}" if thousands < len(prefixes) else f"1e{exponent}"
 
 
 # -- the live set over a pass ---------------------------------------------------------------------------------------
@@ -389,9 +300,9 @@ def memory_chart(
     ends: the second at which each operator ends; None: they stand side by side in their order. told: what the holders
     are, which stand below it all.
     """
-    left, right, top, bottom = 62.0, WIDTH - 14.0, 62.0, 300.0
+    left, right, top, bottom = 62.0, svg.WIDTH - 14.0, 62.0, 300.0
     highest = max(live_bytes)
-    step = _nice(highest / 5)
+    step = svg.nice(highest / 5)
     ceiling = highest * 1.12 or 1.0
     edges: list[float] = [0.0, *(range(1, len(live_bytes) + 1) if ends is None else ends)]
 
@@ -404,7 +315,10 @@ def memory_chart(
     parts = []
     for number in range(int(ceiling // step) + 1):
         y = up(number * step)
-        parts += [_line(left, y, right, y, "grid"), _text(left - 6, y + 4, _tick(number * step, "B"), anchor="end")]
+        parts += [
+            svg.line(left, y, right, y, "grid"),
+            svg.label(left - 6, y + 4, _tick(number * step, "B"), anchor="end"),
+        ]
     for depth, y in ((1, 12.0), (2, 32.0)):
         parts += _spans(paths, depth, y, across, bottom)
     path = [f"M{left:.1f} {bottom:.1f}"]
@@ -416,30 +330,30 @@ def memory_chart(
     anchor = "start" if x < left + 180 else "end" if x > right - 180 else "middle"
     parts += [
         f'<circle class="peak" cx="{x:.1f}" cy="{up(highest):.1f}" r="4"/>',
-        _text(x, up(highest) - 9, f"{Quantity(highest, 'B').text}: {peak}", anchor=anchor, kind="strong"),
+        svg.label(x, up(highest) - 9, f"{Quantity(highest, 'B').text}: {peak}", anchor=anchor, kind="strong"),
     ]
     below = bottom + 20
     if ends is None:
         parts.append(
-            _text((left + right) / 2, below, f"{len(live_bytes):,} operators, in their order", anchor="middle")
+            svg.label((left + right) / 2, below, f"{len(live_bytes):,} operators, in their order", anchor="middle")
         )
     else:
-        width = _nice(ends[-1] / 6)
+        width = svg.nice(ends[-1] / 6)
         for number in range(int(ends[-1] / width) + 1):
             x = left + (right - left) * number * width / ends[-1]
             parts += [
-                _line(x, bottom, x, bottom + 4, "roof"),
-                _text(x, below, _tick(number * width, "s"), anchor="middle"),
+                svg.line(x, bottom, x, bottom + 4, "roof"),
+                svg.label(x, below, _tick(number * width, "s"), anchor="middle"),
             ]
     if holders:
-        parts.append(_text(left - 52, below + 26, told, kind="strong"))
-        room = int((right - left + 40) / _LETTER)
+        parts.append(svg.label(left - 52, below + 26, told, kind="strong"))
+        room = int((right - left + 40) / svg.LETTER)
         for number, words in enumerate(holders, start=1):
             parts.append(
-                _text(left - 40, below + 26 + 17 * number, words if len(words) <= room else f"{words[: room - 1]}…")
+                svg.label(left - 40, below + 26 + 17 * number, words if len(words) <= room else f"{words[: room - 1]}…")
             )
         below += 26 + 17 * len(holders)
-    return _svg(below + 10, "live set over the pass", parts)
+    return svg.drawing(below + 10, "live set over the pass", parts)
 
 
 def _tick(value: float, unit: str) -> str:
@@ -457,16 +371,10 @@ def _spans(paths: Sequence[str], depth: int, y: float, across: Callable[[int], f
         x1, x2 = across(start), across(start + length)
         start += length
         words = name.split(".")[-1] if name.count(".") == depth - 1 else ""
-        if words and not words.isdecimal() and x2 - x1 > _LETTER * len(words) + 4:
-            parts += [_line(x1, y + 4, x1, bottom, "grid"), _line(x1, y + 4, x2, y + 4, f"span c{depth}")]
-            parts.append(_text((x1 + x2) / 2, y, words, anchor="middle"))
+        if words and not words.isdecimal() and x2 - x1 > svg.LETTER * len(words) + 4:
+            parts += [svg.line(x1, y + 4, x1, bottom, "grid"), svg.line(x1, y + 4, x2, y + 4, f"span c{depth}")]
+            parts.append(svg.label((x1 + x2) / 2, y, words, anchor="middle"))
     return parts
-
-
-def _nice(value: float) -> float:
-    """1, 2, 2.5 or 5 times a power of ten, nearest above."""
-    power = 10.0 ** floor(log10(value)) if value > 0 else 1.0
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= value)
 
 
 def merged_roofs(roofs: Mapping[str, float]) -> dict[str, float]:

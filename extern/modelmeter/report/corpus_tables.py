@@ -17,6 +17,8 @@ from modelmeter.report.page_tables import Show, figures_table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from modelmeter.corpus.sizes import CorpusSizes
+
 
 #: rows of the distributions: measure, words for it, unit
 MEASURES: Final = (
@@ -143,7 +145,7 @@ def _largest_parts(
     yield parts_table(first, parts, show)
 
 
-def left_out_lines(cost: CorpusCost) -> Iterator[str]:
+def left_out_lines(cost: CorpusCost | CorpusSizes) -> Iterator[str]:
     """The first pages left out, and how many more there are."""
     for each in cost.listed[:MAX_LINES]:
         yield f"left out: {each}"

@@ -15,7 +15,8 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.report.document import Cell, Chart, Column, Quantity, Report, Section, Table
 from modelmeter.report.html import report_html
 from modelmeter.report.plotting import COLOURS, LINEAR_UP_TO, figure_file, house_style
-from modelmeter.report.sweep_tables import COLUMNS, default_columns, points_line, refusals
+from modelmeter.report.point_tables import refusals
+from modelmeter.report.sweep_tables import COLUMNS, default_columns, points_line
 from modelmeter.sweep import BATCH, BATCH_SIZE, OUTPUT_TOKENS, Point, Result, Sweep, typed
 
 if TYPE_CHECKING:

@@ -1,58 +1,23 @@
-"""A sweep as a table of a terminal, as CSV and as JSON: a row a point, its settings first.
-
-A column has one unit in all its rows, so that they compare; CSV and JSON have every figure as it is, in bytes, FLOPs
-and seconds.
-"""
+"""A sweep as a table of a terminal, as CSV and as JSON: its columns, its points, and what they have in common."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.models.common.engines import BEST
 from modelmeter.models.common.stage_cost import WITH_TOTAL
-from modelmeter.quantities import estimated, number
+from modelmeter.quantities import estimated
 from modelmeter.report.fitting import Fitting
-from modelmeter.report.page_tables import figures_table, label_lines
-from modelmeter.sweep import BATCH, BATCH_SIZE, COUNTED, DEVICE, TIMED, Point, Result, Sweep, typed
+from modelmeter.report.page_tables import label_lines
+from modelmeter.report.point_tables import Column, point_content, points_csv, points_table, sorted_points
+from modelmeter.sweep import BATCH, BATCH_SIZE, COUNTED, TIMED, Point, Result, Sweep, typed
 from modelmeter.units import GIGA, TERA
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from modelmeter.models.common.assumption import Assumption
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A figure: its head in the table, with the unit in its last line; and what it says there of a value.
-
-    axis: words and unit on the axis of a plot. scale: of the unit. falling: the largest is the best. timed: it is there
-    with a device alone. drawn: it is a number.
-    """
-
-    head: str
-    axis: str
-    show: Callable[[Any], str] = number
-    scale: float = 1.0
-    falling: bool = True
-    timed: bool = False
-    drawn: bool = True
-
-    def text(self, value: Any) -> str:
-        """A value in the table."""
-        if value is None:
-            return "-"
-        return (
-            value.partition(",")[0]
-            if isinstance(value, str)
-            else self.show(value / self.scale if self.scale != 1 else value)
-        )
-
 
 _STAGE_FIGURES: Final = MappingProxyType(
     {
@@ -84,12 +49,11 @@ _TIMES: Final[Mapping[str, Column]] = {
 }
 
 
-def _ends(name: str, column: Column) -> dict[str, Column]:
+def with_ends(name: str, column: Column) -> dict[str, Column]:
     """A time and the ends of its interval."""
     unit = column.head.rpartition("\n")[2]
     return {name: column} | {
-        f"{name}_{end}": _time(f"{end}\n{unit}", f"{column.axis}, {end}", scale=column.scale, falling=column.falling)
-        for end in ("low", "high")
+        f"{name}_{end}": replace(column, head=f"{end}\n{unit}", axis=f"{column.axis}, {end}") for end in ("low", "high")
     }
 
 
@@ -105,7 +69,7 @@ COLUMNS: Final[Mapping[str, Column]] = {
     "fits": Column(head="fits", axis="fits", timed=True, drawn=False),
     "batch_size": Column(head="pages\nat once", axis="pages that decode together", timed=True),
     "limited_by": Column(head="limited\nby", axis="limited by", timed=True, falling=False, drawn=False),
-    **{key: column for name in TIMED for key, column in _ends(name, _TIMES[name]).items()},
+    **{key: column for name in TIMED for key, column in with_ends(name, _TIMES[name]).items()},
 }
 
 #: the columns of the table unless told otherwise
@@ -147,8 +111,6 @@ _SPARE: Final = (
     "pages at once",
     "vision TFLOPs",
 )
-#: reasons that are told in words
-_TOLD: Final = 6
 
 
 def default_columns(result: Result) -> list[str]:
@@ -161,59 +123,6 @@ def default_columns(result: Result) -> list[str]:
         there.discard("fits")
     decodes = any(result.sweep.output_tokens)
     return [name for name in shown if name in there and (decodes or not name.startswith(("decode_", "tpot")))]
-
-
-def sorted_points(result: Result, sort: str | None) -> list[Point]:
-    """The points by a column or an axis, those without a value last; "-" before its name turns the order round."""
-    points = list(result.points)
-    if sort is None:
-        return points
-    name = sort.removeprefix("-")
-    column = COLUMNS.get(name)
-    falling = (column is not None and column.falling) != sort.startswith("-")
-
-    def value(point: Point) -> Any:
-        return typed(point.settings[name]) if column is None else point.figures.get(name)
-
-    known = [point for point in points if value(point) is not None]
-    worded = any(isinstance(value(point), str) for point in known)
-    known.sort(key=lambda point: str(value(point)) if worded else value(point), reverse=falling)
-    return known + [point for point in points if value(point) is None]
-
-
-def points_table(sweep: Sweep, points: Sequence[Point], columns: Sequence[str]) -> Fitting:
-    """A row a point: what is varied, then its figures, and a number for why it has none."""
-    axes = [axis.key for axis in sweep.varied] or [sweep.axes[0].key]
-    reasons = refusals(points)
-    heads = [*map(_axis_head, axes), *(COLUMNS[name].head for name in columns), *(["why"] if reasons else [])]
-    table = figures_table(*heads)
-    for place, axis in enumerate(sweep.varied):
-        if not all(isinstance(typed(value), int | float) for value in axis.values):
-            table.columns[place].justify = "left"
-    for point in points:
-        cells = [*(point.settings[key] for key in axes), *(COLUMNS[n].text(point.figures.get(n)) for n in columns)]
-        if reasons:
-            cells.append("" if point.refused is None else f"[{list(reasons).index(_reason(point)) + 1}]")
-        table.add_row(*cells)
-    return Fitting(table=table, spare=_SPARE)
-
-
-def _axis_head(key: str) -> str:
-    """A key in as many lines as it has parts."""
-    return key.replace(".", ".\n").replace("_", "_\n" if len(key) > 12 else "_")
-
-
-def refusals(points: Sequence[Point]) -> dict[str, list[str]]:
-    """The reasons why points lack figures, each as often as it holds; pages too large for one device are one reason."""
-    reasons: dict[str, list[str]] = {}
-    for point in points:
-        if point.refused is not None:
-            reasons.setdefault(_reason(point), []).append(point.refused)
-    return reasons
-
-
-def _reason(point: Point) -> str:
-    return f"too large for {point.settings[DEVICE]}" if point.figures.get("fits") == "no" else str(point.refused)
 
 
 def head_lines(result: Result) -> Table:
@@ -255,49 +164,33 @@ def points_line(sweep: Sweep) -> str:
     return f"{sweep.points:,} = {' x '.join(parts)}" if len(parts) > 1 else f"{sweep.points:,}"
 
 
-def rests_on_lines(assumptions: Sequence[Assumption]) -> Table:
-    """The labels of what stands behind the figures."""
-    labels = ", ".join(dict.fromkeys(f"{each.label} ({each.figure})" for each in assumptions))
-    return label_lines(("labels", f"{labels}; --explain says what each means"))
+def sorted_sweep(result: Result, sort: str | None) -> list[Point]:
+    """The points by a column or an axis, or as they run."""
+    if sort is None:
+        return list(result.points)
+    return sorted_points(result.points, sort, COLUMNS.get(sort.removeprefix("-")))
 
 
-def refusal_lines(points: Sequence[Point]) -> Table:
-    """Why points lack figures, the first reasons, and of unlike points that are too large for a device the first."""
-    lines = []
-    for place, reasons in enumerate(refusals(points).values(), start=1):
-        unlike = len(set(reasons)) - 1
-        lines.append((f"[{place}]", reasons[0] + (f" And {unlike} others: --csv FILE and --json." if unlike else "")))
-    if len(lines) > _TOLD:
-        lines[_TOLD:] = [("", f"and {len(lines) - _TOLD} more reasons: --csv FILE and --json have each")]
-    return label_lines(*lines)
+def sweep_table(sweep: Sweep, points: Sequence[Point], columns: Sequence[str]) -> Fitting:
+    """A row a point: what is varied, then its figures."""
+    keys = [axis.key for axis in sweep.varied] or [sweep.axes[0].key]
+    return points_table(points, keys, {name: COLUMNS[name] for name in columns}, _SPARE)
 
 
 def sweep_csv(sweep: Sweep, points: Sequence[Point], columns: Sequence[str] | None) -> str:
-    """A row a point, all axes and all figures, or these alone; what nobody computed is empty."""
+    """A row a point, all axes and all figures, or these alone."""
     there = {name for point in points for name in point.figures}
     figures = columns or [name for name in COLUMNS if name in there]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*(axis.key for axis in sweep.axes), *figures, "refused"])
-    for point in points:
-        settings = [point.settings[axis.key] for axis in sweep.axes]
-        writer.writerow([*settings, *(point.figures.get(name) for name in figures), point.refused])
-    return text.getvalue()
+    return points_csv(points, [axis.key for axis in sweep.axes], figures)
 
 
 def sweep_content(result: Result, points: Sequence[Point], columns: Sequence[str] | None) -> dict[str, Any]:
     """For JSON: what is varied, and every point."""
+    keys = [axis.key for axis in result.sweep.axes]
     return {
         "axes": {axis.key: [typed(value) for value in axis.values] for axis in result.sweep.axes},
         "engines": result.engines,
         "bound": result.bound,
         "assumptions": [asdict(each) for each in result.assumptions],
-        "points": [
-            {
-                "settings": {key: typed(point.settings[key]) for key in (axis.key for axis in result.sweep.axes)},
-                "figures": {name: value for name, value in point.figures.items() if not columns or name in columns},
-                "refused": point.refused,
-            }
-            for point in points
-        ],
+        "points": [point_content(point, keys, columns) for point in points],
     }

@@ -13,8 +13,10 @@ def test_operators_one_by_one(attention: str) -> None:
     model = load_cost_model([*OVERRIDES, "runtime.batch_size=2", f"runtime.attention={attention}"])
     page, whole = model.layout_cost(PatchesGrid(3, 3, 1)), QianfanOcrWhole(model)
     stage = whole.vision(whole.inputs(page.layout))
+    moving = {each.operator for each in stage.operator_traffic}
+    live = [live_bytes for operator, live_bytes in stage.live_series if operator in moving]
     assert [
-        (each.aten, each.path, each.bytes_read, each.bytes_written)
+        (each.aten, each.path, each.bytes_read, each.bytes_written, each.live_bytes)
         for each in model.stage_walk("vision", page=page).records()
     ] == [
         (
@@ -22,8 +24,9 @@ def test_operators_one_by_one(attention: str) -> None:
             whole.place(each.path, each.run, page.layout),
             each.traffic.read_bytes,
             each.traffic.written_bytes,
+            live_bytes,
         )
-        for each in stage.operator_traffic
+        for each, live_bytes in zip(stage.operator_traffic, live, strict=True)
     ]
 
 

@@ -228,6 +228,13 @@ class PatchEmbed(BaseLayer):
         return self.proj(hidden_states).view(hidden_states.shape[0], -1)  # type: ignore[no-any-return]
 
 
+def patches_of(pixels: ShapeTensor, side: int) -> ShapeTensor:
+    """Pixels of pictures [B, c, H, W] -> those of each patch [B S, c * side**2], copied into that order."""
+    pictures, channels, height, width = pixels.shape
+    blocks = pixels.view(pictures, channels, height // side, side, width // side, side).permute(0, 2, 4, 1, 3, 5)
+    return reshape(blocks, pictures * (height // side) * (width // side), channels * side**2)
+
+
 class AxialRotaryEmbedding(BaseLayer):
     """Positions (row, column) [N, 2] -> cos and sin [N, d] in float32: half of the frequencies turn by each.
 

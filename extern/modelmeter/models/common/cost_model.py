@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from math import floor, log2
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
@@ -278,6 +278,7 @@ class CostModel(Generic[Config, Work, Model]):
             self._speculate(self.speculation)
         self._laws = Laws()
         self.kernel_laws: dict[Hashable, tuple[Any, ...]] = {}
+        self._hit: int | None = None
         self._learnt = False
         self._pages: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
 
@@ -308,7 +309,7 @@ class CostModel(Generic[Config, Work, Model]):
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
-        walked = ("model", "_laws", "kernel_laws", "_learnt", "_pages")
+        walked = ("model", "_laws", "kernel_laws", "_hit", "_learnt", "_pages")
         return {name: value for name, value in vars(self).items() if name not in walked}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -324,6 +325,8 @@ class CostModel(Generic[Config, Work, Model]):
                     f"runtime: experts_hit={declared}, but the decoder is dense and has no experts; leave it out."
                 )
             return 0
+        if self._hit is not None:
+            return self._hit
         experts, top_k = self.model.decoder.routed
         most = int(min(experts, top_k * tokens))  # where `tokens` varies: all experts, or as many as so few can hit
         if declared == MAX:
@@ -652,18 +655,20 @@ class CostModel(Generic[Config, Work, Model]):
 
     def _cost(self, varied: Varied, weight_bytes: int) -> StageCost:
         """What a stage costs that no law is known for."""
+        return self._laws.cost(varied.kind, varied.sizes, partial(_walked, varied, weight_bytes))
 
-        def cost(sizes: Variables) -> StageCost:
-            walk, given_bytes, kv_bytes = varied.walk(Tape(variables=sizes))
-            return StageCost.of_walk(
-                walk,
-                weight_bytes=weight_bytes,
-                kv_bytes=kv_bytes,
-                kv_added_bytes=kv_bytes - given_bytes,
-                given_bytes=given_bytes,
-            )
+    def cost_over(self, stage: str, sizes: Variables, layout: Any = None) -> StageCost:
+        """What a stage costs over variables: its figures are sizes, its peaks `Highest`; conditions are noted there.
 
-        return self._laws.cost(varied.kind, varied.sizes, cost)
+        stage: "vision" (layout: of the page), "prefill" (seq_len; the same), "step" (context, or seq_len and generated)
+        or "decode" (seq_len, steps from 2 on); the layout's own sizes, and pages of several at once, are variables too.
+        """
+        values = sizes.values
+        if stage == "vision":
+            return _walked(self.vision_over(layout), self._vision_weight_bytes, sizes)
+        if stage == "prefill":
+            return _walked(self.prefill_over(values["seq_len"], layout), self._weight_bytes, sizes)
+        return self._steps(sizes) if stage == "decode" else _walked(self._step_over(values), self._weight_bytes, sizes)
 
     @property
     def steps_by_context(self) -> bool:
@@ -712,26 +717,25 @@ class CostModel(Generic[Config, Work, Model]):
 
         Sums are affine in the context, piece by piece of the steps, and within a piece every so many steps.
         """
-
-        def walk(sizes: Variables) -> StageCost:
-            start, several = sizes.size("seq_len"), sizes.size("steps")
-            pages = {name: sizes.size(name) for name in sizes.values if name == "pages"}
-
-            def step(generated: Any) -> StageCost:
-                if self.steps_by_context:
-                    return self._step({"context": start + generated} | pages)
-                return self._step({"seq_len": start} | ({"generated": generated} if generated else {}) | pages)
-
-            series = [self._series(step, run) for run in runs(self.model.decoder.pieces, several)]
-            last = step(several - 1)
-            return replace(reduce(add, series), kv_bytes=last.kv_bytes)
-
         if self.speculation is not None:
             return self._speculated(seq_len, steps)
         if steps == 1:
             return self.step(seq_len)
         values = self._sizes(None, seq_len=seq_len, steps=steps)
-        return self._laws.cost(("decode", *values), values, walk)
+        return self._laws.cost(("decode", *values), values, self._steps)
+
+    def _steps(self, sizes: Variables) -> StageCost:
+        start, several = sizes.size("seq_len"), sizes.size("steps")
+        pages = {name: sizes.size(name) for name in sizes.values if name == "pages"}
+
+        def step(generated: Any) -> StageCost:
+            if self.steps_by_context:
+                return self._step({"context": start + generated} | pages)
+            return self._step({"seq_len": start} | ({"generated": generated} if generated else {}) | pages)
+
+        series = [self._series(step, run) for run in runs(self.model.decoder.pieces, several)]
+        last = step(several - 1)
+        return replace(reduce(add, series), kv_bytes=last.kv_bytes)
 
     def _speculated(self, seq_len: int, tokens: int) -> StageCost:
         """The steps that `tokens` tokens take; what was rejected is no cache that stays."""
@@ -838,6 +842,15 @@ class CostModel(Generic[Config, Work, Model]):
             return self
         other = self._with(experts_hit=UNIFORM)
         other._laws, other.kernel_laws = Laws(), {}
+        return other
+
+    def with_hit(self, hit: int) -> Self:
+        """This model where every layer of experts reads `hit` of them, whatever the tokens: for laws over their number.
+
+        Layers are shared, laws not.
+        """
+        other = self._with()
+        other._laws, other.kernel_laws, other._hit = Laws(), {}, hit
         return other
 
     def graphed(self, stage: str) -> bool:
@@ -969,6 +982,18 @@ def experts_assumption(hit: int | str) -> Assumption:
     }
     text = texts.get(str(hit), f"declared: weights of {hit} experts a layer are read in a step that can hit so many")
     return Assumption(figure="io_weight_bytes", label=f"experts_hit={hit}", text=text)
+
+
+def _walked(varied: Varied, weight_bytes: int, sizes: Variables) -> StageCost:
+    """What a stage costs, from its walk over variables."""
+    walk, given_bytes, kv_bytes = varied.walk(Tape(variables=sizes))
+    return StageCost.of_walk(
+        walk,
+        weight_bytes=weight_bytes,
+        kv_bytes=kv_bytes,
+        kv_added_bytes=kv_bytes - given_bytes,
+        given_bytes=given_bytes,
+    )
 
 
 def _together(parts: Sequence[tuple[str, PageCost, int]], stage: str) -> StageCost:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.vision.packed import Grid
 from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.image_rule import ImageRule, Step, no_rule, one_kind
 from modelmeter.models.common.tiles import page_sides
 from modelmeter.page_sizes import check_side
 from modelmeter.units import ceil_div
@@ -212,6 +213,25 @@ class MergedGridWorkload:
     def geometry(self, layout: MergedGrid, pages: int) -> Grid:
         """The grid of so many pages."""
         return Grid(pages, *layout)
+
+    def scaling(self) -> tuple[Step, ...]:
+        """What `scaled` does, as steps of the image rule; refused where a model has not said it."""
+        raise ModelMeterError(no_rule(type(self)))
+
+    def image_rule(self) -> ImageRule:
+        """The rule as data."""
+        return one_kind(
+            *self.scaling(),
+            {"do": "refuse_ratio", "above": MAX_ASPECT_RATIO},
+            {
+                "do": "smart_resize",
+                "multiple": self.token_side,
+                "min_pixels": self.min_pixels,
+                "max_pixels": self.max_pixels,
+                "frames": self.frames,
+            },
+            {"do": "blocks", "side": self.token_side},
+        )
 
     def examples(self) -> list[MergedGrid]:
         """One for each way in which whole windows, several along each side, and what is left of one make a grid."""

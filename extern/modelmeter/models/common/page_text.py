@@ -131,6 +131,11 @@ def mode_words(model: CostModel) -> str:
     return ", ".join((mode, *told))
 
 
+def mode_name(model: CostModel) -> str:
+    """The named workload that the model's differs least from."""
+    return _nearest_mode(model)[0]
+
+
 def _nearest_mode(model: CostModel) -> tuple[str, dict[str, object]]:
     """The named workload that the model's differs least from, and what it has otherwise."""
     knobs = vars(model.workload)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near, type_of
 from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.image_rule import WHOLE, ImageRule, KindRule, tiles
 from modelmeter.models.common.tiles import (
     MAX_TILES,
     candidate_grids,
@@ -34,6 +35,7 @@ from modelmeter.models.common.tiles import (
     page_sized_for,
 )
 from modelmeter.page_sizes import MAX_SIDE, PageSize, check_side
+from modelmeter.sizes import Size
 from modelmeter.units import ceil_div
 
 if TYPE_CHECKING:
@@ -177,12 +179,22 @@ class VisionWorkload:
         )
         return PageGeometry(vision, (layout.w_crop, layout.h_crop))
 
+    def image_rule(self) -> ImageRule:
+        """The rule as data; a grid of one crop stands for none."""
+        cut = KindRule("cut", True, (), {"columns": "1*columns", "rows": "1*rows"})
+        uncut = KindRule("uncut", False, (("1*columns*rows", "==", 0, 1),), {})
+        limits = {"side": self.image_size, "least": self.min_num, "most": self.max_num}
+        steps = (tiles(uncut=NO_CROP_SIDE, **limits) if self.crop_mode else WHOLE,)
+        return ImageRule(steps, (uncut, cut))
+
     def examples(self) -> list[ViewLayout]:
         """`layout_kinds`."""
         return layout_kinds(self)
 
 
 def _check_positive(who: str, name: str, value: object) -> None:
+    if isinstance(value, Size):  # of a layout over variables, which are 1 or more
+        return
     if isinstance(value, bool) or not isinstance(value, int):
         raise ModelMeterError(f"{who}: {name}={value!r} is {type_of(value)}; give a positive int.")
     if value < 1:

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.image_rule import NO_TILES, KindRule
 from modelmeter.models.common.patches_grid import UNCUT, ImageTokens, PatchesGrid, PatchesWorkload
 from modelmeter.models.common.tiles import candidate_grids
 
@@ -59,6 +60,8 @@ class Workload(PatchesWorkload):
         page = self.queries(self.size) ** 2 + 1
         local = self.queries(self.tile_size) ** 2 * layout.num_local_patches
         return ImageTokens(page, local, page + local)
+
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (NO_TILES, KindRule("cut", True, (), {"tiles": "1*tiles"}))
 
     def sizes(self, layout: PatchesGrid) -> dict[str, int]:
         """The number of tiles, where there are any."""

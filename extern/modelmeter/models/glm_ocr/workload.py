@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from modelmeter.models.common.image_rule import Step, least_edge
 from modelmeter.models.common.regions import RegionGridWorkload
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Workload(RegionGridWorkload):
             return width, height
         scale = max(factor / height, factor / width)
         return int(width * scale), int(height * scale)
+
+    def scaling(self) -> tuple[Step, ...]:
+        """The same as a step of the image rule."""
+        return (least_edge(self.token_side, whole="down"),)
 
     def all_scaled(
         self, widths: NDArray[np.int64], heights: NDArray[np.int64]

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from modelmeter.models.common.contract import Views
+from modelmeter.models.common.image_rule import Step
 from modelmeter.models.common.merged_grid import GridTokens, MergedGrid, MergedGridWorkload
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class Workload(MergedGridWorkload):
     def scaled(self, width: int, height: int) -> tuple[int, int]:
         """The page as it is."""
         return width, height
+
+    def scaling(self) -> tuple[Step, ...]:
+        """Nothing is done."""
+        return ()
 
     def all_scaled(
         self, widths: NDArray[np.int64], heights: NDArray[np.int64]

@@ -9,47 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.kinds import Choice, Kind, ListOf, Whole
+from modelmeter.kinds import Kind, Whole
 from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
-from modelmeter.models.common.configuration import LAYERS, SIZE
+from modelmeter.models.common.configuration import SIZE
+from modelmeter.models.common.qwen3_files import ROPE, TEXT, TEXT_KINDS, drop_layer_types
 
-_TYPES: Final = "decoder.layer_types"
 _HEAD_DIM: Final = "vision.head_dim"  # follows from the width and the heads
 _IMAGE: Final = "vision.image_size"  # what the rotary tables of some code reach to
 _TIED: Final = "decoder.tie_word_embeddings"
 _PATCH: Final = "workload.patch_size"
 _MERGE: Final = "workload.spatial_merge_size"
-
-#: where frequencies of positions come from; how they are scaled, if they are, costs nothing a page
-_ROPE: Final = Keys(fixed={"rope_type": ("default", "axial")}, harmless=("rope_theta",))
-
-TEXT: Final = Keys(
-    values={
-        **{
-            name: f"decoder.{name}"
-            for name in (
-                "vocab_size",
-                "hidden_size",
-                "intermediate_size",
-                "num_hidden_layers",
-                "num_attention_heads",
-                "num_key_value_heads",
-                "head_dim",
-                "max_position_embeddings",
-                "tie_word_embeddings",
-            )
-        },
-        "layer_types": _TYPES,
-    },
-    fixed={
-        "attention_bias": (False,),
-        "hidden_act": ("silu",),
-        "use_sliding_window": (False,),
-        "use_qk_norm": (True,),
-    },
-    harmless=("max_window_layers", "rope_theta"),
-    within={"rope_parameters": _ROPE, "rope_scaling": Keys()},
-)
 
 VISION: Final = Keys(
     values={
@@ -69,7 +38,7 @@ VISION: Final = Keys(
     },
     fixed={"hidden_act": ("silu",)},
     harmless=("rope_theta",),
-    within={"rope_parameters": _ROPE},
+    within={"rope_parameters": ROPE},
 )
 
 CONFIG: Final = Keys(
@@ -110,7 +79,7 @@ PREPROCESSOR: Final = Keys(
 )
 
 KINDS: Final[Mapping[str, Kind[Any]]] = {
-    _TYPES: ListOf(Choice(("full_attention",)), 1, LAYERS.most),
+    **TEXT_KINDS,
     _HEAD_DIM: Whole(1, 2**12),
     _IMAGE: SIZE,
 }
@@ -126,12 +95,7 @@ def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
             f"{who}: vision_config.head_dim={head_dim} of {heads} heads is not its hidden_size={width}, which is all "
             "that is modelled; make them fit."
         )
-    types = values.pop(_TYPES, None)
-    layers = values.get("decoder.num_hidden_layers", 28)
-    if types is not None and len(types) != layers:
-        raise ModelMeterError(
-            f"{who}: layer_types has {len(types)} entries for num_hidden_layers={layers}; give as many."
-        )
+    drop_layer_types(who, values, values.get("decoder.num_hidden_layers", 28))
     return values
 
 

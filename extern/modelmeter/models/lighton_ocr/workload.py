@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts, Views
+from modelmeter.models.common.image_rule import ImageRule, one_kind
 from modelmeter.models.common.tiles import page_sides
 from modelmeter.page_sizes import check_side
 from modelmeter.units import ceil_div
@@ -156,6 +157,13 @@ class Workload:
     def geometry(self, layout: PatchGrid, pages: int) -> Geometry:
         """The grid of so many pages."""
         return Geometry(pages, *layout)
+
+    def image_rule(self) -> ImageRule:
+        """The rule as data."""
+        return one_kind(
+            {"do": "fit", "pixels": self.longest_edge},
+            {"do": "cover", "side": self.patch_size, "multiple": self._multiple},
+        )
 
     def examples(self) -> list[PatchGrid]:
         """One for each remainder that a grid may leave, and its patches by the 8 that a mask's rows are aligned to."""

@@ -16,7 +16,8 @@ from modelmeter.layers.vision.packed_siglip import PatchTensors, SiglipTower
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
 from modelmeter.models.common.packed_pages import PackedPagesModel, of_pages
 from modelmeter.models.paddleocr_vl.executions import EXECUTIONS
-from modelmeter.operators import Parameter, cat, floor_divide, mul, product, read_number, reshape
+from modelmeter.models.paddleocr_vl.traits import ProjectorTraits
+from modelmeter.operators import Parameter, cat, floor_divide, mul, product, reshape, take_number
 from modelmeter.shape_tensor import ShapeTensor
 
 
@@ -34,7 +35,10 @@ class PaddleOCRProjector(BaseLayer):
 
     def forward(self, image_features: ShapeTensor, image_grid_thw: ShapeTensor, grid: Grid) -> ShapeTensor:
         """Page by page; what the last one's tokens are made of is held to the end."""
-        product(image_grid_thw)  # patches of each page, on the host
+        if not self.traits(ProjectorTraits).joined:
+            return self.page(image_features, image_grid_thw.select(0, 0), grid)[1]
+        if self.traits(ProjectorTraits).counted:
+            product(image_grid_thw)  # patches of each page, on the host
         patches = image_features.shape[0] // grid.pages
         image_feature, image_grid = image_features.narrow(0, 0, patches), image_grid_thw.select(0, 0)  # of any page
         others = image_features.tape.repeated(grid.pages - 1, lambda: self.page(image_feature, image_grid, grid)[1])
@@ -44,7 +48,7 @@ class PaddleOCRProjector(BaseLayer):
     def page(self, image_feature: ShapeTensor, image_grid: ShapeTensor, grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
         """One page's patches [N, D] and its grid [3] on the host -> the patches of each token, and the tokens."""
         image_feature = self.pre_norm(image_feature)
-        if not self.traits(FusionTraits).image_tokens_first:
+        if self.traits(ProjectorTraits).counted:
             self.blocks(image_grid)
         image_feature = image_feature.view(1, grid.rows, self.side, grid.columns, self.side, -1).transpose(2, 3)
         image_feature = reshape(image_feature, grid.rows * grid.columns, -1)  # side**2 patches next to each other
@@ -58,8 +62,8 @@ class PaddleOCRProjector(BaseLayer):
         t, h, w = image_grid.unbind()
         h_block, w_block = floor_divide(h), floor_divide(w)
         for number in (t, h_block, w_block):
-            read_number(number)
-        read_number(mul(mul(t, h_block), w_block))
+            take_number(number)
+        take_number(mul(mul(t, h_block), w_block))
 
 
 class PaddleOCRVision(BaseLayer):
@@ -73,13 +77,22 @@ class PaddleOCRVision(BaseLayer):
     def forward(self, given: PatchTensors | tuple[PatchTensors, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         """`given`: with all pages, or where pages are a loop with each."""
         if not isinstance(given, PatchTensors):
-            one = grid._replace(pages=1)
-            return tuple(self.encode(page, one)[0] for page in given)
+            return self.page_by_page(given, grid._replace(pages=1))
         tokens, last_hidden_state = self.encode(given, grid)
         if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
             return of_pages(tokens, grid.pages)
         floor_divide(product(given.grid_thw))  # tokens of each page, on the host
         return *of_pages(tokens, grid.pages), last_hidden_state
+
+    def page_by_page(self, given: tuple[PatchTensors, ...], one: Grid) -> tuple[ShapeTensor, ...]:
+        """The image tokens of each page; all pages go through the tower first, or each through all."""
+        if self.traits(ProjectorTraits).joined:
+            return tuple(self.encode(page, one)[0] for page in given)
+        hidden = tuple(self.visual.call_remembered("visual", page, one) for page in given)
+        return tuple(
+            self.projector.call_remembered("projector", each, page.grid_thw, one)
+            for each, page in zip(hidden, given, strict=True)
+        )
 
     def encode(self, given: PatchTensors, grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
         """The image tokens of pages, and what they are made of."""

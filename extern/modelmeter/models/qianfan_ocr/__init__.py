@@ -8,7 +8,7 @@ from modelmeter.models.qianfan_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.qianfan_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.qianfan_ocr.executions import EXECUTIONS
 from modelmeter.models.qianfan_ocr.model import QianfanOcrModel
-from modelmeter.models.qianfan_ocr.workload import MODES, ImageTokens, Workload
+from modelmeter.models.qianfan_ocr.workload import MODES, Workload
 
 TITLE: Final = "Qianfan-OCR"
 SOURCES: Final = (
@@ -17,8 +17,6 @@ SOURCES: Final = (
     "transformers 5.23: qianfan_ocr, got_ocr2, qwen3",
 )
 TOKENIZER: Final[str | None] = "qwen3"
-"""The vocabulary that its tokens are of."""
-
 IMAGE_RULE: Final = "1 to 12 square tiles in a grid near the page's ratio, and behind several one view of all of it"
 PROVEN: Final = (
     "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, serving: by hand, no code of "
@@ -36,7 +34,6 @@ __all__ = [
     "TITLE",
     "TOKENIZER",
     "CostModel",
-    "ImageTokens",
     "PatchesGrid",
     "QianfanOcrModel",
     "Workload",

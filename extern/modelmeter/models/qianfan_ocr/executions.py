@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from modelmeter.layers.code import Execution
+from modelmeter.layers.vision.packed import PackedTraits
 from modelmeter.models.common import engine_traits
 from modelmeter.models.common.engine_traits import eager_vision
 from modelmeter.models.qianfan_ocr.traits import InternVitTraits
@@ -18,7 +19,11 @@ SERVING: Final = Execution("serving", (*engine_traits.BEST, InternVitTraits(qkv_
 #: what vLLM launches for this model, which it takes for an InternVL
 VLLM: Final = Execution(
     "vllm",
-    (*engine_traits.VLLM, InternVitTraits(qkv_fused=True, patches_kept=True, attention_over_sequences=True)),
+    (
+        *engine_traits.VLLM,
+        PackedTraits(patches_by_product=True),
+        InternVitTraits(qkv_fused=True, patches_kept=True, attention_over_sequences=True),
+    ),
     (eager_vision(),),
 )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from modelmeter.models.common.image_rule import Step
 from modelmeter.models.common.merged_grid import MergedGridWorkload
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Workload(MergedGridWorkload):
         if target is None:
             return width, height
         return round(width * target / longer), round(height * target / longer)
+
+    def scaling(self) -> tuple[Step, ...]:
+        """The same as a step of the image rule."""
+        target = self.target_longest_image_dim
+        return () if target is None else ({"do": "longest_side", "pixels": target},)
 
     def all_scaled(
         self, widths: NDArray[np.int64], heights: NDArray[np.int64]

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.image_rule import Step, least_edge
 from modelmeter.models.common.regions import RegionGridWorkload
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ class Workload(RegionGridWorkload):
             scale = edge / min(width, height)
             width, height = math.ceil(width * scale), math.ceil(height * scale)
         return width, height
+
+    def scaling(self) -> tuple[Step, ...]:
+        """The same as steps of the image rule."""
+        if self.layout_image_size is not None:
+            return ({"do": "stretch", "width": self.layout_image_size, "height": self.layout_image_size},)
+        ratio, edge = self.max_image_edge_ratio, self.min_image_edge
+        padded = () if ratio is None else ({"do": "pad_to_ratio", "ratio": ratio},)
+        return padded if edge is None else (*padded, least_edge(edge, whole="up"))
 
     def all_scaled(
         self, widths: NDArray[np.int64], heights: NDArray[np.int64]

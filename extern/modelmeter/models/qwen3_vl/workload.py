@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.image_rule import Step, least_edge
 from modelmeter.models.common.merged_grid import MergedGridWorkload
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ class Workload(MergedGridWorkload):
             scale = (lower / area) ** 0.5
             return math.ceil(width * scale), math.ceil(height * scale)
         return width, height
+
+    def scaling(self) -> tuple[Step, ...]:
+        """The same as steps of the image rule."""
+        least, limits = self.min_image_dim, (self.fit_min_pixels, self.fit_max_pixels)
+        enlarged = () if least is None else (least_edge(least, whole="down"),)
+        area = {"do": "fit_area", "least": limits[0], "most": limits[1]}
+        return enlarged if limits == (None, None) else (*enlarged, area)
 
     def all_scaled(
         self, widths: NDArray[np.int64], heights: NDArray[np.int64]

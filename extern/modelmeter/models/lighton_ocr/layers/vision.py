@@ -16,7 +16,7 @@ from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.rotary import apply_rotary_pos_emb, rotary_rows
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
-from modelmeter.layers.vision.packed import PackedTraits, apply_rotary_pos_emb_vision, on_host
+from modelmeter.layers.vision.packed import PackedTraits, apply_rotary_pos_emb_vision, on_host, patches_of
 from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.models.lighton_ocr.traits import PixtralTraits
 from modelmeter.models.lighton_ocr.workload import Geometry
@@ -319,7 +319,7 @@ class PixtralVisionModel(BaseLayer):
         tape, pages = pixel_values.tape, pixel_values.shape[0]
         if self.traits(PackedTraits).patches_by_product:
             patch_embeds_list = tuple(
-                self.patch_conv(patches_of(page, self.patch_size)) for page in pixel_values.unbind(0)
+                self.patch_conv(patches_of(page.unsqueeze(0), self.patch_size)) for page in pixel_values.unbind(0)
             )
             patch_embeds = cat(patch_embeds_list, 0).unsqueeze(0)
         else:
@@ -331,13 +331,6 @@ class PixtralVisionModel(BaseLayer):
         unread = block_mask(patch_embeds, pages) if self.traits(PixtralTraits).mask_unread else None
         positions = (cosine.unsqueeze(0), sine.unsqueeze(0), on_host(tape, (pages + 1,), "int32"))
         return self.transformer(patch_embeds, unread, positions, pages)  # type: ignore[no-any-return]
-
-
-def patches_of(page: ShapeTensor, side: int) -> ShapeTensor:
-    """A page's pixels [c, H, W] -> those of each patch [S, c * side**2], copied into that order."""
-    channels, height, width = page.shape
-    blocks = page.view(channels, height // side, side, width // side, side).permute(1, 3, 0, 2, 4)
-    return reshape(blocks, (height // side) * (width // side), channels * side**2)
 
 
 def meshgrid(tape: Tape, rows: int, columns: int) -> tuple[ShapeTensor, ShapeTensor]:

@@ -27,7 +27,7 @@ from modelmeter.models.paddleocr_vl.reference.page import PageReference
 from modelmeter.reference.layer_case import Given, LayerCase, LayerVerification
 
 
-def call_embeddings(module: Any, pixel_values: Any, indices: Any, weights: Any) -> object:
+def call_embeddings(module: Any, pixel_values: Any, indices: Any, weights: Any, *_sides: int) -> object:
     """Patches with their positions; the library takes a batch of one."""
     result: object = module(pixel_values.unsqueeze(0), interp_indices=indices, interp_weights=weights)
     return result
@@ -120,7 +120,8 @@ class PaddleOCRCases(PackedCases):
             block = "visual.encoder.layers.0"
             yield self.case("visual.embeddings.patch_embedding", page.pixel_values)
             yield self.case("visual.embeddings.position_embedding", page.interp_indices)
-            yield self.case("visual.embeddings", page.pixel_values, page.interp_indices, page.interp_weights)
+            of_page = (page.pixel_values, page.interp_indices, page.interp_weights)
+            yield self.case("visual.embeddings", *of_page, 2 * grid.rows, 2 * grid.columns)
             yield self.case("visual.encoder.rotary_pos_emb", page.position_ids)
             yield self.case(f"{block}.layer_norm1", hidden)
             yield self.case(f"{block}.self_attn.q_proj", hidden)

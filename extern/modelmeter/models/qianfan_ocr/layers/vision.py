@@ -14,6 +14,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, Settings, run_blocks
 from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.vision.clip import attention_over_sequences, fused_attention, strided_attention
+from modelmeter.layers.vision.packed import PackedTraits, patches_of
 from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.models.common.packed_pages import of_pages
 from modelmeter.models.qianfan_ocr.traits import InternVitTraits
@@ -33,13 +34,21 @@ from modelmeter.shape_tensor import ShapeTensor
 
 
 class PatchEmbeddings(BaseLayer):
-    """Views [V, 3, s, s] -> patches [V, n, D]: a convolution whose kernel is as large as a patch."""
+    """Views [V, 3, s, s] -> patches [V, n, D], by a convolution whose kernel is as large as a patch, or by a GEMM."""
 
     def __init__(self, hidden_size: int, patch_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.projection = Conv2d(3, hidden_size, patch_size, stride=patch_size, code=self.code)
+        self.patch_size = patch_size
+        self.projection: BaseLayer
+        if self.traits(PackedTraits).patches_by_product:
+            self.projection = Linear(3 * patch_size**2, hidden_size, code=self.code)
+        else:
+            self.projection = Conv2d(3, hidden_size, patch_size, stride=patch_size, code=self.code)
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
+        if self.traits(PackedTraits).patches_by_product:
+            patches = self.projection(patches_of(pixel_values, self.patch_size))
+            return patches.view(pixel_values.shape[0], -1, patches.shape[1])  # type: ignore[no-any-return]
         embeddings = self.projection(pixel_values)
         return embeddings.flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 

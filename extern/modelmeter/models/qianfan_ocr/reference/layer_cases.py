@@ -23,7 +23,7 @@ from modelmeter.models.common.reference.calls import (
 from modelmeter.models.qianfan_ocr.cost_model import CostModel, load_cost_model
 from modelmeter.models.qianfan_ocr.executions import TRANSFORMERS
 from modelmeter.models.qianfan_ocr.reference.page import PageReference
-from modelmeter.models.qianfan_ocr.reference.whole import ATTENTION, sizes_of
+from modelmeter.models.qianfan_ocr.reference.whole import ATTENTION, LIBRARY_ATTENTION, sizes_of
 from modelmeter.reference.layer import meta_tensor
 from modelmeter.reference.layer_case import (
     Cache,
@@ -107,7 +107,7 @@ class QianfanOcrModules(RealModules):
         if path in beside:
             return beside[path]
         if path.startswith(("vision_tower", "multi_modal_projector")):
-            return model.model.get_submodule(path.replace(ATTENTION[1], ATTENTION[0]))
+            return model.model.get_submodule(path.replace(ATTENTION, LIBRARY_ATTENTION))
         module = model.model.get_submodule(f"language_model.{path}")
         # it takes a tensor to tell the type by
         return partial(module, meta_tensor((1,), self.dtype)) if path == "rotary_emb" else module

@@ -15,8 +15,8 @@ from modelmeter.reference.whole_page import Whole
 DECODER = "language_model"
 #: modules of the library that are functions in the account
 FUNCTIONS = (".activation_fn", ".act_fn", ".act")
-#: the library's name of a block's attention, and the published one, which the account has
-ATTENTION = (".attention", ".attn")
+#: the library's name of attention in a block of the tower, and the published one, which the account has
+LIBRARY_ATTENTION, ATTENTION = ".attention", ".attn"
 
 
 class QianfanOcrWhole(Whole):
@@ -41,7 +41,7 @@ class QianfanOcrWhole(Whole):
         """By the published name of attention, without the decoder's part in front."""
         for name in FUNCTIONS:
             path = path.removesuffix(name)
-        return path.removeprefix(DECODER).removeprefix(".").replace(*ATTENTION)
+        return path.removeprefix(DECODER).removeprefix(".").replace(LIBRARY_ATTENTION, ATTENTION)
 
 
 def sizes_of(cost_model: CostModel) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from modelmeter.models.common.reference.packed_cases import (
     PackedModules,
     call_whole,
     derived,
-    image_arguments,
     verification_of,
 )
 from modelmeter.models.qwen3_vl.cost_model import load_cost_model
@@ -26,38 +25,25 @@ from modelmeter.reference.layer_case import Given, LayerCase, LayerVerification
 from modelmeter.reference.masked_index import entries_declared
 
 
-def taps(page: PageTensors, prefix: str = "") -> dict[str, Any]:
-    """What the table of positions is read by, as keyword arguments."""
-    return {f"{prefix}interp_indices": page.interp_indices, f"{prefix}interp_weights": page.interp_weights}
-
-
 def call_tower(module: Any, page: PageTensors, _grid: Grid) -> object:
     """Call the tower: its last hidden states, the tokens, and features."""
-    result = module(page.pixel_values, grid_thw=page.grid_thw, **derived(page), **taps(page))
+    result = module(page.pixel_values, grid_thw=page.grid_thw, **derived(page))
     return result.last_hidden_state, result.pooler_output, *result.deepstack_features
-
-
-def call_vision(module: Any, page: PageTensors, _grid: Grid) -> object:
-    """Call the tower as the model does: each page's image tokens, then the last hidden states."""
-    result = module.get_image_features(**image_arguments(page), **taps(page, "image_"))
-    return result.pooler_output, result.last_hidden_state
 
 
 def call_stage(run: Any, input_ids: Any, images: tuple[Any, ...], cache: Any, hit: int, head: str) -> object:
     """Call the whole model, which `run` does: its logits."""
     if not images:
         return call_whole(run, input_ids, images, cache, hit, head)
-    page, grid = images
+    _, grid = images
     with entries_declared(grid.tokens):
-        return call_whole(partial(run, **taps(page, "image_")), input_ids, images, cache, hit, head)
+        return call_whole(run, input_ids, images, cache, hit, head)
 
 
 class Qwen3VLModules(PackedModules):
     """The modules of transformers, by the paths of the layers."""
 
-    calls = MappingProxyType(
-        {**PackedModules.calls, "VisionTower": call_tower, "PackedVision": call_vision, "PackedTextStage": call_stage}
-    )
+    calls = MappingProxyType({**PackedModules.calls, "VisionTower": call_tower, "PackedTextStage": call_stage})
     # the features, which the module splits by pages, come last
     outputs = MappingProxyType({"PackedVision": slice(0, -3)})
 

@@ -1,0 +1,77 @@
+"""What commands about several models share: which are asked for, and overrides that not all of them have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from modelmeter import models
+from modelmeter.cli.arguments import complete_device, complete_engine, complete_model, split_arguments
+from modelmeter.errors import ModelMeterError
+
+if TYPE_CHECKING:
+    from modelmeter.sweep import Asked
+
+
+def asked_models(names: Sequence[str]) -> list[Asked]:
+    """The models, checkpoints and folders of that name, or the default one; raises for what does not exist."""
+    from modelmeter.sweep import Asked
+
+    found = [(name, models.find(name)) for name in names or [models.DEFAULT_MODEL]]
+    return [Asked(name, models.model_package(each.model), each.overrides) for name, each in found]
+
+
+def split_for(arguments: Sequence[str], asked: Sequence[Asked]) -> tuple[list[str], list[str]]:
+    """(pages, overrides), where some model has each override's group."""
+    first: ModelMeterError | None = None
+    for each in asked:
+        try:
+            return split_arguments(arguments, each.package.CONFIGURATION)
+        except ModelMeterError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def check_override(asked: Sequence[Asked], override: str) -> None:
+    """Refuse an override that no model has; where one has it, the others refuse what they are asked."""
+    refusals = []
+    for each in asked:
+        try:
+            each.package.CONFIGURATION.check_overrides([override])
+            return
+        except ModelMeterError as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+# -- for the shell ---------------------------------------------------------------------------------------------------
+
+Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def each_of(complete: Completion) -> Completion:
+    """For the shell: the last of several values that commas part, be it behind a key."""
+
+    def completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        key, equals, value = incomplete.partition("=")
+        key = key + equals if equals else ""
+        before, comma, last = (value if equals else incomplete).rpartition(",")
+        given = _BY_KEY.get(key)
+        found = given(context, parameter, last) if given else complete(context, parameter, key + last)
+        values = [(item.value.removeprefix(key), item.type) for item in found if item.type == "plain" or not comma]
+        return [CompletionItem(f"{key}{before}{comma}{each}", type=kind) for each, kind in values]
+
+    return completed
+
+
+#: what completes the values of keys that are none of the configuration
+_BY_KEY: Final[Mapping[str, Completion]] = {
+    "device=": complete_device,
+    "model=": complete_model,
+    "checkpoint=": complete_model,
+    "engine=": complete_engine,
+}
