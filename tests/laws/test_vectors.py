@@ -191,6 +191,11 @@ def test_a_model_whose_rule_is_not_data_is_refused_by_name(toy: str) -> None:
             r"laws: workload\.regions makes several passes",
         ),
         ("deepseek_ocr", ["runtime.batch_size=2"], r"laws: runtime\.batch_size=2; pages at once are a variable"),
+        (
+            "glm_ocr",
+            ["runtime.draft=ngram", "runtime.draft_tokens=3", "runtime.accepted_tokens=2"],
+            r"laws: runtime\.draft=ngram has steps that yield several tokens",
+        ),
     ],
 )
 def test_what_is_no_single_pass_of_one_page_is_refused(model: str, overrides: list[str], text: str) -> None:
