@@ -90,8 +90,8 @@ class LawsFile:
             raise ModelMeterError("laws: workload.regions makes several passes of a page; leave it out.")
         if cost_model.speculation is not None:
             raise ModelMeterError(
-                f"laws: runtime.draft={cost_model.speculation.draft} has steps that yield several tokens, which laws of "
-                "decode do not say; leave it out."
+                f"laws: runtime.draft={cost_model.speculation.draft} has steps that yield several tokens, which no law "
+                "of decode says; leave it out."
             )
         self._entries.append(_Entry(cost_model=cost_model, laws=_walked_as(cost_model)))
 
