@@ -559,7 +559,8 @@ def _service(model: ServedModel[Any], times: Times, limits: Limits) -> Service:
     from modelmeter.devices.service import Service
 
     graphed = [stage for stage in ("prefill", "decode") if model.graphed(stage)]
-    return Service(times, model.host, graphed=graphed, tokens_a_pass=limits.max_num_batched_tokens)
+    most = limits.max_num_batched_tokens
+    return Service(times, model.host, runs=model.decode_runs, graphed=graphed, tokens_a_pass=most)
 
 
 def _host_origin(model: ServedModel[Any]) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from modelmeter import load_cost_model
 from modelmeter.cli.main import main
-from modelmeter.devices import load_device
+from modelmeter.devices import PageKind, compute_throughput, load_device
 from modelmeter.devices.stage_time import StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -170,3 +170,14 @@ def test_times_are_those_of_each_step() -> None:
     plain = StageTimes(load_cost_model(["execution=vllm"], model="glm_ocr"), device)
     # three more positions, and a layer of 17 with the head three times more, cost less than they save here
     assert plain.step(800).value < times.step(800).value < 2.5 * plain.step(800).value
+
+
+def test_a_host_waits_for_each_step_not_for_each_token() -> None:
+    device = load_device("H100-SXM")
+
+    def decode_s(*keys: str) -> float:
+        model: Any = load_cost_model(("execution=vllm", *drafted(3, 2.5), *keys), model="glm_ocr")
+        kind: Any = PageKind(page=model.page(600, 400), output_tokens=1000)
+        return float(compute_throughput(model, device, [kind], batch_size=1).interval("decode_s").value)
+
+    assert decode_s("host.seconds_per_step=0.01") - decode_s() == pytest.approx(400 * 0.01)
