@@ -181,3 +181,9 @@ def test_a_host_waits_for_each_step_not_for_each_token() -> None:
         return float(compute_throughput(model, device, [kind], batch_size=1).interval("decode_s").value)
 
     assert decode_s("host.seconds_per_step=0.01") - decode_s() == pytest.approx(400 * 0.01)
+
+
+def test_a_simulation_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ("--model", "glm_ocr", "--engine", "vllm", "--output-tokens", "100", *drafted(3, 2.5))
+    assert main(["simulate", "600x400", *keys, "--device", "H100-SXM", "--rate", "1"]) == 2
+    assert "steps that yield several tokens" in " ".join(capsys.readouterr().err.split())
