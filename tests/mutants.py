@@ -62,6 +62,8 @@ HUNYUAN_PAGES = measured("(12,", "4)", model="hunyuan_vl")
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
 QWEN3 = "models/qwen3_vl"
+PADDLE, PADDLE_TESTS = "models/paddleocr_vl", "tests/models/paddleocr_vl"
+PACKED_SIGLIP = "layers/vision/packed_siglip.py"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
@@ -516,6 +518,54 @@ MUTANTS = (
         old="        if len(self.sections) > 1:\n            return self.forward_by_section(inv_freq, position_ids)\n",
         new="        if len(self.sections) > 1:\n            position_ids = position_ids.select(0, 0)\n",
         test=IN_WINDOWS,
+    ),
+    Mutant(
+        kind="SigLIP tower",
+        what="weights of the tower's attention die with it",
+        file=PACKED_SIGLIP,
+        old="        return self.out_proj(attn_output), Repeated(attended.times, attended.result[1])\n",
+        new="        return self.out_proj(attn_output), None\n",
+        test="tests/models/test_layer_cases.py::test_a_wrong_layer_is_seen[weights that a block does not hold]",
+    ),
+    Mutant(
+        kind="SigLIP tower",
+        what="a patch is given one row of the table of positions",
+        file=PACKED_SIGLIP,
+        old="TAPS: Final = 4\n",
+        new="TAPS: Final = 1\n",
+        test=measured("(5,", "7)", "runtime.attention=flash", model="paddleocr_vl"),
+    ),
+    Mutant(
+        kind="image rule",
+        what="a side of less than a token is not scaled up first",
+        file=f"{PADDLE}/workload.py",
+        old="        if height < side:\n",
+        new="        if height < side // 4:\n",
+        test=f"{PADDLE_TESTS}/test_paddleocr_vl_workload.py::test_a_side_of_less_than_a_token_is_scaled_up_first",
+    ),
+    Mutant(
+        kind="engines",
+        what="vLLM turns queries and keys without a cast to float32",
+        file=PACKED_SIGLIP,
+        old='        wide = to(query_key, "float32")\n',
+        new="        wide = query_key\n",
+        test=f"{PADDLE_TESTS}/test_paddleocr_vl_engines.py::test_kernel_by_kernel",
+    ),
+    Mutant(
+        kind="passes",
+        what="a page whose regions a detector finds is a pass over the whole page, too",
+        file=f"{COMMON}/regions.py",
+        old="        whole = None if self.detector else layout\n        return self.declared.passes(whole,",
+        new='        return replace(self.declared, detector="").passes(layout,',
+        test=f"{PADDLE_TESTS}/test_paddleocr_vl_regions.py::test_a_page_is_the_sum_of_its_regions",
+    ),
+    Mutant(
+        kind="passes",
+        what="all rows of a table are one page's",
+        file=f"{COMMON}/region_tables.py",
+        old='for name, sides in rows if page in ("", name)]',
+        new="for _, sides in rows]",
+        test="tests/models/common/test_region_tables.py::test_a_table_stands_for_its_list",
     ),
     Mutant(
         kind="passes",
