@@ -129,7 +129,7 @@ class LawsFile:
                 "name": each.name,
                 "conditions": [tables.written_condition(*condition) for condition in each.conditions],
                 "variables": {name: tables.polynomial(written) for name, written in each.variables.items()},
-                "markers": tables.polynomial(each.markers),
+                "markers": tables.polynomial(each.markers if model.config.runtime.prompt_tokens is None else "0"),
             }
             for each in rule.kinds
         ]
