@@ -26,8 +26,7 @@ from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Highest, Size, Variables
 
 if TYPE_CHECKING:
-    from modelmeter.models.common.contract import Varied
-    from modelmeter.models.common.cost_model import CostModel
+    from modelmeter.models.common.contract import CostModel, Varied
 
 Array = Any
 
@@ -76,9 +75,7 @@ def layouts_of(workload: Any) -> tuple[Any, ...]:
 class LawSet:
     """The laws of a cost model. layouts: those that they are sought for; batches: pages of a prefill at once."""
 
-    def __init__(
-        self, model: CostModel[Any, Any, Any], layouts: Sequence[Any], batches: Sequence[int], *, vision_times: bool
-    ) -> None:
+    def __init__(self, model: CostModel, layouts: Sequence[Any], batches: Sequence[int], *, vision_times: bool) -> None:
         self.model = model
         self.batches = tuple(batches)
         self.vision_times = vision_times
@@ -275,7 +272,7 @@ class LawSet:
         return kernels
 
 
-def _varied(model: CostModel[Any, Any, Any], stage: str, variables: Variables, layout: Any) -> Varied:
+def _varied(model: CostModel, stage: str, variables: Variables, layout: Any) -> Varied:
     """A stage over these variables."""
     values = variables.values
     if stage == "vision":
