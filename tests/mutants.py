@@ -791,6 +791,30 @@ MUTANTS = (
         new="cost <= own_cost and good > own_good",
         test="tests/compare/test_choice.py::test_efficient_is_what_no_other_beats",
     ),
+    Mutant(
+        kind="law as data",
+        what="a kernel of experts keeps the weights of top_k experts beside those that are hit",
+        file="laws/law_set.py",
+        old='rest = least - int(each) * experts["top_k"]',
+        new="rest = least",
+        test="tests/laws/test_vectors.py::test_the_vectors_of_every_engine_hold[vllm]",
+    ),
+    Mutant(
+        kind="law as data",
+        what="conditions on remainders are written as conditions on values",
+        file="laws/tables.py",
+        old="condition.outcome, condition.modulus, condition.than",
+        new="condition.outcome, 0, condition.than",
+        test="tests/laws/test_vectors.py::test_the_vectors_of_every_model_hold[qwen2_5_vl]",
+    ),
+    Mutant(
+        kind="law as data",
+        what="the image rule as data forgets that a page stands for two frames",
+        file="models/common/merged_grid.py",
+        old='"frames": self.frames,',
+        new='"frames": 1,',
+        test="tests/laws/test_vectors.py::test_the_rule_of_every_mode_is_the_workloads[glm_ocr-page]",
+    ),
 )
 
 
