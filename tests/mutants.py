@@ -385,7 +385,7 @@ MUTANTS = (
         kind="traffic",
         what="a gather reads its whole table",
         file="operators.py",
-        old='_record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=out.nbytes)',
+        old='_record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=read)',
         new='_record("gather", aten, "gather", inputs, (out,), elements=out.numel)',
         test=IN_ORDER,
     ),
