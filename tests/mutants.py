@@ -318,8 +318,8 @@ MUTANTS = (
         kind="engines",
         what="the image's tokens leave the cache before the decoder runs",
         file=ENCODER,
-        old="inputs_embeds = self.embed_joined(input_ids, *pages)\n",
-        new="inputs_embeds = self.embed_joined(input_ids, *pages)\n        del pages\n",
+        old="given = self.embed_cached(input_ids, *pages)\n",
+        new="given = self.embed_cached(input_ids, *pages)\n        del pages\n",
         test=f"{ENGINES}::test_a_peak_within_the_block_is_the_blocks",
     ),
     Mutant(

@@ -85,7 +85,7 @@ ROOMS = {
         "sweep",
         "laws",
     },
-    "programs": {"models", "models.common", "layers", "devices", "report", "reference"},
+    "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference"},
     "__main__": {"cli"},
 }
 

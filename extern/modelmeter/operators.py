@@ -633,6 +633,11 @@ def floor_divide(x: ShapeTensor) -> ShapeTensor:
     return _pointwise("floor_divide", "aten.floor_divide.default", (x,), x.dtype)
 
 
+def remainder(x: ShapeTensor) -> ShapeTensor:
+    """x % a number: what a division leaves."""
+    return _pointwise("floor_divide", "aten.remainder.Scalar", (x,), x.dtype)
+
+
 def histc(x: ShapeTensor, bins: int) -> ShapeTensor:
     """How many elements fall into each bin."""
     out = x.tape.new((bins,), x.dtype)

@@ -35,7 +35,7 @@ from modelmeter.sweep import COUNTED, DEVICE, MODEL, Asked, Point, estimates
 
 if TYPE_CHECKING:
     from modelmeter.models.common.assumption import Assumption
-    from modelmeter.models.common.contract import CostModel, PageCost
+    from modelmeter.models.common.contract import CostModel, ModelPackage, PageCost
 
 MODE: Final = "mode"
 #: what a row is of
@@ -95,7 +95,16 @@ class Result(NamedTuple):
     bound: bool
 
 
-def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: None) -> Result:
+#: makes a cost model of a package and overrides; what keeps them has their laws serve several comparisons
+Load = Callable[["ModelPackage", Sequence[str]], "CostModel"]
+
+
+def load(package: ModelPackage, overrides: Sequence[str]) -> CostModel:
+    """A cost model that walks what it is asked for alone."""
+    return package.load_cost_model(overrides).lazy()
+
+
+def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: None, *, load: Load = load) -> Result:
     """All rows. heard: is told how many models are done. Raises `ModelMeterError` where every row is refused."""
     rows: list[Point] = []
     assumptions: dict[Assumption, list[str]] = {}
@@ -106,7 +115,7 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
     bound = False
     for number, (asked, wanted) in enumerate(comparison.models, start=1):
         try:
-            model = _load(comparison, asked, wanted)
+            model = _loaded(comparison, asked, wanted, load)
         except ModelMeterError as error:
             mode = wanted or "-"
             answers: list[tuple[Mapping[str, Any], str | None]] = [({}, str(error))] * max(len(comparison.devices), 1)
@@ -135,11 +144,11 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
     return Result(comparison, rows, assumptions, engines, checkpoints, own_modes, bound)
 
 
-def _load(comparison: Comparison, asked: Asked, mode: str | None) -> CostModel:
+def _loaded(comparison: Comparison, asked: Asked, mode: str | None, load: Load) -> CostModel:
     overrides = [*asked.overrides, *([] if mode is None else [f"workload={mode}"]), *comparison.overrides]
     if not comparison.devices:
-        return asked.package.load_cost_model(overrides).lazy()
-    return asked.package.load_cost_model(served(overrides, asked.package.EXECUTIONS)).for_times().lazy()
+        return load(asked.package, overrides)
+    return load(asked.package, served(overrides, asked.package.EXECUTIONS)).for_times()
 
 
 def _own_mode(asked: Asked) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -125,7 +125,11 @@ def _drawn(choice: Choice, points: Sequence[Point], words: str, *, falls: bool) 
         )
     places = {point: (across(point.cost), up(point.figure.value)) for point in points}
     parts += [_mark(*places[point], point, colour[point.device], _told(choice, point)) for point in points]
-    parts += _names(points, places, svg.Place(left, top - 14, right, bottom))
+    taken = [svg.Place(x - _SIZE, y - _SIZE, x + _SIZE, y + _SIZE) for x, y in places.values()]
+    taken += [
+        svg.Place(across(point.low), places[point][1] - 1, across(point.high), places[point][1] + 1) for point in points
+    ]
+    parts += _names(points, places, taken, svg.Place(left, top - 14, right, bottom))
     return svg.drawing(bottom + 46, f"{choice.benchmark} against {words}", parts)
 
 
@@ -186,19 +190,20 @@ def _front(front: Sequence[Point], across: Callable[[float], float], up: Callabl
     return f'<path class="front" d="{"".join(path)}H{right:.1f}"/>' if path else ""
 
 
-def _names(points: Sequence[Point], places: dict[Point, tuple[float, float]], within: svg.Place) -> list[str]:
-    """What points are called, beside them; of one model on several devices each."""
-    taken = [svg.Place(x - _SIZE, y - _SIZE, x + _SIZE, y + _SIZE) for x, y in places.values()]
-    parts = []
+def _names(
+    points: Sequence[Point], places: Mapping[Point, tuple[float, float]], taken: list[svg.Place], within: svg.Place
+) -> list[str]:
+    """What points are called, beside them; of one model on several devices each. taken: where nothing may stand."""
+    leaders, names = [], []
     for point in sorted(points, key=lambda point: not point.efficient):
         at = places[point]
         place = svg.free(at, _SIZE, point.name, taken, within)
         taken.append(place)
         x, y = place.middle
         if abs(x - at[0]) > (place.right - place.left) / 2 + 14 or abs(y - at[1]) > 24:
-            parts.append(svg.line(*at, x, y, "leader"))
-        parts.append(svg.label(x, y + 4, point.name, anchor="middle", kind="strong" if point.efficient else "label"))
-    return parts
+            leaders.append(svg.line(*at, x, y, "leader"))
+        names.append(svg.label(x, y + 4, point.name, anchor="middle", kind="strong" if point.efficient else "label"))
+    return [*leaders, *names]
 
 
 def _ticks(first: float, last: float) -> list[float]:

@@ -43,6 +43,9 @@ LAWS = {
     "three pages": (("runtime.batch_size=3",), 4),
     "serving": (("execution=serving",), 5),
     "serving, two pages": (("execution=serving", "runtime.batch_size=2"), 5),
+    # an engine makes angles for the longer side, be it rows or columns
+    "vllm": (("execution=vllm",), 5),
+    "sglang, two pages": (("execution=sglang", "runtime.batch_size=2"), 5),
 }
 
 
@@ -50,6 +53,7 @@ LAWS = {
 def test_one_law_holds_for_all_pages(overrides: tuple[str, ...], laws: int) -> None:
     model = load_cost_model([*SMALL, *overrides])
     model.page(1275, 1650, 2)
+    model.page(1650, 1275, 2)
     with walked_operators() as names:
         for columns, rows in product((8, 9, 37, 46), (7, 11, 59)):
             model.layout_cost(MergedGrid(columns, rows), 2)

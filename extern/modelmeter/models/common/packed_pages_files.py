@@ -65,7 +65,7 @@ _STATED: Final = (
 _PIXELS: Final = {"min_pixels": "workload.min_pixels", "max_pixels": "workload.max_pixels"}
 
 #: what `Qwen2VLImageProcessor` saves, but for the frames that a picture stands for
-PREPROCESSOR: Final = Keys(
+_PREPROCESSOR: Final = Keys(
     values={**_PIXELS, "patch_size": "workload.patch_size", "merge_size": "workload.merge_size"},
     within={
         "size": Keys(
@@ -96,6 +96,7 @@ def checkpoint_files(
     vision: Keys,
     own: Mapping[str, Any],
     required: Sequence[str],
+    *,
     text: Keys = Keys(),  # noqa: B008 (frozen)
     frames: int = 2,
 ) -> CheckpointFiles:
@@ -128,7 +129,7 @@ def checkpoint_files(
     return CheckpointFiles(
         classes={class_name: ConfigClass(keys=keys, finish=finish)},
         model_types={model_type: class_name},
-        preprocessor=PREPROCESSOR.joined(Keys(fixed={"temporal_patch_size": (frames,)})),
+        preprocessor=_PREPROCESSOR.joined(Keys(fixed={"temporal_patch_size": (frames,)})),
         preprocessor_required=True,
         kinds=kinds,
     )

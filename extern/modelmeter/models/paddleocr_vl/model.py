@@ -11,11 +11,12 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, LayerNorm, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.vision.navit import NavitTower, PatchTensors
 from modelmeter.layers.vision.packed import Gelu, Grid
+from modelmeter.layers.vision.packed_siglip import PatchTensors, SiglipTower
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
 from modelmeter.models.common.packed_pages import PackedPagesModel, of_pages
 from modelmeter.models.paddleocr_vl.executions import EXECUTIONS
+from modelmeter.models.paddleocr_vl.traits import ProjectorTraits
 from modelmeter.operators import Parameter, cat, floor_divide, mul, product, reshape, take_number
 from modelmeter.shape_tensor import ShapeTensor
 
@@ -34,7 +35,10 @@ class PaddleOCRProjector(BaseLayer):
 
     def forward(self, image_features: ShapeTensor, image_grid_thw: ShapeTensor, grid: Grid) -> ShapeTensor:
         """Page by page; what the last one's tokens are made of is held to the end."""
-        product(image_grid_thw)  # patches of each page, on the host
+        if not self.traits(ProjectorTraits).joined:
+            return self.page(image_features, image_grid_thw.select(0, 0), grid)[1]
+        if self.traits(ProjectorTraits).counted:
+            product(image_grid_thw)  # patches of each page, on the host
         patches = image_features.shape[0] // grid.pages
         image_feature, image_grid = image_features.narrow(0, 0, patches), image_grid_thw.select(0, 0)  # of any page
         others = image_features.tape.repeated(grid.pages - 1, lambda: self.page(image_feature, image_grid, grid)[1])
@@ -44,7 +48,7 @@ class PaddleOCRProjector(BaseLayer):
     def page(self, image_feature: ShapeTensor, image_grid: ShapeTensor, grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
         """One page's patches [N, D] and its grid [3] on the host -> the patches of each token, and the tokens."""
         image_feature = self.pre_norm(image_feature)
-        if not self.traits(FusionTraits).image_tokens_first:
+        if self.traits(ProjectorTraits).counted:
             self.blocks(image_grid)
         image_feature = image_feature.view(1, grid.rows, self.side, grid.columns, self.side, -1).transpose(2, 3)
         image_feature = reshape(image_feature, grid.rows * grid.columns, -1)  # side**2 patches next to each other
@@ -65,7 +69,7 @@ class PaddleOCRProjector(BaseLayer):
 class PaddleOCRVision(BaseLayer):
     """Pages' patches -> the image tokens of each page [n, D], and the tower's last hidden states, held beside them."""
 
-    def __init__(self, visual: NavitTower, projector: PaddleOCRProjector, **settings: Unpack[Settings]) -> None:
+    def __init__(self, visual: SiglipTower, projector: PaddleOCRProjector, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.visual = visual
         self.projector = projector
@@ -73,13 +77,22 @@ class PaddleOCRVision(BaseLayer):
     def forward(self, given: PatchTensors | tuple[PatchTensors, ...], grid: Grid) -> tuple[ShapeTensor, ...]:
         """`given`: with all pages, or where pages are a loop with each."""
         if not isinstance(given, PatchTensors):
-            one = grid._replace(pages=1)
-            return tuple(self.encode(page, one)[0] for page in given)
+            return self.page_by_page(given, grid._replace(pages=1))
         tokens, last_hidden_state = self.encode(given, grid)
         if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
             return of_pages(tokens, grid.pages)
         floor_divide(product(given.grid_thw))  # tokens of each page, on the host
         return *of_pages(tokens, grid.pages), last_hidden_state
+
+    def page_by_page(self, given: tuple[PatchTensors, ...], one: Grid) -> tuple[ShapeTensor, ...]:
+        """The image tokens of each page; all pages go through the tower first, or each through all."""
+        if self.traits(ProjectorTraits).joined:
+            return tuple(self.encode(page, one)[0] for page in given)
+        hidden = tuple(self.visual.call_remembered("visual", page, one) for page in given)
+        return tuple(
+            self.projector.call_remembered("projector", each, page.grid_thw, one)
+            for each, page in zip(hidden, given, strict=True)
+        )
 
     def encode(self, given: PatchTensors, grid: Grid) -> tuple[ShapeTensor, ShapeTensor]:
         """The image tokens of pages, and what they are made of."""
@@ -94,7 +107,7 @@ class PaddleOCRTextStage(TiledTextStage):
 
 
 class PaddleOCRVLModel(PackedPagesModel):
-    """PaddleOCR-VL. vision, decoder: architectural arguments of `NavitTower` and `Decoder`."""
+    """PaddleOCR-VL. vision, decoder: architectural arguments of `SiglipTower` and `Decoder`."""
 
     executions = EXECUTIONS
     text_stage = PaddleOCRTextStage
@@ -111,7 +124,7 @@ class PaddleOCRVLModel(PackedPagesModel):
     ) -> None:
         super().__init__(**settings)
         of_vision = self.code.vision()
-        self.visual = NavitTower(**vision, merged=spatial_merge_size**2, code=of_vision)
+        self.visual = SiglipTower(**vision, merged=spatial_merge_size**2, code=of_vision)
         self.projector = PaddleOCRProjector(
             vision["hidden_size"], decoder["hidden_size"], spatial_merge_size, code=of_vision
         )

@@ -10,7 +10,7 @@ from math import ceil
 from typing import Unpack
 
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, Settings, run_blocks
-from modelmeter.layers.vision.siglip import SiglipEncoderLayer, pixel_shuffle
+from modelmeter.layers.vision.siglip_tiles import SiglipEncoderLayer, pixel_shuffle
 from modelmeter.operators import (
     add,
     all_true,

@@ -10,8 +10,8 @@ from typing import Any, Final
 import torch
 from transformers import vision_utils
 
-from modelmeter.layers.vision.navit import TAPS, PatchTensors
 from modelmeter.layers.vision.packed import Grid, Sequences
+from modelmeter.layers.vision.packed_siglip import TAPS, PatchTensors
 from modelmeter.models.common.reference.packed_cases import (
     PAGES,
     PackedCases,
@@ -27,7 +27,7 @@ from modelmeter.models.paddleocr_vl.reference.page import PageReference
 from modelmeter.reference.layer_case import Given, LayerCase, LayerVerification
 
 
-def call_embeddings(module: Any, pixel_values: Any, indices: Any, weights: Any) -> object:
+def call_embeddings(module: Any, pixel_values: Any, indices: Any, weights: Any, *_sides: int) -> object:
     """Patches with their positions; the library takes a batch of one."""
     result: object = module(pixel_values.unsqueeze(0), interp_indices=indices, interp_weights=weights)
     return result
@@ -63,11 +63,11 @@ class PaddleOCRModules(PackedModules):
     calls = MappingProxyType(
         {
             **PackedModules.calls,
-            "NavitEmbeddings": call_embeddings,
-            "NavitAttention": call_attention,
-            "NavitEncoderLayer": call_block,
-            "NavitEncoder": call_encoder,
-            "NavitTower": call_tower,
+            "SiglipEmbeddings": call_embeddings,
+            "SiglipAttention": call_attention,
+            "SiglipEncoderLayer": call_block,
+            "SiglipEncoder": call_encoder,
+            "SiglipTower": call_tower,
             "PaddleOCRProjector": call_projector,
             "PaddleOCRVision": PackedModules.calls["PackedVision"],
             "PaddleOCRTextStage": PackedModules.calls["PackedTextStage"],
@@ -120,7 +120,8 @@ class PaddleOCRCases(PackedCases):
             block = "visual.encoder.layers.0"
             yield self.case("visual.embeddings.patch_embedding", page.pixel_values)
             yield self.case("visual.embeddings.position_embedding", page.interp_indices)
-            yield self.case("visual.embeddings", page.pixel_values, page.interp_indices, page.interp_weights)
+            of_page = (page.pixel_values, page.interp_indices, page.interp_weights)
+            yield self.case("visual.embeddings", *of_page, 2 * grid.rows, 2 * grid.columns)
             yield self.case("visual.encoder.rotary_pos_emb", page.position_ids)
             yield self.case(f"{block}.layer_norm1", hidden)
             yield self.case(f"{block}.self_attn.q_proj", hidden)

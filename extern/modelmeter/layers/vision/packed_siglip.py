@@ -10,6 +10,7 @@ docs/counted.md says where it was read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any, Final, NamedTuple, Unpack
 
 from modelmeter.layers import BaseLayer, Conv2d, Embedding, LayerList, LayerNorm, Linear
@@ -21,12 +22,33 @@ from modelmeter.layers.vision.packed import (
     PackedTraits,
     PagesTower,
     Sequences,
+    apply_rotary_pos_emb_vision,
     attend_each,
     attention_of,
+    by_position,
     on_host,
     turned_in_place,
+    turned_together,
 )
-from modelmeter.operators import add, cat, contiguous, mul, packed_attention, reshape, to, total
+from modelmeter.operators import (
+    add,
+    arange,
+    cat,
+    clone,
+    contiguous,
+    cos,
+    floor_divide,
+    fused,
+    mul,
+    packed_attention,
+    remainder,
+    reshape,
+    sin,
+    stack,
+    to,
+    total,
+    upsample_bilinear,
+)
 from modelmeter.shape_tensor import Repeated, ShapeTensor, Tape
 
 #: rows of the table of positions that a patch's position is made of: the corners around it
@@ -34,11 +56,20 @@ TAPS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class NavitTraits:
+class SiglipTraits:
     """What code of this tower does where code bases differ; the defaults are transformers'."""
 
     qkv_fused: bool = False
     """Query, key and value are one GEMM; otherwise three."""
+    positions_resampled: bool = False
+    """The table of positions is resampled to a page's grid as a picture, and what it gives copied; otherwise each patch
+    is given four rows of it and their weights, which come with the page."""
+    angles_made: bool = False
+    """Row and column of each patch are worked out on the device in every pass, and angles for them, in float32;
+    otherwise positions come with the page, and cosines and sines are made of them."""
+    turned_in_float32: bool = False
+    """Queries and keys are joined by a copy and cast to float32, turned by one kernel, and cast back, by cosines and
+    sines that each block makes of its own; otherwise cosines and sines are made once."""
 
 
 class PatchTensors(NamedTuple):
@@ -57,20 +88,43 @@ class PatchTensors(NamedTuple):
     interp_weights: ShapeTensor
 
 
-class NavitEmbeddings(BaseLayer):
+class SiglipEmbeddings(BaseLayer):
     """Patches [N, c, p, p] -> [N, D], with their positions, resampled from a table of side x side."""
 
     def __init__(
         self, hidden_size: int, *, num_channels: int, patch_size: int, side: int, **settings: Unpack[Settings]
     ) -> None:
         super().__init__(**settings)
-        self.patch_embedding = Conv2d(num_channels, hidden_size, patch_size, stride=patch_size, code=self.code)
+        self.side = side
+        self.patch_embedding: BaseLayer
+        if self.traits(PackedTraits).patches_by_product:
+            self.patch_embedding = Linear(num_channels * patch_size**2, hidden_size, code=self.code)
+        else:
+            self.patch_embedding = Conv2d(num_channels, hidden_size, patch_size, stride=patch_size, code=self.code)
         self.position_embedding = Embedding(side**2, hidden_size, code=self.code)
 
-    def forward(self, pixel_values: ShapeTensor, indices: ShapeTensor, weights: ShapeTensor) -> ShapeTensor:
-        patch_embeds = self.patch_embedding(pixel_values)
-        embeddings = patch_embeds.view(patch_embeds.shape[0], -1)
+    def forward(
+        self, pixel_values: ShapeTensor, indices: ShapeTensor, weights: ShapeTensor, rows: int, columns: int
+    ) -> ShapeTensor:
+        """`rows`, `columns`: patches of a page."""
+        patches = pixel_values.shape[0]
+        if self.traits(PackedTraits).patches_by_product:
+            pixel_values = pixel_values.view(patches, -1)
+        embeddings = self.patch_embedding(pixel_values).view(patches, -1)
+        if self.traits(SiglipTraits).positions_resampled:
+            return self.with_resampled(embeddings, rows, columns)
         return self.chain("embed", self.with_positions, embeddings, indices, weights)
+
+    def with_resampled(self, embeddings: ShapeTensor, rows: int, columns: int) -> ShapeTensor:
+        """One page's patches [N, D] and its positions, the table of which is a picture [1, D, side, side]."""
+        table = self.position_embedding.weight.on(embeddings.tape)
+        patch_pos_embed = table.view(1, self.side, self.side, -1).permute(0, 3, 1, 2)
+        patch_pos_embed = upsample_bilinear(patch_pos_embed, rows, columns).permute(0, 2, 3, 1)
+        # for each frame, of which there is one
+        position_embedding = clone(patch_pos_embed.view(rows * columns, -1), "aten.repeat.default")
+        del patch_pos_embed
+        image_embeddings = add(embeddings, position_embedding)
+        return cat((image_embeddings,), 0)
 
     def with_positions(self, embeddings: ShapeTensor, indices: ShapeTensor, weights: ShapeTensor) -> ShapeTensor:
         """[N, D] and the positions that the rows `indices` make with `weights`, [N, 4] each."""
@@ -78,7 +132,7 @@ class NavitEmbeddings(BaseLayer):
         return add(embeddings, to(pos_embeds, embeddings.dtype))
 
 
-class NavitAttention(BaseLayer):
+class SiglipAttention(BaseLayer):
     """Attention of patches [N, D] -> [N, D], each page by itself, and the weights of each, where they are made.
 
     Source: `PaddleOCRVisionAttention`.
@@ -87,7 +141,7 @@ class NavitAttention(BaseLayer):
     def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.num_heads = num_heads
-        if self.traits(NavitTraits).qkv_fused:
+        if self.traits(SiglipTraits).qkv_fused:
             self.qkv_proj = Linear(hidden_size, 3 * hidden_size, code=self.code)
         else:
             self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
@@ -99,11 +153,14 @@ class NavitAttention(BaseLayer):
         self,
         hidden_states: ShapeTensor,
         cu_seqlens: ShapeTensor,
-        tables: tuple[ShapeTensor, ShapeTensor],
+        tables: tuple[ShapeTensor, ...],
         sequences: Sequences,
     ) -> tuple[ShapeTensor, Any]:
-        """`tables`: cos and sin [N, d]. `cu_seqlens`: where the pages end."""
+        """`tables`: cos and sin [N, d], or angles [N, d / 2]. `cu_seqlens`: where the pages end."""
         patches = hidden_states.shape[0]
+        if self.traits(PackedTraits).copied:
+            attn_output = self.attend_copied(self.project(hidden_states), cu_seqlens, tables, sequences)
+            return self.out_proj(attn_output.view(patches, -1)), None
         query_states, key_states, value_states = self.project(hidden_states)
         query_states, key_states = self.chain("rotary", turned_in_place, query_states, key_states, *tables)
         if self.traits(PackedTraits).attention_packed:
@@ -114,9 +171,34 @@ class NavitAttention(BaseLayer):
         attn_output = contiguous(reshape(attn_output, patches, -1))
         return self.out_proj(attn_output), Repeated(attended.times, attended.result[1])
 
+    def attend_copied(
+        self,
+        projected: tuple[ShapeTensor, ...],
+        cu_seqlens: ShapeTensor,
+        tables: tuple[ShapeTensor, ...],
+        sequences: Sequences,
+    ) -> ShapeTensor:
+        """Query, key and value [N, H, d], copied and turned -> [N, H, d]."""
+        query, key, value = projected
+        if self.traits(SiglipTraits).turned_in_float32:
+            qk_concat = cat((query.unsqueeze(0), key.unsqueeze(0)), 0)
+            (angles,) = tables
+            query, key = self.turn(qk_concat, cos(angles), sin(angles)).unbind(0)
+        else:
+            query, key, value = (contiguous(each) for each in projected)
+            query, key = fused("rotary", apply_rotary_pos_emb_vision, query, key, *tables)
+        log_sum_exp = self.traits(PackedTraits).log_sum_exp_written
+        return packed_attention((query, key, value), cu_seqlens, sequences.lengths, log_sum_exp=log_sum_exp)
+
+    @staticmethod
+    def turn(query_key: ShapeTensor, cosine: ShapeTensor, sine: ShapeTensor) -> ShapeTensor:
+        """[2, N, H, d], cast to float32 before and back after."""
+        wide = to(query_key, "float32")
+        return to(fused("rotary", turned_together, wide, cosine, sine), query_key.dtype)
+
     def project(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """Query, key and value, [N, H, d] each."""
-        if self.traits(NavitTraits).qkv_fused:
+        if self.traits(SiglipTraits).qkv_fused:
             qkv = self.qkv_proj(hidden_states)
             return tuple(each.view(each.shape[0], self.num_heads, -1) for each in qkv.chunk(3, 1))
         by_head = (hidden_states.shape[0], self.num_heads, -1)
@@ -126,7 +208,7 @@ class NavitAttention(BaseLayer):
         return query_states, key_states, value_states
 
 
-class NavitMLP(BaseLayer):
+class SiglipMLP(BaseLayer):
     """fc2(gelu(fc1(x))), x [N, D] -> [N, D]; GELU by tanh."""
 
     def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
@@ -139,21 +221,21 @@ class NavitMLP(BaseLayer):
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))  # type: ignore[no-any-return]
 
 
-class NavitEncoderLayer(BaseLayer):
+class SiglipEncoderLayer(BaseLayer):
     """Pre-norm block over packed patches, x [N, D] -> [N, D]."""
 
     def __init__(self, hidden_size: int, num_heads: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.layer_norm1 = LayerNorm(hidden_size, code=self.code)
-        self.self_attn = NavitAttention(hidden_size, num_heads, code=self.code)
+        self.self_attn = SiglipAttention(hidden_size, num_heads, code=self.code)
         self.layer_norm2 = LayerNorm(hidden_size, code=self.code)
-        self.mlp = NavitMLP(hidden_size, intermediate_size, code=self.code)
+        self.mlp = SiglipMLP(hidden_size, intermediate_size, code=self.code)
 
     def forward(
         self,
         hidden_states: ShapeTensor,
         cu_seqlens: ShapeTensor,
-        tables: tuple[ShapeTensor, ShapeTensor],
+        tables: tuple[ShapeTensor, ...],
         sequences: Sequences,
         residual: ShapeTensor | None = None,
     ) -> Any:
@@ -183,7 +265,7 @@ class NavitEncoderLayer(BaseLayer):
         return self.mlp(hidden_states), residual
 
 
-class NavitEncoder(BaseLayer):
+class SiglipEncoder(BaseLayer):
     """Blocks over patches x [N, D] -> [N, D], and where they are handed on, the residual that is still to be added."""
 
     def __init__(
@@ -195,7 +277,7 @@ class NavitEncoder(BaseLayer):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        layer = NavitEncoderLayer(hidden_size, num_heads, intermediate_size, code=self.code)
+        layer = SiglipEncoderLayer(hidden_size, num_heads, intermediate_size, code=self.code)
         self.layers = LayerList([layer] * num_hidden_layers, code=self.code)
         self.rotary_pos_emb = AxialRotaryEmbedding(hidden_size // num_heads, code=self.code)
 
@@ -204,7 +286,11 @@ class NavitEncoder(BaseLayer):
     ) -> tuple[ShapeTensor, ShapeTensor | None]:
         """`position_ids`: row and column of each patch, [N, 2]."""
         hidden_states, residual = inputs_embeds, None
-        tables = self.chain("rotary_tables", self.rotary_pos_emb, position_ids)
+        tables: tuple[ShapeTensor, ...]
+        if self.traits(SiglipTraits).angles_made:
+            tables = self.made_tables(inputs_embeds, sequences.grid, sequences.merged)
+        else:
+            tables = self.chain("rotary_tables", self.rotary_pos_emb, position_ids)
         for layer in self.layers:
             if self.traits(EngineTraits).add_norm_fused:
                 hidden_states, residual = layer(hidden_states, cu_seqlens, tables, sequences, residual)
@@ -212,9 +298,29 @@ class NavitEncoder(BaseLayer):
                 hidden_states = layer(hidden_states, cu_seqlens, tables, sequences)
         return hidden_states, residual
 
+    def made_tables(self, patches: ShapeTensor, grid: Grid, merged: int) -> tuple[ShapeTensor, ...]:
+        """Of one page's patches [N, ...]: angles [N, d / 2], or cosines and sines of them, [N, d] each."""
+        tape, side = patches.tape, isqrt(merged)
+        pids = self.places(patches)
+        longest = side * max(grid.rows, grid.columns)
+        inv_freq = self.rotary_pos_emb.buffers["inv_freq"].on(tape)
+        of_places = mul(arange(tape, longest, dtype="float32").unsqueeze(1), inv_freq)  # [longest, d / 4]
+        angles = by_position(of_places, pids)
+        if self.traits(SiglipTraits).turned_in_float32:
+            return (angles,)
+        emb = cat((angles, angles), -1)
+        return cos(emb), sin(emb)
 
-class NavitTower(PagesTower):
-    """Pages' patches -> [N, D], normalised: `NavitEmbeddings`, `NavitEncoder`, and a norm.
+    @staticmethod
+    def places(patches: ShapeTensor) -> ShapeTensor:
+        """Row and column of each patch of one page, [N, 2]."""
+        image_pids = remainder(arange(patches.tape, patches.shape[0]))
+        rows, columns = floor_divide(image_pids), remainder(image_pids)
+        return stack((cat((rows,), 0), cat((columns,), 0)))
+
+
+class SiglipTower(PagesTower):
+    """Pages' patches -> [N, D], normalised: `SiglipEmbeddings`, `SiglipEncoder`, and a norm.
 
     merged: patches of a token of a page's grid.
     """
@@ -235,14 +341,14 @@ class NavitTower(PagesTower):
         super().__init__(**settings)
         self.merged = merged
         self.patch = (num_channels, patch_size, patch_size)
-        self.embeddings = NavitEmbeddings(
+        self.embeddings = SiglipEmbeddings(
             hidden_size,
             num_channels=num_channels,
             patch_size=patch_size,
             side=image_size // patch_size,
             code=self.code,
         )
-        self.encoder = NavitEncoder(
+        self.encoder = SiglipEncoder(
             hidden_size, num_attention_heads, intermediate_size, num_hidden_layers, code=self.code
         )
         self.post_layernorm = LayerNorm(hidden_size, code=self.code)
@@ -261,7 +367,10 @@ class NavitTower(PagesTower):
 
     def forward(self, given: tuple[ShapeTensor, ...], grid: Grid) -> ShapeTensor:
         page = PatchTensors(*given)
-        hidden_states = self.embeddings(page.pixel_values, page.interp_indices, page.interp_weights)
+        side = isqrt(self.merged)
+        hidden_states = self.embeddings(
+            page.pixel_values, page.interp_indices, page.interp_weights, side * grid.rows, side * grid.columns
+        )
         last_hidden_state, residual = self.encoder(  # the embeddings are held by name to the end
             hidden_states, page.position_ids, page.cu_seqlens, Sequences(grid, self.merged, 0)
         )
