@@ -57,8 +57,9 @@ screenshots: demo ## docs/report*.png anew, of the report that demo writes; need
 docs: $(STAMP) ## the site, from docs/ into outputs/site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all --doctree-dir outputs/doctrees docs outputs/site
 
-models-page: $(STAMP) ## docs/models.md and its chart anew: all models on five kinds of pages and three GPUs
+models-page: $(STAMP) ## docs/models.md, its chart and reports/compare.md anew: all models side by side
 	$(BIN)/python -m modelmeter.programs.models_page
+	$(BIN)/python -m benchmarks.compare_models
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
 	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot

@@ -61,6 +61,7 @@ HUNYUAN, HUNYUAN_TESTS = "models/hunyuan_vl/layers/vision.py", "tests/models/hun
 HUNYUAN_PAGES = measured("(12,", "4)", model="hunyuan_vl")
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
+QWEN3 = "models/qwen3_vl"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
@@ -603,6 +604,38 @@ MUTANTS = (
         old="products[:, column] *= values[name] ** exponent",
         new="products[:, column] *= values[name]",
         test=f"{STAGE_TIMES}::test_laws_are_walks",
+    ),
+    Mutant(
+        kind="held tensor",
+        what="DeepStack: what a layer gives dies once its features are added",
+        file=f"{DECODER}/decoder.py",
+        old="_kept = hidden_states if self.layer_outputs_kept else None",
+        new="_kept = None",
+        test="tests/layers/decoder/test_library_decoders.py::test_features_are_added_after_the_first_layers",
+    ),
+    Mutant(
+        kind="merger",
+        what="DeepStack: features of a block are normalised patch by patch",
+        file=f"{QWEN3}/tower.py",
+        old="merged, use_postshuffle_norm=True, **settings)",
+        new="merged, use_postshuffle_norm=False, **settings)",
+        test=measured("runtime.attention=flash", model="qwen3_vl"),
+    ),
+    Mutant(
+        kind="image rule",
+        what="Chandra: a side that is scaled down is rounded up",
+        file=f"{QWEN3}/workload.py",
+        old="return math.floor(width * scale), math.floor(height * scale)",
+        new="return math.ceil(width * scale), math.ceil(height * scale)",
+        test="tests/models/qwen3_vl/test_qwen3_vl_workload.py::test_chandra_scales_a_page_first",
+    ),
+    Mutant(
+        kind="engines",
+        what="vLLM: a step adds no features, since its tokens are no image's",
+        file=f"{QWEN3}/model.py",
+        old="return copied, Deepstack(None, buffers)",
+        new="return copied, Deepstack(None, buffers) if pages else None",
+        test="tests/models/qwen3_vl/test_qwen3_vl_engines.py::test_kernel_by_kernel",
     ),
     Mutant(
         kind="stride rule",

@@ -21,7 +21,7 @@ def test_whole_pages(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     steps = ("output_tokens=2",) if program == "end2end" else ()
     assert main(["verify", program, *MODEL, "sizes=[[640,480],[900,150]]", *steps, *OVERRIDES]) == 0
     out = capsys.readouterr().out
-    assert "900x150: 900 x 150 pixels, grid 4x1, 5 views, 80 image tokens (global 16, local 64)" in out
+    assert "900x150: 900 x 150 pixels, grid 4x1, 5 views, 80 image tokens (thumbnail 16, tiles 64)" in out
     assert "2 of 2 pages verified" in out and "worst difference 0 (tolerance 0)" in out
 
 
@@ -35,4 +35,5 @@ def test_a_page(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_tokens_line_counts_the_markers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", "1275x1650", *MODEL]) == 0
-    assert "1088 image (64 global, 1024 local) + 69 prompt (assumed) = 1157 prefill" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1088 image (64 thumbnail, 1024 tiles) + 69 prompt (assumed) = 1157 prefill" in out

@@ -8,7 +8,7 @@ from modelmeter.models.qianfan_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.qianfan_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.qianfan_ocr.executions import EXECUTIONS
 from modelmeter.models.qianfan_ocr.model import QianfanOcrModel
-from modelmeter.models.qianfan_ocr.workload import MODES, ImageTokens, Workload
+from modelmeter.models.qianfan_ocr.workload import MODES, Workload
 
 TITLE: Final = "Qianfan-OCR"
 SOURCES: Final = (
@@ -34,7 +34,6 @@ __all__ = [
     "TITLE",
     "TOKENIZER",
     "CostModel",
-    "ImageTokens",
     "PatchesGrid",
     "QianfanOcrModel",
     "Workload",
