@@ -475,8 +475,8 @@ MUTANTS = (
         kind="tiles",
         what="vllm: attention over views writes no log-sum-exp",
         file="models/qianfan_ocr/executions.py",
-        old="patches_kept=True, attention_over_sequences=True",
-        new="patches_kept=True",
+        old='names_kept=True, starts_made="layer"',
+        new="names_kept=True",
         test="tests/models/qianfan_ocr/test_qianfan_engines.py::test_vision_kernel_by_kernel",
     ),
     Mutant(
