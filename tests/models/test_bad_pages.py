@@ -62,6 +62,7 @@ LONG = {
     "mineru2_5": 1369,
     "glm_ocr": "84000 x 28 pixels, scaled from 60000 x 20, have an aspect ratio above 200",
     "hunyuan_ocr": "60000 x 20 pixels have an aspect ratio above 200, the most that the model's preprocessing takes",
+    "paddleocr_vl": "84000 x 28 pixels, scaled from 60000 x 20, have an aspect ratio above 200",
     "lighton_ocr": "has no square of 2 x 2 to make a token of",
     "olmocr_2_7b": "1288 x 0 pixels, scaled from 60000 x 20, have an aspect ratio above 200",
     "qwen3_vl": "60000 x 20 pixels have an aspect ratio above 200, the most that the model's preprocessing takes",

@@ -485,8 +485,8 @@ def compute_throughput(
     if in_flight is not None:
         memory.checked_batch(device, in_flight, pages, float32, "concurrency")
     limits = memory.limits(device)
-    times = times or _stage_times(model, device, float32)
-    work = _Work(_service(model, times, limits), pages)
+    times = times or stage_times(model, device, float32)
+    work = _Work(service_of(model, times, limits), pages)
     prefill, steps = work.prefill, work.steps(batch)
 
     def rates(case: int) -> dict[str, Any]:
@@ -540,13 +540,15 @@ def compute_throughput(
     )
 
 
-def _stage_times(model: Any, device: Device, float32: str) -> Times:
+def stage_times(model: Any, device: Device, float32: str) -> Times:
+    """The times of the model's stages on a device, or their bounds."""
     from modelmeter.devices.stage_time import StageTimes
 
     return StageTimes(model, device, float32=float32)
 
 
-def _service(model: ServedModel[Any], times: Times, limits: Limits) -> Service:
+def service_of(model: ServedModel[Any], times: Times, limits: Limits) -> Service:
+    """What pages take of the model's engine and host."""
     from modelmeter.devices.service import Service
 
     graphed = [stage for stage in ("prefill", "decode") if model.graphed(stage)]
