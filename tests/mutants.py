@@ -446,9 +446,9 @@ MUTANTS = (
     Mutant(
         kind="tiles",
         what="a page that is one tile has a view of all of it, too",
-        file="models/qianfan_ocr/workload.py",
-        old="return super().grid(columns, rows) if columns * rows > 1 else UNCUT",
-        new="return super().grid(columns, rows)",
+        file=f"{COMMON}/patches_grid.py",
+        old="return PatchesGrid(tiles, columns, rows) if tiles > 1 else UNCUT",
+        new="return PatchesGrid(tiles, columns, rows)",
         test="tests/models/qianfan_ocr/test_qianfan_workload.py::test_worked_examples",
     ),
     Mutant(
