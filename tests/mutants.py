@@ -62,6 +62,8 @@ HUNYUAN_PAGES = measured("(12,", "4)", model="hunyuan_vl")
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
 QWEN3 = "models/qwen3_vl"
+PADDLE, PADDLE_TESTS = "models/paddleocr_vl", "tests/models/paddleocr_vl"
+PACKED_SIGLIP = "layers/vision/packed_siglip.py"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
@@ -446,7 +448,7 @@ MUTANTS = (
     Mutant(
         kind="tiles",
         what="a page that is one tile has a view of all of it, too",
-        file=f"{COMMON}/patches_grid.py",
+        file="models/common/patches_grid.py",
         old="return PatchesGrid(tiles, columns, rows) if tiles > 1 else UNCUT",
         new="return PatchesGrid(tiles, columns, rows)",
         test="tests/models/qianfan_ocr/test_qianfan_workload.py::test_worked_examples",
@@ -516,6 +518,54 @@ MUTANTS = (
         old="        if len(self.sections) > 1:\n            return self.forward_by_section(inv_freq, position_ids)\n",
         new="        if len(self.sections) > 1:\n            position_ids = position_ids.select(0, 0)\n",
         test=IN_WINDOWS,
+    ),
+    Mutant(
+        kind="SigLIP tower",
+        what="weights of the tower's attention die with it",
+        file=PACKED_SIGLIP,
+        old="        return self.out_proj(attn_output), Repeated(attended.times, attended.result[1])\n",
+        new="        return self.out_proj(attn_output), None\n",
+        test="tests/models/test_layer_cases.py::test_a_wrong_layer_is_seen[weights that a block does not hold]",
+    ),
+    Mutant(
+        kind="SigLIP tower",
+        what="a patch is given one row of the table of positions",
+        file=PACKED_SIGLIP,
+        old="TAPS: Final = 4\n",
+        new="TAPS: Final = 1\n",
+        test=measured("(5,", "7)", "runtime.attention=flash", model="paddleocr_vl"),
+    ),
+    Mutant(
+        kind="image rule",
+        what="a side of less than a token is not scaled up first",
+        file=f"{PADDLE}/workload.py",
+        old="        if height < side:\n",
+        new="        if height < side // 4:\n",
+        test=f"{PADDLE_TESTS}/test_paddleocr_vl_workload.py::test_a_side_of_less_than_a_token_is_scaled_up_first",
+    ),
+    Mutant(
+        kind="engines",
+        what="vLLM turns queries and keys without a cast to float32",
+        file=PACKED_SIGLIP,
+        old='        wide = to(query_key, "float32")\n',
+        new="        wide = query_key\n",
+        test=f"{PADDLE_TESTS}/test_paddleocr_vl_engines.py::test_kernel_by_kernel",
+    ),
+    Mutant(
+        kind="passes",
+        what="a page whose regions a detector finds is a pass over the whole page, too",
+        file=f"{COMMON}/regions.py",
+        old="        whole = None if self.detector else layout\n        return self.declared.passes(whole,",
+        new='        return replace(self.declared, detector="").passes(layout,',
+        test=f"{PADDLE_TESTS}/test_paddleocr_vl_regions.py::test_a_page_is_the_sum_of_its_regions",
+    ),
+    Mutant(
+        kind="passes",
+        what="all rows of a table are one page's",
+        file=f"{COMMON}/region_tables.py",
+        old='for name, sides in rows if page in ("", name)]',
+        new="for _, sides in rows]",
+        test="tests/models/common/test_region_tables.py::test_a_table_stands_for_its_list",
     ),
     Mutant(
         kind="passes",
@@ -708,6 +758,62 @@ MUTANTS = (
         old="return add(residual, mul(hidden_states) if self.multiplied else hidden_states)",
         new="return add(residual, hidden_states)",
         test=measured("workload.route=fine", model="granite_docling"),
+    ),
+    Mutant(
+        kind="comparison",
+        what="output beyond a model's positions is counted as if there were room",
+        file="compare/rows.py",
+        old="taken = min(wanted, room)",
+        new="taken = min(wanted, room + 1)",
+        test="tests/compare/test_rows.py::test_output_beyond_the_positions_is_cut_off_and_counted",
+    ),
+    Mutant(
+        kind="comparison",
+        what="pages of several layouts and texts are added to those of the text before",
+        file="compare/pages.py",
+        old="keys = np.asarray(indices) * len(self.outputs) + self.said",
+        new="keys = np.asarray(indices) * len(self.outputs) + 0 * self.said",
+        test="tests/compare/test_rows.py::test_pages_of_one_layout_are_one",
+    ),
+    Mutant(
+        kind="comparison",
+        what="a published figure of no mode stands with every mode",
+        file="compare/choice.py",
+        old="if each is not None and (own or each.mode is not None)",
+        new="if each is not None",
+        test="tests/compare/test_choice.py::test_a_figure_of_no_mode_is_the_own_mode_s_alone",
+    ),
+    Mutant(
+        kind="comparison",
+        what="a row that costs more for the same quality is efficient",
+        file="compare/choice.py",
+        old="cost <= own_cost and good >= own_good",
+        new="cost <= own_cost and good > own_good",
+        test="tests/compare/test_choice.py::test_efficient_is_what_no_other_beats",
+    ),
+    Mutant(
+        kind="law as data",
+        what="a kernel of experts keeps the weights of top_k experts beside those that are hit",
+        file="laws/law_set.py",
+        old='rest = least - int(each) * experts["top_k"]',
+        new="rest = least",
+        test="tests/laws/test_vectors.py::test_the_vectors_of_every_engine_hold[vllm]",
+    ),
+    Mutant(
+        kind="law as data",
+        what="conditions on remainders are written as conditions on values",
+        file="laws/tables.py",
+        old="condition.outcome, condition.modulus, condition.than",
+        new="condition.outcome, 0, condition.than",
+        test="tests/laws/test_vectors.py::test_the_vectors_of_every_model_hold[qwen2_5_vl]",
+    ),
+    Mutant(
+        kind="law as data",
+        what="the image rule as data forgets that a page stands for two frames",
+        file="models/common/merged_grid.py",
+        old='"frames": self.frames,',
+        new='"frames": 1,',
+        test="tests/laws/test_vectors.py::test_the_rule_of_every_mode_is_the_workloads[glm_ocr-page]",
     ),
 )
 

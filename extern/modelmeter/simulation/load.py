@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device
 from modelmeter.devices.engine import Pool
 from modelmeter.devices.page_memory import LONGEST, Memory
@@ -132,6 +133,10 @@ def simulate(
         )
     if requests < 1:
         raise ModelMeterError(f"simulation: {requests} requests; give 1 or more.")
+    if yields_several(model):
+        raise ModelMeterError(
+            "simulation: steps that yield several tokens (runtime.draft) are not simulated; leave it out."
+        )
     given = tuple(kinds)
     pages = prepared(given, model, Fraction(0))
     if len({each.number for each in pages}) < len(pages):

@@ -193,7 +193,7 @@ class VisionLanguageModel(BaseLayer):
         """
         self.decoder = decoder
         width = decoder.norm.weight.shape[0]
-        self.embed_tokens = Embedding(vocab_size, width, code=self.code)
+        self.embed_tokens = Embedding(vocab_size, width, tied=tied_head, code=self.code)
         self.lm_head = LMHead(width, vocab_size, self.embed_tokens if tied_head else None, code=self.code)
         self.vision = vision
         self.text = self.text_stage(self, code=self.code)
