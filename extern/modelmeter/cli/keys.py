@@ -25,6 +25,7 @@ GROUPS: Final = {
     "execution": "the code whose operators are counted",
     "engine": "who serves the pages: its execution, limits, memory and host",
     "client": "who sends the pages",
+    "precision": "the scheme that packs the decoder's weights; what it leaves is of the type runtime.dtype",
     "checkpoint": "whose weights the sizes are; or a folder with a config.json",
 }
 

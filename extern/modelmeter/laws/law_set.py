@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -61,13 +61,14 @@ class Peak(NamedTuple):
     candidates: tuple[tuple[str, str, str], ...]
 
 
-def layouts_of(workload: Any) -> list[Any]:
+@cache
+def layouts_of(workload: Any) -> tuple[Any, ...]:
     """The layouts of pages of many sizes, those of every kind among them."""
     draws = np.random.default_rng(0)
     drawn = np.exp(draws.uniform(0, np.log(_LONGEST_DRAWN), (2, _DRAWN))).astype(np.int64)
     even = np.array([(width, height) for width in _EVEN for height in _EVEN]).T
     widths, heights = np.concatenate((drawn, even), axis=1)
-    return list(dict.fromkeys((*workload.examples(), *workload.layouts(widths, heights).layouts)))
+    return tuple(dict.fromkeys((*workload.examples(), *workload.layouts(widths, heights).layouts)))
 
 
 class LawSet:

@@ -59,10 +59,12 @@ def vectors(
     content: the file's; place: of the model in it. What it has no laws for is not asked.
     """
     laws = content["laws"][content["models"][place]["laws"]]
-    decodes = not any(stage == "decode" for stage, _, _ in laws["left_out"])
+    left_out = laws["left_out"]
+    decodes = not any(stage == "decode" for stage, _, _ in left_out)
+    batches = [1] if any("pages" in variables for _, _, variables in left_out) else content["batches"]
     made = _Made(cost_model, devices if laws["timed"] else ())
     draws = random.Random(place)
-    return [made.vector(draws, content["batches"], decodes, place) for _ in range(number)]
+    return [made.vector(draws, batches, decodes, place) for _ in range(number)]
 
 
 class _Made:

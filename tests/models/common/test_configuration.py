@@ -24,6 +24,7 @@ def test_the_files_state_what_the_schema_does() -> None:
         "engine",
         "host",
         "client",
+        "precision",
         "checkpoint",
     )
     assert CONFIGURATION.group_options("execution") == ["serving", "transformers"]

@@ -38,6 +38,13 @@ from modelmeter.models.common.engines import (
     defaults_of,
 )
 from modelmeter.models.common.loading import LOADS
+from modelmeter.models.common.precision import (
+    PRECISION,
+    PRECISION_KINDS,
+    PRECISIONS,
+    PrecisionSchema,
+    no_such_precision,
+)
 from modelmeter.models.common.speculation import NONE, SPECULATION_KINDS
 from modelmeter.models.common.stage_cost import HEADS
 from modelmeter.units import MODEL_DTYPES
@@ -106,6 +113,7 @@ class CommonSchema:
     engine: EngineSchema = field(default_factory=EngineSchema)
     host: HostSchema = field(default_factory=HostSchema)
     client: ClientSchema = field(default_factory=ClientSchema)
+    precision: PrecisionSchema = field(default_factory=PrecisionSchema)
     checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
@@ -126,7 +134,7 @@ _OF_USER: Final = Maybe(Text(2**20, printable=False))  # never printed as it is
 #: what a value of the groups that all models have may be, and what it is, by its key
 COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.attention": Said(Choice(ATTENTIONS), "one fused kernel, or operator by operator"),
-    "runtime.dtype": Said(Choice(MODEL_DTYPES), "type of weights, activations and KV cache"),
+    "runtime.dtype": Said(Choice(MODEL_DTYPES), "type of weights, activations and KV cache, but for precision"),
     "runtime.batch_size": Said(BATCH, "pages of equal size in one pass; pages that decode together are --batch"),
     "runtime.prompt_tokens": Said(
         Maybe(Whole(0, POSITIONS.most)),
@@ -150,6 +158,7 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "checkpoint.revision": Said(Maybe(Text(200)), "what of it was read"),
     "checkpoint.unconfirmed": Said(Maybe(Text(1000)), "which of its values nobody published or confirmed"),
     **ENGINE_KINDS,
+    **PRECISION_KINDS,
 }
 
 #: the group that says whose weights the sizes are, and whose keys nobody sets
@@ -172,7 +181,10 @@ ALSO_CALLED: Final[Mapping[str, str]] = {
     "resolution": "workload",
     "backend": "engine",
     "framework": "engine",
-    "precision": "runtime.dtype",
+    "quantization": "precision",
+    "quantisation": "precision",
+    "quant": "precision",
+    "kv_cache_dtype": "precision.kv",
     "torch_dtype": "runtime.dtype",
     "attn": "runtime.attention",
     "attn_implementation": "runtime.attention",
@@ -225,7 +237,8 @@ class Configuration(Generic[Schema]):
     executions: the code that it can be walked as, of which each is a choice of `execution`. engine_keys: by engine,
     what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value.
     checkpoints: the choices of `checkpoint`, the default first; a file of that group states each. files: how the files
-    of a user's own checkpoint are read.
+    of a user's own checkpoint are read. expands: by key, what makes of a value the overrides that it stands for, or
+    None of one that stands for itself.
     """
 
     schema: type[Schema]
@@ -237,6 +250,7 @@ class Configuration(Generic[Schema]):
     checkpoints: Sequence[str]
     files: CheckpointFiles
     engine_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    expands: Mapping[str, Callable[[str], list[str] | None]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -362,9 +376,11 @@ class Configuration(Generic[Schema]):
         return [f"{CHECKPOINT}={OWN}", *others]
 
     def register_workloads(self) -> None:
-        """Put the named modes into Hydra's store as the group `workload`."""
+        """Put the named modes into Hydra's store as the group `workload`, and the schemes as `precision`."""
         from hydra.core.config_store import ConfigStore
 
+        for name in PRECISIONS:
+            ConfigStore.instance().store(group=PRECISION, name=name, node=asdict(PrecisionSchema(name)))
         for name, workload in self.modes.items():
             ConfigStore.instance().store(group="workload", name=name, node=asdict(workload))
 
@@ -374,6 +390,8 @@ class Configuration(Generic[Schema]):
             return list(self.modes)
         if group == "execution":  # the common folder has those of all models
             return sorted(self.executions)
+        if group == PRECISION:
+            return list(PRECISIONS)
         if group == CHECKPOINT:
             return list(self.checkpoints)
         return sorted({name for module in (self.module, COMMON_CONFIGS) for name in _files(module, group)})
@@ -417,6 +435,8 @@ class Configuration(Generic[Schema]):
                     f"({', '.join(self.checkpoints)}) or checkpoint=FOLDER."
                 )
             if key in self.groups and value not in self.group_options(key) and not (program and "," in value):
+                if key == PRECISION:
+                    raise ModelMeterError(f"{key}={value}: there is no such {key}; {no_such_precision(value)}")
                 raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, self.group_options(key))}")
             if not program and not _PLAIN.fullmatch(value):
                 _check_single(named, override)
@@ -442,7 +462,7 @@ class Configuration(Generic[Schema]):
         check_overrides(overrides)
         folder, given = self._folder_of(overrides)
         self.check_overrides(given)
-        given = [*self._of_engine(given), *given]
+        given = [*self._of_engine(given), *(each for override in given for each in self._expanded(override))]
         content = self.plain_content(given)
         if content is None:
             content = deepcopy(self._composed(tuple(given)))
@@ -450,6 +470,13 @@ class Configuration(Generic[Schema]):
             keys = [override.partition("=")[0].strip() for override in given]
             _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), keys)
         return self.read(content)
+
+    def _expanded(self, override: str) -> list[str]:
+        """The overrides that one stands for."""
+        key, _, value = (part.strip() for part in override.partition("="))
+        expand = self.expands.get(key)
+        expanded = None if expand is None else expand(value)
+        return [override] if expanded is None else expanded
 
     def plain_content(self, overrides: Sequence[str]) -> dict[str, Any] | None:
         """What Hydra would compose of plain overrides, without importing it, which takes half of a page's time.
@@ -479,8 +506,8 @@ class Configuration(Generic[Schema]):
                 node[last] = _plain(value)
             elif key == "workload":
                 content[key] |= _listed(asdict(self.modes[value]))
-            elif key == "execution":
-                content[key] = {"name": value}
+            elif key in ("execution", PRECISION):
+                content[key] |= {"name": value}
             elif key == "engine":
                 for group, values in defaults_of(value).items():
                     content[group] |= values

@@ -22,13 +22,14 @@ class KindRule(NamedTuple):
     """Layouts of one kind: its name, the workload's own word for it, when a layout is of it, and its variables.
 
     conditions and variables are over `columns`, `rows` and `tiles`, which the steps give; the first kind whose
-    conditions hold is the layout's.
+    conditions hold is the layout's. markers: positions of the prompt that the layout decides beside its image tokens.
     """
 
     name: str
     kind: Any
     conditions: tuple[TextCondition, ...]
     variables: Mapping[str, str]
+    markers: str = "0"
 
 
 class ImageRule(NamedTuple):
