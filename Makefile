@@ -26,7 +26,7 @@ AXE := 4.14.1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots axe docs models-page snapshot published precision published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
+.PHONY: help setup demo screenshots axe explore docs models-page snapshot published precision published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
 .PHONY: check-sweeps measured measured-changed mutants examples notebooks commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
@@ -54,11 +54,15 @@ outputs/axe-core/package/axe.min.js: Makefile
 screenshots: demo ## docs/report*.png anew, of the report that demo writes; needs a Chromium with its chromedriver
 	@$(BIN)/python -m modelmeter.report.screenshots outputs/report.html docs
 
-docs: $(STAMP) ## the site, from docs/ into outputs/site
+explore: $(STAMP) ## docs/explore.html anew: every model's laws in one page, some minutes
+	$(BIN)/python -m modelmeter.programs.explore.write_explore docs/explore.html
+
+docs: explore ## the site, from docs/ into outputs/site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all --doctree-dir outputs/doctrees docs outputs/site
 
-models-page: $(STAMP) ## docs/models.md and its chart anew: all models on five kinds of pages and three GPUs
+models-page: $(STAMP) ## docs/models.md, its chart and reports/compare.md anew: all models side by side
 	$(BIN)/python -m modelmeter.programs.models_page
+	$(BIN)/python -m benchmarks.compare_models
 
 snapshot: $(STAMP) ## reports/20211117-dsorc-op-analysis anew
 	$(BIN)/python -m modelmeter.programs.snapshot.write_static_snapshot

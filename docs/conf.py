@@ -16,6 +16,9 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
 
+# the interactive page is a file of its own, which `make explore` writes
+html_extra_path = [path.name for path in [Path(__file__).with_name("explore.html")] if path.exists()]
+
 # GitHub's anchors: a link to a heading that is not there fails the build, too
 myst_heading_anchors = 4
 

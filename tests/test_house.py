@@ -67,10 +67,11 @@ ROOMS = {
     "calibration": {"devices", "models.common"},
     "comparison": {"devices", "models.common"},
     "sweep": {"devices", "models.common"},
+    "simulation": {"devices", "models.common"},
     "laws": {"devices", "models.common"},
     "corpus": {"devices", "models.common"},
     "compare": {"devices", "models.common", "sweep"},
-    "report": {"devices", "models.common", "calibration", "compare", "comparison", "corpus", "sweep"},
+    "report": {"devices", "models.common", "calibration", "compare", "comparison", "corpus", "simulation", "sweep"},
     "reference": {"layers", "models.common", "devices"},
     "cli": {
         "models",
@@ -85,8 +86,9 @@ ROOMS = {
         "programs",
         "sweep",
         "laws",
+        "simulation",
     },
-    "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference"},
+    "programs": {"models", "models.common", "layers", "devices", "compare", "sweep", "report", "reference", "laws"},
     "__main__": {"cli"},
 }
 

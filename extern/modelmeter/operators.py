@@ -811,9 +811,10 @@ def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
     return out
 
 
-def upsample_bicubic(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
-    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing."""
-    return _upsampled("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", x, height, width)
+def upsample_bicubic(x: ShapeTensor, height: int, width: int, *, antialias: bool = True) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width], bicubic, with antialiasing or without."""
+    aten = f"aten.{'_upsample_bicubic2d_aa' if antialias else 'upsample_bicubic2d'}.default"
+    return _upsampled("upsample_bicubic", aten, x, height, width)
 
 
 def upsample_bilinear(x: ShapeTensor, height: int, width: int) -> ShapeTensor:

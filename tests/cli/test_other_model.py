@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelmeter.cli.main import main
-from modelmeter.models import DEFAULT_MODEL, MODELS
+from modelmeter.models import DEFAULT_MODEL, MODELS, model_package
 from modelmeter.models.common.contract import Views
 from tests.toy_model import load_cost_model
 from tests.toy_model.workload import Grid, Workload
@@ -209,10 +209,20 @@ def test_a_result_of_before_there_were_checkpoints(capsys: Capture) -> None:
 
 
 def test_models(capsys: Capture) -> None:
+    """A line for each checkpoint of each model, or a block for each that is named."""
     assert main(["models"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.split("\n\n")[0].splitlines()[3:]]
+    names = [(checkpoint, model) for model in (*MODELS, "toy") for checkpoint in model_package(model).CHECKPOINTS]
+    unconfirmed = {row[0] for row in rows if row[1] == "*"}
+    said = {row[0]: [word for word in row[1:] if word != "*"] for row in rows}
+    assert [(checkpoint, words[0]) for checkpoint, words in said.items()] == names
+    millions = f"{model_package().load_cost_model().parameters / 1e6:,.0f}"
+    assert said[DEFAULT_MODEL][1:] == [millions, "903", "published", "vllm", "sglang"]
+    assert "toy_wide" in unconfirmed and "toy" not in unconfirmed  # whose vocabulary nobody confirmed
+    assert main(["models", "toy", DEFAULT_MODEL]) == 0
     out = capsys.readouterr().out
     lines = [line.split("  ")[0] for line in out.splitlines() if line and not line.startswith(" ")]
-    assert lines == [*MODELS, "toy"]
+    assert lines == ["toy", DEFAULT_MODEL]
     assert main(["models", "toy", "--json"]) == 0
     (content,) = json.loads(capsys.readouterr().out)["models"]
     assert content == {

@@ -151,6 +151,12 @@ def test_the_table_fits_and_sorts(capsys: Capture) -> None:
     assert values == sorted(values)
 
 
+def test_a_key_is_a_head_of_several_lines(capsys: Capture) -> None:
+    out = printed(capsys, PAGE, "workload.max_num=2,6")
+    at = out.splitlines().index(next(line for line in out.splitlines() if line.startswith("workload.")))
+    assert [line.split()[0] for line in out.splitlines()[at : at + 3]] == ["workload.", "max_", "num"]
+
+
 def test_the_terms_behind_figures_are_told(capsys: Capture) -> None:
     assert "declared (prompt_tokens), experts_hit=max (io_weight_bytes)" in printed(capsys, PAGE, "workload=tiny,base")
     explained = printed(capsys, PAGE, "workload=tiny,base", "--explain")

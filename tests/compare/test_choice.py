@@ -82,10 +82,10 @@ def test_seconds_of_two_devices_are_no_match_but_money_is() -> None:
 @pytest.mark.parametrize(
     "more, why",
     [
-        ({"pages_cut": 1}, "output of some pages is cut off"),
-        ({"pages_refused": 1}, "it refuses some pages"),
-        ({"regions": "none declared"}, "its regions are not declared"),
-        ({"engine": "best"}, "its times are bounds"),
+        ({"pages_cut": 1}, "the output of some pages is cut off"),
+        ({"pages_refused": 1}, "some pages are refused"),
+        ({"regions": "none declared"}, "no regions are declared"),
+        ({"engine": "best"}, "times are bounds"),
     ],
 )
 def test_rows_aside_beat_nobody(more: Mapping[str, Any], why: str) -> None:

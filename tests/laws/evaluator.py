@@ -82,14 +82,15 @@ class Laws:
 
     # -- pages -------------------------------------------------------------------------------------------------------
 
-    def image(self, model: dict[str, Any], width: int, height: int) -> tuple[str, dict[str, int], int]:
-        """The kind of the page's layout, its variables, and its image tokens."""
+    def image(self, model: dict[str, Any], width: int, height: int) -> tuple[str, dict[str, int], int, int]:
+        """The kind of the page's layout, its variables, its image tokens, and the markers around them."""
         numbers = followed(model["image"]["steps"], width, height)
         for kind in model["image"]["kinds"]:
             if all(self.holds(each, numbers) for each in kind["conditions"]):
                 variables = {name: self.value(place, numbers) for name, place in kind["variables"].items()}
                 case = self.case(model["image"]["tokens"], "tokens", kind["name"], variables)
-                return kind["name"], variables, self.value(case["image_tokens"], variables)
+                tokens = self.value(case["image_tokens"], variables)
+                return kind["name"], variables, tokens, self.value(kind["markers"], numbers)
         raise Refused("a layout of no kind")
 
     def figures(self, case: dict[str, Any], variables: dict[str, int]) -> dict[str, Any]:
@@ -109,8 +110,8 @@ class Laws:
     def page(self, number: int, width: int, height: int, pages: int, steps: int) -> dict[str, Any]:
         model = self.content["models"][number]
         laws = self.content["laws"][model["laws"]]
-        kind, sizes, tokens = self.image(model, width, height)
-        seq_len = tokens + model["prompt_tokens"]
+        kind, sizes, tokens, markers = self.image(model, width, height)
+        seq_len = tokens + markers + model["prompt_tokens"]
         if seq_len + steps > model["max_position_embeddings"]:
             raise Refused("more positions than the model has")
         several = {"pages": pages} if pages > 1 else {}
@@ -280,6 +281,13 @@ def followed(steps: list[dict[str, Any]], width: int, height: int) -> dict[str, 
         elif do == "cover":
             side, multiple = step["side"] * step["multiple"], step["multiple"]
             columns, rows = (-(-each // side) * multiple for each in (width, height))
+        elif do == "least_side":
+            if step["side"] == "height" and height < step["pixels"]:
+                width, height = round(width * step["pixels"] / height), step["pixels"]
+            if step["side"] == "width" and width < step["pixels"]:
+                width, height = step["pixels"], round(height * step["pixels"] / width)
+        elif do == "edge_tiles":
+            columns, rows, tiles = edge_tiled(width, height, step)
         elif do == "whole":
             columns = rows = 1
         elif do == "tiles":
@@ -304,13 +312,32 @@ def smart_resize(width: int, height: int, step: dict[str, Any]) -> tuple[int, in
     return wide, high
 
 
+def edge_tiled(width: int, height: int, step: dict[str, Any]) -> tuple[int, int, int]:
+    edges = [step["longest_edge"]]
+    if edges[0] > step["most_edge"]:
+        edges.append(step["most_edge"])
+    for number, edge in enumerate(edges):
+        wide, ratio = width >= height, width / height
+        other = math.floor(edge / ratio if wide else edge * ratio)
+        if number == 0:
+            other += other % 2
+        other = max(other, 1)
+        width, height = (edge, other) if wide else (other, edge)
+    wide, ratio = width >= height, width / height
+    along = math.ceil(max(width, height) / step["side"])
+    length = along * step["side"]
+    across = math.ceil(math.floor(length / ratio if wide else length * ratio) / step["side"])
+    columns, rows = (along, across) if wide else (across, along)
+    return (columns, rows, columns * rows) if columns * rows > 1 else (1, 1, 0)
+
+
 def tiled(width: int, height: int, step: dict[str, Any]) -> tuple[int, int, int]:
     if max(width, height) <= step["uncut"]:
         return 1, 1, 0
     grids = [
         (columns, rows)
-        for columns in range(1, step["most"] + 1)
-        for rows in range(1, step["most"] + 1)
+        for columns in range(1, step["most_a_side"] + 1)
+        for rows in range(1, step["most_a_side"] + 1)
         if step["least"] <= columns * rows <= step["most"]
     ]
     grids.sort(key=lambda grid: (grid[0] * grid[1], grid[0]))

@@ -190,6 +190,11 @@ def test_a_model_whose_rule_is_not_data_is_refused_by_name(toy: str) -> None:
             ["workload=layout", "workload.regions=[[100,50]]"],
             r"laws: workload\.regions makes several passes",
         ),
+        (
+            "deepseek_ocr",
+            ["runtime.draft=ngram", "runtime.accepted_tokens=2", "runtime.draft_tokens=3"],
+            r"laws: runtime\.draft=ngram: steps that",
+        ),
         ("deepseek_ocr", ["runtime.batch_size=2"], r"laws: runtime\.batch_size=2; pages at once are a variable"),
     ],
 )

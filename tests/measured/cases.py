@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.models.deepseek_ocr2.small import IN_ENCODER
 from tests.models.deepseek_ocr2.small import OVERRIDES as DEEPSEEK2_SMALL
+from tests.models.granite_docling.small import OVERRIDES as GRANITE_SMALL
 from tests.models.idefics3.small import OVERRIDES as IDEFICS3_SMALL
 from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON_SMALL
 from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN_SMALL
@@ -335,10 +336,23 @@ def hunyuan_vl() -> Iterator[Case]:
     yield Case(model="hunyuan_vl", size=LETTER)
 
 
+# -- tables of tiles: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
+
+TileTable = Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]]
+
+
+def tiled(model: str, small: Sequence[str], table: TileTable) -> Iterator[Case]:
+    """Numbers of tiles of a small model, in a row."""
+    for dtype, attention, pages, prompt, tiles, others in table:
+        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
+        overrides = (*small, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
+        layout = None if tiles is None else (tiles, tiles or 1, 1)
+        yield Case(model=model, layout=layout, overrides=overrides)
+
+
 # -- DeepSeek-OCR-2: its encoder over patches and queries; the peak in SAM, or in that encoder
 
-#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
-DEEPSEEK2_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+DEEPSEEK2_TILES: TileTable = (
     ("bfloat16", "flash", 1, 10, 0, ()),
     ("bfloat16", "flash", 1, 1, 2, ()),
     ("bfloat16", "flash", 2, 3, 5, ()),
@@ -362,11 +376,7 @@ DEEPSEEK2_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]
 
 def deepseek_ocr2() -> Iterator[Case]:
     """Numbers of tiles of a small model, and the published one uncut and in two tiles."""
-    for dtype, attention, pages, prompt, tiles, others in DEEPSEEK2_TILES:
-        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
-        overrides = (*DEEPSEEK2_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
-        layout = None if tiles is None else (tiles, tiles or 1, 1)
-        yield Case(model="deepseek_ocr2", layout=layout, overrides=overrides)
+    yield from tiled("deepseek_ocr2", DEEPSEEK2_SMALL, DEEPSEEK2_TILES)
     for tiles in (0, 2):
         yield Case(model="deepseek_ocr2", layout=(tiles, tiles or 1, 1), overrides=("runtime.prompt_tokens=10",))
 
@@ -375,8 +385,7 @@ def deepseek_ocr2() -> Iterator[Case]:
 
 #: the peak of a prefill is in vision, or it is in the decoder
 QIANFAN_NARROW = ("decoder.hidden_size=16", "decoder.intermediate_size=24", "decoder.num_attention_heads=2")
-#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
-QIANFAN_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+QIANFAN_TILES: TileTable = (
     ("bfloat16", "flash", 1, 30, 0, ()),
     ("bfloat16", "flash", 1, 1, 12, ()),
     ("bfloat16", "flash", 2, 3, 5, ()),
@@ -399,19 +408,14 @@ QIANFAN_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] 
 
 def qianfan_ocr() -> Iterator[Case]:
     """Numbers of tiles of a small model, and the published one uncut and over a letter page."""
-    for dtype, attention, pages, prompt, tiles, others in QIANFAN_TILES:
-        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
-        overrides = (*QIANFAN_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
-        layout = None if tiles is None else (tiles, tiles or 1, 1)
-        yield Case(model="qianfan_ocr", layout=layout, overrides=overrides)
+    yield from tiled("qianfan_ocr", QIANFAN_SMALL, QIANFAN_TILES)
     yield Case(model="qianfan_ocr", size=(448, 448), overrides=("runtime.batch_size=2",))
     yield Case(model="qianfan_ocr", size=LETTER)
 
 
 # -- Idefics3: views of a page, one or several of them; pages in a batch
 
-#: type, attention, pages, prompt, tiles (none: a prompt without an image), what else differs
-IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]] = (
+IDEFICS3_TILES: TileTable = (
     ("bfloat16", "flash", 1, 30, 0, ()),
     ("bfloat16", "flash", 1, 1, 1, ()),
     ("bfloat16", "flash", 1, 30, 6, ("vision.image_size=384",)),
@@ -431,11 +435,7 @@ IDEFICS3_TILES: Sequence[tuple[str, str, int, int, int | None, tuple[str, ...]]]
 
 def idefics3() -> Iterator[Case]:
     """Numbers of tiles of a small model, and the published one over a letter page."""
-    for dtype, attention, pages, prompt, tiles, others in IDEFICS3_TILES:
-        runtime = {"dtype": dtype, "attention": attention, "batch_size": pages, "prompt_tokens": prompt}
-        overrides = (*IDEFICS3_SMALL, *others, *(f"runtime.{name}={value}" for name, value in runtime.items()))
-        layout = None if tiles is None else (tiles, tiles or 1, 1)
-        yield Case(model="idefics3", layout=layout, overrides=overrides)
+    yield from tiled("idefics3", IDEFICS3_SMALL, IDEFICS3_TILES)
     yield Case(model="idefics3", size=LETTER, overrides=("runtime.prompt_tokens=30",))
 
 
@@ -464,6 +464,34 @@ def paddleocr_vl() -> Iterator[Case]:
     yield Case(model="paddleocr_vl", size=(1000, 30), overrides=("checkpoint=paddleocr_vl_1_5", "workload=region"))
 
 
+# -- Granite-Docling: views of a page, two routes, the tower's taps
+
+FINE = ("workload.route=fine",)
+GRANITE_TILES: TileTable = (
+    ("bfloat16", "flash", 1, 30, 0, ()),
+    ("bfloat16", "flash", 1, 1, 2, FINE),
+    ("bfloat16", "flash", 2, 3, 5, ()),
+    ("bfloat16", "flash", 3, 10, 0, FINE),
+    ("bfloat16", "flash", 1, 7, 3, ("vision.deepstack_visual_indexes=[0,2,4]", "decoder.tie_word_embeddings=false")),
+    ("bfloat16", "flash", 2, 7, 2, ("vision.deepstack_visual_indexes=[]", "vision.use_fine_route=false")),
+    ("bfloat16", "eager", 1, 30, 4, ()),
+    ("bfloat16", "eager", 2, 10, 2, FINE),
+    ("float32", "flash", 1, 10, 2, FINE),
+    ("float32", "flash", 2, 10, 3, ()),
+    ("float32", "eager", 2, 10, 2, ()),
+    ("float16", "flash", 1, 10, 4, ("workload.scale_factor=2",)),
+    ("bfloat16", "flash", 1, 31, None, ()),
+    ("float32", "flash", 2, 12, None, ()),
+    ("bfloat16", "eager", 2, 16, None, ()),
+)
+
+
+def granite_docling() -> Iterator[Case]:
+    """Numbers of tiles of a small model, and the published one over a letter page."""
+    yield from tiled("granite_docling", GRANITE_SMALL, GRANITE_TILES)
+    yield Case(model="granite_docling", size=LETTER, overrides=("runtime.prompt_tokens=30",))
+
+
 CASES: tuple[Case, ...] = (
     *deepseek_ocr(),
     *unlimited_ocr(),
@@ -476,6 +504,7 @@ CASES: tuple[Case, ...] = (
     *hunyuan_vl(),
     *deepseek_ocr2(),
     *idefics3(),
+    *granite_docling(),
     *qianfan_ocr(),
 )
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))

@@ -1,5 +1,6 @@
 """The registry of models, and the one door to them."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import modelmeter
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.models import DEFAULT_MODEL, MODELS, checkpoints, model_package
+from modelmeter.models import DEFAULT_MODEL, MODELS, NOT_MODELLED, checkpoints, model_package
 from modelmeter.output_tokens import tokenizers
 
 pytestmark = pytest.mark.slow  # seconds, not for every change
@@ -124,6 +125,22 @@ def test_overrides_are_a_list_of_texts(overrides: Any, words: str) -> None:
     for load in (load_cost_model, model_package().load_cost_model):
         with pytest.raises(ModelMeterError, match=f"load_cost_model: .*{words}"):
             load(overrides)
+
+
+def test_what_is_not_modelled_is_refused_with_the_reason(tmp_path: Path) -> None:
+    reason = (
+        r"gated delta rules: .* triangular systems .* no formula here that was held against a real run.*: chandra\."
+    )
+    for named in ({"model": "chandra_2"}, {"overrides": ["checkpoint=chandra_2"]}):
+        with pytest.raises(ModelMeterError, match=rf"(model|checkpoint) chandra_2 is not modelled: .*{reason}"):
+            load_cost_model(**named)  # type: ignore[arg-type]
+    config = {"architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ModelMeterError, match=rf"Generation \(model_type qwen3_5\) is not modelled, as chandra_2.*{reason}"
+    ):
+        load_cost_model(model=str(tmp_path))
+    assert not set(NOT_MODELLED) & {*MODELS, *checkpoints()}
 
 
 def test_a_model_is_a_name_or_a_folder(tmp_path: Path) -> None:

@@ -4,44 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from modelmeter.cli.arguments import (
-    STDIN,
-    Input,
     Order,
     by_option,
-    check_table_options,
     complete_device,
     debug_option,
     dpi_option,
     engine_option,
     inputs_argument,
-    is_corpus,
     json_option,
     max_pixels_option,
     model_option,
     parse_prices,
     price_option,
     read_arguments,
-    read_inputs,
     table_options,
     with_engine,
 )
 from modelmeter.cli.output import rendered, write
-from modelmeter.cli.output_tokens import OutputTokens, Said, parse_output_tokens
-from modelmeter.cli.page_class import RUNAWAY, RunawayShare, TokensOfModel, page_class_options, parse_page_class
+from modelmeter.cli.page_class import RUNAWAY, RunawayShare, page_class_options
+from modelmeter.cli.page_kinds import asked_pages, tell_left_out
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
-from modelmeter.process import tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from modelmeter.corpus import CorpusCost
     from modelmeter.devices import Device, PageKind, Throughput
     from modelmeter.models.common.contract import CostModel, PageCost
     from modelmeter.report.fitting import Fitting
@@ -65,9 +58,6 @@ ORDER: Final[Order[tuple[str, Throughput | str]]] = Order(
     },
     "pages",
 )
-
-#: groups and layouts of a corpus, each in every combination: as many take half a minute on all devices, a second on one
-MAX_KINDS: Final = 20_000
 
 
 @click.command(short_help="Pages a day, latency and cost of devices.")
@@ -159,20 +149,16 @@ def command(
     model, files, overrides = read_arguments(model, arguments)
     overrides = with_engine("throughput", engine, overrides)
     package = model_package(model)
-    corpora = [name for name in files if is_corpus(name)]
-    if corpora.count(STDIN) > 1:
-        raise ModelMeterError("throughput: standard input (-) is given twice, and can be read once.")
-    check_table_options("throughput", corpora, by=by, width=width, height=height, unit=unit, count=count)
-    others = [name for name in files if name not in corpora]
-    inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
-    texts = (page_class, language, text_format, tokenizers)
-    classes = parse_page_class("throughput", texts, output_tokens, others, package, overrides)
-    if classes is None:
-        said = parse_output_tokens("throughput", output_tokens, len(files), by)
-    else:
-        steps = classes.steps
-        of_all = steps if isinstance(steps, str) else classes.spread_of({steps: 1})
-        said = Said(who="throughput", of_inputs=[of_all] * len(files), of_groups={})
+    asked = asked_pages(
+        "throughput",
+        files,
+        output_tokens,
+        (page_class, language, text_format, tokenizers),
+        (package, overrides),
+        {"by": by, "width": width, "height": height, "unit": unit, "count": count},
+        dpi=dpi,
+        max_pixels=max_pixels,
+    )
     devices = _devices(names)
     priced = parse_prices("throughput", prices, devices)
     from modelmeter.models.common.engines import is_chosen, served
@@ -184,21 +170,7 @@ def command(
             f"throughput: runtime.batch_size={cost_model.batch_size} makes one pass of several pages; "
             f"pages that decode together are --batch {cost_model.batch_size}."
         )
-    kinds: list[PageKind[PageCost]] = []
-    counted: list[tuple[str, CorpusCost]] = []
-    pages = iter(inputs)
-    for index, name in enumerate(files):
-        if name not in corpora:
-            kinds += _kinds(cost_model, next(pages), said.of_page(index, name))
-            continue
-        column = said.of_inputs[index]
-        columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
-        columns["output_tokens"] = column if isinstance(column, str) else 0
-        columns["class_steps"] = () if classes is None else classes.class_steps
-        cost = _count(cost_model, name, by, max_pixels, columns)
-        counted.append((name, cost))
-        kinds += _corpus_kinds(cost_model, name, cost, said, index, classes)
-    said.check_groups([group for _, cost in counted for group in cost.groups if group is not None])
+    kinds, counted = asked.read(cost_model)
     settings: dict[str, Any] = {
         "batch_size": batch,
         "in_flight": concurrency,
@@ -215,8 +187,7 @@ def command(
     from modelmeter.report import page_tables, throughput_tables
 
     assumptions = timed_assumptions(cost_model)
-    if classes is not None:
-        assumptions += classes.assumptions(_class_steps(classes, counted))
+    assumptions += asked.assumptions(counted)
     assumptions += runaway_share.assumptions()
     if as_json:
         from modelmeter.devices import NOT_MODELLED
@@ -231,7 +202,7 @@ def command(
             | settings
             | {
                 "engine": cost_model.engine.name,
-                "pages": [asdict(size) | {"dpi": each.dpi} for each in inputs for size in each.pages],
+                "pages": [asdict(size) | {"dpi": each.dpi} for each in asked.inputs for size in each.pages],
                 "corpora": [
                     {
                         "source": name,
@@ -252,7 +223,7 @@ def command(
             }
         )
         write(json_text("throughput", content))
-        _tell_left_out(counted)
+        tell_left_out(counted)
         return
     if len(results) == 1:
         head = f"{first.device.name}: {first.device.title}"
@@ -283,14 +254,7 @@ def command(
             page_tables.assumption_lines(assumptions),
         )
     )
-    _tell_left_out(counted)
-
-
-def _class_steps(classes: TokensOfModel, counted: Sequence[tuple[str, CorpusCost]]) -> set[int] | None:
-    """The decode steps of the classes that tables name, None where all pages are of one class."""
-    if classes.text.column is None:
-        return None
-    return {cell.decode_steps for _, cost in counted for cell in cost.cells}
+    tell_left_out(counted)
 
 
 def _devices(names: Sequence[str]) -> Sequence[Device]:
@@ -315,74 +279,6 @@ def _smallest(
     except ModelMeterError:
         return None
     return found.name
-
-
-def _count(
-    cost_model: CostModel, source: str, by: str | None, max_pixels: int, columns: Mapping[str, Any]
-) -> CorpusCost:
-    """The pages of a folder or a table."""
-    try:
-        from modelmeter.corpus import CorpusOptions, SizeColumns, run_corpus
-    except ImportError as error:
-        raise ModelMeterError(f"throughput: a corpus needs pyarrow ({error}); pip install pyarrow.") from error
-    options = CorpusOptions(columns=SizeColumns(**columns), group=by, max_pixels=max_pixels)
-    return run_corpus([source], lambda: cost_model, options)
-
-
-def _corpus_kinds(
-    cost_model: CostModel, source: str, cost: CorpusCost, said: Said, index: int, classes: TokensOfModel | None
-) -> list[PageKind[PageCost]]:
-    """The pages of a folder or a table, those of one group and layout as one kind."""
-    from modelmeter.corpus import page_kinds
-
-    pairs = len({(cell.group, cell.layout) for cell in cost.cells})
-    if pairs > MAX_KINDS:
-        raise ModelMeterError(
-            f"throughput: {source} has {pairs:,} different groups and layouts, and {MAX_KINDS:,} at most are computed; "
-            "group by a column with fewer values, leave --by out, or give the pages in several tables."
-        )
-    given = said.of_inputs[index]
-    kinds = page_kinds(
-        cost,
-        cost_model,
-        None if isinstance(given, str) else given,
-        by_group=said.of_corpus_groups(index, list(cost.groups)),
-        label=source,
-    )
-    if classes is None or not isinstance(given, str):
-        return kinds
-    return [
-        replace(kind, output_tokens=classes.spread_of(kind.output_tokens))
-        for kind in kinds
-        if isinstance(kind.output_tokens, Mapping)
-    ]
-
-
-def _tell_left_out(counted: Sequence[tuple[str, CorpusCost]]) -> None:
-    """The pages that were left out, files that were not read, and hints, on standard error."""
-    if counted:
-        from modelmeter.report.corpus_tables import hint_lines, left_out_lines, not_read
-
-        for name, cost in counted:
-            told = (f"{name}: {line}" for line in not_read(cost.notes))
-            for line in (*left_out_lines(cost), *told, *hint_lines(cost.notes)):
-                tell(line)
-
-
-def _kinds(cost_model: CostModel, given: Input, said: OutputTokens) -> list[PageKind[PageCost]]:
-    """The pages of one input, those of one size as one kind."""
-    from modelmeter.devices import PageKind
-
-    sizes = Counter((page.width, page.height) for page in given.pages)
-    kinds = []
-    for (width, height), count in sizes.items():
-        label = given.name if len(sizes) == 1 else f"{given.name}, {width}x{height}"
-        try:
-            page = cost_model.page(width, height)
-        except ModelMeterError as error:
-            raise ModelMeterError(f"page {label}: {error}") from error
-        kinds.append(PageKind(page=page, output_tokens=said, count=count, label=label))
-    return kinds
 
 
 def _results(

@@ -118,13 +118,13 @@ def _published(result: Result, row: Point) -> dict[str, Quality]:
 def _aside(row: Point, *, bounds: bool) -> str | None:
     """Why a row is no match for others. bounds: whether the times of some are bounds, and of others estimates."""
     if row.figures.get("regions") == UNDECLARED:
-        return "its regions are not declared (workload.regions), so one pass is counted"
+        return "no regions are declared (workload.regions), so one pass is counted"
     if row.figures.get("pages_refused"):
-        return "it refuses some pages"
+        return "some pages are refused"
     if row.figures.get("pages_cut"):
-        return "output of some pages is cut off"
+        return "the output of some pages is cut off"
     if bounds and row.figures.get("engine") == BEST:
-        return "its times are bounds, of no engine"
+        return "times are bounds, of no engine"
     return None
 
 

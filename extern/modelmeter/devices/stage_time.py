@@ -39,6 +39,7 @@ import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.devices import kernel_time
+from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_laws import Kernels, evaluated, kernels_of, single
 from modelmeter.devices.kernel_time import FITTED, DeviceRates, Errors
@@ -420,7 +421,7 @@ class StageTimes:
         last = int((starts + counts)[used].max()) if used.any() else 0
         steps = self._times([model.step_over(context, 0) for context in range(first, last)])
         begin, end = np.where(used, starts - first, 0), np.where(used, starts + counts - first, 0)
-        if any(run.first or run.period > 1 for run in model.decode_runs(2)):  # a step yields several tokens
+        if yields_several(model):
             places = [begin[page] + self._offsets(model, int(counts[page])) for page in range(len(starts))]
             owners = np.repeat(np.arange(len(starts)), [len(each) for each in places])
             reached = np.concatenate(places)

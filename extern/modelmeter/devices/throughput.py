@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelmeter.devices import throughput_text
 from modelmeter.devices.closed_loop import ClosedLoop, Loop
+from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits
 from modelmeter.devices.page_memory import LONGEST, MEAN, DoesNotFit, Memory, MemoryNeed
@@ -252,11 +253,13 @@ class Throughput(Rates):
     engine: its name; bound: whether times are one. prefill_classes, decode_classes: seconds of the average page by
     class of kernel, and of the host where the device waits for it. origins: of the constants of classes on this device.
     host_origin: of the host's seconds; regions_prepared: whether seconds of regions are among them, which are assumed.
-    without_runaway: the same without pages whose output runs to the limit.
+    without_runaway: the same without pages whose output runs to the limit. yields_several: a decode step may yield
+    several tokens, so that there are fewer than output tokens.
     """
 
     device: Device
     engine: str
+    yields_several: bool
     limits: Limits
     bound: bool
     fast: Rates
@@ -354,7 +357,12 @@ class Throughput(Rates):
             Figure("memory_bytes", device.memory_bytes, "bytes", GIVEN),
             Figure("reserve_bytes", memory.reserve_bytes, "bytes", ASSUMED if memory.pool is None else ESTIMATE),
             Figure("pages", self.pages, "pages", GIVEN),
-            Figure("output_tokens", self.output_tokens, "decode steps/page", GIVEN),
+            Figure(
+                "output_tokens",
+                self.output_tokens,
+                f"{'tokens' if self.yields_several else 'decode steps'}/page",
+                GIVEN,
+            ),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
         ]
         if self.without_runaway is not None:
@@ -485,8 +493,8 @@ def compute_throughput(
     if in_flight is not None:
         memory.checked_batch(device, in_flight, pages, float32, "concurrency")
     limits = memory.limits(device)
-    times = times or _stage_times(model, device, float32)
-    work = _Work(_service(model, times, limits), pages)
+    times = times or stage_times(model, device, float32)
+    work = _Work(service_of(model, times, limits), pages)
     prefill, steps = work.prefill, work.steps(batch)
 
     def rates(case: int) -> dict[str, Any]:
@@ -509,6 +517,7 @@ def compute_throughput(
         slow=Rates(**rates(2)),
         device=device,
         engine=model.engine.name,
+        yields_several=yields_several(model),
         limits=limits,
         bound=times.bound,
         float32=float32,
@@ -540,17 +549,20 @@ def compute_throughput(
     )
 
 
-def _stage_times(model: Any, device: Device, float32: str) -> Times:
+def stage_times(model: Any, device: Device, float32: str) -> Times:
+    """The times of the model's stages on a device, or their bounds."""
     from modelmeter.devices.stage_time import StageTimes
 
     return StageTimes(model, device, float32=float32)
 
 
-def _service(model: ServedModel[Any], times: Times, limits: Limits) -> Service:
+def service_of(model: ServedModel[Any], times: Times, limits: Limits) -> Service:
+    """What pages take of the model's engine and host."""
     from modelmeter.devices.service import Service
 
     graphed = [stage for stage in ("prefill", "decode") if model.graphed(stage)]
-    return Service(times, model.host, graphed=graphed, tokens_a_pass=limits.max_num_batched_tokens)
+    most = limits.max_num_batched_tokens
+    return Service(times, model.host, runs=model.decode_runs, graphed=graphed, tokens_a_pass=most)
 
 
 def _host_origin(model: ServedModel[Any]) -> str:

@@ -13,23 +13,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.devices import kernel_time
 from modelmeter.devices.device import PEAK_OF_DTYPE, Device
-from modelmeter.devices.engine import limits_of
+from modelmeter.devices.engine import limits_of, timed_assumptions
 from modelmeter.devices.stage_time import HOSTS_DIFFER, OPERATOR_S, PASS_ERROR
 from modelmeter.errors import ModelMeterError
 from modelmeter.laws.law_set import Family, LawSet, layouts_of, written_figures
-from modelmeter.laws.tables import Tables
+from modelmeter.laws.tables import Shared, Tables
 from modelmeter.memory import RESERVE_BYTES, reserve_on
 from modelmeter.models.common.image_rule import RuledWorkload, no_rule
 from modelmeter.models.common.precision import PrecisionSchema
 from modelmeter.sizes import Variables
 
 if TYPE_CHECKING:
-    from modelmeter.models.common.cost_model import CostModel
+    from modelmeter.models.common.contract import CostModel
 
 FORMAT: Final = "modelmeter laws"
 FORMAT_VERSION: Final = 1
@@ -59,7 +59,7 @@ CONSTANTS: Final[Mapping[str, Any]] = {
 class _Entry:
     """A model of the file, and by which laws it goes."""
 
-    cost_model: CostModel[Any, Any, Any]
+    cost_model: CostModel
     laws: Hashable
 
 
@@ -77,9 +77,10 @@ class LawsFile:
         self.vision_times = vision_times
         self._entries: list[_Entry] = []
 
-    def add(self, cost_model: CostModel[Any, Any, Any]) -> None:
+    def add(self, cost_model: CostModel) -> None:
         """A model of one page at a time. Raises `ModelMeterError` for what has no form as data."""
         workload = cost_model.workload
+        examples = workload.examples()
         if not isinstance(workload, RuledWorkload):
             raise ModelMeterError(no_rule(type(workload)))
         precision = cost_model.config.precision
@@ -93,8 +94,13 @@ class LawsFile:
                 f"laws: runtime.batch_size={cost_model.batch_size}; pages at once are a variable of the laws, so leave "
                 "it out, and say with --batch for which numbers prefills are wanted."
             )
-        if cost_model.page_passes(workload.examples()[0]):
+        if cost_model.page_passes(examples[0]):
             raise ModelMeterError("laws: workload.regions makes several passes of a page; leave it out.")
+        if cost_model.config.runtime.draft != "none":
+            raise ModelMeterError(
+                f"laws: runtime.draft={cost_model.config.runtime.draft}: steps that check drafts have no form as data; "
+                "leave it out."
+            )
         self._entries.append(_Entry(cost_model=cost_model, laws=_walked_as(cost_model)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +113,8 @@ class LawsFile:
             made = LawSet(sharing[0], list(layouts), self.batches, vision_times=self.vision_times)
             laws[key] = _laws(made, tables)
         places = {key: place for place, key in enumerate(laws)}
-        models = [self._model(entry, places[entry.laws], tables) for entry in self._entries]
+        shared = {"limits": Shared(), "assumptions": Shared()}
+        models = [self._model(entry, places[entry.laws], tables, **shared) for entry in self._entries]
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -115,18 +122,22 @@ class LawsFile:
             **tables.to_dict(),
             "laws": list(laws.values()),
             "models": models,
+            **{name: each.entries for name, each in shared.items()},
             "devices": {device.name: _device(device) for device in self.devices},
             "constants": dict(CONSTANTS),
         }
 
-    def _model(self, entry: _Entry, laws: int, tables: Tables) -> dict[str, Any]:
+    def _model(
+        self, entry: _Entry, laws: int, tables: Tables, *, limits: Shared, assumptions: Shared
+    ) -> dict[str, Any]:
         model = entry.cost_model
-        rule = model.workload.image_rule()
+        rule, counted = model.workload.image_rule(), model.assumptions()
         kinds = [
             {
                 "name": each.name,
                 "conditions": [tables.written_condition(*condition) for condition in each.conditions],
                 "variables": {name: tables.polynomial(written) for name, written in each.variables.items()},
+                "markers": tables.polynomial(each.markers if model.config.runtime.prompt_tokens is None else "0"),
             }
             for each in rule.kinds
         ]
@@ -134,7 +145,7 @@ class LawsFile:
         return {
             "model": model.name,
             "checkpoint": model.config.checkpoint.name,
-            "mode": next((name for name, each in model.modes.items() if each == model.workload), None),
+            "mode": _mode(model),
             "engine": model.engine.name,
             "settings": dict(model.settings()),
             "image": {
@@ -152,18 +163,29 @@ class LawsFile:
             "bound": model.bound_alone,
             "graphed": [stage for stage in ("prefill", "decode") if model.graphed(stage)],
             "host": asdict(model.host),
-            "limits": {device.name: asdict(limits_of(model, device)) for device in self.devices},
+            "limits": limits.place({device.name: asdict(limits_of(model, device)) for device in self.devices}),
             "reserve_bytes": {kind: reserve_on(kind, model.reserve_bytes) for kind in RESERVE_BYTES},
             "load_bytes": str(model.load_bytes),
-            "assumptions": [asdict(each) for each in model.assumptions()],
+            "assumptions": [assumptions.place(asdict(each)) for each in counted],
+            "timed_assumptions": [
+                assumptions.place(asdict(each)) for each in timed_assumptions(model) if each not in counted
+            ],
         }
 
 
-def _walked_as(cost_model: CostModel[Any, Any, Any]) -> Hashable:
+def _mode(model: CostModel) -> str | None:
+    """The mode that its workload is, as it stands or with the limits of the engine's processor; None: another one."""
+    for name, workload in model.modes.items():
+        if model.workload in (workload, replace(workload, **model.engine_workload())):
+            return name
+    return None
+
+
+def _walked_as(cost_model: CostModel) -> Hashable:
     """What a model's walks depend on: equal where laws are."""
     config = {name: value for name, value in asdict(cost_model.config).items() if name not in _NOT_WALKED}
     workload = cost_model.workload
-    kinds = {}
+    kinds: dict[Hashable, str] = {}
     for layout in workload.examples():
         names = workload.sizes(layout)
         variables = Variables(**dict.fromkeys(names, 7))

@@ -6,6 +6,7 @@ exponents. Equal ones are one entry of a table, and laws name them by their plac
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -61,3 +62,18 @@ class Tables:
                 for kernel_class, dtype, *sizes in self._kernels
             ],
         }
+
+
+class Shared:
+    """Values that several entries of a file have, each once."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self.entries: list[Any] = []
+
+    def place(self, value: Any) -> int:
+        """Of a value that JSON can hold."""
+        place = self._places.setdefault(json.dumps(value, sort_keys=True), len(self.entries))
+        if place == len(self.entries):
+            self.entries.append(value)
+        return place

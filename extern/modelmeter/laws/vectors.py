@@ -13,7 +13,7 @@ from modelmeter.devices.stage_time import Estimate, StageTimes
 from modelmeter.errors import ModelMeterError
 
 if TYPE_CHECKING:
-    from modelmeter.models.common.cost_model import CostModel
+    from modelmeter.models.common.contract import CostModel
 
 #: sides that rules are told apart by: one pixel, a page too long, limits of tiles and grids, and large scans
 _SIDES: Final = (
@@ -48,7 +48,7 @@ _TIMED_STEPS: Final = 130
 
 def vectors(
     content: Mapping[str, Any],
-    cost_model: CostModel[Any, Any, Any],
+    cost_model: CostModel,
     devices: Sequence[Device],
     *,
     number: int,
@@ -59,16 +59,18 @@ def vectors(
     content: the file's; place: of the model in it. What it has no laws for is not asked.
     """
     laws = content["laws"][content["models"][place]["laws"]]
-    decodes = not any(stage == "decode" for stage, _, _ in laws["left_out"])
+    left_out = laws["left_out"]
+    decodes = not any(stage == "decode" for stage, _, _ in left_out)
+    batches = [1] if any("pages" in variables for _, _, variables in left_out) else content["batches"]
     made = _Made(cost_model, devices if laws["timed"] else ())
     draws = random.Random(place)
-    return [made.vector(draws, content["batches"], decodes, place) for _ in range(number)]
+    return [made.vector(draws, batches, decodes, place) for _ in range(number)]
 
 
 class _Made:
     """A model for several numbers of pages at once, and its times, each made once."""
 
-    def __init__(self, cost_model: CostModel[Any, Any, Any], devices: Sequence[Device]) -> None:
+    def __init__(self, cost_model: CostModel, devices: Sequence[Device]) -> None:
         self.devices = devices
         self.model = cache(lambda pages: cost_model if pages == 1 else cost_model.batched(pages))
         self.times = cache(lambda pages, number: StageTimes(self.model(pages), devices[number]))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         deepseek_ocr,
         deepseek_ocr2,
         glm_ocr,
+        granite_docling,
         hunyuan_vl,
         idefics3,
         lighton_ocr,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     _DEEPSEEK_OCR2_KEEPS_ITS_PROMISES: ModelPackage = deepseek_ocr2
     _GLM_OCR_KEEPS_ITS_PROMISES: ModelPackage = glm_ocr
     _HUNYUAN_VL_KEEPS_ITS_PROMISES: ModelPackage = hunyuan_vl
+    _GRANITE_DOCLING_KEEPS_ITS_PROMISES: ModelPackage = granite_docling
     _IDEFICS3_KEEPS_ITS_PROMISES: ModelPackage = idefics3
     _LIGHTON_OCR_KEEPS_ITS_PROMISES: ModelPackage = lighton_ocr
     _QIANFAN_OCR_KEEPS_ITS_PROMISES: ModelPackage = qianfan_ocr
@@ -54,6 +56,7 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "deepseek_ocr2": "modelmeter.models.deepseek_ocr2",
         "glm_ocr": "modelmeter.models.glm_ocr",
         "hunyuan_vl": "modelmeter.models.hunyuan_vl",
+        "granite_docling": "modelmeter.models.granite_docling",
         "idefics3": "modelmeter.models.idefics3",
         "lighton_ocr": "modelmeter.models.lighton_ocr",
         "qianfan_ocr": "modelmeter.models.qianfan_ocr",
@@ -64,6 +67,20 @@ MODELS: Final[Mapping[str, str]] = MappingProxyType(
         "unlimited_ocr": "modelmeter.models.unlimited_ocr",
     }
 )
+
+#: what people ask for by name and no package has, with the reason
+NOT_MODELLED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "chandra_2": (
+            "it is of Qwen3.5's class, and 24 of its decoder's 32 layers are gated delta rules: their prefill solves "
+            "triangular systems (linalg_solve_triangular), for whose FLOPs there is no formula here that was held "
+            "against a real run. Its forerunner is modelled: chandra."
+        ),
+    }
+)
+
+#: which of these the class of a `config.json` stands for
+_CLASSES_NOT_MODELLED: Final[Mapping[str, str]] = MappingProxyType({"Qwen3_5ForConditionalGeneration": "chandra_2"})
 
 DEFAULT_MODEL: Final = "deepseek_ocr"
 
@@ -152,6 +169,8 @@ def _one(key: str, name: str) -> tuple[str, str | None]:
         return known[name], name
     from modelmeter.models.common.checkpoint_files import is_folder
 
+    if name in NOT_MODELLED:
+        raise ModelMeterError(f"{key} {name} is not modelled: {NOT_MODELLED[name]}")
     if "," in name and not is_folder(name):
         raise ModelMeterError(f"{key}={name} names several {key}s; a cost is one {key}'s, so give one.")
     if is_folder(name):
@@ -169,10 +188,13 @@ def _model_of(folder: str) -> str:
     for name, each in files.items():
         if each.class_of(config) is not None:
             return name
+    words = class_words(config)
+    known = _CLASSES_NOT_MODELLED.get(words.partition(" ")[0])
+    if known is not None:
+        raise ModelMeterError(f"checkpoint {folder}: {words} is not modelled, as {known} is not: {NOT_MODELLED[known]}")
     classes = (f"{kind} ({name})" for name, each in files.items() for kind in each.classes)
     raise ModelMeterError(
-        f"checkpoint {folder}: config.json is of {class_words(config)}, which is not modelled; these are: "
-        f"{', '.join(classes)}."
+        f"checkpoint {folder}: config.json is of {words}, which is not modelled; these are: {', '.join(classes)}."
     )
 
 

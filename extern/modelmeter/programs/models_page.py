@@ -8,7 +8,7 @@ Beside the page stands its chart, models-letter.svg. Of both the words alone are
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,6 +21,7 @@ from modelmeter.compare.choice import Choice, Row, choose
 from modelmeter.compare.pages import Output
 from modelmeter.compare.rows import UNDECLARED, load
 from modelmeter.devices import load_device
+from modelmeter.documents import read_yaml
 from modelmeter.files import write_whole
 from modelmeter.models import model_package
 from modelmeter.models.common.engines import BEST, SERVED_BY
@@ -28,7 +29,7 @@ from modelmeter.output_tokens import TextTokens, estimate
 from modelmeter.programs.hydra_program import AGREES, ended
 from modelmeter.quality import VENDOR, Quality, benchmarks
 from modelmeter.quantities import estimated, number
-from modelmeter.report.quality_chart import quality_chart, standalone
+from modelmeter.report.quality_chart import quality_charts, standalone
 from modelmeter.sweep import DEVICE, MODEL, Asked
 
 if TYPE_CHECKING:
@@ -75,26 +76,24 @@ KINDS: Final = (
 )
 
 
-class Speed(NamedTuple):
-    """A speed that LightOn published beside LightOnOCR's on one H100: so many times as fast as the model it was."""
+@dataclass(frozen=True, kw_only=True)
+class Speeds:
+    """What was published of a model's speed beside that of others; models_page.yaml says what each field is."""
 
     model: str
-    ratio: float
+    device: str
+    pages_per_s: float
     source: str
+    times: Mapping[str, float]
+    page: Kind
 
-
-#: pages/s of LightOnOCR on one H100, as its vendor published it, and how many times as fast it was as others
-LIGHTON: Final = "lighton_ocr_2_1b"
-LIGHTON_PAGES_PER_S: Final = 5.71
-_CARD: Final = "model card of lightonai/LightOnOCR-2-1B"
-SPEEDS: Final = (
-    Speed("deepseek_ocr", 1.73, _CARD),
-    Speed("paddleocr_vl", 2.0, _CARD),
-    Speed("olmocr_2_7b", 1.7, _CARD),
-)
-#: the device of these speeds, and the pages: not said; taken is a letter page as LightOnOCR's preprocessing renders it
-SPEED_DEVICE: Final = "H100-SXM"
-SPEED_PAGE: Final = Kind("", 1190, 1540, "letter")
+    @classmethod
+    def read(cls) -> Speeds:
+        """As the file has them."""
+        path = Path(__file__).with_suffix(".yaml")
+        given = read_yaml(path.name, path, 2**14)
+        page = Kind("", given.pop("width"), given.pop("height"), given.pop("page_class"))
+        return cls(**given, page=page)
 
 
 @dataclass(frozen=True)
@@ -157,20 +156,19 @@ def models_page() -> tuple[str, str]:
     everyone = _Models()
     found = {kind: everyone.compared(kind, DEVICES, WORKERS) for kind in KINDS}
     letter = everyone.compared(KINDS[0], DEVICES[:1], WORKERS)
-    chart = quality_chart(letter)
-    assert chart is not None
+    (chart,) = quality_charts(letter)
     parts = [
         *_introduction(),
+        "## What a planner would conclude",
+        *_conclusions(found),
+        f"![{chart.title}, {DEVICES[0]}]({CHART})",
+        f"A letter page on an {DEVICES[0]}. {chart.caption}",
         "## How well they read",
         *_quality(found[KINDS[0]]),
         *(part for kind, choice in found.items() for part in _kind(kind, choice)),
-        "## What a planner would conclude",
-        *_conclusions(found),
-        "### Checked against published speeds",
+        "## Checked against published speeds",
         *_speeds(everyone),
     ]
-    position = parts.index(f"## {KINDS[1].title}")
-    parts[position:position] = [f"![{chart.title}, {DEVICES[0]}]({CHART})", chart.caption]
     return "\n\n".join(parts) + "\n", standalone(chart.svg)
 
 
@@ -218,13 +216,13 @@ def _kind(kind: Kind, choice: Choice) -> Iterator[str]:
         rows.setdefault(row.settings[MODEL], {})[row.settings[DEVICE]] = row
     heads = [
         "model",
+        *(f"pages/s, {name}" for name in DEVICES),
         "image tokens",
         "output tokens",
         "prefill TFLOPs",
         "decode TFLOPs",
         "KV kB/token",
         "memory GB",
-        *(f"pages/s, {name}" for name in DEVICES),
     ]
     notes: dict[str, list[str]] = {}
     cells = []
@@ -233,6 +231,7 @@ def _kind(kind: Kind, choice: Choice) -> Iterator[str]:
         cells.append(
             [
                 _code(model),
+                *(_rate(of[name], notes) for name in DEVICES),
                 *(
                     _count(first.get(name), scale)
                     for name, scale in (
@@ -244,7 +243,6 @@ def _kind(kind: Kind, choice: Choice) -> Iterator[str]:
                         ("memory_bytes", 10**9),
                     )
                 ),
-                *(_rate(of[name], notes) for name in DEVICES),
             ]
         )
     yield _table(heads, cells)
@@ -284,8 +282,8 @@ def _code(name: str) -> str:
     return f"`{name}`"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, figures: bool = True) -> str:
+    lines = [heads, ["---", *["---:" if figures else "---"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -300,22 +298,20 @@ def _front(choice: Choice, device: str) -> list[Row]:
 
 def _conclusions(found: dict[Kind, Choice]) -> Iterator[str]:
     yield (
-        f"Of the models with a figure in {BENCHMARK}, on each GPU, those that no other beats, the fastest first, with "
-        "that figure and pages/s. What lies left of the one that reads well enough for you is no use, and what lies "
-        "right of it costs more than you need."
+        f"Of the models with a figure in {BENCHMARK}, on each GPU, those that no other beats, with their pages/s: "
+        "each reads better than the one above it, and costs more. Take the first that reads well enough for you."
     )
     rows = []
     for kind, choice in found.items():
         cells = [
-            ", then ".join(
-                f"{_code(row.settings[MODEL])} ({_figure(row.published[BENCHMARK])}; "
-                f"{estimated(row.figures['device_pages_per_s'])})"
+            "<br>".join(
+                f"{_code(row.settings[MODEL])} {estimated(row.figures['device_pages_per_s'])}"
                 for row in _front(choice, device)
             )
             for device in DEVICES
         ]
         rows.append([kind.title, *(cell or "-" for cell in cells)])
-    yield _table(["pages", *DEVICES], rows)
+    yield _table(["pages", *DEVICES], rows, figures=False)
     yield "\n".join(f"- {line}" for line in (*_page_matters(found), *_device_matters(found), *_overlaps(found)))
 
 
@@ -384,100 +380,101 @@ def _timed(choice: Choice, device: str) -> list[Row]:
 
 @dataclass(frozen=True)
 class _Alike:
-    """The text of a letter page in the tokens of one model, for all models alike."""
+    """The text of a class of pages in the tokens of one model, for all models alike."""
 
+    page_class: str
     package: ModelPackage
 
     def steps(self, _: Asked) -> Steps:
         """Decode steps of a page."""
-        return Steps(estimate(SPEED_PAGE.page_class, self.package.TOKENIZER).spread())
+        return Steps(estimate(self.page_class, self.package.TOKENIZER).spread())
 
 
 def _speeds(everyone: _Models) -> Iterator[str]:
-    text = _Alike(next(each.package for each in everyone.asked if each.name == LIGHTON))
+    """Predicted speeds beside published ones, and whether the order is the same."""
+    speeds = Speeds.read()
+    first = speeds.model
+    text = _Alike(speeds.page.page_class, next(each.package for each in everyone.asked if each.name == first))
     yield (
-        f"LightOn published {LIGHTON_PAGES_PER_S} pages/s of {_code(LIGHTON)} on one H100, and how many times as fast "
-        f"that was as others ({_CARD}). Which pages, which lengths of the text and which settings, it does not say: "
-        f"predicted is a page of {SPEED_PAGE.width} x {SPEED_PAGE.height} pixels with the text of a letter page in as "
-        "many tokens for all, of the device alone and with vLLM's own host of one worker. Nothing was fitted to "
-        "these figures."
+        f"Published are {speeds.pages_per_s} pages/s of {_code(first)} on one {speeds.device}, and how many times as "
+        f"fast that was as others ({speeds.source}). Which pages, which lengths of the text and which settings, the "
+        f"source does not say: predicted is a page of {speeds.page.width} x {speeds.page.height} pixels with the text "
+        "of a letter page in as many tokens for all, of the device alone and with vLLM's own host of one worker. "
+        "Nothing was fitted to these figures."
     )
     alone, hosted = (
-        {row.settings[MODEL]: row for row in everyone.compared(SPEED_PAGE, [SPEED_DEVICE], workers, text).rows}
+        {row.settings[MODEL]: row for row in everyone.compared(speeds.page, [speeds.device], workers, text).rows}
         for workers in (WORKERS, None)
     )
-    own = alone[LIGHTON].figures
-    rows = [
-        [
-            _code(LIGHTON),
-            f"{LIGHTON_PAGES_PER_S}",
-            "1",
-            _interval(alone[LIGHTON]),
-            "1",
-            estimated(hosted[LIGHTON].figures["pages_per_s"]),
-        ]
-    ]
-    agree = []
-    missing = []
-    for speed in SPEEDS:
-        row = alone.get(speed.model)
-        if row is None or "device_pages_per_s" not in row.figures or row.figures["engine"] == BEST:
-            missing.append(speed.model)
-            continue
-        ratio = own["device_pages_per_s"] / row.figures["device_pages_per_s"]
-        agree.append((speed, ratio, hosted[speed.model]))
-        rows.append(
-            [
-                _code(speed.model),
-                f"{LIGHTON_PAGES_PER_S / speed.ratio:.2g}",
-                f"{speed.ratio:g}",
-                _interval(row),
-                f"{ratio:.2f}",
-                estimated(hosted[speed.model].figures["pages_per_s"]),
-            ]
-        )
+    published = {first: 1.0} | {name: float(times) for name, times in speeds.times.items()}
+    there = {name: alone[name] for name in published if name in alone and _has_an_estimate(alone[name])}
+    times = {
+        name: alone[first].figures["device_pages_per_s"] / row.figures["device_pages_per_s"]
+        for name, row in there.items()
+    }
     yield _table(
         [
             "model",
             "published pages/s",
-            f"{LIGHTON} times as fast, published",
+            f"{first} times as fast, published",
             "predicted pages/s, device alone",
             "the same, predicted",
             "predicted pages/s, one host worker",
         ],
-        rows,
+        [
+            [
+                _code(name),
+                f"{speeds.pages_per_s / published[name]:.3g}",
+                f"{published[name]:g}",
+                _interval(row),
+                f"{times[name]:.2f}",
+                estimated(hosted[name].figures["pages_per_s"]),
+            ]
+            for name, row in there.items()
+        ],
     )
-    yield "\n".join(f"- {line}" for line in _verdict(agree, hosted, missing))
-
-
-def _verdict(
-    agree: Sequence[tuple[Speed, float, Row]], hosted: dict[str, Row], missing: Sequence[str]
-) -> Iterator[str]:
-    right = [speed.model for speed, ratio, _ in agree if (ratio > 1) == (speed.ratio > 1)]
-    wrong = [speed.model for speed, ratio, _ in agree if (ratio > 1) != (speed.ratio > 1)]
+    right = [name for name, each in times.items() if name != first and (each > 1) == (published[name] > 1)]
+    wrong = [name for name in times if name not in (first, *right)]
+    off = hosted[first].figures["pages_per_s"] / speeds.pages_per_s - 1
+    lines = [
+        f"Its own figure, which alone is absolute: {estimated(hosted[first].figures['pages_per_s'])} pages/s are "
+        f"predicted with one host worker, {abs(100 * off):.0f} % {'less' if off < 0 else 'more'} than published."
+    ]
     if right:
-        yield f"As published, {_code(LIGHTON)} is predicted to be faster than {', '.join(map(_code, right))}."
+        lines.append(f"As published, {_code(first)} is predicted to be faster than {_codes(right)}.")
     if wrong:
-        yield (
-            f"Published as slower than {_code(LIGHTON)}, predicted as faster on the device alone: "
-            f"{', '.join(map(_code, wrong))}. So these estimates do not explain LightOn's comparison, and a choice "
-            "between these models by speed alone has to be measured."
+        lines.append(
+            f"Published as slower than {_code(first)}, predicted as faster on the device alone: {_codes(wrong)}. So "
+            "these estimates do not explain the published comparison, and a choice between these models by speed "
+            "alone has to be measured."
         )
-    one_pass = [speed.model for speed, _, row in agree if row.figures.get("regions") == UNDECLARED]
+    one_pass = [name for name, row in there.items() if row.figures.get("regions") == UNDECLARED]
     if one_pass:
-        names = ", ".join(map(_code, one_pass))
-        yield f"Of {names} one pass over the whole page is predicted, though it reads a page by its regions."
-    limited = [name for name in (LIGHTON, *(speed.model for speed, *_ in agree)) if _host_limits(hosted[name])]
-    if limited:
-        yield (
-            f"With one host worker {', '.join(map(_code, limited))} are all limited by the host, whose seconds a page "
-            "were fitted for one model and are taken for all: there the published ratios would be those of "
-            "preprocessing, which is not told apart here by model."
+        lines.append(
+            f"Of {_codes(one_pass)} one pass over the whole page is predicted, though it reads by its regions."
         )
+    limited = [name for name in there if _host_limits(hosted[name])]
+    if len(limited) > 1:
+        lines.append(
+            f"With one host worker {_codes(limited)} are limited by the host, whose seconds a page were fitted for "
+            "one model and are taken for all: there published ratios are those of preprocessing, which is not told "
+            "apart here by model."
+        )
+    missing = [name for name in published if name not in there]
     if missing:
-        names = ", ".join(map(_code, missing))
-        yield f"Without a prediction, as what vLLM launches for it is not written down: {names}."
-    yield "`dots.ocr`, a fifth as fast by the same source, is not modelled: no library has modules to hold it against."
+        lines.append(f"Without a prediction, as what vLLM launches for it is not written down: {_codes(missing)}.")
+    lines.append(
+        "`dots.ocr`, a fifth as fast by the same source, is not modelled: no library has modules to hold it against."
+    )
+    yield "\n".join(f"- {line}" for line in lines)
+
+
+def _has_an_estimate(row: Row) -> bool:
+    return "device_pages_per_s" in row.figures and row.figures["engine"] != BEST
+
+
+def _codes(names: Sequence[str]) -> str:
+    return ", ".join(map(_code, names))
 
 
 def _host_limits(row: Row) -> bool:

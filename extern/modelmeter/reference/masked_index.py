@@ -4,7 +4,7 @@ PyTorch's meta kernels of `index` and `index_put_` ask `nonzero` for the entries
 data. The operator that the instruments see is the indexing itself; `nonzero` runs within it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 
 
 @contextmanager
-def entries_declared(count: int) -> Iterator[None]:
-    """Run with `count` entries true in every mask that indexes a tensor on the meta device."""
+def entries_declared(count: int | Mapping[tuple[int, ...], int]) -> Iterator[None]:
+    """Run with `count` entries true in every mask that indexes a tensor on the meta device, or as many by its shape."""
 
     def nonzero(mask: Tensor) -> Tensor:
-        return torch.empty(count, mask.dim(), dtype=torch.long, device="meta")
+        entries = count if isinstance(count, int) else count[tuple(mask.shape)]
+        return torch.empty(entries, mask.dim(), dtype=torch.long, device="meta")
 
     with torch.library._scoped_library("aten", "IMPL") as library:
         library.impl("nonzero", nonzero, "Meta", allow_override=True)

@@ -225,7 +225,7 @@ def label_lines(*lines: tuple[str, str]) -> Table:
 def figures_table(first: str, *columns: str) -> Table:
     """An empty table: names in its first column, figures in the others, whose heads may take several lines."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    table.add_column(Text(first), no_wrap=True)
     for column in columns:
         table.add_column(Text(column), justify="right", no_wrap=True)
     return table

@@ -8,6 +8,7 @@ from typing import Any
 from modelmeter.models.deepseek_ocr.reference import layer_cases as deepseek_ocr
 from modelmeter.models.deepseek_ocr2.reference import layer_cases as deepseek_ocr2
 from modelmeter.models.glm_ocr.reference import layer_cases as glm_ocr
+from modelmeter.models.granite_docling.reference import layer_cases as granite_docling
 from modelmeter.models.hunyuan_vl.reference import layer_cases as hunyuan_vl
 from modelmeter.models.idefics3.reference import layer_cases as idefics3
 from modelmeter.models.lighton_ocr.reference import layer_cases as lighton_ocr
@@ -25,6 +26,7 @@ MODELS = {
     "deepseek_ocr": deepseek_ocr,
     "unlimited_ocr": unlimited_ocr,
     "deepseek_ocr2": deepseek_ocr2,
+    "granite_docling": granite_docling,
     "idefics3": idefics3,
     "lighton_ocr": lighton_ocr,
     "qwen2_5_vl": qwen2_5_vl,

@@ -9,6 +9,7 @@ from transformers.models.idefics3 import image_processing_pil_idefics3 as librar
 from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.patches_grid import markers_around
 from modelmeter.models.idefics3 import PatchesGrid, Workload, load_cost_model
 from modelmeter.page_sizes import MAX_SIDE
 
@@ -113,9 +114,9 @@ def test_markers_are_those_of_the_processor(layout: PatchesGrid) -> None:
     newlines = text.count("\n") - text.count("\n\n")
     tokens = text.count("<") + newlines
     assert text.count("<image>") == workload.tokens(layout).total
-    assert tokens - text.count("<image>") == workload.markers(layout)
+    assert tokens - text.count("<image>") == markers_around(layout)
     whole = replace(processor, {"rows": [[0]], "cols": [[0]]}, 0)
-    assert whole.count("<") - whole.count("<image>") == workload.markers(PatchesGrid(0, 1, 1)) == 3
+    assert whole.count("<") - whole.count("<image>") == markers_around(PatchesGrid(0, 1, 1)) == 3
 
 
 def test_a_prompt_is_text_and_markers_unless_it_is_told() -> None:
@@ -123,7 +124,7 @@ def test_a_prompt_is_text_and_markers_unless_it_is_told() -> None:
     assert model.page(1275, 1650).seq_len == 1088 + 30 + 39
     (prompt,) = [each for each in model.assumptions() if each.figure == "prompt_tokens"]
     assert prompt.label == "assumed"
-    assert "30, taken where nobody says how many of text, and the markers" in prompt.text
+    assert "30 of text, and the markers around a page's views" in prompt.text
     told = load_cost_model(["runtime.prompt_tokens=30"])
     assert told.page(1275, 1650).seq_len == 1088 + 30
     assert load_cost_model(["runtime.prompt_tokens=31"]).assumptions()[0].label == "declared"

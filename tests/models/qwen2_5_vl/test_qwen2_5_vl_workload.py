@@ -1,6 +1,7 @@
 """How pages are resized: worked examples, and the library's own function over 100,000 sizes."""
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.qwen2_5_vl import MODES, Workload, load_cost_model
+from tests.models.smart_resizes import check_alike, grid_or_none, pages_of_all_kinds
 
 #: width, height: (columns, rows) at the page's own size, and as olmOCR renders it
 EXAMPLES = {
@@ -36,45 +38,16 @@ def test_worked_examples(size: tuple[int, int], grids: tuple[tuple[int, int], tu
 
 
 def sizes() -> np.ndarray:
-    """100,000 pages: usual ones, halves that round to even, ones near the limits, long ones, and absurd ones."""
-    random = np.random.default_rng(16)
-    usual = random.integers(1, 4000, (50_000, 2))
-    halves = random.integers(1, 300, (20_000, 2)) * 14
-    area = random.choice([3136, 65_536, 1_003_520, 12_845_056], 15_000)
-    ratio = np.exp(random.uniform(-5.4, 5.4, 15_000))
-    near = np.stack((np.sqrt(area * ratio), np.sqrt(area / ratio)), axis=1) + random.uniform(-30, 30, (15_000, 2))
-    long = random.integers(1, 2000, (10_000, 1)) * np.stack(
-        (np.ones(10_000, int), random.integers(150, 203, 10_000)), axis=1
-    )
-    absurd = random.integers(2**24, 2**31, (5_000, 2))
-    return np.concatenate((usual, halves, np.maximum(near, 1).astype(np.int64), long, absurd))
-
-
-def librarys(width: int, height: int, limits: tuple[int, int]) -> tuple[int, int]:
-    """The grid that the library's function gives; (0, 0) for a page that it refuses."""
-    try:
-        resized_height, resized_width = smart_resize(height, width, 28, *limits)
-    except ValueError:
-        return 0, 0
-    return resized_width // 28, resized_height // 28
+    """100,000 pages."""
+    return pages_of_all_kinds(16, (3136, 65_536, 1_003_520, 12_845_056), half=14, usual=4000)
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=str)
 def test_the_librarys_function_resizes_alike(limits: tuple[int, int]) -> None:
     pages = sizes()
-    workload = Workload(min_pixels=limits[0], max_pixels=limits[1])
-    vectorised = workload.layouts(pages[:, 0], pages[:, 1])
-    differing = []
-    for number, (width, height) in enumerate(pages.tolist()):
-        expected = librarys(width, height, limits)
-        try:
-            alone = tuple(workload.layout(width, height))
-        except ModelMeterError:
-            alone = (0, 0)
-        if not alone == vectorised.layouts[vectorised.indices[number]] == expected:
-            differing.append((width, height))
     assert len(pages) == 100_000
-    assert differing == []
+    workload = Workload(min_pixels=limits[0], max_pixels=limits[1])
+    check_alike(workload, pages, lambda height, width: smart_resize(height, width, 28, *limits))
 
 
 def half_to_even(number: Fraction) -> int:
@@ -85,10 +58,11 @@ def half_to_even(number: Fraction) -> int:
 def test_olmocr_scales_the_longer_side_first() -> None:
     pages = sizes()[::7]
     workload, plain = MODES["olmocr"], Workload()
+    published = partial(smart_resize, factor=28, min_pixels=3136, max_pixels=12_845_056)
     vectorised = workload.layouts(pages[:, 0], pages[:, 1])
     for number, (width, height) in enumerate(pages.tolist()):
         scaled = [half_to_even(Fraction(side * 1288, max(width, height))) for side in (width, height)]
-        expected = librarys(*scaled, (3136, 12_845_056)) if min(scaled) else (0, 0)
+        expected = grid_or_none(published, *scaled, 28) if min(scaled) else (0, 0)
         assert vectorised.layouts[vectorised.indices[number]] == expected, (width, height)
         if expected != (0, 0):
             assert workload.layout(width, height) == expected == plain.layout(*scaled)

@@ -173,7 +173,7 @@ WRONG = {
     "no layout": (["workload=region", REGIONS], "take workload=layout, or give a region as a page"),
     "a side of 0": (["workload.regions=[[0,5]]"], "is no region; give [width, height] or"),
     "text": (["workload.regions=[[a,5]]"], "workload.regions[0][0]='a' is no whole number"),
-    "no list": (["workload.regions=5"], "workload.regions=5 is no list"),
+    "no list": (["workload.regions=5"], "workload.regions=5 is neither a list of regions nor a table of them"),
 }
 
 

@@ -2,12 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from modelmeter.cli.main import main
-from modelmeter.models.qwen3_vl import load_cost_model, restore_cost_model
 
 MODEL = ("--model", "qwen3_vl")
 Capture = pytest.CaptureFixture[str]
@@ -40,16 +38,6 @@ def test_a_page_is_told_in_words_of_its_model(capsys: Capture) -> None:
 def test_modes_side_by_side(capsys: Capture) -> None:
     text = printed(capsys, "modes", "640x480", *MODEL)
     assert "tokens, columns x rows" in text and "20 x 15" in text and "43 x 32" in text
-
-
-def test_results_are_read_back(capsys: Capture) -> None:
-    for name, override in (("a.json", "runtime.attention=flash"), ("b.json", "runtime.attention=eager")):
-        text = printed(capsys, "page", "640x480", *MODEL, override, "--output-tokens", "130", "--json")
-        Path(name).write_text(text)
-        document: dict[str, Any] = json.loads(text)
-        restored = restore_cost_model(document["configuration"], prompt_tokens=100)
-        assert restored.page(640, 480, 130) == load_cost_model([override]).page(640, 480, 130)
-    assert "flash -> eager" in printed(capsys, "diff", "a.json", "b.json")
 
 
 def test_pages_that_the_preprocessor_refuses_are_left_out_of_a_corpus(capsys: Capture) -> None:

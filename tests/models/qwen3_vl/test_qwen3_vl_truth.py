@@ -1,15 +1,14 @@
 """Published checkpoints over a letter page, by figures of another harness; those of real modules: tests/measured."""
 
-from functools import reduce
 from itertools import product
-from operator import add
 
 import pytest
 
 from benchmarks.walked import walked_operators
 from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.qwen3_vl import load_cost_model
-from tests.models.walked import walked_prefill, walked_step, walked_vision
+from tests.models.law_checks import check_pace, check_prompts_and_steps, laws_of
+from tests.models.walked import walked_prefill, walked_vision
 
 #: checkpoints, their parameters, and of a page of 1275 x 1650 and 100 prompt tokens: FLOPs of vision, prefill and a
 #: step, KV bytes of a token, and traffic (GB) and peak (MB) of the prefill. The harness had 10 MB more of traffic and
@@ -56,12 +55,19 @@ SMALL = (
     "decoder.vocab_size=1000",
 )
 
-#: overrides, and laws of all pages: a page of one token stands apart where there is one page
+#: overrides, and laws of all pages: a page of one token stands apart where there is one page; so do small pages, in
+#: which less than the table of positions is read, and where SGLang orders tokens, those of one column or one row
 LAWS = {
     "default": ((), 2),
     "eager": (("runtime.attention=eager",), 2),
     "three pages": (("runtime.batch_size=3",), 1),
     "no features": (("vision.deepstack_visual_indexes=[]",), 2),
+    "serving": (("execution=serving",), 3),
+    "serving, features of every block": (("execution=serving", "vision.deepstack_visual_indexes=[0,1,2]"), 3),
+    "vllm, two pages": (("execution=vllm", "runtime.batch_size=2"), 2),
+    "vllm, no features": (("execution=vllm", "vision.deepstack_visual_indexes=[]"), 3),
+    "sglang, two pages": (("execution=sglang", "runtime.batch_size=2"), 4),
+    "sglang, no features": (("execution=sglang", "vision.deepstack_visual_indexes=[]"), 4),
 }
 
 
@@ -78,13 +84,12 @@ def test_one_law_holds_for_all_pages(overrides: tuple[str, ...], laws: int) -> N
         page = model.layout_cost(grid)
         assert page.vision == walked_vision(model, grid), grid
         assert page.prefill == walked_prefill(model, page.seq_len, grid), grid
-    found = [kind[0] for kind, each in model._laws._laws.items() for _ in each]  # type: ignore[index]
-    assert found.count("vision") == found.count("prefill") == laws
+    assert laws_of(model, "vision") == laws_of(model, "prefill") == laws
 
 
 def test_prompts_and_steps() -> None:
-    model = load_cost_model(SMALL)
-    for tokens in (1, 7, 913):
-        assert model.text(tokens).prefill == walked_prefill(model, tokens, None), tokens
-        assert model.step(tokens) == walked_step(model, tokens), tokens
-    assert model.text(913, 3).decode == reduce(add, [walked_step(model, 913 + index) for index in range(3)])
+    check_prompts_and_steps(load_cost_model(SMALL), 913)
+
+
+def test_the_pace() -> None:
+    check_pace(load_cost_model)

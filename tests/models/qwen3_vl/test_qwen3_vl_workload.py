@@ -9,6 +9,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.qwen3_vl import MODES, Workload
+from tests.models.smart_resizes import check_alike, layout_or_none, pages_of_all_kinds
 
 #: width, height: columns and rows of tokens at the page's own size
 EXAMPLES = {
@@ -35,49 +36,16 @@ def test_worked_examples(size: tuple[int, int], grid: tuple[int, int]) -> None:
 
 
 def sizes() -> np.ndarray:
-    """100,000 pages: usual ones, halves that round to even, ones near the limits, long ones, and absurd ones."""
-    random = np.random.default_rng(17)
-    usual = random.integers(1, 5000, (50_000, 2))
-    halves = random.integers(1, 300, (20_000, 2)) * 16
-    area = random.choice([784, 65_536, 6_291_456, 16_777_216], 15_000)
-    ratio = np.exp(random.uniform(-5.4, 5.4, 15_000))
-    near = np.stack((np.sqrt(area * ratio), np.sqrt(area / ratio)), axis=1) + random.uniform(-30, 30, (15_000, 2))
-    long = random.integers(1, 2000, (10_000, 1)) * np.stack(
-        (np.ones(10_000, int), random.integers(150, 203, 10_000)), axis=1
-    )
-    absurd = random.integers(2**24, 2**31, (5_000, 2))
-    return np.concatenate((usual, halves, np.maximum(near, 1).astype(np.int64), long, absurd))
-
-
-def librarys(width: int, height: int, limits: tuple[int, int]) -> tuple[int, int]:
-    """The grid that the library's function gives; (0, 0) for a page that it refuses."""
-    try:
-        resized_height, resized_width = smart_resize(height, width, 32, *limits)
-    except ValueError:
-        return 0, 0
-    return resized_width // 32, resized_height // 32
-
-
-def alone(workload: Workload, width: int, height: int) -> tuple[int, int]:
-    """The grid of one page; (0, 0) for a page that is refused."""
-    try:
-        return tuple(workload.layout(width, height))
-    except ModelMeterError:
-        return 0, 0
+    """100,000 pages."""
+    return pages_of_all_kinds(17, (784, 65_536, 6_291_456, 16_777_216), half=16, usual=5000)
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=str)
 def test_the_librarys_function_resizes_alike(limits: tuple[int, int]) -> None:
     pages = sizes()
-    workload = Workload(min_pixels=limits[0], max_pixels=limits[1])
-    vectorised = workload.layouts(pages[:, 0], pages[:, 1])
-    differing = []
-    for number, (width, height) in enumerate(pages.tolist()):
-        expected = librarys(width, height, limits)
-        if not alone(workload, width, height) == vectorised.layouts[vectorised.indices[number]] == expected:
-            differing.append((width, height))
     assert len(pages) == 100_000
-    assert differing == []
+    workload = Workload(min_pixels=limits[0], max_pixels=limits[1])
+    check_alike(workload, pages, lambda height, width: smart_resize(height, width, 32, *limits))
 
 
 def fitted(width: int, height: int) -> set[tuple[int, int]]:
@@ -109,8 +77,8 @@ def test_chandra_scales_a_page_first() -> None:
         scaled = workload.scaled(width, height)
         assert scaled in fitted(*larger), (width, height)
         scaled_down += scaled != larger
-        expected = alone(plain, *scaled)
-        assert alone(workload, width, height) == vectorised.layouts[vectorised.indices[number]] == expected
+        expected = layout_or_none(plain, *scaled)
+        assert layout_or_none(workload, width, height) == vectorised.layouts[vectorised.indices[number]] == expected
     assert scaled_down > 1000
 
 

@@ -17,14 +17,15 @@ from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.deepstack import Features, add_and_normalize
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import MixtureOfExperts
-from modelmeter.operators import add
+from modelmeter.operators import add, mul
 from modelmeter.shape_tensor import ShapeTensor
 
 
 class DecoderLayer(BaseLayer):
     """Pre-norm decoder layer, x [B, T, D] -> [B, T, D]; dense or with experts, by its `mlp`.
 
-    output_norms: what attention and MLP make is normalised too, before it is summed.
+    output_norms: what attention and MLP make is normalised too, before it is summed. multiplied: it is multiplied by a
+    number before that; an engine at its best has the number in the weights.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class DecoderLayer(BaseLayer):
         self_attn: GroupedQueryAttention,
         mlp: GatedMLP | MixtureOfExperts,
         output_norms: bool = False,
+        multiplied: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.self_attn = self_attn
         self.mlp = mlp
+        self.multiplied = multiplied
         self.input_layernorm = RMSNorm(hidden_size, code=self.code)
         self.post_attention_layernorm = RMSNorm(hidden_size, code=self.code)
         self.post_self_attn_layernorm = self.post_mlp_layernorm = None
@@ -77,13 +80,17 @@ class DecoderLayer(BaseLayer):
         hidden_states, _ = self.self_attn(hidden_states, positions, attention_mask, cache)
         if self.post_self_attn_layernorm is not None:
             hidden_states = self.post_self_attn_layernorm(hidden_states)
-        hidden_states = add(residual, hidden_states)
+        hidden_states = self.summed(residual, hidden_states)
         residual = hidden_states
         hidden_states = self.post_attention_layernorm(hidden_states)
         hidden_states = self.mlp(hidden_states, *arguments)
         if self.post_mlp_layernorm is not None:
             hidden_states = self.post_mlp_layernorm(hidden_states)
-        return add(residual, hidden_states)
+        return self.summed(residual, hidden_states)
+
+    def summed(self, residual: ShapeTensor, hidden_states: ShapeTensor) -> ShapeTensor:
+        """The residual and what a part of the layer makes."""
+        return add(residual, mul(hidden_states) if self.multiplied else hidden_states)
 
     def forward_add_norm(
         self,

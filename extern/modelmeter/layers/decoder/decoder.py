@@ -24,7 +24,7 @@ from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.moe import Experts, MixtureOfExperts
 from modelmeter.layers.decoder.rotary import RotaryEmbedding
 from modelmeter.layers.decoder.traits import DecoderTraits
-from modelmeter.operators import BIAS_ALIGNMENT, add, arange
+from modelmeter.operators import BIAS_ALIGNMENT, add, arange, mul
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 
@@ -36,9 +36,9 @@ class Decoder(BaseLayer):
     included, beside all of the prefill (reference sliding attention, in every layer); None: it sees all. window_mask:
     the mask of such a window is made in every pass, used or not. head_dim, qkv_bias, qk_norm, norm_after_rotary: of
     `GroupedQueryAttention`. mrope_section, mrope_interleaved, in_pairs: of `RotaryEmbedding`; with sections the
-    positions are given. output_norms: of `DecoderLayer`. gate_up_joined: of a dense `GatedMLP`. layer_outputs_kept: the
-    code has a name of its own for what a layer gives, which lives until the next layer has run even where features are
-    added to it.
+    positions are given. output_norms, multiplied: of `DecoderLayer`; the embeddings are multiplied too. gate_up_joined:
+    of a dense `GatedMLP`. layer_outputs_kept: the code has a name of its own for what a layer gives, which lives until
+    the next layer has run even where features are added to it.
     """
 
     def __init__(
@@ -65,12 +65,14 @@ class Decoder(BaseLayer):
         mrope_interleaved: bool = False,
         in_pairs: bool = False,
         output_norms: bool = False,
+        multiplied: bool = False,
         gate_up_joined: bool = False,
         layer_outputs_kept: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.layer_outputs_kept = layer_outputs_kept
+        self.multiplied = multiplied
         self.cache_kind = GrowingCache()
         if sliding_window is not None:
             self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
@@ -108,7 +110,12 @@ class Decoder(BaseLayer):
             else:
                 mlp = GatedMLP(hidden_size, intermediate_size, joined=gate_up_joined, code=code)
             made = DecoderLayer(
-                hidden_size, self_attn=attention(code), mlp=mlp, output_norms=output_norms and not sparse, code=code
+                hidden_size,
+                self_attn=attention(code),
+                mlp=mlp,
+                output_norms=output_norms and not sparse,
+                multiplied=multiplied and not sparse,
+                code=code,
             )
             for norm in made.norms():
                 norm.remember_with(self.norm)
@@ -149,6 +156,8 @@ class Decoder(BaseLayer):
     ) -> ShapeTensor:
         """`experts_hit`: of a layer with experts. `deepstack`: what is added after the first layers."""
         tape = inputs_embeds.tape
+        if self.multiplied and not self.traits(EngineTraits).at_its_best:
+            inputs_embeds = mul(inputs_embeds)
         batch, tokens, _ = inputs_embeds.shape
         past = self.cache_kind.positions(caches[0])
         mask: ShapeTensor | None = None

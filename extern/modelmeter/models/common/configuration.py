@@ -237,7 +237,8 @@ class Configuration(Generic[Schema]):
     executions: the code that it can be walked as, of which each is a choice of `execution`. engine_keys: by engine,
     what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value.
     checkpoints: the choices of `checkpoint`, the default first; a file of that group states each. files: how the files
-    of a user's own checkpoint are read.
+    of a user's own checkpoint are read. expands: by key, what makes of a value the overrides that it stands for, or
+    None of one that stands for itself.
     """
 
     schema: type[Schema]
@@ -249,6 +250,7 @@ class Configuration(Generic[Schema]):
     checkpoints: Sequence[str]
     files: CheckpointFiles
     engine_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    expands: Mapping[str, Callable[[str], list[str] | None]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -460,7 +462,7 @@ class Configuration(Generic[Schema]):
         check_overrides(overrides)
         folder, given = self._folder_of(overrides)
         self.check_overrides(given)
-        given = [*self._of_engine(given), *given]
+        given = [*self._of_engine(given), *(each for override in given for each in self._expanded(override))]
         content = self.plain_content(given)
         if content is None:
             content = deepcopy(self._composed(tuple(given)))
@@ -468,6 +470,13 @@ class Configuration(Generic[Schema]):
             keys = [override.partition("=")[0].strip() for override in given]
             _put(content, self.files.read(folder, {**self.kinds, **COMMON_KINDS}), keys)
         return self.read(content)
+
+    def _expanded(self, override: str) -> list[str]:
+        """The overrides that one stands for."""
+        key, _, value = (part.strip() for part in override.partition("="))
+        expand = self.expands.get(key)
+        expanded = None if expand is None else expand(value)
+        return [override] if expanded is None else expanded
 
     def plain_content(self, overrides: Sequence[str]) -> dict[str, Any] | None:
         """What Hydra would compose of plain overrides, without importing it, which takes half of a page's time.

@@ -457,7 +457,10 @@ class CostModel(Generic[Config, Work, Model]):
         declared = f"runtime.prompt_tokens={self.prompt_tokens}"
         if self.config.runtime.prompt is not None:
             label, text = "counted", "counted by the tokenizer in runtime.tokenizer_path"
-        elif self.config.runtime.prompt_tokens is None or self.prompt_tokens == self.assumed_prompt_tokens:
+        elif self.config.runtime.prompt_tokens is None:
+            text = f"{self.prompt_tokens}{self.assumed_prompt_note}, taken where nobody says how many"
+            label = "assumed"
+        elif self.prompt_tokens == self.assumed_prompt_tokens:
             label, text = "assumed", f"{declared}, taken where nobody says how many{self.assumed_prompt_note}"
         else:
             label, text = "declared", declared

@@ -22,13 +22,14 @@ class KindRule(NamedTuple):
     """Layouts of one kind: its name, the workload's own word for it, when a layout is of it, and its variables.
 
     conditions and variables are over `columns`, `rows` and `tiles`, which the steps give; the first kind whose
-    conditions hold is the layout's.
+    conditions hold is the layout's. markers: positions of the prompt that the layout decides beside its image tokens.
     """
 
     name: str
     kind: Any
     conditions: tuple[TextCondition, ...]
     variables: Mapping[str, str]
+    markers: str = "0"
 
 
 class ImageRule(NamedTuple):
@@ -60,9 +61,10 @@ def no_rule(workload: type) -> str:
     )
 
 
-def tiles(*, side: int, uncut: int, least: int, most: int) -> Step:
+def tiles(*, side: int, uncut: int, least: int, most: int, most_a_side: int) -> Step:
     """Cut into the grid of tiles that is nearest to the page's shape (`tiles.nearest_grid`)."""
-    return {"do": "tiles", "side": side, "uncut": uncut, "least": least, "most": most}
+    sides = min(most, most_a_side)
+    return {"do": "tiles", "side": side, "uncut": uncut, "least": least, "most": most, "most_a_side": sides}
 
 
 def least_edge(pixels: int, *, whole: str) -> Step:

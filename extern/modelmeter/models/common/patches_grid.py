@@ -10,12 +10,19 @@ from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts, Views
 from modelmeter.models.common.image_rule import NO_TILES, WHOLE, ImageRule, KindRule, tiles
-from modelmeter.models.common.tiles import candidate_grids, nearest_grid, nearest_grids, page_sides, page_sized_for
+from modelmeter.models.common.tiles import (
+    MAX_TILES,
+    candidate_grids,
+    nearest_grid,
+    nearest_grids,
+    page_sides,
+    page_sized_for,
+)
 from modelmeter.page_sizes import PageSize, check_side
 from modelmeter.units import ceil_div
 
@@ -46,14 +53,8 @@ class ImageTokens(NamedTuple):
         return {"global": self.global_tokens, "local": self.local_tokens}
 
 
-class TiledPages:
-    """What follows of a grid of tiles, whatever becomes of them.
-
-    min_patches, max_patches: limits of their number, both included.
-    """
-
-    min_patches: int
-    max_patches: int
+class GridOfTiles:
+    """What a layout of tiles is called."""
 
     layout_columns: ClassVar[tuple[str, ...]] = ("local_patches", "patch_columns", "patch_rows")
     layout_title: ClassVar[str] = "tiles"
@@ -70,6 +71,20 @@ class TiledPages:
     @abstractmethod
     def tile_side(self) -> int:
         """Side of a tile, pixels."""
+
+    def layout_of(self, fields: Sequence[int]) -> PatchesGrid:
+        """The layout with these numbers."""
+        return PatchesGrid(*fields)
+
+
+class TiledPages(GridOfTiles):
+    """What follows of a grid of tiles, whatever becomes of them.
+
+    min_patches, max_patches: limits of their number, both included.
+    """
+
+    min_patches: int
+    max_patches: int
 
     @property
     @abstractmethod
@@ -99,13 +114,19 @@ class TiledPages:
         check_side("layout", "height", height)
         if not self.cuts or max(width, height) <= self.uncut_side:
             return UNCUT
-        return self.grid(*nearest_grid(width, height, self.tile_side, self.min_patches, self.max_patches))
+        limits = (self.tile_side, self.min_patches, self.max_patches, self.most_a_side)
+        return self.grid(*nearest_grid(width, height, *limits))
 
     def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
         """The same for many pages at once: sides [pages] in pixels, of an integer type."""
         if not self.cuts:
             return Layouts(page_sides("layouts", widths, heights)[0] * 0, (UNCUT,))
-        limits = {"tile_side": self.tile_side, "min_num": self.min_patches, "max_num": self.max_patches}
+        limits = {
+            "tile_side": self.tile_side,
+            "min_num": self.min_patches,
+            "max_num": self.max_patches,
+            "most_a_side": self.most_a_side,
+        }
         indices, grids = nearest_grids("layouts", widths, heights, uncut_side=self.uncut_side, **limits)
         layouts = [UNCUT, *(self.grid(columns, rows) for columns, rows in grids[1:])]
         one_tile = self.grid(1, 1)
@@ -117,10 +138,6 @@ class TiledPages:
             layouts.append(one_tile)
         return Layouts(indices, layouts)
 
-    def layout_of(self, fields: Sequence[int]) -> PatchesGrid:
-        """The layout with these numbers."""
-        return PatchesGrid(*fields)
-
     #: the kinds of layouts, for the image rule
     kind_rules: ClassVar[tuple[KindRule, ...]] = (
         NO_TILES,
@@ -128,6 +145,8 @@ class TiledPages:
     )
 
     tile_limits: ClassVar[tuple[str, str]] = ("min_patches", "max_patches")
+    #: columns of tiles at most, and rows
+    most_a_side: ClassVar[int] = MAX_TILES
 
     def check_tiled(self) -> None:
         """Every setting cuts large pages."""
@@ -161,8 +180,8 @@ class TiledPages:
 
     def image_rule(self) -> ImageRule:
         """The rule as data."""
-        limits = {"side": self.tile_side, "least": self.min_patches, "most": self.max_patches}
-        steps = (tiles(uncut=self.uncut_side, **limits) if self.cuts else WHOLE,)
+        limits = {"least": self.min_patches, "most": self.max_patches, "most_a_side": self.most_a_side}
+        steps = (tiles(side=self.tile_side, uncut=self.uncut_side, **limits) if self.cuts else WHOLE,)
         return ImageRule(steps, self.kind_rules)
 
     def examples(self) -> list[PatchesGrid]:
@@ -224,3 +243,122 @@ class PatchesWorkload(TiledPages):
         whole = Views("global", 1, self.size, self.size, 1, 1, tokens.global_tokens)
         cut = Views("local", tiles, tile, tile, layout.num_columns, layout.num_rows, tokens.local_tokens)
         return (whole, cut) if tiles else (whole,)
+
+
+class ViewTokens(NamedTuple):
+    """Tokens of one page as the decoder sees them: of the view of all of it, of its tiles, of both."""
+
+    thumbnail_tokens: int
+    tile_tokens: int
+    total: int
+
+    def by_view(self) -> dict[str, int]:
+        """The thumbnail's, which is all of a page that is not cut, and the tiles'."""
+        return {"thumbnail": self.thumbnail_tokens, "tiles": self.tile_tokens}
+
+
+class PageViews(NamedTuple):
+    """What vision is told of pages: how many, and the views of each."""
+
+    pages: int
+    views: int
+
+
+def markers_around(layout: PatchesGrid) -> int:
+    """Tokens of text that the processors of Idefics3 and its descendants write around the views of a page.
+
+    Before each tile a sign of an image and the tile's place, behind each row a newline; two signs and a name around the
+    whole page. The newline behind the last row and the one before the whole page are one token. A page that is not cut
+    has two signs and a name, or a sign, a place and a newline.
+    Source: `Idefics3Processor._get_num_multimodal_tokens`, `GraniteDoclingProcessor.replace_image_token`.
+    """
+    tiles, columns, rows = layout
+    return 3 + (rows * (2 * columns + 1) if tiles else 0)
+
+
+#: layouts of as many views as these markers stand around, which are of one kind
+MARKED_VIEWS: Final = (
+    KindRule("views", "views", (("1*columns*rows", "==", 0, 1),), {"views": "1"}, markers="3"),
+    KindRule("views", "views", (), {"views": "1*tiles + 1"}, markers="2*columns*rows + 1*rows + 3"),
+)
+
+
+class AlikeViews(GridOfTiles):
+    """Pages as views of one size: tiles, and a thumbnail of all of the page behind several of them."""
+
+    kind_rules: ClassVar[tuple[KindRule, ...]] = (
+        KindRule("views", "views", (("1*columns*rows", "==", 0, 1),), {"views": "1"}),
+        KindRule("views", "views", (), {"views": "1*tiles + 1"}),
+    )
+
+    @property
+    @abstractmethod
+    def view_tokens(self) -> int:
+        """Tokens of one view."""
+
+    def grid(self, columns: int, rows: int) -> PatchesGrid:
+        """The layout of a page that is cut into these tiles; one tile is the page itself, and has no thumbnail."""
+        tiles = columns * rows
+        return PatchesGrid(tiles, columns, rows) if tiles > 1 else UNCUT
+
+    def tokens(self, layout: PatchesGrid) -> ViewTokens:
+        """Image tokens of a page of this layout."""
+        each, tiles = self.view_tokens, layout.num_local_patches
+        return ViewTokens(each, each * tiles, each * (1 + tiles))
+
+    def views(self, layout: PatchesGrid) -> tuple[Views, ...]:
+        """The view of all of the page, and the tiles if it is cut; in the prompt the tiles come first."""
+        tokens, tiles, side = self.tokens(layout), layout.num_local_patches, self.tile_side
+        whole = Views("thumbnail", 1, side, side, 1, 1, tokens.thumbnail_tokens)
+        cut = Views("tiles", tiles, side, side, layout.num_columns, layout.num_rows, tokens.tile_tokens)
+        return (whole, cut) if tiles else (whole,)
+
+    def kind(self, layout: PatchesGrid) -> str:
+        """All pages are views alike."""
+        return "views"
+
+    def sizes(self, layout: PatchesGrid) -> dict[str, int]:
+        """The number of views."""
+        return {"views": layout.num_local_patches + 1}
+
+    def with_sizes(self, layout: PatchesGrid, sizes: Mapping[str, Any]) -> PatchesGrid:
+        """So many views: the thumbnail, and the other ones in a row."""
+        tiles = sizes["views"] - 1
+        return PatchesGrid(tiles, tiles, 1)
+
+    def geometry(self, layout: PatchesGrid, pages: int) -> Any:
+        """What vision is told of `pages` pages of this layout."""
+        return PageViews(pages, layout.num_local_patches + 1)
+
+
+class ThumbnailTiles(AlikeViews, TiledPages):
+    """Such pages, whatever their size, in the grid of tiles whose shape is nearest to theirs.
+
+    size: side of a view, pixels.
+    """
+
+    size: int
+
+    @property
+    def tile_side(self) -> int:
+        """Side of a tile, pixels."""
+        return self.size
+
+    @property
+    def uncut_side(self) -> int:
+        """Pages of any size are held against the grids."""
+        return 0
+
+    def check_tiled(self) -> None:
+        """Refuse a mode without tiles."""
+        if not self.cuts:
+            raise ModelMeterError("sweep: this workload cuts no page; take workload=tiles.")
+
+    def examples(self) -> list[PatchesGrid]:
+        """Uncut, and cut: a batch of one view and one of several are different code."""
+        if not self.cuts:
+            return [UNCUT]
+        columns, rows, _ = next(
+            grid for grid in candidate_grids(self.min_patches, self.max_patches, self.most_a_side) if grid[:2] != (1, 1)
+        )
+        return [UNCUT, PatchesGrid(columns * rows, columns, rows)]

@@ -29,14 +29,19 @@ class RegionsSchema:
     """What the group `workload` has of a model whose pages may have regions."""
 
     regions: list[list[int]] = field(default_factory=list)
+    regions_from: str | None = None
     output_shares: list[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionGridWorkload(MergedGridWorkload):
-    """A page of a merged grid, or its regions. regions, output_shares: as `passes.Regions` has them."""
+    """A page of a merged grid, or its regions. regions, output_shares: as `passes.Regions` has them.
+
+    regions_from: the table or typical page that they come from, where they were not listed.
+    """
 
     regions: tuple[tuple[int, ...], ...] = ()
+    regions_from: str | None = None
     output_shares: tuple[int, ...] | None = None
 
     #: the network that finds a page's regions, which is not counted; "": a pass of the model itself does
@@ -56,12 +61,12 @@ class RegionGridWorkload(MergedGridWorkload):
     @property
     def declared(self) -> Regions:
         """The regions of each page."""
-        return Regions(self.regions, self.output_shares, self.detector)
+        return Regions(self.regions, self.output_shares, self.detector, self.regions_from)
 
     @property
     def of_region(self) -> Self:
         """What is done to a region that was cut out of a page."""
-        return replace(self, regions=(), output_shares=None)
+        return replace(self, regions=(), regions_from=None, output_shares=None)
 
     def passes(self, layout: MergedGrid) -> tuple[PagePass, ...]:
         """The passes of a page of this layout, if there are regions."""

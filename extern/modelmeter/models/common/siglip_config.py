@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Flag, Kind, Said
-from modelmeter.models.common.configuration import COUNT, LAYERS, POSITIONS, SIZE
+from modelmeter.models.common.configuration import COUNT, LAYERS, POSITIONS, SIZE, RuntimeSchema
 
 
 @dataclass
@@ -21,6 +21,17 @@ class SiglipSchema:
     num_attention_heads: int = 12
     num_channels: int = 3
     image_size: int = 512
+
+
+#: what is known of the prompt that is assumed for a page with markers around its views
+MARKED_PROMPT_NOTE: Final = " of text, and the markers around a page's views (2 a tile, 1 a row, 3 of the whole page)"
+
+
+@dataclass
+class MarkedRuntimeSchema(RuntimeSchema):
+    """The group `runtime`: unless told, the prompt is text that is assumed and the markers of a page's views."""
+
+    prompt_tokens: int | None = None
 
 
 #: what a value of the tower may be, by its key

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+MAX_TILES: Final = 10_000
+"""Largest number of tiles that is searched: far beyond a decoder's positions, and still a quick search."""
+
+
 @runtime_checkable
 class TiledWorkload(Protocol):
     """A workload that cuts pages into grids of tiles."""
@@ -60,21 +64,21 @@ def page_sized_for(
     return None
 
 
-MAX_TILES: Final = 10_000
-"""Largest number of tiles that is searched: far beyond a decoder's positions, and still a quick search."""
-
 _PAGES_AT_ONCE: Final = 1 << 15
 """Pages that one vectorised search holds against all grids: its arrays stay in a core's cache."""
 
 
-def nearest_grid(width: int, height: int, tile_side: int, min_num: int, max_num: int) -> tuple[int, int]:
+def nearest_grid(
+    width: int, height: int, tile_side: int, min_num: int, max_num: int, most_a_side: int = MAX_TILES
+) -> tuple[int, int]:
     """(columns, rows) of the grid of min_num to max_num tiles that a page of `width` x `height` pixels is cut into.
 
     Of grids equally near to its shape the one with more tiles, as long as its area is more than half of theirs.
+    most_a_side: columns at most, and rows.
     """
     page_area = width * height
     half_tile_area = 0.5 * tile_side * tile_side
-    (_, columns, rows), *others = _nearest_grids(width / height, min_num, max_num)
+    (_, columns, rows), *others = _nearest_grids(width / height, min_num, max_num, most_a_side)
     for _, more_columns, more_rows in others:
         if page_area > half_tile_area * more_columns * more_rows:
             columns, rows = more_columns, more_rows
@@ -82,7 +86,15 @@ def nearest_grid(width: int, height: int, tile_side: int, min_num: int, max_num:
 
 
 def nearest_grids(
-    who: str, widths: ArrayLike, heights: ArrayLike, *, uncut_side: int, tile_side: int, min_num: int, max_num: int
+    who: str,
+    widths: ArrayLike,
+    heights: ArrayLike,
+    *,
+    uncut_side: int,
+    tile_side: int,
+    min_num: int,
+    max_num: int,
+    most_a_side: int = MAX_TILES,
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
     """`nearest_grid` of many pages at once: for each the index of its grid, and the grids, (1, 1) first.
 
@@ -95,7 +107,7 @@ def nearest_grids(
 
     all_w, all_h = page_sides(who, widths, heights)
     indices = np.zeros(all_w.shape, np.int64)
-    grids = candidate_grids(min_num, max_num)
+    grids = candidate_grids(min_num, max_num, most_a_side)
     numbers = {grid: number for number, grid in enumerate(dict.fromkeys([(1, 1), *(grid[:2] for grid in grids)]))}
     half_tile_area = 0.5 * tile_side * tile_side
     searched = np.flatnonzero((all_w > uncut_side) | (all_h > uncut_side))
@@ -143,24 +155,24 @@ def _sides(who: str, name: str, values: ArrayLike) -> NDArray[np.int64]:
 
 
 @cache
-def candidate_grids(min_num: int, max_num: int) -> tuple[tuple[int, int, float], ...]:
+def candidate_grids(min_num: int, max_num: int, most_a_side: int = MAX_TILES) -> tuple[tuple[int, int, float], ...]:
     """(columns, rows, columns / rows) of each grid of min_num to max_num tiles, by tiles, then by columns."""
     grids = [
         (columns, rows)
-        for columns in range(1, max_num + 1)
-        for rows in range(ceil_div(min_num, columns), max_num // columns + 1)
+        for columns in range(1, min(max_num, most_a_side) + 1)
+        for rows in range(ceil_div(min_num, columns), min(max_num // columns, most_a_side) + 1)
     ]
     grids.sort(key=lambda grid: (grid[0] * grid[1], grid[0]))
     return tuple((columns, rows, columns / rows) for columns, rows in grids)
 
 
-def _nearest_grids(page_ratio: float, min_num: int, max_num: int) -> list[tuple[int, int, int]]:
+def _nearest_grids(page_ratio: float, min_num: int, max_num: int, most_a_side: int) -> list[tuple[int, int, int]]:
     """(place, columns, rows) of the grids whose ratio is nearest to the page's, by their place in `candidate_grids`.
 
     The real code holds a page against every grid: the first of the nearest ones wins, then each later one that
     the page is large enough for. Floats on purpose: with exact fractions other grids would tie, and win.
     """
-    ratios, grids = _grids_by_ratio(min_num, max_num)
+    ratios, grids = _grids_by_ratio(min_num, max_num, most_a_side)
     above = bisect_left(ratios, page_ratio)
     below = above - 1
     to_below, to_above = page_ratio - ratios[below], ratios[above] - page_ratio
@@ -172,10 +184,12 @@ def _nearest_grids(page_ratio: float, min_num: int, max_num: int) -> list[tuple[
 
 
 @cache
-def _grids_by_ratio(min_num: int, max_num: int) -> tuple[list[float], list[list[tuple[int, int, int]]]]:
+def _grids_by_ratio(
+    min_num: int, max_num: int, most_a_side: int
+) -> tuple[list[float], list[list[tuple[int, int, int]]]]:
     """The ratios of grids, ascending, between two that no page has, and the (place, columns, rows) of each."""
     grids: dict[float, list[tuple[int, int, int]]] = {-math.inf: [], math.inf: []}
-    for place, (columns, rows, ratio) in enumerate(candidate_grids(min_num, max_num)):
+    for place, (columns, rows, ratio) in enumerate(candidate_grids(min_num, max_num, most_a_side)):
         grids.setdefault(ratio, []).append((place, columns, rows))
     ratios = sorted(grids)
     return ratios, [grids[ratio] for ratio in ratios]

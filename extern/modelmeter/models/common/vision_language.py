@@ -14,12 +14,13 @@ from typing import Any, ClassVar, Final, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, Embedding, LMHead, Settings, State, kv_bytes
+from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.deepstack import Deepstack
 from modelmeter.layers.decoder.multi_token import MultiTokenLayer
 from modelmeter.models.common.drafting import DraftedStage
 from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.operators import argmax, cat, compare, gather, masked_scatter, mul, sum_all, to
+from modelmeter.operators import argmax, cat, compare, div, gather, masked_scatter, mul, sum_all, to
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.walk import Call, OperatorRecord, Walk
 
@@ -56,6 +57,8 @@ class TextStage(BaseLayer):
     returns_image_tokens: ClassVar[bool] = True
     #: whether they are as one tensor of all pages; otherwise each page's by themselves
     pages_joined: ClassVar[bool] = False
+    #: whether the logits are divided by a number
+    logits_divided: ClassVar[bool] = False
     #: whether the masks of placeholders are held by name while the decoder runs; otherwise they die before
     masks_held: ClassVar[bool] = True
 
@@ -90,6 +93,8 @@ class TextStage(BaseLayer):
         elif head == VERIFIED:
             kept = self.all_rows(hidden_states)
         logits = self.lm_head.call_remembered("lm_head", kept)
+        if self.logits_divided and not self.traits(EngineTraits).at_its_best:  # which has the number in a weight
+            logits = div(logits)
         if self.traits(StageTraits).logits_to_float32:
             logits = to(logits, "float32")
         token_dtype = self.traits(StageTraits).token_dtype
@@ -128,18 +133,23 @@ class TextStage(BaseLayer):
             outputs = self.vision.call_remembered("", *images)
             pooled = outputs[: input_ids.shape[0]]
             image_features = self.joined(pooled)
+            beside = self.beside(outputs[len(pooled) :], len(pooled))
             masks = self.placeholder_masks(input_ids)
             # the image's features are held by name while the decoder runs, and mostly the masks
             inputs_embeds = masked_scatter(inputs_embeds, masks[0], image_features)
-            deepstack = self.deepstack(outputs[len(pooled) :], masks[0], len(pooled))
+            deepstack = self.deepstack(beside, masks[0], len(pooled))
             if not self.masks_held:
                 del masks
             if self.returns_image_tokens:
                 handed_on = (image_features,) if self.pages_joined else pooled
         return self.decoder.call_remembered("", inputs_embeds, states, experts_hit, deepstack), handed_on
 
+    def beside(self, outputs: tuple[ShapeTensor, ...], pages: int) -> tuple[ShapeTensor, ...]:
+        """What the code makes of vision's outputs behind each page's image tokens before it seeks placeholders."""
+        return outputs
+
     def deepstack(self, outputs: tuple[ShapeTensor, ...], mask: ShapeTensor, pages: int) -> Deepstack | None:
-        """What is added in the decoder's first layers. outputs: of vision, behind each page's image tokens."""
+        """What is added in the decoder's first layers. outputs: what `beside` gives."""
         return None
 
     def joined(self, pooled: tuple[ShapeTensor, ...]) -> ShapeTensor:

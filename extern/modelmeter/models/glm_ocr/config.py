@@ -23,6 +23,7 @@ from modelmeter.models.common.packed_pages_config import (
     GridWorkloadSchema,
 )
 from modelmeter.models.common.passes import REGION_KINDS
+from modelmeter.models.common.region_tables import REGIONS_EXPAND
 from modelmeter.models.common.regions import RegionsSchema
 from modelmeter.models.glm_ocr.checkpoint_files import FILES
 from modelmeter.models.glm_ocr.executions import EXECUTIONS
@@ -117,4 +118,5 @@ CONFIGURATION: Final = Configuration(
     executions=EXECUTIONS,
     checkpoints=CHECKPOINTS,
     files=FILES,
+    expands=REGIONS_EXPAND,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from modelmeter.models.common.patches_grid import ImageTokens, PatchesGrid
+from modelmeter.models.common.patches_grid import PatchesGrid
 from modelmeter.models.idefics3.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.idefics3.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.idefics3.executions import EXECUTIONS
@@ -41,7 +41,6 @@ __all__ = [
     "TOKENIZER",
     "CostModel",
     "Idefics3Model",
-    "ImageTokens",
     "PatchesGrid",
     "Workload",
     "layer_verification",

@@ -10,30 +10,20 @@ from typing import Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.checkpoint_files import CheckpointFiles, ConfigClass, Keys
+from modelmeter.models.common.siglip_files import ROPE, SAVED_PREPROCESSOR, TEXT_SIZES, TOWER_SIZES
 
 _PATCH: Final = "workload.patch_size"
 _SCALE: Final = "workload.scale_factor"
 _TIED: Final = "decoder.tie_word_embeddings"
 _TILE: Final = "workload.max_image_size"
 
-#: sizes whose defaults in the library are another model's
-_TEXT_SIZES: Final = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-)
-_VISION_SIZES: Final = ("hidden_size", "num_attention_heads", "image_size")
-
-#: where frequencies of positions come from; how they are scaled, if they are, costs nothing a page
-_ROPE: Final = Keys(fixed={"rope_type": ("default",)}, harmless=("rope_theta",))
+#: sizes of the tower whose defaults in the library are another model's, as all of the decoder's are
+_VISION_SIZES: Final = TOWER_SIZES[:3]
 
 #: `LlamaConfig`, and what SmolLM's adds to it
 TEXT: Final = Keys(
     values={
-        **{name: f"decoder.{name}" for name in (*_TEXT_SIZES, "head_dim", "max_position_embeddings")},
+        **{name: f"decoder.{name}" for name in (*TEXT_SIZES, "head_dim", "max_position_embeddings")},
         "tie_word_embeddings": _TIED,
     },
     fixed={"attention_bias": (False,), "hidden_act": ("silu",), "mlp_bias": (False,)},
@@ -45,15 +35,12 @@ TEXT: Final = Keys(
         "rope_theta",
         "transformers.js_config",
     ),
-    within={"rope_parameters": _ROPE, "rope_scaling": Keys()},
+    within={"rope_parameters": ROPE, "rope_scaling": Keys()},
 )
 
 VISION: Final = Keys(
     values={
-        **{
-            name: f"vision.{name}"
-            for name in (*_VISION_SIZES, "intermediate_size", "num_hidden_layers", "num_channels")
-        },
+        **{name: f"vision.{name}" for name in TOWER_SIZES},
         "patch_size": _PATCH,
     },
     fixed={"hidden_act": ("gelu_pytorch_tanh",)},
@@ -75,23 +62,13 @@ PREPROCESSOR: Final = Keys(
         "max_image_size": Keys(values={"longest_edge": _TILE}),
     },
     fixed={"do_resize": (True, None), "do_pad": (True, None)},
-    harmless=(
-        "data_format",
-        "do_convert_rgb",
-        "do_normalize",
-        "do_rescale",
-        "image_mean",
-        "image_processor_type",
-        "image_std",
-        "resample",
-        "rescale_factor",
-    ),
+    harmless=SAVED_PREPROCESSOR,
 )
 
 
 def finish(who: str, values: dict[str, Any]) -> Mapping[str, Any]:
     """The values of the configuration that the files state."""
-    for group, where, names in (("decoder", "text_config", _TEXT_SIZES), ("vision", "vision_config", _VISION_SIZES)):
+    for group, where, names in (("decoder", "text_config", TEXT_SIZES), ("vision", "vision_config", _VISION_SIZES)):
         for name in names:
             if f"{group}.{name}" not in values:
                 raise ModelMeterError(

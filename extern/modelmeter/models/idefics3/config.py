@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from modelmeter.kinds import Flag, Kind, Said
-from modelmeter.models.common.configuration import COUNT, SIZE, CommonSchema, Configuration, RuntimeSchema
-from modelmeter.models.common.siglip_config import DENSE_KINDS, SIGLIP_KINDS, SiglipSchema
+from modelmeter.models.common.configuration import COUNT, SIZE, CommonSchema, Configuration
+from modelmeter.models.common.siglip_config import DENSE_KINDS, SIGLIP_KINDS, MarkedRuntimeSchema, SiglipSchema
 from modelmeter.models.idefics3.checkpoint_files import FILES
 from modelmeter.models.idefics3.executions import EXECUTIONS
 from modelmeter.models.idefics3.workload import MODES
@@ -38,13 +38,6 @@ class WorkloadSchema:
     do_image_splitting: bool = True
     patch_size: int = 16
     scale_factor: int = 4
-
-
-@dataclass
-class MarkedRuntimeSchema(RuntimeSchema):
-    """The group `runtime`: unless told, the prompt is text that is assumed and the markers of a page's views."""
-
-    prompt_tokens: int | None = None
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from modelmeter.models.common import cost_model as common
-from modelmeter.models.common.patches_grid import PatchesGrid
-from modelmeter.models.common.siglip_config import check_tower
+from modelmeter.models.common.patches_grid import PatchesGrid, markers_around
+from modelmeter.models.common.siglip_config import MARKED_PROMPT_NOTE, check_tower
 from modelmeter.models.idefics3.config import CONFIGURATION, ModelSchema
 from modelmeter.models.idefics3.executions import EXECUTIONS
 from modelmeter.models.idefics3.model import Idefics3Model
@@ -19,7 +19,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, Idefics3Model]):
     configuration = CONFIGURATION
     executions = EXECUTIONS
     assumed_prompt_tokens = 30
-    assumed_prompt_note = " of text, and the markers around a page's views: 2 a tile, 1 a row, 3 of the whole page"
+    assumed_prompt_note = MARKED_PROMPT_NOTE
 
     def make_workload(self) -> Workload:
         """The workload of the configuration."""
@@ -31,6 +31,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, Idefics3Model]):
         check_tower(vision, workload.patch_size)
         return Idefics3Model(
             vision={**asdict(vision), "patch_size": workload.patch_size},
+            size=workload.max_image_size,
             scale_factor=workload.scale_factor,
             decoder=asdict(self.config.decoder),
             code=self.code,
@@ -38,7 +39,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, Idefics3Model]):
 
     def markers(self, layout: PatchesGrid) -> int:
         """Tokens around the views of this layout."""
-        return self.workload.markers(layout)
+        return markers_around(layout)
 
 
 load_cost_model = CostModel.load

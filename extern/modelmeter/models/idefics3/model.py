@@ -10,11 +10,12 @@ from typing import Any, Unpack
 
 from modelmeter.layers import BaseLayer, Settings
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.vision.siglip_tiles import SiglipTraits
 from modelmeter.models.common.deep_encoder import TiledTextStage
+from modelmeter.models.common.patches_grid import PageViews
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.models.idefics3.executions import EXECUTIONS
 from modelmeter.models.idefics3.layers.vision import Idefics3Connector, Idefics3VisionTransformer, VisionStage
-from modelmeter.models.idefics3.workload import PageGeometry
 from modelmeter.operators import Parameter, compare, mul, sum_all
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
@@ -33,7 +34,10 @@ class Idefics3TextStage(TiledTextStage):
 
 
 class Idefics3Model(VisionLanguageModel):
-    """Idefics3. vision, decoder: architectural arguments of `Idefics3VisionTransformer` and `Decoder`."""
+    """Idefics3. vision, decoder: architectural arguments of `Idefics3VisionTransformer` and `Decoder`.
+
+    size: side of a view, pixels. scale_factor: patches a side that become one token.
+    """
 
     executions = EXECUTIONS
     text_stage = Idefics3TextStage
@@ -42,6 +46,7 @@ class Idefics3Model(VisionLanguageModel):
         self,
         *,
         vision: Mapping[str, Any],
+        size: int,
         scale_factor: int,
         decoder: Mapping[str, Any],
         **settings: Unpack[Settings],
@@ -50,7 +55,7 @@ class Idefics3Model(VisionLanguageModel):
         text = dict(decoder)
         vocab_size, tied_head = text.pop("vocab_size"), text.pop("tie_word_embeddings")
         of_vision = self.code.vision()
-        self.channels = vision["num_channels"]
+        self.view = (vision["num_channels"], size)
         self.vision_model = Idefics3VisionTransformer(**vision, code=of_vision)
         self.connector = Idefics3Connector(vision["hidden_size"], text["hidden_size"], scale_factor, code=of_vision)
         self.assemble(
@@ -60,11 +65,12 @@ class Idefics3Model(VisionLanguageModel):
             tied_head=tied_head,
         )
 
-    def images(self, tape: Tape, geometry: PageGeometry) -> tuple[Any, ...]:
+    def images(self, tape: Tape, geometry: PageViews) -> tuple[Any, ...]:
         """Pixels of all views, and which of them are real: those that fill up a smaller picture are not."""
-        pages, side, views = int(geometry.pages), geometry.side, geometry.views
-        pixel_values = tape.input((pages, views, self.channels, side, side), self.dtype)
-        return pixel_values, tape.input((pages, views, side, side), "int64")
+        pages, views, (channels, side) = int(geometry.pages), geometry.views, self.view
+        pixel_values = tape.input((pages, views, channels, side, side), self.dtype)
+        known = self.traits(SiglipTraits).tiles_known
+        return pixel_values, None if known else tape.input((pages, views, side, side), "int64")
 
     def parameters_as_converted(self) -> Iterator[Parameter]:
         """Every parameter in the order in which a conversion of the real model comes to them."""

@@ -14,14 +14,15 @@ All views are of one size; how they lie costs nothing but a marker a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.models.common.contract import Layouts, Views
-from modelmeter.models.common.patches_grid import UNCUT, ImageTokens, PatchesGrid
+from modelmeter.models.common.contract import Layouts
+from modelmeter.models.common.image_rule import WHOLE, ImageRule
+from modelmeter.models.common.patches_grid import MARKED_VIEWS, UNCUT, AlikeViews, PatchesGrid
 from modelmeter.models.common.tiles import page_sides
 from modelmeter.page_sizes import check_side
 from modelmeter.units import ceil_div
@@ -34,16 +35,8 @@ if TYPE_CHECKING:
 MAX_IMAGE_SIZE: Final = 4096
 
 
-class PageGeometry(NamedTuple):
-    """What vision is told of pages: how many, the side of a view in pixels, the views of each page."""
-
-    pages: int
-    side: int
-    views: int
-
-
 @dataclass(frozen=True, kw_only=True)
-class Workload:
+class Workload(AlikeViews):
     """The processor's own knobs, and the tower's that say how many tokens a view has.
 
     longest_edge: of a page, pixels (`size`). max_image_size: side of a tile and of the view of the whole page, pixels.
@@ -66,21 +59,12 @@ class Workload:
                 f"{self.max_image_size % token}); give one."
             )
 
-    layout_columns: ClassVar[tuple[str, ...]] = ("local_patches", "patch_columns", "patch_rows")
-    layout_title: ClassVar[str] = "tiles"
-    layout_words: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"num_local_patches": "tiles", "num_columns": "tiles, columns", "num_rows": "tiles, rows"}
-    )
-
-    def layout_text(self, layout: Sequence[int]) -> str:
-        """Columns x rows of the tiles."""
-        tiles, columns, rows = layout
-        return f"{columns} x {rows}" if tiles else "none"
-
     def layout(self, width: int, height: int) -> PatchesGrid:
         """How a page of `width` x `height` pixels is cut; raises `ModelMeterError` for sizes that no page has."""
         check_side("layout", "width", width)
         check_side("layout", "height", height)
+        if not self.do_image_splitting:
+            return UNCUT
         return self.grid(*self.tiles(width, height, int, lambda wide, this, other: this if wide else other))
 
     def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
@@ -123,58 +107,20 @@ class Workload:
         others = ceil_div(beside(tiles * tile), tile)
         return either(wide, tiles, others), either(wide, others, tiles)
 
-    def grid(self, columns: int, rows: int) -> PatchesGrid:
-        """The layout of these tiles; a single one is the page itself."""
-        tiles = columns * rows
-        return PatchesGrid(tiles, columns, rows) if self.do_image_splitting and tiles > 1 else UNCUT
-
-    def layout_of(self, fields: Sequence[int]) -> PatchesGrid:
-        """The layout with these numbers."""
-        return PatchesGrid(*fields)
-
     @property
     def view_tokens(self) -> int:
         """Tokens of a view: the processor's `image_seq_len`."""
         return (self.max_image_size // self.patch_size // self.scale_factor) ** 2
 
-    def tokens(self, layout: PatchesGrid) -> ImageTokens:
-        """Image tokens of a page of this layout: those that features stand for, without the markers around them."""
-        local = layout.num_local_patches * self.view_tokens
-        return ImageTokens(self.view_tokens, local, self.view_tokens + local)
+    @property
+    def tile_side(self) -> int:
+        """Side of a tile, pixels."""
+        return self.max_image_size
 
-    def markers(self, layout: PatchesGrid) -> int:
-        """Tokens of text that the processor writes around the views.
-
-        Before each tile a sign of an image and the tile's place, behind each row a newline; two signs and a name around
-        the whole page. The newline behind the last row and the one before the whole page are one token.
-        Source: `Idefics3Processor._get_num_multimodal_tokens`.
-        """
-        tiles, columns, rows = layout
-        return 3 + (rows * (2 * columns + 1) if tiles else 0)
-
-    def views(self, layout: PatchesGrid) -> tuple[Views, ...]:
-        """The whole page, and its tiles if there are any."""
-        tokens, (tiles, columns, rows), side = self.tokens(layout), layout, self.max_image_size
-        whole = Views("global", 1, side, side, 1, 1, tokens.global_tokens)
-        cut = Views("local", tiles, side, side, columns, rows, tokens.local_tokens)
-        return (whole, cut) if tiles else (whole,)
-
-    def kind(self, layout: PatchesGrid) -> str:
-        """All pages are views alike."""
-        return "views"
-
-    def sizes(self, layout: PatchesGrid) -> dict[str, int]:
-        """The number of views."""
-        return {"views": layout.num_local_patches + 1}
-
-    def with_sizes(self, layout: PatchesGrid, sizes: Mapping[str, Any]) -> PatchesGrid:
-        """So many views: that of the whole page, and the others in a row."""
-        tiles = sizes["views"] - 1
-        return PatchesGrid(tiles, tiles, 1)
-
-    def geometry(self, layout: PatchesGrid, pages: int) -> PageGeometry:
-        """What vision is told of `pages` pages of this layout."""
-        return PageGeometry(pages, self.max_image_size, layout.num_local_patches + 1)
+    def image_rule(self) -> ImageRule:
+        """The rule as data."""
+        limits = {"longest_edge": self.longest_edge, "most_edge": MAX_IMAGE_SIZE, "side": self.max_image_size}
+        return ImageRule(({"do": "edge_tiles", **limits} if self.do_image_splitting else WHOLE,), MARKED_VIEWS)
 
     def examples(self) -> list[PatchesGrid]:
         """Uncut, and cut: one view and several are different code."""

@@ -22,6 +22,7 @@ from modelmeter.models.common.packed_pages_config import (
     GridWorkloadSchema,
 )
 from modelmeter.models.common.passes import REGION_KINDS
+from modelmeter.models.common.region_tables import REGIONS_EXPAND
 from modelmeter.models.common.regions import RegionsSchema
 from modelmeter.models.paddleocr_vl.checkpoint_files import FILES
 from modelmeter.models.paddleocr_vl.executions import EXECUTIONS
@@ -113,4 +114,5 @@ CONFIGURATION: Final = Configuration(
     executions=EXECUTIONS,
     checkpoints=CHECKPOINTS,
     files=FILES,
+    expands=REGIONS_EXPAND,
 )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from modelmeter.models.common.image_rule import Step
 from modelmeter.models.common.regions import RegionGridWorkload
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Workload(RegionGridWorkload):
         if width < side:
             width, height = side, round((height * side) / width)
         return width, height
+
+    def scaling(self) -> tuple[Step, ...]:
+        """The same as steps of the image rule."""
+        return tuple({"do": "least_side", "side": each, "pixels": self.token_side} for each in ("height", "width"))
 
     def all_scaled(
         self, widths: NDArray[np.int64], heights: NDArray[np.int64]

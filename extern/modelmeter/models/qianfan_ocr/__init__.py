@@ -8,7 +8,7 @@ from modelmeter.models.qianfan_ocr.config import CHECKPOINTS, CONFIGURATION
 from modelmeter.models.qianfan_ocr.cost_model import CostModel, load_cost_model, restore_cost_model
 from modelmeter.models.qianfan_ocr.executions import EXECUTIONS
 from modelmeter.models.qianfan_ocr.model import QianfanOcrModel
-from modelmeter.models.qianfan_ocr.workload import MODES, ImageTokens, Workload
+from modelmeter.models.qianfan_ocr.workload import MODES, Workload
 
 TITLE: Final = "Qianfan-OCR"
 SOURCES: Final = (
@@ -19,8 +19,8 @@ SOURCES: Final = (
 TOKENIZER: Final[str | None] = "qwen3"
 IMAGE_RULE: Final = "1 to 12 square tiles in a grid near the page's ratio, and behind several one view of all of it"
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, serving: by hand, no code of "
-    "theirs runs here"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "TITLE",
     "TOKENIZER",
     "CostModel",
-    "ImageTokens",
     "PatchesGrid",
     "QianfanOcrModel",
     "Workload",

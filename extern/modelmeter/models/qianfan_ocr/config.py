@@ -68,7 +68,7 @@ class WorkloadSchema:
 class QianfanRuntimeSchema(RuntimeSchema):
     """The group `runtime`, with the prompt that is assumed for this model."""
 
-    prompt_tokens: int = PROMPT_TOKENS
+    prompt_tokens: int | None = PROMPT_TOKENS
 
 
 @dataclass

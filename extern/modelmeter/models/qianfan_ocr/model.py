@@ -12,10 +12,10 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, Settings
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.models.common.deep_encoder import TiledTextStage
+from modelmeter.models.common.patches_grid import PageViews
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.models.qianfan_ocr.executions import EXECUTIONS
 from modelmeter.models.qianfan_ocr.layers.vision import MultiModalProjector, VisionModel, VisionStage
-from modelmeter.models.qianfan_ocr.workload import PageGeometry
 from modelmeter.operators import Parameter
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
@@ -64,7 +64,7 @@ class QianfanOcrModel(VisionLanguageModel):
             tied_head=tied_head,
         )
 
-    def images(self, tape: Tape, geometry: PageGeometry) -> tuple[Any, ...]:
+    def images(self, tape: Tape, geometry: PageViews) -> tuple[Any, ...]:
         """Pixels of the views of all pages, and how many pages these are."""
         return tape.input((geometry.pages * geometry.views, *self.view), self.dtype), geometry.pages
 

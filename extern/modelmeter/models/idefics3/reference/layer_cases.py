@@ -219,6 +219,7 @@ def make_model(code: Code) -> Idefics3Model:
     """The layers at the published sizes."""
     return Idefics3Model(
         vision={**asdict(VISION), "patch_size": WORKLOAD.patch_size},
+        size=WORKLOAD.max_image_size,
         scale_factor=WORKLOAD.scale_factor,
         decoder=asdict(DECODER),
         code=code,

@@ -16,33 +16,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 from transformers.cache_utils import DynamicCache
 from transformers.models.idefics3 import modeling_idefics3
 from transformers.models.idefics3.configuration_idefics3 import Idefics3Config
 
+from modelmeter.reference.answers import Answers
 from modelmeter.reference.building import ATTENTION, DTYPES, choice, on_meta
 from modelmeter.reference.masked_index import entries_declared
 from modelmeter.reference.measurement import Measurement
 from modelmeter.reference.whole_page import PageInputs, WholePage
-
-
-class Answers(TorchFunctionMode):  # type: ignore[misc]
-    """A mode that tells a model the values of meta tensors that it asks: numbers of views, and that all is true."""
-
-    def __init__(self, views: Sequence[int]) -> None:
-        super().__init__()
-        self.views = list(views)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is Tensor.tolist and args[0].is_meta:
-            return self.views
-        if func is Tensor.__bool__ and args[0].is_meta:
-            return True
-        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

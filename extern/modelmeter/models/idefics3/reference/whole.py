@@ -35,7 +35,7 @@ class Idefics3Whole(Whole):
         return self.page.inputs(
             pages=geometry.pages,
             views=geometry.views,
-            side=geometry.side,
+            side=self.cost_model.workload.max_image_size,
             prompt_tokens=self.cost_model.prompt_of(layout),
         )
 

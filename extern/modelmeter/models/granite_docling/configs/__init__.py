@@ -1,0 +1,1 @@
+"""The YAML files of Granite-Docling's configuration."""

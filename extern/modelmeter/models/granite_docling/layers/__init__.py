@@ -1,0 +1,1 @@
+"""Granite-Docling's own layers."""

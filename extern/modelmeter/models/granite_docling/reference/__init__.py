@@ -1,0 +1,1 @@
+"""Granite-Docling's own modules, run on the meta device and measured. Imports torch."""

@@ -1,0 +1,229 @@
+"""A load on one replica of a served model: pages that arrive at a rate, by a trace, or as many at once, simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+
+from modelmeter.devices.decode import yields_several
+from modelmeter.devices.device import Device
+from modelmeter.devices.engine import Pool
+from modelmeter.devices.page_memory import LONGEST, Memory
+from modelmeter.devices.pages import PageKind, Prepared, ServedModel, prepared
+from modelmeter.devices.service import Service
+from modelmeter.devices.throughput import Rates, compute_throughput, service_of, stage_times
+from modelmeter.errors import ModelMeterError
+from modelmeter.simulation.arrivals import Arrivals, ClosedLoop, Job, poisson
+from modelmeter.simulation.scheduler import Engine, Limits, Served
+from modelmeter.simulation.steps import ModelSteps
+
+#: engines whose scheduler is modelled, and where its rules were read
+SCHEDULERS: Final = {"vllm": "vllm/v1/core/sched/scheduler.py, vLLM 0.19"}
+
+#: the shares of requests whose time is told: the median, and the tails
+PERCENTILES: Final = (50, 90, 95, 99)
+
+#: requests that a simulation serves unless it is told
+REQUESTS: Final = 2_000
+
+#: of the rate that the replica can serve, from which the queue is taken to grow
+FULL: Final = 0.995
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """Seconds of all requests: the mean, and what `PERCENTILES` of them stay within, by percentile."""
+
+    mean: float
+    percentiles: dict[int, float]
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Times:
+        """Of these requests."""
+        within = np.percentile(np.asarray(seconds), PERCENTILES).tolist()
+        return cls(mean=float(np.mean(seconds)), percentiles=dict(zip(PERCENTILES, within, strict=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a load comes to, with steps and host as they are predicted, or at one end of their interval.
+
+    capacity: requests a second that the replica serves at most, by device or host. served: all requests; None where
+    the rate is above that, so that the queue grows by `growth` requests a second and nothing settles. host_busy: share
+    of the workers' time.
+    """
+
+    capacity: float
+    growth: float | None
+    served: Served | None
+    host_busy: float | None
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests that were served a second, over all of the time."""
+        return len(self._served.requests) / self._served.seconds
+
+    @property
+    def busy(self) -> float:
+        """Share of the time in which the device computes."""
+        return self._served.busy_s / self._served.seconds
+
+    def times(self) -> dict[str, Times]:
+        """Of all requests, from arrival to the last token and to the first one, and between two tokens."""
+        requests = self._served.requests
+        return {
+            "latency_s": Times.of([each.latency_s for each in requests]),
+            "ttft_s": Times.of([each.ttft_s for each in requests]),
+            "tpot_s": Times.of([each.tpot_s for each in requests]),
+        }
+
+    @property
+    def _served(self) -> Served:
+        if self.served is None:
+            raise ModelMeterError(f"simulation: the queue grows by {self.growth:.3g} requests/s, so no time settles.")
+        return self.served
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """A load on a replica: as predicted, and at both ends of the interval of steps and host.
+
+    rate: arrivals a second, None of a closed loop and of a trace. limits: of the engine's scheduler, whose rules are
+    `scheduler`'s.
+    """
+
+    rate: float | None
+    in_flight: int | None
+    requests: int
+    limits: Limits
+    scheduler: str
+    value: Outcome
+    fast: Outcome
+    slow: Outcome
+
+
+def simulate(
+    model: ServedModel[Any],
+    device: Device,
+    kinds: Iterable[PageKind[Any]],
+    *,
+    rate: float | None = None,
+    in_flight: int | None = None,
+    arrivals: Sequence[float] | None = None,
+    requests: int = REQUESTS,
+    seed: int = 0,
+) -> Simulation:
+    """Serve `requests` pages of these kinds, drawn by their counts, on one replica of `model` on `device`.
+
+    One of: rate, arrivals a second at random (Poisson); in_flight, a closed loop; arrivals, seconds of each request,
+    as many as there are. Raises `ModelMeterError` for an engine whose scheduler is not modelled, and for loads that are
+    none.
+    """
+    if sum(each is not None for each in (rate, in_flight, arrivals)) != 1:
+        raise ModelMeterError("simulation: give one of a rate, a number of requests in flight, or a trace's arrivals.")
+    if model.engine.name not in SCHEDULERS:
+        raise ModelMeterError(
+            f"simulation: the scheduler of engine={model.engine.name} is not modelled; that of "
+            f"{', '.join(SCHEDULERS)} is."
+        )
+    if requests < 1:
+        raise ModelMeterError(f"simulation: {requests} requests; give 1 or more.")
+    if yields_several(model):
+        raise ModelMeterError(
+            "simulation: steps that yield several tokens (runtime.draft) are not simulated; leave it out."
+        )
+    given = tuple(kinds)
+    pages = prepared(given, model, Fraction(0))
+    if len({each.number for each in pages}) < len(pages):
+        raise ModelMeterError("simulation: pages of several passes (workload.regions) are not simulated.")
+    most = compute_throughput(model, device, given)
+    memory = Memory(model, pages, LONGEST)
+    pool = Pool.of(most.limits, device.memory_bytes, memory.weight_bytes, memory.token_bytes)
+    limits = Limits(
+        max_num_seqs=most.limits.max_num_seqs or 1,
+        max_num_batched_tokens=most.limits.max_num_batched_tokens or most.limits.max_model_len,
+        blocks=pool.tokens // pool.block_size,
+        block_size=pool.block_size,
+        max_model_len=most.limits.max_model_len,
+    )
+    service = service_of(model, stage_times(model, device, "fp32"), most.limits)
+    count = requests if arrivals is None else len(arrivals)
+    times = arrivals if arrivals is not None else poisson(rate, count, seed) if rate is not None else None
+
+    def outcome(case: int, rates: Rates) -> Outcome:
+        capacity = rates.pages_per_s
+        if rate is not None and rate >= FULL * capacity:
+            return Outcome(capacity=capacity, growth=rate - capacity, served=None, host_busy=None)
+        drawn = _jobs(service, pages, case)
+        jobs = Random(seed).choices(drawn.jobs, drawn.weights, k=count)
+        workers = model.host.workers
+        source = Arrivals(jobs, times, workers) if times is not None else ClosedLoop(jobs, in_flight or 0, workers)
+        served = Engine(limits, _steps(service, pages, limits, case), source).serve()
+        busy = source.host.busy_s / (workers * served.seconds)
+        return Outcome(capacity=capacity, growth=None, served=served, host_busy=busy)
+
+    return Simulation(
+        rate=rate,
+        in_flight=in_flight,
+        requests=count,
+        limits=limits,
+        scheduler=SCHEDULERS[model.engine.name],
+        value=outcome(0, most),
+        fast=outcome(1, most.fast),
+        slow=outcome(2, most.slow),
+    )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Every kind of request, and its share."""
+
+    jobs: list[Job]
+    weights: list[float]
+
+
+def _jobs(service: Service, pages: Sequence[Prepared[Any]], case: int) -> _Drawn:
+    """A job for each number of output tokens of each kind of page."""
+    host_s = float(service.page_s(1, 0)[case]), float(service.page_s(0, 1)[case])
+    drawn = _Drawn([], [])
+    for kind, each in enumerate(pages):
+        images = each.page.tokens.total if getattr(each.page, "layout", None) is not None else 0
+        for output in each.outputs:
+            drawn.jobs.append(
+                Job(
+                    prompt=each.page.seq_len,
+                    outputs=output.output_tokens + 1,
+                    images=images,
+                    host_s=host_s[0] if images else host_s[1],
+                    kind=kind,
+                )
+            )
+            drawn.weights.append(float(output.share))
+    return drawn
+
+
+def _steps(service: Service, pages: Sequence[Prepared[Any]], limits: Limits, case: int) -> ModelSteps:
+    """What the engine's steps take with these pages."""
+    layouts = [getattr(each.page, "layout", None) for each in pages]
+    seq_lens = [each.page.seq_len for each in pages]
+    prefills = service.prefills(layouts, seq_lens).cases[case].tolist()
+    longest = max(each.page.seq_len + max(output.output_tokens for output in each.outputs) for each in pages)
+
+    mean = sum(output.output_tokens * output.share for each in pages for output in each.outputs)
+
+    def decode_s(batch: int, contexts: Sequence[int]) -> Sequence[float]:
+        found: list[float] = service.steps(contexts, batch, max(1, round(mean))).cases[case].tolist()
+        return found
+
+    return ModelSteps(
+        list(zip(seq_lens, prefills, strict=True)),
+        decode_s,
+        shortest=min(seq_lens),
+        longest=longest,
+        most=limits.max_num_seqs,
+    )

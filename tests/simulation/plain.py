@@ -1,0 +1,89 @@
+"""The scheduler as a plain loop over steps: every request in a list, nothing summed and nothing skipped.
+
+It is written from the rules in `modelmeter.simulation.scheduler` alone, and shares no code with it but the requests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from modelmeter.simulation.scheduler import Chunk, Limits, Request, Source, StepTimes
+
+
+def blocks(tokens: int, size: int) -> int:
+    return (tokens + size - 1) // size
+
+
+def serve(limits: Limits, times: StepTimes, source: Source) -> list[Request]:
+    """All requests as they ended, by number."""
+    now = 0.0
+    waiting: deque[Request] = deque()
+    running: list[Request] = []
+    held: dict[int, int] = {}
+    through: set[int] = set()  # requests whose prompt is computed
+    ended: list[Request] = []
+    while True:
+        for request in source.take(now):
+            request.known = request.prompt
+            waiting.append(request)
+        if not running and not waiting:
+            following = source.next_ready()
+            if following is None:
+                return sorted(ended, key=lambda each: each.number)
+            now = max(now, following)
+            continue
+        budget = limits.max_num_batched_tokens
+        plan: list[tuple[Request, int]] = []
+        put_back = False
+        place = 0
+        while place < len(running) and budget > 0:
+            request = running[place]
+            new = min(request.known - request.computed, budget)
+            needed = blocks(request.computed + new, limits.block_size)
+            while request in running and needed - held[request.number] > limits.blocks - sum(held.values()):
+                last = running.pop()
+                held.pop(last.number)
+                through.discard(last.number)
+                last.computed = 0
+                last.preemptions += 1
+                waiting.appendleft(last)
+                put_back = True
+            if request not in running:
+                break
+            held[request.number] = needed
+            plan.append((request, new))
+            budget -= new
+            place += 1
+        most = encoder = limits.encoder_tokens or limits.max_num_batched_tokens
+        while waiting and not put_back and budget > 0 and len(running) < limits.max_num_seqs:
+            request = waiting[0]
+            images = 0 if request.preemptions else request.images
+            new = min(request.known, budget)
+            needed = blocks(new, limits.block_size)
+            if (images > encoder and encoder < most) or needed > limits.blocks - sum(held.values()):
+                break
+            waiting.popleft()
+            running.append(request)
+            held[request.number] = needed
+            if request.scheduled_s is None:
+                request.scheduled_s = now
+            plan.append((request, new))
+            budget -= new
+            encoder -= images
+        decode = [request for request, _ in plan if request.number in through]
+        chunks = [Chunk(request.computed, new, request.kind) for request, new in plan if request not in decode]
+        now += times.step(chunks, len(decode), sum(request.computed for request in decode))
+        for request, new in plan:
+            request.computed += new
+            if request.computed < request.known:
+                continue
+            through.add(request.number)
+            request.known += 1
+            request.yielded += 1
+            request.first_token_s = now if request.first_token_s is None else request.first_token_s
+            if request.yielded == request.outputs:
+                request.done_s = now
+                running.remove(request)
+                held.pop(request.number)
+                ended.append(request)
+                source.done(request)
