@@ -4,7 +4,21 @@ import pytest
 
 from modelmeter.layers.quantisation import SCHEMES, with_more_bits
 from modelmeter.operators import Parameter, grouped_mm, linear
-from modelmeter.packing import AWQ, FP8_BLOCK, FP8_CHANNEL, FP8_TENSOR, GPTQ, MXFP4, NF4, NVFP4, Q4_K, Q6_K, Q8_0
+from modelmeter.packing import (
+    AWQ,
+    FP8_BLOCK,
+    FP8_CHANNEL,
+    FP8_TENSOR,
+    GPTQ,
+    MXFP4,
+    NF4,
+    NVFP4,
+    Q4_K,
+    Q5_0,
+    Q6_K,
+    Q8_0,
+    Packing,
+)
 from modelmeter.shape_tensor import Tape
 from modelmeter.walk import OperatorRecord
 
@@ -28,14 +42,14 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("packing", BY_HAND, ids=lambda packing: packing.name)
-def test_bytes_of_a_matrix_are_those_of_its_tensors(packing):
+def test_bytes_of_a_matrix_are_those_of_its_tensors(packing: Packing) -> None:
     assert packing.nbytes(ROWS, COLUMNS) == BY_HAND[packing]
 
 
-def test_groups_that_do_not_divide_the_columns():
-    assert Q4_K.fitting(896).name == "q5_0"  # 3.5 blocks of 256
-    assert Q4_K.fitting(6848).name == "q5_0"
-    assert Q6_K.fitting(896).name == "q8_0"
+def test_groups_that_do_not_divide_the_columns() -> None:
+    assert Q4_K.fitting(896) is Q5_0  # 3.5 blocks of 256
+    assert Q4_K.fitting(6848) is Q5_0
+    assert Q6_K.fitting(896) is Q8_0
     assert Q4_K.fitting(1280) is Q4_K
     assert Q8_0.fitting(1000) is None
     assert AWQ.fitting(6848) is None  # 53.5 groups of 128
@@ -43,7 +57,7 @@ def test_groups_that_do_not_divide_the_columns():
     assert FP8_BLOCK.nbytes(1280, 6848) == 1280 * 6848 + 10 * 54 * 2  # the last block is half a block
 
 
-def test_layers_that_get_more_bits():
+def test_layers_that_get_more_bits() -> None:
     assert [layer for layer in range(12) if with_more_bits(layer, 12)] == [0, 3, 6, 9, 10, 11]
     assert [layer for layer in range(32) if with_more_bits(layer, 32)] == [
         *range(4),
@@ -65,7 +79,7 @@ def records(scheme: str, rows: int) -> list[OperatorRecord]:
     return [each for each in tape.entries if isinstance(each, OperatorRecord)]
 
 
-def test_a_gemm_reads_packed_weights_as_they_lie():
+def test_a_gemm_reads_packed_weights_as_they_lie() -> None:
     (gemm,) = records("awq", 3)
     assert gemm.tensor_core_flops == 2 * 3 * ROWS * COLUMNS
     assert gemm.weight_bytes == BY_HAND[AWQ]
@@ -73,7 +87,7 @@ def test_a_gemm_reads_packed_weights_as_they_lie():
     assert gemm.dtype == "bfloat16"
 
 
-def test_activations_are_turned_to_the_type_of_the_weights_before():
+def test_activations_are_turned_to_the_type_of_the_weights_before() -> None:
     quantise, gemm = records("fp8_block", 3)
     assert quantise.bytes_read == 3 * COLUMNS * 2
     assert quantise.bytes_written == 3 * COLUMNS + 3 * 10 * 4
@@ -87,7 +101,7 @@ def test_activations_are_turned_to_the_type_of_the_weights_before():
     assert gemm.tensor_core_flops == 2 * 3 * ROWS * COLUMNS
 
 
-def test_a_kernel_that_writes_the_weights_out_does_so_from_two_rows_on():
+def test_a_kernel_that_writes_the_weights_out_does_so_from_two_rows_on() -> None:
     (gemv,) = records("bnb_nf4", 1)
     assert gemv.weight_bytes == BY_HAND[NF4]
     dequantise, gemm = records("bnb_nf4", 2)
@@ -95,7 +109,7 @@ def test_a_kernel_that_writes_the_weights_out_does_so_from_two_rows_on():
     assert (gemm.weight_bytes, gemm.bytes_read) == (0, 2 * COLUMNS * 2 + ROWS * COLUMNS * 2)
 
 
-def test_grouped_gemms_read_the_experts_that_are_hit():
+def test_grouped_gemms_read_the_experts_that_are_hit() -> None:
     tape = Tape()
     experts = weight("fp8_channel", 64, ROWS, COLUMNS)
     assert experts.nbytes == 64 * BY_HAND[FP8_CHANNEL]

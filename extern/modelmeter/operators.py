@@ -114,6 +114,11 @@ class Parameter:
         """Bytes."""
         return prod(self.shape) * ITEMSIZE[self.dtype] if self.packed is None else self.packed.nbytes
 
+    @property
+    def kernel(self) -> str:
+        """What kernels are called by that take it as a scheme packs it; "": none does."""
+        return "" if self.packed is None else self.packed.kernel
+
     def on(self, tape: Tape) -> ShapeTensor:
         """The weight as a tensor of a walk, for operators that take it as they take activations."""
         storage = Storage(tape, 0, WEIGHT, external=True)
@@ -163,6 +168,8 @@ def _record(
     read: tuple[int, int, int] | None = None,
     weights: Sequence[Parameter] = (),
     shapes: tuple[Shape, ...] | None = None,
+    packed: str = "",
+    expert_bytes: int = 0,
 ) -> None:
     """Write one operator on the tape of its tensors and look at the peak; or note it in the kernel that it is part of.
 
@@ -209,6 +216,8 @@ def _record(
             weight_bytes,
             kv_bytes,
             live - tape.base_bytes,
+            packed,
+            expert_bytes,
         )
     )
     tape.reach(live, live + tape.given_bytes, tape.path, aten)
@@ -836,8 +845,8 @@ def unfold(x: ShapeTensor, side: int) -> ShapeTensor:
 
 def quantised(x: ShapeTensor, packed: Packed | None) -> tuple[ShapeTensor, ...]:
     """x [R, k] in the type that a packed weight is multiplied in, and its scales: one kernel; or x itself."""
-    operands = None if packed is None else packed.operands
-    if packed is None or operands is None or operands.inputs is None or all(not each.packing for each in packed.pieces):
+    operands = packed.operands if packed is not None and packed.kernel else None
+    if operands is None or operands.inputs is None:
         return (x,)
     rows, depth = x.shape
     out = [x.tape.new((rows, ceil_div(depth, operands.a_byte)), operands.inputs)]
@@ -854,7 +863,7 @@ def dequantised(x: ShapeTensor, weight: Parameter, weight_bytes: int | None = No
     weight_bytes: read of it, where that is not all (declared).
     """
     packed = weight.packed
-    if packed is None or packed.operands.written_from is None or all(not each.packing for each in packed.pieces):
+    if packed is None or packed.operands.written_from is None or not packed.kernel:
         return None
     if x.shape[0] < packed.operands.written_from:
         return None
@@ -901,6 +910,7 @@ def linear(
         tensor_core_flops=2 * rows.shape[0] * depth * features,
         read=declared,
         weights=weights if declared is None else (),
+        packed=weight.kernel if written is None else "",
     )
     if bias is not None and not fused:
         del rows, written, factors  # a copy of the input is the GEMM's own
@@ -982,6 +992,8 @@ def grouped_mm(
         cuda_core_flops=0 if row_weights is None else out.numel,
         elements=0 if row_weights is None else out.numel,
         read=(read, experts_hit_bytes, 0),
+        packed=weight.kernel,
+        expert_bytes=weight.nbytes // weight.shape[0],
     )
     return out
 
@@ -1014,7 +1026,7 @@ def fused_moe(
 
     - rows: tokens x k, the sizes of `inputs[1]`
     - weights of all experts: `inputs[3]` [E, 2 F, D] and `inputs[4]` [E, D, F]
-    - experts hit: E x `weight_bytes` / the bytes of both, a fraction where routing is taken to be uniform
+    - experts hit: `weight_bytes` / `expert_bytes`, a fraction where routing is taken to be uniform
     - FLOPs of both GEMMs: `tensor_core_flops`
     - bytes of activations, routing included: `bytes_read` + `bytes_written` - `weight_bytes`
     """
@@ -1033,11 +1045,13 @@ def fused_moe(
             name="fused_moe",
             aten="fused.moe",
             kind="matmul",
-            dtype=x.dtype,
+            dtype=next(each.dtype for each in kernels if each.name == "grouped_mm"),
             inputs=(x.shape, top_k_index.shape, top_k_weights.shape, gate_up.shape, down.shape),
             outputs=(out.shape,),
             **sums,
             live_bytes=largest,
+            packed=gate_up.kernel,
+            expert_bytes=(gate_up.nbytes + down.nbytes) // gate_up.shape[0],
         )
     )
     return out
@@ -1230,5 +1244,6 @@ def _record_attention(
         "attention",
         (query, *keys, *values) if bias is None else (query, *keys, *values, bias),
         outputs,
+        packed="" if keys[0].dtype == query.dtype else keys[0].dtype,
         tensor_core_flops=4 * query.numel * sum([key.shape[2] for key in keys]),
     )

@@ -98,12 +98,14 @@ class Piece(NamedTuple):
 class Operands:
     """What a kernel multiplies where weights are packed.
 
-    inputs: the type that a kernel before it turns the activations to; None: they stay as they are, and weights are
-    turned to their type as they are read. a_byte: activations in a byte. scale_columns: activations of a row that share
-    a scale, all of them where None; 0: there is one for all, known before. scale: its type. written_from: rows from
-    which on a kernel before it writes the weights in the type of the activations; None: none ever does.
+    name: what kernels are called by that take these weights. inputs: the type that a kernel before it turns the
+    activations to; None: they stay as they are, and weights are turned to their type as they are read. a_byte:
+    activations in a byte. scale_columns: activations of a row that share a scale, all of them where None; 0: there is
+    one for all, known before. scale: its type. written_from: rows from which on a kernel before it writes the weights
+    in the type of the activations; None: none ever does.
     """
 
+    name: str = ""
     inputs: str | None = None
     a_byte: int = 1
     scale_columns: int | None = None
@@ -117,6 +119,11 @@ class Packed(NamedTuple):
     pieces: tuple[Piece, ...]
     operands: Operands
     itemsize: int
+
+    @property
+    def kernel(self) -> str:
+        """What its kernel is called by; "": nothing of it is packed."""
+        return self.operands.name if any(piece.packing for piece in self.pieces) else ""
 
     @property
     def nbytes(self) -> int:

@@ -25,6 +25,7 @@ from modelmeter.laws.law_set import Family, LawSet, layouts_of, written_figures
 from modelmeter.laws.tables import Shared, Tables
 from modelmeter.memory import RESERVE_BYTES, reserve_on
 from modelmeter.models.common.image_rule import RuledWorkload, no_rule
+from modelmeter.models.common.precision import PrecisionSchema
 from modelmeter.sizes import Variables
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class LawsFile:
         examples = workload.examples()
         if not isinstance(workload, RuledWorkload):
             raise ModelMeterError(no_rule(type(workload)))
+        precision = cost_model.config.precision
+        if precision != PrecisionSchema():
+            raise ModelMeterError(
+                f"laws: precision={precision.name}, precision.kv={precision.kv}: the file's formulas say nothing of "
+                "kernels over packed weights or a cache of another type; leave both out."
+            )
         if cost_model.batch_size != 1:
             raise ModelMeterError(
                 f"laws: runtime.batch_size={cost_model.batch_size}; pages at once are a variable of the laws, so leave "

@@ -16,7 +16,7 @@ to the decoder, every norm and bias, the routers of experts; and but for GGUF th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -75,7 +75,7 @@ class Scheme:
     embedding: Packing | None = None
     head: Packing | None = None
     experts_in: tuple[str, ...] = _ENGINES
-    operands: Operands = field(default_factory=Operands)
+    operands: Operands
 
     def packing(self, tensor: str, columns: int, *, more: bool, tied: bool = False) -> Packing | None:
         """How the rows of a tensor lie; None: in the model's type."""
@@ -114,6 +114,7 @@ def _gguf(name: str, linear: Packing, *, more: Packing | None = None, head: Pack
         more=more,
         embedding=linear,
         head=head,
+        operands=Operands(name="gguf"),
     )
 
 
@@ -123,14 +124,14 @@ _ALL: Final = (
         title="fp8 (e4m3), a scale a matrix; activations fp8, static",
         executions=_ENGINES,
         linear=FP8_TENSOR,
-        operands=Operands(inputs=_FP8, scale_columns=0),
+        operands=Operands(name="fp8", inputs=_FP8, scale_columns=0),
     ),
     Scheme(
         name="fp8_channel",
         title="fp8 (e4m3), a scale an output; activations fp8, a scale a token",
         executions=_ENGINES,
         linear=FP8_CHANNEL,
-        operands=Operands(inputs=_FP8),
+        operands=Operands(name="fp8", inputs=_FP8),
     ),
     Scheme(
         name="fp8_block",
@@ -138,32 +139,35 @@ _ALL: Final = (
         executions=("transformers", *_ENGINES),
         linear=FP8_BLOCK,
         experts_in=("transformers", *_ENGINES),
-        operands=Operands(inputs=_FP8, scale_columns=128),
+        operands=Operands(name="fp8_block", inputs=_FP8, scale_columns=128),
     ),
     Scheme(
         name="int8_w8a8",
         title="int8, a scale an output; activations int8, a scale a token",
         executions=_ENGINES,
         linear=INT8_CHANNEL,
-        operands=Operands(inputs="int8"),
+        operands=Operands(name="int8", inputs="int8"),
     ),
     Scheme(
         name="int8_w8a16",
         title="int8, a scale an output; activations of 16 bits",
         executions=_ENGINES,
         linear=INT8_WORDS,
+        operands=Operands(name="int8_wo"),
     ),
     Scheme(
         name="awq",
         title="AWQ, int4 in groups of 128; activations of 16 bits",
         executions=("transformers", *_ENGINES),
         linear=AWQ,
+        operands=Operands(name="int4_wo"),
     ),
     Scheme(
         name="gptq",
         title="GPTQ, int4 in groups of 128; activations of 16 bits",
         executions=("transformers", *_ENGINES),
         linear=GPTQ,
+        operands=Operands(name="int4_wo"),
     ),
     _gguf("q8_0", Q8_0, head=Q8_0),
     _gguf("q6_k", Q6_K),
@@ -176,21 +180,21 @@ _ALL: Final = (
         executions=("transformers", "published"),
         linear=NF4,
         experts_in=(),
-        operands=Operands(written_from=2),
+        operands=Operands(name="nf4", written_from=2),
     ),
     Scheme(
         name="nvfp4",
         title="NVFP4, groups of 16; activations likewise",
         executions=_ENGINES,
         linear=NVFP4,
-        operands=Operands(inputs=_FP4, a_byte=2, scale_columns=16, scale=_FP8),
+        operands=Operands(name="nvfp4", inputs=_FP4, a_byte=2, scale_columns=16, scale=_FP8),
     ),
     Scheme(
         name="mxfp4",
         title="MXFP4, groups of 32; activations likewise",
         executions=_ENGINES,
         linear=MXFP4,
-        operands=Operands(inputs=_FP4, a_byte=2, scale_columns=32, scale="uint8"),
+        operands=Operands(name="mxfp4", inputs=_FP4, a_byte=2, scale_columns=32, scale="uint8"),
     ),
 )
 
