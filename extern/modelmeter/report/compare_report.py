@@ -98,7 +98,8 @@ def _cell(choice: Choice, row: Row, name: str) -> Cell:
     if value is None or isinstance(value, str):
         return value
     low, high = (row.figures.get(f"{name}_{end}") for end in ("low", "high"))
-    ends = {} if low is None or high is None else {"low": low / column.scale, "high": high / column.scale}
+    bound = low == high  # no interval: its row is aside, and the marks say why
+    ends = {} if low is None or high is None or bound else {"low": low / column.scale, "high": high / column.scale}
     scaled = value / column.scale if column.scale != 1 else value
     return Quantity(scaled, estimate=column.timed and not isinstance(value, int), **ends)
 

@@ -446,7 +446,10 @@ class Configuration(Generic[Schema]):
         walked: list[str] = []
         for name in key.split("."):
             if not isinstance(node, Mapping) or name not in node:
-                options = [".".join((*walked, option)) for option in node] if isinstance(node, Mapping) else []
+                if isinstance(node, Mapping):
+                    options = [".".join((*walked, option)) for option in node]
+                else:  # below a key, where nothing is: those beside it
+                    options = [each for each in self.keys if each.rpartition(".")[0] == ".".join(walked[:-1])]
                 raise ModelMeterError(
                     f"config key {key} does not exist (no figure is scaled, every key is a knob of the model); "
                     f"{self.meant(key, value, options)}"
