@@ -267,11 +267,9 @@ def _rate(row: Row, notes: dict[str, list[str]]) -> str:
         )
     if "device_pages_per_s" not in row.figures:
         return "-"
-    value, low, high = (row.figures[f"device_pages_per_s{end}"] for end in ("", "_low", "_high"))
     if row.figures.get("engine") == BEST:
-        return f"at most {estimated(value)}"
-    star = STAR if row.efficient else ""
-    return f"{estimated(value)} ({estimated(low)} to {estimated(high)}){star}"
+        return f"at most {estimated(row.figures['device_pages_per_s'])}"
+    return f"{_interval(row)}{STAR if row.efficient else ''}"
 
 
 def _count(value: float | None, scale: int) -> str:

@@ -216,7 +216,8 @@ def _names(
         taken.append(place)
         x, y = place.middle
         if abs(x - at[0]) > (place.right - place.left) / 2 + 14 or abs(y - at[1]) > 24:
-            leaders.append(svg.line(*at, x, y, "leader"))
+            edge = min(max(at[0], place.left), place.right), min(max(at[1], place.top), place.bottom)
+            leaders.append(svg.line(*at, *edge, "leader"))  # to the name, not through it
         names.append(svg.label(x, y + 4, point.name, anchor="middle", kind="strong" if point.efficient else "label"))
     return [*leaders, *names]
 
