@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
+from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -151,6 +152,7 @@ def _drawn(choice: Choice, points: Sequence[Point], words: str, *, falls: bool) 
     taken += [
         svg.Place(across(point.low), places[point][1] - 1, across(point.high), places[point][1] + 1) for point in points
     ]
+    taken += _steps([places[point] for point in front], right)
     parts += _names(points, places, taken, svg.Place(left, top - 14, right, bottom))
     return svg.drawing(bottom + 46, f"{choice.benchmark} against {words}", parts)
 
@@ -202,6 +204,13 @@ def _front(front: Sequence[Point], across: Callable[[float], float], up: Callabl
         x, y = across(point.cost), up(point.figure.value)
         path.append(f"{'H' if number else 'M'}{x:.1f}{f'V{y:.1f}' if number else f' {y:.1f}'}")
     return f'<path class="front" d="{"".join(path)}H{right:.1f}"/>' if path else ""
+
+
+def _steps(front: Sequence[tuple[float, float]], right: float) -> Iterator[svg.Place]:
+    """Where the front's steps are, from point to point and to the right edge."""
+    for (x, y), (following, other) in pairwise([*front, (right, front[-1][1])] if front else []):
+        yield svg.Place(x, y - 1, following, y + 1)
+        yield svg.Place(following - 1, min(y, other), following + 1, max(y, other))
 
 
 def _names(
