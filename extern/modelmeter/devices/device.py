@@ -110,7 +110,7 @@ class Device:
         """Matmul FLOPs a second that are reached, peak x efficiency, for a type of `PEAK_TYPES`."""
         if peak not in self.matmul_flops_per_s:
             having = ", ".join(each.name for each in bundled_devices() if peak in each.matmul_flops_per_s)
-            raise ModelMeterError(
+            raise NoPeak(
                 f"device {self.name} lists no matmul peak for {peak} (it has {', '.join(self.matmul_flops_per_s)}); "
                 f"run the model in one of those types, or add matmul_flops_per_s.{peak} with its source to {self.file}."
                 + (f" Devices with {peak}: {having}." if having else "")
@@ -150,6 +150,10 @@ class Device:
         elif self.kernel_launch_origin == ASSUMED:
             sentences.append(f"kernel launch overhead: {float(self.kernel_launch_s):g} s an operator")
         return tuple(sentences)
+
+
+class NoPeak(ModelMeterError):
+    """A device has no matrix units for a type."""
 
 
 def device_names() -> list[str]:
