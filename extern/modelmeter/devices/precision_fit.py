@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from modelmeter.devices.device import Device, NoPeak
@@ -67,7 +68,7 @@ def fits(
 def _fit(
     name: str, model: CostModel, device: Device, kinds: Sequence[PageKind[Any]], asked: int | None
 ) -> PrecisionFit:
-    memory = Memory(model, prepared(tuple(kinds), model, 0), "longest")
+    memory = Memory(model, prepared(tuple(kinds), model, Fraction(0)), "longest")
     need = memory.need(1, device)
     pool = need.pool
     left = device.memory_bytes - need.weight_bytes - need.reserve_bytes
@@ -110,7 +111,8 @@ def _holds(memory: Memory[Any], tokens: int, device: Device) -> bool:
 def _bits(model: CostModel) -> float:
     """Bits of a weight of the decoder's layers."""
     layers = [each for path, each in model.model.named_parameters() if path.startswith("layers.")]
-    return BITS_PER_BYTE * sum(each.nbytes for each in layers) / sum(each.numel for each in layers)
+    nbytes: int = sum(each.nbytes for each in layers)
+    return BITS_PER_BYTE * nbytes / sum(each.numel for each in layers)
 
 
 def best_of(found: Sequence[PrecisionFit]) -> PrecisionFit | None:
