@@ -496,7 +496,7 @@ class Configuration(Generic[Schema]):
         if not stated.keys() <= set(self.groups) or any(each.keys() != {_OWN_MODE} for each in defaults):
             return None
         content = asdict(cast("Any", self.schema)())
-        _put(content, stated)
+        _put(content, stated, ())
         groups = [key for key, _ in pairs if key in self.groups]
         if len(set(groups)) < len(groups):
             return None
@@ -634,15 +634,6 @@ def _files(module: str, group: str) -> list[str]:
     if not folder.is_dir():
         return []
     return [file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")]
-
-
-def _put(content: dict[str, Any], stated: Mapping[str, Any]) -> None:
-    """Values into those of the same names, groups within groups."""
-    for name, value in stated.items():
-        if isinstance(value, Mapping):
-            _put(content[name], value)
-        else:
-            content[name] = value
 
 
 @cache
