@@ -223,6 +223,8 @@ def test_a_report_with_the_chart(capsys: Capture) -> None:
         ((PAGE, *TWO, "--page-class", "letter", "--output-tokens", "5"), "both say how long texts are"),
         ((PAGE, *TWO, "--output-tokens", "steps"), "is neither a whole number"),
         ((PAGE, *TWO, "--runaway-share", "often"), "neither a number nor a share that was published"),
+        ((PAGE, *TWO, "--runaway-share", "2"), "2 is no share; give a number from 0 to below 1"),
+        ((PAGE, "--models", ","), "--models has an empty name"),
         ((PAGE, *TWO, "--csv", "-", "--json"), "--json and --csv - would share standard output"),
         ((PAGE, *TWO, "-o", "report.txt"), "the name report.txt does not say the format"),
         ((PAGE, *TWO, "worklod=tiny"), "there is no worklod"),

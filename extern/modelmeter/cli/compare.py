@@ -283,10 +283,10 @@ def _names(option: str, given: Sequence[str], everything: Mapping[str, str] | Se
     """The names of an option that commas part; `all` is everything, where that is known here."""
     names = [name.strip() for text in given for name in text.split(",")]
     for name, times in Counter(names).items():
-        if times > 1:
-            raise ModelMeterError(f"compare: {option} {name} is given {times} times; give it once.")
         if not name:
             raise ModelMeterError(f"compare: {option} has an empty name; give names parted by commas, or {ALL}.")
+        if times > 1:
+            raise ModelMeterError(f"compare: {option} {name} is given {times} times; give it once.")
     if everything and ALL in names:
         return list(dict.fromkeys(each for name in names for each in (everything if name == ALL else [name])))
     return names

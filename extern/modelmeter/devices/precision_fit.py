@@ -111,7 +111,9 @@ def _holds(memory: Memory[Any], tokens: int, device: Device) -> bool:
 def _bits(model: CostModel) -> float:
     """Bits of a weight of the decoder's layers."""
     layers = [each for path, each in model.model.named_parameters() if path.startswith("layers.")]
-    return float(BITS_PER_BYTE * sum(each.nbytes for each in layers) / sum(each.numel for each in layers))
+    nbytes: int = sum(each.nbytes for each in layers)
+    numbers: int = sum(each.numel for each in layers)
+    return BITS_PER_BYTE * nbytes / numbers
 
 
 def best_of(found: Sequence[PrecisionFit]) -> PrecisionFit | None:

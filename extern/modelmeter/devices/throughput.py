@@ -275,6 +275,7 @@ class Throughput(Rates):
     regions_prepared: bool
     ngram: bool
     kinds: tuple[KindTime, ...]
+    outputs_assumed: bool
     runaway_share: Fraction
     without_runaway: Throughput | None
     concurrency: Concurrency | None
@@ -361,7 +362,7 @@ class Throughput(Rates):
                 "output_tokens",
                 self.output_tokens,
                 f"{'tokens' if self.yields_several else 'decode steps'}/page",
-                GIVEN,
+                ASSUMED if self.outputs_assumed else GIVEN,
             ),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
         ]
@@ -464,6 +465,7 @@ def compute_throughput(
     *,
     batch_size: int | None = None,
     in_flight: int | None = None,
+    outputs_assumed: bool = False,
     runaway_share: float | Fraction = 0,
     price_per_hour: float | Fraction | None = None,
     float32: str = "fp32",
@@ -473,9 +475,10 @@ def compute_throughput(
     """What `device` makes of pages of these kinds under `model`, the cost model of one page at a time.
 
     batch_size: pages that decode together, each by a pass at a time; None: the most that fit, or a serial client's.
-    in_flight: requests of a closed loop beside it. runaway_share: share of pages that repeat until the model's
-    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 GEMMs, "fp32"
-    or "tf32". cache: room for each page's cache, "longest" or "mean". times: of stages; None: `StageTimes`.
+    in_flight: requests of a closed loop beside it. outputs_assumed: whether output tokens are an estimate, as of a
+    class of pages. runaway_share: share of pages that repeat until the model's positions are used up. price_per_hour:
+    of the device; else its file's. float32: the peak of float32 GEMMs, "fp32" or "tf32". cache: room for each page's
+    cache, "longest" or "mean". times: of stages; None: `StageTimes`.
     Raises `DoesNotFit`, and `ModelMeterError` for what cannot be answered.
     """
     check_float32("throughput", float32)
@@ -531,6 +534,7 @@ def compute_throughput(
         regions_prepared=work.regions_prepared,
         ngram=model.host.ngram and not times.bound,
         kinds=work.kinds(batch),
+        outputs_assumed=outputs_assumed,
         runaway_share=runaway,
         without_runaway=compute_throughput(
             model,

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 Array = Any
 
-#: pages that decode together, as laws of steps are sought for; no engine runs more at once
+#: pages that decode together, as laws are sought for; no engine runs more at once
 MOST_PAGES: Final = 1024
+#: numbers of pages beyond, for steps of code that sets no limit
+_MORE_PAGES: Final = tuple(int(MOST_PAGES * 1.3**place) for place in range(20))
 #: some numbers of pages, with which every context and every prefill is tried: few pages hit few experts
 _SOME_PAGES: Final = (*range(2, 13), 16, 64, 1000)
 #: the kind of a stage without a page
@@ -123,7 +125,7 @@ class LawSet:
     def _step_values(self) -> Iterator[dict[str, Array]]:
         """The variables of a decode step: of one page, of several, and with or without steps before it."""
         most = self.model.max_position_embeddings - 1
-        pages = np.arange(2, MOST_PAGES + 1)
+        pages = np.unique([*range(2, MOST_PAGES + 1), *_MORE_PAGES])
         name = "context" if self.model.steps_by_context else "seq_len"
         contexts = np.arange(1, most + 1)
         yield {name: contexts}
