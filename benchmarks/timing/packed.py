@@ -151,7 +151,7 @@ def rows_of(kernel_class: str, table: Table, type_: Type) -> KernelRows:
 def predicted(factors: Factors, kernel_class: str, device: Device, type_: Type, rows: KernelRows) -> Any:
     """Seconds of each row, with the kernel that quantises a GEMM's input."""
     rates = device.rates(type_.peak)
-    values = beside(device.kernels[kernel_class].values, factors)
+    values = beside(kernel_class, device.kernels[kernel_class].values, factors)
     if kernel_class == classes.MOE:
         return moe_seconds(values, rates, **rows.sizes)
     if kernel_class == classes.GENERATION_ATTENTION:

@@ -39,9 +39,12 @@ def test_what_was_fitted_and_what_is_carried() -> None:
 
 def test_factors_stand_beside_the_constants_of_bfloat16() -> None:
     values = {"matmul": 0.5, "bandwidth": 0.8, "overhead_s": 4e-6, "overlap": 0.2}
-    found = beside(values, Factors(0.5, 1.25, 1e-6))
-    assert found == pytest.approx({"matmul": 0.25, "bandwidth": 1.0, "overhead_s": 5e-6, "overlap": 0.2})
-    assert beside({"bandwidth": 0.5, "overhead_s": 0.0}, Factors(9, 2, 1e-6)) == {"bandwidth": 1.0, "overhead_s": 1e-6}
+    found = beside(classes.GEMM, values, Factors(0.5, 1.2, 1e-6))
+    assert found == pytest.approx({"matmul": 0.25, "bandwidth": 0.96, "overhead_s": 5e-6, "overlap": 0.2})
+    none_beyond = beside(classes.GEMM, values, Factors(3.0, 1.5, 0.0))
+    assert (none_beyond["matmul"], none_beyond["bandwidth"]) == (1.0, 1.0)
+    attention = {"bandwidth": 0.9, "overhead_s": 0.0}  # which counts two bytes where there is one
+    assert beside(classes.GENERATION_ATTENTION, attention, Factors(1.0, 2.0, 0.0))["bandwidth"] == 1.8
 
 
 def test_a_gemm_over_packed_weights_by_hand(tmp_path: Path) -> None:

@@ -563,7 +563,8 @@ class StageTimes:
         rates = self.device.rates(peak)
         values = constants.values
         if kernels.kernel_class in OF_PACKED and packed:
-            values = beside(values, packed_constants(kernels.kernel_class, packed, self.device.name).factors)
+            factors = packed_constants(kernels.kernel_class, packed, self.device.name).factors
+            values = beside(kernels.kernel_class, values, factors)
         law = SECONDS[kernels.kernel_class]
         if kernels.kernel_class == classes.GEMM and packed:
             law = partial(law, few_rows=True)
