@@ -34,6 +34,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Time and money": {
         "throughput": "modelmeter.cli.throughput",
         "simulate": "modelmeter.cli.simulate",
+        "plan": "modelmeter.cli.plan",
+        "run": "modelmeter.cli.run",
         "host": "modelmeter.cli.host",
     },
     "What there is": {
