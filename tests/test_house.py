@@ -35,10 +35,11 @@ GROUND = {
     "pdf_pages": {"errors", "checks", "page_sizes"},
     "sizes": {"errors"},
     "walk": set(),
+    "packing": {"units"},
     "shape_tensor": {"errors", "units", "sizes", "walk"},
     "kernel_classes": {"errors", "walk"},
     "kernels": {"units", "sizes", "walk", "kernel_classes"},
-    "operators": {"errors", "units", "sizes", "walk", "shape_tensor"},
+    "operators": {"errors", "units", "sizes", "walk", "packing", "shape_tensor"},
 }
 
 #: rooms, each with those that it may import beside the ground floor

@@ -44,7 +44,7 @@ GROUPED_PRODUCTS: Final = 2
 
 
 class Kernel(NamedTuple):
-    """One kernel: class, type that a GEMM runs in, and sizes by name."""
+    """One kernel: class, type that a GEMM runs in (and behind it how packed weights are taken), and sizes by name."""
 
     kernel_class: str
     dtype: str
@@ -60,7 +60,8 @@ def kernel_of(record: OperatorRecord) -> Kernel:
         "nbytes": record.bytes_read + record.bytes_written,
     }
     read = _READ.get(name)
-    return Kernel(name, record.dtype, sizes if read is None else sizes | read(record))
+    dtype = f"{record.dtype} {record.packed}" if record.packed else record.dtype
+    return Kernel(name, dtype, sizes if read is None else sizes | read(record))
 
 
 def _gemm(record: OperatorRecord) -> dict[str, Any]:
@@ -71,20 +72,21 @@ def _gemm(record: OperatorRecord) -> dict[str, Any]:
 
 def _moe(record: OperatorRecord) -> dict[str, Any]:
     """A block of experts as one, or one of its grouped GEMMs: rows sorted by expert, each by its expert's weight."""
-    itemsize = ITEMSIZE[record.dtype]
     if record.name == "fused_moe":
-        _, (tokens, top_k), _, (_, *up), (_, hidden, width) = record.inputs
-        rows, parameters, of_a_block = tokens * top_k, prod(up) + hidden * width, 1
+        _, (tokens, top_k), _, _, (_, hidden, width) = record.inputs
+        rows, of_a_block = tokens * top_k, 1
+        # of packed weights the benchmarks' rows are counted in 16 bits, quantised on the way or not
+        itemsize = 2 if record.packed else ITEMSIZE[record.dtype]
         moved = moved_by_a_block(tokens, rows, hidden, width) * itemsize
     else:
         (rows, features), depth = record.outputs[0], record.inputs[0][-1]
-        parameters, width, of_a_block = features * depth, gcd(features, depth), GROUPED_PRODUCTS
+        width, of_a_block = gcd(features, depth), GROUPED_PRODUCTS
         moved = record.bytes_read + record.bytes_written - record.weight_bytes
     return {
         "weight_bytes": record.weight_bytes,
         "activation_bytes": moved,
         "rows": rows,
-        "expert_bytes": parameters * itemsize,
+        "expert_bytes": record.expert_bytes,
         "width": width,
         "of_a_block": of_a_block,
     }

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from modelmeter.errors import ModelMeterError
+from modelmeter.packing import Packed
 from modelmeter.shape_tensor import (
     ACTIVATION,
     HOST,
@@ -84,18 +85,24 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "pad": 0,
         "cat": 0,
         "gather": 0,
+        "quantise": 2,  # one comparison for the largest of a group, one multiplication
+        "dequantise": 1,  # one multiplication
     }
 )
 
 
 class Parameter:
-    """A weight of a layer: shape and type. Its memory is resident, never part of the live set."""
+    """A weight of a layer: shape and type. Its memory is resident, never part of the live set.
 
-    __slots__ = ("dtype", "shape")
+    packed: how it lies where a scheme packs it; the type is then that which it stands for.
+    """
 
-    def __init__(self, *shape: int, dtype: str) -> None:
+    __slots__ = ("dtype", "packed", "shape")
+
+    def __init__(self, *shape: int, dtype: str, packed: Packed | None = None) -> None:
         self.shape = shape
         self.dtype = dtype
+        self.packed = packed
 
     @property
     def numel(self) -> int:
@@ -105,7 +112,12 @@ class Parameter:
     @property
     def nbytes(self) -> int:
         """Bytes."""
-        return prod(self.shape) * ITEMSIZE[self.dtype]
+        return prod(self.shape) * ITEMSIZE[self.dtype] if self.packed is None else self.packed.nbytes
+
+    @property
+    def kernel(self) -> str:
+        """What kernels are called by that take it as a scheme packs it; "": none does."""
+        return "" if self.packed is None else self.packed.kernel
 
     def on(self, tape: Tape) -> ShapeTensor:
         """The weight as a tensor of a walk, for operators that take it as they take activations."""
@@ -156,6 +168,8 @@ def _record(
     read: tuple[int, int, int] | None = None,
     weights: Sequence[Parameter] = (),
     shapes: tuple[Shape, ...] | None = None,
+    packed: str = "",
+    expert_bytes: int = 0,
 ) -> None:
     """Write one operator on the tape of its tensors and look at the peak; or note it in the kernel that it is part of.
 
@@ -202,6 +216,8 @@ def _record(
             weight_bytes,
             kv_bytes,
             live - tape.base_bytes,
+            packed,
+            expert_bytes,
         )
     )
     tape.reach(live, live + tape.given_bytes, tape.path, aten)
@@ -464,11 +480,11 @@ def sigmoid(x: ShapeTensor) -> ShapeTensor:
     return _pointwise("sigmoid", "aten.sigmoid.default", (x,), x.dtype)
 
 
-def to(x: ShapeTensor, dtype: str) -> ShapeTensor:
-    """x in another type: a copy in the same order of memory, or x itself."""
+def to(x: ShapeTensor, dtype: str, kind: str = ACTIVATION) -> ShapeTensor:
+    """x in another type: a copy in the same order of memory, or x itself. kind: what the copy is kept as."""
     if x.dtype == dtype:
         return x
-    return _pointwise("cast", "aten._to_copy.default", (x,), dtype, "copy")
+    return _pointwise("cast", "aten._to_copy.default", (x,), dtype, "copy", holds=kind)
 
 
 def to_device(x: ShapeTensor) -> ShapeTensor:
@@ -724,12 +740,20 @@ def copy_over(target: ShapeTensor, source: ShapeTensor) -> None:
 
 
 def gather(
-    table: ShapeTensor, *shape: int, aten: str, index: ShapeTensor | tuple[ShapeTensor, ...] = ()
+    table: ShapeTensor,
+    *shape: int,
+    aten: str,
+    index: ShapeTensor | tuple[ShapeTensor, ...] = (),
+    row_bytes: int | None = None,
 ) -> ShapeTensor:
-    """Rows of `table` [rows, ...] as `[*shape, ...]`: reads what it delivers, and what indices are in memory."""
+    """Rows of `table` [rows, ...] as `[*shape, ...]`: reads what it delivers, and what indices are in memory.
+
+    row_bytes: of a row of the table, where that is not what the row is delivered as.
+    """
     out = table.tape.new((*shape, *table.shape[1:]), table.dtype)
     inputs = (table, *index) if isinstance(index, tuple) else (table, index)
-    _record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=out.nbytes)
+    read = out.nbytes if row_bytes is None else prod(shape) * row_bytes
+    _record("gather", aten, "gather", inputs, (out,), elements=out.numel, delivered=read)
     return out
 
 
@@ -761,9 +785,9 @@ def masked_fill(target: ShapeTensor, mask: ShapeTensor) -> None:
     _record("where", "aten.masked_fill_.Scalar", "elementwise", (target, mask), (target,), elements=target.numel)
 
 
-def empty_like(x: ShapeTensor, kind: str = ACTIVATION) -> ShapeTensor:
-    """Row-major memory of the same shape; nothing moves. kind: what it is to hold."""
-    out = x.tape.new(x.shape, x.dtype, kind=kind)
+def empty_like(x: ShapeTensor, kind: str = ACTIVATION, dtype: str | None = None) -> ShapeTensor:
+    """Row-major memory of the same shape; nothing moves. kind: what it is to hold. dtype: of another type than x."""
+    out = x.tape.new(x.shape, dtype or x.dtype, kind=kind)
     x.tape.made(out, "aten.empty_like.default")
     return out
 
@@ -787,9 +811,10 @@ def upsample_linear(x: ShapeTensor, size: int) -> ShapeTensor:
     return out
 
 
-def upsample_bicubic(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
-    """[B, C, h, w] -> [B, C, height, width], bicubic with antialiasing."""
-    return _upsampled("upsample_bicubic", "aten._upsample_bicubic2d_aa.default", x, height, width)
+def upsample_bicubic(x: ShapeTensor, height: int, width: int, *, antialias: bool = True) -> ShapeTensor:
+    """[B, C, h, w] -> [B, C, height, width], bicubic, with antialiasing or without."""
+    aten = f"aten.{'_upsample_bicubic2d_aa' if antialias else 'upsample_bicubic2d'}.default"
+    return _upsampled("upsample_bicubic", aten, x, height, width)
 
 
 def upsample_bilinear(x: ShapeTensor, height: int, width: int) -> ShapeTensor:
@@ -818,6 +843,36 @@ def unfold(x: ShapeTensor, side: int) -> ShapeTensor:
 # -- GEMMs -------------------------------------------------------------------------------------------------------
 
 
+def quantised(x: ShapeTensor, packed: Packed | None) -> tuple[ShapeTensor, ...]:
+    """x [R, k] in the type that a packed weight is multiplied in, and its scales: one kernel; or x itself."""
+    operands = packed.operands if packed is not None and packed.kernel else None
+    if operands is None or operands.inputs is None:
+        return (x,)
+    rows, depth = x.shape
+    out = [x.tape.new((rows, ceil_div(depth, operands.a_byte)), operands.inputs)]
+    if operands.scale_columns != 0:
+        scales = ceil_div(depth, operands.scale_columns or depth)
+        out.append(x.tape.new((rows, scales), operands.scale))
+    _record("quantise", "fused.quantise", "fused", (x,), out, elements=x.numel)
+    return tuple(out)
+
+
+def dequantised(x: ShapeTensor, weight: Parameter, weight_bytes: int | None = None) -> ShapeTensor | None:
+    """A packed weight written in the type of x [R, k], where a kernel does so before R rows are multiplied.
+
+    weight_bytes: read of it, where that is not all (declared).
+    """
+    packed = weight.packed
+    if packed is None or packed.operands.written_from is None or not packed.kernel:
+        return None
+    if x.shape[0] < packed.operands.written_from:
+        return None
+    out = x.tape.new(weight.shape, x.dtype)
+    read = weight.nbytes if weight_bytes is None else weight_bytes
+    _record("dequantise", "fused.dequantise", "fused", (), (out,), elements=out.numel, read=(read, read, 0))
+    return out
+
+
 def linear(
     x: ShapeTensor,
     weight: Parameter,
@@ -829,28 +884,36 @@ def linear(
     """x [..., k] @ weight [n, k] transposed (+ bias [n]) -> [..., n]; one multiply-add is 2 FLOPs.
 
     A bias starts the accumulation, but of an input that is neither a matrix nor row-major PyTorch adds it afterwards.
-    kind: what the GEMM is kept as. weight_bytes: of the weight, the bytes read where that is not all (declared).
+    kind: what the GEMM is kept as. weight_bytes: of the weight, the bytes read where that is not all (declared). Of a
+    packed weight the kernels before the GEMM are recorded too (`quantised`, `dequantised`).
     """
     features, depth = weight.shape
     if x.shape[-1] != depth:
         raise ModelMeterError(f"linear: {x!r} does not end in the weight's {depth} input features.")
     fused = bias is not None and (x.is_contiguous or len(x.shape) == 2)
     rows = reshape(x, -1, depth)
+    written = dequantised(rows, weight, weight_bytes)
+    factors = quantised(rows, weight.packed) if written is None else (rows, written)
     out = x.tape.new((rows.shape[0], features), x.dtype, kind=kind)
-    declared = None if weight_bytes is None else (rows.addressed_bytes + weight_bytes, weight_bytes, 0)
-    weights = (weight, bias) if fused and bias is not None else (weight,)
+    declared = None
+    if weight_bytes is not None and written is None:
+        declared = (sum([each.addressed_bytes for each in factors]) + weight_bytes, weight_bytes, 0)
+    weights = () if written is not None else (weight,)
+    if fused and bias is not None:
+        weights = (*weights, bias)
     _record(
         "linear",
         "aten.addmm.default" if fused else "aten.mm.default",
         "matmul",
-        (rows,),
+        factors,
         (out,),
         tensor_core_flops=2 * rows.shape[0] * depth * features,
         read=declared,
         weights=weights if declared is None else (),
+        packed=weight.kernel if written is None else "",
     )
     if bias is not None and not fused:
-        del rows  # a copy of the input is the GEMM's own
+        del rows, written, factors  # a copy of the input is the GEMM's own
         _record("add", "aten.add_.Tensor", "elementwise", (out,), (out,), elements=out.numel, weights=(bias,))
     return out.view(*x.shape[:-1], features)
 
@@ -914,19 +977,23 @@ def grouped_mm(
     depth = x.shape[1]
     rows = x.shape[0] if order is None else order.numel
     features = weight.shape[1]
+    factors = quantised(x, weight.packed)
     out = x.tape.new((rows, features), x.dtype)
     beside = tuple([each for each in (offsets, order, row_weights) if each is not None])
-    read = rows * depth * ITEMSIZE[x.dtype] + sum([each.addressed_bytes for each in beside]) + experts_hit_bytes
+    read = sum([each.addressed_bytes for each in beside]) + experts_hit_bytes
+    read += rows * sum([each.shape[1] * ITEMSIZE[each.dtype] for each in factors])
     _record(
         "grouped_mm",
         "aten._grouped_mm.default" if order is None else "fused.grouped_mm",
         "matmul",
-        (x, *beside),
+        (*factors, *beside),
         (out,),
         tensor_core_flops=2 * rows * depth * features,
         cuda_core_flops=0 if row_weights is None else out.numel,
         elements=0 if row_weights is None else out.numel,
         read=(read, experts_hit_bytes, 0),
+        packed=weight.kernel,
+        expert_bytes=weight.nbytes // weight.shape[0],
     )
     return out
 
@@ -959,7 +1026,7 @@ def fused_moe(
 
     - rows: tokens x k, the sizes of `inputs[1]`
     - weights of all experts: `inputs[3]` [E, 2 F, D] and `inputs[4]` [E, D, F]
-    - experts hit: E x `weight_bytes` / the bytes of both, a fraction where routing is taken to be uniform
+    - experts hit: `weight_bytes` / `expert_bytes`, a fraction where routing is taken to be uniform
     - FLOPs of both GEMMs: `tensor_core_flops`
     - bytes of activations, routing included: `bytes_read` + `bytes_written` - `weight_bytes`
     """
@@ -978,11 +1045,13 @@ def fused_moe(
             name="fused_moe",
             aten="fused.moe",
             kind="matmul",
-            dtype=x.dtype,
+            dtype=next(each.dtype for each in kernels if each.name == "grouped_mm"),
             inputs=(x.shape, top_k_index.shape, top_k_weights.shape, gate_up.shape, down.shape),
             outputs=(out.shape,),
             **sums,
             live_bytes=largest,
+            packed=gate_up.kernel,
+            expert_bytes=(gate_up.nbytes + down.nbytes) // gate_up.shape[0],
         )
     )
     return out
@@ -1175,5 +1244,6 @@ def _record_attention(
         "attention",
         (query, *keys, *values) if bias is None else (query, *keys, *values, bias),
         outputs,
+        packed="" if keys[0].dtype == query.dtype else keys[0].dtype,
         tensor_core_flops=4 * query.numel * sum([key.shape[2] for key in keys]),
     )

@@ -16,7 +16,19 @@ BITS_PER_BYTE: Final = 8
 
 #: bytes of one element by the type's name in PyTorch
 ITEMSIZE: Final[Mapping[str, int]] = MappingProxyType(
-    {"float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "uint64": 8, "int32": 4, "bool": 1}
+    {
+        "float32": 4,
+        "bfloat16": 2,
+        "float16": 2,
+        "float8_e4m3fn": 1,
+        "float4_e2m1fn_x2": 1,  # a pair
+        "int64": 8,
+        "uint64": 8,
+        "int32": 4,
+        "int8": 1,
+        "uint8": 1,
+        "bool": 1,
+    }
 )
 #: the types that a model's weights and activations may have
 MODEL_DTYPES: Final = ("bfloat16", "float16", "float32")

@@ -42,6 +42,8 @@ class OperatorRecord(NamedTuple):
     live_bytes: (
         int  # the live set after it, relative to the start of the walk; of a block of kernels, the largest within
     )
+    packed: str = ""  # how a kernel takes weights that a scheme packs, or the type of keys and values that is another
+    expert_bytes: int = 0  # of an expert's weights, where a share of several is read
 
 
 class Walk(NamedTuple):

@@ -20,6 +20,7 @@ from modelmeter.cli.main import main
 from modelmeter.models import model_package
 from modelmeter.output_tokens import estimate
 from modelmeter.quality import headline
+from tests.models.qwen2_5_vl.test_qwen2_5_vl_files import HUB, load
 
 Capture = pytest.CaptureFixture[str]
 
@@ -173,6 +174,24 @@ def test_the_host_is_told_where_it_limits(capsys: Capture) -> None:
     assert few["figures"]["limited_by"] == "host"
 
 
+def test_a_published_share_of_runaway_pages_has_its_source(capsys: Capture) -> None:
+    asked = (PAGE, "--models", "deepseek_ocr", "--output-tokens", "100", "--device", "L40S")
+    out = " ".join(printed(capsys, *asked, "--runaway-share", "deepseek_ocr_pdfs", "--explain").split())
+    assert "3.69 % repeat to the last position" in out and "arXiv 2601.20552" in out
+    (plain,), (slower,) = (rows(capsys, *asked, *more) for more in ((), ("--runaway-share", "deepseek_ocr_pdfs")))
+    assert slower["figures"]["page_s"] > 1.5 * plain["figures"]["page_s"]
+
+
+def test_a_checkpoint_of_one_s_own_stands_beside_others(capsys: Capture, tmp_path: Path) -> None:
+    """A folder that says what a published checkpoint says costs what that does, and nobody published how it reads."""
+    load(tmp_path, HUB)
+    named = rows(capsys, PAGE, "--models", f"{tmp_path},qwen2_5_vl_3b", "--output-tokens", "9", "--sort", "model")
+    mine, theirs = named
+    assert mine["settings"]["model"] == str(tmp_path) and theirs["settings"]["model"] == "qwen2_5_vl_3b"
+    assert mine["figures"]["prefill_tensor_core_flops"] == theirs["figures"]["prefill_tensor_core_flops"]
+    assert mine["published"] == []
+
+
 def test_a_report_with_the_chart(capsys: Capture) -> None:
     asked = (PAGE, *TWO, "--output-tokens", "100", "--device", "L40S", "--price", "1")
     assert "c.html: " in printed(capsys, *asked, "-o", "c.html", "--csv", "c.csv")
@@ -204,6 +223,8 @@ def test_a_report_with_the_chart(capsys: Capture) -> None:
         ((PAGE, *TWO, "--page-class", "letter", "--output-tokens", "5"), "both say how long texts are"),
         ((PAGE, *TWO, "--output-tokens", "steps"), "is neither a whole number"),
         ((PAGE, *TWO, "--runaway-share", "often"), "neither a number nor a share that was published"),
+        ((PAGE, *TWO, "--runaway-share", "2"), "2 is no share; give a number from 0 to below 1"),
+        ((PAGE, "--models", ","), "--models has an empty name"),
         ((PAGE, *TWO, "--csv", "-", "--json"), "--json and --csv - would share standard output"),
         ((PAGE, *TWO, "-o", "report.txt"), "the name report.txt does not say the format"),
         ((PAGE, *TWO, "worklod=tiny"), "there is no worklod"),
@@ -211,6 +232,7 @@ def test_a_report_with_the_chart(capsys: Capture) -> None:
         ((PAGE, *TWO, "--count", "n"), "--count n is for folders and tables"),
         (("nothing.png", *TWO), "nothing.png"),
         (TWO, "there is no page"),
+        (("-", "-", *TWO), "standard input (-) is given twice"),
         (("100x30000", "--models", "qwen2_5_vl_3b"), "aspect ratio above 200"),
     ],
 )

@@ -38,7 +38,13 @@ def test_every_key_of_the_schema_is_listed_with_its_default(model: str, capsys: 
 
     walk("", asdict(configuration.compose([])))
     listed = {each["key"]: each for each in keys(capsys, "--model", model)}
-    chosen_by_name = {"execution.name", "engine.name", "client.name", *(key for key in flat if "checkpoint." in key)}
+    chosen_by_name = {
+        "execution.name",
+        "engine.name",
+        "client.name",
+        "precision.name",
+        *(key for key in flat if "checkpoint." in key),
+    }
     if len(model_package(model).EXECUTIONS) == 1:
         chosen_by_name.remove("execution.name")
     assert {key for key, each in listed.items() if not each["is_group"]} == set(flat) - chosen_by_name
@@ -77,6 +83,8 @@ def test_a_pattern_is_a_part_of_a_key(capsys: Capture) -> None:
     assert [each["key"] for each in keys(capsys, "DTYPE", "crop_")] == ["workload.crop_mode", "runtime.dtype"]
     assert main(["keys", "dtyp1"]) == 2
     assert 'keys: no key of deepseek_ocr has dtyp1 in it; did you mean "dtype"?' in capsys.readouterr().err
+    assert main(["keys", "model=glm_ocr"]) == 2
+    assert "did you mean --model glm_ocr?" in capsys.readouterr().err
 
 
 def test_the_list_on_a_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

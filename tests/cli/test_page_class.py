@@ -53,6 +53,7 @@ def test_pages_of_one_class_are_spread_around_its_median(capsys: Capture) -> Non
     assert output_tokens(document) == pytest.approx(float(mean), rel=1e-3)
     assert tokens.median < mean < 1.1 * tokens.median
     assert assumed(document) == ["page class letter"]
+    assert document["results"][0]["figures"]["output_tokens"]["origin"] == "assumed"
 
 
 def test_a_table_names_the_class_of_each_page(capsys: Capture, tmp_path: Path) -> None:
@@ -91,6 +92,8 @@ def test_a_class_that_does_not_exist_costs_its_row(capsys: Capture) -> None:
         (["--page-class", "letter", "--text-format", "word"], "format word does not exist"),
         (["--page-class", "letter", "--tokenizers", "nowhere"], "--tokenizers nowhere is no folder"),
         (["--page-class", "letter", "--runaway-share", "nugat"], 'did you mean "nougat"'),
+        (["--page-class", "letter", "--runaway-share", "1"], "1 is no share; give a number from 0 to below 1"),
+        (["--page-class", "letter", "--model", "glm_ocr"], "throughput: glm_ocr: no source counts its tokenizer's"),
     ],
 )
 def test_what_is_refused(capsys: Capture, arguments: list[str], said: str) -> None:

@@ -95,6 +95,18 @@ def test_what_a_table_goes_without_comes_in_order() -> None:
     assert [line.rstrip() for line in at(24)[2:4]] == ["long words of a     3333", "name"]
 
 
+def test_an_interval_keeps_both_of_its_ends_or_none() -> None:
+    table = figures_table("name", "low", "figure", "high")
+    table.add_row("name", "1111", "2222", "3333")
+    console = Console(file=io.StringIO(), width=18)
+    for part in Fitting(table=table, spare=(("low", "high"),)).at(18):
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    out = console.file.getvalue()
+    assert "1111" not in out and "3333" not in out and "2222" in out
+    assert "Left out in 18 columns: low; high;" in " ".join(out.split())
+
+
 # -- --sort ----------------------------------------------------------------------------------------------------------
 
 

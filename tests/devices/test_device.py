@@ -76,15 +76,16 @@ def test_cards_without_bfloat16_say_so() -> None:
 
 def test_geforce_cards_accumulate_in_float32_at_half_the_rate() -> None:
     """Of one architecture all have the same ratio of tensor to vector peak, whatever their number of cores."""
-    for names, fp8 in (
-        (("RTX-3060-12GB", "RTX-3070", "RTX-3090"), False),
-        (("RTX-4060-Ti-16GB", "RTX-4070-Ti-Super", "RTX-4090"), True),
-        (("RTX-5060-Ti-16GB", "RTX-5070-Ti", "RTX-5080", "RTX-5090"), True),
+    more = {"fp8": 4.0}
+    for names, of_few_bits in (
+        (("RTX-3060-12GB", "RTX-3070", "RTX-3090"), {}),
+        (("RTX-4060-Ti-16GB", "RTX-4070-Ti-Super", "RTX-4090"), more),
+        (("RTX-5060-Ti-16GB", "RTX-5070-Ti", "RTX-5080", "RTX-5090"), more | {"fp4": 16.0}),
     ):
         for name in names:
             peaks = load_device(name).matmul_flops_per_s
             ratios = {peak: round(float(rate / peaks["fp32"]), 1) for peak, rate in peaks.items() if peak != "fp32"}
-            assert ratios == {"bf16": 2.0, "fp16": 2.0, "tf32": 1.0, "int8": 8.0} | ({"fp8": 4.0} if fp8 else {}), name
+            assert ratios == {"bf16": 2.0, "fp16": 2.0, "tf32": 1.0, "int8": 8.0} | of_few_bits, name
 
 
 def test_dense_peaks_of_cards_that_are_often_misquoted() -> None:

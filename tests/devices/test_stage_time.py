@@ -114,14 +114,26 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
     "moe": (
         record(
             *("grouped_mm", "matmul", ((24, 3), (4,)), (24, 5)),
-            **{"tensor_core_flops": 3000, "bytes_read": 100, "bytes_written": 40, "weight_bytes": 60},
+            **{
+                "tensor_core_flops": 3000,
+                "bytes_read": 100,
+                "bytes_written": 40,
+                "weight_bytes": 60,
+                "expert_bytes": 30,
+            },
         ),
         0.5 + 2 * (3000 * 16 / 12 / 500 + 0.25 * 60 / 10) + 2 * 80 / 20,
     ),
     "moe-aligned": (
         record(
             *("grouped_mm", "matmul", ((24, 16), (4,)), (24, 32)),
-            **{"tensor_core_flops": 3000, "bytes_read": 2088, "bytes_written": 40, "weight_bytes": 2048},
+            **{
+                "tensor_core_flops": 3000,
+                "bytes_read": 2088,
+                "bytes_written": 40,
+                "weight_bytes": 2048,
+                "expert_bytes": 1024,
+            },
         ),
         0.5 + 2048 / 10 + 0.25 * 3000 * 16 / 12 / 500 + 2 * 80 / 20,
     ),
@@ -129,7 +141,7 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
     "moe-block": (
         record(
             *("fused_moe", "matmul", ((6, 3), (6, 4), (6, 4), (4, 4, 3), (4, 3, 2)), (6, 3)),
-            **{"tensor_core_flops": 3000, "bytes_read": 152, "weight_bytes": 72},
+            **{"tensor_core_flops": 3000, "bytes_read": 152, "weight_bytes": 72, "expert_bytes": 36},
         ),
         # 2 x 6 x 3 elements in and out; 24 rows by 3 x 3 of the hidden size and 4 x 2 of the width
         1 + 2 * (3000 * 16 / 12 / 500 + 0.25 * 72 / 10) + 2 * 2 * (36 + 24 * (9 + 8)) / 20,

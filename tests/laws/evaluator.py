@@ -336,8 +336,8 @@ def tiled(width: int, height: int, step: dict[str, Any]) -> tuple[int, int, int]
         return 1, 1, 0
     grids = [
         (columns, rows)
-        for columns in range(1, step["most"] + 1)
-        for rows in range(1, step["most"] + 1)
+        for columns in range(1, step["most_a_side"] + 1)
+        for rows in range(1, step["most_a_side"] + 1)
         if step["least"] <= columns * rows <= step["most"]
     ]
     grids.sort(key=lambda grid: (grid[0] * grid[1], grid[0]))

@@ -56,6 +56,8 @@ LONG = {
     "deepseek_ocr": 1183,
     "deepseek_ocr2": 1121,
     "qianfan_ocr": 3328,
+    "granite_docling_258m": 320,
+    "granite_docling_500m": 1088,
     "unlimited_ocr": 3483,
     "mineru2_5": 1369,
     "glm_ocr": "84000 x 28 pixels, scaled from 60000 x 20, have an aspect ratio above 200",

@@ -7,6 +7,7 @@ import pytest
 
 from modelmeter.layers import BaseLayer
 from modelmeter.layers.vision import packed
+from modelmeter.layers.vision.packed_siglip import SiglipAttention
 from modelmeter.models import MODELS
 from modelmeter.models.deepseek_ocr2.layers import vision as deepseek_ocr2
 from modelmeter.models.qianfan_ocr.layers import vision as qianfan_ocr
@@ -58,7 +59,18 @@ def joined_and_dropped(parts: Any, dimension: int) -> ShapeTensor:
     return joined
 
 
+def attended_without_weights(self: SiglipAttention, *inputs: Any) -> tuple[ShapeTensor, None]:
+    """What SigLIP's attention gives, whose weights die with it."""
+    return ATTENDED(self, *inputs)[0], None
+
+
+ATTENDED = SiglipAttention.forward
 WRONG = {  # what is wrong: model, layer, where
+    "weights that a block does not hold": (
+        "paddleocr_vl",
+        "SiglipEncoderLayer",
+        (SiglipAttention, "forward", attended_without_weights),
+    ),
     "what attention gave dropped before its end": (
         "qwen2_5_vl",
         "PackedAttention",

@@ -7,6 +7,8 @@ from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 from tests.models.deepseek_ocr2.small import OVERRIDES
+from tests.models.granite_docling.small import OVERRIDES as GRANITE
+from tests.models.idefics3.small import OVERRIDES as IDEFICS3
 from tests.models.qianfan_ocr.small import OVERRIDES as QIANFAN
 
 QWEN_DECODER = (
@@ -76,6 +78,8 @@ PAGES = {
     "hunyuan_vl": (HUNYUAN, (150, 200), 48),
     "deepseek_ocr2": (tuple(OVERRIDES), (640, 480), 64),
     "qianfan_ocr": (QIANFAN, (200, 110), 80),
+    "idefics3": (tuple(IDEFICS3), (300, 110), 96),
+    "granite_docling": ((*GRANITE, "workload=fine", "workload.size=128"), (200, 300), 96),
 }
 
 

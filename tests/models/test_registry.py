@@ -134,6 +134,9 @@ def test_what_is_not_modelled_is_refused_with_the_reason(tmp_path: Path) -> None
     for named in ({"model": "chandra_2"}, {"overrides": ["checkpoint=chandra_2"]}):
         with pytest.raises(ModelMeterError, match=rf"(model|checkpoint) chandra_2 is not modelled: .*{reason}"):
             load_cost_model(**named)  # type: ignore[arg-type]
+    for name in ("datalab-to/chandra-ocr-2", "chandra-ocr-2", "chandra_ocr_2", "chandra2", "Chandra-2"):
+        with pytest.raises(ModelMeterError, match=rf"model {name} is not modelled: .*{reason}"):
+            load_cost_model(model=name)
     config = {"architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(

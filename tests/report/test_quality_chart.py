@@ -7,15 +7,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 from modelmeter.compare.choice import Choice, choose
-from modelmeter.report.quality_chart import quality_chart, standalone
+from modelmeter.report.quality_chart import MOST_NAMES, quality_charts, standalone
 from tests.compare.results import result
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def drawn(choice: Choice) -> ElementTree.Element:
-    chart = quality_chart(choice)
-    assert chart is not None
+    (chart,) = quality_charts(choice)
     return ElementTree.fromstring(chart.svg)
 
 
@@ -78,25 +77,45 @@ def test_a_distance_stands_higher_the_smaller_it_is() -> None:
     assert found["deepseek_ocr gundam"][2] < found["deepseek_ocr tiny"][2]
 
 
-def test_devices_whose_seconds_do_not_compare_have_a_front_each() -> None:
-    rows = [
-        (name, "x", device, figures(cost))
+def of_two_devices(**more: float) -> list[Any]:
+    return [
+        (name, "x", device, figures(cost) | {key: value * cost for key, value in more.items()})
         for device, cost in (("A", 1.0), ("B", 5.0))
         for name, cost in (("deepseek_ocr", cost), ("olmocr_2_7b", 2 * cost))
     ]
-    root = drawn(choose(result(*rows), "PureDocBench"))
-    assert sum(each.attrib["class"] == "front" for each in root.iter(f"{SVG}path")) == 2
+
+
+def test_devices_whose_seconds_do_not_compare_have_a_chart_each() -> None:
+    charts = quality_charts(choose(result(*of_two_devices()), "PureDocBench"))
+    assert [chart.key for chart in charts] == ["quality_against_cost_A", "quality_against_cost_B"]
+    assert [chart.title.rpartition(", ")[2] for chart in charts] == ["A", "B"]
+    for chart, costs in zip(charts, ([1.0, 2.0], [5.0, 10.0]), strict=True):
+        assert [point["cost"] for point in chart.data["points"]] == costs
+        assert chart.svg.count('class="front"') == 1
+
+
+def test_money_puts_all_devices_into_one() -> None:
+    root = drawn(choose(result(*of_two_devices(cost_per_1000_pages=1.0)), "PureDocBench"))
     assert {each.text for each in root.iter(f"{SVG}text")} >= {"A", "B", "measured by others"}
+    assert sum(each.attrib["class"] == "front" for each in root.iter(f"{SVG}path")) == 1
+
+
+def test_of_many_points_those_on_the_front_are_named() -> None:
+    rows = [
+        ("olmocr_2_7b", "x", f"D{number}", figures(1.0) | {"cost_per_1000_pages": 1.0 + number}) for number in range(21)
+    ]
+    for count, named in ((MOST_NAMES, MOST_NAMES), (21, 1)):
+        root = drawn(choose(result(*rows[:count]), "PureDocBench"))
+        assert sum(each.text == "olmocr_2_7b" for each in root.iter(f"{SVG}text")) == named
 
 
 def test_too_few_points_are_no_chart() -> None:
-    assert quality_chart(choose(result(("deepseek_ocr", "gundam", "A", figures(1.0))), "PureDocBench")) is None
+    assert quality_charts(choose(result(("deepseek_ocr", "gundam", "A", figures(1.0))), "PureDocBench")) == []
 
 
 def test_a_file_of_its_own_has_the_colours_of_both_schemes() -> None:
     rows = [("deepseek_ocr", "gundam", "A", figures(1.0)), ("olmocr_2_7b", "olmocr", "A", figures(2.0))]
-    chart = quality_chart(choose(result(*rows), "PureDocBench"))
-    assert chart is not None
+    (chart,) = quality_charts(choose(result(*rows), "PureDocBench"))
     root = ElementTree.fromstring(standalone(chart.svg))
     (style,) = [each.text or "" for each in root.iter(f"{SVG}style")]
     used = set(re.findall(r"var\((--\w+)\)", style))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,22 +16,11 @@ import pytest
 
 from modelmeter.cli.main import main
 from modelmeter.pdf_pages import read_pdf_page_sizes
-from modelmeter.report.screenshots import NoBrowser, browser
 
 pytestmark = pytest.mark.slow
 
 #: the accessibility engine, as `make axe` fetches it
 AXE = Path(__file__).parents[2] / "outputs/axe-core/package/axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with ExitStack() as stack:
-        try:
-            started = stack.enter_context(browser())
-        except NoBrowser as error:
-            pytest.skip(str(error))
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import click
 
 from modelmeter import models
 from modelmeter.cli.arguments import (
+    STDIN,
     check_table_options,
     checkpoint_of,
     complete_device,
@@ -168,6 +169,8 @@ def command(
     for override in overrides:
         check_override(asked, override)
     corpora = [name for name in files if is_corpus(name)]
+    if corpora.count(STDIN) > 1:
+        raise ModelMeterError("compare: standard input (-) is given twice, and can be read once.")
     check_table_options("compare", corpora, width=width, height=height, unit=unit, count=count)
     if csv_file is not None and is_standard_output(Path(csv_file)):
         csv_file = "-"
@@ -204,6 +207,7 @@ def command(
             devices=devices,
             prices=parse_prices("compare", prices, devices),
             runaway_share=runaway_share.share,
+            assumed=runaway_share.assumptions(),
         ),
         benchmark,
     )

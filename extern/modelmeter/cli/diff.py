@@ -234,9 +234,13 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
 
     output_tokens, pages = document["output_tokens"], document["pages"]
     try:
-        cost_model = model_package(document["model"]).restore_cost_model(
-            document["configuration"], prompt_tokens=pages[0]["prefill_tokens"] - pages[0]["tokens"]["total"]
-        )
+        package, first = model_package(document["model"]), pages[0]
+        others = first["prefill_tokens"] - first["tokens"]["total"]
+        cost_model = package.restore_cost_model(document["configuration"], prompt_tokens=others)
+        layout = cost_model.workload.layout(first["width"], first["height"])
+        markers = cost_model.prompt_of(layout) - cost_model.prompt_tokens
+        if markers:  # they were not counted with the prompt
+            cost_model = package.restore_cost_model(document["configuration"], prompt_tokens=others - markers)
         same = all(
             written == made
             for page in pages

@@ -25,6 +25,7 @@ GROUPS: Final = {
     "execution": "the code whose operators are counted",
     "engine": "who serves the pages: its execution, limits, memory and host",
     "client": "who sends the pages",
+    "precision": "the scheme that packs the decoder's weights; what it leaves is of the type runtime.dtype",
     "checkpoint": "whose weights the sizes are; or a folder with a config.json",
 }
 
@@ -48,7 +49,11 @@ def command(patterns: tuple[str, ...], model: str | None, as_json: bool) -> None
     if not listed:
         parts_of_keys = dict.fromkeys(part for key in keys for part in key.split("."))
         close = get_close_matches(patterns[0].lower(), parts_of_keys)
-        hint = did_you_mean(close) if close else "without a pattern all are listed."
+        named = next((each.partition("=")[2] for each in patterns if each.startswith("model=")), "")
+        if named:
+            hint = f"did you mean --model {named}?"
+        else:
+            hint = did_you_mean(close) if close else "without a pattern all are listed."
         raise ModelMeterError(f"keys: no key of {name} has {' or '.join(patterns)} in it; {hint}")
     entries = [_entry(configuration, values, key) for key in listed]
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -90,7 +90,7 @@ def command(
     if path is not None:
         check_output("laws", path, [name for name in names if name.endswith((".yaml", ".yml"))])
     package = model_package(model)
-    cost_model = package.load_cost_model(served(with_engine("laws", engine, overrides), package.EXECUTIONS))
+    cost_model: Any = package.load_cost_model(served(with_engine("laws", engine, overrides), package.EXECUTIONS))
     devices = [load_device(name) for name in names or (DEFAULT_DEVICE,)]
     numbers = batches or DEFAULT_BATCHES
     file = LawsFile(devices, batches=numbers)

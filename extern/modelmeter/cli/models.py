@@ -91,8 +91,8 @@ def _overview() -> Iterator[RenderableType | Fitting]:
     from modelmeter.report.fitting import Fitting
     from modelmeter.report.page_tables import figures_table, label_lines
 
-    table = figures_table("checkpoint", "model", "parameters", "image\ntokens", "engines")
-    for column in (1, 4):
+    table = figures_table("checkpoint", "*", "model", "million\nparams", "image\ntokens", "engines")
+    for column in (2, 5):
         table.columns[column].justify = "left"
     for name in models.MODELS:
         package = models.model_package(name)
@@ -100,8 +100,9 @@ def _overview() -> Iterator[RenderableType | Fitting]:
         for facts in _facts(package):
             cost_model = package.load_cost_model([f"checkpoint={facts.name}"])
             tokens = cost_model.workload.tokens(cost_model.workload.layout(*LETTER)).total
-            millions = f"{round(cost_model.parameters / MEGA):,} M"
-            table.add_row(f"{facts.name}{'*' if facts.unconfirmed else ''}", name, millions, f"{tokens:,}", engines)
+            millions = f"{round(cost_model.parameters / MEGA):,}"
+            star = "*" if facts.unconfirmed else ""
+            table.add_row(facts.name, star, name, millions, f"{tokens:,}", engines)
     yield Fitting(table=table)
     yield ""
     yield label_lines(

@@ -73,8 +73,12 @@ class TokensOfModel:
         root = Path(self.text.tokenizers)
         if not root.is_dir():
             raise ModelMeterError(f"--tokenizers {root} is no folder; give one with a tokenizer.json, or with folders.")
-        model = self.package.__name__.rpartition(".")[2]
-        return [*(root / name for name in (self.checkpoint, model) if name), root]
+        return [*(root / name for name in (self.checkpoint, self.model) if name), root]
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.package.__name__.rpartition(".")[2]
 
     def tokens(self, page_class: str) -> TextTokens:
         """Of a page of a class; raises `NoRateError` where no source gives a figure."""
@@ -162,9 +166,15 @@ class _RunawayType(click.ParamType[RunawayShare]):
         if isinstance(value, RunawayShare):
             return value
         try:
-            return RunawayShare(float(value))
+            share = float(value)
         except ValueError:
             found = runaways().get(value)
+        else:
+            if not 0 <= share < 1:
+                self.fail(
+                    f"{value} is no share; give a number from 0 to below 1, or a published one's name.", param, ctx
+                )
+            return RunawayShare(share)
         if found is None:
             self.fail(
                 f"{value} is neither a number nor a share that was published; {near(value, runaways())}", param, ctx
@@ -260,5 +270,14 @@ def parse_page_class(
     overrides: Sequence[str],
 ) -> TokensOfModel | None:
     """The same as one model writes them."""
+    from modelmeter.output_tokens import NoRateError
+
     text = parse_text(who, options, output_tokens, pages)
-    return None if text is None else TokensOfModel(text, package, *checkpoint_of(package, overrides))
+    if text is None:
+        return None
+    tokens = TokensOfModel(text, package, *checkpoint_of(package, overrides))
+    try:
+        _ = tokens.classes
+    except NoRateError as error:
+        raise ModelMeterError(f"{who}: {tokens.folder or tokens.checkpoint or tokens.model}: {error}") from error
+    return tokens

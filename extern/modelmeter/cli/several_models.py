@@ -24,10 +24,10 @@ def names_of(who: str, option: str, given: Sequence[str], everything: Collection
     """The names of an option that commas part; `all` is everything, where that is known here."""
     names = [name.strip() for text in given for name in text.split(",")]
     for name, times in Counter(names).items():
-        if times > 1:
-            raise ModelMeterError(f"{who}: {option} {name} is given {times} times; give it once.")
         if not name:
             raise ModelMeterError(f"{who}: {option} has an empty name; give names parted by commas, or {ALL}.")
+        if times > 1:
+            raise ModelMeterError(f"{who}: {option} {name} is given {times} times; give it once.")
     if everything and ALL in names:
         return list(dict.fromkeys(each for name in names for each in (everything if name == ALL else [name])))
     return names

@@ -174,6 +174,7 @@ def command(
     settings: dict[str, Any] = {
         "batch_size": batch,
         "in_flight": concurrency,
+        "outputs_assumed": asked.classes is not None,
         "runaway_share": runaway_share.share,
         "float32": float32,
         "cache": cache,

@@ -68,7 +68,7 @@ class Entry(NamedTuple):
 class Comparison:
     """What is compared. overrides: of all models. prices: of an hour, by the device's name.
 
-    runaway_share: of pages that repeat until the model's positions are used up.
+    runaway_share: of pages that repeat until the model's positions are used up. assumed: of the pages, of all models.
     """
 
     pages: Pages
@@ -77,6 +77,7 @@ class Comparison:
     devices: Sequence[Device] = ()
     prices: Mapping[str, float] = field(default_factory=dict)
     runaway_share: float | Fraction = 0
+    assumed: Sequence[Assumption] = ()
 
 
 class Result(NamedTuple):
@@ -130,6 +131,7 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
             for each in [
                 *(timed_assumptions(model) if comparison.devices else model.assumptions()),
                 *(each for said in row.outputs if isinstance(said, Steps) for each in said.assumptions),
+                *comparison.assumed,
             ]:
                 assumptions.setdefault(each, []).append(asked.name)
             engines.setdefault(model.engine.name, []).append(asked.name)

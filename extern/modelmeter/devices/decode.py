@@ -29,14 +29,23 @@ class Passing(Protocol):
         """Its passes, each with its share of the decode steps."""
 
 
-class Stepped(Protocol):
-    """A model whose decode steps can be walked."""
+class Running(Protocol):
+    """A model whose decode steps come in runs."""
 
     def decode_runs(self, steps: int) -> Sequence[StepRun]:
         """The runs of a page's steps."""
 
+
+class Stepped(Running, Protocol):
+    """A model whose decode steps can be walked."""
+
     def stage_walk(self, stage: str, *, page: Any = None, context: int = 0, generated: int = 0) -> Walk:
         """The operators of one "decode" step after `context` tokens, the last `generated` of them from steps."""
+
+
+def yields_several(model: Running) -> bool:
+    """Whether a step may yield several tokens."""
+    return any(run.first or run.period > 1 for run in model.decode_runs(2))
 
 
 def run_walks(model: Stepped, seq_len: int, run: StepRun) -> tuple[Walk, Walk, Walk]:

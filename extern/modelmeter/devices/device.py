@@ -29,9 +29,18 @@ from modelmeter.kinds import Choice, Flag, ListOf, Maybe, Number, Record, Some, 
 from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
-PEAK_TYPES: Final = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
+PEAK_TYPES: Final = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp4")
 #: the peak of a GEMM whose operands are of a type of PyTorch
-PEAK_OF_DTYPE: Final[Mapping[str, str]] = MappingProxyType({"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"})
+PEAK_OF_DTYPE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "bfloat16": "bf16",
+        "float16": "fp16",
+        "float32": "fp32",
+        "float8_e4m3fn": "fp8",
+        "float4_e2m1fn_x2": "fp4",
+        "int8": "int8",
+    }
+)
 #: what an efficiency applies to
 RATES: Final = ("matmul", "vector", "bandwidth")
 
@@ -100,9 +109,11 @@ class Device:
     def matmul_rate(self, peak: str) -> Fraction:
         """Matmul FLOPs a second that are reached, peak x efficiency, for a type of `PEAK_TYPES`."""
         if peak not in self.matmul_flops_per_s:
+            having = ", ".join(each.name for each in bundled_devices() if peak in each.matmul_flops_per_s)
             raise ModelMeterError(
                 f"device {self.name} lists no matmul peak for {peak} (it has {', '.join(self.matmul_flops_per_s)}); "
                 f"run the model in one of those types, or add matmul_flops_per_s.{peak} with its source to {self.file}."
+                + (f" Devices with {peak}: {having}." if having else "")
             )
         return self.matmul_flops_per_s[peak] * self.efficiency["matmul"].factor
 

@@ -8,7 +8,7 @@ or the n-gram processor's, which runs while the device does, where those are lon
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,6 +19,7 @@ from modelmeter.devices.stage_time import HOSTS_DIFFER, OPERATOR_S, Estimate, Es
 
 if TYPE_CHECKING:
     from modelmeter.models.common.engines import HostSchema
+    from modelmeter.models.common.runs import StepRun
 
 Array = Any
 
@@ -62,10 +63,23 @@ class Seconds:
 
 
 class Service:
-    """What pages take of an engine on a device. graphed: stages that are replayed as graphs; tokens_a_pass: at most."""
+    """What pages take of an engine on a device.
 
-    def __init__(self, times: Times, host: HostSchema, *, graphed: Sequence[str], tokens_a_pass: int | None) -> None:
+    runs: those of the steps that so many tokens take. graphed: stages that are replayed as graphs; tokens_a_pass: at
+    most.
+    """
+
+    def __init__(
+        self,
+        times: Times,
+        host: HostSchema,
+        *,
+        runs: Callable[[int], Sequence[StepRun]],
+        graphed: Sequence[str],
+        tokens_a_pass: int | None,
+    ) -> None:
         self.times = times
+        self.runs = runs
         self.host = host
         self.graphed = graphed
         self.tokens_a_pass = tokens_a_pass
@@ -111,7 +125,11 @@ class Service:
         device = _Device(len(counts))
         device.put(range(len(counts)), self.times.decode_many(np.asarray(seq_lens, np.int64), counts, batch=batch))
         beside = batch * np.asarray(compared) * self.host.seconds_per_comparison
-        return self._seconds("decode", device, beside, counts * self.host.seconds_per_step)
+        waits = np.zeros(len(counts))
+        if self.host.seconds_per_step:
+            run = [sum(run.count for run in self.runs(count)) for count in counts.tolist()]
+            waits += np.asarray(run) * self.host.seconds_per_step
+        return self._seconds("decode", device, beside, waits)
 
     def _seconds(self, stage: str, device: _Device, beside: Array, waits: Array) -> Seconds:
         """Kernels, or the host where that is longer (`beside` it), and then what the device waits for."""

@@ -39,9 +39,11 @@ import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.devices import kernel_time
+from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_laws import Kernels, evaluated, kernels_of, single
-from modelmeter.devices.kernel_time import DeviceRates
+from modelmeter.devices.kernel_time import FITTED, DeviceRates, Errors
+from modelmeter.devices.packed import OF_PACKED, beside, packed_constants
 from modelmeter.devices.roofline import check_float32, peak_of
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.kernels import kernel_of
@@ -287,6 +289,12 @@ def _generation(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[
     return kernel_time.generation_attention_seconds(values, rates, **named)
 
 
+def _types(kernels: Kernels) -> tuple[str, str]:
+    """The type that kernels multiply in, and how they take packed weights, or the type of keys and values; or ""."""
+    dtype, _, packed = kernels.dtype.partition(" ")
+    return dtype, packed
+
+
 def _bias_attention(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     return kernel_time.bias_attention_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"])
 
@@ -413,7 +421,7 @@ class StageTimes:
         last = int((starts + counts)[used].max()) if used.any() else 0
         steps = self._times([model.step_over(context, 0) for context in range(first, last)])
         begin, end = np.where(used, starts - first, 0), np.where(used, starts + counts - first, 0)
-        if any(run.first or run.period > 1 for run in model.decode_runs(2)):  # a step yields several tokens
+        if yields_several(model):
             places = [begin[page] + self._offsets(model, int(counts[page])) for page in range(len(starts))]
             owners = np.repeat(np.arange(len(starts)), [len(each) for each in places])
             reached = np.concatenate(places)
@@ -506,18 +514,35 @@ class StageTimes:
 
     def _add(self, sums: _Sums, pages: Array, kernels: Sequence[Kernels]) -> None:
         """Add all kernels of pages."""
-        classes_run: dict[str, list[tuple[Array, Array]]] = {}
+        classes_run: dict[str, list[tuple[str, Array, Array]]] = {}
         for each in kernels:
-            classes_run.setdefault(each.kernel_class, []).append((each.count, self._seconds(each) * each.count))
+            part = _types(each)[1], each.count, self._seconds(each) * each.count
+            classes_run.setdefault(each.kernel_class, []).append(part)
         for name, parts in classes_run.items():
-            seconds = sum(part.sum(axis=1) for _, part in parts)
-            launches = sum(count.sum(axis=1) for count, _ in parts)
+            seconds = sum(part.sum(axis=1) for _, _, part in parts)
+            launches = sum(count.sum(axis=1) for _, count, _ in parts)
             sums.add(pages, name, seconds, launches)
-            errors = None if self.bound else self.device.kernels[name].errors
-            if errors is not None:
-                squares = sum((part**2).sum(axis=1) for _, part in parts)
-                sums.widen(pages, name, np.sqrt((errors.median * seconds) ** 2 + errors.p90**2 * squares))
+            judged = [] if self.bound else [(self._errors(name, packed), part) for packed, _, part in parts]
+            known = [(each, part) for each, part in judged if each is not None]
+            if known:
+                common = sum(each.median * part.sum(axis=1) for each, part in known)
+                squares = sum(each.p90**2 * (part**2).sum(axis=1) for each, part in known)
+                sums.widen(pages, name, np.sqrt(common**2 + squares))
                 sums.widen(pages, PASS, PASS_ERROR * seconds)
+
+    def _errors(self, kernel_class: str, packed: str) -> Errors | None:
+        """The errors of kernels of a class, over packed weights those of their own constants and of the class's."""
+        errors = self.device.kernels[kernel_class].errors
+        if not packed or kernel_class not in OF_PACKED or errors is None:
+            return errors
+        own = packed_constants(kernel_class, packed, self.device.name)
+        if own.origin == FITTED:
+            return own.errors
+        return Errors(
+            rows=own.errors.rows,
+            median=hypot(errors.median, own.errors.median),
+            p90=hypot(errors.p90, own.errors.p90),
+        )
 
     def _seconds(self, kernels: Kernels) -> Array:
         """Seconds of one of each of these kernels."""
@@ -527,10 +552,14 @@ class StageTimes:
         if constants is None:
             raise NoConstants(_lacking(self.device, kernels.kernel_class))
         peak = next(iter(self.device.matmul_flops_per_s))
+        dtype, packed = _types(kernels)
         if kernels.kernel_class not in _WITHOUT_PRODUCTS:
-            peak = peak_of(kernels.dtype, self.float32)
+            peak = peak_of(dtype, self.float32)
         rates = self.device.rates(peak)
-        seconds = SECONDS[kernels.kernel_class](constants.values, rates, kernels.sizes)
+        values = constants.values
+        if kernels.kernel_class in OF_PACKED and packed:
+            values = beside(values, packed_constants(kernels.kernel_class, packed, self.device.name).factors)
+        seconds = SECONDS[kernels.kernel_class](values, rates, kernels.sizes)
         if kernels.kernel_class in _WITH_A_WRITE and classes.COPY in self.device.kernels:
             write = _write(self.device.kernels[classes.COPY].values, rates, kernels.sizes)
             seconds = np.maximum(seconds - write, 0.0)
@@ -543,7 +572,7 @@ class StageTimes:
             sizes["vector_flops"] / float(device.vector_rate), sizes["nbytes"] / float(device.bandwidth)
         )
         if sizes["flops"].any():
-            rate = float(device.matmul_rate(peak_of(kernels.dtype, self.float32)))
+            rate = float(device.matmul_rate(peak_of(_types(kernels)[0], self.float32)))
             seconds = np.maximum(seconds, sizes["flops"] / rate)
         return seconds + float(device.kernel_launch_s or 0)
 

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelmeter.devices import throughput_text
 from modelmeter.devices.closed_loop import ClosedLoop, Loop
+from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Limits
 from modelmeter.devices.page_memory import LONGEST, MEAN, DoesNotFit, Memory, MemoryNeed
@@ -252,11 +253,13 @@ class Throughput(Rates):
     engine: its name; bound: whether times are one. prefill_classes, decode_classes: seconds of the average page by
     class of kernel, and of the host where the device waits for it. origins: of the constants of classes on this device.
     host_origin: of the host's seconds; regions_prepared: whether seconds of regions are among them, which are assumed.
-    without_runaway: the same without pages whose output runs to the limit.
+    without_runaway: the same without pages whose output runs to the limit. yields_several: a decode step may yield
+    several tokens, so that there are fewer than output tokens.
     """
 
     device: Device
     engine: str
+    yields_several: bool
     limits: Limits
     bound: bool
     fast: Rates
@@ -272,6 +275,7 @@ class Throughput(Rates):
     regions_prepared: bool
     ngram: bool
     kinds: tuple[KindTime, ...]
+    outputs_assumed: bool
     runaway_share: Fraction
     without_runaway: Throughput | None
     concurrency: Concurrency | None
@@ -354,7 +358,12 @@ class Throughput(Rates):
             Figure("memory_bytes", device.memory_bytes, "bytes", GIVEN),
             Figure("reserve_bytes", memory.reserve_bytes, "bytes", ASSUMED if memory.pool is None else ESTIMATE),
             Figure("pages", self.pages, "pages", GIVEN),
-            Figure("output_tokens", self.output_tokens, "decode steps/page", GIVEN),
+            Figure(
+                "output_tokens",
+                self.output_tokens,
+                f"{'tokens' if self.yields_several else 'decode steps'}/page",
+                ASSUMED if self.outputs_assumed else GIVEN,
+            ),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
         ]
         if self.without_runaway is not None:
@@ -456,6 +465,7 @@ def compute_throughput(
     *,
     batch_size: int | None = None,
     in_flight: int | None = None,
+    outputs_assumed: bool = False,
     runaway_share: float | Fraction = 0,
     price_per_hour: float | Fraction | None = None,
     float32: str = "fp32",
@@ -465,9 +475,10 @@ def compute_throughput(
     """What `device` makes of pages of these kinds under `model`, the cost model of one page at a time.
 
     batch_size: pages that decode together, each by a pass at a time; None: the most that fit, or a serial client's.
-    in_flight: requests of a closed loop beside it. runaway_share: share of pages that repeat until the model's
-    positions are used up. price_per_hour: of the device; else its file's. float32: the peak of float32 GEMMs, "fp32"
-    or "tf32". cache: room for each page's cache, "longest" or "mean". times: of stages; None: `StageTimes`.
+    in_flight: requests of a closed loop beside it. outputs_assumed: whether output tokens are an estimate, as of a
+    class of pages. runaway_share: share of pages that repeat until the model's positions are used up. price_per_hour:
+    of the device; else its file's. float32: the peak of float32 GEMMs, "fp32" or "tf32". cache: room for each page's
+    cache, "longest" or "mean". times: of stages; None: `StageTimes`.
     Raises `DoesNotFit`, and `ModelMeterError` for what cannot be answered.
     """
     check_float32("throughput", float32)
@@ -509,6 +520,7 @@ def compute_throughput(
         slow=Rates(**rates(2)),
         device=device,
         engine=model.engine.name,
+        yields_several=yields_several(model),
         limits=limits,
         bound=times.bound,
         float32=float32,
@@ -522,6 +534,7 @@ def compute_throughput(
         regions_prepared=work.regions_prepared,
         ngram=model.host.ngram and not times.bound,
         kinds=work.kinds(batch),
+        outputs_assumed=outputs_assumed,
         runaway_share=runaway,
         without_runaway=compute_throughput(
             model,
@@ -552,7 +565,8 @@ def service_of(model: ServedModel[Any], times: Times, limits: Limits) -> Service
     from modelmeter.devices.service import Service
 
     graphed = [stage for stage in ("prefill", "decode") if model.graphed(stage)]
-    return Service(times, model.host, graphed=graphed, tokens_a_pass=limits.max_num_batched_tokens)
+    most = limits.max_num_batched_tokens
+    return Service(times, model.host, runs=model.decode_runs, graphed=graphed, tokens_a_pass=most)
 
 
 def _host_origin(model: ServedModel[Any]) -> str:

@@ -25,10 +25,11 @@ from modelmeter.laws.law_set import Family, LawSet, layouts_of, written_figures
 from modelmeter.laws.tables import Shared, Tables
 from modelmeter.memory import RESERVE_BYTES, reserve_on
 from modelmeter.models.common.image_rule import RuledWorkload, no_rule
+from modelmeter.models.common.precision import PrecisionSchema
 from modelmeter.sizes import Variables
 
 if TYPE_CHECKING:
-    from modelmeter.models.common.cost_model import CostModel
+    from modelmeter.models.common.contract import CostModel
 
 FORMAT: Final = "modelmeter laws"
 FORMAT_VERSION: Final = 1
@@ -58,7 +59,7 @@ CONSTANTS: Final[Mapping[str, Any]] = {
 class _Entry:
     """A model of the file, and by which laws it goes."""
 
-    cost_model: CostModel[Any, Any, Any]
+    cost_model: CostModel
     laws: Hashable
 
 
@@ -76,17 +77,24 @@ class LawsFile:
         self.vision_times = vision_times
         self._entries: list[_Entry] = []
 
-    def add(self, cost_model: CostModel[Any, Any, Any]) -> None:
+    def add(self, cost_model: CostModel) -> None:
         """A model of one page at a time. Raises `ModelMeterError` for what has no form as data."""
         workload = cost_model.workload
+        examples = workload.examples()
         if not isinstance(workload, RuledWorkload):
             raise ModelMeterError(no_rule(type(workload)))
+        precision = cost_model.config.precision
+        if precision != PrecisionSchema():
+            raise ModelMeterError(
+                f"laws: precision={precision.name}, precision.kv={precision.kv}: the file's formulas say nothing of "
+                "kernels over packed weights or a cache of another type; leave both out."
+            )
         if cost_model.batch_size != 1:
             raise ModelMeterError(
                 f"laws: runtime.batch_size={cost_model.batch_size}; pages at once are a variable of the laws, so leave "
                 "it out, and say with --batch for which numbers prefills are wanted."
             )
-        if cost_model.page_passes(workload.examples()[0]):
+        if cost_model.page_passes(examples[0]):
             raise ModelMeterError("laws: workload.regions makes several passes of a page; leave it out.")
         if cost_model.config.runtime.draft != "none":
             raise ModelMeterError(
@@ -129,7 +137,7 @@ class LawsFile:
                 "name": each.name,
                 "conditions": [tables.written_condition(*condition) for condition in each.conditions],
                 "variables": {name: tables.polynomial(written) for name, written in each.variables.items()},
-                "markers": tables.polynomial(each.markers),
+                "markers": tables.polynomial(each.markers if model.config.runtime.prompt_tokens is None else "0"),
             }
             for each in rule.kinds
         ]
@@ -165,7 +173,7 @@ class LawsFile:
         }
 
 
-def _mode(model: CostModel[Any, Any, Any]) -> str | None:
+def _mode(model: CostModel) -> str | None:
     """The mode that its workload is, as it stands or with the limits of the engine's processor; None: another one."""
     for name, workload in model.modes.items():
         if model.workload in (workload, replace(workload, **model.engine_workload())):
@@ -173,11 +181,11 @@ def _mode(model: CostModel[Any, Any, Any]) -> str | None:
     return None
 
 
-def _walked_as(cost_model: CostModel[Any, Any, Any]) -> Hashable:
+def _walked_as(cost_model: CostModel) -> Hashable:
     """What a model's walks depend on: equal where laws are."""
     config = {name: value for name, value in asdict(cost_model.config).items() if name not in _NOT_WALKED}
     workload = cost_model.workload
-    kinds = {}
+    kinds: dict[Hashable, str] = {}
     for layout in workload.examples():
         names = workload.sizes(layout)
         variables = Variables(**dict.fromkeys(names, 7))

@@ -26,13 +26,16 @@ from modelmeter.shape_tensor import Tape
 from modelmeter.sizes import Highest, Size, Variables
 
 if TYPE_CHECKING:
-    from modelmeter.models.common.contract import Varied
-    from modelmeter.models.common.cost_model import CostModel
+    from modelmeter.models.common.contract import CostModel, Varied
 
 Array = Any
 
-#: pages that decode together, as laws of steps are sought for; no engine runs more at once
+#: pages that decode together, as laws are sought for; no engine runs more at once
 MOST_PAGES: Final = 1024
+#: numbers of pages beyond, for steps of code that sets no limit
+_MORE_PAGES: Final = tuple(int(MOST_PAGES * 1.3**place) for place in range(20))
+#: some numbers of pages, with which every context and every prefill is tried: few pages hit few experts
+_SOME_PAGES: Final = (*range(2, 13), 16, 64, 1000)
 #: the kind of a stage without a page
 NO_IMAGE: Final = object()
 #: what is no polynomial of a cost
@@ -74,9 +77,7 @@ def layouts_of(workload: Any) -> tuple[Any, ...]:
 class LawSet:
     """The laws of a cost model. layouts: those that they are sought for; batches: pages of a prefill at once."""
 
-    def __init__(
-        self, model: CostModel[Any, Any, Any], layouts: Sequence[Any], batches: Sequence[int], *, vision_times: bool
-    ) -> None:
+    def __init__(self, model: CostModel, layouts: Sequence[Any], batches: Sequence[int], *, vision_times: bool) -> None:
         self.model = model
         self.batches = tuple(batches)
         self.vision_times = vision_times
@@ -116,38 +117,52 @@ class LawSet:
         beyond = draws.integers(1, most, 64, endpoint=True)
         return np.unique(np.concatenate((np.arange(1, min(dense, most) + 1), beyond, [most])))
 
-    def _starts(self) -> Array:
-        """Tokens of prefills: those of pages, at most 100 of them, and others."""
-        lengths = sorted({self.model.seq_len(layout) for each in self.by_kind.values() for layout in each})
-        chosen = lengths[:: -(-len(lengths) // 100)]
-        return np.unique(np.concatenate((chosen, self._numbers(self.model.max_position_embeddings - 2, 24))))
+    def _lengths(self) -> Array:
+        """Tokens of prefills: those of pages, and others."""
+        of_pages = {self.model.seq_len(layout) for each in self.by_kind.values() for layout in each}
+        return np.unique([*of_pages, *self._numbers(self.model.max_position_embeddings - 2, 24)])
 
     def _step_values(self) -> Iterator[dict[str, Array]]:
         """The variables of a decode step: of one page, of several, and with or without steps before it."""
         most = self.model.max_position_embeddings - 1
-        pages = np.arange(2, MOST_PAGES + 1)
-        if self.model.steps_by_context:
-            yield {"context": np.arange(1, most + 1)}
-            yield _crossed(context=self._numbers(most, 16), pages=pages)
-            return
-        starts = self._starts()
-        yield {"seq_len": np.arange(1, most + 1)}
-        yield _crossed(seq_len=starts[::8], pages=pages)
-        both = _crossed(seq_len=starts, generated=self._numbers(most - 1, 300))
-        kept = both["seq_len"] + both["generated"] <= most
-        both = {name: each[kept] for name, each in both.items()}
-        yield both
-        some = _crossed(place=np.arange(0, len(both["seq_len"]), 37), pages=self._numbers(MOST_PAGES, 48)[1:])
-        yield {name: each[some["place"]] for name, each in both.items()} | {"pages": some["pages"]}
+        pages = np.unique([*range(2, MOST_PAGES + 1), *_MORE_PAGES])
+        name = "context" if self.model.steps_by_context else "seq_len"
+        contexts = np.arange(1, most + 1)
+        yield {name: contexts}
+        yield _joined(
+            _crossed(**{name: contexts, "pages": np.array(_SOME_PAGES)}),
+            _crossed(**{name: self._numbers(most, 16), "pages": pages}),
+        )
+        if not self.model.steps_by_context:
+            yield from self._after_prefills("generated", range(1, 300), most)
 
     def _decode_values(self) -> Iterator[dict[str, Array]]:
         """The variables of two decode steps and more."""
-        both = _crossed(seq_len=self._starts(), steps=self._numbers(self.model.max_position_embeddings, 300)[1:])
-        kept = both["seq_len"] + both["steps"] <= self.model.max_position_embeddings
-        both = {name: each[kept] for name, each in both.items()}
-        yield both
-        some = _crossed(place=np.arange(0, len(both["seq_len"]), 37), pages=self._numbers(MOST_PAGES, 48)[1:])
-        yield {name: each[some["place"]] for name, each in both.items()} | {"pages": some["pages"]}
+        yield from self._after_prefills("steps", range(2, 300), self.model.max_position_embeddings)
+
+    def _after_prefills(self, name: str, dense: range, most: int) -> Iterator[dict[str, Array]]:
+        """Of one page and of several: the length of a prefill, and a number of steps, within `most` positions.
+
+        Every length with some numbers, some lengths with many: where a law holds for one number alone, it is found.
+        """
+        lengths, beyond = self._lengths(), self._numbers(most, 0)
+        some = lengths[:: -(-len(lengths) // 100)]
+        one = _joined(
+            _crossed(seq_len=lengths, **{name: np.unique([*dense[:8], *dense[8:160:8], *beyond])}),
+            _crossed(seq_len=some, **{name: np.array(dense)}),
+        )
+        few = np.array([*dense[:9], *dense[60:64], *dense[124:132], dense[-1]])
+        several = _joined(
+            _crossed(seq_len=lengths, **{name: few}, pages=np.array(_SOME_PAGES)),
+            _crossed(
+                seq_len=some[::8],
+                **{name: np.unique([*dense[:160:3], *beyond])},
+                pages=self._numbers(MOST_PAGES, 48)[1:],
+            ),
+        )
+        for values in (one, several):
+            kept = (values["seq_len"] + values[name] <= most) & (values[name] >= dense[0])
+            yield {each: array[kept] for each, array in values.items()}
 
     # -- figures -----------------------------------------------------------------------------------------------------
 
@@ -259,7 +274,7 @@ class LawSet:
         return kernels
 
 
-def _varied(model: CostModel[Any, Any, Any], stage: str, variables: Variables, layout: Any) -> Varied:
+def _varied(model: CostModel, stage: str, variables: Variables, layout: Any) -> Varied:
     """A stage over these variables."""
     values = variables.values
     if stage == "vision":
@@ -291,6 +306,11 @@ def _crossed(**values: Array) -> dict[str, Array]:
     """Every combination of some values, an array of each variable."""
     each = np.meshgrid(*values.values(), indexing="ij")
     return {name: array.ravel() for name, array in zip(values, each, strict=True)}
+
+
+def _joined(*values: dict[str, Array]) -> dict[str, Array]:
+    """The same variables' values one after another."""
+    return {name: np.concatenate([each[name] for each in values]) for name in values[0]}
 
 
 def _written(cost: StageCost) -> dict[str, str | Peak]:

@@ -13,7 +13,7 @@ from modelmeter.devices.stage_time import Estimate, StageTimes
 from modelmeter.errors import ModelMeterError
 
 if TYPE_CHECKING:
-    from modelmeter.models.common.cost_model import CostModel
+    from modelmeter.models.common.contract import CostModel
 
 #: sides that rules are told apart by: one pixel, a page too long, limits of tiles and grids, and large scans
 _SIDES: Final = (
@@ -48,7 +48,7 @@ _TIMED_STEPS: Final = 130
 
 def vectors(
     content: Mapping[str, Any],
-    cost_model: CostModel[Any, Any, Any],
+    cost_model: CostModel,
     devices: Sequence[Device],
     *,
     number: int,
@@ -70,7 +70,7 @@ def vectors(
 class _Made:
     """A model for several numbers of pages at once, and its times, each made once."""
 
-    def __init__(self, cost_model: CostModel[Any, Any, Any], devices: Sequence[Device]) -> None:
+    def __init__(self, cost_model: CostModel, devices: Sequence[Device]) -> None:
         self.devices = devices
         self.model = cache(lambda pages: cost_model if pages == 1 else cost_model.batched(pages))
         self.times = cache(lambda pages, number: StageTimes(self.model(pages), devices[number]))

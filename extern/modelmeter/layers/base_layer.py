@@ -12,10 +12,12 @@ from __future__ import annotations
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any, ClassVar, Final, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers.code import LIBRARY, Code, EngineTraits, Execution, Settings, Traits
+from modelmeter.layers.code import LIBRARY, MORE_BITS, Code, EngineTraits, Execution, Settings, Traits
+from modelmeter.layers.quantisation import ENDS
 from modelmeter.layers.remembering import (
     Remembered,
     State,
@@ -96,8 +98,23 @@ class BaseLayer:
         return self.code.execution.traits(kind)
 
     def parameter(self, *shape: int) -> Parameter:
-        """A weight of this layer, of its type."""
+        """A weight of this layer, of its type, which no scheme packs."""
         return Parameter(*shape, dtype=self.code.precision.weights)
+
+    def matrices(self, *shape: int, tensors: Mapping[str, int]) -> Parameter:
+        """A weight that schemes pack, [rows, columns] or of several such [..., rows, columns].
+
+        tensors: of a checkpoint, whose rows lie behind one another in it, by name: those of an embedding and of a head
+        are one where both are named; what is not one of these is packed in a decoder's layers alone.
+        """
+        precision = self.code.precision
+        if precision.scheme is None or not (precision.packs or ENDS & tensors.keys()):
+            return self.parameter(*shape)
+        *times, _, columns = shape
+        packed = precision.scheme.packed(
+            tensors, columns, precision.weights, more=precision.packs == MORE_BITS, matrices=prod(times)
+        )
+        return Parameter(*shape, dtype=precision.weights, packed=packed)
 
     def forward(self, *args: Any) -> Any:
         """The forward pass: shape-tensors in, shape-tensors out."""

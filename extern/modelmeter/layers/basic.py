@@ -1,9 +1,11 @@
 """The layers that every network is made of, on shapes: Linear, Conv2d, the norms, the embedding, the head."""
 
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
 from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.quantisation import EMBEDDING, HEAD
 from modelmeter.operators import (
     add,
     conv2d,
@@ -23,12 +25,21 @@ from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 class Linear(BaseLayer):
     """x [..., k] -> [..., n]: a GEMM with the weight [n, k], and a bias [n] unless told otherwise.
 
+    tensors: of a checkpoint, whose rows the weight holds, by name, where a scheme of quantisation tells them apart.
     Source: torch.nn.Linear.    Counted: the GEMM.    Left out: the bias's sums (the GEMM starts from it).
     """
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, **settings: Unpack[Settings]) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        tensors: Mapping[str, int] | None = None,
+        **settings: Unpack[Settings],
+    ) -> None:
         super().__init__(**settings)
-        self.weight = self.parameter(out_features, in_features)
+        self.weight = self.matrices(out_features, in_features, tensors=tensors or {"": out_features})
         self.bias = self.parameter(out_features) if bias else None
 
     def forward(self, x: ShapeTensor, kind: str = ACTIVATION, weight_bytes: int | None = None) -> ShapeTensor:
@@ -138,15 +149,17 @@ class RMSNorm(BaseLayer):
 
 
 class Embedding(BaseLayer):
-    """Token ids [B, T] -> [B, T, D]: one row of the table a token."""
+    """Token ids [B, T] -> [B, T, D]: one row of the table a token. tied: the table is the weight of the head too."""
 
-    def __init__(self, vocab_size: int, hidden_size: int, **settings: Unpack[Settings]) -> None:
+    def __init__(self, vocab_size: int, hidden_size: int, *, tied: bool = False, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.weight = self.parameter(vocab_size, hidden_size)
+        tensors = {EMBEDDING: vocab_size, HEAD: vocab_size} if tied else {EMBEDDING: vocab_size}
+        self.weight = self.matrices(vocab_size, hidden_size, tensors=tensors)
 
     def forward(self, input_ids: ShapeTensor) -> ShapeTensor:
         table = self.weight.on(input_ids.tape)
-        return gather(table, *input_ids.shape, aten="aten.embedding.default", index=input_ids)
+        row_bytes = self.weight.nbytes // self.weight.shape[0]
+        return gather(table, *input_ids.shape, aten="aten.embedding.default", index=input_ids, row_bytes=row_bytes)
 
 
 class LMHead(BaseLayer):
@@ -156,7 +169,9 @@ class LMHead(BaseLayer):
         self, hidden_size: int, vocab_size: int, tied_to: Embedding | None = None, **settings: Unpack[Settings]
     ) -> None:
         super().__init__(**settings)
-        self.weight = self.parameter(vocab_size, hidden_size) if tied_to is None else None
+        self.weight = None
+        if tied_to is None:
+            self.weight = self.matrices(vocab_size, hidden_size, tensors={HEAD: vocab_size})
         self.tied_to = None if tied_to is None else [tied_to]  # in a list: no layer within this one
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, TypedDict, TypeVar
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.layers.quantisation import Scheme, with_more_bits
 from modelmeter.units import check_model_dtype
 
 ATTENTIONS: Final = ("flash", "eager")
@@ -72,16 +73,35 @@ class Execution:
 
 @dataclass(frozen=True)
 class Precision:
-    """Types of what is in memory, by what it is."""
+    """Types of what is in memory, by what it is.
+
+    scheme: packs weights; what it leaves is of the type `weights`. packs: of which layers, so far as they are of one
+    that it packs: all alike, or those with more bits; None: of none. experts: that are one parameter, too.
+    """
 
     weights: str = "bfloat16"
     activations: str = "bfloat16"
     kv: str = "bfloat16"
+    scheme: Scheme | None = None
+    packs: str | None = None
+    experts: bool = True
 
     @classmethod
     def of(cls, dtype: str) -> Precision:
         """All of one type."""
         return cls(dtype, dtype, dtype)
+
+    def in_layer(self, layer: int, layers: int) -> Precision:
+        """That of one of a decoder's layers."""
+        if self.scheme is None:
+            return self
+        more = self.scheme.more is not None and with_more_bits(layer, layers)
+        return replace(self, packs=MORE_BITS if more else ALIKE)
+
+
+#: layers whose matrices a scheme packs, and those of them in which some get more bits
+ALIKE: Final = "alike"
+MORE_BITS: Final = "more bits"
 
 
 #: the executions of a layer that is of no model: transformers' modules
@@ -106,8 +126,13 @@ class Code:
     precision: Precision = Precision()
 
     def vision(self) -> Code:
-        """What the layers of vision encoders are walked as."""
-        return replace(self, execution=self.execution.vision())
+        """What the layers of vision encoders are walked as; no scheme packs them."""
+        return replace(self, execution=self.execution.vision(), precision=replace(self.precision, scheme=None))
+
+    def in_layer(self, layer: int, layers: int) -> Code:
+        """What one of a decoder's layers is walked as; equal where layers are alike."""
+        precision = self.precision.in_layer(layer, layers)
+        return self if precision is self.precision else replace(self, precision=precision)
 
     @classmethod
     def resolve(cls, who: str, executions: Mapping[str, Execution], settings: Settings) -> Code:

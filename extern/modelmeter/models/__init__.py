@@ -79,6 +79,9 @@ NOT_MODELLED: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+#: its published name, and others that people give it
+_ALSO_CALLED: Final[Mapping[str, str]] = MappingProxyType({"chandra_ocr_2": "chandra_2", "chandra2": "chandra_2"})
+
 #: which of these the class of a `config.json` stands for
 _CLASSES_NOT_MODELLED: Final[Mapping[str, str]] = MappingProxyType({"Qwen3_5ForConditionalGeneration": "chandra_2"})
 
@@ -169,8 +172,10 @@ def _one(key: str, name: str) -> tuple[str, str | None]:
         return known[name], name
     from modelmeter.models.common.checkpoint_files import is_folder
 
-    if name in NOT_MODELLED:
-        raise ModelMeterError(f"{key} {name} is not modelled: {NOT_MODELLED[name]}")
+    called = name.rpartition("/")[2].lower().replace("-", "_")  # as datalab-to/chandra-ocr-2
+    known_as = _ALSO_CALLED.get(called, called)
+    if known_as in NOT_MODELLED:
+        raise ModelMeterError(f"{key} {name} is not modelled: {NOT_MODELLED[known_as]}")
     if "," in name and not is_folder(name):
         raise ModelMeterError(f"{key}={name} names several {key}s; a cost is one {key}'s, so give one.")
     if is_folder(name):

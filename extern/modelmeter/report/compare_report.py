@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from modelmeter.compare.choice import Choice, Row
 from modelmeter.compare.rows import MODE
@@ -19,22 +18,19 @@ from modelmeter.report.compare_tables import (
     keys_of,
 )
 from modelmeter.report.document import Block, Cell, Column, Item, Pairs, Quantity, Report, Section, Table
-from modelmeter.report.quality_chart import quality_chart
+from modelmeter.report.quality_chart import quality_charts
 from modelmeter.sweep import DEVICE, MODEL
-
-if TYPE_CHECKING:
-    from modelmeter.report.document import Chart
 
 
 def compare_report(choice: Choice, rows: Sequence[Row], subject: str, output: str) -> Report:
     """The report. subject: the pages; output: what they say, in words."""
-    chart: Chart | None = quality_chart(choice)
+    charts = quality_charts(choice)
     blocks: list[Block] = [
         Pairs(key="compared", items=[Item(key, label, text) for key, label, text in facts(choice, subject, output)])
     ]
     sections = [Section(key="compared", title="What is compared", blocks=blocks)]
-    if chart is not None:
-        sections.append(Section(key="chart", title="Quality against cost", blocks=[chart]))
+    if charts:
+        sections.append(Section(key="chart", title="Quality against cost", blocks=charts))
     sections += [
         Section(key="models", title="Models", blocks=[_rows(choice, rows), _marks(choice), *_reasons(rows)]),
         Section(key="published", title="Published quality", blocks=[_beside(choice), _published(choice)]),
@@ -102,7 +98,8 @@ def _cell(choice: Choice, row: Row, name: str) -> Cell:
     if value is None or isinstance(value, str):
         return value
     low, high = (row.figures.get(f"{name}_{end}") for end in ("low", "high"))
-    ends = {} if low is None or high is None else {"low": low / column.scale, "high": high / column.scale}
+    bound = low == high  # no interval: its row is aside, and the marks say why
+    ends = {} if low is None or high is None or bound else {"low": low / column.scale, "high": high / column.scale}
     scaled = value / column.scale if column.scale != 1 else value
     return Quantity(scaled, estimate=column.timed and not isinstance(value, int), **ends)
 

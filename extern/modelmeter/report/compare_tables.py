@@ -104,7 +104,7 @@ OF_TIMES: Final = (
     "pages_refused",
 )
 #: of these the first to go where a terminal is narrow
-_SPARE: Final = (
+_SPARE: Final[tuple[str | tuple[str, ...], ...]] = (
     "total GB",
     "memory GB",
     "KV kB /token",
@@ -113,8 +113,7 @@ _SPARE: Final = (
     "mode",
     "cut at 90 %",
     "prefill TFLOPs",
-    "low pages/s",
-    "high pages/s",
+    ("low pages/s", "high pages/s"),
     "output tokens",
     "image tokens",
     "pages at once",

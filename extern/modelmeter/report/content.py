@@ -30,7 +30,7 @@ from modelmeter.devices import (
     StageTime,
     Throughput,
 )
-from modelmeter.devices.decode import decode_time
+from modelmeter.devices.decode import decode_time, yields_several
 from modelmeter.devices.engine import timed_assumptions
 from modelmeter.devices.stage_time import Estimate, NoConstants, StageTimes
 from modelmeter.devices.throughput import ESTIMATE, GIVEN, HOST, SECONDS_A_DAY
@@ -338,6 +338,10 @@ class _Builder:
         execution = f"execution {settings['execution']}"
         default = "" if is_chosen(self.request.overrides) else "; the default here"
         tokens = f"{steps[0] + 1:,} output tokens" if len(steps) == 1 else ""
+        if yields_several(self.model):
+            said = f"{said} tokens"
+            passes = max(len(kind.cost.passes(0)) for kind in self.kinds)
+            tokens = self.model.steps_text(steps[-1], passes)
         return [
             Item("model", "model", self.request.package.TITLE, "" if checkpoint is None else sent(checkpoint)),
             Item("mode", "mode", mode_words(self.model)),

@@ -25,10 +25,13 @@ _NO_LIMIT: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
-    """A table, the heads of the columns that it can spare, the first to go first, and of those that fold."""
+    """A table, the heads of the columns that it can spare, the first to go first, and of those that fold.
+
+    Heads in a tuple go together: an interval is never left with one of its ends.
+    """
 
     table: Table
-    spare: Sequence[str] = ()
+    spare: Sequence[str | tuple[str, ...]] = ()
     folding: Sequence[str] = ()
 
     def at(self, width: int) -> Iterator[RenderableType]:
@@ -38,10 +41,12 @@ class Fitting:
         left_out: list[str] = []
         if whole > width:
             table.collapse_padding = True
-        for head in self.spare:
-            if _width(table) > width and any(_head(column) == head for column in table.columns):
-                _keep(table, [column for column in table.columns if _head(column) != head])
-                left_out.append(head)
+        for spared in self.spare:
+            heads = {spared} if isinstance(spared, str) else set(spared)
+            going = [_head(column) for column in table.columns if _head(column) in heads]
+            if going and _width(table) > width:
+                _keep(table, [column for column in table.columns if _head(column) not in heads])
+                left_out += going
         if _width(table) > width and not self._fold(width):
             _keep(table, columns)  # nothing helps, so nothing is left out
             left_out = []

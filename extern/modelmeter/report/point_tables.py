@@ -71,11 +71,11 @@ def sorted_points(points: Iterable[Point], name: str, column: Column | None) -> 
 
 
 def points_table(
-    points: Sequence[Point], keys: Sequence[str], columns: Mapping[str, Column], spare: Sequence[str]
+    points: Sequence[Point], keys: Sequence[str], columns: Mapping[str, Column], spare: Sequence[str | tuple[str, ...]]
 ) -> Fitting:
     """A row a point: its settings `keys`, then its figures, and a number for why it has none.
 
-    spare: heads of columns that a narrow terminal goes without, the first to go first.
+    spare: heads of columns that a narrow terminal goes without, the first to go first; those in a tuple together.
     """
     reasons = refusals(points)
     heads = [*map(_key_head, keys), *(column.head for column in columns.values()), *(["why"] if reasons else [])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: colours of devices, which repeat from the fourth on
 _COLOURS: Final = ("c1", "c2", "c3")
 _SIZE: Final = 5.0
+#: points that are all named; of more, those on the front
+MOST_NAMES: Final = 20
 
 
 class Point(NamedTuple):
@@ -62,27 +64,47 @@ def _name(row: Row, rows: Sequence[Row]) -> str:
     return f"{model} {mode}" if len(modes) > 1 else model
 
 
-def quality_chart(choice: Choice) -> Chart | None:
-    """The chart; None where fewer than two rows have both figures."""
+def quality_charts(choice: Choice) -> list[Chart]:
+    """The chart, or one of each device where costs of two do not compare; none of fewer than two points."""
     points = points_of(choice)
+    if choice.cost == MONEY:
+        return _charts(choice, points, "", "")
+    devices = list(dict.fromkeys(point.device for point in points))
+    several = len(devices) > 1
+    return [
+        chart
+        for device in devices
+        for chart in _charts(
+            choice,
+            [point for point in points if point.device == device],
+            f"_{device}" if several else "",
+            f", {device}" if several else "",
+        )
+    ]
+
+
+def _charts(choice: Choice, points: Sequence[Point], key: str, where: str) -> list[Chart]:
     if len(points) < 2 or choice.benchmark is None or choice.cost is None:
-        return None
+        return []
     across = COST_WORDS[choice.cost] + (", TFLOPs" if choice.cost.endswith("flops") else "")
     part = quality.benchmarks()[choice.benchmark].headline
     falls = quality.benchmarks()[choice.benchmark].parts[part] == "lower"
     vendors = sum(point.figure.measured_by == VENDOR for point in points)
     whose = f", {vendors} of {len(points)} figures the vendors' own" if vendors else ", all figures independent"
-    return Chart(
-        key="quality_against_cost",
-        title=f"{choice.benchmark} against {across}",
-        svg=_drawn(choice, points, across, falls=falls),
-        caption=(
-            f"{choice.benchmark}, {part}, {'lower' if falls else 'higher'} is better and stands higher{whose}. "
-            "Dashed: the Pareto front, the best quality for at most so much; filled points are on it. Thin lines: the "
-            "interval of the estimate. Left out: rows that lack one of the two figures, or are aside."
-        ),
-        data={"points": [_data(point) for point in points]},
-    )
+    unnamed = "" if len(points) <= MOST_NAMES else " Only points on the front are named; others where a pointer rests."
+    return [
+        Chart(
+            key=f"quality_against_cost{key}",
+            title=f"{choice.benchmark} against {across}{where}",
+            svg=_drawn(choice, points, across, falls=falls),
+            caption=(
+                f"{choice.benchmark}, {part}, {'lower' if falls else 'higher'} is better and stands higher{whose}. "
+                "Dashed: the Pareto front, the best quality for at most so much; filled points are on it. Thin lines: "
+                f"the interval of the estimate. Left out: rows that lack one of the two figures, or are aside.{unnamed}"
+            ),
+            data={"points": [_data(point) for point in points]},
+        )
+    ]
 
 
 def _data(point: Point) -> dict[str, Any]:
@@ -117,8 +139,8 @@ def _drawn(choice: Choice, points: Sequence[Point], words: str, *, falls: bool) 
         parts.append(svg.line(left, up(value), right, up(value), "grid"))
         parts.append(svg.label(left - 6, up(value) + 4, f"{value:.4g}", anchor="end"))
     parts.append(svg.label((left + right) / 2, bottom + 36, words, anchor="middle"))
-    for front in _fronts(choice, points):
-        parts.append(_front(front, across, up, right))
+    front = sorted((point for point in points if point.efficient), key=lambda point: point.cost)
+    parts.append(_front(front, across, up, right))
     for point in points:
         parts.append(
             svg.line(across(point.low), up(point.figure.value), across(point.high), up(point.figure.value), "whisker")
@@ -173,14 +195,6 @@ def _told(choice: Choice, point: Point) -> str:
     return f"{point.name}{on}: {figure.value:g} in {figure.benchmark} ({figure.measured_by}; {figure.source}), {cost}"
 
 
-def _fronts(choice: Choice, points: Sequence[Point]) -> Iterator[list[Point]]:
-    """The efficient points, of each device where costs of two do not compare, the cheapest first."""
-    devices = [None] if choice.cost == MONEY else list(dict.fromkeys(point.device for point in points))
-    for device in devices:
-        front = [point for point in points if point.efficient and device in (None, point.device)]
-        yield sorted(front, key=lambda point: point.cost)
-
-
 def _front(front: Sequence[Point], across: Callable[[float], float], up: Callable[[float], float], right: float) -> str:
     """Steps from point to point: at each cost the best quality that there is for at most so much."""
     path = []
@@ -195,7 +209,8 @@ def _names(
 ) -> list[str]:
     """What points are called, beside them; of one model on several devices each. taken: where nothing may stand."""
     leaders, names = [], []
-    for point in sorted(points, key=lambda point: not point.efficient):
+    named = points if len(points) <= MOST_NAMES else [point for point in points if point.efficient]
+    for point in sorted(named, key=lambda point: not point.efficient):
         at = places[point]
         place = svg.free(at, _SIZE, point.name, taken, within)
         taken.append(place)

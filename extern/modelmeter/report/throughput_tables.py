@@ -183,7 +183,8 @@ def concurrency_table(results: Mapping[str, Throughput]) -> Fitting:
 
 def kinds_table(result: Throughput) -> Fitting:
     """The kinds of pages of one device, a row for those of one label; figures are those of their average page."""
-    table = figures_table("pages", "count", "prefill\ntokens", "decode\nsteps", "prefill\ns", "decode\ns", "pages/s")
+    decoded = "decode\ntokens" if result.yields_several else "decode\nsteps"
+    table = figures_table("pages", "count", "prefill\ntokens", decoded, "prefill\ns", "decode\ns", "pages/s")
     labelled: dict[str, list[KindTime]] = {}
     for kind in result.kinds:
         labelled.setdefault(kind.label, []).append(kind)
@@ -209,7 +210,8 @@ def _as_number(value: Fraction) -> float:
 def kinds_line(result: Throughput) -> str:
     """The pages in words."""
     pages = f"{result.pages:,} pages" if result.pages > 1 else "1 page"
-    return f"{pages}, {number(result.output_tokens)} decode steps a page, after the prefill's own token"
+    said = "tokens of decode steps" if result.yields_several else "decode steps"
+    return f"{pages}, {number(result.output_tokens)} {said} a page, after the prefill's own token"
 
 
 def engine_line(engine: str, *, default: bool) -> tuple[str, str]:

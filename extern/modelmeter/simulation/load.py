@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device
 from modelmeter.devices.engine import Pool
 from modelmeter.devices.page_memory import LONGEST, Memory
@@ -163,6 +164,10 @@ class Replica:
             raise ModelMeterError(
                 f"simulation: the scheduler of engine={model.engine.name} is not modelled; that of "
                 f"{', '.join(SCHEDULERS)} is."
+            )
+        if yields_several(model):
+            raise ModelMeterError(
+                "simulation: steps that yield several tokens (runtime.draft) are not simulated; leave it out."
             )
         given = tuple(kinds)
         self._pages = prepared(given, model, Fraction(0))

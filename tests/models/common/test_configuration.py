@@ -24,6 +24,7 @@ def test_the_files_state_what_the_schema_does() -> None:
         "engine",
         "host",
         "client",
+        "precision",
         "checkpoint",
     )
     assert CONFIGURATION.group_options("execution") == ["serving", "transformers"]
@@ -48,6 +49,7 @@ REFUSED = {
     "decoder.hiden_size=3": 'config key decoder.hiden_size does not exist.* did you mean "decoder.hidden_size"',
     "workload.base_size=640": "config key workload.base_size does not exist",
     "decoder.n_routed_experts=4": "config key decoder.n_routed_experts does not exist",
+    "runtime.draft.tokens=3": 'config key runtime.draft.tokens does not exist.* did you mean "runtime.draft_tokens"',
     "workload=thumbnails": 'there is no such workload; did you mean "thumbnail"?',
     "workload=gundam": "there is no such workload; the options are page, thumbnail.",
     "execution=published": "there is no such execution; the options are serving, transformers.",

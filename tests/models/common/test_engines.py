@@ -123,7 +123,9 @@ def test_who_serves_where_nobody_says() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_served_by_an_engine(name: str) -> None:
-    assert served([], model_package(name).EXECUTIONS) == ["engine=vllm"]
+    """Granite-Docling 500M is in no engine's public code, so what is said of it are bounds."""
+    engine = "best" if name == "granite_docling" else "vllm"
+    assert served([], model_package(name).EXECUTIONS) == [f"engine={engine}"]
 
 
 def test_where_a_value_comes_from() -> None:

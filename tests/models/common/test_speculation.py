@@ -9,19 +9,42 @@ import pytest
 import torch
 
 from modelmeter import load_cost_model
+from modelmeter.cli.main import main
+from modelmeter.devices import PageKind, compute_throughput, load_device
+from modelmeter.devices.stage_time import StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
-from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.common.stage_cost import SUMS
 from modelmeter.reference.comparison import stage_row
 from tests.models.glm_ocr.small import OVERRIDES as GLM
+from tests.models.lighton_ocr.small import OVERRIDES as LIGHTON
 
 QWEN = ("vision.depth=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000", "workload=page")
-SMALL = {"glm_ocr": GLM, "qwen2_vl": QWEN}
+DEEPSEEK = ("decoder.num_hidden_layers=2", "decoder.vocab_size=1000", "workload=tiny", "workload.image_size=320")
+#: small models of all kinds of positions and caches that keep everything, one with experts
+SMALL: dict[str, tuple[str, ...]] = {
+    "glm_ocr": GLM,
+    "qwen2_vl": QWEN,
+    "lighton_ocr": (*LIGHTON,),
+    "deepseek_ocr": DEEPSEEK,
+}
 
 
 def drafted(k: int, accepted: float, draft: str = "ngram") -> tuple[str, ...]:
     return f"runtime.draft={draft}", f"runtime.draft_tokens={k}", f"runtime.accepted_tokens={accepted}"
+
+
+def several(whole: Any, cache: Any, pages: int, rows: int) -> Any:
+    """The real modules' pass over so many tokens of each page behind a cache."""
+    token_ids = torch.empty(pages, rows, dtype=torch.long, device="meta")
+    hit = int(whole.cost_model.experts_hit(pages * rows))
+    if hasattr(whole.page, "_pass"):  # positions of several coordinates are given
+        return whole.page._pass(token_ids, cache, None, "all")
+
+    def call() -> Any:
+        return whole.page._forward("all", input_ids=token_ids, past_key_values=cache)
+
+    return whole.page._measure(call, cache, hit)
 
 
 @pytest.mark.slow
@@ -29,17 +52,19 @@ def drafted(k: int, accepted: float, draft: str = "ngram") -> tuple[str, ...]:
 @pytest.mark.parametrize("pages", [1, 2])
 @pytest.mark.parametrize("model", SMALL)
 def test_a_step_of_several_positions_is_the_real_decoders(model: str, pages: int, runtime: tuple[str, ...]) -> None:
-    layout = MergedGrid(2, 1)
     for rows, prompt in ((2, 31), (4, 37), (6, 32)):  # contexts that a mask's rows are aligned to, and others
-        overrides = (*SMALL[model], *runtime, f"runtime.batch_size={pages}", f"runtime.prompt_tokens={prompt}")
-        whole: Any = model_package(model).whole_model(load_cost_model(overrides, model=model))
-        _, cache = whole.prefill(whole.inputs(layout), experts_hit=0, head="last")
-        token_ids = torch.empty(pages, rows, dtype=torch.long, device="meta")
-        measured = whole.page._pass(token_ids, cache, None, "all")
-        ours: Any = load_cost_model((*overrides, *drafted(rows - 1, 1.5)), model=model)
-        walk = ours.stage_walk("decode", context=2 + prompt)
+        keys = (*SMALL[model], *runtime, f"runtime.batch_size={pages}", f"runtime.prompt_tokens={prompt}")
+        plain: Any = load_cost_model(keys, model=model)
+        whole: Any = model_package(model).whole_model(plain)
+        layout = plain.workload.layout(90, 60)
+        context = plain.seq_len(layout)
+        hit = int(plain.experts_hit(pages * context))
+        _, cache = whole.prefill(whole.inputs(layout), experts_hit=hit, head="last")
+        measured = several(whole, cache, pages, rows)
+        ours: Any = load_cost_model((*keys, *drafted(rows - 1, 1.5)), model=model)
+        walk = ours.stage_walk("decode", context=context)
         place = partial(whole.place, layout=layout)
-        row = stage_row("step", ours.step(2 + prompt), [walk], [measured], place)
+        row = stage_row("step", ours.step(context), [walk], [measured], place)
         wrong = [each for each in row.figures() if not each.agrees(0)]
         assert row.agrees(0), (rows, wrong, row.peak_operator, row.peak_path)
 
@@ -121,3 +146,44 @@ REFUSED = {
 def test_what_is_refused(model: str, keys: tuple[str, ...], message: str) -> None:
     with pytest.raises(ModelMeterError, match=message):
         load_cost_model(keys, model=model)
+
+
+def test_what_outputs_say(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ("--model", "glm_ocr", "--engine", "vllm", "--output-tokens", "1000", *drafted(3, 2.5, "mtp"))
+    assert main(["page", "600x400", *keys, "--explain"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1,000 tokens in 400 decode steps of 4 positions (accepted tokens declared)" in told
+    assert "2.5 tokens accepted on average by runtime.accepted_tokens, which no size tells" in told
+    assert main(["throughput", "600x400", *keys, "--device", "H100-SXM", "--batch", "1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1,000 tokens/page given" in told and "accepted tokens declared" in told
+    assert "decode steps" not in told.partition("assumed")[0]
+
+
+def test_times_are_those_of_each_step() -> None:
+    device = load_device("H100-SXM")
+    model: Any = load_cost_model(("execution=vllm", *drafted(3, 2.5, "mtp")), model="glm_ocr")
+    times = StageTimes(model, device)
+    each = [times.step(800 + floor(number * 2.5), batch=4).value for number in range(8)]
+    decoded = times.decode_many([800, 700, 800], [20, 0, 19], batch=4).value
+    assert decoded.tolist() == pytest.approx([sum(each), 0, sum(each)])
+    plain = StageTimes(load_cost_model(["execution=vllm"], model="glm_ocr"), device)
+    # three more positions, and a layer of 17 with the head three times more, cost less than they save here
+    assert plain.step(800).value < times.step(800).value < 2.5 * plain.step(800).value
+
+
+def test_a_host_waits_for_each_step_not_for_each_token() -> None:
+    device = load_device("H100-SXM")
+
+    def decode_s(*keys: str) -> float:
+        model: Any = load_cost_model(("execution=vllm", *drafted(3, 2.5), *keys), model="glm_ocr")
+        kind: Any = PageKind(page=model.page(600, 400), output_tokens=1000)
+        return float(compute_throughput(model, device, [kind], batch_size=1).interval("decode_s").value)
+
+    assert decode_s("host.seconds_per_step=0.01") - decode_s() == pytest.approx(400 * 0.01)
+
+
+def test_a_simulation_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ("--model", "glm_ocr", "--engine", "vllm", "--output-tokens", "100", *drafted(3, 2.5))
+    assert main(["simulate", "600x400", *keys, "--device", "H100-SXM", "--rate", "1"]) == 2
+    assert "steps that yield several tokens" in " ".join(capsys.readouterr().err.split())

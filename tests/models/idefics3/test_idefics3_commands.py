@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from modelmeter.cli.main import main
 from tests.models.idefics3.small import OVERRIDES
@@ -37,3 +40,18 @@ def test_the_tokens_line_counts_the_markers(capsys: pytest.CaptureFixture[str]) 
     assert main(["page", "1275x1650", *MODEL]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "1088 image (64 thumbnail, 1024 tiles) + 69 prompt (assumed) = 1157 prefill" in out
+
+
+def test_a_prompt_that_was_counted_is_told_from_the_markers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A result whose prompt a tokenizer counted is what this version makes of it, so that its operators are known."""
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    counted = (f"runtime.tokenizer_path={tmp_path}", 'runtime.prompt="<image>Convert this page."')
+    assert main(["page", "1275x1650", *MODEL, *OVERRIDES, *counted, "--json"]) == 0
+    result = tmp_path / "result.json"
+    result.write_text(capsys.readouterr().out)
+    (page,) = json.loads(result.read_text())["pages"]
+    assert page["prefill_tokens"] == page["tokens"]["total"] + 5 + 39  # begin, three words and a dot; the markers
+    assert main(["diff", str(result), str(result)]) == 0
+    assert "is not what this version computes" not in capsys.readouterr().out

@@ -124,7 +124,7 @@ def test_a_prompt_is_text_and_markers_unless_it_is_told() -> None:
     assert model.page(1275, 1650).seq_len == 1088 + 30 + 39
     (prompt,) = [each for each in model.assumptions() if each.figure == "prompt_tokens"]
     assert prompt.label == "assumed"
-    assert "30, taken where nobody says how many of text, and the markers" in prompt.text
+    assert "30 of text, and the markers around a page's views" in prompt.text
     told = load_cost_model(["runtime.prompt_tokens=30"])
     assert told.page(1275, 1650).seq_len == 1088 + 30
     assert load_cost_model(["runtime.prompt_tokens=31"]).assumptions()[0].label == "declared"

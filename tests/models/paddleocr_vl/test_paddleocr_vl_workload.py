@@ -1,11 +1,14 @@
 """How pages are resized: worked examples, and the library's own function over 100,000 sizes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import smart_resize
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.paddleocr_vl import MODES, Workload, load_cost_model
+from tests.models.smart_resizes import check_alike, pages_of_all_kinds
 
 #: width, height: tokens with the published limits, and with the library's
 EXAMPLES = {
@@ -32,49 +35,20 @@ def test_worked_examples(size: tuple[int, int], grids: tuple[tuple[int, int], tu
         assert workload.tokens(layout).total == columns * rows
 
 
-def sizes() -> np.ndarray:
-    """100,000 pages: usual ones, strips thinner than a token, ones near the limits, long ones, and absurd ones."""
-    random = np.random.default_rng(17)
-    usual = random.integers(1, 4000, (40_000, 2))
-    thin = random.integers(1, 30, (20_000, 2))
-    thin[:, 1] = random.integers(1, 6000, 20_000)
+def strips() -> np.ndarray:
+    """20,000 pages thinner than a token, one way or the other."""
+    random = np.random.default_rng(18)
+    thin = np.stack((random.integers(1, 30, 20_000), random.integers(1, 6000, 20_000)), axis=1)
     thin[::2] = thin[::2, ::-1]
-    halves = random.integers(1, 300, (10_000, 2)) * 14
-    area = random.choice([112_896, 147_384, 1_003_520, 2_822_400], 15_000)
-    ratio = np.exp(random.uniform(-5.4, 5.4, 15_000))
-    near = np.stack((np.sqrt(area * ratio), np.sqrt(area / ratio)), axis=1) + random.uniform(-30, 30, (15_000, 2))
-    long = random.integers(1, 2000, (10_000, 1)) * np.stack(
-        (np.ones(10_000, int), random.integers(150, 203, 10_000)), axis=1
-    )
-    absurd = random.integers(2**24, 2**31, (5_000, 2))
-    return np.concatenate((usual, thin, halves, np.maximum(near, 1).astype(np.int64), long, absurd))
-
-
-def librarys(width: int, height: int, limits: tuple[int, int]) -> tuple[int, int]:
-    """The grid that the library's function gives; (0, 0) for a page that it refuses."""
-    try:
-        resized_height, resized_width = smart_resize(height, width, 28, *limits)
-    except ValueError:
-        return 0, 0
-    return resized_width // 28, resized_height // 28
+    return thin
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=str)
 def test_the_librarys_function_resizes_alike(limits: tuple[int, int]) -> None:
-    pages = sizes()
+    pages = pages_of_all_kinds(17, [112_896, 147_384, 1_003_520, 2_822_400], half=14, usual=4000)
     workload = Workload(min_pixels=limits[0], max_pixels=limits[1])
-    vectorised = workload.layouts(pages[:, 0], pages[:, 1])
-    differing = []
-    for number, (width, height) in enumerate(pages.tolist()):
-        expected = librarys(width, height, limits)
-        try:
-            alone = tuple(workload.layout(width, height))
-        except ModelMeterError:
-            alone = (0, 0)
-        if not alone == vectorised.layouts[vectorised.indices[number]] == expected:
-            differing.append((width, height))
-    assert len(pages) == 100_000
-    assert differing == []
+    resize = partial(smart_resize, factor=28, min_pixels=limits[0], max_pixels=limits[1])
+    check_alike(workload, np.concatenate((pages, strips())), resize)
 
 
 def test_a_side_of_less_than_a_token_is_scaled_up_first() -> None:

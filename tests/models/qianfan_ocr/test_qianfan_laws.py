@@ -15,6 +15,8 @@ CONFIGURATIONS = {
     "serving": ("execution=serving",),
     "vllm": ("execution=vllm",),
     "vllm-two-pages": ("execution=vllm", "runtime.batch_size=2"),
+    "sglang": ("execution=sglang",),
+    "sglang-two-pages": ("execution=sglang", "runtime.batch_size=2"),
     "two-pages": ("runtime.batch_size=2",),
     "serving-three-pages": ("execution=serving", "runtime.batch_size=3"),
     "head-all": ("runtime.head=all",),

@@ -23,6 +23,7 @@ from modelmeter.layers.decoder.rotary import (
     turn_pairs,
 )
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.quantisation import VALUE
 from modelmeter.operators import (
     add,
     attention,
@@ -89,11 +90,17 @@ class GroupedQueryAttention(BaseLayer):
         self.groups = num_heads // num_key_value_heads
         query_size, kv_size = num_heads * self.head_dim, num_key_value_heads * self.head_dim
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
-            self.qkv_proj = Linear(hidden_size, query_size + 2 * kv_size, bias=qkv_bias, code=self.code)
+            self.qkv_proj = Linear(
+                hidden_size,
+                query_size + 2 * kv_size,
+                bias=qkv_bias,
+                tensors={"q_proj": query_size, "k_proj": kv_size, VALUE: kv_size},
+                code=self.code,
+            )
         else:
             self.q_proj = Linear(hidden_size, query_size, bias=qkv_bias, code=self.code)
             self.k_proj = Linear(hidden_size, kv_size, bias=qkv_bias, code=self.code)
-            self.v_proj = Linear(hidden_size, kv_size, bias=qkv_bias, code=self.code)
+            self.v_proj = Linear(hidden_size, kv_size, bias=qkv_bias, tensors={VALUE: kv_size}, code=self.code)
         self.o_proj = Linear(query_size, hidden_size, bias=False, code=self.code)
         self.norm_after_rotary = norm_after_rotary
         self.q_norm = self.k_norm = None
@@ -209,7 +216,7 @@ class GroupedQueryAttention(BaseLayer):
         self, key: ShapeTensor, value: ShapeTensor, slots: tuple[ShapeTensor, ...], slot_mapping: ShapeTensor
     ) -> tuple[ShapeTensor, ...]:
         """Key and value as the cache keeps them, in slots where there are."""
-        kept = slots or (empty_like(key, KV), empty_like(value, KV))
+        kept = slots or tuple(empty_like(each, KV, self.code.precision.kv) for each in (key, value))
         for target, new in zip(kept, (key, value), strict=True):
             index_put(target, slot_mapping, new)
         return kept
@@ -231,7 +238,8 @@ class GroupedQueryAttention(BaseLayer):
         else:
             query, key = self.q_norm.normalize(query), self.k_norm.normalize(key)
             query, key = self.turn(query, key, self.tables(positions), KV)
-        new = key, cat((value,), 2, KV)
+        kept = self.code.precision.kv
+        new = to(key, kept, KV), to(cat((value,), 2, KV), kept, KV)
         return query, *(map(in_place_output, slots, new) if slots else new)
 
     def attend(

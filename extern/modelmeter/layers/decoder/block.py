@@ -6,6 +6,7 @@ residuals in the norms.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Unpack
 
@@ -43,13 +44,18 @@ class DecoderLayer(BaseLayer):
         self.multiplied = multiplied
         self.input_layernorm = RMSNorm(hidden_size, code=self.code)
         self.post_attention_layernorm = RMSNorm(hidden_size, code=self.code)
-        self.post_attention_layernorm.remember_with(self.input_layernorm)
         self.post_self_attn_layernorm = self.post_mlp_layernorm = None
         if output_norms:
             self.post_self_attn_layernorm = RMSNorm(hidden_size, code=self.code)
             self.post_mlp_layernorm = RMSNorm(hidden_size, code=self.code)
-            self.post_self_attn_layernorm.remember_with(self.input_layernorm)
-            self.post_mlp_layernorm.remember_with(self.input_layernorm)
+        for norm in self.norms():
+            norm.remember_with(self.input_layernorm)
+
+    def norms(self) -> Iterator[RMSNorm]:
+        """The norms that there are."""
+        norms = (self.input_layernorm, self.post_attention_layernorm)
+        further = (self.post_self_attn_layernorm, self.post_mlp_layernorm)
+        yield from (norm for norm in (*norms, *further) if norm is not None)
 
     def forward(
         self,

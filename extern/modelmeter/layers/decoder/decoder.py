@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Unpack
 
 from modelmeter.layers import BaseLayer, LayerList, State
 from modelmeter.layers.basic import RMSNorm
-from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.code import Code, EngineTraits, Settings
 from modelmeter.layers.decoder.attention import GroupedQueryAttention
 from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.cache import GrowingCache, Piece, ReferenceWindowCache
@@ -72,56 +73,67 @@ class Decoder(BaseLayer):
         super().__init__(**settings)
         self.layer_outputs_kept = layer_outputs_kept
         self.multiplied = multiplied
-        dense_mlp = GatedMLP(hidden_size, intermediate_size, joined=gate_up_joined, code=self.code)
         self.cache_kind = GrowingCache()
         if sliding_window is not None:
             self.cache_kind = ReferenceWindowCache(sliding_window, paged=self.traits(DecoderTraits).kv_paged)
-        attention = GroupedQueryAttention(
-            hidden_size,
-            num_attention_heads,
-            num_key_value_heads,
-            head_dim=head_dim,
-            qkv_bias=qkv_bias,
-            qk_norm=qk_norm,
-            norm_after_rotary=norm_after_rotary,
-            mrope_section=mrope_section,
-            in_pairs=in_pairs,
-            cache_kind=self.cache_kind,
-            code=self.code,
-        )
-        dense = DecoderLayer(
-            hidden_size,
-            self_attn=attention,
-            mlp=dense_mlp,
-            output_norms=output_norms,
-            multiplied=multiplied,
-            code=self.code,
-        )
-        layers = [dense] * num_hidden_layers
-        #: bytes of an expert that each of its grouped GEMMs reads; None: no layer has any
+        self.norm = RMSNorm(hidden_size, code=self.code)
+
+        @cache
+        def attention(code: Code) -> GroupedQueryAttention:
+            return GroupedQueryAttention(
+                hidden_size,
+                num_attention_heads,
+                num_key_value_heads,
+                head_dim=head_dim,
+                qkv_bias=qkv_bias,
+                qk_norm=qk_norm,
+                norm_after_rotary=norm_after_rotary,
+                mrope_section=mrope_section,
+                in_pairs=in_pairs,
+                cache_kind=self.cache_kind,
+                code=code,
+            )
+
+        @cache
+        def layer(code: Code, *, sparse: bool) -> DecoderLayer:
+            mlp: GatedMLP | MixtureOfExperts
+            if sparse:
+                assert n_routed_experts is not None
+                mlp = MixtureOfExperts(
+                    hidden_size,
+                    moe_intermediate_size,
+                    n_routed_experts,
+                    num_experts_per_tok,
+                    n_shared_experts,
+                    code=code,
+                )
+            else:
+                mlp = GatedMLP(hidden_size, intermediate_size, joined=gate_up_joined, code=code)
+            made = DecoderLayer(
+                hidden_size,
+                self_attn=attention(code),
+                mlp=mlp,
+                output_norms=output_norms and not sparse,
+                multiplied=multiplied and not sparse,
+                code=code,
+            )
+            for norm in made.norms():
+                norm.remember_with(self.norm)
+            return made
+
+        codes = [self.code.in_layer(index, num_hidden_layers) for index in range(num_hidden_layers)]
+        dense_layers = num_hidden_layers if n_routed_experts is None else first_k_dense_replace
+        each = [layer(code, sparse=index >= dense_layers) for index, code in enumerate(codes)]
+        self.layers = LayerList(each, code=self.code)
+        #: bytes of an expert that each of its grouped GEMMs reads; None: no layer has any, or not all the same
         self.expert_bytes: tuple[int, int] | None = None
         if n_routed_experts is not None:
-            moe = MixtureOfExperts(
-                hidden_size,
-                moe_intermediate_size,
-                n_routed_experts,
-                num_experts_per_tok,
-                n_shared_experts,
-                code=self.code,
-            )
-            sparse = DecoderLayer(hidden_size, self_attn=attention, mlp=moe, code=self.code)
-            if isinstance(moe.experts, Experts):
-                self.expert_bytes = moe.experts.read_bytes(1)
-            for norm in (sparse.input_layernorm, sparse.post_attention_layernorm):
-                norm.remember_with(dense.input_layernorm)
-            layers[first_k_dense_replace:] = [sparse] * len(layers[first_k_dense_replace:])
-        self.layers = LayerList(layers, code=self.code)
+            read = {expert_bytes(layer(code, sparse=True)) for code in codes[dense_layers:] or codes[-1:]}
+            self.expert_bytes = read.pop() if len(read) == 1 else None
         self.kv_heads = num_key_value_heads
         #: experts of a layer and how many a token visits; None: no layer has experts
         self.routed = None if n_routed_experts is None else (n_routed_experts, num_experts_per_tok)
-        self.head_dim = attention.head_dim
-        self.norm = RMSNorm(hidden_size, code=self.code)
-        self.norm.remember_with(dense.input_layernorm)
+        self.head_dim = attention(codes[0]).head_dim
         self.window_mask = window_mask
         #: coordinates of a position: an image's tokens have one for each rotary section
         self.axes = len(mrope_section) or 1
@@ -236,3 +248,9 @@ class Decoder(BaseLayer):
             if self.attention != "flash":
                 window = additive(window, self.dtype)
         return full, window
+
+
+def expert_bytes(layer: DecoderLayer) -> tuple[int, int] | None:
+    """Bytes of an expert that each of a layer's grouped GEMMs reads; None: its experts run one by one."""
+    experts = layer.mlp.experts if isinstance(layer.mlp, MixtureOfExperts) else None
+    return experts.read_bytes(1) if isinstance(experts, Experts) else None

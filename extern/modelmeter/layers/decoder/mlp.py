@@ -8,6 +8,7 @@ from typing import Unpack
 from modelmeter.layers import BaseLayer, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.quantisation import DOWN
 from modelmeter.operators import mul, silu
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 
@@ -32,11 +33,17 @@ class GatedMLP(BaseLayer):
         super().__init__(**settings)
         self.joined = joined
         if joined or self.traits(DecoderTraits).qkv_and_gate_up_fused:
-            self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size, bias=bias, code=self.code)
+            self.gate_up_proj = Linear(
+                hidden_size,
+                2 * intermediate_size,
+                bias=bias,
+                tensors={"gate_proj": intermediate_size, "up_proj": intermediate_size},
+                code=self.code,
+            )
         else:
             self.gate_proj = Linear(hidden_size, intermediate_size, bias=bias, code=self.code)
             self.up_proj = Linear(hidden_size, intermediate_size, bias=bias, code=self.code)
-        self.down_proj = Linear(intermediate_size, hidden_size, bias=bias, code=self.code)
+        self.down_proj = Linear(intermediate_size, hidden_size, bias=bias, tensors={DOWN: hidden_size}, code=self.code)
 
     def forward(self, x: ShapeTensor, share: Fraction | None = None) -> ShapeTensor:
         """`share`: the part of the weights that counts as read, where an expert is hit on average only."""

@@ -6,6 +6,7 @@ runs one expert after another; and the kernels of engines, which docs/counted.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,7 +18,9 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.mlp import GatedMLP, silu_and_mul
+from modelmeter.layers.quantisation import DOWN
 from modelmeter.operators import (
+    Parameter,
     add,
     amax,
     arange,
@@ -143,8 +146,13 @@ class Experts(BaseLayer):
     ) -> None:
         super().__init__(**settings)
         self.num_experts = num_experts
-        self.gate_up_proj = self.parameter(num_experts, 2 * intermediate_size, hidden_size)
-        self.down_proj = self.parameter(num_experts, hidden_size, intermediate_size)
+        tensors = {"gate_proj": intermediate_size, "up_proj": intermediate_size}
+        self.gate_up_proj = self.experts(num_experts, 2 * intermediate_size, hidden_size, tensors=tensors)
+        self.down_proj = self.experts(num_experts, hidden_size, intermediate_size, tensors={DOWN: hidden_size})
+
+    def experts(self, *shape: int, tensors: Mapping[str, int]) -> Parameter:
+        """The matrices of all experts as one parameter, which some schemes leave as it is."""
+        return self.matrices(*shape, tensors=tensors) if self.code.precision.experts else self.parameter(*shape)
 
     def forward(
         self,

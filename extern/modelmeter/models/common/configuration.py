@@ -38,6 +38,13 @@ from modelmeter.models.common.engines import (
     defaults_of,
 )
 from modelmeter.models.common.loading import LOADS
+from modelmeter.models.common.precision import (
+    PRECISION,
+    PRECISION_KINDS,
+    PRECISIONS,
+    PrecisionSchema,
+    no_such_precision,
+)
 from modelmeter.models.common.speculation import NONE, SPECULATION_KINDS
 from modelmeter.models.common.stage_cost import HEADS
 from modelmeter.units import MODEL_DTYPES
@@ -106,6 +113,7 @@ class CommonSchema:
     engine: EngineSchema = field(default_factory=EngineSchema)
     host: HostSchema = field(default_factory=HostSchema)
     client: ClientSchema = field(default_factory=ClientSchema)
+    precision: PrecisionSchema = field(default_factory=PrecisionSchema)
     checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
@@ -126,7 +134,7 @@ _OF_USER: Final = Maybe(Text(2**20, printable=False))  # never printed as it is
 #: what a value of the groups that all models have may be, and what it is, by its key
 COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "runtime.attention": Said(Choice(ATTENTIONS), "one fused kernel, or operator by operator"),
-    "runtime.dtype": Said(Choice(MODEL_DTYPES), "type of weights, activations and KV cache"),
+    "runtime.dtype": Said(Choice(MODEL_DTYPES), "type of weights, activations and KV cache, but for precision"),
     "runtime.batch_size": Said(BATCH, "pages of equal size in one pass; pages that decode together are --batch"),
     "runtime.prompt_tokens": Said(
         Maybe(Whole(0, POSITIONS.most)),
@@ -150,6 +158,7 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "checkpoint.revision": Said(Maybe(Text(200)), "what of it was read"),
     "checkpoint.unconfirmed": Said(Maybe(Text(1000)), "which of its values nobody published or confirmed"),
     **ENGINE_KINDS,
+    **PRECISION_KINDS,
 }
 
 #: the group that says whose weights the sizes are, and whose keys nobody sets
@@ -172,7 +181,10 @@ ALSO_CALLED: Final[Mapping[str, str]] = {
     "resolution": "workload",
     "backend": "engine",
     "framework": "engine",
-    "precision": "runtime.dtype",
+    "quantization": "precision",
+    "quantisation": "precision",
+    "quant": "precision",
+    "kv_cache_dtype": "precision.kv",
     "torch_dtype": "runtime.dtype",
     "attn": "runtime.attention",
     "attn_implementation": "runtime.attention",
@@ -364,9 +376,11 @@ class Configuration(Generic[Schema]):
         return [f"{CHECKPOINT}={OWN}", *others]
 
     def register_workloads(self) -> None:
-        """Put the named modes into Hydra's store as the group `workload`."""
+        """Put the named modes into Hydra's store as the group `workload`, and the schemes as `precision`."""
         from hydra.core.config_store import ConfigStore
 
+        for name in PRECISIONS:
+            ConfigStore.instance().store(group=PRECISION, name=name, node=asdict(PrecisionSchema(name)))
         for name, workload in self.modes.items():
             ConfigStore.instance().store(group="workload", name=name, node=asdict(workload))
 
@@ -376,6 +390,8 @@ class Configuration(Generic[Schema]):
             return list(self.modes)
         if group == "execution":  # the common folder has those of all models
             return sorted(self.executions)
+        if group == PRECISION:
+            return list(PRECISIONS)
         if group == CHECKPOINT:
             return list(self.checkpoints)
         return sorted({name for module in (self.module, COMMON_CONFIGS) for name in _files(module, group)})
@@ -419,6 +435,8 @@ class Configuration(Generic[Schema]):
                     f"({', '.join(self.checkpoints)}) or checkpoint=FOLDER."
                 )
             if key in self.groups and value not in self.group_options(key) and not (program and "," in value):
+                if key == PRECISION:
+                    raise ModelMeterError(f"{key}={value}: there is no such {key}; {no_such_precision(value)}")
                 raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, self.group_options(key))}")
             if not program and not _PLAIN.fullmatch(value):
                 _check_single(named, override)
@@ -428,7 +446,10 @@ class Configuration(Generic[Schema]):
         walked: list[str] = []
         for name in key.split("."):
             if not isinstance(node, Mapping) or name not in node:
-                options = [".".join((*walked, option)) for option in node] if isinstance(node, Mapping) else []
+                if isinstance(node, Mapping):
+                    options = [".".join((*walked, option)) for option in node]
+                else:  # below a key, where nothing is: those beside it
+                    options = [each for each in self.keys if each.rpartition(".")[0] == ".".join(walked[:-1])]
                 raise ModelMeterError(
                     f"config key {key} does not exist (no figure is scaled, every key is a knob of the model); "
                     f"{self.meant(key, value, options)}"
@@ -488,8 +509,8 @@ class Configuration(Generic[Schema]):
                 node[last] = _plain(value)
             elif key == "workload":
                 content[key] |= _listed(asdict(self.modes[value]))
-            elif key == "execution":
-                content[key] = {"name": value}
+            elif key in ("execution", PRECISION):
+                content[key] |= {"name": value}
             elif key == "engine":
                 for group, values in defaults_of(value).items():
                     content[group] |= values

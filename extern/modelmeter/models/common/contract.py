@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelmeter.layers import Execution
     from modelmeter.models.common.configuration import Configuration
     from modelmeter.shape_tensor import Tape
+    from modelmeter.sizes import Variables
 
 
 #: how a page is cut, a tuple of whole numbers that its model names; pages of equal layout cost the same
@@ -341,6 +342,23 @@ class CostModel(CorpusModel, TimedModel, Protocol):
 
     def steps_text(self, tokens: int, passes: int = 1) -> str:
         """The decode steps that so many tokens of a page of so many passes take, in words."""
+
+    @property
+    def model(self) -> Any:
+        """The layers: a `VisionLanguageModel`."""
+
+    @property
+    def experts_declared(self) -> int | str:
+        """How many experts a layer's tokens hit: "max", "uniform" or a number."""
+
+    def with_hit(self, hit: int) -> Self:
+        """The same model where every layer of experts reads `hit` of them."""
+
+    def page_passes(self, layout: Any) -> Sequence[Any]:
+        """The passes of a page of this layout; none where it is the only one."""
+
+    def cost_over(self, stage: str, sizes: Variables, layout: Any = None) -> StageCost:
+        """What a stage costs over variables: its figures are sizes."""
 
     def to_dict(self) -> dict[str, Any]:
         """What results rest on, under the names that `--json` has."""

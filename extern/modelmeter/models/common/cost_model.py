@@ -37,6 +37,7 @@ from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.page_source import Source, read_pages, read_sides
 from modelmeter.models.common.passes import LAYOUT, REGIONS, PagePass, PassTokens, pass_names, split
+from modelmeter.models.common.precision import UNQUANTISED, precision_assumptions, precision_of
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
 from modelmeter.models.common.runs import StepRun, runs
@@ -221,6 +222,9 @@ class CostModel(Generic[Config, Work, Model]):
             self.executions,
             {"execution": self.config.execution.name, "attention": runtime.attention, "dtype": runtime.dtype},
         )
+        execution = self.code.execution
+        precision = precision_of(self.config.precision, runtime.dtype, runtime.load, execution, self.executions)
+        self.code = replace(self.code, precision=precision)
         self.speculation = Speculation.of(runtime.draft, runtime.draft_tokens, runtime.accepted_tokens)
         self._build()
         self.max_position_embeddings: int = self.config.decoder.max_position_embeddings
@@ -400,10 +404,19 @@ class CostModel(Generic[Config, Work, Model]):
             "execution": self.config.execution.name,
             "runtime.attention": runtime.attention,
             "runtime.dtype": runtime.dtype,
+            **self._precision_settings(),
             "runtime.batch_size": runtime.batch_size,
             "runtime.head": self.head,
             **({} if self.model.decoder.routed is None else {"runtime.experts_hit": self.experts_declared}),
             **self._speculation_settings(),
+        }
+
+    def _precision_settings(self) -> dict[str, object]:
+        """The scheme of packed weights, and the cache's own type, where they are chosen."""
+        precision = self.config.precision
+        return {
+            **({} if precision.name == UNQUANTISED else {"precision": precision.name}),
+            **({} if precision.kv is None else {"precision.kv": precision.kv}),
         }
 
     def _speculation_settings(self) -> dict[str, object]:
@@ -427,6 +440,7 @@ class CostModel(Generic[Config, Work, Model]):
                 else f"runtime.reserve_bytes={runtime.reserve_bytes}",
             ),
             *unconfirmed(self.config.checkpoint),
+            *precision_assumptions(self.code.precision, self.model),
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
             *((self._engine_assumption(), WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),
@@ -443,7 +457,10 @@ class CostModel(Generic[Config, Work, Model]):
         declared = f"runtime.prompt_tokens={self.prompt_tokens}"
         if self.config.runtime.prompt is not None:
             label, text = "counted", "counted by the tokenizer in runtime.tokenizer_path"
-        elif self.config.runtime.prompt_tokens is None or self.prompt_tokens == self.assumed_prompt_tokens:
+        elif self.config.runtime.prompt_tokens is None:
+            text = f"{self.prompt_tokens}{self.assumed_prompt_note}, taken where nobody says how many"
+            label = "assumed"
+        elif self.prompt_tokens == self.assumed_prompt_tokens:
             label, text = "assumed", f"{declared}, taken where nobody says how many{self.assumed_prompt_note}"
         else:
             label, text = "declared", declared

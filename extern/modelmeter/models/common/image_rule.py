@@ -61,9 +61,10 @@ def no_rule(workload: type) -> str:
     )
 
 
-def tiles(*, side: int, uncut: int, least: int, most: int) -> Step:
+def tiles(*, side: int, uncut: int, least: int, most: int, most_a_side: int) -> Step:
     """Cut into the grid of tiles that is nearest to the page's shape (`tiles.nearest_grid`)."""
-    return {"do": "tiles", "side": side, "uncut": uncut, "least": least, "most": most}
+    sides = min(most, most_a_side)
+    return {"do": "tiles", "side": side, "uncut": uncut, "least": least, "most": most, "most_a_side": sides}
 
 
 def least_edge(pixels: int, *, whole: str) -> Step:

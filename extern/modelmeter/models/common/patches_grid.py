@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts, Views
@@ -180,8 +180,8 @@ class TiledPages(GridOfTiles):
 
     def image_rule(self) -> ImageRule:
         """The rule as data."""
-        limits = {"side": self.tile_side, "least": self.min_patches, "most": self.max_patches}
-        steps = (tiles(uncut=self.uncut_side, **limits) if self.cuts else WHOLE,)
+        limits = {"least": self.min_patches, "most": self.max_patches, "most_a_side": self.most_a_side}
+        steps = (tiles(side=self.tile_side, uncut=self.uncut_side, **limits) if self.cuts else WHOLE,)
         return ImageRule(steps, self.kind_rules)
 
     def examples(self) -> list[PatchesGrid]:
@@ -274,6 +274,13 @@ def markers_around(layout: PatchesGrid) -> int:
     """
     tiles, columns, rows = layout
     return 3 + (rows * (2 * columns + 1) if tiles else 0)
+
+
+#: layouts of as many views as these markers stand around, which are of one kind
+MARKED_VIEWS: Final = (
+    KindRule("views", "views", (("1*columns*rows", "==", 0, 1),), {"views": "1"}, markers="3"),
+    KindRule("views", "views", (), {"views": "1*tiles + 1"}, markers="2*columns*rows + 1*rows + 3"),
+)
 
 
 class AlikeViews(GridOfTiles):

@@ -24,7 +24,7 @@ class SiglipSchema:
 
 
 #: what is known of the prompt that is assumed for a page with markers around its views
-MARKED_PROMPT_NOTE: Final = " of text, and the markers around a page's views: 2 a tile, 1 a row, 3 of the whole page"
+MARKED_PROMPT_NOTE: Final = " of text, and the markers around a page's views (2 a tile, 1 a row, 3 of the whole page)"
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Unpack
 
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import BaseLayer, Embedding, LMHead, Settings, State, kv_bytes
+from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.deepstack import Deepstack
 from modelmeter.layers.decoder.multi_token import MultiTokenLayer
@@ -92,7 +93,7 @@ class TextStage(BaseLayer):
         elif head == VERIFIED:
             kept = self.all_rows(hidden_states)
         logits = self.lm_head.call_remembered("lm_head", kept)
-        if self.logits_divided:
+        if self.logits_divided and not self.traits(EngineTraits).at_its_best:  # which has the number in a weight
             logits = div(logits)
         if self.traits(StageTraits).logits_to_float32:
             logits = to(logits, "float32")
@@ -192,7 +193,7 @@ class VisionLanguageModel(BaseLayer):
         """
         self.decoder = decoder
         width = decoder.norm.weight.shape[0]
-        self.embed_tokens = Embedding(vocab_size, width, code=self.code)
+        self.embed_tokens = Embedding(vocab_size, width, tied=tied_head, code=self.code)
         self.lm_head = LMHead(width, vocab_size, self.embed_tokens if tied_head else None, code=self.code)
         self.vision = vision
         self.text = self.text_stage(self, code=self.code)

@@ -183,7 +183,7 @@ class VisionWorkload:
         """The rule as data; a grid of one crop stands for none."""
         cut = KindRule("cut", True, (), {"columns": "1*columns", "rows": "1*rows"})
         uncut = KindRule("uncut", False, (("1*columns*rows", "==", 0, 1),), {})
-        limits = {"side": self.image_size, "least": self.min_num, "most": self.max_num}
+        limits = {"side": self.image_size, "least": self.min_num, "most": self.max_num, "most_a_side": self.max_num}
         steps = (tiles(uncut=NO_CROP_SIDE, **limits) if self.crop_mode else WHOLE,)
         return ImageRule(steps, (uncut, cut))
 

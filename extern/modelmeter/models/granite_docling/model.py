@@ -11,6 +11,7 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, Settings
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.deepstack import Deepstack
+from modelmeter.layers.vision.siglip_tiles import SiglipTraits, of_pages
 from modelmeter.models.common.deep_encoder import TiledTextStage
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.models.granite_docling.executions import EXECUTIONS
@@ -36,17 +37,11 @@ class GraniteDoclingTextStage(TiledTextStage):
     def beside(self, outputs: tuple[ShapeTensor, ...], pages: int) -> tuple[ShapeTensor, ...]:
         """The features of each tap, put together out of those of each page."""
         *taps, _last_hidden_state = outputs
-        return tuple(joined(features, pages) for features in taps)
+        return tuple(cat(of_pages(features, pages), 0) for features in taps)
 
     def deepstack(self, outputs: tuple[ShapeTensor, ...], mask: ShapeTensor, pages: int) -> Deepstack | None:
         """These, at the places of the image tokens."""
         return Deepstack(mask.select(2, 0), outputs)
-
-
-def joined(features: ShapeTensor, pages: int) -> ShapeTensor:
-    """Rows [B n, D] of all pages, split by page and put together again."""
-    by_page = features.view(pages, -1, features.shape[-1])
-    return cat([by_page.select(0, page) for page in range(pages)], 0)
 
 
 class GraniteDoclingModel(VisionLanguageModel):
@@ -77,7 +72,8 @@ class GraniteDoclingModel(VisionLanguageModel):
         """Pixels of all views, which of them are real, as those that fill up a smaller page are not, and the route."""
         pages, views, route = int(geometry.pages), geometry.views, geometry.route
         pixel_values = tape.input((pages, views, *self.view), self.dtype)
-        return pixel_values, tape.input((pages, views), "bool"), route
+        known = self.traits(SiglipTraits).tiles_known
+        return pixel_values, None if known else tape.input((pages, views), "bool"), route
 
     def parameters_as_converted(self) -> Iterator[Parameter]:
         """Every parameter in the order in which a conversion of the real model comes to them."""

@@ -20,8 +20,8 @@ from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple
 
 from modelmeter.errors import ModelMeterError, near
-from modelmeter.models.common.image_rule import ImageRule, no_rule
-from modelmeter.models.common.patches_grid import PatchesGrid, ThumbnailTiles
+from modelmeter.models.common.image_rule import KindRule
+from modelmeter.models.common.patches_grid import MARKED_VIEWS, PatchesGrid, ThumbnailTiles
 from modelmeter.models.common.tiles import candidate_grids
 
 #: the ways through the connector, and how many times more patches a side become one token on the first
@@ -54,6 +54,7 @@ class Workload(ThumbnailTiles):
     route: str = "coarse"
 
     most_a_side: ClassVar[int] = 16
+    kind_rules: ClassVar[tuple[KindRule, ...]] = MARKED_VIEWS
 
     def __post_init__(self) -> None:
         if self.route not in ROUTES:
@@ -80,10 +81,6 @@ class Workload(ThumbnailTiles):
     def view_tokens(self) -> int:
         """Tokens of one view: the processor's `image_seq_len`, four times as many on the fine route."""
         return (self.size // self.patch_size // self.scale_factor * ROUTES[self.route]) ** 2
-
-    def image_rule(self) -> ImageRule:
-        """None as data yet: its steps know no limit of tiles a side."""
-        raise ModelMeterError(no_rule(type(self)))
 
     def geometry(self, layout: PatchesGrid, pages: int) -> PageRoute:
         """What vision is told of `pages` pages of this layout."""

@@ -1,12 +1,32 @@
-"""The code that Idefics3 can be walked as: transformers' modules."""
+"""The code that Idefics3 can be walked as: transformers' modules, vLLM, and an engine at its best."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from modelmeter.layers.code import Execution
+from modelmeter.layers.vision.clip import ClipTraits
+from modelmeter.layers.vision.siglip_tiles import SiglipTraits
+from modelmeter.models.common import engine_traits
+from modelmeter.models.common.engine_traits import eager_vision
 
 #: the modules of the transformers library
 TRANSFORMERS: Final = Execution("transformers")
 
-EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType({each.name: each for each in (TRANSFORMERS,)})
+#: an inference engine at its best: no code runs all of this, and a roofline starts from it
+SERVING: Final = Execution("serving", (*engine_traits.BEST, ClipTraits(qkv_fused=True), SiglipTraits(tiles_known=True)))
+
+#: what vLLM launches for this model: its tower is Idefics2's
+VLLM: Final = Execution(
+    "vllm",
+    (
+        *engine_traits.VLLM,
+        ClipTraits(qkv_fused=True, attention_over_sequences=True),
+        SiglipTraits(positions_on_host=True),
+    ),
+    (eager_vision(),),
+)
+
+EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
+    {each.name: each for each in (TRANSFORMERS, VLLM, SERVING)}
+)

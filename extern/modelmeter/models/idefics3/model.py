@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from modelmeter.layers import BaseLayer, Settings
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.vision.siglip_tiles import SiglipTraits
 from modelmeter.models.common.deep_encoder import TiledTextStage
 from modelmeter.models.common.patches_grid import PageViews
 from modelmeter.models.common.vision_language import VisionLanguageModel
@@ -68,7 +69,8 @@ class Idefics3Model(VisionLanguageModel):
         """Pixels of all views, and which of them are real: those that fill up a smaller picture are not."""
         pages, views, (channels, side) = int(geometry.pages), geometry.views, self.view
         pixel_values = tape.input((pages, views, channels, side, side), self.dtype)
-        return pixel_values, tape.input((pages, views, side, side), "int64")
+        known = self.traits(SiglipTraits).tiles_known
+        return pixel_values, None if known else tape.input((pages, views, side, side), "int64")
 
     def parameters_as_converted(self) -> Iterator[Parameter]:
         """Every parameter in the order in which a conversion of the real model comes to them."""

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import Layouts
-from modelmeter.models.common.image_rule import WHOLE, ImageRule, KindRule
-from modelmeter.models.common.patches_grid import UNCUT, AlikeViews, PatchesGrid
+from modelmeter.models.common.image_rule import WHOLE, ImageRule
+from modelmeter.models.common.patches_grid import MARKED_VIEWS, UNCUT, AlikeViews, PatchesGrid
 from modelmeter.models.common.tiles import page_sides
 from modelmeter.page_sizes import check_side
 from modelmeter.units import ceil_div
@@ -120,9 +120,7 @@ class Workload(AlikeViews):
     def image_rule(self) -> ImageRule:
         """The rule as data."""
         limits = {"longest_edge": self.longest_edge, "most_edge": MAX_IMAGE_SIZE, "side": self.max_image_size}
-        uncut = KindRule("views", "views", (("1*tiles", "==", 0, 0),), {"views": "1"}, markers="3")
-        cut = KindRule("views", "views", (), {"views": "1*tiles + 1"}, markers="2*columns*rows + 1*rows + 3")
-        return ImageRule(({"do": "edge_tiles", **limits} if self.do_image_splitting else WHOLE,), (uncut, cut))
+        return ImageRule(({"do": "edge_tiles", **limits} if self.do_image_splitting else WHOLE,), MARKED_VIEWS)
 
     def examples(self) -> list[PatchesGrid]:
         """Uncut, and cut: one view and several are different code."""

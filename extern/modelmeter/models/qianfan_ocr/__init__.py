@@ -19,8 +19,8 @@ SOURCES: Final = (
 TOKENIZER: Final[str | None] = "qwen3"
 IMAGE_RULE: Final = "1 to 12 square tiles in a grid near the page's ratio, and behind several one view of all of it"
 PROVEN: Final = (
-    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, serving: by hand, no code of "
-    "theirs runs here"
+    "transformers: FLOPs, traffic, peaks, KV cache equal those of the real modules; vllm, sglang, serving: by hand, no "
+    "code of theirs runs here"
 )
 
 __all__ = [

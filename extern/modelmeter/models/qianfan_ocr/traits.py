@@ -9,8 +9,12 @@ class InternVitTraits:
 
     qkv_fused: bool = False
     """Queries, keys and values are one GEMM."""
-    patches_kept: bool = False
-    """The patches stay until positions are added; otherwise they go once the class token stands before them."""
-    attention_over_sequences: bool = False
+    names_kept: bool = False
+    """The patches stay until positions are added, and the embeddings while the blocks run; otherwise each goes once the
+    next is made of it."""
+    positions_resized: bool = False
+    """The positions of the patches are resized in every pass, in float32, to the side that they have."""
+    starts_made: str = ""
     """Attention is the FlashAttention package's function for sequences of any lengths, which is told where each view
-    begins and writes its log-sum-exp; otherwise it is PyTorch's, or an engine's at its best."""
+    begins and writes its log-sum-exp: by numbers that are made in each "layer", or once a "pass". Nothing: it is
+    PyTorch's, or an engine's at its best."""

@@ -140,7 +140,7 @@ const GRIDS = {
     if (Math.max(width, height) <= step.uncut) return [1, 1, 0];
     let best = [1, 1];
     let nearest = Infinity;
-    for (const [columns, rows] of grids(step.least, step.most)) {
+    for (const [columns, rows] of grids(step)) {
       const distance = Math.abs(width / height - columns / rows);
       const large = width * height > 0.5 * step.side * step.side * columns * rows;
       if (distance < nearest || (distance === nearest && large)) [best, nearest] = [[columns, rows], distance];
@@ -152,12 +152,14 @@ const GRIDS = {
 const knownGrids = new Map();
 
 /** All grids of so many tiles, by their number, then by columns. */
-function grids(least, most) {
-  const key = `${least}-${most}`;
+function grids({ least, most, most_a_side: side }) {
+  const key = `${least}-${most}-${side}`;
   if (!knownGrids.has(key)) {
     const found = [];
-    for (let columns = 1; columns <= most; columns++) {
-      for (let rows = 1; columns * rows <= most; rows++) if (columns * rows >= least) found.push([columns, rows]);
+    for (let columns = 1; columns <= side; columns++) {
+      for (let rows = 1; rows <= side && columns * rows <= most; rows++) {
+        if (columns * rows >= least) found.push([columns, rows]);
+      }
     }
     knownGrids.set(key, found.sort((one, other) => one[0] * one[1] - other[0] * other[1] || one[0] - other[0]));
   }

@@ -25,7 +25,7 @@ from modelmeter.models.common.engines import EXECUTION_OF
 from modelmeter.process import tell_error
 
 if TYPE_CHECKING:
-    from modelmeter.models.common.contract import CostModel
+    pass
 
 #: engines in the order of the page; published code runs experts one by one, and its times are no laws
 ENGINES: Final = ("vllm", "sglang", "transformers", "best")
@@ -33,7 +33,7 @@ ENGINES: Final = ("vllm", "sglang", "transformers", "best")
 MOST_BYTES: Final = 3_000_000
 
 
-def cost_models(models: Sequence[str] = tuple(MODELS)) -> Iterator[CostModel]:
+def cost_models(models: Sequence[str] = tuple(MODELS)) -> Iterator[Any]:
     """Every checkpoint of these models in every mode, by every engine whose code is written down for it.
 
     A checkpoint's own mode comes first, and the engine that people serve with.

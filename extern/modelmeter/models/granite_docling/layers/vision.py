@@ -11,10 +11,16 @@ from typing import Unpack
 
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, Settings
 from modelmeter.layers.code import EngineTraits
-from modelmeter.layers.vision.siglip_tiles import SiglipEncoderLayer, pixel_shuffle
+from modelmeter.layers.vision.siglip_tiles import (
+    SiglipEncoderLayer,
+    SiglipTraits,
+    add_positions,
+    of_pages,
+    pixel_shuffle,
+)
 from modelmeter.models.granite_docling.workload import ROUTES
 from modelmeter.operators import Parameter, add, contiguous, gather, gelu, mul, to, total
-from modelmeter.shape_tensor import WEIGHT, ShapeTensor
+from modelmeter.shape_tensor import ShapeTensor
 
 
 class VisionEmbeddings(BaseLayer):
@@ -30,14 +36,7 @@ class VisionEmbeddings(BaseLayer):
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
         patch_embeds = self.patch_embedding(pixel_values)
         embeddings = patch_embeds.flatten(2).transpose(1, 2)
-        return self.chain("add_positions", self.add_positions, embeddings)
-
-    def add_positions(self, embeddings: ShapeTensor) -> ShapeTensor:
-        """The table, row by row, on patches [N, g*g, D]."""
-        table = self.position_embedding.on(embeddings.tape)
-        position_ids = embeddings.tape.input((1, table.shape[0]), "int64")
-        position_ids.storage.kind = WEIGHT  # a buffer of the module
-        return add(embeddings, gather(table, 1, table.shape[0], aten="aten.embedding.default", index=position_ids))
+        return self.chain("add_positions", add_positions, embeddings, self.position_embedding)
 
 
 class DeepStackMerger(BaseLayer):
@@ -101,14 +100,18 @@ class ConnectorPath(BaseLayer):
         self.deepstack_mergers = LayerList([merger] * taps, code=self.code)
 
     def forward(self, image_hidden_states: ShapeTensor, tapped: tuple[ShapeTensor, ...]) -> tuple[ShapeTensor, ...]:
-        hidden_states = pixel_shuffle(image_hidden_states, self.scale_factor)
+        hidden_states = self.chain("pixel_shuffle", pixel_shuffle, image_hidden_states, self.scale_factor)
         hidden_states = self.projection(hidden_states)
         hidden_states = self.pos_embed(hidden_states)
         deepstack_features = []
         for merger, deepstack_hidden in zip(self.deepstack_mergers, tapped, strict=True):
-            deepstack_hidden = pixel_shuffle(contiguous(deepstack_hidden), self.scale_factor)
+            deepstack_hidden = self.chain("pixel_shuffle", self.shuffled, deepstack_hidden)
             deepstack_features.append(as_rows(merger(deepstack_hidden)))
         return hidden_states, *deepstack_features
+
+    def shuffled(self, deepstack_hidden: ShapeTensor) -> ShapeTensor:
+        """What was tapped, row-major, with fewer and wider tokens."""
+        return pixel_shuffle(contiguous(deepstack_hidden), self.scale_factor)
 
 
 class Connector(BaseLayer):
@@ -221,7 +224,7 @@ class VisionModel(BaseLayer):
 class VisionStage(BaseLayer):
     """Tiles of all pages through vision: pixels [B, n, c, s, s] and which of them are real [B, n] -> tokens.
 
-    Each page's tokens, the features of each tap for all pages, and the tower's last hidden states.
+    Each page's tokens, the features of each tap for all pages, and, where held, the tower's last hidden states.
     """
 
     def __init__(self, vision_model: VisionModel, **settings: Unpack[Settings]) -> None:
@@ -232,6 +235,10 @@ class VisionStage(BaseLayer):
         self, pixel_values: ShapeTensor, pixel_attention_mask: ShapeTensor, route: str
     ) -> tuple[ShapeTensor, ...]:
         pages, views, *view = pixel_values.shape
+        if self.traits(SiglipTraits).tiles_known:
+            tiles = pixel_values.view(pages * views, *view)
+            _, image_features, *deepstack_features = self.vision_model.call_remembered("vision_model", tiles, route)
+            return *of_pages(image_features, pages), *deepstack_features
         tiles_per_sample = total(pixel_attention_mask, 1)
         real = gather(
             pixel_values.view(pages * views, *view), pages * views, aten="aten.index.Tensor", index=pixel_attention_mask
@@ -241,5 +248,4 @@ class VisionStage(BaseLayer):
         )
         del real
         mul(tiles_per_sample)  # tokens of each page
-        tokens = image_features.view(pages, -1, image_features.shape[-1])
-        return *(tokens.select(0, page) for page in range(pages)), *deepstack_features, last_hidden_state
+        return *of_pages(image_features, pages), *deepstack_features, last_hidden_state

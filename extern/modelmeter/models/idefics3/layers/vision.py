@@ -7,10 +7,19 @@ transformers 5.23.
 from __future__ import annotations
 
 from math import ceil
-from typing import Unpack
+from typing import Any, Unpack
 
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, Settings, run_blocks
-from modelmeter.layers.vision.siglip_tiles import SiglipEncoderLayer, pixel_shuffle
+from modelmeter.layers.code import EngineTraits
+from modelmeter.layers.vision.packed import on_host
+from modelmeter.layers.vision.siglip_tiles import (
+    SiglipEncoderLayer,
+    SiglipTraits,
+    add_positions,
+    of_pages,
+    pixel_shuffle,
+)
+from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.operators import (
     add,
     all_true,
@@ -22,6 +31,7 @@ from modelmeter.operators import (
     gather,
     mul,
     reciprocal,
+    to_device,
     total,
     where,
 )
@@ -44,9 +54,14 @@ class Idefics3VisionEmbeddings(BaseLayer):
         self.position_embedding = self.parameter(self.num_patches_per_side**2, hidden_size)
 
     def forward(self, pixel_values: ShapeTensor, patch_attention_mask: ShapeTensor) -> ShapeTensor:
-        tape, batch = pixel_values.tape, pixel_values.shape[0]
+        traits = self.traits(SiglipTraits)
         patch_embeds = self.patch_embedding(pixel_values)
         embeddings = patch_embeds.flatten(2).transpose(1, 2)
+        if traits.tiles_known:
+            return self.chain("add_positions", add_positions, embeddings, self.position_embedding)
+        if traits.positions_on_host:
+            return add(embeddings, self.positions(self.ids_from_host(patch_attention_mask)))
+        tape, batch = pixel_values.tape, pixel_values.shape[0]
         side = patch_attention_mask.shape[1]
         step = 1 / self.num_patches_per_side
         many = ceil((1.0 - step) / step)  # of patches - 1, or one more where a float is above its share
@@ -68,6 +83,18 @@ class Idefics3VisionEmbeddings(BaseLayer):
         position_ids = where(patch_attention_mask.view(batch, -1), pos_ids, position_ids)
         return add(embeddings, self.positions(position_ids))
 
+    def ids_from_host(self, patch_attention_mask: ShapeTensor) -> ShapeTensor:
+        """Ids of patches [N, T], which the host makes of each tile's real rows and columns, counted on the device."""
+        tape, (tiles, rows, columns) = patch_attention_mask.tape, patch_attention_mask.shape
+        mask = patch_attention_mask.select(0, 0)
+
+        def of_tile() -> ShapeTensor:
+            steps = [mul(reciprocal(total(mask.select(axis, 0), 0))) for axis in (1, 0)]
+            return steps[0]
+
+        tape.repeated(tiles, of_tile)
+        return to_device(on_host(tape, (tiles, rows * columns), "int64"))
+
     def positions(self, position_ids: ShapeTensor) -> ShapeTensor:
         """Rows of the table [N, T, D] by the ids of patches [N, T]."""
         table = self.position_embedding.on(position_ids.tape)
@@ -81,8 +108,14 @@ class Idefics3Encoder(BaseLayer):
         super().__init__(**settings)
         self.layers = LayerList([block] * num_hidden_layers, code=self.code)
 
-    def forward(self, inputs_embeds: ShapeTensor) -> ShapeTensor:
-        return run_blocks(self.layers, inputs_embeds)
+    def forward(self, inputs_embeds: ShapeTensor) -> Any:
+        """Where blocks hand on what they made and a residual, both."""
+        if not self.traits(EngineTraits).add_norm_fused:
+            return run_blocks(self.layers, inputs_embeds)
+        hidden_states, residual = inputs_embeds, None
+        for layer in self.layers:
+            hidden_states, residual = layer(hidden_states, residual)
+        return hidden_states, residual
 
 
 class Idefics3VisionTransformer(BaseLayer):
@@ -112,8 +145,12 @@ class Idefics3VisionTransformer(BaseLayer):
 
     def forward(self, pixel_values: ShapeTensor, patch_attention_mask: ShapeTensor) -> ShapeTensor:
         hidden_states = self.embeddings(pixel_values, patch_attention_mask)
-        all_true(patch_attention_mask.view(patch_attention_mask.shape[0], -1))
+        traits = self.traits(SiglipTraits)
+        if not (traits.tiles_known or traits.positions_on_host):
+            all_true(patch_attention_mask.view(patch_attention_mask.shape[0], -1))
         encoder_outputs = self.encoder(hidden_states)
+        if isinstance(encoder_outputs, tuple):
+            return self.post_layernorm(*encoder_outputs)[1]  # type: ignore[no-any-return]
         return self.post_layernorm(encoder_outputs)  # type: ignore[no-any-return]
 
 
@@ -137,14 +174,14 @@ class Idefics3Connector(BaseLayer):
         self.modality_projection = Idefics3SimpleMLP(hidden_size * scale_factor**2, output_size, code=self.code)
 
     def forward(self, image_hidden_states: ShapeTensor) -> ShapeTensor:
-        image_hidden_states = pixel_shuffle(image_hidden_states, self.scale_factor)
+        image_hidden_states = self.chain("pixel_shuffle", pixel_shuffle, image_hidden_states, self.scale_factor)
         return self.modality_projection(image_hidden_states)  # type: ignore[no-any-return]
 
 
 class VisionStage(BaseLayer):
     """Tiles of all pages through vision: pixels [B, n, c, s, s] and which are real [B, n, s, s] -> each page's tokens.
 
-    Then what is held beside them: the tower's last hidden states. Tiles that are all zeros stand for none, so the code
+    Then, where they are held, the tower's last hidden states. Tiles that are all zeros stand for none, so the code
     looks for them and copies the others, whether there are any or not; here there are none.
     """
 
@@ -163,6 +200,9 @@ class VisionStage(BaseLayer):
     def forward(self, pixel_values: ShapeTensor, pixel_attention_mask: ShapeTensor) -> tuple[ShapeTensor, ...]:
         pages, tiles, _, side, _ = pixel_values.shape
         pixel_values = pixel_values.view(pages * tiles, -1, side, side)
+        if self.traits(SiglipTraits).tiles_known:
+            last_hidden_state = self.vision_model.call_remembered("vision_model", pixel_values, None)
+            return of_pages(self.connector.call_remembered("connector", last_hidden_state), pages)
         real_images = compare("aten.ne.Scalar", total(compare("aten.eq.Scalar", pixel_values), 1, 2, 3))
         _num_real_images = total(real_images.view(pages, tiles), 1)  # held to the end
         pixel_values = gather(pixel_values, pages * tiles, aten="aten.index.Tensor", index=real_images)
@@ -174,5 +214,6 @@ class VisionStage(BaseLayer):
         patch_attention_mask = compare("aten.gt.Scalar", total(patches_subgrid, 3, 4))
         last_hidden_state = self.vision_model.call_remembered("vision_model", pixel_values, patch_attention_mask)
         image_features = self.connector.call_remembered("connector", last_hidden_state)
-        tokens = image_features.view(pages, -1, image_features.shape[-1])
-        return *(tokens.select(0, page) for page in range(pages)), last_hidden_state
+        if self.traits(FusionTraits).image_tokens_cached:
+            return of_pages(image_features, pages)
+        return *of_pages(image_features, pages), last_hidden_state

@@ -21,6 +21,8 @@ from modelmeter.models.qianfan_ocr.traits import InternVitTraits
 from modelmeter.operators import (
     Parameter,
     add,
+    arange,
+    attention,
     cat,
     contiguous,
     gelu,
@@ -29,6 +31,8 @@ from modelmeter.operators import (
     mul,
     reshape,
     softmax,
+    to,
+    upsample_bicubic,
 )
 from modelmeter.shape_tensor import ShapeTensor
 
@@ -63,7 +67,7 @@ class VisionEmbeddings(BaseLayer):
         self.patch_embeddings = PatchEmbeddings(hidden_size, patch_size, code=self.code)
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
-        if self.traits(InternVitTraits).patches_kept:
+        if self.traits(InternVitTraits).names_kept:
             return self.chain("embed", self.embed, self.patch_embeddings(pixel_values))
         embeddings = self.patch_embeddings(pixel_values)
         embeddings = self.behind_class_token(embeddings)
@@ -80,7 +84,18 @@ class VisionEmbeddings(BaseLayer):
 
     def with_positions(self, embeddings: ShapeTensor) -> ShapeTensor:
         """[V, n + 1, D] and the positions of a view."""
-        return add(embeddings, self.position_embeddings.on(embeddings.tape))
+        positions = self.position_embeddings.on(embeddings.tape)
+        if self.traits(InternVitTraits).positions_resized:
+            positions = self.resized(positions)
+        return add(embeddings, positions)
+
+    def resized(self, table: ShapeTensor) -> ShapeTensor:
+        """The table [1, n + 1, D], its patches resized to as many."""
+        _, rows, width = table.shape
+        side = isqrt(rows - 1)
+        patches = to(table.narrow(1, 1, rows), "float32").view(1, side, side, width).permute(0, 3, 1, 2)
+        patches = upsample_bicubic(patches, side, side, antialias=False).view(1, width, rows - 1)
+        return cat((table.narrow(1, 0, 1), to(patches.permute(0, 2, 1), self.dtype)), 1)
 
 
 def eager_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
@@ -90,6 +105,13 @@ def eager_attention(query: ShapeTensor, key: ShapeTensor, value: ShapeTensor) ->
     attn_output = matmul(attn_weights, value)
     attn_output = contiguous(attn_output.transpose(1, 2))
     return attn_output, attn_weights
+
+
+def attention_from_starts(
+    query: ShapeTensor, key: ShapeTensor, value: ShapeTensor
+) -> tuple[ShapeTensor, ShapeTensor | None]:
+    """Views as sequences one behind another, [V, H, T, d] each -> [V, T, H, d]; where they begin is known."""
+    return attention(query, (key,), (value,), log_sum_exp=True).transpose(1, 2), None
 
 
 class VisionAttention(BaseLayer):
@@ -113,9 +135,11 @@ class VisionAttention(BaseLayer):
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         views, positions, _ = hidden_states.shape
-        queries, keys, values = (
-            each.view(views, positions, self.num_heads, -1).transpose(1, 2) for each in self.project(hidden_states)
-        )
+        projected = self.project(hidden_states)
+        by_head = [each.view(views, positions, self.num_heads, -1) for each in projected]
+        if self.traits(PackedTraits).copied:
+            by_head = [contiguous(each) for each in by_head]
+        queries, keys, values = (each.transpose(1, 2) for each in by_head)
         attn_output, attn_weights = self.attend(queries, keys, values)
         attn_output = reshape(attn_output, views, positions, -1)
         return self.projection_layer(attn_output), attn_weights
@@ -129,8 +153,9 @@ class VisionAttention(BaseLayer):
     @property
     def attend(self) -> Callable[..., tuple[ShapeTensor, ShapeTensor | None]]:
         """Attention as this code runs it."""
-        if self.traits(InternVitTraits).attention_over_sequences:
-            return attention_over_sequences
+        starts_made = self.traits(InternVitTraits).starts_made
+        if starts_made:
+            return attention_over_sequences if starts_made == "layer" else attention_from_starts
         if self.traits(EngineTraits).attention_fused_only:
             return strided_attention
         return eager_attention if self.attention == "eager" else fused_attention
@@ -242,8 +267,17 @@ class VisionModel(BaseLayer):
         self.layers = LayerList(self.block * num_hidden_layers, code=self.code)
 
     def forward(self, pixel_values: ShapeTensor) -> ShapeTensor:
-        if not self.traits(EngineTraits).add_norm_fused:
+        if self.traits(EngineTraits).add_norm_fused:
+            return self.forward_add_norm(pixel_values)
+        if not self.traits(InternVitTraits).names_kept:
             return run_blocks(self.layers, self.embeddings(pixel_values))
+        embeddings = self.embeddings(pixel_values)
+        if self.traits(InternVitTraits).starts_made == "pass":
+            _starts = arange(pixel_values.tape, pixel_values.shape[0] + 1, dtype="int32")  # held to the end, too
+        return run_blocks(self.layers, embeddings)
+
+    def forward_add_norm(self, pixel_values: ShapeTensor) -> ShapeTensor:
+        """The same, each block's last sum in the next one's norm."""
         hidden_states, residual = self.embeddings(pixel_values), None
         for block in self.layers:
             hidden_states, residual = block(hidden_states, residual)
@@ -293,12 +327,20 @@ class VisionStage(BaseLayer):
 
     def forward(self, pixel_values: ShapeTensor, pages: int) -> tuple[ShapeTensor, ...]:
         fusion = self.traits(FusionTraits)
+        if self.traits(PackedTraits).pages_looped:
+            return tuple(self.page_rows(each) for each in of_pages(pixel_values, pages))
         if fusion.image_tokens_first or fusion.image_tokens_cached:
             tokens = self.tokens(self.shuffle(self.vision_tower.call_remembered("vision_tower", pixel_values)))
             return of_pages(tokens.view(-1, tokens.shape[2]), pages)
         last_hidden_state = self.vision_tower.call_remembered("vision_tower", pixel_values)
         vision_features = self.shuffle(last_hidden_state)
         return self.tokens(vision_features), last_hidden_state
+
+    def page_rows(self, views: ShapeTensor) -> ShapeTensor:
+        """A page's views, copied together, to its image tokens [n, D]."""
+        pixel_values = cat((views,), 0)
+        tokens = self.tokens(self.shuffle(self.vision_tower.call_remembered("vision_tower", pixel_values)))
+        return tokens.view(-1, tokens.shape[2])
 
     def shuffle(self, hidden_states: ShapeTensor) -> ShapeTensor:
         """The tower's patches without the class token, shuffled, [V, T, D] -> [V, n, D']."""
