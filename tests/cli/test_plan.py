@@ -80,6 +80,23 @@ def test_several_models_and_engines(capsys: Capture) -> None:
     assert refused and all("engine" in why or "sglang" in why for why in refused)
 
 
+def test_precisions_are_ways_too(capsys: Capture) -> None:
+    """A row each; weights that were packed later have no published quality; a card that was too small may do."""
+    asked = ("plan", "letter@150", "--output-tokens", "600", "--requests", "300", "--pages", "1/second")
+    packed = ("--device", "RTX-3070,L40S", "--precision", "unquantised,awq", "--quality", "OmniDocBench v1.5")
+    rows = json.loads(printed(capsys, *asked, *packed, "--json"))["rows"]
+    found = {(row["device"], row["precision"]): row for row in rows}
+    assert {key: row["verdict"] == "refused" for key, row in found.items()} == {
+        ("RTX-3070", "unquantised"): True,
+        ("RTX-3070", "awq"): False,
+        ("L40S", "unquantised"): False,
+        ("L40S", "awq"): False,
+    }
+    assert found["L40S", "awq"]["quality"] is None and found["L40S", "unquantised"]["quality"] is not None
+    out = printed(capsys, *asked, "--device", "RTX-3070", "--precision", "awq")
+    assert "(gundam, awq) by vllm" in out and "precision=awq --model" in out
+
+
 def test_a_saved_plan_runs_again_to_the_same(capsys: Capture) -> None:
     """And says which figures differ where they do."""
     Path("prices.yaml").write_text(
@@ -106,11 +123,11 @@ def test_a_saved_plan_runs_again_to_the_same(capsys: Capture) -> None:
 
 
 def test_differences_name_rows_and_figures() -> None:
-    row = {"model": "m", "mode": "o", "device": "d", "engine": "e", "gpus": 2}
+    row = {"model": "m", "precision": "p", "device": "d", "engine": "e", "gpus": 2}
     before = {"rows": [row], "limits": {"ttft_s": 2.0}, "gone": 1}
     now = {"rows": [row | {"gpus": 3}], "limits": {"ttft_s": 2.0 * (1 + 1e-12)}, "new": "x"}
     assert list(differences(before, now)) == [
-        "rows[m o d e].gpus: 2, now 3 (+50.00%)",
+        "rows[m p d e].gpus: 2, now 3 (+50.00%)",
         "gone: it was 1, now gone",
         "new: it was not there, now 'x'",
     ]
@@ -188,6 +205,7 @@ def test_what_is_no_scenario(capsys: Capture, old: str, new: str, said: str) -> 
         ((*LOAD, "--prices", "bare.yaml"), "currency is missing; a price without it says nothing"),
         ((*LOAD, "--sort", "money"), "--sort money needs prices"),
         ((*LOAD, "--quality", "Nothing"), "--quality Nothing: there is no such benchmark"),
+        ((*LOAD, "--precision", "awq", "precision=gptq"), "both say how weights are packed"),
         ((*LOAD, "--device", "H100-SXM"), "--device H100-SXM is given 2 times"),
         ((*LOAD, "-"), "standard input (-) can be read once"),
         ((*LOAD, "runtime.batch_size=0"), "runtime.batch_size=0"),

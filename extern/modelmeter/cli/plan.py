@@ -35,6 +35,7 @@ from modelmeter.cli.page_kinds import asked_pages, tell_left_out
 from modelmeter.cli.several_models import asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, write_whole
+from modelmeter.models.common.precision import PRECISIONS, UNQUANTISED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from modelmeter.cli.page_kinds import Counted
     from modelmeter.devices import Device
     from modelmeter.models.common.assumption import Assumption
+    from modelmeter.models.common.contract import CostModel
     from modelmeter.plan import Candidate, Plan, Prices, Way
     from modelmeter.quality import Quality
     from modelmeter.report.fitting import Fitting
@@ -114,6 +116,13 @@ OUTPUTS: Final = ("output", "as_json", "explain")
     metavar="NAME,...",
     shell_complete=each_of(complete_engine),
     help="What serves the pages; engines whose scheduler is not simulated lose.  [default: vllm]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME,...",
+    help="Schemes that pack the weights, as in precision=NAME, or all.  [default: as each checkpoint is]",
 )
 @click.option(
     "--output-tokens",
@@ -277,6 +286,7 @@ def answered(
     model_names: Sequence[str],
     device_names: Sequence[str],
     engines: Sequence[str],
+    precisions: Sequence[str],
     output_tokens: Sequence[str],
     page_class: str | None,
     language: str | None,
@@ -338,8 +348,14 @@ def answered(
         dpi=dpi,
         max_pixels=max_pixels,
     )
-    named: list[str | None] = [*names_of("plan", "--engine", engines)]
-    read = [source.read(each, engine, overrides) for each in asked for engine in named or [None]]
+    served_by: list[str | None] = [*names_of("plan", "--engine", engines)]
+    packed = _packed(names_of("plan", "--precision", precisions, PRECISIONS), overrides)
+    read = [
+        source.read(each, engine, [*overrides, *scheme])
+        for each in asked
+        for engine in served_by or [None]
+        for scheme in packed
+    ]
     shown = benchmark or _commonest([each.figures for each in read])
     candidates = [each.candidate._replace(quality=each.figures.get(shown or "")) for each in read]
     plan = compute(question, candidates, devices)
@@ -353,6 +369,16 @@ def answered(
         assumptions=assumptions,
         counted=read[0].counted,
     )
+
+
+def _packed(names: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each precision that is asked for."""
+    named = [each for each in overrides if each.partition("=")[0].strip() in ("precision", "precision.name")]
+    if names and named:
+        raise ModelMeterError(
+            f"plan: --precision {names[0]} and {named[0]} both say how weights are packed; leave one."
+        )
+    return [[f"precision={name}"] for name in names] or [[]]
 
 
 def _devices(names: Sequence[str], given: Sequence[str], file: str | None) -> tuple[list[Device], Prices]:
@@ -433,23 +459,36 @@ class _Source:
             dpi=self.dpi,
             max_pixels=self.max_pixels,
         )
-        settings = {"model": asked.name, "mode": "-", "engine": engine or SERVED_BY}
+        scheme = next((each.partition("=")[2] for each in given if each.startswith("precision=")), "-")
+        settings = {"model": asked.name, "mode": "-", "precision": scheme, "engine": engine or SERVED_BY}
         try:
             model = asked.package.load_cost_model(served(overrides, asked.package.EXECUTIONS))
-            settings = {"model": asked.name, "mode": mode_name(model), "engine": model.engine.name}
+            settings |= {
+                "mode": mode_name(model),
+                "precision": model.config.precision.name,
+                "engine": model.engine.name,
+            }
             kinds, counted = pages.read(model)
         except ModelMeterError as error:
             return _Read(Candidate(settings, None, refused=str(error)), {}, (), ())
         workers = any(each.partition("=")[0].strip() == "host.workers" for each in overrides)
-        own = not any(each.startswith("workload") for each in given)
-        checkpoint = model.config.checkpoint.name or model.name
-        found = {name: quality.headline(checkpoint, name, settings["mode"]) for name in quality.benchmarks()}
         return _Read(
             Candidate(settings, model, kinds, workers_given=workers),
-            {name: each for name, each in found.items() if each is not None and (own or each.mode is not None)},
+            _published(model, own_mode=not any(each.startswith("workload") for each in given)),
             [*timed_assumptions(model), *pages.assumptions(counted)],
             counted,
         )
+
+
+def _published(model: CostModel, *, own_mode: bool) -> dict[str, Quality]:
+    """By benchmark, what was published of a checkpoint in its mode, with weights as they were published."""
+    from modelmeter.models.common.page_text import mode_name
+
+    if model.config.precision.name != UNQUANTISED or model.config.precision.kv is not None:
+        return {}
+    checkpoint, mode = model.config.checkpoint.name or model.name, mode_name(model)
+    found = {name: quality.headline(checkpoint, name, mode) for name in quality.benchmarks()}
+    return {name: each for name, each in found.items() if each is not None and (own_mode or each.mode is not None)}
 
 
 def _commonest(figures: Sequence[Mapping[str, Quality]]) -> str | None:

@@ -122,7 +122,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no mapping and no list, by its place; rows by their model, device and engine."""
+    """Every value that is no mapping and no list, by its place; rows by what they are told apart by."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             yield from _leaves(each, f"{name}.{key}" if name else str(key))
@@ -134,9 +134,11 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _row_name(row: Any, number: int) -> str:
-    keys = ("model", "mode", "device", "engine")
-    if isinstance(row, Mapping) and all(key in row for key in keys):
-        return " ".join(str(row[key]) for key in keys)
+    """A row by what it is told apart by, anything else by its place."""
+    from modelmeter.report.plan_tables import KEYS
+
+    if isinstance(row, Mapping) and all(key in row for key in KEYS):
+        return " ".join(str(row[key]) for key in KEYS)
     return str(number)
 
 

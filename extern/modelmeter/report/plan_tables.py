@@ -7,6 +7,7 @@ from dataclasses import asdict
 from math import isinf
 from typing import TYPE_CHECKING, Any, Final
 
+from modelmeter.models.common.precision import UNQUANTISED
 from modelmeter.plan.demand import LIMITS
 from modelmeter.plan.verdict import up_to, verdict
 from modelmeter.plan.ways import Plan, Way
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 #: percentiles of the tables, of both times
 SHOWN: Final = (50, 95, 99)
 TIMES: Final = ("latency_s", "ttft_s")
+
+#: what ways are told apart by
+KEYS: Final = ("model", "precision", "device", "engine")
 
 #: what no figure of a plan has in it
 NOT_MODELLED: Final = (
@@ -44,10 +48,7 @@ _SPARE: Final = (
 
 def plan_table(plan: Plan, ways: Sequence[Way], benchmark: str | None) -> Fitting:
     """A row a way that holds the limits or was not searched."""
-    several = [
-        key for key in ("model", "mode", "device", "engine") if len({way.settings[key] for way in plan.ways}) > 1
-    ]
-    keys = [key for key in several if key != "mode"] or ["device"]
+    keys = _varied(plan)
     heads = ["GPUs", "up to", "load", "decided\nby", *(f"latency s\np{each}" for each in SHOWN)]
     heads += [*(f"ttft s\np{each}" for each in SHOWN), "cores"]
     priced = any(plan.money(way) is not None for way in ways)
@@ -59,6 +60,12 @@ def plan_table(plan: Plan, ways: Sequence[Way], benchmark: str | None) -> Fittin
     for number, way in enumerate(ways, start=1):
         table.add_row(*(way.settings[key] for key in keys), *_cells(plan, way, priced, benchmark), f"[{number}]")
     return Fitting(table=table, spare=_SPARE)
+
+
+def _varied(plan: Plan) -> list[str]:
+    """What ways are told apart by."""
+    several = [key for key in KEYS if len({way.settings.get(key) for way in plan.ways}) > 1]
+    return several or ["device"]
 
 
 def _cells(plan: Plan, way: Way, priced: bool, benchmark: str | None) -> Iterator[str]:
@@ -99,9 +106,8 @@ def _why(plan: Plan, way: Way) -> str:
 def losing_lines(plan: Plan, ways: Sequence[Way], most: int) -> Table:
     """Ways that are no row: who they are, and why; those of one reason together, `most` lines of them."""
     reasons: dict[str, list[str]] = {}
-    several = [key for key in ("model", "device", "engine") if len({way.settings[key] for way in plan.ways}) > 1]
     for way in ways:
-        name = " ".join(way.settings[key] for key in several or ["device"])
+        name = " ".join(way.settings[key] for key in _varied(plan))
         reasons.setdefault(_why(plan, way), []).append(name)
     lines = [(", ".join(names), why) for why, names in reasons.items()]
     if len(lines) > most:
@@ -130,7 +136,9 @@ def _who(way: Way) -> str:
 
 
 def _model(way: Way) -> str:
-    return f"{way.settings['model']} ({way.settings['mode']}) by {way.settings['engine']}"
+    precision = way.settings.get("precision", UNQUANTISED)
+    packed = "" if precision in (UNQUANTISED, "-") else f", {precision}"
+    return f"{way.settings['model']} ({way.settings['mode']}{packed}) by {way.settings['engine']}"
 
 
 def head_lines(plan: Plan, subject: str, benchmark: str | None) -> Table:
@@ -186,8 +194,10 @@ def simulated_line(plan: Plan, subject: str) -> str:
     if best is None or best.found is None or best.serves is None:
         return ""
     settings = best.settings
+    packed = settings.get("precision", UNQUANTISED)
+    precision = "" if packed == UNQUANTISED or "precision=" in subject else f" precision={packed}"
     return (
-        f"modelmeter simulate {subject} --model {settings['model']} --engine {settings['engine']} "
+        f"modelmeter simulate {subject}{precision} --model {settings['model']} --engine {settings['engine']} "
         f"--device {best.device.name} --rate {question.demand.rate / best.found.replicas:.6g} "
         f"--requests {question.requests} --seed {question.seed} host.workers={best.serves.workers}"
     )
