@@ -45,7 +45,7 @@ def test_it_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("document, lines", [("README.md", 7), ("docs/concepts.md", 2)])
+@pytest.mark.parametrize("document, lines", [("README.md", 7), ("docs/concepts.md", 2), ("docs/plan.md", 1)])
 def test_the_examples_print_what_their_comments_say(document: str, lines: int) -> None:
     names: dict[str, object] = {}
     checked = 0

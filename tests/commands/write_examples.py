@@ -21,7 +21,9 @@ from tempfile import TemporaryDirectory
 from tests.examples import python_blocks
 
 ROOT = Path(__file__).parents[2]
-PAGES = tuple(ROOT / "docs" / name for name in ("command-line.md", "diff.md", "corpus.md", "sweeps.md", "compare.md"))
+PAGES = tuple(
+    ROOT / "docs" / name for name in ("command-line.md", "diff.md", "corpus.md", "sweeps.md", "compare.md", "plan.md")
+)
 #: the page whose first program writes the table that its examples read
 WITH_A_TABLE = PAGES[2]
 EXAMPLE = re.compile(r"(```console\n\$ modelmeter (.*?)\n)(.*?)(```)", flags=re.DOTALL)

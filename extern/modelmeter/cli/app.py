@@ -35,6 +35,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "throughput": "modelmeter.cli.throughput",
         "fit": "modelmeter.cli.fit",
         "simulate": "modelmeter.cli.simulate",
+        "plan": "modelmeter.cli.plan",
+        "run": "modelmeter.cli.run",
         "host": "modelmeter.cli.host",
     },
     "What there is": {

@@ -37,7 +37,7 @@ from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.cli.output_tokens import parse_output_tokens
 from modelmeter.cli.page_class import RUNAWAY, PageText, RunawayShare, TokensOfModel, page_class_options, parse_text
 from modelmeter.cli.report_file import report_format, report_text
-from modelmeter.cli.several_models import asked_models, check_override, each_of, split_for
+from modelmeter.cli.several_models import ALL, asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.process import tell
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from modelmeter.devices import Device
     from modelmeter.sweep import Asked
 
-ALL: Final = "all"
 #: of --modes: the mode that each checkpoint has
 OWN: Final = "default"
 
@@ -164,7 +163,7 @@ def command(
     overrides the configuration of every model that has the key, as in host.workers=8. A model that cannot answer keeps
     its row, with the reason. docs/compare.md says what every column means.
     """
-    asked = asked_models(_names("--models", model_names, models.checkpoints()) or [*models.checkpoints()])
+    asked = asked_models(names_of("compare", "--models", model_names, models.checkpoints()) or [*models.checkpoints()])
     files, overrides = split_for(arguments, asked)
     overrides = with_engine("compare", engine, overrides)
     for override in overrides:
@@ -203,7 +202,7 @@ def command(
     choice = _chosen(
         Comparison(
             pages=pages,
-            models=_entries(asked, _names("--modes", modes, ())),
+            models=_entries(asked, names_of("compare", "--modes", modes)),
             overrides=overrides,
             devices=devices,
             prices=parse_prices("compare", prices, devices),
@@ -279,19 +278,6 @@ def _screen(
 # -- what is asked --------------------------------------------------------------------------------------------------
 
 
-def _names(option: str, given: Sequence[str], everything: Mapping[str, str] | Sequence[str]) -> list[str]:
-    """The names of an option that commas part; `all` is everything, where that is known here."""
-    names = [name.strip() for text in given for name in text.split(",")]
-    for name, times in Counter(names).items():
-        if not name:
-            raise ModelMeterError(f"compare: {option} has an empty name; give names parted by commas, or {ALL}.")
-        if times > 1:
-            raise ModelMeterError(f"compare: {option} {name} is given {times} times; give it once.")
-    if everything and ALL in names:
-        return list(dict.fromkeys(each for name in names for each in (everything if name == ALL else [name])))
-    return names
-
-
 def _entries(asked: Sequence[Asked], modes: Sequence[str]) -> list[Entry]:
     """Every model in every mode that is asked for and that it has, or in its own."""
     from modelmeter.compare import Entry
@@ -313,7 +299,7 @@ def _entries(asked: Sequence[Asked], modes: Sequence[str]) -> list[Entry]:
 def _devices(names: Sequence[str]) -> list[Device]:
     from modelmeter.devices import load_device
 
-    devices = [load_device(name) for name in _names("--device", names, ())]
+    devices = [load_device(name) for name in names_of("compare", "--device", names)]
     for name, times in Counter(device.name for device in devices).items():
         if times > 1:
             raise ModelMeterError(f"compare: there are {times} devices {name}; give each once, under its own name.")
@@ -440,18 +426,18 @@ def _corpus(source: str, columns: Mapping[str, Any], said: Texts, max_pixels: in
 
 def _columns(choice: Choice, columns: str | None, sort: str | None) -> list[str] | None:
     """The figures that are asked for, by name."""
-    from modelmeter.report.compare_tables import keys_of, names_of
+    from modelmeter.report import compare_tables
 
-    there = names_of(choice)
+    there = compare_tables.names_of(choice)
     for option, names in (
         ("--sort", [] if sort is None else [sort.removeprefix("-")]),
         ("--columns", [] if columns is None else [name.strip() for name in columns.split(",")]),
     ):
-        options = [*there, *(keys_of(choice.result) if option == "--sort" else [])]
+        options = [*there, *(compare_tables.keys_of(choice.result) if option == "--sort" else [])]
         for name in names:
             if name not in options:
                 raise ModelMeterError(f"compare: {option} {name}: there is no such figure; {near(name, options)}")
-    return None if columns is None else _names("--columns", [columns], ())
+    return None if columns is None else names_of("compare", "--columns", [columns])
 
 
 def _chosen(comparison: Comparison, benchmark: str | None) -> Choice:

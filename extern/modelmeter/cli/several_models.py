@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,6 +15,22 @@ from modelmeter.errors import ModelMeterError
 
 if TYPE_CHECKING:
     from modelmeter.sweep import Asked
+
+#: of an option of names: everything that there is
+ALL: Final = "all"
+
+
+def names_of(who: str, option: str, given: Sequence[str], everything: Collection[str] = ()) -> list[str]:
+    """The names of an option that commas part; `all` is everything, where that is known here."""
+    names = [name.strip() for text in given for name in text.split(",")]
+    for name, times in Counter(names).items():
+        if not name:
+            raise ModelMeterError(f"{who}: {option} has an empty name; give names parted by commas, or {ALL}.")
+        if times > 1:
+            raise ModelMeterError(f"{who}: {option} {name} is given {times} times; give it once.")
+    if everything and ALL in names:
+        return list(dict.fromkeys(each for name in names for each in (everything if name == ALL else [name])))
+    return names
 
 
 def asked_models(names: Sequence[str]) -> list[Asked]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from random import Random
 from typing import Any, Final
@@ -30,6 +31,11 @@ PERCENTILES: Final = (50, 90, 95, 99)
 
 #: requests that a simulation serves unless it is told
 REQUESTS: Final = 2_000
+
+#: steps and host as they are predicted, and at both ends of their interval
+VALUE: Final = 0
+FAST: Final = 1
+SLOW: Final = 2
 
 #: of the rate that the replica can serve, from which the queue is taken to grow
 FULL: Final = 0.995
@@ -126,57 +132,97 @@ def simulate(
     """
     if sum(each is not None for each in (rate, in_flight, arrivals)) != 1:
         raise ModelMeterError("simulation: give one of a rate, a number of requests in flight, or a trace's arrivals.")
-    if model.engine.name not in SCHEDULERS:
-        raise ModelMeterError(
-            f"simulation: the scheduler of engine={model.engine.name} is not modelled; that of "
-            f"{', '.join(SCHEDULERS)} is."
-        )
     if requests < 1:
         raise ModelMeterError(f"simulation: {requests} requests; give 1 or more.")
-    if yields_several(model):
-        raise ModelMeterError(
-            "simulation: steps that yield several tokens (runtime.draft) are not simulated; leave it out."
-        )
-    given = tuple(kinds)
-    pages = prepared(given, model, Fraction(0))
-    if len({each.number for each in pages}) < len(pages):
-        raise ModelMeterError("simulation: pages of several passes (workload.regions) are not simulated.")
-    most = compute_throughput(model, device, given)
-    memory = Memory(model, pages, LONGEST)
-    pool = Pool.of(most.limits, device.memory_bytes, memory.weight_bytes, memory.token_bytes)
-    limits = Limits(
-        max_num_seqs=most.limits.max_num_seqs or 1,
-        max_num_batched_tokens=most.limits.max_num_batched_tokens or most.limits.max_model_len,
-        blocks=pool.tokens // pool.block_size,
-        block_size=pool.block_size,
-        max_model_len=most.limits.max_model_len,
-    )
-    service = service_of(model, stage_times(model, device, "fp32"), most.limits)
+    replica = Replica(model, device, kinds)
     count = requests if arrivals is None else len(arrivals)
-    times = arrivals if arrivals is not None else poisson(rate, count, seed) if rate is not None else None
 
-    def outcome(case: int, rates: Rates) -> Outcome:
-        capacity = rates.pages_per_s
-        if rate is not None and rate >= FULL * capacity:
-            return Outcome(capacity=capacity, growth=rate - capacity, served=None, host_busy=None)
-        drawn = _jobs(service, pages, case)
-        jobs = Random(seed).choices(drawn.jobs, drawn.weights, k=count)
-        workers = model.host.workers
-        source = Arrivals(jobs, times, workers) if times is not None else ClosedLoop(jobs, in_flight or 0, workers)
-        served = Engine(limits, _steps(service, pages, limits, case), source).serve()
-        busy = source.host.busy_s / (workers * served.seconds)
-        return Outcome(capacity=capacity, growth=None, served=served, host_busy=busy)
+    def outcome(case: int) -> Outcome:
+        return replica.outcome(case, rate=rate, in_flight=in_flight, arrivals=arrivals, requests=requests, seed=seed)
 
     return Simulation(
         rate=rate,
         in_flight=in_flight,
         requests=count,
-        limits=limits,
+        limits=replica.limits,
         scheduler=SCHEDULERS[model.engine.name],
-        value=outcome(0, most),
-        fast=outcome(1, most.fast),
-        slow=outcome(2, most.slow),
+        value=outcome(VALUE),
+        fast=outcome(FAST),
+        slow=outcome(SLOW),
     )
+
+
+class Replica:
+    """One replica of a served model on a device, which serves one load after another.
+
+    workers: of its host. rates: what it serves at most, by case. host_s: seconds of a worker for the average page.
+    Raises `ModelMeterError` for an engine whose scheduler is not modelled, and for pages that do not fit.
+    """
+
+    def __init__(self, model: ServedModel[Any], device: Device, kinds: Iterable[PageKind[Any]]) -> None:
+        if model.engine.name not in SCHEDULERS:
+            raise ModelMeterError(
+                f"simulation: the scheduler of engine={model.engine.name} is not modelled; that of "
+                f"{', '.join(SCHEDULERS)} is."
+            )
+        if yields_several(model):
+            raise ModelMeterError(
+                "simulation: steps that yield several tokens (runtime.draft) are not simulated; leave it out."
+            )
+        given = tuple(kinds)
+        self._pages = prepared(given, model, Fraction(0))
+        if len({each.number for each in self._pages}) < len(self._pages):
+            raise ModelMeterError("simulation: pages of several passes (workload.regions) are not simulated.")
+        most = compute_throughput(model, device, given)
+        self.workers = model.host.workers
+        self.rates: Sequence[Rates] = (most, most.fast, most.slow)
+        self.host_s = most.host_s
+        memory = Memory(model, self._pages, LONGEST)
+        pool = Pool.of(most.limits, device.memory_bytes, memory.weight_bytes, memory.token_bytes)
+        self.limits = Limits(
+            max_num_seqs=most.limits.max_num_seqs or 1,
+            max_num_batched_tokens=most.limits.max_num_batched_tokens or most.limits.max_model_len,
+            blocks=pool.tokens // pool.block_size,
+            block_size=pool.block_size,
+            max_model_len=most.limits.max_model_len,
+        )
+        self._service = service_of(model, stage_times(model, device, "fp32"), most.limits)
+        self._decodes: dict[int, Any] = {}
+        self._steps: dict[int, ModelSteps] = {}
+
+    def with_workers(self, workers: int) -> Replica:
+        """The same with so many workers of its host."""
+        other = copy(self)
+        other.workers = workers
+        other.rates = [replace(each, workers=workers) for each in self.rates]
+        return other
+
+    def outcome(
+        self,
+        case: int,
+        *,
+        rate: float | None = None,
+        in_flight: int | None = None,
+        arrivals: Sequence[float] | None = None,
+        requests: int = REQUESTS,
+        seed: int = 0,
+    ) -> Outcome:
+        """What one load comes to in one case, with the arguments of `simulate`."""
+        capacity = self.rates[case].pages_per_s
+        if rate is not None and rate >= FULL * capacity:
+            return Outcome(capacity=capacity, growth=rate - capacity, served=None, host_busy=None)
+        drawn = _jobs(self._service, self._pages, case)
+        times = arrivals if rate is None else poisson(rate, requests, seed)
+        count = requests if times is None else len(times)
+        jobs = Random(seed).choices(drawn.jobs, drawn.weights, k=count)
+        source = (
+            Arrivals(jobs, times, self.workers) if times is not None else ClosedLoop(jobs, in_flight or 0, self.workers)
+        )
+        if case not in self._steps:
+            self._steps[case] = _steps(self._service, self._pages, self.limits, case, self._decodes)
+        served = Engine(self.limits, self._steps[case], source).serve()
+        busy = source.host.busy_s / (self.workers * served.seconds)
+        return Outcome(capacity=capacity, growth=None, served=served, host_busy=busy)
 
 
 @dataclass(frozen=True)
@@ -207,8 +253,10 @@ def _jobs(service: Service, pages: Sequence[Prepared[Any]], case: int) -> _Drawn
     return drawn
 
 
-def _steps(service: Service, pages: Sequence[Prepared[Any]], limits: Limits, case: int) -> ModelSteps:
-    """What the engine's steps take with these pages."""
+def _steps(
+    service: Service, pages: Sequence[Prepared[Any]], limits: Limits, case: int, known: dict[int, Any]
+) -> ModelSteps:
+    """What the engine's steps take with these pages. known: by batch, of all cases, kept for the next one."""
     layouts = [getattr(each.page, "layout", None) for each in pages]
     seq_lens = [each.page.seq_len for each in pages]
     prefills = service.prefills(layouts, seq_lens).cases[case].tolist()
@@ -217,7 +265,9 @@ def _steps(service: Service, pages: Sequence[Prepared[Any]], limits: Limits, cas
     mean = sum(output.output_tokens * output.share for each in pages for output in each.outputs)
 
     def decode_s(batch: int, contexts: Sequence[int]) -> Sequence[float]:
-        found: list[float] = service.steps(contexts, batch, max(1, round(mean))).cases[case].tolist()
+        if batch not in known:
+            known[batch] = service.steps(contexts, batch, max(1, round(mean))).cases
+        found: list[float] = known[batch][case].tolist()
         return found
 
     return ModelSteps(

@@ -1,0 +1,526 @@
+"""`modelmeter plan`: how many GPUs of which kind serve a load within its limits, and at what price."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from modelmeter import models, quality
+from modelmeter.cli.arguments import (
+    STDIN,
+    TABLE_DEFAULTS,
+    by_option,
+    complete_device,
+    complete_engine,
+    complete_model,
+    debug_option,
+    dpi_option,
+    inputs_argument,
+    json_option,
+    max_pixels_option,
+    parse_prices,
+    price_option,
+    table_options,
+    with_engine,
+)
+from modelmeter.cli.output import rendered, write
+from modelmeter.cli.page_class import page_class_options
+from modelmeter.cli.page_kinds import asked_pages, tell_left_out
+from modelmeter.cli.several_models import asked_models, check_override, each_of, names_of, split_for
+from modelmeter.errors import ModelMeterError, near
+from modelmeter.files import check_output, encodable, write_whole
+from modelmeter.models.common.precision import PRECISIONS, UNQUANTISED
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from modelmeter.cli.page_class import Options
+    from modelmeter.cli.page_kinds import Counted
+    from modelmeter.devices import Device
+    from modelmeter.models.common.assumption import Assumption
+    from modelmeter.models.common.contract import CostModel
+    from modelmeter.plan import Candidate, Plan, Prices, Way
+    from modelmeter.quality import Quality
+    from modelmeter.report.fitting import Fitting
+    from modelmeter.sweep import Asked
+
+#: how rows may be sorted on the screen
+SORTS: Final = ("money", "gpus", "latency", "ttft", "energy", "quality")
+#: losing ways that are told in words
+_TOLD: Final = 12
+#: options that say where the answer goes, and are no part of the question
+OUTPUTS: Final = ("output", "as_json", "explain")
+
+
+@click.command(short_help="How many GPUs a load needs, and at what price.")
+@inputs_argument
+@click.option(
+    "--pages",
+    "pages",
+    required=True,
+    metavar="N/PERIOD",
+    help="Pages in a period, as in 30e6/month, of 730.5 hours; or /second, /minute, /hour, /day, /week, /year.",
+)
+@click.option(
+    "--peak-factor",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="The busiest rate over the mean one; the plan serves that.",
+)
+@click.option("--max-latency", default=None, metavar="TIME", help="From a page's arrival to its last token, as in 60s.")
+@click.option("--ttft", default=None, metavar="TIME", help="From a page's arrival to its first token, as in 2s.")
+@click.option(
+    "--percentile",
+    type=int,
+    default=95,
+    show_default=True,
+    metavar="P",
+    help="Of pages that keep the limits: 50, 90, 95 or 99.",
+)
+@click.option(
+    "--spare",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="GPUs beside those that the load needs, for the failure of so many.",
+)
+@click.option(
+    "--models",
+    "model_names",
+    multiple=True,
+    metavar="NAME,...",
+    shell_complete=each_of(complete_model),
+    help=f"Models, checkpoints, folders with a checkpoint of your own, or all.  [default: {models.DEFAULT_MODEL}]",
+)
+@click.option(
+    "--device",
+    "device_names",
+    multiple=True,
+    metavar="DEVICE,...",
+    shell_complete=each_of(complete_device),
+    help="Bundled devices or YAML files of your own.  [default: those with a price, else all bundled GPUs]",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="NAME,...",
+    shell_complete=each_of(complete_engine),
+    help="What serves the pages; engines whose scheduler is not simulated lose.  [default: vllm]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME,...",
+    help="Schemes that pack the weights, as in precision=NAME, or all.  [default: as each checkpoint is]",
+)
+@click.option(
+    "--output-tokens",
+    "output_tokens",
+    multiple=True,
+    metavar="[GROUP=]N|N:WEIGHT,...|COLUMN",
+    help="Decode steps of a page, as in modelmeter throughput.",
+)
+@page_class_options
+@by_option
+@table_options
+@price_option
+@click.option(
+    "--prices",
+    "prices_file",
+    type=click.Path(),
+    default=None,
+    metavar="FILE",
+    help="YAML with currency, per: hour, date, source, and under prices a device a line.",
+)
+@click.option(
+    "--quality",
+    "benchmark",
+    default=None,
+    metavar="BENCHMARK",
+    help="Whose published figures stand in the table.  [default: that of which most of the models have one]",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default=None,
+    help="Order of the table's rows.  [default: money where all that serve have a price, else gpus]",
+)
+@click.option(
+    "--top", type=click.IntRange(1), default=5, show_default=True, metavar="N", help="Rows that are searched."
+)
+@click.option("--all", "everything", is_flag=True, help="Search all of them; else those that cost more are pruned.")
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 1_000_000),
+    default=2000,
+    show_default=True,
+    metavar="N",
+    help="Of each simulation.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of what is drawn at random.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    default=None,
+    metavar="FILE",
+    help="Save question and answer as YAML, which modelmeter run answers anew and compares.",
+)
+@click.option("--explain", is_flag=True, help="Say what every label means.")
+@dpi_option
+@max_pixels_option
+@json_option
+@debug_option
+def command(output: str | None, as_json: bool, explain: bool, **asked: Any) -> int:
+    """The cheapest ways to serve a load: GPUs, money, latency in the tails, and why the others lose.
+
+    INPUT and KEY=VALUE are those of modelmeter throughput. Every model on every device is simulated with as few
+    replicas, of one GPU each, as hold the limits. Prices are yours alone. Exit status 1: nothing holds the limits.
+    docs/plan.md walks through a decision.
+    """
+    if output is not None:
+        check_output("plan", Path(output), [*asked["arguments"], *asked["device_names"], asked["prices_file"] or ""])
+    answer = answered(**asked)
+    saved: list[str] = []
+    if output is not None:
+        content = encodable(saved_text(click.get_current_context(), answer)).encode()
+        write_whole(Path(output), content)
+        saved.append(f"{output}: {len(content):,} bytes; modelmeter run {output} answers it anew")
+    if as_json:
+        from modelmeter.report.json_document import json_text
+
+        write(json_text("plan", answer.content))
+    else:
+        write(rendered(*answer.screen(explain=explain), *saved))
+    tell_left_out(answer.counted)
+    return 0 if answer.plan.best is not None else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A plan with what stands around it. subject: the pages in words. given: inputs and overrides, as written."""
+
+    plan: Plan
+    benchmark: str | None
+    subject: str
+    given: str
+    sort: str | None
+    assumptions: Sequence[Assumption]
+    counted: Sequence[Counted]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """For JSON and for a saved plan."""
+        from modelmeter.report.plan_tables import plan_content
+
+        assumed = [vars(each) for each in self.assumptions]
+        return {"subject": self.subject, "benchmark": self.benchmark, **plan_content(self.plan), "assumptions": assumed}
+
+    def screen(self, *, explain: bool) -> list[RenderableType | Fitting]:
+        """The answer, the table, why the others lose, what is not in it."""
+        from modelmeter.report import page_tables, plan_tables, point_tables
+
+        rows = sorted_ways(self.plan, self.sort)
+        others = [way for way in self.plan.ways if way.found is None]
+        parts: list[RenderableType | Fitting] = [
+            plan_tables.head_lines(self.plan, self.subject, self.benchmark if rows else None),
+            "",
+        ]
+        if rows:
+            parts += [plan_tables.plan_table(self.plan, rows, self.benchmark), ""]
+            parts += [plan_tables.why_lines(self.plan, rows), ""]
+        if others:
+            parts += ["Others:", plan_tables.losing_lines(self.plan, others, _TOLD), ""]
+        parts.append(page_tables.label_lines(("not modelled", "; ".join(plan_tables.NOT_MODELLED))))
+        simulated = plan_tables.simulated_line(self.plan, self.given)
+        if simulated:
+            parts.append(page_tables.label_lines(("simulated", simulated)))
+        parts.append("")
+        labels = page_tables.assumption_lines if explain else point_tables.rests_on_lines
+        parts.append(labels(self.assumptions))
+        return parts
+
+
+def sorted_ways(plan: Plan, sort: str | None) -> list[Way]:
+    """The rows of the table, in the order that was asked for; those without a value last."""
+
+    def key(way: Way) -> float | None:
+        assert way.found is not None
+        if sort in ("latency", "ttft"):
+            return way.found.outcome.times()[f"{sort}_s"].percentiles[plan.question.level.percentile]
+        if sort == "energy":
+            return plan.energy_kwh(way)
+        if sort == "quality":
+            figure = way.quality
+            return None if figure is None else figure.value * (-1 if figure.better == "higher" else 1)
+        return plan.money(way) if sort == "money" else plan.gpus(way)
+
+    if sort is None:
+        return plan.holding
+    return sorted(plan.holding, key=lambda way: (key(way) is None, key(way) or 0.0))
+
+
+# -- what is asked --------------------------------------------------------------------------------------------------
+
+
+def answered(
+    *,
+    arguments: Sequence[str],
+    pages: str,
+    peak_factor: float,
+    max_latency: str | None,
+    ttft: str | None,
+    percentile: int,
+    spare: int,
+    model_names: Sequence[str],
+    device_names: Sequence[str],
+    engines: Sequence[str],
+    precisions: Sequence[str],
+    output_tokens: Sequence[str],
+    page_class: str | None,
+    language: str | None,
+    text_format: str | None,
+    tokenizers: str | None,
+    by: str | None,
+    width: str,
+    height: str,
+    unit: str,
+    count: str | None,
+    prices: Sequence[str],
+    prices_file: str | None,
+    benchmark: str | None,
+    sort: str | None,
+    top: int,
+    everything: bool,
+    requests: int,
+    seed: int,
+    dpi: int,
+    max_pixels: int,
+) -> Answer:
+    """The plan that the options ask for, each by its name."""
+    from modelmeter.plan import Demand, Question, ServiceLevel, compute
+    from modelmeter.plan.demand import parse_seconds
+
+    demand = Demand.parse(pages, peak_factor)
+    level = ServiceLevel(
+        latency_s=None if max_latency is None else parse_seconds("--max-latency", max_latency),
+        ttft_s=None if ttft is None else parse_seconds("--ttft", ttft),
+        percentile=percentile,
+    )
+    if benchmark is not None and benchmark not in quality.benchmarks():
+        raise ModelMeterError(
+            f"plan: --quality {benchmark}: there is no such benchmark; {near(benchmark, quality.benchmarks())}"
+        )
+    asked = asked_models(names_of("plan", "--models", model_names, models.checkpoints()))
+    files, overrides = split_for(arguments, asked)
+    for override in overrides:
+        check_override(asked, override)
+    if STDIN in files:
+        raise ModelMeterError("plan: standard input (-) can be read once, and each model reads the pages; give a file.")
+    devices, priced = _devices(names_of("plan", "--device", device_names), prices, prices_file)
+    question = Question(
+        demand=demand,
+        level=level,
+        spare=spare,
+        prices=priced,
+        requests=requests,
+        seed=seed,
+        top=None if everything else top,
+    )
+    if sort == "money" and not priced.an_hour:
+        raise ModelMeterError("plan: --sort money needs prices; give --price DEVICE=2.5 (an hour) or --prices FILE.")
+    source = _Source(
+        files=files,
+        output_tokens=output_tokens,
+        texts=(page_class, language, text_format, tokenizers),
+        table={"by": by, "width": width, "height": height, "unit": unit, "count": count},
+        dpi=dpi,
+        max_pixels=max_pixels,
+    )
+    served_by: list[str | None] = [*names_of("plan", "--engine", engines)]
+    packed = _packed(names_of("plan", "--precision", precisions, PRECISIONS), overrides)
+    read = [
+        source.read(each, engine, [*overrides, *scheme])
+        for each in asked
+        for engine in served_by or [None]
+        for scheme in packed
+    ]
+    shown = benchmark or _commonest([each.figures for each in read])
+    candidates = [each.candidate._replace(quality=each.figures.get(shown or "")) for each in read]
+    plan = compute(question, candidates, devices)
+    assumptions = list(dict.fromkeys(assumption for each in read for assumption in each.assumptions))
+    return Answer(
+        plan=plan,
+        benchmark=shown,
+        subject=", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else ""),
+        given=shlex.join([*files, *overrides, *source.options]),
+        sort=sort,
+        assumptions=assumptions,
+        counted=read[0].counted,
+    )
+
+
+def _packed(names: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each precision that is asked for."""
+    named = [each for each in overrides if each.partition("=")[0].strip() in ("precision", "precision.name")]
+    if names and named:
+        raise ModelMeterError(
+            f"plan: --precision {names[0]} and {named[0]} both say how weights are packed; leave one."
+        )
+    return [[f"precision={name}"] for name in names] or [[]]
+
+
+def _devices(names: Sequence[str], given: Sequence[str], file: str | None) -> tuple[list[Device], Prices]:
+    """The devices, and their prices."""
+    from modelmeter.devices import bundled_devices, load_device
+    from modelmeter.memory import GPU
+    from modelmeter.plan import Prices
+
+    if given and file is not None:
+        raise ModelMeterError(f"plan: --price {given[0]} and --prices {file} both say prices; leave one out.")
+    listed = Prices() if file is None else Prices.read(file)
+    if names:
+        devices = [load_device(name) for name in names]
+    elif listed.an_hour:
+        devices = [load_device(name) for name in listed.an_hour]
+    elif given:
+        devices = [load_device(text.rpartition("=")[0] or _no_device(text)) for text in given]
+    else:
+        devices = [device for device in bundled_devices() if device.kind == GPU]
+    twice = [device.name for number, device in enumerate(devices) if device in devices[:number]]
+    if twice:
+        raise ModelMeterError(f"plan: the device {twice[0]} is given twice; give it once.")
+    if file is None:
+        return devices, Prices(an_hour=parse_prices("plan", given, devices))
+    known = {load_device(name).name: price for name, price in listed.an_hour.items()}
+    return devices, Prices(an_hour=known, currency=listed.currency, date=listed.date, source=listed.source)
+
+
+def _no_device(text: str) -> str:
+    raise ModelMeterError(f"plan: --price {text} is of no device; write DEVICE={text}, as in H100-SXM={text}.")
+
+
+class _Read(NamedTuple):
+    """A model by an engine with its pages, and what stands behind them. figures: what was published, by benchmark."""
+
+    candidate: Candidate
+    figures: Mapping[str, Quality]
+    assumptions: Sequence[Assumption]
+    counted: Sequence[Counted]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where pages come from and what they say."""
+
+    files: Sequence[str]
+    output_tokens: Sequence[str]
+    texts: Options
+    table: Mapping[str, str | None]
+    dpi: int
+    max_pixels: int
+
+    @property
+    def options(self) -> list[str]:
+        """What was given of texts and of tables, as options of every command about them."""
+        names = ("page-class", "language", "text-format", "tokenizers")
+        given = dict(zip(names, self.texts, strict=True)) | {
+            name: value for name, value in self.table.items() if value != TABLE_DEFAULTS.get(name)
+        }
+        pairs = [*(("output-tokens", each) for each in self.output_tokens), *given.items()]
+        return [word for name, value in pairs if value is not None for word in (f"--{name}", value)]
+
+    def read(self, asked: Asked, engine: str | None, given: Sequence[str]) -> _Read:
+        """The pages as a model has them, by an engine."""
+        from modelmeter.devices.engine import timed_assumptions
+        from modelmeter.models.common.engines import SERVED_BY, served
+        from modelmeter.models.common.page_text import mode_name
+        from modelmeter.plan import Candidate
+
+        overrides = with_engine("plan", engine, [*asked.overrides, *given])
+        pages = asked_pages(
+            "plan",
+            self.files,
+            self.output_tokens,
+            self.texts,
+            (asked.package, overrides),
+            self.table,
+            dpi=self.dpi,
+            max_pixels=self.max_pixels,
+        )
+        scheme = next((each.partition("=")[2] for each in given if each.startswith("precision=")), "-")
+        settings = {"model": asked.name, "mode": "-", "precision": scheme, "engine": engine or SERVED_BY}
+        try:
+            model = asked.package.load_cost_model(served(overrides, asked.package.EXECUTIONS))
+            settings |= {
+                "mode": mode_name(model),
+                "precision": model.config.precision.name,
+                "engine": model.engine.name,
+            }
+            kinds, counted = pages.read(model)
+        except ModelMeterError as error:
+            return _Read(Candidate(settings, None, refused=str(error)), {}, (), ())
+        workers = any(each.partition("=")[0].strip() == "host.workers" for each in overrides)
+        return _Read(
+            Candidate(settings, model, kinds, workers_given=workers),
+            _published(model, own_mode=not any(each.startswith("workload") for each in given)),
+            [*timed_assumptions(model), *pages.assumptions(counted)],
+            counted,
+        )
+
+
+def _published(model: CostModel, *, own_mode: bool) -> dict[str, Quality]:
+    """By benchmark, what was published of a checkpoint in its mode, with weights as they were published."""
+    from modelmeter.models.common.page_text import mode_name
+
+    if model.config.precision.name != UNQUANTISED or model.config.precision.kv is not None:
+        return {}
+    checkpoint, mode = model.config.checkpoint.name or model.name, mode_name(model)
+    found = {name: quality.headline(checkpoint, name, mode) for name in quality.benchmarks()}
+    return {name: each for name, each in found.items() if each is not None and (own_mode or each.mode is not None)}
+
+
+def _commonest(figures: Sequence[Mapping[str, Quality]]) -> str | None:
+    """The benchmark of which most have a figure."""
+    counts = {name: sum(name in each for each in figures) for name in quality.benchmarks()}
+    most = max(counts, key=lambda name: counts[name])
+    return most if counts[most] else None
+
+
+# -- saving it ------------------------------------------------------------------------------------------------------
+
+
+def saved_text(context: click.Context, answer: Answer) -> str:
+    """Question and answer as a scenario that `modelmeter run` reads."""
+    from datetime import date
+    from importlib.metadata import version
+
+    import yaml
+
+    options: dict[str, Any] = {}
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if isinstance(parameter, click.Option) and name not in OUTPUTS:
+            value = context.params.get(name)
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                options[max(parameter.opts, key=len).lstrip("-")] = list(value) if isinstance(value, tuple) else value
+    saved: dict[str, Any] = {
+        "kind": "plan",
+        "inputs": list(context.params["arguments"]),
+        "options": options,
+        "saved": {"date": date.today().isoformat(), "modelmeter": version("modelmeter")},
+        "result": answer.content,
+    }
+    text: str = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True, width=110)
+    return text

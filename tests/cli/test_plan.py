@@ -1,0 +1,217 @@
+"""`modelmeter plan` and `modelmeter run`: screens, JSON, saved plans, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modelmeter.cli.main import main
+from modelmeter.cli.run import KINDS, differences
+
+Capture = pytest.CaptureFixture[str]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "scenarios"
+DOCUMENT = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+PLAN = ("plan", "letter@150", "--output-tokens", "600", "--requests", "300", "--device", "H100-SXM,L40S,T4")
+PRICES = ("--price", "H100-SXM=2.5", "--price", "L40S=0.9", "--price", "T4=0.2")
+LOAD = ("--pages", "30e6/month", "--peak-factor", "3")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def printed(capsys: Capture, *arguments: str, status: int = 0) -> str:
+    assert main(arguments) == status
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def test_the_screen_answers_first(capsys: Capture) -> None:
+    """How many of what, for how much; a row a way; why the others lose; and the simulation that it rests on."""
+    out = printed(capsys, *PLAN, *LOAD, *PRICES, "--max-latency", "30s", "--spare", "1")
+    document = json.loads(printed(capsys, *PLAN, *LOAD, *PRICES, "--max-latency", "30s", "--spare", "1", "--json"))
+    best = document["rows"][0]
+    first = " ".join(out.split("pages  ")[0].split())
+    assert first.startswith(f"answer {best['gpus']} {best['device']}, 1 of them spare (up to {best['gpus_slow']} ")
+    assert first.endswith(f"{best['money_a_month']:,.0f} money a month, around the clock")
+    assert "30,000,000 pages a month: 11.41, at the peak 3 x: 34.22 requests/s" in out
+    assert "T4 lists no matmul peak for bf16" in out
+    assert "more than one GPU a replica" in out
+    assert [row["verdict"] for row in document["rows"]] == ["best", "dearer", "refused"]
+    simulated = " ".join(out[out.index("modelmeter simulate") : out.index("\nlabels")].split())
+    again = json.loads(printed(capsys, *simulated.split()[1:], "--json"))
+    assert again["figures"]["latency_s_p95"]["value"] == pytest.approx(best["latency_s_p95"], rel=1e-3)
+
+
+def test_nothing_holds_the_limits(capsys: Capture) -> None:
+    """Exit status 1, what comes nearest, and by how much a limit is to be relaxed."""
+    out = printed(capsys, *PLAN, *LOAD, "--max-latency", "300ms", status=1)
+    told = " ".join(out.split())
+    assert told.startswith("answer nothing holds the limits; nearest: deepseek_ocr (gundam) by vllm on H100-SXM: ")
+    assert "x the 0.3 s asked for; --max-latency" in told and "lets it pass" in told
+
+
+@pytest.mark.parametrize("sort", ["money", "gpus", "latency", "ttft", "energy", "quality"])
+def test_rows_may_be_sorted(capsys: Capture, sort: str) -> None:
+    out = printed(capsys, *PLAN, *LOAD, *PRICES, "--sort", sort)
+    rows = [line.split()[0] for line in out.splitlines() if line.startswith(("H100", "L40S")) and line.endswith("]")]
+    assert sorted(rows) == ["H100-SXM", "L40S"]
+    assert rows[0] == {"gpus": "H100-SXM", "latency": "H100-SXM"}.get(sort, rows[0])
+
+
+def test_several_models_and_engines(capsys: Capture) -> None:
+    """A row each; an engine whose scheduler is not simulated says so."""
+    models = ("--models", "deepseek_ocr,qwen2_vl", "--engine", "vllm,sglang")
+    document = json.loads(printed(capsys, *PLAN[:-1], "H100-SXM", *LOAD, *models, "--json"))
+    assert {(row["model"], row["engine"]) for row in document["rows"] if row["verdict"] != "refused"} == {
+        ("deepseek_ocr", "vllm"),
+        ("qwen2_vl", "vllm"),
+    }
+    refused = [row["why"] for row in document["rows"] if row["verdict"] == "refused"]
+    assert refused and all("engine" in why or "sglang" in why for why in refused)
+
+
+def test_precisions_are_ways_too(capsys: Capture) -> None:
+    """A row each; weights that were packed later have no published quality; a card that was too small may do."""
+    asked = ("plan", "letter@150", "--output-tokens", "600", "--requests", "300", "--pages", "1/second")
+    packed = ("--device", "RTX-3070,L40S", "--precision", "unquantised,awq", "--quality", "OmniDocBench v1.5")
+    rows = json.loads(printed(capsys, *asked, *packed, "--json"))["rows"]
+    found = {(row["device"], row["precision"]): row for row in rows}
+    assert {key: row["verdict"] == "refused" for key, row in found.items()} == {
+        ("RTX-3070", "unquantised"): True,
+        ("RTX-3070", "awq"): False,
+        ("L40S", "unquantised"): False,
+        ("L40S", "awq"): False,
+    }
+    assert found["L40S", "awq"]["quality"] is None and found["L40S", "unquantised"]["quality"] is not None
+    out = printed(capsys, *asked, "--device", "RTX-3070", "--precision", "awq")
+    assert "(gundam, awq) by vllm" in out and "precision=awq --model" in out
+
+
+def test_a_saved_plan_runs_again_to_the_same(capsys: Capture) -> None:
+    """And says which figures differ where they do."""
+    Path("prices.yaml").write_text(
+        "currency: EUR\nper: hour\ndate: 2026-11-20\nsource: our contract\nprices:\n  H100-SXM: 2.5\n  L40S: 0.9\n"
+    )
+    asked = ("plan", "letter@150", "--output-tokens", "600", "--requests", "300", *LOAD, "--prices", "prices.yaml")
+    out = printed(capsys, *asked, "--spare", "1", "host.workers=4", "-o", "plan.yaml")
+    assert "EUR an hour, our contract, 2026-11-20" in out
+    saved = yaml.safe_load(Path("plan.yaml").read_text())
+    assert saved["inputs"] == ["letter@150", "host.workers=4"]
+    assert saved["options"] == {
+        "pages": "30e6/month",
+        "peak-factor": 3.0,
+        "spare": 1,
+        "output-tokens": ["600"],
+        "prices": "prices.yaml",
+        "requests": 300,
+    }
+    assert "the same as plan.yaml, of " in printed(capsys, "run", "plan.yaml")
+    Path("prices.yaml").write_text(Path("prices.yaml").read_text().replace("2.5", "5"))
+    out = printed(capsys, "run", "plan.yaml", status=1)
+    assert "figures differ from plan.yaml" in out
+    assert "prices.an_hour.H100-SXM: 2.5, now 5.0" in out
+
+
+def test_differences_name_rows_and_figures() -> None:
+    row = {"model": "m", "precision": "p", "device": "d", "engine": "e", "gpus": 2}
+    before = {"rows": [row], "limits": {"ttft_s": 2.0}, "gone": 1}
+    now = {"rows": [row | {"gpus": 3}], "limits": {"ttft_s": 2.0 * (1 + 1e-12)}, "new": "x"}
+    assert list(differences(before, now)) == [
+        "rows[m p d e].gpus: 2, now 3 (+50.00%)",
+        "gone: it was 1, now gone",
+        "new: it was not there, now 'x'",
+    ]
+
+
+def test_the_documents_decision_is_real(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is what its words say of it."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "100")
+    ((arguments, shown),) = re.findall(r"```console\n\$ modelmeter (plan .*?)\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    assert printed(capsys, *arguments.split()) == shown
+    assert shown.startswith("answer   8 L40S, 1 of them spare (up to 9 where")
+    assert "eight L40S" in DOCUMENT and "nine are needed" in DOCUMENT
+    document = json.loads(printed(capsys, *arguments.replace("60s", "15s").split(), "--json"))
+    first, others = document["rows"][0], {row["device"]: row for row in document["rows"]}
+    assert (first["device"], first["gpus"], others["L40S"]["gpus"]) == ("H100-SXM", 5, 15)
+    assert f"{first['money_a_month']:,.0f} USD" == "9,131 USD" and "9,131 USD a month" in DOCUMENT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_examples_run(capsys: Capture, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of each kind, as the command that it stands for, but for the seconds that a corpus took."""
+    monkeypatch.chdir(ROOT)
+    scenario = yaml.safe_load((EXAMPLES / f"{kind}.yaml").read_text(encoding="utf-8"))
+    assert scenario["kind"] == kind
+    words = [
+        word
+        for key, value in scenario["options"].items()
+        for each in (value if isinstance(value, list) else [value])
+        for word in (f"--{key}", str(each))
+    ]
+    printed_by = []
+    for arguments in (["run", str(EXAMPLES / f"{kind}.yaml")], [kind, *scenario["inputs"], *words]):
+        assert main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        printed_by.append([line for line in lines if not line.startswith("time ")])
+    assert printed_by[0] and printed_by[0] == printed_by[1]
+
+
+SCENARIO = "kind: plan\ninputs: [letter@150]\noptions:\n  pages: 1e6/day\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("kind: plan", "kind: plant", 'kind=plant is unknown; did you mean "plan"?'),
+        ("kind: plan\n", "", "kind is missing"),
+        ("inputs: [letter@150]", "inputs: letter@150", "inputs='letter@150' is no list"),
+        ("  pages: 1e6/day", "  page: 1e6/day", 'plan has no option page, which options holds; did you mean "pages"'),
+        ("  pages: 1e6/day", "  pages: [a, b]", "options.pages takes one value, and there are 2"),
+        ("  pages: 1e6/day", "  all: maybe", "options.all='maybe' is neither true nor false"),
+        ("  pages: 1e6/day", "  pages: {a: 1}", "is neither text nor a number"),
+        ("kind: plan", "other: 1\nkind: plan", "other is no key of a scenario"),
+        ("kind: plan", "result: {}\nkind: page", "a result is kept of a plan alone"),
+    ],
+)
+def test_what_is_no_scenario(capsys: Capture, old: str, new: str, said: str) -> None:
+    assert old in SCENARIO
+    text = SCENARIO.replace(old, new)
+    Path("scenario.yaml").write_text(text.replace("  pages: 1e6/day\n", "") if "kind: page" in new else text)
+    assert main(["run", "scenario.yaml"]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--pages", "30e6"), "names no period; write 30e6/month"),
+        ((*LOAD, "--max-latency", "60"), "--max-latency 60 has no unit; write 60s"),
+        ((*LOAD, "--peak-factor", "0.5"), "--peak-factor 0.5 is no peak"),
+        ((*LOAD, "--percentile", "97"), "--percentile 97 is not told"),
+        ((*LOAD, "--price", "2.5"), "--price 2.5 is for one device; with several write DEVICE=2.5"),
+        ((*LOAD, "--price", "A10=1"), "A10 is not asked for"),
+        ((*LOAD, *PRICES, "--prices", "prices.yaml"), "both say prices; leave one out"),
+        ((*LOAD, "--prices", "bare.yaml"), "currency is missing; a price without it says nothing"),
+        ((*LOAD, "--sort", "money"), "--sort money needs prices"),
+        ((*LOAD, "--quality", "Nothing"), "--quality Nothing: there is no such benchmark"),
+        ((*LOAD, "--precision", "awq", "precision=gptq"), "both say how weights are packed"),
+        ((*LOAD, "--device", "H100-SXM"), "--device H100-SXM is given 2 times"),
+        ((*LOAD, "-"), "standard input (-) can be read once"),
+        ((*LOAD, "runtime.batch_size=0"), "runtime.batch_size=0"),
+    ],
+)
+def test_what_is_refused(capsys: Capture, arguments: tuple[str, ...], said: str) -> None:
+    Path("bare.yaml").write_text("prices:\n  H100-SXM: 2.5\n")
+    assert main([*PLAN, *arguments]) == 2
+    assert said in capsys.readouterr().err
