@@ -70,14 +70,26 @@ def test_rows_may_be_sorted(capsys: Capture, sort: str) -> None:
 
 def test_several_models_and_engines(capsys: Capture) -> None:
     """A row each; an engine whose scheduler is not simulated says so."""
-    models = ("--models", "deepseek_ocr,qwen2_vl", "--engine", "vllm,sglang")
+    models = ("--models", "deepseek_ocr,lighton_ocr", "--engine", "vllm,sglang")
     document = json.loads(printed(capsys, *PLAN[:-1], "H100-SXM", *LOAD, *models, "--json"))
     assert {(row["model"], row["engine"]) for row in document["rows"] if row["verdict"] != "refused"} == {
         ("deepseek_ocr", "vllm"),
-        ("qwen2_vl", "vllm"),
+        ("lighton_ocr", "vllm"),
     }
     refused = [row["why"] for row in document["rows"] if row["verdict"] == "refused"]
     assert refused and all("engine" in why or "sglang" in why for why in refused)
+
+
+def test_a_model_that_cannot_answer_keeps_its_row(capsys: Capture) -> None:
+    """Nobody counted its tokens; the other one has its GPUs."""
+    asked = ("plan", "letter@150", "--page-class", "letter", "--pages", "1/second", "--requests", "300")
+    rows = json.loads(
+        printed(capsys, *asked, "--device", "L40S", "--models", "granite_docling,deepseek_ocr,qwen2_vl", "--json")
+    )
+    first, last, parts = rows["rows"]
+    assert (first["model"], first["gpus"]) == ("deepseek_ocr", 1)
+    assert last["model"] == "granite_docling" and "no source counts its tokenizer's tokens" in last["why"]
+    assert parts["model"] == "qwen2_vl" and "by its regions, in several passes" in parts["why"]
 
 
 def test_precisions_are_ways_too(capsys: Capture) -> None:

@@ -160,6 +160,8 @@ def test_the_host_has_workers_enough_unless_it_is_said() -> None:
     serves = way.serves
     assert serves.limited_by == "device"
     assert (serves.workers - 1) * 0.8 < serves.capacity * serves.host_s <= serves.workers * 0.8
+    (idle,) = planned(["H100-SXM"], demand=per_second(0.1)).ways
+    assert idle.serves is not None and idle.serves.workers == 1
     model = served("host.workers=1")
     plan = compute(Question(demand=per_second(5)), [candidate(model, workers_given=True)], [H100])
     assert plan.ways[0].serves is not None and plan.ways[0].serves.limited_by == "host"
