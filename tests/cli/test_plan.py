@@ -179,6 +179,28 @@ def test_the_examples_run(capsys: Capture, kind: str, monkeypatch: pytest.Monkey
     assert printed_by[0] and printed_by[0] == printed_by[1]
 
 
+def test_the_schema_is_of_the_examples_and_of_what_is_saved(capsys: Capture) -> None:
+    """Every key of each is there, and its value is of a type that is there."""
+    schema = json.loads(printed(capsys, "run", "--schema"))
+    of_kind = {each["properties"]["kind"]["const"]: each["properties"] for each in schema["oneOf"]}
+    assert set(of_kind) == set(KINDS)
+    printed(capsys, *PLAN, *LOAD, *PRICES, "--all", "-o", "saved.yaml")
+    for path in (*(EXAMPLES / f"{kind}.yaml" for kind in KINDS), Path("saved.yaml")):
+        scenario = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = of_kind[scenario["kind"]]
+        assert set(scenario) <= set(known)
+        for key, value in scenario["options"].items():
+            option = known["options"]["properties"][key]
+            assert option["description"]
+            if isinstance(value, list):
+                assert option["anyOf"][1]["type"] == "array"
+            elif "anyOf" not in option:
+                assert isinstance(value, bool) == (option["type"] == "boolean")
+    assert main(["run"]) == 2 and main(["run", "--schema", "saved.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "run: there is no file" in told and "--schema runs nothing" in told
+
+
 SCENARIO = "kind: plan\ninputs: [letter@150]\noptions:\n  pages: 1e6/day\n"
 
 

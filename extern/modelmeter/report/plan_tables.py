@@ -174,10 +174,10 @@ def _shares(plan: Plan, way: Way) -> list[tuple[str, str]]:
     """What the host costs and what the engine, a page and at the peak."""
     assert way.serves is not None and way.found is not None
     serves, outcome = way.serves, way.found.outcome
-    total = serves.host_s + serves.device_s
+    total, cores = serves.host_s + serves.device_s, serves.workers * way.found.replicas
     host = (
         f"{serves.host_s:.3g} s of a CPU core a page, {serves.host_s / total:.0%} of the work: "
-        f"host.workers={serves.workers} a replica, cores in all {serves.workers * way.found.replicas:,}, "
+        f"host.workers={serves.workers} a replica, {cores:,} core{'s' * (cores > 1)} in all, "
         f"{outcome.host_busy or 0.0:.0%} busy"
     )
     engine = (
