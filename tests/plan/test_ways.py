@@ -198,6 +198,18 @@ def test_what_cannot_win_is_not_simulated() -> None:
         assert verdict(pruned, way).kind == "not_searched"
 
 
+def test_what_is_cheaper_by_its_bound_alone_does_not_win() -> None:
+    """L40S costs less by capacity and more by the limit; the other one is found, though one way alone is asked for."""
+    level = ServiceLevel(latency_s=4.0)
+    names = ["L40S", "H100-SXM"]
+    ways = {way.device.name: way for way in planned(names, level=level, top=None).ways}
+    needed = {name: cast(Any, way.found).replicas for name, way in ways.items()}
+    prices = {"L40S": 1.0, "H100-SXM": 0.9 * needed["L40S"] / needed["H100-SXM"]}
+    assert ways["L40S"].fewest < ways["H100-SXM"].fewest * prices["H100-SXM"]
+    plan = planned(names, prices, level=level, top=1)
+    assert plan.best is not None and plan.best.device.name == "H100-SXM"
+
+
 def test_nothing_holds_and_what_comes_nearest() -> None:
     """The nearest first; with what it says the limit is held."""
     plan = planned(["L4", "H100-SXM"], level=ServiceLevel(latency_s=0.3))
