@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import exp, log
+from statistics import NormalDist
 
 import pytest
 
@@ -112,6 +114,9 @@ def test_the_spread_has_the_percentiles() -> None:
     in_order = sorted(spread)
     assert in_order[4] < 1000 < in_order[5]
     assert in_order[8] < 2000 < in_order[9]
+    sigma = log(2) / NormalDist().inv_cdf(0.9)
+    mean = sum(number * share for number, share in spread.items())
+    assert float(mean) == pytest.approx(1000 * exp(sigma**2 / 2), abs=0.5)  # of a log-normal distribution
 
 
 def test_every_class_says_what_it_was_counted_on() -> None:

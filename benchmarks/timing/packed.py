@@ -151,13 +151,13 @@ def rows_of(kernel_class: str, table: Table, type_: Type) -> KernelRows:
 def predicted(factors: Factors, kernel_class: str, device: Device, type_: Type, rows: KernelRows) -> Any:
     """Seconds of each row, with the kernel that quantises a GEMM's input."""
     rates = device.rates(type_.peak)
-    values = beside(device.kernels[kernel_class].values, factors)
+    values = beside(kernel_class, device.kernels[kernel_class].values, factors)
     if kernel_class == classes.MOE:
         return moe_seconds(values, rates, **rows.sizes)
     if kernel_class == classes.GENERATION_ATTENTION:
         return generation_attention_seconds(values, rates, resident=rows.resident, **rows.sizes)
     cold = np.where(rows.cold(rates.l2_bytes), 0.0, rows.resident)
-    seconds = gemm_seconds(values, rates, resident=cold, **rows.sizes)
+    seconds = gemm_seconds(values, rates, resident=cold, few_rows=True, **rows.sizes)
     if type_.activation == 2:
         return seconds
     depth = rows.sizes["flops"] / (2 * rows.sizes["rows"] * rows.sizes["columns"])

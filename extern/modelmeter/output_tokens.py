@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final
@@ -105,12 +106,18 @@ class TextTokens:
     assumptions: tuple[str, ...]
 
     def spread(self) -> dict[int, Fraction]:
-        """Numbers of tokens, each the share of pages that has it: a log-normal distribution with these percentiles."""
-        sigma = math.log(self.p90 / self.median) / NormalDist().inv_cdf(0.9) if self.median else 0.0
+        """Numbers of tokens, each the share of pages that has it: a log-normal distribution with these percentiles.
+
+        Each is the mean of a tenth of the pages, so that theirs is the mean of all: with m and s of the logarithm and
+        a tenth between the quantiles y and z of the normal distribution, 10 m exp(s^2 / 2) (N(z - s) - N(y - s)).
+        """
+        normal = NormalDist()
+        sigma = math.log(self.p90 / self.median) / normal.inv_cdf(0.9) if self.median else 0.0
+        below = [0.0, *(normal.cdf(normal.inv_cdf(part / SPREAD) - sigma) for part in range(1, SPREAD)), 1.0]
+        scale = SPREAD * self.median * math.exp(sigma**2 / 2)
         shares: dict[int, Fraction] = {}
-        for number in range(SPREAD):
-            z = NormalDist().inv_cdf((number + 0.5) / SPREAD)
-            tokens = round(self.median * math.exp(sigma * z))
+        for low, high in pairwise(below):
+            tokens = round(scale * (high - low))
             shares[tokens] = shares.get(tokens, Fraction(0)) + Fraction(1, SPREAD)
         return shares
 

@@ -283,10 +283,10 @@ def timed(result: Throughput) -> dict[str, Any]:
 
 
 def estimates(result: Throughput, names: Mapping[str, str]) -> dict[str, float]:
-    """Figures of a result, each with both ends of its interval, under other names; without those that it lacks."""
+    """Figures of a result under other names, without those that it lacks; of an estimate both ends of its interval."""
     figures: dict[str, float] = {}
     for name, told in names.items():
         if getattr(result, name) is not None:
             value, low, high = result.interval(name)
-            figures |= {told: value, f"{told}_low": low, f"{told}_high": high}
+            figures |= {told: value, **({} if result.bound else {f"{told}_low": low, f"{told}_high": high})}
     return figures

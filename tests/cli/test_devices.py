@@ -27,13 +27,13 @@ def printed(capsys: Capture, *arguments: str) -> str:
 
 
 def test_the_list_has_every_device(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "130")
     out = printed(capsys)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
     assert {device.name for device in bundled_devices()} <= set(rows)
-    # memory in MiB and GB, TB/s, then bf16, fp16, tf32, fp32, fp8, int8 and vector; no figure is a line
-    assert rows["A100-40G"] == ["40,960", "42.95", "1.555", "312", "312", "156", "19.5", "-", "624", "19.5"]
-    assert rows["T4"] == ["15,360", "16.11", "0.3", "-", "65", "-", "8.1", "-", "130", "8.1"]
+    # memory in MiB and GB, TB/s, then bf16, fp16, tf32, fp32, fp8, int8, fp4 and vector; no figure is a line
+    assert rows["A100-40G"] == ["40,960", "42.95", "1.555", "312", "312", "156", "19.5", "-", "624", "-", "19.5"]
+    assert rows["T4"] == ["15,360", "16.11", "0.3", "-", "65", "-", "8.1", "-", "130", "-", "8.1"]
     assert "MiB are 2^20 bytes, GB 10^9; " in out
 
 

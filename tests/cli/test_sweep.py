@@ -99,7 +99,7 @@ def test_engines_are_an_axis_and_bring_what_they_count(capsys: Capture) -> None:
     found = points(capsys, PAGE, "--engine", "vllm,best", "--device", "L4", "--output-tokens", "5")
     assert [each["settings"]["engine"] for each in found] == ["vllm", "best"]
     assert found[0]["figures"]["pages_per_s_low"] < found[0]["figures"]["pages_per_s"]
-    assert found[1]["figures"]["pages_per_s_low"] == found[1]["figures"]["pages_per_s"]
+    assert "pages_per_s" in found[1]["figures"] and "pages_per_s_low" not in found[1]["figures"]  # a bound
 
 
 def test_the_documents_example_is_real(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,6 +198,17 @@ def test_a_key_that_one_model_lacks_is_its_reason() -> None:
         compared([(*LETTER, 1, Given.of(5))], asked("lighton_ocr_2_1b"), overrides=["workload.base_size=640"])
 
 
+def test_regions_are_of_the_models_that_read_by_them() -> None:
+    """One that reads pages whole stands as without them, unless no model takes them."""
+    pages, regions = [(*LETTER, 1, Given.of(5))], ["workload.regions=[[600,400],[800,1200]]"]
+    both = (asked("paddleocr_vl"), asked("deepseek_ocr"))
+    plain, declared = (compared(pages, *both, overrides=each).rows for each in ([], regions))
+    assert declared[0].figures["image_tokens"] == 21 * 14 + 29 * 43
+    assert declared[1].refused is None and declared[1].figures == plain[1].figures
+    with pytest.raises(ModelMeterError, match=r"workload\.regions does not exist"):
+        compared(pages, asked("deepseek_ocr"), overrides=regions)
+
+
 def test_models_that_differ_in_their_name_alone_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """RolmOCR is taken to have the sizes and limits of Qwen2.5-VL-7B; olmOCR scales a page first."""
     seen: list[str] = []

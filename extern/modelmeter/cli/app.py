@@ -33,6 +33,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Time and money": {
         "throughput": "modelmeter.cli.throughput",
+        "fit": "modelmeter.cli.fit",
         "simulate": "modelmeter.cli.simulate",
         "plan": "modelmeter.cli.plan",
         "run": "modelmeter.cli.run",

@@ -22,7 +22,7 @@ ORDER: Final[Order[Device]] = Order(
     {
         "memory": (lambda device: (device.memory_bytes, device.memory_bandwidth_bytes_per_s), True),
         "bandwidth": (lambda device: device.memory_bandwidth_bytes_per_s, True),
-        **{name: _peak(name) for name in ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")},
+        **{name: _peak(name) for name in ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp4")},
         "vector": (lambda device: device.vector_flops_per_s, True),
         "name": (lambda device: device.name.lower(), False),
     },

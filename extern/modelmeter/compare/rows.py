@@ -27,6 +27,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.engines import served
 from modelmeter.models.common.page_text import mode_name
 from modelmeter.models.common.passes import REGIONS
+from modelmeter.models.common.region_tables import KEY as REGIONS_KEY
 from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.models.common.totals import Totals
 from modelmeter.models.common.vram import Vram
@@ -147,10 +148,18 @@ def compute(comparison: Comparison, heard: Callable[[int], None] = lambda done: 
 
 
 def _loaded(comparison: Comparison, asked: Asked, mode: str | None, load: Load) -> CostModel:
-    overrides = [*asked.overrides, *([] if mode is None else [f"workload={mode}"]), *comparison.overrides]
+    said = comparison.overrides
+    if not _takes_regions(asked) and any(_takes_regions(each) for each, _ in comparison.models):
+        # regions are of the pages, as their sizes are: a model that reads pages whole does without them
+        said = [each for each in said if each.partition("=")[0].strip() != REGIONS_KEY]
+    overrides = [*asked.overrides, *([] if mode is None else [f"workload={mode}"]), *said]
     if not comparison.devices:
         return load(asked.package, overrides)
     return load(asked.package, served(overrides, asked.package.EXECUTIONS)).for_times()
+
+
+def _takes_regions(asked: Asked) -> bool:
+    return REGIONS_KEY in asked.package.CONFIGURATION.keys
 
 
 def _own_mode(asked: Asked) -> str:

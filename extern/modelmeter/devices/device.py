@@ -30,6 +30,8 @@ from modelmeter.memory import GPU, RESERVE_BYTES
 
 #: types that a device may list a matmul peak for
 PEAK_TYPES: Final = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp4")
+#: those of them that not every card has, so that a refusal says which do
+FEW_BITS: Final = ("fp8", "int8", "fp4")
 #: the peak of a GEMM whose operands are of a type of PyTorch
 PEAK_OF_DTYPE: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -109,8 +111,10 @@ class Device:
     def matmul_rate(self, peak: str) -> Fraction:
         """Matmul FLOPs a second that are reached, peak x efficiency, for a type of `PEAK_TYPES`."""
         if peak not in self.matmul_flops_per_s:
-            having = ", ".join(each.name for each in bundled_devices() if peak in each.matmul_flops_per_s)
-            raise ModelMeterError(
+            having = ""
+            if peak in FEW_BITS:
+                having = ", ".join(each.name for each in bundled_devices() if peak in each.matmul_flops_per_s)
+            raise NoPeak(
                 f"device {self.name} lists no matmul peak for {peak} (it has {', '.join(self.matmul_flops_per_s)}); "
                 f"run the model in one of those types, or add matmul_flops_per_s.{peak} with its source to {self.file}."
                 + (f" Devices with {peak}: {having}." if having else "")
@@ -150,6 +154,10 @@ class Device:
         elif self.kernel_launch_origin == ASSUMED:
             sentences.append(f"kernel launch overhead: {float(self.kernel_launch_s):g} s an operator")
         return tuple(sentences)
+
+
+class NoPeak(ModelMeterError):
+    """A device has no matrix units for a type."""
 
 
 def device_names() -> list[str]:

@@ -122,10 +122,24 @@ def limits_of(model: Served, device: Device) -> Limits:
 _RESERVE: Final = "reserve_bytes"
 
 
+PACKED_KERNELS: Final = (
+    "kernels over packed weights, or a cache of fewer bits, by factors beside the device's constants of bfloat16: "
+    "fitted where published tables have the type on that device, else carried from those that have it, or from a type "
+    "alike (GGUF and nf4 from int4, mxfp4 from nvfp4); reports/timing/packed.md has their errors, and so has the "
+    "interval"
+)
+
+
 def timed_assumptions(model: CostModel) -> list[Assumption]:
     """What is assumed where a model is timed: of the experts that times count, and without what the engine decides."""
     pooled = model.engine.gpu_memory_utilization is not None
-    return [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
+    kept = [each for each in model.for_times().assumptions() if not (pooled and each.figure == _RESERVE)]
+    from modelmeter.models.common.assumption import Assumption
+    from modelmeter.models.common.precision import PrecisionSchema
+
+    if model.config.precision == PrecisionSchema():
+        return kept
+    return [*kept, Assumption(figure="seconds", label="packed kernels", text=PACKED_KERNELS)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,8 @@ HEAD_WIDTHS: Final = (64, 96, 128, 192, 256, 512)
 #: sides of a GEMM's tiles, of which one is at most twice the other, and the largest tile
 TILES: Final = (64, 128, 256)
 LARGEST_TILE: Final = (128, 256)
+#: of kernels of packed weights, which are made for steps of a few sequences
+FEW_ROWS_TILES: Final = ((16, 64), (16, 128), (32, 64), (32, 128))
 #: parts that a GEMM's sum is cut into
 SPLITS: Final = (1, 2, 4, 8)
 #: rows of the tiles of experts with few rows
@@ -231,18 +233,20 @@ def gemm_seconds(
     columns: Any = None,
     batch: Any = 1,
     resident: Any = 0,
+    few_rows: bool = False,
 ) -> Any:
     """A GEMM of `rows` rows by a weight of `columns` columns, or `batch` of them at once.
 
     columns: None where only its FLOPs are known, and the weight is taken to be square. resident: bytes of weights that
-    a benchmark goes round; 0 where all weights stream, as in a model.
+    a benchmark goes round; 0 where all weights stream, as in a model. few_rows: its kernels have tiles of few rows too,
+    as those of packed weights have.
     """
     if columns is None:
         columns = (flops / (2 * batch * rows)) ** 0.5
     per_row_and_column = flops / (rows * columns)  # 2 x depth x batch
     a_second = values["matmul"] * rates.peak / rates.processors
     compute: Any = None
-    for tile_rows, tile_columns in _tile_sides(int(values["tile"])):
+    for tile_rows, tile_columns in (*_tile_sides(int(values["tile"])), *(FEW_ROWS_TILES if few_rows else ())):
         reached = _side(tile_rows, tile_columns, values) / _side(*LARGEST_TILE, values)
         tiles = batch * _tiles(rows, tile_rows) * _tiles(columns, tile_columns)
         a_tile = tile_rows * tile_columns * per_row_and_column / (batch * reached * a_second)

@@ -49,15 +49,13 @@ class PackedConstants(NamedTuple):
     errors: Errors
 
 
-def beside(values: Mapping[str, float], factors: Factors) -> dict[str, float]:
-    """The constants of a class in bfloat16, with factors."""
-    more = {
-        "bandwidth": values["bandwidth"] * factors.bandwidth,
-        "overhead_s": values["overhead_s"] + factors.overhead_s,
-    }
-    if "matmul" in values:
-        more["matmul"] = values["matmul"] * factors.matmul
-    return {**values, **more}
+def beside(kernel_class: str, values: Mapping[str, float], factors: Factors) -> dict[str, float]:
+    """The constants of a class in bfloat16, with factors: shares of no more than there is."""
+    found = {**values, "overhead_s": values["overhead_s"] + factors.overhead_s}
+    most = {"matmul": 1.0, "bandwidth": 2.0 if kernel_class == classes.GENERATION_ATTENTION else 1.0}
+    for name in most.keys() & values.keys():
+        found[name] = min(found[name] * getattr(factors, name), most[name])
+    return found
 
 
 def packed_constants(kernel_class: str, packed: str, device: str) -> PackedConstants:

@@ -186,7 +186,8 @@ def _introduction() -> Iterator[str]:
         "some 5 pages/s). GPU hours for a million pages are 278 / (pages/s); times the price of an hour, that is the "
         "money. Output tokens are assumed by the class of the pages, as Markdown, in each model's own tokens, spread "
         "around their median ([throughput.md](throughput.md)); `modelmeter compare` takes your own pages and your "
-        "own figures."
+        "own figures. Before you choose by speed, read [what was published](#checked-against-published-speeds) of "
+        "these models' speeds beside what is predicted."
     )
 
 
@@ -262,16 +263,14 @@ def _rate(row: Row, notes: dict[str, list[str]]) -> str:
     elif row.aside is not None:
         notes.setdefault(row.aside, []).append(row.settings[MODEL])
     if row.figures.get("engine") not in (None, SERVED_BY):
-        notes.setdefault(f"served by {row.figures['engine']}, as vLLM's kernels are not written down", []).append(
-            row.settings[MODEL]
-        )
+        engine = row.figures["engine"]
+        how = f"its times are bounds (engine={BEST})" if engine == BEST else f"served by {engine}"
+        notes.setdefault(f"{how}, as vLLM's kernels are not written down", []).append(row.settings[MODEL])
     if "device_pages_per_s" not in row.figures:
         return "-"
-    value, low, high = (row.figures[f"device_pages_per_s{end}"] for end in ("", "_low", "_high"))
     if row.figures.get("engine") == BEST:
-        return f"at most {estimated(value)}"
-    star = STAR if row.efficient else ""
-    return f"{estimated(value)} ({estimated(low)} to {estimated(high)}){star}"
+        return f"at most {estimated(row.figures['device_pages_per_s'])}"
+    return f"{_interval(row)}{STAR if row.efficient else ''}"
 
 
 def _count(value: float | None, scale: int) -> str:

@@ -98,8 +98,7 @@ def _cell(choice: Choice, row: Row, name: str) -> Cell:
     if value is None or isinstance(value, str):
         return value
     low, high = (row.figures.get(f"{name}_{end}") for end in ("low", "high"))
-    bound = low == high  # no interval: its row is aside, and the marks say why
-    ends = {} if low is None or high is None or bound else {"low": low / column.scale, "high": high / column.scale}
+    ends = {} if low is None or high is None else {"low": low / column.scale, "high": high / column.scale}
     scaled = value / column.scale if column.scale != 1 else value
     return Quantity(scaled, estimate=column.timed and not isinstance(value, int), **ends)
 

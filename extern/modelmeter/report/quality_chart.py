@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
+from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -151,6 +152,7 @@ def _drawn(choice: Choice, points: Sequence[Point], words: str, *, falls: bool) 
     taken += [
         svg.Place(across(point.low), places[point][1] - 1, across(point.high), places[point][1] + 1) for point in points
     ]
+    taken += _steps([places[point] for point in front], right)
     parts += _names(points, places, taken, svg.Place(left, top - 14, right, bottom))
     return svg.drawing(bottom + 46, f"{choice.benchmark} against {words}", parts)
 
@@ -204,6 +206,13 @@ def _front(front: Sequence[Point], across: Callable[[float], float], up: Callabl
     return f'<path class="front" d="{"".join(path)}H{right:.1f}"/>' if path else ""
 
 
+def _steps(front: Sequence[tuple[float, float]], right: float) -> Iterator[svg.Place]:
+    """Where the front's steps are, from point to point and to the right edge."""
+    for (x, y), (following, other) in pairwise([*front, (right, front[-1][1])] if front else []):
+        yield svg.Place(x, y - 1, following, y + 1)
+        yield svg.Place(following - 1, min(y, other), following + 1, max(y, other))
+
+
 def _names(
     points: Sequence[Point], places: Mapping[Point, tuple[float, float]], taken: list[svg.Place], within: svg.Place
 ) -> list[str]:
@@ -216,7 +225,8 @@ def _names(
         taken.append(place)
         x, y = place.middle
         if abs(x - at[0]) > (place.right - place.left) / 2 + 14 or abs(y - at[1]) > 24:
-            leaders.append(svg.line(*at, x, y, "leader"))
+            edge = min(max(at[0], place.left), place.right), min(max(at[1], place.top), place.bottom)
+            leaders.append(svg.line(*at, *edge, "leader"))  # to the name, not through it
         names.append(svg.label(x, y + 4, point.name, anchor="middle", kind="strong" if point.efficient else "label"))
     return [*leaders, *names]
 

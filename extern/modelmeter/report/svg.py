@@ -81,7 +81,7 @@ class Place(NamedTuple):
 
 def free(at: tuple[float, float], radius: float, words: str, taken: Sequence[Place], within: Place) -> Place:
     """The place for a few words nearest to a point where nothing else is; if all is full, on the point."""
-    half = (LETTER * len(words)) / 2 + 3, 8.0
+    half = (LETTER * len(words)) / 2 + 6, 8.0
     whole = range(0, 360, 30)
     rings = []
     for distance in range(12, 96, 6):

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelmeter.devices import NOT_MODELLED, Device, Throughput
+from modelmeter.devices.device import PEAK_TYPES
 from modelmeter.devices.throughput import BOUND, ESTIMATE, Figure, KindTime
 from modelmeter.memory import MIB, amount
 from modelmeter.models.common.engines import BEST, SERVED_BY
@@ -48,7 +49,7 @@ _TERA: Final = 10**12
 
 def devices_table(devices: Sequence[Device]) -> Fitting:
     """A row a device: memory as it reports it and in GB, bandwidth and peaks in powers of ten."""
-    peaks = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8")
+    peaks = PEAK_TYPES
     table = figures_table(
         "device",
         "memory\nMiB",
@@ -67,7 +68,8 @@ def devices_table(devices: Sequence[Device]) -> Fitting:
             *("-" if rate is None else number(float(rate / _TERA)) for rate in rates),
             number(float(device.vector_flops_per_s / _TERA)),
         )
-    spare = ("memory GB", "vector TFLOP/s", "tf32 TFLOP/s", "int8 TFLOP/s", "fp8 TFLOP/s", "fp16 TFLOP/s")
+    types = ("tf32", "int8", "fp4", "fp8", "fp16")
+    spare = ("memory GB", "vector TFLOP/s", *(f"{peak} TFLOP/s" for peak in types))
     return Fitting(table=table, spare=spare)
 
 

@@ -30,7 +30,9 @@ def cases(configuration: Any) -> list[list[str]]:
         "engine=transformers",
         *(["engine=best"] if "serving" in configuration.executions else []),
     ]
-    found = [[], *([each] for each in choices)]
+    checkpoints = [f"checkpoint={name}" for name in configuration.checkpoints]
+    found = [[], *([each] for each in choices), *([each] for each in checkpoints)]
+    found += [[each, chance.choice(choices)] for each in checkpoints]
     keys = [key for key in configuration.keys if not key.startswith("checkpoint.")]
     for _ in range(60):
         given = [f"{chance.choice(keys)}={chance.choice(values)}" for _ in range(chance.choice((1, 1, 2, 3)))]
@@ -73,9 +75,10 @@ def test_all_else_is_read_by_hydra(override: str) -> None:
     assert model_package("deepseek_ocr").CONFIGURATION.plain_content([override]) is None
 
 
-def test_a_page_from_the_shell_needs_no_hydra() -> None:
+@pytest.mark.parametrize("chosen", ["'workload=base'", "'--model', 'olmocr_2_7b'"])
+def test_a_page_from_the_shell_needs_no_hydra(chosen: str) -> None:
     code = (
-        "import sys\nfrom modelmeter.cli.main import main\nassert main(['page', '5x5', 'workload=base', "
+        f"import sys\nfrom modelmeter.cli.main import main\nassert main(['page', '50x50', {chosen}, "
         "'runtime.batch_size=2', 'engine=vllm']) == 0\nassert not {'hydra', 'omegaconf', 'antlr4'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

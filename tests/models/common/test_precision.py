@@ -1,13 +1,15 @@
 """Schemes of quantisation in models: weights against published files and by hand, the KV cache, what is refused."""
 
 import re
+from math import prod
 
 import pytest
 
 from benchmarks import precision as report
-from modelmeter import load_cost_model
+from modelmeter import load_cost_model, models
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers.quantisation import SCHEMES
+from modelmeter.models.common.engines import served
 from modelmeter.models.common.precision import left_unpacked
 from modelmeter.models.common.vision_language import VisionLanguageModel
 
@@ -124,3 +126,24 @@ def test_every_scheme_is_run_by_some_execution_and_named_as_a_key_may_be() -> No
 
 def test_the_report_is_what_its_program_writes() -> None:
     assert report.REPORT.read_text(encoding="utf-8") == report.text()
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_takes_a_scheme(name: str) -> None:
+    """Vision, norms and biases stay; the matrices of the decoder's layers are a byte a weight and two an output."""
+    executions = models.model_package(name).EXECUTIONS
+    (engine,) = served([], executions)
+    if engine == "engine=transformers":
+        engine = "engine=best" if "serving" in executions else pytest.skip("no execution has kernels of it")
+    plain, packed = (load_cost_model([engine, *more], model=name) for more in ([], ["precision=fp8_channel"]))
+    assert packed.model.vision_weight_bytes() == plain.model.vision_weight_bytes()
+    matrices = [
+        each.shape
+        for path, each in plain.model.named_parameters()
+        if path.startswith("layers.") and len(each.shape) > 1 and ".gate.weight" not in path
+    ]
+    saved = sum(prod(shape) - 2 * prod(shape[:-1]) for shape in matrices)
+    assert plain.model.forward_memory_weight() - packed.model.forward_memory_weight() == saved
+    before, after = plain.page(900, 1200, 10), packed.page(900, 1200, 10)
+    assert after.vision == before.vision
+    assert after.total.tensor_core_flops == before.total.tensor_core_flops

@@ -87,6 +87,7 @@ def test_what_is_wrong_is_refused_by_line(
     ("value", "words"),
     [
         ("regions.csv@9", "regions.csv has no page 9; the options are 1, 2."),
+        ("unnamed.csv@7", "unnamed.csv names no pages, so it is one page's; leave @7 out."),
         ("nothing.csv", "nothing.csv does not exist; check the path."),
         ("letters", "workload.regions=letters is neither a list of regions nor a table of them"),
         ("omnidocbench@1275x15", "a page of 15 pixels height has no room for 16 regions"),
@@ -94,6 +95,7 @@ def test_what_is_wrong_is_refused_by_line(
     ],
 )
 def test_what_is_no_table_is_refused(table: Path, value: str, words: str) -> None:
+    (table / "unnamed.csv").write_text("width,height\n600,400\n")
     with pytest.raises(ModelMeterError, match=words.replace(".", r"\.")):
         load_cost_model([f"workload.regions={value}"], model="paddleocr_vl")
 

@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"vision_config": {**PUBLISHED["vision_config"], "out_hidden_size": 512}},
         "vision.out_hidden_size=512 differs from decoder.hidden_size=1024",
     ),
-    "quantised": ({"quantization_config": {"bits": 4}}, "quantised weights are not modelled"),
+    "quantised": ({"quantization_config": {"bits": 4}}, "quantised weights are not read"),
 }
 
 

@@ -147,7 +147,7 @@ def test_a_smaller_vocabulary_is_as_many_rows_fewer(tmp_path: Path, vocab_size: 
         (changed(vision_config={"head_dim": 32}), r"head_dim=32 of 16 heads is not its hidden_size=1024"),
         ({**PUBLISHED, "multimodal_projector_bias": True}, "multimodal_projector_bias=True is not modelled"),
         ({**PUBLISHED, "vision_feature_layer": -2}, "vision_feature_layer=-2 is not modelled; -1 is"),
-        ({**PUBLISHED, "quantization_config": {"bits": 8}}, "quantised weights are not modelled"),
+        ({**PUBLISHED, "quantization_config": {"bits": 8}}, "quantised weights are not read"),
         ({**PUBLISHED, "n_experts": 4}, "n_experts=4 is not modelled and could change the cost"),
     ],
 )

@@ -157,7 +157,7 @@ REFUSED = {
         "image_size=448, but .*force_image_size=336|force_image_size",
     ),
     "unknown": ({**PUBLISHED, "pixel_merge": 3}, "pixel_merge=3 is not modelled and could change the cost"),
-    "quantised": ({**PUBLISHED, "quantization_config": {"bits": 4}}, "quantised weights are not modelled"),
+    "quantised": ({**PUBLISHED, "quantization_config": {"bits": 4}}, "quantised weights are not read"),
     "no square": (
         {
             "architectures": ["QianfanOCRForConditionalGeneration"],

@@ -148,7 +148,7 @@ def test_a_users_override_goes_before_the_file(tmp_path: Path) -> None:
 
 
 REFUSED = {  # changes of config.json, of preprocessor_config.json, what is said
-    "quantised": ({"quantization_config": {"bits": 4}}, {}, "quantised weights are not modelled"),
+    "quantised": ({"quantization_config": {"bits": 4}}, {}, "quantised weights are not read"),
     "window": ({"use_sliding_window": True}, {}, "use_sliding_window=True is not modelled; False is."),
     "unknown": ({"num_experts": 8}, {}, "num_experts=8 is not modelled and could change the cost"),
     "rope": ({"rope_scaling": {"rope_type": "yarn"}}, {}, "rope_scaling.rope_type='yarn' is not modelled"),

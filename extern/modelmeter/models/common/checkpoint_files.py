@@ -227,8 +227,8 @@ class _Collected:
             )
         if content.get(QUANTIZATION) is not None:
             raise ModelMeterError(
-                f"{who}: {path}{QUANTIZATION}={shown(content[QUANTIZATION])}: quantised weights are not modelled; give "
-                "the config.json of the checkpoint that they were made of."
+                f"{who}: {path}{QUANTIZATION}={shown(content[QUANTIZATION])}: quantised weights are not read from a "
+                "file; give the config.json of the checkpoint that they were made of, and precision=NAME."
             )
         for name in keys.required:
             if name not in content:

@@ -484,16 +484,19 @@ class Configuration(Generic[Schema]):
     def plain_content(self, overrides: Sequence[str]) -> dict[str, Any] | None:
         """What Hydra would compose of plain overrides, without importing it, which takes half of a page's time.
 
-        Plain are a mode, an engine, an execution, and keys with a whole number, a word, true, false or null, where the
-        default checkpoint has the model's own sizes, in whatever mode. None for all else: that is Hydra's to read.
+        Plain are a checkpoint, a mode, an engine, an execution, and keys with a whole number, a word, true, false or
+        null. None for all else: that is Hydra's to read.
         """
-        stated = _stated(self.module, self.checkpoints[0])
-        defaults = stated.get("defaults", [])
-        if stated.keys() - {"defaults"} != {CHECKPOINT} or any(each.keys() != {_OWN_MODE} for each in defaults):
+        pairs = [tuple(part.strip() for part in override.partition("=")[::2]) for override in overrides]
+        checkpoint = next((value for key, value in pairs if key == CHECKPOINT), self.checkpoints[0])
+        if checkpoint not in self.checkpoints:
+            return None
+        stated = dict(_stated(self.module, checkpoint))
+        defaults = stated.pop("defaults", [])
+        if not stated.keys() <= set(self.groups) or any(each.keys() != {_OWN_MODE} for each in defaults):
             return None
         content = asdict(cast("Any", self.schema)())
-        content[CHECKPOINT] |= stated[CHECKPOINT]
-        pairs = [tuple(part.strip() for part in override.partition("=")[::2]) for override in overrides]
+        _put(content, stated, ())
         groups = [key for key, _ in pairs if key in self.groups]
         if len(set(groups)) < len(groups):
             return None
@@ -509,6 +512,8 @@ class Configuration(Generic[Schema]):
                 node[last] = _plain(value)
             elif key == "workload":
                 content[key] |= _listed(asdict(self.modes[value]))
+            elif key == CHECKPOINT:
+                continue
             elif key in ("execution", PRECISION):
                 content[key] |= {"name": value}
             elif key == "engine":

@@ -76,6 +76,10 @@ def _of_page(file: str, page: str) -> list[tuple[int, ...]]:
             f"and they are one page's; name it, as in {printable(file)}@{printable(pages[0])}."
         )
     found = [sides for name, sides in rows if page in ("", name)]
+    if not found and pages == [""]:
+        raise ModelMeterError(
+            f"{KEY}: {printable(file)} names no pages, so it is one page's; leave @{printable(page)} out."
+        )
     if not found:
         raise ModelMeterError(f"{KEY}: {printable(file)} has no page {printable(page)}; {near(page, pages)}")
     if len(found) > MAX_REGIONS:
