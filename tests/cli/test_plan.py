@@ -70,14 +70,26 @@ def test_rows_may_be_sorted(capsys: Capture, sort: str) -> None:
 
 def test_several_models_and_engines(capsys: Capture) -> None:
     """A row each; an engine whose scheduler is not simulated says so."""
-    models = ("--models", "deepseek_ocr,qwen2_vl", "--engine", "vllm,sglang")
+    models = ("--models", "deepseek_ocr,lighton_ocr", "--engine", "vllm,sglang")
     document = json.loads(printed(capsys, *PLAN[:-1], "H100-SXM", *LOAD, *models, "--json"))
     assert {(row["model"], row["engine"]) for row in document["rows"] if row["verdict"] != "refused"} == {
         ("deepseek_ocr", "vllm"),
-        ("qwen2_vl", "vllm"),
+        ("lighton_ocr", "vllm"),
     }
     refused = [row["why"] for row in document["rows"] if row["verdict"] == "refused"]
     assert refused and all("engine" in why or "sglang" in why for why in refused)
+
+
+def test_a_model_that_cannot_answer_keeps_its_row(capsys: Capture) -> None:
+    """Nobody counted its tokens; the other one has its GPUs."""
+    asked = ("plan", "letter@150", "--page-class", "letter", "--pages", "1/second", "--requests", "300")
+    rows = json.loads(
+        printed(capsys, *asked, "--device", "L40S", "--models", "granite_docling,deepseek_ocr,qwen2_vl", "--json")
+    )
+    first, last, parts = rows["rows"]
+    assert (first["model"], first["gpus"]) == ("deepseek_ocr", 1)
+    assert last["model"] == "granite_docling" and "no source counts its tokenizer's tokens" in last["why"]
+    assert parts["model"] == "qwen2_vl" and "by its regions, in several passes" in parts["why"]
 
 
 def test_precisions_are_ways_too(capsys: Capture) -> None:
@@ -165,6 +177,28 @@ def test_the_examples_run(capsys: Capture, kind: str, monkeypatch: pytest.Monkey
         lines = capsys.readouterr().out.splitlines()
         printed_by.append([line for line in lines if not line.startswith("time ")])
     assert printed_by[0] and printed_by[0] == printed_by[1]
+
+
+def test_the_schema_is_of_the_examples_and_of_what_is_saved(capsys: Capture) -> None:
+    """Every key of each is there, and its value is of a type that is there."""
+    schema = json.loads(printed(capsys, "run", "--schema"))
+    of_kind = {each["properties"]["kind"]["const"]: each["properties"] for each in schema["oneOf"]}
+    assert set(of_kind) == set(KINDS)
+    printed(capsys, *PLAN, *LOAD, *PRICES, "--all", "-o", "saved.yaml")
+    for path in (*(EXAMPLES / f"{kind}.yaml" for kind in KINDS), Path("saved.yaml")):
+        scenario = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = of_kind[scenario["kind"]]
+        assert set(scenario) <= set(known)
+        for key, value in scenario["options"].items():
+            option = known["options"]["properties"][key]
+            assert option["description"]
+            if isinstance(value, list):
+                assert option["anyOf"][1]["type"] == "array"
+            elif "anyOf" not in option:
+                assert isinstance(value, bool) == (option["type"] == "boolean")
+    assert main(["run"]) == 2 and main(["run", "--schema", "saved.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "run: there is no file" in told and "--schema runs nothing" in told
 
 
 SCENARIO = "kind: plan\ninputs: [letter@150]\noptions:\n  pages: 1e6/day\n"

@@ -160,6 +160,8 @@ def test_the_host_has_workers_enough_unless_it_is_said() -> None:
     serves = way.serves
     assert serves.limited_by == "device"
     assert (serves.workers - 1) * 0.8 < serves.capacity * serves.host_s <= serves.workers * 0.8
+    (idle,) = planned(["H100-SXM"], demand=per_second(0.1)).ways
+    assert idle.serves is not None and idle.serves.workers == 1
     model = served("host.workers=1")
     plan = compute(Question(demand=per_second(5)), [candidate(model, workers_given=True)], [H100])
     assert plan.ways[0].serves is not None and plan.ways[0].serves.limited_by == "host"
@@ -194,6 +196,18 @@ def test_what_cannot_win_is_not_simulated() -> None:
     for way in pruned.ways[1:]:
         assert pruned.gpus(way) <= whole.gpus(by_name[way.device.name])
         assert verdict(pruned, way).kind == "not_searched"
+
+
+def test_what_is_cheaper_by_its_bound_alone_does_not_win() -> None:
+    """L40S costs less by capacity and more by the limit; the other one is found, though one way alone is asked for."""
+    level = ServiceLevel(latency_s=4.0)
+    names = ["L40S", "H100-SXM"]
+    ways = {way.device.name: way for way in planned(names, level=level, top=None).ways}
+    needed = {name: cast(Any, way.found).replicas for name, way in ways.items()}
+    prices = {"L40S": 1.0, "H100-SXM": 0.9 * needed["L40S"] / needed["H100-SXM"]}
+    assert ways["L40S"].fewest < ways["H100-SXM"].fewest * prices["H100-SXM"]
+    plan = planned(names, prices, level=level, top=1)
+    assert plan.best is not None and plan.best.device.name == "H100-SXM"
 
 
 def test_nothing_holds_and_what_comes_nearest() -> None:

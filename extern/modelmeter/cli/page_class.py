@@ -269,7 +269,7 @@ def parse_page_class(
     package: ModelPackage,
     overrides: Sequence[str],
 ) -> TokensOfModel | None:
-    """The same as one model writes them."""
+    """The same as one model writes them; raises `NoRateError` where nobody counted its tokens."""
     from modelmeter.output_tokens import NoRateError
 
     text = parse_text(who, options, output_tokens, pages)
@@ -279,5 +279,5 @@ def parse_page_class(
     try:
         _ = tokens.classes
     except NoRateError as error:
-        raise ModelMeterError(f"{who}: {tokens.folder or tokens.checkpoint or tokens.model}: {error}") from error
+        raise NoRateError(f"{who}: {tokens.folder or tokens.checkpoint or tokens.model}: {error}") from error
     return tokens

@@ -31,7 +31,7 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import page_class_options
-from modelmeter.cli.page_kinds import asked_pages, tell_left_out
+from modelmeter.cli.page_kinds import AskedPages, asked_pages, tell_left_out
 from modelmeter.cli.several_models import asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, write_whole
@@ -446,21 +446,17 @@ class _Source:
         from modelmeter.devices.engine import timed_assumptions
         from modelmeter.models.common.engines import SERVED_BY, served
         from modelmeter.models.common.page_text import mode_name
+        from modelmeter.models.common.passes import REGIONS
+        from modelmeter.output_tokens import NoRateError
         from modelmeter.plan import Candidate
 
         overrides = with_engine("plan", engine, [*asked.overrides, *given])
-        pages = asked_pages(
-            "plan",
-            self.files,
-            self.output_tokens,
-            self.texts,
-            (asked.package, overrides),
-            self.table,
-            dpi=self.dpi,
-            max_pixels=self.max_pixels,
-        )
         scheme = next((each.partition("=")[2] for each in given if each.startswith("precision=")), "-")
         settings = {"model": asked.name, "mode": "-", "precision": scheme, "engine": engine or SERVED_BY}
+        try:
+            pages = self._pages(asked, overrides)
+        except NoRateError as error:
+            return _Read(Candidate(settings, None, refused=str(error)), {}, (), ())
         try:
             model = asked.package.load_cost_model(served(overrides, asked.package.EXECUTIONS))
             settings |= {
@@ -471,12 +467,28 @@ class _Source:
             kinds, counted = pages.read(model)
         except ModelMeterError as error:
             return _Read(Candidate(settings, None, refused=str(error)), {}, (), ())
+        if vars(model.workload).get(REGIONS) == ():
+            reason = f"{asked.name} reads a page by its regions, in several passes, which are not simulated"
+            return _Read(Candidate(settings, None, refused=f"{reason}; leave it out."), {}, (), counted)
         workers = any(each.partition("=")[0].strip() == "host.workers" for each in overrides)
         return _Read(
             Candidate(settings, model, kinds, workers_given=workers),
             _published(model, own_mode=not any(each.startswith("workload") for each in given)),
             [*timed_assumptions(model), *pages.assumptions(counted)],
             counted,
+        )
+
+    def _pages(self, asked: Asked, overrides: Sequence[str]) -> AskedPages:
+        """What is asked of a model; raises `NoRateError` where nobody counted its tokens."""
+        return asked_pages(
+            "plan",
+            self.files,
+            self.output_tokens,
+            self.texts,
+            (asked.package, overrides),
+            self.table,
+            dpi=self.dpi,
+            max_pixels=self.max_pixels,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from math import isclose
 from typing import Any, Final
@@ -37,15 +38,23 @@ _SAME: Final = 1e-9
 
 
 @click.command(short_help="Run a scenario file; say what a saved plan has otherwise.")
-@click.argument("file", type=click.Path(), metavar="FILE")
+@click.argument("file", type=click.Path(), metavar="FILE", required=False)
+@click.option("--schema", "as_schema", is_flag=True, help="Print the JSON Schema of scenario files, and run nothing.")
 @debug_option
 @click.pass_context
-def command(context: click.Context, file: str) -> int:
+def command(context: click.Context, file: str | None, as_schema: bool) -> int:
     """Run what a YAML file says: kind (page, corpus, compare or plan), inputs, and options by their names.
 
     A plan that was saved by modelmeter plan -o holds its result, which is compared with that of today: exit status 1
     if they differ. Paths in the file are those of the working directory. docs/plan.md has an example of each kind.
     """
+    if as_schema:
+        if file is not None:
+            raise ModelMeterError(f"run: --schema runs nothing, and {file} is given; leave one of them out.")
+        write(json.dumps(schema(context), indent=2) + "\n")
+        return 0
+    if file is None:
+        raise ModelMeterError("run: there is no file; give a scenario, as docs/plan.md has it, or --schema.")
     who = f"scenario {file}"
     content = read_yaml(who, file, _MOST_BYTES)
     values = _SCENARIO.read(f"{who}: ", content)
@@ -71,13 +80,54 @@ def _command(context: click.Context, kind: str) -> click.Command:
     return found
 
 
-def _words(who: str, asked: click.Command, key: str, value: object) -> list[str]:
-    """An option of a file as words of a command line."""
-    options = {
+def _options(asked: click.Command) -> dict[str, click.Option]:
+    """The options of a command by their long names."""
+    return {
         max(each.opts, key=len).lstrip("-"): each
         for each in asked.params
         if isinstance(each, click.Option) and each.name not in _NO_OPTIONS
     }
+
+
+def schema(context: click.Context) -> dict[str, Any]:
+    """What a scenario may hold, as a JSON Schema: of each kind its command's own options."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A scenario of modelmeter run",
+        "type": "object",
+        "required": ["kind", "inputs"],
+        "oneOf": [
+            {
+                "properties": {
+                    "kind": {"const": kind},
+                    "inputs": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                    "options": {
+                        "type": "object",
+                        "properties": {
+                            key: _of_option(each) for key, each in _options(_command(context, kind)).items()
+                        },
+                        "additionalProperties": False,
+                    },
+                    **({"saved": {"type": "object"}, "result": {"type": "object"}} if kind == "plan" else {}),
+                },
+                "additionalProperties": False,
+            }
+            for kind in KINDS
+        ],
+    }
+
+
+def _of_option(option: click.Option) -> dict[str, Any]:
+    """One option: true or false, or text or a number, or several of these; its help."""
+    one: dict[str, Any] = {"type": "boolean"} if option.is_flag else {"type": ["string", "number"]}
+    if option.multiple:
+        one = {"anyOf": [one, {"type": "array", "items": one}]}
+    return one | {"description": " ".join((option.help or "").split())}
+
+
+def _words(who: str, asked: click.Command, key: str, value: object) -> list[str]:
+    """An option of a file as words of a command line."""
+    options = _options(asked)
     if key not in options:
         raise ModelMeterError(f"{who} has no option {key}, which options holds; {near(str(key), list(options))}")
     option = options[key]

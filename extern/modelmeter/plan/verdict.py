@@ -52,6 +52,8 @@ def _slower(plan: Plan, way: Way) -> str:
     percentile = plan.question.level.percentile
     own, best = (each.found.outcome.times() for each in (way, plan.best) if each.found is not None)
     taken = [estimated(each["latency_s"].percentiles[percentile]) for each in (own, best)]
+    if taken[0] == taken[1]:
+        return " and no faster"
     return f", and {taken[0]} s in place of {taken[1]} s a page at p{percentile}"
 
 

@@ -32,7 +32,7 @@ REQUESTS: Final = 2_000
 IDLE: Final = 1e-3
 #: of a replica's capacity, up to which its tail settles; beyond, how long the peak lasts decides the tail
 STEADY: Final = 0.95
-#: of the host's workers at a replica's capacity, where nobody says how many there are
+#: of the host's workers at what a replica serves, where nobody says how many there are
 HOST_BUSY: Final = 0.8
 #: what ways may be sorted by
 MONEY: Final = "money"
@@ -233,7 +233,7 @@ def _opened(question: Question, candidate: Candidate, device: Device) -> tuple[W
     if candidate.model is None:
         return way, None
     try:
-        replica = _replica(candidate.model, candidate, device)
+        replica = _replica(question, candidate.model, candidate, device)
     except ModelMeterError as error:
         return replace(way, refused=str(error)), None
     value, fast, slow = (replica.rates[case] for case in (VALUE, FAST, SLOW))
@@ -250,10 +250,11 @@ def _opened(question: Question, candidate: Candidate, device: Device) -> tuple[W
     return replace(way, serves=serves, fewest=fewest), _Search(question, replica)
 
 
-def _replica(model: ServedModel[Any], candidate: Candidate, device: Device) -> Replica:
+def _replica(question: Question, model: ServedModel[Any], candidate: Candidate, device: Device) -> Replica:
     """With as many workers as keep the host below `HOST_BUSY`, unless somebody says how many there are."""
     replica = Replica(model, device, candidate.kinds)
-    workers = ceil(replica.rates[VALUE].device_pages_per_s * replica.host_s / HOST_BUSY)
+    rate = min(replica.rates[VALUE].device_pages_per_s, question.demand.rate)
+    workers = ceil(rate * replica.host_s / HOST_BUSY)
     return replica if candidate.workers_given else replica.with_workers(max(1, workers))
 
 

@@ -64,7 +64,7 @@ def plan_table(plan: Plan, ways: Sequence[Way], benchmark: str | None) -> Fittin
 
 def _varied(plan: Plan) -> list[str]:
     """What ways are told apart by."""
-    several = [key for key in KEYS if len({way.settings.get(key) for way in plan.ways}) > 1]
+    several = [key for key in KEYS if len({way.settings.get(key, "-") for way in plan.ways} - {"-"}) > 1]
     return several or ["device"]
 
 
@@ -109,7 +109,7 @@ def losing_lines(plan: Plan, ways: Sequence[Way], most: int) -> Table:
     for way in ways:
         name = " ".join(way.settings[key] for key in _varied(plan))
         reasons.setdefault(_why(plan, way), []).append(name)
-    lines = [(", ".join(names), why) for why, names in reasons.items()]
+    lines = [("-", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
     if len(lines) > most:
         lines[most:] = [("", f"and {len(lines) - most} more: --json has all")]
     return label_lines(*lines)
@@ -174,10 +174,10 @@ def _shares(plan: Plan, way: Way) -> list[tuple[str, str]]:
     """What the host costs and what the engine, a page and at the peak."""
     assert way.serves is not None and way.found is not None
     serves, outcome = way.serves, way.found.outcome
-    total = serves.host_s + serves.device_s
+    total, cores = serves.host_s + serves.device_s, serves.workers * way.found.replicas
     host = (
         f"{serves.host_s:.3g} s of a CPU core a page, {serves.host_s / total:.0%} of the work: "
-        f"host.workers={serves.workers} a replica, {serves.workers * way.found.replicas:,} cores in all, "
+        f"host.workers={serves.workers} a replica, {cores:,} core{'s' * (cores > 1)} in all, "
         f"{outcome.host_busy or 0.0:.0%} busy"
     )
     engine = (
