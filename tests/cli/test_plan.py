@@ -155,7 +155,7 @@ def test_the_documents_decision_is_real(capsys: Capture, monkeypatch: pytest.Mon
     assert "eight L40S" in DOCUMENT and "nine are needed" in DOCUMENT
     document = json.loads(printed(capsys, *arguments.replace("60s", "15s").split(), "--json"))
     first, others = document["rows"][0], {row["device"]: row for row in document["rows"]}
-    assert (first["device"], first["gpus"], others["L40S"]["gpus"]) == ("H100-SXM", 5, 15)
+    assert (first["device"], first["gpus"], others["L40S"]["gpus"]) == ("H100-SXM", 5, 16)
     assert f"{first['money_a_month']:,.0f} USD" == "9,131 USD" and "9,131 USD a month" in DOCUMENT
 
 
