@@ -34,7 +34,6 @@ KEYS = {
     "batch-size=4": "runtime.batch_size=4",
     "batch=4": "runtime.batch_size=4",
     "dtype=float16": "runtime.dtype=float16",
-    "precision=float16": "runtime.dtype=float16",
     "attn_implementation=eager": "runtime.attention=eager",
     "base_size=640": "workload.base_size=640",
     "BASE_SIZE=640": "workload.base_size=640",

@@ -329,7 +329,10 @@ def test_a_page_that_no_bundled_device_holds(capsys: Capture, tmp_path: Path) ->
         (["1275x1650", "--output-tokens", "9", "engine=vllm", "execution=published"], "leave one of them out"),
         (["1275x1650", "--output-tokens", "9", "engine=vlm"], 'did you mean "vllm"'),
         (["1275x1650", "--output-tokens", "1", "--batch", "0"], "batch_size=0 is no number of pages"),
-        (["1275x1650", "--output-tokens", "1", "--runaway-share", "1"], "runaway_share=1 is no share"),
+        (
+            ["1275x1650", "--output-tokens", "1", "--runaway-share", "1"],
+            "1 is no share; give a number from 0 to below 1",
+        ),
         (["1275x1650", "--output-tokens", "1", "--cache", "mein"], 'did you mean "mean"'),
         (["1275x1650", "--output-tokens", "1", "--float32", "bf16"], "the options are fp32, tf32"),
         (["1275x1650", "--output-tokens", "1", "runtime.batch_size=3"], "are --batch 3"),

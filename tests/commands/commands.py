@@ -35,6 +35,7 @@ _NAMES_ALONE: Final = {
     *(f"modelmeter {name}" for name in COMMANDS if name != "devices"),
     "python -m modelmeter",
     "modelmeter page --json",
+    "modelmeter compare --json",
     "modelmeter verify vision",
     "modelmeter verify end2end",
 }
@@ -123,6 +124,9 @@ def make_working_directory(folder: Path) -> None:
     names = ("width", "height", "document_type", "output_tokens")
     with open(folder / "sizes.csv", "w", newline="") as file:
         csv.writer(file).writerows([names, *rows])
+    regions = [(page, 1000, 200 + 100 * page, 300) for page in (1, 1, 2, 7)]
+    with open(folder / "regions.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("page", *names[:2], "output_tokens"), *regions])
     columns = zip(*rows, strict=True)
     parquet.write_table(pyarrow.table(dict(zip(names, columns, strict=True))), folder / "pages.parquet")
     recipes = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")

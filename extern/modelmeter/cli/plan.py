@@ -35,7 +35,6 @@ from modelmeter.cli.page_kinds import AskedPages, asked_pages, tell_left_out
 from modelmeter.cli.several_models import asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, write_whole
-from modelmeter.models.common.precision import PRECISIONS, UNQUANTISED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -349,6 +348,8 @@ def answered(
         max_pixels=max_pixels,
     )
     served_by: list[str | None] = [*names_of("plan", "--engine", engines)]
+    from modelmeter.models.common.precision import PRECISIONS
+
     packed = _packed(names_of("plan", "--precision", precisions, PRECISIONS), overrides)
     read = [
         source.read(each, engine, [*overrides, *scheme])
@@ -495,6 +496,7 @@ class _Source:
 def _published(model: CostModel, *, own_mode: bool) -> dict[str, Quality]:
     """By benchmark, what was published of a checkpoint in its mode, with weights as they were published."""
     from modelmeter.models.common.page_text import mode_name
+    from modelmeter.models.common.precision import UNQUANTISED
 
     if model.config.precision.name != UNQUANTISED or model.config.precision.kv is not None:
         return {}

@@ -67,7 +67,7 @@ TAKES: dict[str, list[Any]] = {
     "vision.sam.global_attn_indexes": [[]],
     "vision.sam.qkv_bias": [True],
     "workload.crop_mode": [True],
-    "runtime.prompt": [None],
+    **{f"runtime.{name}": [None] for name in ("prompt", "prompt_tokens", "draft_tokens", "accepted_tokens")},
     "runtime.experts_hit": [None],
     "runtime.tokenizer_path": [None, "x", "${oc.env:HOME}"],
     "runtime.head": [None],

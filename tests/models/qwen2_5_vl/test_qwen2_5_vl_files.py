@@ -159,7 +159,7 @@ REFUSED = {  # changes of config.json, of preprocessor_config.json, what is said
     "frames": ({}, {"temporal_patch_size": 1}, "temporal_patch_size=1 is not modelled; 2 is."),
     "patches": ({}, {"patch_size": 16}, "workload.patch_size=16 differs from vision.patch_size=14"),
     "limits": ({}, {"size": {"longest_edge": 1000}}, "size.longest_edge=1000, but max_pixels=12845056"),
-    "other": ({"architectures": ["InternVLChatModel"], "model_type": "x"}, {}, "which is not modelled"),
+    "other": ({"architectures": ["Florence2ForConditionalGeneration"], "model_type": "x"}, {}, "which is not modelled"),
 }
 
 
