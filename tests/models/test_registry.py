@@ -146,6 +146,23 @@ def test_what_is_not_modelled_is_refused_with_the_reason(tmp_path: Path) -> None
     assert not set(NOT_MODELLED) & {*MODELS, *checkpoints()}
 
 
+@pytest.mark.parametrize(
+    "name, architecture, reason",
+    [
+        ("stepfun-ai/GOT-OCR-2.0-hf", "GotOcr2ForConditionalGeneration", "no package was written for it"),
+        ("rednote-hilab/dots.ocr", "DotsOCRForCausalLM", "nothing here to hold a figure against"),
+    ],
+)
+def test_others_that_people_ask_for_are_refused_with_the_reason(
+    name: str, architecture: str, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelMeterError, match=f"model {name} is not modelled: .*{reason}"):
+        load_cost_model(model=name)
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": [architecture], "model_type": "its_own"}))
+    with pytest.raises(ModelMeterError, match=f"{architecture} .*is not modelled, as .*{reason}"):
+        load_cost_model(model=str(tmp_path))
+
+
 def test_a_model_is_a_name_or_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelMeterError, match="load_cost_model: model=5 is an int; give the name of a model or a"):
         load_cost_model(model=5)  # type: ignore[arg-type]

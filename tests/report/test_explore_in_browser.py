@@ -73,10 +73,10 @@ def drawn(seed: str, number: int) -> list[tuple[int, int, int]]:
     return [(width, height, draws.choice((0, 1, 2, draws.randrange(4000)))) for width, height in sides]
 
 
-def cost_model(entry: dict[str, Any]) -> Any:
+def cost_model(entry: dict[str, Any], *more: str) -> Any:
     overrides = [f"{key}={entry[name]}" for key, name in (("engine", "engine"), ("workload", "mode"))]
     found = find_model(entry["checkpoint"])
-    return model_package(found.model).load_cost_model([*found.overrides, *overrides])
+    return model_package(found.model).load_cost_model([*found.overrides, *overrides, *more])
 
 
 def test_it_has_every_model_and_checkpoint(page: Any) -> None:
@@ -147,11 +147,11 @@ def test_a_wrong_coefficient_is_seen(page: Any) -> None:
 
 
 IN_TIMES = """
-const [number, device, width, height, steps] = arguments;
+const [number, device, width, height, steps, workers] = arguments;
 try {
   const page = laws.page(number, width, height, steps);
   const batch = laws.largestBatch(number, device, page);
-  return batch ? [batch, laws.throughput(number, device, page, batch, 2.5).figures] : null;
+  return batch ? [batch, laws.throughput(number, device, page, batch, 2.5, {workers}).figures] : null;
 } catch (error) {
   if (!(error instanceof Refused)) throw error;
   return null;
@@ -169,8 +169,9 @@ def test_its_times_and_batches_are_the_librarys(page: Any) -> None:
             continue
         device, (width, height, _) = draws.choice(names), drawn(str(number), 1)[0]
         steps = draws.choice((0, 1, 60, 400))
-        got = page.execute_script(IN_TIMES, number, device, width, height, steps)
-        model = cost_model(entry)
+        workers = draws.choice((None, 1, 5))
+        got = page.execute_script(IN_TIMES, number, device, width, height, steps, workers)
+        model = cost_model(entry, *([] if workers is None else [f"host.workers={workers}"]))
         try:
             kinds = [PageKind(page=model.page(width, height, steps), output_tokens=steps)]
             result = compute_throughput(model, load_device(device), kinds, price_per_hour=2.5)
@@ -196,7 +197,8 @@ def test_every_control_changes_what_is_shown(page: Any) -> None:
     def shown() -> str:
         return page.execute_script("return document.querySelector('main').innerText")
 
-    for name in ("preset", "width", "height", "output", "model", "mode", "engine", "device", "price", "exact"):
+    numbers = ("width", "height", "output", "price", "workers")
+    for name in ("preset", *numbers, "model", "mode", "engine", "device", "exact"):
         opened(page)
         before, link = shown(), page.current_url
         control = page.find_element("id", name)
@@ -207,7 +209,8 @@ def test_every_control_changes_what_is_shown(page: Any) -> None:
         elif name == "exact":
             control.click()
         else:
-            page.execute_script(CHANGE, control, str(2 * int(float(control.get_property("value"))) + 1))
+            number = control.get_property("value") or control.get_property("placeholder")
+            page.execute_script(CHANGE, control, str(2 * int(float(number)) + 1))
         assert shown() != before, name
         assert page.current_url != link, name
     assert page.get_log("browser") == []
@@ -217,15 +220,16 @@ CHANGE = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Even
 
 
 def test_a_link_restores_its_state(page: Any) -> None:
-    link = "#model=olmocr_2_7b&mode=olmocr&engine=sglang&device=L4&width=2000&height=900&output=77&price=0.8&exact=1"
+    link = "#model=olmocr_2_7b&mode=olmocr&engine=sglang&device=L4&width=2000&height=900"
+    link += "&output=77&price=0.8&workers=3&exact=1"
     opened(page, link)
     state = page.execute_script("return state")
     assert state == {
         "model": "olmocr_2_7b", "mode": "olmocr", "engine": "sglang", "device": "L4",
-        "width": 2000, "height": 900, "output": 77, "price": 0.8, "exact": 1,
+        "width": 2000, "height": 900, "output": 77, "price": 0.8, "workers": 3, "exact": 1,
     }  # fmt: skip
     assert page.current_url.endswith(link)
-    for name in ("model", "mode", "engine", "device", "width", "height", "output", "price"):
+    for name in ("model", "mode", "engine", "device", "width", "height", "output", "price", "workers"):
         assert page.find_element("id", name).get_property("value") == str(state[name])
     text = page.execute_script("return document.querySelector('main').innerText")
     page.execute_script("location.hash = ''")
@@ -242,6 +246,24 @@ def test_a_link_that_names_nothing_there_falls_back(page: Any) -> None:
     assert (state["model"], state["device"], state["price"]) == (CHECKPOINTS[0], "A10", 2.5)
     assert page.find_element("id", "refused").is_displayed()  # so many output tokens
     assert page.get_log("browser") == []
+
+
+@pytest.mark.parametrize(
+    "name, wrong, takes, last",
+    [
+        ("width", "0", "Width, px takes a whole number from 1 to 100,000", "of 1275"),
+        ("output", "1.5", "Output tokens takes a whole number from 0 to 131,072", "of 1000"),
+        ("price", "", "Its price an hour takes a number from 0 to 1,000,000", "of 2.5"),
+        ("workers", "0", "Host workers takes a whole number from 1 to 1,024", "of the engine's"),
+    ],
+)
+def test_a_field_says_what_it_takes(page: Any, name: str, wrong: str, takes: str, last: str) -> None:
+    before, link = page.find_element("id", "answer").text, page.current_url
+    page.execute_script(CHANGE, page.find_element("id", name), wrong)
+    assert page.find_element("id", "refused").text == f"{takes}: the figures below are still {last}."
+    assert (page.find_element("id", "answer").text, page.current_url) == (before, link)
+    page.execute_script(CHANGE, page.find_element("id", name), "7")
+    assert not page.find_element("id", "refused").is_displayed()
 
 
 def test_what_a_model_refuses_is_said(page: Any) -> None:

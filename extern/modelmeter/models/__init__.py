@@ -76,14 +76,39 @@ NOT_MODELLED: Final[Mapping[str, str]] = MappingProxyType(
             "triangular systems (linalg_solve_triangular), for whose FLOPs there is no formula here that was held "
             "against a real run. Its forerunner is modelled: chandra."
         ),
+        "got_ocr2": (
+            "it is the oldest of its kind (one view of 1024 x 1024, stretched, 256 tokens), and no package was written "
+            "for it. Its encoder is modelled in DeepSeek-OCR, its decoder's class in Qwen2-VL; CONTRIBUTING.md says "
+            "how a package of its own comes of them."
+        ),
+        "dots_ocr": (
+            "its modules are published as code beside the weights, not in transformers, so there is nothing here to "
+            "hold a figure against."
+        ),
     }
 )
 
 #: its published name, and others that people give it
-_ALSO_CALLED: Final[Mapping[str, str]] = MappingProxyType({"chandra_ocr_2": "chandra_2", "chandra2": "chandra_2"})
+_ALSO_CALLED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "chandra_ocr_2": "chandra_2",
+        "chandra2": "chandra_2",
+        "got_ocr": "got_ocr2",
+        "got_ocr_2.0": "got_ocr2",
+        "got_ocr_2.0_hf": "got_ocr2",
+        "got_ocr2_0": "got_ocr2",
+        "dots.ocr": "dots_ocr",
+    }
+)
 
 #: which of these the class of a `config.json` stands for
-_CLASSES_NOT_MODELLED: Final[Mapping[str, str]] = MappingProxyType({"Qwen3_5ForConditionalGeneration": "chandra_2"})
+_CLASSES_NOT_MODELLED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Qwen3_5ForConditionalGeneration": "chandra_2",
+        "GotOcr2ForConditionalGeneration": "got_ocr2",
+        "DotsOCRForCausalLM": "dots_ocr",
+    }
+)
 
 DEFAULT_MODEL: Final = "deepseek_ocr"
 

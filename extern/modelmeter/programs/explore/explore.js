@@ -23,9 +23,9 @@ const ROWS = {
   resident_peak_bytes: ["resident peak, cache included", "B"],
   kv_bytes: ["KV cache at the end", "B"],
 };
-const NUMBERS = ["width", "height", "output", "price"];
+const NUMBERS = ["width", "height", "output", "price", "workers"];
 const CHOICES = ["model", "mode", "engine", "device"];
-const START = { width: 1275, height: 1650, output: 1000, device: "H100-SXM", price: 2.5, exact: 0 };
+const START = { width: 1275, height: 1650, output: 1000, device: "H100-SXM", price: 2.5, workers: "", exact: 0 };
 
 const at = (id) => document.getElementById(id);
 let laws;
@@ -94,6 +94,7 @@ function read() {
   }
   for (const name of ["width", "height"]) if (name in given) given[name] = Math.min(Math.max(1, Math.trunc(given[name])), 100000);
   if ("output" in given) given.output = Math.trunc(given.output);
+  if ("workers" in given) given.workers = Math.min(Math.trunc(given.workers), 1024) || "";
   return settled(given);
 }
 
@@ -116,6 +117,7 @@ function controls() {
   const devices = Object.entries(laws.content.devices);
   fill(at("device"), devices.map(([name, device]) => [name, `${name} (${Math.round(Number(device.memory_bytes) / 2 ** 30)} GiB)`]), state.device);
   for (const name of NUMBERS) if (document.activeElement !== at(name) || at(name).value === "") at(name).value = state[name];
+  at("workers").placeholder = entries({ checkpoint: model, mode, engine })[0].host.workers;
   at("exact").checked = Boolean(state.exact);
 }
 
@@ -128,10 +130,10 @@ function ask(asked) {
   const answer = { number, page, memory: laws.memory(number, asked.device, page, 1), batch: 0, refused: null };
   try {
     answer.batch = laws.largestBatch(number, asked.device, page);
-    answer.alone = laws.throughput(number, asked.device, page, 1, asked.price, true);
+    answer.alone = laws.throughput(number, asked.device, page, 1, asked.price, { alone: true });
     if (answer.batch) {
       answer.memory = laws.memory(number, asked.device, page, answer.batch);
-      answer.times = laws.throughput(number, asked.device, page, answer.batch, asked.price);
+      answer.times = laws.throughput(number, asked.device, page, answer.batch, asked.price, { workers: asked.workers });
     }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -281,7 +283,7 @@ function showRests(answer) {
   }
   const constants = Object.entries(origins).map(([origin, names]) => `${names.join(", ")} ${origin}`).join("; ");
   told.push(model.bound ? "times: a bound, the least that any code could take" : `times: estimates, of ${device.title}'s constants: ${constants}`);
-  if (model.host.seconds_per_page) told.push(`host: ${model.host.seconds_per_page} s of one of ${model.host.workers} workers prepare a page`);
+  if (model.host.seconds_per_page) told.push(`host: ${model.host.seconds_per_page} s of one of ${state.workers || model.host.workers} workers prepare a page`);
   at("rests").replaceChildren(...told.map((text) => element("li", text)));
 }
 
@@ -311,6 +313,14 @@ function show() {
 
 // -- starting -------------------------------------------------------------------------------------------------------
 
+/** Says what a field takes; the figures stay those of the last number that it had. */
+function refuse(field) {
+  const [name, kind] = [field.labels[0].textContent.trim(), field.step === "any" ? "number" : "whole number"];
+  const last = state[field.id] === "" ? "of the engine's" : `of ${state[field.id]}`;
+  at("refused").textContent = `${name} takes a ${kind} from ${field.min} to ${grouped(field.max)}: the figures below are still ${last}.`;
+  at("refused").hidden = false;
+}
+
 function changed(event) {
   const { id, value } = event.target;
   if (id === "preset") {
@@ -319,8 +329,11 @@ function changed(event) {
     state = { ...state, width, height };
   } else if (id === "exact") state = { ...state, exact: event.target.checked ? 1 : 0 };
   else if (NUMBERS.includes(id)) {
-    if (value === "" || !event.target.checkValidity()) return;
-    state = { ...state, [id]: Number(value) };
+    if (!event.target.checkValidity()) {
+      refuse(event.target);
+      return;
+    }
+    state = { ...state, [id]: value === "" ? "" : Number(value) };
   } else state = settled({ ...state, [id]: value });
   show();
 }

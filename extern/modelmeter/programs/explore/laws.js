@@ -599,11 +599,11 @@ class Laws {
   }
 
   /** Times, rates and money of pages like this one, `batch` at once; alone: one at a time, so that nothing overlaps.
-   * Each figure: its value, low and high end. */
-  throughput(number, deviceName, page, batch, price, alone = false) {
+   * Workers: of the host, the engine's own number where none is given. Each figure: its value, low and high end. */
+  throughput(number, deviceName, page, batch, price, { alone = false, workers } = {}) {
     const model = this.content.models[number];
     const limits = this.content.limits[model.limits][deviceName];
-    const { host } = model;
+    const host = { ...model.host, workers: workers || model.host.workers };
     if (page.seqLen + page.steps > limits.max_model_len) {
       throw new Refused(`the engine takes ${limits.max_model_len} positions, and the page needs ${page.seqLen + page.steps}`);
     }
