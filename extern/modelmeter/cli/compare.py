@@ -35,7 +35,14 @@ from modelmeter.cli.arguments import (
 )
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.cli.output_tokens import parse_output_tokens
-from modelmeter.cli.page_class import RUNAWAY, PageText, RunawayShare, TokensOfModel, page_class_options, parse_text
+from modelmeter.cli.page_class import (
+    PageText,
+    RunawayShare,
+    TokensOfModel,
+    page_class_options,
+    parse_text,
+    runaway_option,
+)
 from modelmeter.cli.report_file import report_format, report_text
 from modelmeter.cli.several_models import ALL, asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
@@ -90,15 +97,7 @@ OWN: Final = "default"
 @page_class_options
 @table_options
 @price_option
-@click.option(
-    "--runaway-share",
-    type=RUNAWAY,
-    default=0.0,
-    show_default=True,
-    metavar="SHARE|NAME",
-    help="Share of pages that repeat until the model's positions are used up, or the name of a published one; in times "
-    "and money alone.",
-)
+@runaway_option
 @click.option(
     "--quality",
     "benchmark",

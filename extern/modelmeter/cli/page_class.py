@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -157,33 +157,35 @@ class RunawayShare:
         return [Assumption(figure="runaway_share", label=f"runaway share {self.published.name}", text=text)]
 
 
-class _RunawayType(click.ParamType[RunawayShare]):
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RunawayShare:
-        from modelmeter.output_tokens import runaways
-
-        if isinstance(value, RunawayShare):
-            return value
-        try:
-            share = float(value)
-        except ValueError:
-            found = runaways().get(value)
-        else:
-            if not 0 <= share < 1:
-                self.fail(
-                    f"{value} is no share; give a number from 0 to below 1, or a published one's name.", param, ctx
-                )
-            return RunawayShare(share)
-        if found is None:
-            self.fail(
-                f"{value} is neither a number nor a share that was published; {near(value, runaways())}", param, ctx
-            )
-        return RunawayShare(found.share, found)
+def runaway_option(function: Function) -> Function:
+    """--runaway-share, a number or the name of a published one: `runaway_share`, a `RunawayShare`."""
+    return click.option(
+        "--runaway-share",
+        type=str,
+        callback=_runaway_share,
+        default="0",
+        show_default=True,
+        metavar="SHARE|NAME",
+        help="Share of pages that repeat until the model's positions are used up, in times and money alone; or the "
+        "name of one that was published, as in old_prints (an unknown name lists them).",
+    )(function)
 
 
-#: a number, or the name of a published one
-RUNAWAY: Final = _RunawayType()
+def _runaway_share(_: click.Context, __: click.Parameter, value: str) -> RunawayShare:
+    from modelmeter.output_tokens import runaways
+
+    try:
+        share = float(value)
+    except ValueError:
+        published = runaways()
+        if value in published:
+            return RunawayShare(published[value].share, published[value])
+        raise click.BadParameter(
+            f"{value} is neither a number nor a share that was published; {near(value, published)}"
+        ) from None
+    if not 0 <= share < 1:
+        raise click.BadParameter(f"{value} is no share; give a number from 0 to below 1, or a published one's name.")
+    return RunawayShare(share)
 
 
 def _complete_class(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -27,7 +27,7 @@ from modelmeter.cli.arguments import (
     with_engine,
 )
 from modelmeter.cli.output import rendered, write
-from modelmeter.cli.page_class import RUNAWAY, RunawayShare, page_class_options
+from modelmeter.cli.page_class import RunawayShare, page_class_options, runaway_option
 from modelmeter.cli.page_kinds import asked_pages, tell_left_out
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
@@ -90,15 +90,7 @@ ORDER: Final[Order[tuple[str, Throughput | str]]] = Order(
     metavar="N",
     help="N requests in flight, a new one whenever one ends, beside the batch: what benchmarks of servers measure.",
 )
-@click.option(
-    "--runaway-share",
-    type=RUNAWAY,
-    default="0.0",
-    show_default=True,
-    metavar="SHARE|NAME",
-    help="Share of pages that repeat until the model's positions are used up; or the name of one that was published, "
-    "as in old_prints (an unknown name lists them).",
-)
+@runaway_option
 @price_option
 @click.option("--float32", default="fp32", show_default=True, help="Peak of float32 GEMMs: fp32 or tf32.")
 @click.option(
