@@ -46,6 +46,13 @@ def test_a_queue_that_grows_is_said(capsys: Capture) -> None:
     assert "latency_s" not in out
 
 
+def test_where_the_slow_end_grows_it_answers_at_its_capacity(capsys: Capture) -> None:
+    figures = json.loads(printed(capsys, "--rate", "5", "--json"))["figures"]
+    assert figures["capacity"]["slow"] < 5 < figures["capacity"]["value"]
+    assert figures["requests_per_s"]["slow"] == figures["capacity"]["slow"] < figures["requests_per_s"]["value"]
+    assert figures["latency_s_p99"]["slow"] is None
+
+
 def test_a_trace_and_a_corpus(capsys: Capture) -> None:
     """Arrivals of a file, pages of a table that names their classes."""
     Path("trace.csv").write_text("arrival_s,who\n100,a\n100.5,b\n160,c\n")

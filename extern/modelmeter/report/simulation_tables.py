@@ -27,11 +27,11 @@ def load_words(simulation: Simulation) -> str:
 
 
 def _figures(outcome: Outcome) -> dict[str, tuple[str, float | None]]:
-    """Unit and value of what one outcome says, by name; times and shares of the time are None where its queue grows."""
+    """Unit and value of what one outcome says, by name; one whose queue grows answers at its capacity, the rest is None."""
     served, times = outcome.served, None if outcome.served is None else outcome.times()
     figures: dict[str, tuple[str, float | None]] = {
         "capacity": ("requests/s", outcome.capacity),
-        "requests_per_s": ("requests/s", None if served is None else outcome.requests_per_s),
+        "requests_per_s": ("requests/s", outcome.capacity if served is None else outcome.requests_per_s),
         "device_busy": ("of the time", None if served is None else outcome.busy),
         "host_busy": ("of the time", outcome.host_busy),
     }
@@ -51,7 +51,7 @@ def times_table(simulation: Simulation) -> Fitting:
     shown = ["capacity"] if simulation.value.served is None else list(value)
     for name in shown:
         ends = [each[name][1] for each in (fast, slow)]
-        low, high = sorted((each for each in ends if each is not None), reverse=False) if None not in ends else ends
+        low, high = sorted(each for each in ends if each is not None) if None not in ends else ends
         last = name in ("host_busy", *(f"{each}_p{PERCENTILES[-1]}" for each in TIMES))
         cells = (_cell(each) for each in (value[name][1], low, high))
         table.add_row(name, *cells, value[name][0], end_section=last)
