@@ -27,7 +27,7 @@ def load_words(simulation: Simulation) -> str:
 
 
 def _figures(outcome: Outcome) -> dict[str, tuple[str, float | None]]:
-    """Unit and value of what one outcome says, by name; one whose queue grows answers at its capacity, the rest is None."""
+    """Unit and value of what one outcome says, by name. A queue that grows is answered at capacity, the rest None."""
     served, times = outcome.served, None if outcome.served is None else outcome.times()
     figures: dict[str, tuple[str, float | None]] = {
         "capacity": ("requests/s", outcome.capacity),
