@@ -118,7 +118,7 @@ def test_a_column_of_classes_and_one_of_numbers(capsys: Capture) -> None:
         means.append(float(sum(number * share for number, share in spread.items())))
     assert found["figures"]["output_tokens"] == pytest.approx(sum(means) / 2)
     assert main(["compare", "pages.csv", "--models", "deepseek_ocr", "--page-class", "kind"]) == 0
-    assert "menu is no class of pages" in capsys.readouterr().err
+    assert "page class menu is none whose tokens are known" in capsys.readouterr().err
     (numbered,) = rows(capsys, "pages.csv", "--models", "deepseek_ocr", "--output-tokens", "steps")
     assert numbered["figures"]["output_tokens"] == 20
 
@@ -220,6 +220,7 @@ def test_a_report_with_the_chart(capsys: Capture) -> None:
         ((PAGE, *TWO, "--columns", "pages_per_s"), "--columns pages_per_s: there is no such figure"),
         ((PAGE, *TWO, "--page-class", "lettr"), "--page-class lettr is no class"),
         ((PAGE, *TWO, "--page-class", "letter", "--language", "klingon"), "language klingon does not exist"),
+        ((PAGE, *TWO, "--page-class", "letter", "--tokenizers", "nowhere"), "--tokenizers nowhere is no folder"),
         ((PAGE, *TWO, "--page-class", "letter", "--output-tokens", "5"), "both say how long texts are"),
         ((PAGE, *TWO, "--output-tokens", "steps"), "is neither a whole number"),
         ((PAGE, *TWO, "--runaway-share", "often"), "neither a number nor a share that was published"),

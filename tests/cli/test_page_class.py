@@ -78,8 +78,8 @@ def test_a_class_that_does_not_exist_costs_its_row(capsys: Capture) -> None:
     Path("sizes.csv").write_text("width,height,kind\n1275,1650,letter\n600,1600,receit\n600,1600,\n")
     assert main(["corpus", "sizes.csv", "--page-class", "kind"]) == 0
     said = capsys.readouterr().err
-    assert "output_tokens receit is no class of pages" in said and 'did you mean "receipt"' in said
-    assert "output_tokens is missing" in said
+    assert "page class receit is none whose tokens are known" in said and 'did you mean "receipt"' in said
+    assert "page class is missing" in said
 
 
 @pytest.mark.parametrize(

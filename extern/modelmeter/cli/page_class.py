@@ -71,8 +71,6 @@ class TokensOfModel:
         if self.text.tokenizers is None:
             return [] if self.folder is None else [Path(self.folder)]
         root = Path(self.text.tokenizers)
-        if not root.is_dir():
-            raise ModelMeterError(f"--tokenizers {root} is no folder; give one with a tokenizer.json, or with folders.")
         return [*(root / name for name in (self.checkpoint, self.model) if name), root]
 
     @property
@@ -257,6 +255,10 @@ def parse_text(who: str, options: Options, output_tokens: object, pages: Sequenc
         raise ModelMeterError(
             f"{who}: --page-class {page_class} is no class, and {pages[0]} is no table with such a column; "
             f"{near(page_class, page_classes())}"
+        )
+    if tokenizers is not None and not Path(tokenizers).is_dir():
+        raise ModelMeterError(
+            f"{who}: --tokenizers {tokenizers} is no folder; give one with a tokenizer.json, or with folders."
         )
     return PageText(
         said=page_class, language=language, text_format=text_format or DEFAULT_FORMAT, tokenizers=tokenizers

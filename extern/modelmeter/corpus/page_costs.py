@@ -416,8 +416,8 @@ def _steps_of_classes(batch: pa.RecordBatch, name: str, steps: Mapping[str, int]
     def reason(row: int) -> str:
         came = named[row]
         if came is None or not str(came).strip():
-            return f"{name} is missing"
-        return f"{name} {_short(came)} is no class of pages whose tokens are known; {near(str(came), steps)}"
+            return "page class is missing"
+        return f"page class {_short(came)} is none whose tokens are known; {near(str(came), steps)}"
 
     errors.add(np.flatnonzero(wrong), reason)
     numbers[wrong] = 0
