@@ -86,6 +86,7 @@ def test_seconds_of_two_devices_are_no_match_but_money_is() -> None:
         ({"pages_refused": 1}, "some pages are refused"),
         ({"regions": "none declared"}, "no regions are declared"),
         ({"engine": "best"}, "times are bounds"),
+        ({"precision": "awq"}, "what was published is of weights and a cache of 16 bits, and this is awq"),
     ],
 )
 def test_rows_aside_beat_nobody(more: Mapping[str, Any], why: str) -> None:

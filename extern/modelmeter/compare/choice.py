@@ -119,6 +119,8 @@ def _aside(row: Point, *, bounds: bool) -> str | None:
     """Why a row is no match for others. bounds: whether the times of some are bounds, and of others estimates."""
     if row.figures.get("regions") == UNDECLARED:
         return "no regions are declared (workload.regions), so one pass is counted"
+    if row.figures.get("precision"):
+        return f"what was published is of weights and a cache of 16 bits, and this is {row.figures['precision']}"
     if row.figures.get("pages_refused"):
         return "some pages are refused"
     if row.figures.get("pages_cut"):

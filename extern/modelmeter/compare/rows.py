@@ -27,6 +27,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.engines import served
 from modelmeter.models.common.page_text import mode_name
 from modelmeter.models.common.passes import REGIONS
+from modelmeter.models.common.precision import UNQUANTISED
 from modelmeter.models.common.region_tables import KEY as REGIONS_KEY
 from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.models.common.totals import Totals
@@ -310,6 +311,7 @@ class _Row:
         return {
             "engine": model.engine.name,
             **({} if regions is None else {"regions": "declared" if regions else UNDECLARED}),
+            **_quantised(model),
             "pages": pages / self.scale if pages % self.scale else pages // self.scale,
             "pages_cut": _plain(self.cut),
             "pages_cut_p90": _plain(self.cut_p90),
@@ -371,6 +373,14 @@ class _Row:
             return list(passes)
         limit = longest_sequence(self.model)
         return [*passes, *((seq_len, limit - seq_len) for seq_len, _ in passes)]
+
+
+def _quantised(model: CostModel) -> dict[str, str]:
+    """The scheme that packs a model's weights, and the type of its cache, where that is another."""
+    chosen = model.config.precision
+    kv = [] if chosen.kv is None else [f"KV {chosen.kv}"]
+    told = [*([] if chosen.name == UNQUANTISED else [chosen.name]), *kv]
+    return {"precision": ", ".join(told)} if told else {}
 
 
 def _at_once(most: Throughput) -> dict[str, Any]:

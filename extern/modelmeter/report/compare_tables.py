@@ -50,6 +50,7 @@ COLUMNS: Final[Mapping[str, Column]] = {
     "pages": Column(head="pages", axis="pages"),
     "engine": Column(head="engine", axis="engine", drawn=False),
     "regions": Column(head="regions", axis="regions", drawn=False),
+    "precision": Column(head="precision", axis="precision", drawn=False),
     "output_tokens": Column(head="output\ntokens", axis="decode steps a page", falling=False),
     "output_tokens_p90": Column(head="90 %\nbelow", axis="decode steps that nine of ten pages stay below"),
     "kv_token_bytes": Column(head="KV kB\n/token", axis="KV cache of a token, kB", scale=1e3, falling=False),
