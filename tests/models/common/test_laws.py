@@ -9,6 +9,7 @@ from operator import add
 import pytest
 
 from benchmarks.walked import walked_operators
+from tests.models.law_checks import laws_of
 from tests.models.walked import walked_prefill, walked_step, walked_vision
 from tests.toy_model import CostModel, load_cost_model
 from tests.toy_model.workload import WINDOW, Grid
@@ -57,11 +58,6 @@ def test_batches_share_laws_and_keep_their_own_figures(model: CostModel) -> None
         page = batch.layout_cost(Grid(5, 9), 3)
         assert page.prefill == walked_prefill(batch, page.seq_len, Grid(5, 9))
         assert page.decode == reduce(add, [walked_step(batch, page.seq_len + index) for index in range(3)])
-
-
-def laws_of(model: CostModel, stage: str) -> int:
-    """The laws that were found for a stage."""
-    return sum(len(laws) for kind, laws in model._laws._laws.items() if kind[0] == stage)  # type: ignore[index]
 
 
 @pytest.mark.parametrize("overrides", [(), ("execution=serving",), ("runtime.batch_size=3",)], ids=str)

@@ -9,6 +9,7 @@ from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.merged_grid import MergedGrid
 from tests.models.glm_ocr.small import OVERRIDES
+from tests.models.law_checks import laws_of
 from tests.models.walked import walked_prefill, walked_vision
 
 N, TEXT = 4 * 46 * 59, 46 * 59 + 20
@@ -61,8 +62,7 @@ def test_one_law_holds_for_all_pages(overrides: tuple[str, ...], laws: int) -> N
         page = model.layout_cost(grid)
         assert page.vision == walked_vision(model, grid), grid
         assert page.prefill == walked_prefill(model, page.seq_len, grid), grid
-    found = [kind[0] for kind, each in model._laws._laws.items() for _ in each]  # type: ignore[index]
-    assert found.count("vision") == found.count("prefill") == laws
+    assert laws_of(model, "vision") == laws_of(model, "prefill") == laws
 
 
 def test_sizes_that_do_not_fit_together() -> None:

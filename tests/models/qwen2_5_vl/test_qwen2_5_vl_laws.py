@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from itertools import product
-from operator import add
 
 import pytest
 
 from benchmarks.walked import walked_operators
 from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.qwen2_5_vl import CostModel, load_cost_model
-from tests.models.walked import walked_prefill, walked_step, walked_vision
+from tests.models.law_checks import check_prompts_and_steps, laws_of
+from tests.models.walked import walked_prefill, walked_vision
 
 pytestmark = pytest.mark.slow  # seconds, not for every change
 
@@ -46,16 +45,7 @@ def test_pages(model: CostModel) -> None:
 
 
 def test_prompts_and_steps(model: CostModel) -> None:
-    for tokens in (1, 7, 913):
-        assert model.text(tokens).prefill == walked_prefill(model, tokens, None), tokens
-        assert model.step(tokens) == walked_step(model, tokens), tokens
-    one_by_one = [walked_step(model, 913 + index) for index in range(3)]
-    assert model.text(913, 3).decode == reduce(add, one_by_one)
-
-
-def laws_of(model: CostModel, stage: str) -> int:
-    """The laws that were found for a stage."""
-    return sum(len(laws) for kind, laws in model._laws._laws.items() if kind[0] == stage)  # type: ignore[index]
+    check_prompts_and_steps(model, 913)
 
 
 #: overrides, and the laws that hold for all pages. Along each side a page has whole windows and one of four remainders,

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.walked import walked_operators
 from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.qwen2_vl import load_cost_model
+from tests.models.law_checks import laws_of
 from tests.models.walked import walked_prefill, walked_vision
 
 SMALL = ("vision.depth=2", "decoder.num_hidden_layers=2", "decoder.vocab_size=1000")
@@ -45,5 +46,4 @@ def test_one_law_holds_for_all_pages(overrides: tuple[str, ...], laws: int) -> N
         page = model.layout_cost(grid)
         assert page.vision == walked_vision(model, grid), grid
         assert page.prefill == walked_prefill(model, page.seq_len, grid), grid
-    found = [kind[0] for kind, each in model._laws._laws.items() for _ in each]  # type: ignore[index]
-    assert found.count("vision") == found.count("prefill") == laws
+    assert laws_of(model, "vision") == laws_of(model, "prefill") == laws
