@@ -756,12 +756,10 @@ def all_reduce(x: ShapeTensor, ranks: int, *, in_place: bool = False) -> ShapeTe
     return out
 
 
-def all_gather(x: ShapeTensor, ranks: int, width: int | None = None) -> ShapeTensor:
-    """Every device's x side by side in the last dimension, on each of `ranks` devices: [..., d] -> [..., ranks d].
-
-    width: of the result, where the last device's x ends before d. Counted as `all_reduce` is.
-    """
-    out = x.tape.new((*x.shape[:-1], width or ranks * x.shape[-1]), x.dtype)
+def all_gather(x: ShapeTensor, ranks: int, axis: int = -1) -> ShapeTensor:
+    """Every device's x behind one another along `axis`, on each of `ranks` devices. Counted as `all_reduce` is."""
+    axis = axis % len(x.shape)
+    out = x.tape.new((*x.shape[:axis], ranks * x.shape[axis], *x.shape[axis + 1 :]), x.dtype)
     aten = "_c10d_functional.all_gather_into_tensor.default"
     _record("all_gather", aten, "collective", (x,), (out,), elements=out.numel, ranks=ranks)
     return out
@@ -998,12 +996,14 @@ def grouped_mm(
     experts_hit_bytes: int,
     order: ShapeTensor | None = None,
     row_weights: ShapeTensor | None = None,
+    parts: int = 1,
 ) -> ShapeTensor:
     """Rows x [R, k], sorted by expert, each @ its expert's weight [E, n, k] transposed -> [R, n].
 
     experts_hit_bytes: bytes of the experts that have rows; only those are read. order [R]: where each sorted row comes
     from; the kernel then gathers the rows of x [tokens, k] itself, or puts those that it makes where they belong.
     row_weights: R numbers, which the rows are multiplied by before they are written: a vector FLOP an element.
+    parts: of the rows, one of so many parts is of these experts (declared); the others are not read, and written as 0.
     """
     depth = x.shape[1]
     rows = x.shape[0] if order is None else order.numel
@@ -1012,14 +1012,14 @@ def grouped_mm(
     out = x.tape.new((rows, features), x.dtype)
     beside = tuple([each for each in (offsets, order, row_weights) if each is not None])
     read = sum([each.addressed_bytes for each in beside]) + experts_hit_bytes
-    read += rows * sum([each.shape[1] * ITEMSIZE[each.dtype] for each in factors])
+    read += rows * (sum([each.shape[1] * ITEMSIZE[each.dtype] for each in factors]) // parts)
     _record(
         "grouped_mm",
         "aten._grouped_mm.default" if order is None else "fused.grouped_mm",
         "matmul",
         (*factors, *beside),
         (out,),
-        tensor_core_flops=2 * rows * depth * features,
+        tensor_core_flops=rows * (2 * depth * features // parts),
         cuda_core_flops=0 if row_weights is None else out.numel,
         elements=0 if row_weights is None else out.numel,
         read=(read, experts_hit_bytes, 0),
@@ -1048,8 +1048,11 @@ def fused_moe(
     top_k_weights: ShapeTensor,
     gate_up: Parameter,
     down: Parameter,
+    parts: int = 1,
 ) -> ShapeTensor:
     """`run(x, top_k_index, top_k_weights)`, an engine's block of routed experts, as the one record "fused_moe".
+
+    parts: of a token's choices, one of so many parts is of these experts; `inputs[1]` has that part alone.
 
     The block is several kernels, which engines call as one function and benchmarks time as one: the order of the rows,
     both grouped GEMMs, the activation, the sum. What goes from one to the next passes through memory and counts, and
@@ -1063,6 +1066,7 @@ def fused_moe(
     """
     tape = x.tape
     outer, tape.entries, tape.block = tape.entries, [], "fused.moe"
+    tokens, top_k = top_k_index.shape
     try:
         out = run(x, top_k_index, top_k_weights)
         kernels = [each for each in tape.entries if isinstance(each, OperatorRecord)]
@@ -1077,7 +1081,7 @@ def fused_moe(
             aten="fused.moe",
             kind="matmul",
             dtype=next(each.dtype for each in kernels if each.name == "grouped_mm"),
-            inputs=(x.shape, top_k_index.shape, top_k_weights.shape, gate_up.shape, down.shape),
+            inputs=(x.shape, (tokens, top_k // parts), top_k_weights.shape, gate_up.shape, down.shape),
             outputs=(out.shape,),
             **sums,
             live_bytes=largest,

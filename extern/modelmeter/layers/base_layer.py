@@ -27,7 +27,7 @@ from modelmeter.layers.remembering import (
     kv_bytes,
     states_in,
 )
-from modelmeter.operators import Parameter, Result, fused
+from modelmeter.operators import Parameter, Result, all_reduce, fused
 from modelmeter.shape_tensor import ShapeTensor, Storage, Tape
 from modelmeter.sizes import Variables, frozen, rebased
 from modelmeter.walk import Call, OperatorRecord, Shape, Walk, join_path
@@ -101,18 +101,25 @@ class BaseLayer:
         """A weight of this layer, of its type, which no scheme packs."""
         return Parameter(*shape, dtype=self.code.precision.weights)
 
-    def matrices(self, *shape: int, tensors: Mapping[str, int]) -> Parameter:
+    def matrices(self, *shape: int, tensors: Mapping[str, int], split: str | None = None) -> Parameter:
         """A weight that schemes pack, [rows, columns] or of several such [..., rows, columns].
 
         tensors: of a checkpoint, whose rows lie behind one another in it, by name: those of an embedding and of a head
-        are one where both are named; what is not one of these is packed in a decoder's layers alone.
+        are one where both are named; what is not one of these is packed in a decoder's layers alone. split: of a
+        matrix of which devices have parts, `OUTPUTS` or `INPUTS`; the shape is that of a part.
         """
         precision = self.code.precision
         if precision.scheme is None or not (precision.packs or ENDS & tensors.keys()):
             return self.parameter(*shape)
         *times, _, columns = shape
         packed = precision.scheme.packed(
-            tensors, columns, precision.weights, more=precision.packs == MORE_BITS, matrices=prod(times)
+            tensors,
+            columns,
+            precision.weights,
+            more=precision.packs == MORE_BITS,
+            matrices=prod(times),
+            split=split,
+            ranks=self.code.parallel.ranks,
         )
         return Parameter(*shape, dtype=precision.weights, packed=packed)
 
@@ -125,6 +132,11 @@ class BaseLayer:
         traits = self.traits(EngineTraits)
         one_kernel = traits.chains_fused or name in traits.own_kernels
         return fused(name, function, *inputs) if one_kernel else function(*inputs)
+
+    def reduced(self, x: ShapeTensor) -> ShapeTensor:
+        """The sum of what every device has of x, where this layer is split over several; else x itself."""
+        ranks = self.code.parallel.ranks
+        return x if ranks == 1 else all_reduce(x, ranks, in_place=self.traits(EngineTraits).at_its_best)
 
     def __call__(self, *args: Any) -> Any:
         """Run `forward` under this layer's name, the arguments held until it returns."""

@@ -5,18 +5,23 @@ from typing import Any, Unpack
 
 from modelmeter.layers.base_layer import BaseLayer, LayerList
 from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.quantisation import EMBEDDING, HEAD
 from modelmeter.operators import (
     add,
+    all_gather,
+    compare,
     conv2d,
     gather,
     in_place_output,
     layer_norm,
     linear,
+    masked_fill,
     mean,
     mul,
     rsqrt,
     square,
+    sub,
     to,
 )
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
@@ -26,6 +31,8 @@ class Linear(BaseLayer):
     """x [..., k] -> [..., n]: a GEMM with the weight [n, k], and a bias [n] unless told otherwise.
 
     tensors: of a checkpoint, whose rows the weight holds, by name, where a scheme of quantisation tells them apart.
+    split: the inputs or the outputs of a GEMM that is split over devices, of which this one's part is given; of inputs
+    what the devices make is summed, or not `summed`, where whoever comes next does that.
     Source: torch.nn.Linear.    Counted: the GEMM.    Left out: the bias's sums (the GEMM starts from it).
     """
 
@@ -36,15 +43,19 @@ class Linear(BaseLayer):
         *,
         bias: bool = True,
         tensors: Mapping[str, int] | None = None,
+        split: str | None = None,
+        summed: bool = True,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        self.weight = self.matrices(out_features, in_features, tensors=tensors or {"": out_features})
+        self.weight = self.matrices(out_features, in_features, tensors=tensors or {"": out_features}, split=split)
         self.bias = self.parameter(out_features) if bias else None
+        self.summed = summed and split == INPUTS
 
     def forward(self, x: ShapeTensor, kind: str = ACTIVATION, weight_bytes: int | None = None) -> ShapeTensor:
         """`kind` of memory that the GEMM is kept as, and the bytes read of the weight where that is not all."""
-        return linear(x, self.weight, self.bias, kind=kind, weight_bytes=weight_bytes)  # [..., k] -> [..., n]
+        out = linear(x, self.weight, self.bias, kind=kind, weight_bytes=weight_bytes)  # [..., k] -> [..., n]
+        return self.reduced(out) if self.summed else out
 
 
 class Conv2d(BaseLayer):
@@ -149,17 +160,46 @@ class RMSNorm(BaseLayer):
 
 
 class Embedding(BaseLayer):
-    """Token ids [B, T] -> [B, T, D]: one row of the table a token. tied: the table is the weight of the head too."""
+    """Token ids [B, T] -> [B, T, D]: one row of the table a token. tied: the table is the weight of the head too.
 
-    def __init__(self, vocab_size: int, hidden_size: int, *, tied: bool = False, **settings: Unpack[Settings]) -> None:
+    split: over devices, where the model is; otherwise each of them has all of it.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        *,
+        tied: bool = False,
+        split: bool = False,
+        **settings: Unpack[Settings],
+    ) -> None:
         super().__init__(**settings)
-        tensors = {EMBEDDING: vocab_size, HEAD: vocab_size} if tied else {EMBEDDING: vocab_size}
-        self.weight = self.matrices(vocab_size, hidden_size, tensors=tensors)
+        self.split = split and self.code.parallel.ranks > 1
+        rows = self.code.parallel.vocabulary(vocab_size) if self.split else vocab_size
+        tensors = {EMBEDDING: rows, HEAD: rows} if tied else {EMBEDDING: rows}
+        self.weight = self.matrices(rows, hidden_size, tensors=tensors, split=OUTPUTS)
 
     def forward(self, input_ids: ShapeTensor) -> ShapeTensor:
+        if not self.split:
+            return self.look_up(input_ids)
+        own_ids, others = self.chain("own_rows", own_rows, input_ids)
+        embedded = self.look_up(own_ids)
+        masked_fill(embedded, others.unsqueeze(-1))
+        return self.reduced(embedded)
+
+    def look_up(self, input_ids: ShapeTensor) -> ShapeTensor:
+        """Rows of the table that there is."""
         table = self.weight.on(input_ids.tape)
         row_bytes = self.weight.nbytes // self.weight.shape[0]
         return gather(table, *input_ids.shape, aten="aten.embedding.default", index=input_ids, row_bytes=row_bytes)
+
+
+def own_rows(input_ids: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor]:
+    """Token ids as rows of a device's part of the table, the first in place of others' rows, and which are others'."""
+    below = compare("aten.lt.Scalar", input_ids)
+    others = compare("aten.bitwise_or.Tensor", below, compare("aten.ge.Scalar", input_ids))
+    return mul(sub(input_ids), others, input_ids.dtype), others
 
 
 class LMHead(BaseLayer):
@@ -169,15 +209,18 @@ class LMHead(BaseLayer):
         self, hidden_size: int, vocab_size: int, tied_to: Embedding | None = None, **settings: Unpack[Settings]
     ) -> None:
         super().__init__(**settings)
+        self.vocab_size = vocab_size
         self.weight = None
         if tied_to is None:
-            self.weight = self.matrices(vocab_size, hidden_size, tensors={HEAD: vocab_size})
+            rows = self.code.parallel.vocabulary(vocab_size)
+            self.weight = self.matrices(rows, hidden_size, tensors={HEAD: rows}, split=OUTPUTS)
         self.tied_to = None if tied_to is None else [tied_to]  # in a list: no layer within this one
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         weight = self.weight if self.tied_to is None else self.tied_to[0].weight
         assert weight is not None  # its own, where it is tied to none
-        return linear(hidden_states, weight)
+        logits, ranks = linear(hidden_states, weight), self.code.parallel.ranks
+        return logits if ranks == 1 else all_gather(logits, ranks).narrow(-1, 0, self.vocab_size)
 
 
 def run_blocks(blocks: LayerList, x: ShapeTensor) -> ShapeTensor:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, TypedDict, TypeVar
 
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.layers.parallel import Parallel, ParallelTraits
 from modelmeter.layers.quantisation import Scheme, with_more_bits
 from modelmeter.units import check_model_dtype
 
@@ -124,10 +125,16 @@ class Code:
     execution: Execution = LIBRARY["transformers"]
     attention: str = "flash"
     precision: Precision = Precision()
+    parallel: Parallel = Parallel()  # noqa: RUF009 (frozen)
 
     def vision(self) -> Code:
-        """What the layers of vision encoders are walked as; no scheme packs them."""
-        return replace(self, execution=self.execution.vision(), precision=replace(self.precision, scheme=None))
+        """What the layers of vision encoders are walked as; no scheme packs them, and not all code splits them."""
+        return replace(
+            self,
+            execution=self.execution.vision(),
+            precision=replace(self.precision, scheme=None),
+            parallel=self.parallel.of_vision(self.execution.traits(ParallelTraits)),
+        )
 
     def in_layer(self, layer: int, layers: int) -> Code:
         """What one of a decoder's layers is walked as; equal where layers are alike."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from modelmeter.layers.parallel import INPUTS, DoesNotDivide
 from modelmeter.packing import (
     AWQ,
     FP8_BLOCK,
@@ -87,15 +88,40 @@ class Scheme:
             chosen = self.more if more and self.more is not None and tensor in _WITH_MORE_BITS else self.linear
         return None if chosen is None else chosen.fitting(columns)
 
-    def packed(self, pieces: Mapping[str, int], columns: int, dtype: str, *, more: bool, matrices: int = 1) -> Packed:
-        """How a weight lies that holds these tensors of a checkpoint, each of so many rows, so many times."""
+    def packed(
+        self,
+        pieces: Mapping[str, int],
+        columns: int,
+        dtype: str,
+        *,
+        more: bool,
+        matrices: int = 1,
+        split: str | None = None,
+        ranks: int = 1,
+    ) -> Packed:
+        """How a weight lies that holds these tensors of a checkpoint, each of so many rows, so many times.
+
+        split, ranks: it is a part of a matrix that is split over devices, which lies as the whole does. Raises
+        `DoesNotDivide` where a part would end within a group.
+        """
         tied = pieces.keys() >= ENDS
         rows = {EMBEDDING: pieces[EMBEDDING]} if tied else pieces
-        laid = [
-            Piece(self.packing(name, columns, more=more, tied=tied), count, columns, matrices)
-            for name, count in rows.items()
-        ]
+        whole = columns * ranks if split == INPUTS else columns
+        laid = []
+        for name, count in rows.items():
+            packing = self.packing(name, whole, more=more, tied=tied)
+            if packing is not None and split is not None and ranks > 1:
+                group, size = (packing.columns, columns) if split == INPUTS else (packing.rows, count)
+                self._check_group(group, size, split, ranks)
+            laid.append(Piece(packing, count, columns, matrices))
         return Packed(tuple(laid), self.operands, ITEMSIZE[dtype])
+
+    def _check_group(self, group: int | None, size: int, split: str, ranks: int) -> None:
+        if size % (group or 1):
+            raise DoesNotDivide(
+                f"parallel: tensor={ranks} leaves each device {size} of a matrix's {ranks * size} {split}, which "
+                f"precision={self.name} has in groups of {group}, and engines refuse parts of a group"
+            )
 
 
 def with_more_bits(layer: int, layers: int) -> bool:

@@ -23,6 +23,7 @@ from modelmeter.layers.decoder.rotary import (
     turn_pairs,
 )
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.quantisation import VALUE
 from modelmeter.operators import (
     add,
@@ -87,21 +88,25 @@ class GroupedQueryAttention(BaseLayer):
                 f"{type(self).__name__}: hidden_size={hidden_size} does not divide by num_attention_heads={num_heads}."
             )
         self.head_dim = hidden_size // num_heads if head_dim is None else head_dim
-        self.groups = num_heads // num_key_value_heads
-        query_size, kv_size = num_heads * self.head_dim, num_key_value_heads * self.head_dim
+        heads = self.code.parallel.share("num_attention_heads", num_heads)
+        #: of this device
+        self.kv_heads = self.code.parallel.kv_heads(num_key_value_heads)
+        self.groups = heads // self.kv_heads
+        query_size, kv_size = heads * self.head_dim, self.kv_heads * self.head_dim
         if self.traits(DecoderTraits).qkv_and_gate_up_fused:
             self.qkv_proj = Linear(
                 hidden_size,
                 query_size + 2 * kv_size,
                 bias=qkv_bias,
                 tensors={"q_proj": query_size, "k_proj": kv_size, VALUE: kv_size},
+                split=OUTPUTS,
                 code=self.code,
             )
         else:
             self.q_proj = Linear(hidden_size, query_size, bias=qkv_bias, code=self.code)
             self.k_proj = Linear(hidden_size, kv_size, bias=qkv_bias, code=self.code)
             self.v_proj = Linear(hidden_size, kv_size, bias=qkv_bias, tensors={VALUE: kv_size}, code=self.code)
-        self.o_proj = Linear(query_size, hidden_size, bias=False, code=self.code)
+        self.o_proj = Linear(query_size, hidden_size, bias=False, split=INPUTS, code=self.code)
         self.norm_after_rotary = norm_after_rotary
         self.q_norm = self.k_norm = None
         if qk_norm:

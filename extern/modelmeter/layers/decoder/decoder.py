@@ -130,9 +130,9 @@ class Decoder(BaseLayer):
         if n_routed_experts is not None:
             read = {expert_bytes(layer(code, sparse=True)) for code in codes[dense_layers:] or codes[-1:]}
             self.expert_bytes = read.pop() if len(read) == 1 else None
-        self.kv_heads = num_key_value_heads
-        #: experts of a layer and how many a token visits; None: no layer has experts
-        self.routed = None if n_routed_experts is None else (n_routed_experts, num_experts_per_tok)
+        self.kv_heads = attention(codes[0]).kv_heads
+        #: experts of a layer and how many a token visits, those of this device; None: no layer has experts
+        self.routed = None if n_routed_experts is None else self.of_device(n_routed_experts, num_experts_per_tok)
         self.head_dim = attention(codes[0]).head_dim
         self.window_mask = window_mask
         #: coordinates of a position: an image's tokens have one for each rotary section
@@ -191,6 +191,13 @@ class Decoder(BaseLayer):
             if features is not None:
                 hidden_states = added(hidden_states, *features)
         return self.norm(hidden_states)  # type: ignore[no-any-return]
+
+    def of_device(self, experts: int, top_k: int) -> tuple[int, int]:
+        """Experts of a layer, and how many a token visits: all, or where devices have whole ones its even part."""
+        parallel = self.code.parallel
+        if not parallel.experts:
+            return experts, top_k
+        return parallel.share("n_routed_experts", experts), parallel.share("num_experts_per_tok", top_k)
 
     def empty_cache(self, further: int = 0) -> tuple[State, ...]:
         """A cache before the first pass, by layer; `further`: of layers behind the decoder's own."""

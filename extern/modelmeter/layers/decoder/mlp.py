@@ -8,6 +8,7 @@ from typing import Unpack
 from modelmeter.layers import BaseLayer, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.quantisation import DOWN
 from modelmeter.operators import mul, silu
 from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
@@ -16,7 +17,8 @@ from modelmeter.shape_tensor import ACTIVATION, ShapeTensor
 class GatedMLP(BaseLayer):
     """down_proj(silu(gate_proj(x)) * up_proj(x)), x [..., D] -> [..., D].
 
-    joined: gate and up are one GEMM in every code; transformers' holds its result to the end.
+    joined: gate and up are one GEMM in every code; transformers' holds its result to the end. summed: where it is split
+    over devices, what these make is summed; otherwise whoever comes next does that.
     """
 
     remembered = True
@@ -28,22 +30,33 @@ class GatedMLP(BaseLayer):
         *,
         bias: bool = False,
         joined: bool = False,
+        summed: bool = True,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         self.joined = joined
+        intermediate_size = self.code.parallel.share("intermediate_size", intermediate_size)
         if joined or self.traits(DecoderTraits).qkv_and_gate_up_fused:
             self.gate_up_proj = Linear(
                 hidden_size,
                 2 * intermediate_size,
                 bias=bias,
                 tensors={"gate_proj": intermediate_size, "up_proj": intermediate_size},
+                split=OUTPUTS,
                 code=self.code,
             )
         else:
             self.gate_proj = Linear(hidden_size, intermediate_size, bias=bias, code=self.code)
             self.up_proj = Linear(hidden_size, intermediate_size, bias=bias, code=self.code)
-        self.down_proj = Linear(intermediate_size, hidden_size, bias=bias, tensors={DOWN: hidden_size}, code=self.code)
+        self.down_proj = Linear(
+            intermediate_size,
+            hidden_size,
+            bias=bias,
+            tensors={DOWN: hidden_size},
+            split=INPUTS,
+            summed=summed,
+            code=self.code,
+        )
 
     def forward(self, x: ShapeTensor, share: Fraction | None = None) -> ShapeTensor:
         """`share`: the part of the weights that counts as read, where an expert is hit on average only."""

@@ -18,6 +18,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.mlp import GatedMLP, silu_and_mul
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.quantisation import DOWN
 from modelmeter.operators import (
     Parameter,
@@ -145,14 +146,23 @@ class Experts(BaseLayer):
         self, hidden_size: int, intermediate_size: int, num_experts: int, **settings: Unpack[Settings]
     ) -> None:
         super().__init__(**settings)
+        parallel = self.code.parallel
+        #: of the choices of a token, those that fall to this device's experts: evenly
+        self.parts = parallel.ranks if parallel.experts else 1
+        if parallel.experts:
+            num_experts = parallel.share("n_routed_experts", num_experts)
+        else:
+            intermediate_size = parallel.share("moe_intermediate_size", intermediate_size)
         self.num_experts = num_experts
         tensors = {"gate_proj": intermediate_size, "up_proj": intermediate_size}
-        self.gate_up_proj = self.experts(num_experts, 2 * intermediate_size, hidden_size, tensors=tensors)
-        self.down_proj = self.experts(num_experts, hidden_size, intermediate_size, tensors={DOWN: hidden_size})
+        self.gate_up_proj = self.experts(OUTPUTS, num_experts, 2 * intermediate_size, hidden_size, tensors=tensors)
+        self.down_proj = self.experts(INPUTS, num_experts, hidden_size, intermediate_size, tensors={DOWN: hidden_size})
 
-    def experts(self, *shape: int, tensors: Mapping[str, int]) -> Parameter:
+    def experts(self, split: str, *shape: int, tensors: Mapping[str, int]) -> Parameter:
         """The matrices of all experts as one parameter, which some schemes leave as it is."""
-        return self.matrices(*shape, tensors=tensors) if self.code.precision.experts else self.parameter(*shape)
+        if not self.code.precision.experts:
+            return self.parameter(*shape)
+        return self.matrices(*shape, tensors=tensors, split=None if self.code.parallel.experts else split)
 
     def forward(
         self,
@@ -163,7 +173,8 @@ class Experts(BaseLayer):
     ) -> ShapeTensor:
         if self.traits(MoeTraits).weights_in_epilogue:
             run = partial(self.forward_block, experts_hit=experts_hit)
-            return fused_moe(run, hidden_states, top_k_index, top_k_weights, self.gate_up_proj, self.down_proj)
+            weights = self.gate_up_proj, self.down_proj
+            return fused_moe(run, hidden_states, top_k_index, top_k_weights, *weights, self.parts)
         if self.traits(MoeTraits).grouped_gemm_indexed:
             return self.forward_indexed(hidden_states, top_k_index, experts_hit)
         tokens, top_k = top_k_index.shape
@@ -207,9 +218,9 @@ class Experts(BaseLayer):
         are given, otherwise who sums them weights them."""
         order, offsets = self.chain("sort_by_expert", self.sort_by_expert, top_k_index)
         up_bytes, down_bytes = self.read_bytes(experts_hit)
-        proj_out = grouped_mm(hidden_states, self.gate_up_proj, offsets, up_bytes, order)
+        proj_out = grouped_mm(hidden_states, self.gate_up_proj, offsets, up_bytes, order, parts=self.parts)
         proj_out = self.chain("silu_and_mul", silu_and_mul, proj_out)
-        return grouped_mm(proj_out, self.down_proj, offsets, down_bytes, order, top_k_weights)
+        return grouped_mm(proj_out, self.down_proj, offsets, down_bytes, order, top_k_weights, self.parts)
 
     def forward_block(
         self,
@@ -260,10 +271,16 @@ class MixtureOfExperts(BaseLayer):
             expert = GatedMLP(hidden_size, moe_intermediate_size, code=self.code)
             self.experts = LayerList([expert] * n_routed_experts, code=self.code)
         self.gate = MoEGate(hidden_size, n_routed_experts, num_experts_per_tok, code=self.code)
-        self.shared_experts = GatedMLP(hidden_size, moe_intermediate_size * n_shared_experts, code=self.code)
+        self.shared_experts = GatedMLP(
+            hidden_size, moe_intermediate_size * n_shared_experts, summed=False, code=self.code
+        )
 
     def forward(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
         """`experts_hit`: experts that have rows, whose weights are read; the rows decide, so it is declared."""
+        return self.reduced(self.run(hidden_states, experts_hit))
+
+    def run(self, hidden_states: ShapeTensor, experts_hit: int | Fraction) -> ShapeTensor:
+        """What one device makes of it."""
         if isinstance(self.experts, LayerList):
             return self.forward_one_by_one(hidden_states, experts_hit)
         if self.traits(MoeTraits).weights_in_epilogue:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Unpack
 
 from modelmeter.layers import BaseLayer, LayerList, LayerNorm, Linear, run_blocks
 from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.operators import (
     add,
     arange,
@@ -155,14 +156,15 @@ class NoTPAttention(BaseLayer):
 
     def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.num_heads = num_heads
+        self.num_heads = self.code.parallel.share("num_heads of vision", num_heads)
+        width = hidden_size // num_heads * self.num_heads
         if self.traits(ClipTraits).qkv_fused:
-            self.qkv_proj = Linear(hidden_size, 3 * hidden_size, code=self.code)
+            self.qkv_proj = Linear(hidden_size, 3 * width, split=OUTPUTS, code=self.code)
         else:
-            self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.v_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.q_proj = Linear(hidden_size, hidden_size, code=self.code)
-        self.out_proj = Linear(hidden_size, hidden_size, code=self.code)
+            self.k_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.v_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.q_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.out_proj = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         if self.traits(ClipTraits).qkv_fused:
@@ -216,8 +218,9 @@ class NoTPFeedForward(BaseLayer):
 
     def __init__(self, hidden_size: int, ffn_hidden_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.fc1 = Linear(hidden_size, ffn_hidden_size, code=self.code)
-        self.fc2 = Linear(ffn_hidden_size, hidden_size, code=self.code)
+        width = self.code.parallel.share("intermediate_size of vision", ffn_hidden_size)
+        self.fc1 = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.fc2 = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.fc1(hidden_states)

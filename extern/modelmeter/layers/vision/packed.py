@@ -19,10 +19,12 @@ from typing import Any, NamedTuple, Unpack
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, LayerList, Linear, RMSNorm
 from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.parallel import INPUTS, OUTPUTS, ParallelTraits
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
 from modelmeter.operators import (
     Parameter,
     add,
+    all_gather,
     arange,
     cat,
     contiguous,
@@ -341,6 +343,19 @@ def attend_each(
     return sequences.each(cu_seqlens.tape, one)
 
 
+def heads_of_qkv(layer: BaseLayer, qkv: ShapeTensor, num_heads: int) -> ShapeTensor:
+    """Query, key and value side by side [N, 3 H d] -> [N, 3, H, d]: the heads of this device.
+
+    Where the code gathers all devices' outputs before, they are views of those.
+    """
+    patches, width = qkv.shape
+    ranks = layer.code.parallel.ranks
+    if ranks == 1 or not layer.traits(ParallelTraits).vision_qkv_gathered:
+        return reshape(qkv, patches, 3, num_heads, -1)
+    head_dim = width // (3 * num_heads)
+    return all_gather(qkv, ranks).view(patches, 3, ranks * num_heads, head_dim).narrow(2, 0, num_heads)
+
+
 class PackedAttention(BaseLayer):
     """Attention of patches [N, D] -> [N, D], each sequence by itself.
 
@@ -351,9 +366,10 @@ class PackedAttention(BaseLayer):
         self, hidden_size: int, num_heads: int, *, qk_norm: bool = False, **settings: Unpack[Settings]
     ) -> None:
         super().__init__(**settings)
-        self.num_heads = num_heads
-        self.qkv = Linear(hidden_size, 3 * hidden_size, code=self.code)
-        self.proj = Linear(hidden_size, hidden_size, code=self.code)
+        self.num_heads = self.code.parallel.share("num_heads of vision", num_heads)
+        width = hidden_size // num_heads * self.num_heads
+        self.qkv = Linear(hidden_size, 3 * width, split=OUTPUTS, code=self.code)
+        self.proj = Linear(width, hidden_size, split=INPUTS, code=self.code)
         self.q_norm = self.k_norm = None
         if qk_norm:
             self.q_norm = RMSNorm(hidden_size // num_heads, code=self.code)
@@ -368,7 +384,7 @@ class PackedAttention(BaseLayer):
     ) -> ShapeTensor:
         """`tables`: cos and sin [N, d]. `cu_seqlens`: where the sequences end."""
         patches = hidden_states.shape[0]
-        qkv = reshape(self.qkv(hidden_states), patches, 3, self.num_heads, -1).permute(1, 0, 2, 3)
+        qkv = heads_of_qkv(self, self.qkv(hidden_states), self.num_heads).permute(1, 0, 2, 3)
         if self.traits(PackedTraits).copied:
             attn_output = self.attend_copied(qkv, cu_seqlens, tables, sequences)
             return self.proj(attn_output.view(patches, -1))  # type: ignore[no-any-return]
@@ -493,10 +509,11 @@ class PatchMerger(BaseLayer):
         width = merged * hidden_size
         self.width = width
         self.ln_q = norm
+        inner = self.code.parallel.share("width of the merger", width)
         layers = (
-            Linear(width, width, code=self.code),
+            Linear(width, inner, split=OUTPUTS, code=self.code),
             Gelu(code=self.code),
-            Linear(width, out_hidden_size, code=self.code),
+            Linear(inner, out_hidden_size, split=INPUTS, code=self.code),
         )
         self.mlp = LayerList(layers, code=self.code)
 

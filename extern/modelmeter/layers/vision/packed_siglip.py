@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Unpack
 
 from modelmeter.layers import BaseLayer, Conv2d, Embedding, LayerList, LayerNorm, Linear
 from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.vision.packed import (
     AxialRotaryEmbedding,
     Gelu,
@@ -26,6 +27,7 @@ from modelmeter.layers.vision.packed import (
     attend_each,
     attention_of,
     by_position,
+    heads_of_qkv,
     on_host,
     turned_in_place,
     turned_together,
@@ -140,14 +142,15 @@ class SiglipAttention(BaseLayer):
 
     def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.num_heads = num_heads
+        self.num_heads = self.code.parallel.share("num_heads of vision", num_heads)
+        width = hidden_size // num_heads * self.num_heads
         if self.traits(SiglipTraits).qkv_fused:
-            self.qkv_proj = Linear(hidden_size, 3 * hidden_size, code=self.code)
+            self.qkv_proj = Linear(hidden_size, 3 * width, split=OUTPUTS, code=self.code)
         else:
-            self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.v_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.q_proj = Linear(hidden_size, hidden_size, code=self.code)
-        self.out_proj = Linear(hidden_size, hidden_size, code=self.code)
+            self.k_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.v_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.q_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.out_proj = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(
         self,
@@ -199,8 +202,7 @@ class SiglipAttention(BaseLayer):
     def project(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ...]:
         """Query, key and value, [N, H, d] each."""
         if self.traits(SiglipTraits).qkv_fused:
-            qkv = self.qkv_proj(hidden_states)
-            return tuple(each.view(each.shape[0], self.num_heads, -1) for each in qkv.chunk(3, 1))
+            return heads_of_qkv(self, self.qkv_proj(hidden_states), self.num_heads).unbind(1)
         by_head = (hidden_states.shape[0], self.num_heads, -1)
         query_states = self.q_proj(hidden_states).view(*by_head)
         key_states = self.k_proj(hidden_states).view(*by_head)
@@ -214,8 +216,9 @@ class SiglipMLP(BaseLayer):
     def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         self.activation_fn = Gelu(code=self.code)
-        self.fc1 = Linear(hidden_size, intermediate_size, code=self.code)
-        self.fc2 = Linear(intermediate_size, hidden_size, code=self.code)
+        width = self.code.parallel.share("intermediate_size of vision", intermediate_size)
+        self.fc1 = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.fc2 = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))  # type: ignore[no-any-return]

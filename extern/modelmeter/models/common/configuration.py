@@ -38,6 +38,7 @@ from modelmeter.models.common.engines import (
     defaults_of,
 )
 from modelmeter.models.common.loading import LOADS
+from modelmeter.models.common.parallel import PARALLEL_KINDS, ParallelSchema
 from modelmeter.models.common.precision import (
     PRECISION,
     PRECISION_KINDS,
@@ -114,6 +115,7 @@ class CommonSchema:
     host: HostSchema = field(default_factory=HostSchema)
     client: ClientSchema = field(default_factory=ClientSchema)
     precision: PrecisionSchema = field(default_factory=PrecisionSchema)
+    parallel: ParallelSchema = field(default_factory=ParallelSchema)
     checkpoint: CheckpointSchema = field(default_factory=CheckpointSchema)
 
 
@@ -159,6 +161,7 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     "checkpoint.unconfirmed": Said(Maybe(Text(1000)), "which of its values nobody published or confirmed"),
     **ENGINE_KINDS,
     **PRECISION_KINDS,
+    **PARALLEL_KINDS,
 }
 
 #: the group that says whose weights the sizes are, and whose keys nobody sets
@@ -185,6 +188,11 @@ ALSO_CALLED: Final[Mapping[str, str]] = {
     "quantisation": "precision",
     "quant": "precision",
     "kv_cache_dtype": "precision.kv",
+    "tp": "parallel.tensor",
+    "tp_size": "parallel.tensor",
+    "tensor_parallel_size": "parallel.tensor",
+    "enable_expert_parallel": "parallel.expert",
+    "mm_encoder_tp_mode": "parallel.encoder",
     "torch_dtype": "runtime.dtype",
     "attn": "runtime.attention",
     "attn_implementation": "runtime.attention",

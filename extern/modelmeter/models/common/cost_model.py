@@ -22,6 +22,7 @@ from modelmeter.errors import ModelMeterError, near
 from modelmeter.layers import Code, Execution
 from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.parallel import DoesNotDivide
 from modelmeter.memory import CPU, GPU, RESERVE_BYTES, reserve_on
 from modelmeter.models.common import page_text
 from modelmeter.models.common.assumption import CONVENTIONS, Assumption
@@ -36,6 +37,7 @@ from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSch
 from modelmeter.models.common.laws import Laws
 from modelmeter.models.common.loading import FLOAT32_ON_DEVICE, LOAD, load_bytes
 from modelmeter.models.common.page_source import Source, read_pages, read_sides
+from modelmeter.models.common.parallel import parallel_assumptions, parallel_of, parallel_settings
 from modelmeter.models.common.passes import LAYOUT, REGIONS, PagePass, PassTokens, pass_names, split
 from modelmeter.models.common.precision import UNQUANTISED, precision_assumptions, precision_of
 from modelmeter.models.common.prompt import count_prompt_tokens
@@ -57,6 +59,9 @@ if TYPE_CHECKING:
 #: experts that the tokens of a step hit: the most that they can, or as many as even choices hit on average
 MAX: Final = "max"
 UNIFORM: Final = "uniform"
+
+#: devices up to which it is tried whether a model can be split over so many, to say over how many it can
+SPLITS_TRIED: Final = 16
 
 #: layouts whose pages one cost model remembers
 LAYOUTS_KEPT: Final = 4096
@@ -224,7 +229,8 @@ class CostModel(Generic[Config, Work, Model]):
         )
         execution = self.code.execution
         precision = precision_of(self.config.precision, runtime.dtype, runtime.load, execution, self.executions)
-        self.code = replace(self.code, precision=precision)
+        parallel = parallel_of(self.config.parallel, execution, self.executions)
+        self.code = replace(self.code, precision=precision, parallel=parallel)
         self.speculation = Speculation.of(runtime.draft, runtime.draft_tokens, runtime.accepted_tokens)
         self._build()
         self.max_position_embeddings: int = self.config.decoder.max_position_embeddings
@@ -277,7 +283,7 @@ class CostModel(Generic[Config, Work, Model]):
 
     def _build(self) -> None:
         """The model, of which nothing has been walked yet."""
-        self.model = self.make_model()
+        self.model = self._made()
         if self.speculation is not None:
             self._speculate(self.speculation)
         self._laws = Laws()
@@ -285,6 +291,20 @@ class CostModel(Generic[Config, Work, Model]):
         self._hit: int | None = None
         self._learnt = False
         self._pages: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
+
+    def _made(self) -> Model:
+        """The layers; raises `ModelMeterError` in the words of one that cannot be split, with what can be."""
+        try:
+            return self.make_model()
+        except DoesNotDivide as error:
+            asked, fitting = self.code, []
+            for ranks in range(1, SPLITS_TRIED + 1):
+                self.code = replace(asked, parallel=replace(asked.parallel, ranks=ranks))
+                with suppress(DoesNotDivide):
+                    self.make_model()
+                    fitting.append(str(ranks))
+            self.code = asked
+            raise ModelMeterError(f"{error}; parallel.tensor may be {' or '.join(fitting)} here.") from error
 
     def _speculate(self, speculation: Speculation) -> None:
         """Have the model's steps run as many positions; raises `ModelMeterError` for a model that cannot."""
@@ -405,6 +425,7 @@ class CostModel(Generic[Config, Work, Model]):
             "runtime.attention": runtime.attention,
             "runtime.dtype": runtime.dtype,
             **self._precision_settings(),
+            **parallel_settings(self.config.parallel),
             "runtime.batch_size": runtime.batch_size,
             "runtime.head": self.head,
             **({} if self.model.decoder.routed is None else {"runtime.experts_hit": self.experts_declared}),
@@ -441,6 +462,7 @@ class CostModel(Generic[Config, Work, Model]):
             ),
             *unconfirmed(self.config.checkpoint),
             *precision_assumptions(self.code.precision, self.model),
+            *parallel_assumptions(self.code.parallel),
             *((FLOAT32_FIRST,) if runtime.load == FLOAT32_ON_DEVICE else ()),
             *((self._engine_assumption(), WITHOUT_BLOCKS) if paged else ()),
             *self.own_assumptions(),

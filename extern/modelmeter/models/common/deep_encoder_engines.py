@@ -6,6 +6,7 @@ Source: as of `models/common/engine_traits.py`, which has what they do around it
 from typing import Final
 
 from modelmeter.layers.decoder.moe import MoeTraits
+from modelmeter.layers.parallel import ParallelTraits
 from modelmeter.layers.vision.clip import ClipTraits
 from modelmeter.layers.vision.sam import SamTraits
 from modelmeter.models.common import engine_traits
@@ -55,6 +56,7 @@ VLLM_VISION: Final[tuple[object, ...]] = (eager_vision(),)
 #: but for how a page's views go through vision, which each model's file says
 SGLANG: Final[tuple[object, ...]] = (
     *engine_traits.SGLANG,
+    ParallelTraits(decoder_split=True),
     SamTraits(
         rel_pos_always_resized=False,
         rel_pos_bias_copied=False,

@@ -9,6 +9,7 @@ from typing import Final
 
 from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.parallel import ParallelTraits
 from modelmeter.models.common.deep_encoder import FusionTraits
 from modelmeter.models.common.stage_cost import STAGES
 from modelmeter.models.common.vision_language import StageTraits
@@ -32,7 +33,11 @@ BEST: Final[tuple[object, ...]] = (
         position_ids_given=True,
     ),
     FusionTraits(image_tokens_first=True),
+    ParallelTraits(decoder_split=True, vision_split=True, whole_experts=True),
 )
+
+#: how vLLM splits a model whose images it can share out
+VLLM_IMAGES: Final = ParallelTraits(decoder_split=True, vision_split=True, images_shared_out=True)
 
 #: the decoder's kernels are fused, its steps run as CUDA graphs
 _COMPILED: Final = EngineTraits(
@@ -60,6 +65,7 @@ VLLM: Final[tuple[object, ...]] = (
     _PAGED,
     FusionTraits(image_tokens_cached=True, embeddings_copied=True),
     StageTraits(logits_to_float32=True, last_gathered="always", token_dtype="int32"),
+    ParallelTraits(decoder_split=True, vision_split=True, whole_experts=True),
 )
 
 SGLANG: Final[tuple[object, ...]] = (
@@ -67,6 +73,7 @@ SGLANG: Final[tuple[object, ...]] = (
     replace(_PAGED, qk_norm_in_place=True, query_copied=True),
     FusionTraits(image_tokens_cached=True, placeholders_sought=True),
     StageTraits(logits_to_float32=True, last_gathered="prompts", token_dtype="int64"),
+    ParallelTraits(decoder_split=True, vision_split=True, projection="whole"),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from modelmeter.layers.code import Execution
 from modelmeter.layers.decoder.traits import DecoderTraits
+from modelmeter.layers.parallel import ParallelTraits
 from modelmeter.models.common.deep_encoder_engines import ENGINE_AT_ITS_BEST, VLLM, VLLM_VISION
 from modelmeter.models.deepseek_ocr2.traits import QueryEncoderTraits
 
@@ -16,7 +17,11 @@ TRANSFORMERS: Final = Execution("transformers")
 SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
 #: what vLLM launches for this model: its encoder is transformers' language model, operator by operator
-ENGINE: Final = Execution("vllm", (*VLLM, QueryEncoderTraits(cached_decoder=True)), (*VLLM_VISION, DecoderTraits()))
+ENGINE: Final = Execution(
+    "vllm",
+    (*VLLM, QueryEncoderTraits(cached_decoder=True), ParallelTraits(decoder_split=True, whole_experts=True)),
+    (*VLLM_VISION, DecoderTraits()),
+)
 
 EXECUTIONS: Final[Mapping[str, Execution]] = MappingProxyType(
     {each.name: each for each in (TRANSFORMERS, ENGINE, SERVING)}

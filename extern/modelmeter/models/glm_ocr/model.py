@@ -16,10 +16,11 @@ from modelmeter.layers.decoder.block import DecoderLayer
 from modelmeter.layers.decoder.decoder import Decoder
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.multi_token import MultiTokenLayer
+from modelmeter.layers.parallel import OUTPUTS, ParallelTraits
 from modelmeter.layers.vision.packed import Gelu, PackedBlock, PackedTower, PackedTraits, PatchEmbed
 from modelmeter.models.common.packed_pages import PackedPagesModel
 from modelmeter.models.glm_ocr.executions import EXECUTIONS
-from modelmeter.operators import contiguous, linear
+from modelmeter.operators import all_gather, contiguous, linear
 from modelmeter.shape_tensor import ShapeTensor
 
 
@@ -48,13 +49,18 @@ class PatchMerger(GatedMLP):
 
     def __init__(self, dim: int, context_dim: int, **settings: Unpack[Settings]) -> None:
         super().__init__(dim, context_dim, **settings)
-        self.proj = Linear(dim, dim, bias=False, code=self.code)
+        #: every device has a part of its outputs, which are gathered; otherwise all of it
+        self.gathered = self.code.parallel.ranks > 1 and self.traits(ParallelTraits).projection == "gathered"
+        outputs = self.code.parallel.share("width of the merger", dim) if self.gathered else dim
+        self.proj = Linear(dim, outputs, bias=False, split=OUTPUTS, code=self.code)
         self.post_projection_norm = LayerNorm(dim, code=self.code)
         self.act1 = Gelu(code=self.code)
 
     def forward(self, x: ShapeTensor, *_no_residual: Any) -> ShapeTensor:
         """The real module's pass."""
         projected = self.proj(x)
+        if self.gathered:
+            projected = all_gather(projected, self.code.parallel.ranks)
         projected = self.act1(self.post_projection_norm(projected))
         return super().forward(projected)
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from modelmeter.layers.code import Execution
+from modelmeter.layers.parallel import ParallelTraits
 from modelmeter.layers.vision.packed import PackedTraits
 from modelmeter.layers.vision.packed_siglip import SiglipTraits
 from modelmeter.models.common import engine_traits
@@ -35,6 +36,7 @@ VLLM: Final = Execution(
         replace(_TOWER, copied="together"),
         replace(_RESAMPLED, turned_in_float32=True),
         ProjectorTraits(counted=False, joined=False),
+        ParallelTraits(decoder_split=True, vision_split=True, vision_qkv_gathered=True),
     ),
     (eager_vision(),),
 )

@@ -7,7 +7,7 @@ from typing import Final
 
 from modelmeter.layers.code import Execution
 from modelmeter.models.common import engine_traits
-from modelmeter.models.common.engine_traits import eager_vision
+from modelmeter.models.common.engine_traits import VLLM_IMAGES, eager_vision
 from modelmeter.models.common.packed_pages import ENGINE_AT_ITS_BEST, SGLANG_TOWER, VLLM_TOWER
 
 #: the modules of the transformers library
@@ -19,7 +19,7 @@ SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 #: what vLLM launches for this model: norms written out, what comes with a grid kept from page to page
 VLLM: Final = Execution(
     "vllm",
-    (*engine_traits.VLLM, replace(VLLM_TOWER, tables="grid", sum_in_norm=True, inverse_order="given")),
+    (*engine_traits.VLLM, replace(VLLM_TOWER, tables="grid", sum_in_norm=True, inverse_order="given"), VLLM_IMAGES),
     (eager_vision("silu_and_mul"),),
 )
 

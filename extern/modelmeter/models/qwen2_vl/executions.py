@@ -7,7 +7,7 @@ from typing import Final
 
 from modelmeter.layers.code import Execution
 from modelmeter.models.common import engine_traits
-from modelmeter.models.common.engine_traits import eager_vision
+from modelmeter.models.common.engine_traits import VLLM_IMAGES, eager_vision
 from modelmeter.models.common.packed_pages import ENGINE_AT_ITS_BEST, SGLANG_TOWER, VLLM_TOWER
 
 #: the modules of the transformers library
@@ -16,8 +16,11 @@ TRANSFORMERS: Final = Execution("transformers")
 #: an inference engine at its best: no code runs all of this, and a roofline starts from it
 SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 
+#: how vLLM splits it over devices: it gathers what every device makes of query, key and value
+SPLIT: Final = replace(VLLM_IMAGES, vision_qkv_gathered=True)
+
 #: what vLLM launches for this model
-VLLM: Final = Execution("vllm", (*engine_traits.VLLM, VLLM_TOWER), (eager_vision(),))
+VLLM: Final = Execution("vllm", (*engine_traits.VLLM, VLLM_TOWER, SPLIT), (eager_vision(),))
 
 #: what SGLang launches for it, page by page
 SGLANG: Final = Execution(

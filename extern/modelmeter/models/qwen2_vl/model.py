@@ -12,6 +12,7 @@ from typing import Any, Unpack
 from modelmeter.layers import BaseLayer, LayerNorm, Linear
 from modelmeter.layers.code import Settings
 from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.vision.clip import quick_gelu
 from modelmeter.layers.vision.packed import PackedBlock, PackedTower, PatchEmbed, PatchMerger
 from modelmeter.models.common.packed_pages import PackedPagesModel
@@ -32,9 +33,10 @@ class VisionMlp(BaseLayer):
 
     def __init__(self, dim: int, hidden_dim: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.fc1 = Linear(dim, hidden_dim, code=self.code)
+        width = self.code.parallel.share("mlp_ratio x embed_dim of vision", hidden_dim)
+        self.fc1 = Linear(dim, width, split=OUTPUTS, code=self.code)
         self.act = QuickGelu(code=self.code)
-        self.fc2 = Linear(hidden_dim, dim, code=self.code)
+        self.fc2 = Linear(width, dim, split=INPUTS, code=self.code)
 
     def forward(self, x: ShapeTensor) -> ShapeTensor:
         """The real module's pass."""

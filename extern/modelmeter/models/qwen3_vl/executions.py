@@ -8,7 +8,7 @@ from typing import Final
 from modelmeter.layers.code import Execution
 from modelmeter.layers.decoder.traits import DecoderTraits
 from modelmeter.models.common import engine_traits
-from modelmeter.models.common.engine_traits import eager_vision
+from modelmeter.models.common.engine_traits import VLLM_IMAGES, eager_vision
 from modelmeter.models.common.packed_pages import ENGINE_AT_ITS_BEST, SGLANG_TOWER, VLLM_TOWER
 
 #: the modules of the transformers library
@@ -20,7 +20,7 @@ SERVING: Final = Execution("serving", ENGINE_AT_ITS_BEST)
 #: what vLLM launches for this model
 VLLM: Final = Execution(
     "vllm",
-    (*engine_traits.VLLM, replace(VLLM_TOWER, positions="kernel", features_joined=True)),
+    (*engine_traits.VLLM, replace(VLLM_TOWER, positions="kernel", features_joined=True), VLLM_IMAGES),
     (eager_vision(),),
 )
 

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 from modelmeter.layers import BaseLayer, Embedding, LayerList, LayerNorm, Linear
 from modelmeter.layers.code import EngineTraits, Settings
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.vision.packed import (
     Grid,
     PackedBlock,
@@ -44,8 +45,9 @@ class VisionMLP(BaseLayer):
 
     def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.linear_fc1 = Linear(hidden_size, intermediate_size, code=self.code)
-        self.linear_fc2 = Linear(intermediate_size, hidden_size, code=self.code)
+        width = self.code.parallel.share("intermediate_size of vision", intermediate_size)
+        self.linear_fc1 = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.linear_fc2 = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_state: ShapeTensor) -> ShapeTensor:
         """The real module's pass."""
@@ -71,8 +73,9 @@ class PatchMerger(BaseLayer):
         self.width = merged * hidden_size
         self.use_postshuffle_norm = use_postshuffle_norm
         self.norm = LayerNorm(self.width if use_postshuffle_norm else hidden_size, code=self.code)
-        self.linear_fc1 = Linear(self.width, self.width, code=self.code)
-        self.linear_fc2 = Linear(self.width, out_hidden_size, code=self.code)
+        inner = self.code.parallel.share("width of the merger", self.width)
+        self.linear_fc1 = Linear(self.width, inner, split=OUTPUTS, code=self.code)
+        self.linear_fc2 = Linear(inner, out_hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, x: ShapeTensor, residual: ShapeTensor | None = None) -> Any:
         """The real module's pass. `residual`: the last block's, where it is handed on; then so is its sum with x."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Unpack
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, RMSNorm, Settings
 from modelmeter.layers.code import EngineTraits
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.vision.clip import (
     attention_over_sequences,
     eager_attention,
@@ -133,14 +134,15 @@ class VisionAttention(BaseLayer):
 
     def __init__(self, hidden_size: int, num_heads: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.num_heads = num_heads
+        self.num_heads = self.code.parallel.share("num_heads of vision", num_heads)
+        width = hidden_size // num_heads * self.num_heads
         if self.traits(HunYuanTraits).qkv_fused:
-            self.qkv = Linear(hidden_size, 3 * hidden_size, code=self.code)
+            self.qkv = Linear(hidden_size, 3 * width, split=OUTPUTS, code=self.code)
         else:
-            self.q_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.v_proj = Linear(hidden_size, hidden_size, code=self.code)
-        self.o_proj = Linear(hidden_size, hidden_size, code=self.code)
+            self.q_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.k_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.v_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.o_proj = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor, cu_seqlens: ShapeTensor, pages: int) -> ShapeTensor:
         """`cu_seqlens`: where the pages end."""
@@ -179,8 +181,9 @@ class VisionMLP(BaseLayer):
 
     def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.dense_h_to_4h = Linear(hidden_size, intermediate_size, code=self.code)
-        self.dense_4h_to_h = Linear(intermediate_size, hidden_size, code=self.code)
+        width = self.code.parallel.share("intermediate_size of vision", intermediate_size)
+        self.dense_h_to_4h = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.dense_4h_to_h = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.dense_h_to_4h(hidden_states)

@@ -15,6 +15,7 @@ from modelmeter.layers import BaseLayer, Conv2d, LayerList, Linear, RMSNorm, Set
 from modelmeter.layers.code import EngineTraits
 from modelmeter.layers.decoder.mlp import GatedMLP
 from modelmeter.layers.decoder.rotary import apply_rotary_pos_emb, rotary_rows
+from modelmeter.layers.parallel import INPUTS, OUTPUTS, ParallelTraits
 from modelmeter.layers.vision.clip import eager_attention, fused_attention
 from modelmeter.layers.vision.packed import PackedTraits, apply_rotary_pos_emb_vision, on_host, patches_of
 from modelmeter.models.common.deep_encoder import FusionTraits
@@ -50,14 +51,15 @@ class PixtralAttention(BaseLayer):
 
     def __init__(self, hidden_size: int, num_attention_heads: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.num_heads = num_attention_heads
+        self.num_heads = self.code.parallel.share("num_heads of vision", num_attention_heads)
+        width = hidden_size // num_attention_heads * self.num_heads
         if self.traits(PixtralTraits).qkv_fused:
-            self.qkv_proj = Linear(hidden_size, 3 * hidden_size, bias=False, code=self.code)
+            self.qkv_proj = Linear(hidden_size, 3 * width, bias=False, split=OUTPUTS, code=self.code)
         else:
-            self.k_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
-            self.v_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
-            self.q_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
-        self.o_proj = Linear(hidden_size, hidden_size, bias=False, code=self.code)
+            self.k_proj = Linear(hidden_size, width, bias=False, split=OUTPUTS, code=self.code)
+            self.v_proj = Linear(hidden_size, width, bias=False, split=OUTPUTS, code=self.code)
+            self.q_proj = Linear(hidden_size, width, bias=False, split=OUTPUTS, code=self.code)
+        self.o_proj = Linear(width, hidden_size, bias=False, split=INPUTS, code=self.code)
 
     def forward(
         self,
@@ -399,8 +401,11 @@ class LightOnOcrMultiModalProjector(BaseLayer):
         super().__init__(**settings)
         self.norm = RMSNorm(hidden_size, code=self.code)
         self.patch_merger = LightOnOcrPatchMerger(hidden_size, spatial_merge_size, code=self.code)
-        self.linear_1 = Linear(hidden_size, out_hidden_size, bias=False, code=self.code)
-        self.linear_2 = Linear(out_hidden_size, out_hidden_size, bias=False, code=self.code)
+        whole = self.traits(ParallelTraits).projection == "whole"
+        inner = out_hidden_size if whole else self.code.parallel.share("width of the projector", out_hidden_size)
+        splits = (None, None) if whole else (OUTPUTS, INPUTS)
+        self.linear_1 = Linear(hidden_size, inner, bias=False, split=splits[0], code=self.code)
+        self.linear_2 = Linear(inner, out_hidden_size, bias=False, split=splits[1], code=self.code)
 
     def forward(
         self, image_features: ShapeTensor, geometry: Geometry, residual: ShapeTensor | None = None

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from modelmeter.errors import ModelMeterError
 from modelmeter.layers import BaseLayer, Conv2d, LayerList, LayerNorm, Linear, Settings, run_blocks
 from modelmeter.layers.code import EngineTraits
+from modelmeter.layers.parallel import INPUTS, OUTPUTS
 from modelmeter.layers.vision.clip import attention_over_sequences, fused_attention, strided_attention
 from modelmeter.layers.vision.packed import PackedTraits, patches_of
 from modelmeter.models.common.deep_encoder import FusionTraits
@@ -124,14 +125,15 @@ class VisionAttention(BaseLayer):
                 f"{type(self).__name__}: vision.hidden_size={hidden_size} does not divide by "
                 f"vision.num_attention_heads={num_attention_heads} (remainder {hidden_size % num_attention_heads})."
             )
-        self.num_heads = num_attention_heads
+        self.num_heads = self.code.parallel.share("num_heads of vision", num_attention_heads)
+        width = hidden_size // num_attention_heads * self.num_heads
         if self.traits(InternVitTraits).qkv_fused:
-            self.qkv = Linear(hidden_size, 3 * hidden_size, code=self.code)
+            self.qkv = Linear(hidden_size, 3 * width, split=OUTPUTS, code=self.code)
         else:
-            self.q_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.k_proj = Linear(hidden_size, hidden_size, code=self.code)
-            self.v_proj = Linear(hidden_size, hidden_size, code=self.code)
-        self.projection_layer = Linear(hidden_size, hidden_size, code=self.code)
+            self.q_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.k_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+            self.v_proj = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.projection_layer = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> tuple[ShapeTensor, ShapeTensor | None]:
         views, positions, _ = hidden_states.shape
@@ -166,8 +168,9 @@ class VisionMLP(BaseLayer):
 
     def __init__(self, hidden_size: int, intermediate_size: int, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        self.fc1 = Linear(hidden_size, intermediate_size, code=self.code)
-        self.fc2 = Linear(intermediate_size, hidden_size, code=self.code)
+        width = self.code.parallel.share("intermediate_size of vision", intermediate_size)
+        self.fc1 = Linear(hidden_size, width, split=OUTPUTS, code=self.code)
+        self.fc2 = Linear(width, hidden_size, split=INPUTS, code=self.code)
 
     def forward(self, hidden_states: ShapeTensor) -> ShapeTensor:
         hidden_states = self.fc1(hidden_states)
