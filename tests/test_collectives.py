@@ -53,5 +53,5 @@ def test_all_gather(width: int | None, columns: int) -> None:
 
 def test_a_collective_is_no_part_of_a_chain() -> None:
     tape = Tape()
-    with pytest.raises(ModelMeterError, match="fused add: .* is a collective; such are kernels of their own"):
+    with pytest.raises(ModelMeterError, match=r"fused add: .* is a collective; such are kernels of their own"):
         fused("add", lambda x: all_reduce(x, 2), tape.input((3, 5), "bfloat16"))
