@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from modelmeter.devices.collectives import (
     link_bytes,
 )
 from modelmeter.devices.device import NoLink
-from modelmeter.devices.stage_time import PASS_ERROR, Estimate, StageTimes
+from modelmeter.devices.stage_time import PASS_ERROR, Estimate, NoConstants, StageTimes
 from modelmeter.errors import ModelMeterError
 from modelmeter.operators import all_gather, all_reduce
 from modelmeter.shape_tensor import Tape
@@ -222,6 +223,16 @@ def test_a_device_without_a_link_is_refused(tmp_path: Path) -> None:
     assert times.step(100).value > 0
     with pytest.raises(NoLink, match="device M4-Max lists no link"):
         times.walk(collective)
+
+
+def test_a_link_without_constants_is_refused() -> None:
+    device = load_device("H100-SXM")
+    kernels = {name: each for name, each in device.kernels.items() if name not in classes.COLLECTIVES}
+    times = StageTimes(load_toy(), replace(device, kernels=kernels))  # which asks for no collective
+    with pytest.raises(NoConstants) as raised:
+        times.walk(walk_of(all_reduce, 40, 2))
+    assert "device H100-SXM has no constants of all_reduce kernels (it has gemm, " in str(raised.value)
+    assert "add kernels.all_reduce to h100_sxm.yaml, as a device that is linked alike has it, or" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from modelmeter.calibration.fit import Fit, Peaks, Residual
 from modelmeter.calibration.kernel_file import completed, fit_tables, kernels_content
 from modelmeter.calibration.kernel_judgement import PEAK
 from modelmeter.calibration.kernel_rows import KernelTable
-from modelmeter.devices.collectives import Link
+from modelmeter.devices.collectives import link_content
 from modelmeter.devices.device import MEASURED, Device
 from modelmeter.devices.kernel_time import DeviceRates, KernelConstants
 from modelmeter.errors import ModelMeterError
@@ -102,7 +102,7 @@ def device_content(
         "vector_flops_per_s": rate(peaks.vector),
         "memory_bandwidth_bytes_per_s": rate(peaks.bandwidth),
         "memory_bytes": memory_bytes,
-        **({} if known is None or known.link is None else {"link": _link(known.link)}),
+        **({} if known is None or known.link is None else {"link": link_content(known.link)}),
         "efficiency": {
             part: {"factor": _rounded(share), "origin": MEASURED}
             for part, share in (("matmul", fit.matmul), ("vector", fit.vector), ("bandwidth", fit.bandwidth))
@@ -112,11 +112,6 @@ def device_content(
         **({"kernels": kernels_content(kernels)} if kernels else {}),
         "sources": sources,
     }
-
-
-def _link(link: Link) -> dict[str, Any]:
-    """A described device's link, which a measurement of one card says nothing of."""
-    return {**vars(link), "bandwidth_bytes_per_s": float(link.bandwidth_bytes_per_s)}
 
 
 def device_text(content: Mapping[str, Any], fit: Fit, notes: Sequence[str]) -> str:

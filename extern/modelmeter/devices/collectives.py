@@ -99,6 +99,11 @@ def read_link(content: Mapping[str, Any] | None) -> Link | None:
     )
 
 
+def link_content(link: Link) -> dict[str, Any]:
+    """A link as a device's file has it."""
+    return {**vars(link), "bandwidth_bytes_per_s": float(link.bandwidth_bytes_per_s)}
+
+
 def link_bytes(kernel_class: str, link: Link, *, message_bytes: Any, ranks: Any) -> Any:
     """The bytes that a device sends over each of its links, at least; numbers or arrays."""
     return _ROUNDS[kernel_class] * (ranks - 1) * message_bytes / (ranks * link.used(ranks))

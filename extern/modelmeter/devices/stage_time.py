@@ -619,8 +619,10 @@ class StageTimes:
 
 def _lacking(device: Device, kernel_class: str) -> str:
     has = ", ".join(device.kernels) or "none"
+    collective = kernel_class in classes.COLLECTIVES
+    how = "as a device that is linked alike has it" if collective else "write them with modelmeter calibrate --from"
     return (
         f"device {device.name} has no constants of {kernel_class} kernels (it has {has}), so times on it cannot be "
-        f"estimated; add kernels.{kernel_class} to {device.file}, write them with modelmeter calibrate --from, or take "
-        "execution=serving, whose bound needs none."
+        f"estimated; add kernels.{kernel_class} to {device.file}, {how}, or take execution=serving, whose bound needs "
+        "none."
     )
