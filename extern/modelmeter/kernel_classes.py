@@ -28,6 +28,8 @@ STRIDED: Final = "strided"  # element by element: a copy into another order, pad
 CONVOLUTION: Final = "convolution"
 ALL_REDUCE: Final = "all_reduce"  # over a link, of several devices
 ALL_GATHER: Final = "all_gather"
+#: classes whose kernels several devices run together
+COLLECTIVES: Final = (ALL_REDUCE, ALL_GATHER)
 
 CLASSES: Final = (
     GEMM,
@@ -40,8 +42,7 @@ CLASSES: Final = (
     COPY,
     STRIDED,
     CONVOLUTION,
-    ALL_REDUCE,
-    ALL_GATHER,
+    *COLLECTIVES,
 )
 
 #: class of an operator by its name, where that says more than its kind

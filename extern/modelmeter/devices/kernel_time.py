@@ -30,6 +30,7 @@ kernels of the class reach; `overlap` is the part of the shorter one that does n
   mostly written by the one before it, and lies in the cache.
 - strided: overhead and the longer of the first of these and of elements / (`elements_per_flop` of the vector peak).
   Where each element is looked up by its indices, as many are put a second whatever the memory is.
+- all_reduce, all_gather: over the link between devices (`collectives`).
 
 Sizes and times are numbers, or numpy arrays of the same length: the formulas hold for both. Peaks are the device's
 figures as published; no efficiency is applied twice.
@@ -45,6 +46,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.collectives import Link, all_gather_seconds, all_reduce_seconds
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Choice, Kind, Maybe, Number, Record, Text, Whole
 
@@ -84,6 +86,13 @@ _PREFILL: Final[Mapping[str, Kind[Any]]] = {
     "tile_rows_wide": _TILE,
     "tile_keys": _TILE,
 }
+_RING: Final[Mapping[str, Kind[Any]]] = {
+    "overhead_s": _SECONDS,
+    "hop_s": _SECONDS,
+    "short_bandwidth": _SHARE,
+    "long_s": _SECONDS,
+    "bandwidth": _SHARE,
+}
 
 #: the constants of each class, by name
 CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
@@ -121,6 +130,8 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
         classes.COPY: _MOVING,
         classes.STRIDED: {"overhead_s": _SECONDS, "bandwidth": _SHARE, "elements_per_flop": _FACTOR},
         classes.CONVOLUTION: {"overhead_s": _SECONDS, "matmul": _SHARE, "vector": _SHARE, "depth_s": _SECONDS},
+        classes.ALL_REDUCE: {"own_s": _SECONDS, "stage_s": _SECONDS, "own_bandwidth": _SHARE, **_RING},
+        classes.ALL_GATHER: _RING,
     }
 )
 #: what a time needs of the device beside its peaks
@@ -184,7 +195,8 @@ class KernelConstants:
 class DeviceRates:
     """What of a device times need: FLOPs and bytes a second as published, multiprocessors, bytes of the L2 cache.
 
-    vector: FLOPs a second outside the matrix units. processors, l2_bytes: 0 where the device's file has none.
+    vector: FLOPs a second outside the matrix units. processors, l2_bytes: 0 where the device's file has none. link: to
+    others of its kind; only collectives need one.
     """
 
     peak: float
@@ -192,6 +204,7 @@ class DeviceRates:
     vector: float
     processors: int
     l2_bytes: int
+    link: Link | None = None
 
 
 # -- times ----------------------------------------------------------------------------------------------------------
@@ -402,6 +415,16 @@ def strided_seconds(
     return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
 
 
+def _over_link(law: Callable[..., Any]) -> Callable[..., Any]:
+    """The time of a collective, as of the other classes from a device's rates; its link must be known."""
+
+    def seconds(values: Mapping[str, float], rates: DeviceRates, **sizes: Any) -> Any:
+        assert rates.link is not None
+        return law(values, rates.link, **sizes)
+
+    return seconds
+
+
 def _beyond_cache(nbytes: Any, cached: Any, values: Mapping[str, float], rates: DeviceRates) -> Any:
     """Seconds of the bytes that do not lie in the L2 cache, of a kernel that reads what others have written."""
     held = cached * _smaller(HELD * rates.l2_bytes, nbytes)
@@ -476,5 +499,7 @@ SECONDS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
         classes.COPY: moving_seconds,
         classes.STRIDED: strided_seconds,
         classes.CONVOLUTION: convolution_seconds,
+        classes.ALL_REDUCE: _over_link(all_reduce_seconds),
+        classes.ALL_GATHER: _over_link(all_gather_seconds),
     }
 )
