@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from modelmeter.simulation.scheduler import Chunk, Limits, Request, Source, StepTimes
+from modelmeter.simulation.scheduler import Chunk, Decoding, Limits, Request, Source, StepTimes
 
 
 def blocks(tokens: int, size: int) -> int:
@@ -22,57 +22,35 @@ def serve(limits: Limits, times: StepTimes, source: Source) -> list[Request]:
     held: dict[int, int] = {}
     through: set[int] = set()  # requests whose prompt is computed
     ended: list[Request] = []
+    begun = now  # the last step, which is when the next one was planned
+    gone: list[int] = []  # blocks of each request that ended with the last step
     while True:
+        unseen: list[Request] = []
         for request in source.take(now):
             request.known = request.prompt
-            waiting.append(request)
-        if not running and not waiting:
+            assert request.ready_s is not None
+            seen = not limits.async_scheduling or request.ready_s <= begun
+            (waiting if seen else unseen).append(request)
+        if not limits.async_scheduling:
+            gone = []
+        plan = planned(limits, now, waiting, running, held, through, gone)
+        if not plan:  # nothing ran beside which it was planned: it is planned now
+            waiting.extend(unseen)
+            unseen, gone = [], []
+            plan = planned(limits, now, waiting, running, held, through, gone)
+        if not plan:
             following = source.next_ready()
             if following is None:
                 return sorted(ended, key=lambda each: each.number)
-            now = max(now, following)
+            now = begun = max(now, following)
             continue
-        budget = limits.max_num_batched_tokens
-        plan: list[tuple[Request, int]] = []
-        put_back = False
-        place = 0
-        while place < len(running) and budget > 0:
-            request = running[place]
-            new = min(request.known - request.computed, budget)
-            needed = blocks(request.computed + new, limits.block_size)
-            while request in running and needed - held[request.number] > limits.blocks - sum(held.values()):
-                last = running.pop()
-                held.pop(last.number)
-                through.discard(last.number)
-                last.computed = 0
-                last.preemptions += 1
-                waiting.appendleft(last)
-                put_back = True
-            if request not in running:
-                break
-            held[request.number] = needed
-            plan.append((request, new))
-            budget -= new
-            place += 1
-        most = encoder = limits.encoder_tokens or limits.max_num_batched_tokens
-        while waiting and not put_back and budget > 0 and len(running) < limits.max_num_seqs:
-            request = waiting[0]
-            images = 0 if request.preemptions else request.images
-            new = min(request.known, budget)
-            needed = blocks(new, limits.block_size)
-            if (images > encoder and encoder < most) or needed > limits.blocks - sum(held.values()):
-                break
-            waiting.popleft()
-            running.append(request)
-            held[request.number] = needed
-            if request.scheduled_s is None:
-                request.scheduled_s = now
-            plan.append((request, new))
-            budget -= new
-            encoder -= images
+        waiting.extend(unseen)
+        gone = []
+        begun = now
         decode = [request for request, _ in plan if request.number in through]
         chunks = [Chunk(request.computed, new, request.kind) for request, new in plan if request not in decode]
-        now += times.step(chunks, len(decode), sum(request.computed for request in decode))
+        contexts = [request.computed for request in decode]
+        now += times.step(chunks, Decoding(len(decode), sum(contexts), max(contexts, default=0)))
         for request, new in plan:
             request.computed += new
             if request.computed < request.known:
@@ -84,6 +62,58 @@ def serve(limits: Limits, times: StepTimes, source: Source) -> list[Request]:
             if request.yielded == request.outputs:
                 request.done_s = now
                 running.remove(request)
-                held.pop(request.number)
+                gone.append(held.pop(request.number))
                 ended.append(request)
                 source.done(request)
+
+
+def planned(
+    limits: Limits,
+    now: float,
+    waiting: deque[Request],
+    running: list[Request],
+    held: dict[int, int],
+    through: set[int],
+    gone: list[int],
+) -> list[tuple[Request, int]]:
+    """Who is in the next step, with how many positions; those that have just ended still hold places and blocks."""
+    budget = limits.max_num_batched_tokens
+    plan: list[tuple[Request, int]] = []
+    put_back = False
+    place = 0
+    pool = limits.blocks - sum(gone)
+    while place < len(running) and budget > 0:
+        request = running[place]
+        new = min(request.known - request.computed, budget)
+        needed = blocks(request.computed + new, limits.block_size)
+        while request in running and needed - held[request.number] > pool - sum(held.values()):
+            last = running.pop()
+            held.pop(last.number)
+            through.discard(last.number)
+            last.computed = 0
+            last.preemptions += 1
+            waiting.appendleft(last)
+            put_back = True
+        if request not in running:
+            break
+        held[request.number] = needed
+        plan.append((request, new))
+        budget -= new
+        place += 1
+    most = encoder = limits.encoder_tokens or limits.max_num_batched_tokens
+    while waiting and not put_back and budget > 0 and len(running) + len(gone) < limits.max_num_seqs:
+        request = waiting[0]
+        images = 0 if request.preemptions else request.images
+        new = min(request.known, budget)
+        needed = blocks(new, limits.block_size)
+        if (images > encoder and encoder < most) or needed > pool - sum(held.values()):
+            break
+        waiting.popleft()
+        running.append(request)
+        held[request.number] = needed
+        if request.scheduled_s is None:
+            request.scheduled_s = now
+        plan.append((request, new))
+        budget -= new
+        encoder -= images
+    return plan

@@ -11,7 +11,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.models.common.contract import PageCost
 from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
 from modelmeter.simulation.load import simulate
-from modelmeter.simulation.scheduler import Chunk
+from modelmeter.simulation.scheduler import Chunk, Decoding
 from modelmeter.simulation.steps import ModelSteps, batches
 
 H100 = load_device("H100-SXM")
@@ -86,12 +86,13 @@ def test_steps_are_those_of_the_service() -> None:
         return found
 
     steps = ModelSteps([(kind.page.seq_len, seconds)], decode_s, shortest=913, longest=1513, most=64)
-    assert steps.step([Chunk(0, kind.page.seq_len, 0)], 0, 0) == pytest.approx(seconds)
+    assert steps.step([Chunk(0, kind.page.seq_len, 0)], Decoding(0, 0, 0)) == pytest.approx(seconds)
     for batch in (1, 8, batches(64)[-1]):
-        assert steps.step([], batch, 913 * batch) == asked[batch][913]
-        assert steps.step([], batch, 1513 * batch) == asked[batch][1513]
-    plain = sum(steps.step([], 11, 11 * 950 + 11 * step) for step in range(500))
-    assert steps.run(11, 11 * 950, 500) == pytest.approx(plain, rel=1e-9)
+        assert steps.step([], Decoding(batch, 913 * batch, 913)) == asked[batch][913]
+        assert steps.step([], Decoding(batch, 1513 * batch, 1513)) == asked[batch][1513]
+    eleven = Decoding(11, 11 * 950, 1000)
+    plain = sum(steps.step([], eleven.further(each)) for each in range(500))
+    assert steps.run(eleven, 500) == pytest.approx(plain, rel=1e-9)
 
 
 @pytest.mark.parametrize(

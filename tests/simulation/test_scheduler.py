@@ -10,26 +10,28 @@ import pytest
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.simulation.arrivals import Arrivals, ClosedLoop, Job, poisson
-from modelmeter.simulation.scheduler import Chunk, Engine, Limits, Request, Source
+from modelmeter.simulation.scheduler import Chunk, Decoding, Engine, Limits, Request, Source
 from tests.simulation import plain
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Steps of a launch, seconds a sequence, a token of context and a token of a prompt: linear in the context."""
+    """Steps of a launch, seconds a sequence, a token of context, of the longest and of a prompt: linear in contexts."""
 
     launch: float = 0.01
     sequence: float = 0.001
     context: float = 1e-6
+    longest: float = 1e-6
     token: float = 1e-4
 
-    def step(self, chunks: Sequence[Chunk], batch: int, context: int) -> float:
+    def step(self, chunks: Sequence[Chunk], decoding: Decoding) -> float:
         prompts = sum(self.token * each.new * (1 + each.kind) for each in chunks)
-        return self.launch + self.sequence * batch + self.context * context + prompts
+        return self.run(decoding, 1) + prompts
 
-    def run(self, batch: int, context: int, steps: int) -> float:
-        grown = context * steps + batch * steps * (steps - 1) // 2
-        return steps * (self.launch + self.sequence * batch) + self.context * grown
+    def run(self, decoding: Decoding, steps: int) -> float:
+        grown = decoding.context * steps + decoding.requests * steps * (steps - 1) // 2
+        longest = decoding.longest * steps + bool(decoding.requests) * steps * (steps - 1) // 2
+        return steps * (self.launch + self.sequence * decoding.requests) + self.context * grown + self.longest * longest
 
 
 Scenario = tuple[Limits, Callable[[], Source]]
@@ -58,6 +60,7 @@ def scenario(seed: int) -> Scenario:
         blocks=longest + source.choice((0, 1, longest, 20 * longest)),
         block_size=block_size,
         encoder_tokens=source.choice((None, 30, 60)),
+        async_scheduling=source.choice((False, True)),
     )
     workers, way = source.randint(1, 3), source.randint(0, 2)
     if way == 0:
@@ -111,9 +114,33 @@ def test_one_request_by_hand() -> None:
     assert only.scheduled_s == 2.5
     prefill = (0.01 + 64e-4) + (0.01 + 36e-4)
     assert only.first_token_s == pytest.approx(2.5 + prefill)
-    decode = 2 * 0.011 + 1e-6 * (100 + 101)
+    decode = 2 * (0.011 + 1e-6 * (100 + 101))
     assert only.done_s == pytest.approx(2.5 + prefill + decode)
     assert only.ttft_s == pytest.approx(0.5 + prefill) and only.tpot_s == pytest.approx(decode / 2)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "arrivals", "places", "planned_then", "planned_before"),
+    [
+        # the second arrives during the first step
+        ((5, 1), (0.0, 0.5), 2, 2, 3),
+        # the first ends with the second step, and the third has its place
+        ((2, 5, 1), (0.0, 0.0, 0.0), 2, 3, 4),
+        # the same with nothing that runs on: the place is free at once
+        ((2, 1), (0.0, 0.0), 1, 3, 3),
+    ],
+    ids=["arrival", "place", "idle"],
+)
+def test_a_step_is_planned_when_the_one_before_begins(
+    outputs: tuple[int, ...], arrivals: tuple[float, ...], places: int, planned_then: int, planned_before: int
+) -> None:
+    """Steps of a second: what comes during one is in the next, or with asynchronous scheduling in the one after."""
+    times = Linear(launch=1.0, sequence=0.0, context=0.0, longest=0.0, token=0.0)
+    jobs = [Job(prompt=10, outputs=each) for each in outputs]
+    for asynchronous, second in ((False, planned_then), (True, planned_before)):
+        limits = Limits(max_num_seqs=places, max_num_batched_tokens=64, blocks=100, async_scheduling=asynchronous)
+        served = Engine(limits, times, Arrivals(jobs, arrivals)).serve().requests
+        assert served[-1].first_token_s == second
 
 
 def test_what_no_engine_can_serve_is_refused() -> None:

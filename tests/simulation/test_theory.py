@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
-from math import log
-from random import Random
-
 import pytest
 
-from modelmeter.simulation.arrivals import Arrivals, ClosedLoop, Job
-from modelmeter.simulation.scheduler import Chunk, Engine, Limits, Served
+from benchmarks.simulation.theory import mean_wait, one_by_one
+from modelmeter.simulation.arrivals import ClosedLoop, Job
+from modelmeter.simulation.scheduler import Engine, Limits, Served
 from tests.simulation.test_scheduler import Linear
-
-
-@dataclass(frozen=True)
-class Alike:
-    """Every step takes a second."""
-
-    def step(self, chunks: Sequence[Chunk], batch: int, context: int) -> float:
-        return 1.0
-
-    def run(self, batch: int, context: int, steps: int) -> float:
-        return float(steps)
-
-
-#: one request at a time, in one step
-ALONE = Limits(max_num_seqs=1, max_num_batched_tokens=16, blocks=1)
-
-
-def one_by_one(load: float, requests: int, seed: int) -> Served:
-    """Gaps are the quantiles of an exponential distribution in random order, which scatters less than drawn ones."""
-    gaps = [-log(1 - (number + 0.5) / requests) / load for number in range(requests)]
-    Random(seed).shuffle(gaps)
-    return Engine(ALONE, Alike(), Arrivals([Job(prompt=16, outputs=1)] * requests, list(accumulate(gaps)))).serve()
 
 
 def test_one_server_waits_as_lindley_says() -> None:
@@ -50,12 +23,11 @@ def test_one_server_waits_as_lindley_says() -> None:
 
 @pytest.mark.parametrize("load", [0.5, 0.9])
 def test_arrivals_at_random_and_equal_services_are_m_d_1(load: float) -> None:
-    """The mean wait is load / (2 (1 - load)) services (Pollaczek and Khinchine), within 2 %.
+    """The mean wait is that of Pollaczek and Khinchine, within 2 %.
 
     At a load of 0.9 the mean of 100,000 has a standard error of 2.7 %, that of four such samples 1.3 %.
     """
-    waits = [each.latency_s - 1.0 for seed in range(4) for each in one_by_one(load, 100_000, seed).requests]
-    assert sum(waits) / len(waits) == pytest.approx(load / (2 * (1 - load)), rel=0.02)
+    assert mean_wait(load, 100_000, 4) == pytest.approx(load / (2 * (1 - load)), rel=0.02)
 
 
 LIMITS = Limits(max_num_seqs=64, max_num_batched_tokens=2048, blocks=4096)
@@ -63,7 +35,7 @@ LIMITS = Limits(max_num_seqs=64, max_num_batched_tokens=2048, blocks=4096)
 
 def closed(in_flight: int, host_s: float, workers: int = 1) -> Served:
     jobs = [Job(prompt=500, outputs=101, host_s=host_s)] * 400
-    return Engine(LIMITS, Linear(context=0.0), ClosedLoop(jobs, in_flight, workers)).serve()
+    return Engine(LIMITS, Linear(context=0.0, longest=0.0), ClosedLoop(jobs, in_flight, workers)).serve()
 
 
 def test_one_in_flight_adds_host_and_device() -> None:

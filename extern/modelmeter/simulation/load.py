@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,16 @@ from modelmeter.simulation.arrivals import Arrivals, ClosedLoop, Job, poisson
 from modelmeter.simulation.scheduler import Engine, Limits, Served
 from modelmeter.simulation.steps import ModelSteps
 
-#: engines whose scheduler is modelled, and where its rules were read
-SCHEDULERS: Final = {"vllm": "vllm/v1/core/sched/scheduler.py, vLLM 0.19"}
+
+class Scheduler(NamedTuple):
+    """An engine's scheduler as it is by default. rules: where they were read."""
+
+    rules: str
+    async_scheduling: bool
+
+
+#: engines whose scheduler is modelled
+SCHEDULERS: Final = {"vllm": Scheduler("vllm/v1/core/sched/scheduler.py, vLLM 0.19", async_scheduling=True)}
 
 #: the shares of requests whose time is told: the median, and the tails
 PERCENTILES: Final = (50, 90, 95, 99)
@@ -145,7 +153,7 @@ def simulate(
         in_flight=in_flight,
         requests=count,
         limits=replica.limits,
-        scheduler=SCHEDULERS[model.engine.name],
+        scheduler=SCHEDULERS[model.engine.name].rules,
         value=outcome(VALUE),
         fast=outcome(FAST),
         slow=outcome(SLOW),
@@ -185,6 +193,7 @@ class Replica:
             blocks=pool.tokens // pool.block_size,
             block_size=pool.block_size,
             max_model_len=most.limits.max_model_len,
+            async_scheduling=SCHEDULERS[model.engine.name].async_scheduling,
         )
         self._service = service_of(model, stage_times(model, device, "fp32"), most.limits)
         self._decodes: dict[int, Any] = {}

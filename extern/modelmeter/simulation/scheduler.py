@@ -6,6 +6,11 @@ step's tokens, the sequences and the cache's blocks go; a prompt that is longer 
 a running request finds no block, the last one gives all its blocks back, goes to the head of those that wait, and is
 computed again.
 
+With asynchronous scheduling, the default since vLLM 0.14 (EngineCore.step_with_batch_queue in vllm/v1/engine/core.py,
+vllm/v1/core/sched/async_scheduler.py), a step is planned when the one before it begins. So what arrives during a step,
+and the place and blocks of a request that ends with it, are no part of the next step, but of the one after; an engine
+with nothing else to run plans at once.
+
 Between two events (an arrival, an end, a pool that is full) all steps are alike but for the context, which grows by one
 token a request: such a run of steps is one jump, whose seconds are a closed sum. So time is that of the events, and the
 result is that of the plain loop over steps. Nothing here asks what time it is.
@@ -34,14 +39,27 @@ class Chunk(NamedTuple):
     kind: int
 
 
+class Decoding(NamedTuple):
+    """Those that decode in a step. requests: how many. context, longest: the sum of their contexts before it, and the
+    longest of them."""
+
+    requests: int
+    context: int
+    longest: int
+
+    def further(self, steps: int) -> Decoding:
+        """The same after so many steps."""
+        return Decoding(self.requests, self.context + self.requests * steps, self.longest + steps)
+
+
 class StepTimes(Protocol):
     """Seconds of steps."""
 
-    def step(self, chunks: Sequence[Chunk], batch: int, context: int) -> float:
-        """One step: parts of prompts, and `batch` requests that decode, whose contexts sum to `context` before it."""
+    def step(self, chunks: Sequence[Chunk], decoding: Decoding) -> float:
+        """One step: parts of prompts, and those that decode."""
 
-    def run(self, batch: int, context: int, steps: int) -> float:
-        """`steps` steps of decoding alone, each a token further in `batch` requests: a sum of `step`."""
+    def run(self, decoding: Decoding, steps: int) -> float:
+        """`steps` steps of decoding alone, from this one on: a sum of `step`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +68,8 @@ class Limits:
 
     max_num_seqs: requests that run at once. max_num_batched_tokens: of a step. blocks: of the KV cache, of `block_size`
     tokens each. max_model_len: positions of a request. encoder_tokens: image tokens that are encoded in one step at
-    most, where one picture alone is not more; None: as many as a step has tokens.
+    most, where one picture alone is not more; None: as many as a step has tokens. async_scheduling: each step is
+    planned when the one before it begins.
     """
 
     max_num_seqs: int
@@ -59,6 +78,7 @@ class Limits:
     block_size: int = 16
     max_model_len: int | None = None
     encoder_tokens: int | None = None
+    async_scheduling: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "blocks", "block_size"):
@@ -172,9 +192,14 @@ class Engine:
         self._decoding: dict[Request, None] = {}
         self._cut: Request | None = None
         self._free = limits.blocks
+        #: what the plan of the next step does not know of yet: arrivals, and requests that ended with their blocks
+        self._arrived: list[Request] = []
+        self._ended = self._ended_blocks = 0
         #: steps of decoding, and the sum of contexts before the next one
         self._tick = self._context = 0
         self._ends: list[tuple[int, int, Request]] = []
+        #: by context, the longest first; some have left since
+        self._contexts: list[tuple[int, int, Request]] = []
         self._entered = count()
         #: requests by the step, modulo the size of a block, in which they need a further one
         self._phases = [0] * limits.block_size
@@ -204,14 +229,23 @@ class Engine:
             for request in self.source.take(self.now):
                 self._check(request)
                 request.known = request.prompt
-                self.waiting.append(request)
-            self._most_waiting = max(self._most_waiting, len(self.waiting))
-            if self._decoding or self._cut or self.waiting:
+                self._arrived.append(request)
+            if not self.limits.async_scheduling:
+                self._learn()
+            self._most_waiting = max(self._most_waiting, len(self.waiting) + len(self._arrived))
+            if self._decoding or self._cut or self.waiting or self._arrived:
                 return True
             following = self.source.next_ready()
             if following is None:
                 return False
             self.now = max(self.now, following)
+
+    def _learn(self) -> None:
+        """The next plan knows of all that has arrived and ended."""
+        self.waiting.extend(self._arrived)
+        self._arrived.clear()
+        self._free += self._ended_blocks
+        self._ended = self._ended_blocks = 0
 
     def _check(self, request: Request) -> None:
         """Refuse what no engine of these limits can ever serve."""
@@ -232,22 +266,23 @@ class Engine:
     def _jump(self) -> bool:
         """All steps up to the next event at once; False where the next step is one of its own."""
         batch = len(self._decoding)
-        if not batch or self._cut or batch > self.limits.max_num_batched_tokens or self._fits_another():
+        if not batch or self._cut or self._arrived or self._ended or self._fits_another():
             return False
         steps = min(self._ends[0][0] - self._tick, self._steps_with_blocks(batch), _MOST_STEPS)
         if steps < 1:
             return False
+        decoding = self._in_step()
         following = None if self.waiting else self.source.next_ready()
-        if following is not None and self.now + self.times.run(batch, self._context, steps) > following:
+        if following is not None and self.now + self.times.run(decoding, steps) > following:
             low, high = 0, steps  # of `low` steps the last ends before it, of `high` not
             while high - low > 1:
                 middle = (low + high) // 2
-                if self.now + self.times.run(batch, self._context, middle) < following:
+                if self.now + self.times.run(decoding, middle) < following:
                     low = middle
                 else:
                     high = middle
             steps = high
-        self._pass(self.times.run(batch, self._context, steps), steps)
+        self._pass(self.times.run(decoding, steps), steps)
         self._free -= self._blocks_of_steps(batch, steps)
         self._decoded(steps)
         return True
@@ -281,8 +316,36 @@ class Engine:
 
     def _step(self) -> None:
         """One step, as the scheduler fills it."""
+        chunks = self._plan()
+        if not chunks and not self._decoding:  # nothing ran that it had to be planned beside
+            self._learn()
+            chunks = self._plan()
+        self._peak_blocks = max(self._peak_blocks, self.limits.blocks - self._free)
+        self._learn()
+        self._most_running = max(self._most_running, len(self._decoding) + len(chunks))
+        parts = [Chunk(request.computed, new, request.kind) for request, new in chunks]
+        self._pass(self.times.step(parts, self._in_step()), 1)
+        self._decoded(1)
+        for request, new in chunks:
+            request.computed += new
+            if request.computed < request.known:
+                self._cut = request
+            else:
+                self._yielded(request)
+
+    def _in_step(self) -> Decoding:
+        """Those that decode in the next step."""
+        while self._contexts:
+            shorter, _, request = self._contexts[0]
+            if request in self._decoding and request.computed == -shorter:
+                return Decoding(len(self._decoding), self._context, self._tick - shorter)
+            heapq.heappop(self._contexts)
+        return Decoding(0, 0, 0)
+
+    def _plan(self) -> list[tuple[Request, int]]:
+        """Blocks for the step of all that decode, and prompts beside them, each with its new positions."""
         preempted = self._make_room()
-        batch, context = len(self._decoding), self._context
+        batch = len(self._decoding)
         self._free -= self._phases[-self._tick % self.limits.block_size]
         budget = self.limits.max_num_batched_tokens - batch
         chunks: list[tuple[Request, int]] = []
@@ -297,22 +360,14 @@ class Engine:
                 preempted = True
         if not preempted:
             self._schedule(budget, batch, chunks)
-        self._most_running = max(self._most_running, batch + len(chunks))
-        parts = [Chunk(request.computed, new, request.kind) for request, new in chunks]
-        self._pass(self.times.step(parts, batch, context), 1)
-        self._decoded(1)
-        for request, new in chunks:
-            request.computed += new
-            if request.computed < request.known:
-                self._cut = request
-            else:
-                self._yielded(request)
+        return chunks
 
     def _schedule(self, budget: int, batch: int, chunks: list[tuple[Request, int]]) -> None:
         """Those that wait, first come first served, as far as the step goes."""
         most = self.limits.encoder_tokens or self.limits.max_num_batched_tokens
         encoder = most
-        while self.waiting and budget > 0 and batch + len(chunks) < self.limits.max_num_seqs:
+        places = self.limits.max_num_seqs - batch - self._ended
+        while self.waiting and budget > 0 and len(chunks) < places:
             request = self.waiting[0]
             images = 0 if request.preemptions else request.images  # what was encoded once is kept
             new = min(request.known, budget)
@@ -366,7 +421,9 @@ class Engine:
         request.computed -= self._tick
         self._phases[request.computed % self.limits.block_size] += 1
         self._decoding[request] = None
-        heapq.heappush(self._ends, (request.end, next(self._entered), request))
+        entered = next(self._entered)
+        heapq.heappush(self._ends, (request.end, entered, request))
+        heapq.heappush(self._contexts, (-request.computed, entered, request))
 
     def _leave(self, request: Request) -> None:
         """It decodes no longer."""
@@ -391,7 +448,8 @@ class Engine:
                 self._end(request)
 
     def _end(self, request: Request) -> None:
-        self._free += self.limits.blocks_of(request.computed)
+        self._ended += 1
+        self._ended_blocks += self.limits.blocks_of(request.computed)
         request.done_s = self.now
         self._done.append(request)
         self.source.done(request)

@@ -1,8 +1,8 @@
 """Seconds of an engine's steps, of a model on a device: what prefills and decode steps are predicted to take.
 
 A prompt's part in a step takes its share of the prompt's prefill. A step of decoding is a function of how many decode
-and of their mean context, piecewise linear between the numbers at which it is asked for: so a run of steps, each a
-token further, is a closed sum.
+and of their mean context, whichever is longest, piecewise linear between the numbers at which it is asked for: so a run
+of steps, each a token further, is a closed sum.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Final
 
-from modelmeter.simulation.scheduler import Chunk
+from modelmeter.simulation.scheduler import Chunk, Decoding
 
 #: contexts at which a step is asked for, from the shortest to the longest
 CONTEXTS: Final = 17
@@ -53,13 +53,15 @@ class ModelSteps:
         self._asked: dict[int, Sequence[float]] = {}
         self._curves: dict[int, list[float]] = {}
 
-    def step(self, chunks: Sequence[Chunk], batch: int, context: int) -> float:
+    def step(self, chunks: Sequence[Chunk], decoding: Decoding) -> float:
         """One step; see `StepTimes`."""
+        batch, context, _ = decoding
         prompts = sum(self._token_s[each.kind] * each.new for each in chunks)
         return prompts + (self._at(batch, context / batch) if batch else 0.0)
 
-    def run(self, batch: int, context: int, steps: int) -> float:
+    def run(self, decoding: Decoding, steps: int) -> float:
         """A run of steps; see `StepTimes`."""
+        batch, context, _ = decoding
         mean, left, total = context / batch, steps, 0.0
         while left:
             place = self._piece(mean)
