@@ -35,6 +35,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.arithmetic import smaller_of
 from modelmeter.kinds import Choice, Maybe, Number, Record, Text, Whole
 
 #: kinds of links: devices reach each other beside the host (NVLink, Infinity Fabric); over PCIe, reading each other's
@@ -71,7 +72,7 @@ class Link:
 
     def used(self, ranks: Any) -> Any:
         """How many links a device sends over where `ranks` devices take part; numbers or arrays."""
-        return _smaller(self.peers, ranks - 1)
+        return smaller_of(self.peers, ranks - 1)
 
 
 #: what a device's file may have under `link`
@@ -157,8 +158,4 @@ def _ring_seconds(
     passed = crowded * link_bytes(kernel_class, link, message_bytes=message_bytes, ranks=ranks)
     whole = passed / float(link.bandwidth_bytes_per_s)
     begin = values["overhead_s"] + values["hop_s"] * (ranks - 2)
-    return begin + _smaller(whole / values["short_bandwidth"], values["long_s"] + whole / values["bandwidth"])
-
-
-def _smaller(left: Any, right: Any) -> Any:
-    return (left + right - abs(left - right)) / 2
+    return begin + smaller_of(whole / values["short_bandwidth"], values["long_s"] + whole / values["bandwidth"])
