@@ -226,10 +226,12 @@ def constants_of_all(devices: Mapping[str, Device], rows: Rows) -> dict[str, dic
     own = {name: {key: fitted(devices[name], each) for key, each in rows[name].items()} for name in FITTED_ON}
     every = {name: replace(device, kernels=own.get(name, {})) for name, device in devices.items()}
     errors = errors_carried(every, rows)
-    return {
-        name: {key: device.kernels.get(key) or carried_class(key, device, every, errors[key]) for key in errors}
-        for name, device in every.items()
-    }
+    found = {}
+    for name, device in every.items():
+        others = {key: carried_class(key, device, every, errors[key]) for key in errors if key not in device.kernels}
+        told = {key: replace(each, source=f"{each.source}, and of published figures") for key, each in others.items()}
+        found[name] = {**device.kernels, **told}
+    return found
 
 
 # -- the report -----------------------------------------------------------------------------------------------------
