@@ -21,6 +21,7 @@ from modelmeter.devices.collectives import (
     Link,
     all_gather_seconds,
     all_reduce_seconds,
+    least_link_bytes,
     link_bytes,
 )
 from modelmeter.devices.device import NoLink
@@ -95,7 +96,7 @@ def test_times_grow_with_bytes_and_devices(device: Any) -> None:
             assert (np.diff(times) > 0).all()
         if device.link.peers == 1:  # in a mesh several links carry what two devices have one for
             assert (np.diff(by_ranks, axis=0) >= 0).all()
-        least = [link_bytes(name, device.link, message_bytes=sizes, ranks=ranks) for ranks in (2, 4, 8)]
+        least = [least_link_bytes(name, device.link, message_bytes=sizes, ranks=ranks) for ranks in (2, 4, 8)]
         assert (by_ranks > np.array(least) / float(device.link.bandwidth_bytes_per_s)).all()
 
 
@@ -190,21 +191,33 @@ def test_the_interval_of_several_over_pcie_spans_the_worst_host(tmp_path: Path) 
 def test_the_bound_is_the_longer_of_memory_and_link(tmp_path: Path) -> None:
     """40 bytes of two devices: 80 through memory at 20 a second, 40 over the link."""
     cases = (
-        (10.0, all_reduce, 2, 4),
-        (5.0, all_reduce, 2, 8),
-        (40.0, all_reduce, 2, 4),
-        (5.0, all_reduce, 4, 12),  # 60 bytes pass
-        (5.0, all_gather, 4, 6),  # 30 bytes pass; 10 read and 40 written
-        (100.0, all_gather, 4, Fraction(5, 2)),
+        (10.0, DIRECT, all_reduce, 2, 4),
+        (5.0, DIRECT, all_reduce, 2, 8),
+        (40.0, DIRECT, all_reduce, 2, 4),
+        (5.0, PEER, all_reduce, 4, 12),  # 60 bytes pass
+        (5.0, DIRECT, all_reduce, 4, 8),  # a switch may add them on their way: 40
+        (5.0, DIRECT, all_gather, 4, 6),  # 30 bytes pass; 10 read and 40 written
+        (100.0, DIRECT, all_gather, 4, Fraction(5, 2)),
     )
-    for rate, operator, ranks, seconds in cases:
-        device = linked(tmp_path, bandwidth_bytes_per_s=rate)
+    for rate, kind, operator, ranks, seconds in cases:
+        device = linked(tmp_path, bandwidth_bytes_per_s=rate, kind=kind)
         collective = walk_of(operator, 40, ranks)
         time = Roofline(device).stage(collective)
         assert time.exact_seconds == seconds
         assert time.share("memory") == 1
         times = StageTimes(load_toy(["execution=serving"]), device)
         assert times.walk(collective).value == pytest.approx(float(seconds))
+
+
+def test_what_was_measured_of_eight_h100_is_no_faster_than_the_bound() -> None:
+    """NCCL adds in the switch: 475 GB/s of a ring's bytes (NVIDIA/nccl-tests issue 272, 8 H200) over links of 450."""
+    link_of_h200 = load_device("H200").linked()
+    nbytes = 8 * 2**30
+    measured_s = 2 * 7 / 8 * nbytes / 475e9
+    message = {"message_bytes": nbytes, "ranks": 8}
+    rate = float(link_of_h200.bandwidth_bytes_per_s)
+    assert link_bytes(classes.ALL_REDUCE, link_of_h200, **message) / rate > measured_s
+    assert least_link_bytes(classes.ALL_REDUCE, link_of_h200, **message) / rate < measured_s
 
 
 def test_a_device_without_a_link_is_refused(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 A message is what every device has in the end: the sum of an all-reduce, the whole of an all-gather, in bytes; n devices
 take part. A ring passes 2 (n - 1) / n of an all-reduce's message over each device's link, one way, and (n - 1) / n of
-an all-gather's, and nothing passes less (`link_bytes`). Times are those of kernels in a CUDA graph, in types of 16
-bits; what an eager host takes to launch them is the host's (`stage_time`).
+an all-gather's (`link_bytes`). Nothing passes less, but where a switch adds messages on their way (NVLS, from NVLink 4
+on), so that an all-reduce's passes once: behind one that is the least (`least_link_bytes`). Times are those of kernels
+alone, in types of 16 bits, vLLM's in a CUDA graph; what an eager host takes to launch them is the host's
+(`stage_time`).
 
 all_reduce, as vLLM has it (vllm/distributed/device_communicators/custom_all_reduce.py and csrc/custom_all_reduce.cuh,
 0.14 to 0.24): its own kernel below `OWN_BYTES`, for 2, 4, 6 or 8 devices that reach each other directly, and for two
@@ -35,6 +37,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.arithmetic import smaller_of
 from modelmeter.kinds import Choice, Maybe, Number, Record, Text, Whole
 
 #: kinds of links: devices reach each other beside the host (NVLink, Infinity Fabric); over PCIe, reading each other's
@@ -71,7 +74,7 @@ class Link:
 
     def used(self, ranks: Any) -> Any:
         """How many links a device sends over where `ranks` devices take part; numbers or arrays."""
-        return _smaller(self.peers, ranks - 1)
+        return smaller_of(self.peers, ranks - 1)
 
 
 #: what a device's file may have under `link`
@@ -105,8 +108,15 @@ def link_content(link: Link) -> dict[str, Any]:
 
 
 def link_bytes(kernel_class: str, link: Link, *, message_bytes: Any, ranks: Any) -> Any:
-    """The bytes that a device sends over each of its links, at least; numbers or arrays."""
+    """The bytes that a device of a ring sends over each of its links; numbers or arrays."""
     return _ROUNDS[kernel_class] * (ranks - 1) * message_bytes / (ranks * link.used(ranks))
+
+
+def least_link_bytes(kernel_class: str, link: Link, *, message_bytes: Any, ranks: Any) -> Any:
+    """The bytes that a device sends over each of its links, whatever code runs; numbers or arrays."""
+    of_a_ring = link_bytes(kernel_class, link, message_bytes=message_bytes, ranks=ranks)
+    switched = link.kind == DIRECT and link.peers == 1
+    return smaller_of(of_a_ring, message_bytes) if switched else of_a_ring
 
 
 # -- times ----------------------------------------------------------------------------------------------------------
@@ -157,8 +167,4 @@ def _ring_seconds(
     passed = crowded * link_bytes(kernel_class, link, message_bytes=message_bytes, ranks=ranks)
     whole = passed / float(link.bandwidth_bytes_per_s)
     begin = values["overhead_s"] + values["hop_s"] * (ranks - 2)
-    return begin + _smaller(whole / values["short_bandwidth"], values["long_s"] + whole / values["bandwidth"])
-
-
-def _smaller(left: Any, right: Any) -> Any:
-    return (left + right - abs(left - right)) / 2
+    return begin + smaller_of(whole / values["short_bandwidth"], values["long_s"] + whole / values["bandwidth"])

@@ -46,6 +46,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.arithmetic import larger_of, smaller_of
 from modelmeter.devices.collectives import Link, all_gather_seconds, all_reduce_seconds
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Choice, Kind, Maybe, Number, Record, Text, Whole
@@ -211,14 +212,6 @@ class DeviceRates:
 # Numbers or arrays: so the larger of two, a step and a rounding up are written in arithmetic.
 
 
-def _larger(left: Any, right: Any) -> Any:
-    return (left + right + abs(left - right)) / 2
-
-
-def _smaller(left: Any, right: Any) -> Any:
-    return (left + right - abs(left - right)) / 2
-
-
 def _tiles(size: Any, tile: float) -> Any:
     """How many tiles a size takes."""
     return -(-size // tile)
@@ -226,12 +219,12 @@ def _tiles(size: Any, tile: float) -> Any:
 
 def overlapped(compute_s: Any, memory_s: Any, overlap: float) -> Any:
     """Seconds of two parts of which the shorter runs beside the longer one but for the part `overlap` of it."""
-    return _larger(compute_s, memory_s) + overlap * _smaller(compute_s, memory_s)
+    return larger_of(compute_s, memory_s) + overlap * smaller_of(compute_s, memory_s)
 
 
 def _from_memory(nbytes: Any, resident: Any, values: Mapping[str, float], rates: DeviceRates) -> Any:
     """Seconds to read `nbytes` of which a benchmark goes round `resident` bytes; 0: nothing lies in the cache."""
-    fits = _smaller(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0)
+    fits = smaller_of(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0)
     held = fits**CROWDED * (resident > 0)
     return nbytes * (1 - held + held / values["l2_speed"]) / (values["bandwidth"] * rates.bandwidth)
 
@@ -269,7 +262,7 @@ def gemm_seconds(
             seconds = waves * a_tile / parts
             if parts > 1:  # each part of the sum is written and read in float32
                 seconds = seconds + values["split_s"] + 8 * parts * batch * rows * columns / rates.bandwidth
-            compute = seconds if compute is None else _smaller(compute, seconds)
+            compute = seconds if compute is None else smaller_of(compute, seconds)
     return values["overhead_s"] + overlapped(compute, _from_memory(nbytes, resident, values, rates), values["overlap"])
 
 
@@ -344,7 +337,7 @@ def prefill_attention_seconds(
         width = width + (head_dim > smaller) * (larger - smaller)
     query_tiles, key_tiles = _tiles(length, rows), _tiles(before + length, keys)
     blocks = batch * heads * query_tiles
-    seen = _smaller(before / keys + (query_tiles + 1) / 2 * rows / keys, key_tiles) if causal else key_tiles
+    seen = smaller_of(before / keys + (query_tiles + 1) / 2 * rows / keys, key_tiles) if causal else key_tiles
     filled = _tiles(blocks, rates.processors) * rates.processors / blocks - 1
     load = blocks * seen / rates.processors * (1 + values["waves"] * filled) + values["chain"] * key_tiles
     products = 4 * rows * keys * width * rates.processors / (values["matmul"] * rates.peak)
@@ -382,7 +375,7 @@ def bias_attention_seconds(values: Mapping[str, float], rates: DeviceRates, *, f
     """Attention whose scores have a matrix added; nbytes: with that matrix."""
     products = flops / (values["matmul"] * rates.peak)
     moved = nbytes / (values["bytes_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(products + moved, nbytes / rates.bandwidth)
+    return values["overhead_s"] + larger_of(products + moved, nbytes / rates.bandwidth)
 
 
 def convolution_seconds(
@@ -391,7 +384,7 @@ def convolution_seconds(
     """A convolution of `channels` input channels; depth: terms that one output sums, channels x window."""
     aligned = (channels % ALIGNED_CHANNELS == 0) * 1.0
     rate = aligned * values["matmul"] * rates.peak + (1 - aligned) * values["vector"] * rates.vector
-    work = _larger(flops / rate, nbytes / rates.bandwidth)
+    work = larger_of(flops / rate, nbytes / rates.bandwidth)
     return values["overhead_s"] + values["depth_s"] * depth + work
 
 
@@ -401,7 +394,7 @@ def moving_seconds(values: Mapping[str, float], rates: DeviceRates, *, nbytes: A
     cached: 0 where a benchmark reads every operand from memory, 1 where others have just written it, as in a pass.
     """
     within = nbytes / (values["bytes_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
+    return values["overhead_s"] + larger_of(_beyond_cache(nbytes, cached, values, rates), within)
 
 
 def strided_seconds(
@@ -412,7 +405,7 @@ def strided_seconds(
     cached: as of `moving_seconds`.
     """
     within = elements / (values["elements_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
+    return values["overhead_s"] + larger_of(_beyond_cache(nbytes, cached, values, rates), within)
 
 
 def _over_link(law: Callable[..., Any]) -> Callable[..., Any]:
@@ -427,7 +420,7 @@ def _over_link(law: Callable[..., Any]) -> Callable[..., Any]:
 
 def _beyond_cache(nbytes: Any, cached: Any, values: Mapping[str, float], rates: DeviceRates) -> Any:
     """Seconds of the bytes that do not lie in the L2 cache, of a kernel that reads what others have written."""
-    held = cached * _smaller(HELD * rates.l2_bytes, nbytes)
+    held = cached * smaller_of(HELD * rates.l2_bytes, nbytes)
     return (nbytes - held) / (values["bandwidth"] * rates.bandwidth)
 
 

@@ -3,7 +3,7 @@
 time of an operator = max(matmul FLOPs / peak, vector FLOPs / peak, bytes / bandwidth) + launch overhead, each peak
 times its efficiency. A stage is the sum over its operators, one after another; views are no operators and launch
 nothing. The bytes are those of `operators.py`: no cache between operators. A collective takes no less than its link
-needs for what must pass it (`collectives.link_bytes`), at the published rate; that counts as memory.
+needs for what must pass it (`collectives.least_link_bytes`), at the published rate; that counts as memory.
 
 Which matmul peak: that of the operator's own type, so a float32 GEMM inside a bfloat16 model (a router's gate) runs
 at the fp32 peak. `Roofline(device, float32="tf32")` takes the tf32 peak instead, for code that allows it; PyTorch does
@@ -33,7 +33,7 @@ from itertools import pairwise
 from math import lcm
 from typing import Final, NamedTuple
 
-from modelmeter.devices.collectives import link_bytes
+from modelmeter.devices.collectives import least_link_bytes
 from modelmeter.devices.device import PEAK_OF_DTYPE, Device
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.kernel_classes import kernel_class
@@ -187,7 +187,9 @@ class Roofline:
     def _link(self, record: OperatorRecord) -> int:
         """Ticks that the link needs for the whole bytes of a collective."""
         link = self.device.linked()
-        nbytes = int(link_bytes(kernel_class(record), link, message_bytes=record.bytes_written, ranks=record.ranks))
+        nbytes = int(
+            least_link_bytes(kernel_class(record), link, message_bytes=record.bytes_written, ranks=record.ranks)
+        )
         return nbytes * self._ticks(1 / link.bandwidth_bytes_per_s)
 
     def stage(self, walk: Walk) -> StageTime:

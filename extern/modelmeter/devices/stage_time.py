@@ -42,7 +42,7 @@ import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.devices import kernel_time
-from modelmeter.devices.collectives import CROWDING_MOST, link_bytes
+from modelmeter.devices.collectives import CROWDING_MOST, least_link_bytes
 from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_laws import Kernels, evaluated, kernels_of, single
@@ -612,7 +612,7 @@ class StageTimes:
         if kernels.kernel_class in classes.COLLECTIVES:
             link = device.linked()
             named = {name: sizes[name] for name in ("message_bytes", "ranks")}
-            nbytes = link_bytes(kernels.kernel_class, link, **named)
+            nbytes = least_link_bytes(kernels.kernel_class, link, **named)
             seconds = np.maximum(seconds, nbytes / float(link.bandwidth_bytes_per_s))
         return seconds + float(device.kernel_launch_s or 0)
 
