@@ -102,6 +102,7 @@ class TinyModel:
     """Prefill moves 20 bytes a position; a step moves 100 bytes of weights, and 2 bytes of cache a page and token."""
 
     max_position_embeddings = 20
+    devices = 1
 
     def __init__(
         self,

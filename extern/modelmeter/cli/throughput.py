@@ -219,7 +219,8 @@ def command(
         tell_left_out(counted)
         return
     if len(results) == 1:
-        head = f"{first.device.name}: {first.device.title}"
+        several = f"{first.devices} x " if first.devices > 1 else ""
+        head = f"{several}{first.device.name}: {first.device.title}"
         tables: list[RenderableType | Fitting] = [
             throughput_tables.kinds_table(first),
             "",

@@ -112,6 +112,11 @@ class ServedModel(Protocol[PageIn]):
         ...
 
     @property
+    def devices(self) -> int:
+        """Over how many devices it is split; every figure is one device's."""
+        ...
+
+    @property
     def host(self) -> HostSchema:
         """What the host does for a page."""
         ...

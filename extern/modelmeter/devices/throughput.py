@@ -1,9 +1,9 @@
 """Pages a second, latency and cost of a device, from the costs of pages. The definitions are in docs/throughput.md.
 
-Modelled is one device with an engine that always has pages waiting: `batch_size` pages decode together, one token each
-a step, and whenever one ends, the next is prefilled alone while the others wait. So a page takes the device its
-prefill, and of each of its decode steps the share 1 / batch_size. Its host prepares pages meanwhile, and the slower of
-the two decides; a page alone waits for both.
+Modelled is one device, or several that a model is split over, with an engine that always has pages waiting:
+`batch_size` pages decode together, one token each a step, and whenever one ends, the next is prefilled alone while the
+others wait. So a page takes the device its prefill, and of each of its decode steps the share 1 / batch_size. Its host
+prepares pages meanwhile, and the slower of the two decides; a page alone waits for both.
 
     device seconds of a page = prefill + sum over its output tokens of step(batch_size, context) / batch_size
     pages a second = min(1 / device seconds, host.workers / host.seconds_per_page)
@@ -108,7 +108,8 @@ class Rates:
 
     prefill_s: of its prefill; steps_s: of all its decode steps, `batch_size` pages in each; host_s: of a worker of
     `workers`; client_s: of a client that sends batches and waits for them, None of one that keeps pages in flight.
-    alone: whether one page at a time was asked for, so that none waits while another is computed.
+    alone: whether one page at a time was asked for, so that none waits while another is computed. devices: over which
+    the model is split; price_per_hour: of one of them.
     """
 
     prefill_s: float
@@ -121,6 +122,7 @@ class Rates:
     output_tokens: float
     pages: int
     price_per_hour: float | None
+    devices: int
 
     @property
     def decode_s(self) -> float:
@@ -206,10 +208,10 @@ class Rates:
 
     @property
     def cost_per_1000_pages(self) -> float | None:
-        """In the currency of the price; None without a price."""
+        """Of all devices, in the currency of the price; None without a price."""
         if self.price_per_hour is None:
             return None
-        return self.price_per_hour * 1000 / self.pages_per_s / SECONDS_AN_HOUR
+        return self.devices * self.price_per_hour * 1000 / self.pages_per_s / SECONDS_AN_HOUR
 
 
 class Interval(NamedTuple):
@@ -341,6 +343,7 @@ class Throughput(Rates):
                 if seconds[name]
             ]
         rows += [
+            *([Figure("devices", self.devices, "devices", GIVEN)] if self.devices > 1 else []),
             Figure("batch_size", self.batch_size, "pages", GIVEN if self.batch_given else ANALYTIC),
             Figure("weight_bytes", memory.weight_bytes, "bytes", ANALYTIC),
             Figure("cache_bytes", memory.cache_bytes, "bytes", ANALYTIC),
@@ -513,6 +516,7 @@ def compute_throughput(
             "output_tokens": float(work.output_tokens),
             "pages": sum(kind.count for kind in given),
             "price_per_hour": None if price is None else float(price),
+            "devices": model.devices,
         }
 
     return Throughput(

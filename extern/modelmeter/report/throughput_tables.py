@@ -25,6 +25,7 @@ from modelmeter.report.page_tables import figures_table, label_lines
 #: figures that stand together in a result's table; all others are results, or efficiencies
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "memory": (
+        "devices",
         "batch_size",
         "weight_bytes",
         "cache_bytes",

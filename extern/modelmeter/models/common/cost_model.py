@@ -397,6 +397,11 @@ class CostModel(Generic[Config, Work, Model]):
         return {key.removeprefix("workload."): value for key, value in keys.items() if key.startswith("workload.")}
 
     @property
+    def devices(self) -> int:
+        """Over how many devices it is split; every figure is one device's."""
+        return self.code.parallel.ranks
+
+    @property
     def host(self) -> HostSchema:
         """What the machine around the device does for a page."""
         return self.config.host
