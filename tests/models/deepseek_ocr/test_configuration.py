@@ -80,6 +80,7 @@ TAKES: dict[str, list[Any]] = {
     "engine.gpu_memory_utilization": [None],
     "host.ngram": [True],
     "precision.kv": [None],
+    "parallel.encoder": [None],
     **{
         f"{group}.{name}": [1.5]
         for group, name in (
