@@ -769,6 +769,22 @@ MUTANTS = (
         test="tests/test_packing.py::test_activations_are_turned_to_the_type_of_the_weights_before",
     ),
     Mutant(
+        kind="time",
+        what="the smallest tiles of a GEMM have 32 rows",
+        file="devices/kernel_time.py",
+        old="for rows, columns in FEW_ROWS_TILES if rows >= least_rows",
+        new="for rows, columns in FEW_ROWS_TILES if rows > least_rows",
+        test="tests/devices/test_kernel_time.py::test_tiles_of_few_rows",
+    ),
+    Mutant(
+        kind="time",
+        what="constants of GEMMs are carried from devices with other tiles too",
+        file="calibration/kernel_carry.py",
+        old="if each == median_low(rows)]",
+        new="if each >= median_low(rows)]",
+        test="tests/calibration/test_kernel_carry.py::test_kin",
+    ),
+    Mutant(
         kind="precision",
         what="kernels over packed weights take the factors of bfloat16",
         file=TIMES,

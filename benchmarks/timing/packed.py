@@ -157,7 +157,7 @@ def predicted(factors: Factors, kernel_class: str, device: Device, type_: Type, 
     if kernel_class == classes.GENERATION_ATTENTION:
         return generation_attention_seconds(values, rates, resident=rows.resident, **rows.sizes)
     cold = np.where(rows.cold(rates.l2_bytes), 0.0, rows.resident)
-    seconds = gemm_seconds(values, rates, resident=cold, few_rows=True, **rows.sizes)
+    seconds = gemm_seconds(values, rates, resident=cold, **rows.sizes)
     if type_.activation == 2:
         return seconds
     depth = rows.sizes["flops"] / (2 * rows.sizes["rows"] * rows.sizes["columns"])

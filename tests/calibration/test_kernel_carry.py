@@ -15,7 +15,7 @@ from modelmeter.errors import ModelMeterError
 
 GEMM = {
     **{"overhead_s": 4e-6, "matmul": 0.8, "bandwidth": 0.75, "overlap": 0.25, "tile": 64, "tile_half": 4.0},
-    **{"waves": 0.5, "split_s": 1e-6, "l2_share": 0.5, "l2_speed": 2.0},
+    **{"least_rows": 64, "waves": 0.5, "split_s": 1e-6, "l2_share": 0.5, "l2_speed": 2.0},
 }
 
 
@@ -64,6 +64,11 @@ def test_kin() -> None:
     assert names(kin_of("gemm", device("x"), known[3:])) == "d"
     # nobody at half the rate: what the same chip reaches of its whole rate says nothing
     assert names(kin_of("gemm", device("x", architecture="a", **half), known[:2])) == "ab"
+    # constants of GEMMs stand beside the tiles that they were fitted with
+    tiles = [device("a", least_rows=16), device("b"), device("c", least_rows=16)]
+    assert names(kin_of("gemm", device("x"), tiles)) == "ac"
+    assert names(kin_of("gemm", device("x", architecture="b"), tiles)) == "b"
+    assert carried("gemm", device("x"), tiles)["least_rows"] == 16
     fed = [device(name, "encoder_attention", exponentials=0.05) for name in ("hopper", "ada")]
     assert names(kin_of("encoder_attention", device("x", architecture="blackwell"), fed)) == "hopper"
     assert names(kin_of("encoder_attention", device("x", architecture="turing"), fed)) == "ada"

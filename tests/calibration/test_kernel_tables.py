@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 import yaml
 
 from modelmeter.calibration.kernel_carry import carried
-from modelmeter.calibration.kernel_fit import fit_class, predicted
-from modelmeter.calibration.kernel_rows import KernelTable, pooled
+from modelmeter.calibration.kernel_fit import fit_class, fit_rows, predicted
+from modelmeter.calibration.kernel_rows import NOWHERE, KernelTable, gemm_rows, pooled
 from modelmeter.calibration.kernel_tables import read_tables
 from modelmeter.cli.main import main
 from modelmeter.devices import bundled_devices, load_device
@@ -26,7 +27,7 @@ RATES = DeviceRates(peak=1e14, bandwidth=1e12, vector=1e13, processors=50, l2_by
 TRUE: dict[str, dict[str, float]] = {
     "gemm": {
         **{"overhead_s": 5e-6, "matmul": 0.7, "bandwidth": 0.8, "overlap": 0.25, "tile": 64, "tile_half": 9.0},
-        **{"waves": 0.3, "split_s": 2e-6, "l2_share": 0.6, "l2_speed": 2.5},
+        **{"least_rows": 64, "waves": 0.3, "split_s": 2e-6, "l2_share": 0.6, "l2_speed": 2.5},
     },
     "moe": {
         **{"overhead_s": 3e-5, "matmul": 0.5, "bandwidth": 0.9, "overlap": 0.4, "activations": 1.5},
@@ -83,6 +84,16 @@ def test_the_fit_recovers_a_synthetic_device(name: str, folder: Path) -> None:
             assert found[key] == true, key
         elif key not in ("l2_share", "l2_speed") or name != "gemm":
             assert found[key] == pytest.approx(true, rel=0.04), key
+
+
+@pytest.mark.parametrize("least_rows", [16, 64])
+def test_the_fit_finds_whether_tiles_have_few_rows(least_rows: int) -> None:
+    m, n, k = (
+        np.array(each, float).reshape(-1) for each in np.meshgrid([1, 8, 24, 64, 200, 2000], SIDES, [2048, 8192])
+    )
+    rows = gemm_rows(m, n, k, np.full(len(m), NOWHERE), np.ones(len(m)))
+    rows = replace(rows, seconds=predicted(TRUE["gemm"] | {"least_rows": least_rows}, RATES, rows))
+    assert fit_rows(rows, RATES)["least_rows"] == least_rows
 
 
 # -- the command line ------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from tests.devices.synthetic import SOURCE, slow_device
 RATES = DeviceRates(peak=1000.0, bandwidth=100.0, vector=500.0, processors=10, l2_bytes=60)
 GEMM = {
     **{"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.5, "overlap": 0.25, "tile": 128, "tile_half": 0.0},
-    **{"waves": 0.0, "split_s": 0.0, "l2_share": 0.5, "l2_speed": 3.0},
+    **{"least_rows": 64, "waves": 0.0, "split_s": 0.0, "l2_share": 0.5, "l2_speed": 3.0},
 }
 MOE = {
     **{"overhead_s": 1.0, "matmul": 0.5, "bandwidth": 0.5, "overlap": 0.25, "activations": 2.0},
@@ -86,6 +86,27 @@ def test_tiles_and_waves_of_a_product() -> None:
     slow = replace(RATES, bandwidth=1e6)
     summed = 8 * 128 * 128 * 4 * 2 / 1e6
     assert product(GEMM | parts, 128, 128, rates=slow) == pytest.approx(eight + summed + 0.25 * 200 / 5e5)
+
+
+def test_tiles_of_few_rows() -> None:
+    """One row by 64 columns takes a sixteenth of a tile of 128 x 128 where tiles have 16 rows, an eighth of 32."""
+    few = {**GEMM, "overlap": 0.0}
+    fast = replace(RATES, bandwidth=1e12)
+    whole = 2 * 128 * 128 / 500
+    for least_rows, rows, part in ((64, 1, 1), (32, 1, 1 / 8), (16, 1, 1 / 16), (16, 17, 1 / 8), (16, 40, 3 / 16)):
+        seconds = product(few | {"least_rows": least_rows}, rows, 64, rates=fast)
+        assert seconds == pytest.approx(1 + part * whole), (least_rows, rows)
+    # 16 x 64 has 12.8 / (12.8 + 256 / 3) of its rate, the largest a half
+    slow = product(few | {"least_rows": 16, "tile_half": 256 / 3}, 1, 64, rates=fast)
+    assert slow == pytest.approx(1 + whole / 16 * 0.5 * (12.8 + 256 / 3) / 12.8)
+
+
+def test_a_step_of_one_sequence_reads_its_weights_on_a_card_of_little_compute() -> None:
+    """RTX 3090: 71 TFLOP/s beside 936 GB/s, so that 64 rows would take as long as the bytes of the weights."""
+    device = next(each for each in bundled_devices() if each.name == "RTX-3090")
+    sizes = {"rows": 1, "columns": 18944, "flops": 2 * 18944 * 3584, "nbytes": 2 * 18944 * 3584}
+    seconds = gemm_seconds(device.kernels["gemm"].values, device.rates("bf16"), **sizes)
+    assert 1 < seconds / (sizes["nbytes"] / 936e9) < 1.2
 
 
 def test_weights_in_the_cache() -> None:

@@ -44,7 +44,8 @@ RING = {"overhead_s": 1.0, "hop_s": 0.25, "short_bandwidth": 0.25, "long_s": 1.0
 VALUES: dict[str, dict[str, float]] = {
     classes.GEMM: {
         **COMMON,
-        **{"tile": 64, "tile_half": 0.0, "waves": 0.0, "split_s": 0.0, "l2_share": 0.5, "l2_speed": 3.0},
+        **{"tile": 64, "least_rows": 64, "tile_half": 0.0, "waves": 0.0, "split_s": 0.0},
+        **{"l2_share": 0.5, "l2_speed": 3.0},
     },
     classes.MOE: {**COMMON, "activations": 2.0, "misaligned": 2.0, "few": 16, "tile_least": 32, "tile": 32},
     classes.CONTEXT_ATTENTION: ATTENTION,

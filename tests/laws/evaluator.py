@@ -53,7 +53,7 @@ class Laws:
     """A file's content."""
 
     def __init__(self, content: dict[str, Any]) -> None:
-        assert (content["format"], content["version"]) == ("modelmeter laws", 1)
+        assert (content["format"], content["version"]) == ("modelmeter laws", 2)
         self.content = content
         self.polynomials = [parsed(text) for text in content["polynomials"]]
 
@@ -427,22 +427,24 @@ def gemm(device: dict[str, Any], c: Any, peak: float, sizes: dict[str, float], c
         return half / (half + c["tile_half"])
 
     best = math.inf
+    shapes = [(high, wide) for high, wide in constants["few_rows_tiles"] if high >= int(c["least_rows"])]
     for high in constants["tiles"]:
         for wide in constants["tiles"]:
             if min(high, wide) < int(c["tile"]) or high > 2 * wide or wide > 2 * high:
                 continue
-            if high * wide > large_rows * large_columns:
-                continue
-            reached = side(high, wide) / side(large_rows, large_columns)
-            tiles = batch * math.ceil(rows / high) * math.ceil(columns / wide)
-            a_tile = high * wide * (sizes["flops"] / (rows * columns)) / (batch * reached * a_second)
-            for parts in constants["splits"]:
-                even = tiles * parts / processors
-                waves = even + c["waves"] * (math.ceil(even) - even)
-                found = waves * a_tile / parts
-                if parts > 1:
-                    found += c["split_s"] + 8 * parts * batch * rows * columns / device["bandwidth"]
-                best = min(best, found)
+            if high * wide <= large_rows * large_columns:
+                shapes.append((high, wide))
+    for high, wide in shapes:
+        reached = side(high, wide) / side(large_rows, large_columns)
+        tiles = batch * math.ceil(rows / high) * math.ceil(columns / wide)
+        a_tile = high * wide * (sizes["flops"] / (rows * columns)) / (batch * reached * a_second)
+        for parts in constants["splits"]:
+            even = tiles * parts / processors
+            waves = even + c["waves"] * (math.ceil(even) - even)
+            found = waves * a_tile / parts
+            if parts > 1:
+                found += c["split_s"] + 8 * parts * batch * rows * columns / device["bandwidth"]
+            best = min(best, found)
     memory = sizes["nbytes"] / (c["bandwidth"] * device["bandwidth"])
     return c["overhead_s"] + overlapped(best, memory, c["overlap"])
 

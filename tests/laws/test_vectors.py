@@ -152,7 +152,7 @@ def test_the_rule_of_every_mode_is_the_workloads(model: str, mode: str) -> None:
     names = {each.kind: each.name for each in rule.kinds}
 
     def value(text: str, numbers: dict[str, int]) -> int:
-        content = {"format": "modelmeter laws", "version": 1, "polynomials": [text]}
+        content = {"format": "modelmeter laws", "version": 2, "polynomials": [text]}
         return int(evaluator.Laws(content).value(0, numbers))
 
     for _ in range(1500):

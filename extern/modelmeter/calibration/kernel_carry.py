@@ -5,7 +5,8 @@ Of each constant the median over the fitted devices, after four things that a da
 - Kin. Shares are of a device's own figures, and mean the same where these do: a peak of GEMMs that is half the
   matrix units' (GeForce cards with float32 accumulation) is shared with others like it, the tiles of a prefill's and an
   encoder's attention with devices whose matrix units are fed alike; and where a device of the same architecture was
-  fitted, only such devices count. Fits of few rows count where there is no other.
+  fitted, only such devices count. Of GEMMs those count that have the tiles of most, few rows or not: what was fitted
+  beside other tiles means something else. Fits of few rows count where there is no other.
 - Lanes. A multiprocessor of 64 vector lanes loads, stores, puts elements and takes exponentials as fast as one of 128:
   twice as much a FLOP.
 - Power. GEMMs, of a prefill's and an encoder's attention too, run no faster than the power limit of a card lets
@@ -75,9 +76,13 @@ def kin_of(kernel_class: str, target: Device, fitted: Sequence[Device]) -> list[
         kin = _alike(kin, target, _fed_by_warpgroups)
     elif "matmul" in CONSTANTS[kernel_class]:
         kin = _alike(kin, target, _at_half_rate)
-    if kernel_class == classes.GEMM and _at_half_rate(kin[0]) != _at_half_rate(target):
-        return kin  # what a chip's GEMMs reach of another peak says nothing of this one's
-    return [device for device in kin if device.architecture == target.architecture != ""] or kin
+    # what a chip's GEMMs reach of another peak says nothing of this one's
+    if kernel_class != classes.GEMM or _at_half_rate(kin[0]) == _at_half_rate(target):
+        kin = [device for device in kin if device.architecture == target.architecture != ""] or kin
+    if "least_rows" in CONSTANTS[kernel_class]:
+        rows = [device.kernels[kernel_class].values["least_rows"] for device in kin]
+        kin = [device for device, each in zip(kin, rows, strict=True) if each == median_low(rows)]
+    return kin
 
 
 def _others(kernel_class: str, target: Device, fitted: Sequence[Device]) -> list[Device]:

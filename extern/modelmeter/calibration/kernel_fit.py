@@ -75,7 +75,7 @@ _START_OF: Final[Mapping[str, Mapping[str, float]]] = {classes.COPY: {"bytes_per
 _FACTORS: Final = ("l2_speed", "misaligned")
 #: tiles that are tried
 _TILES: Final[Mapping[str, Mapping[str, Sequence[int]]]] = {
-    classes.GEMM: {"tile": (64, 128)},
+    classes.GEMM: {"tile": (64, 128), "least_rows": (16, 64)},
     classes.MOE: {"few": (8, 16), "tile_least": (32, 64), "tile": (64, 128)},
     classes.CONTEXT_ATTENTION: {"tile_rows": (64, 128, 192), "tile_rows_wide": (64, 128), "tile_keys": (64, 128)},
     classes.ENCODER_ATTENTION: {"tile_rows": (64, 128, 192), "tile_rows_wide": (128,), "tile_keys": (64, 128)},

@@ -4,9 +4,10 @@ The common form is t = overhead + max(c, m) + overlap x min(c, m), where c = FLO
 m = bytes / (bandwidth x the memory's rate). `matmul` and `bandwidth` are the shares of the device's own figures that
 kernels of the class reach; `overlap` is the part of the shorter one that does not run beside the longer one.
 
-- gemm: the output is cut into tiles of `tile` to `LARGEST_TILE` rows and columns, and the sum into parts (`SPLITS`), as
-  is quickest. Small tiles compute less of what they load: beside the largest's, a tile's rate is as s / (s +
-  `tile_half`), s = rows x columns / (rows + columns). The multiprocessors that the last wave of tiles leaves idle cost
+- gemm: the output is cut into tiles of `tile` to `LARGEST_TILE` rows and columns, or of few rows (of `FEW_ROWS_TILES`
+  those of `least_rows` and more), and the sum into parts (`SPLITS`), as is quickest. Small tiles compute less of what
+  they load: beside the largest's, a tile's rate is as s / (s + `tile_half`), s = rows x columns / (rows + columns). The
+  multiprocessors that the last wave of tiles leaves idle cost
   `waves` of their time, a sum in parts `split_s` and its passes through memory. Where a benchmark repeats few weights,
   some lie in the L2 cache: `l2_share` of the cache holds them, and delivers them `l2_speed` times as fast as memory. A
   model's pass finds none.
@@ -101,6 +102,7 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
         classes.GEMM: {
             **_COMMON,
             "tile": _TILE,
+            "least_rows": _TILE,
             "tile_half": _FACTOR,
             "waves": _PART,
             "split_s": _SECONDS,
@@ -148,11 +150,11 @@ HEAD_WIDTHS: Final = (64, 96, 128, 192, 256, 512)
 #: sides of a GEMM's tiles, of which one is at most twice the other, and the largest tile
 TILES: Final = (64, 128, 256)
 LARGEST_TILE: Final = (128, 256)
-#: of kernels of packed weights, which are made for steps of a few sequences
+#: and (rows, columns) of those for steps of a few sequences; no kernel needs fewer rows than these have
 FEW_ROWS_TILES: Final = ((16, 64), (16, 128), (32, 64), (32, 128))
 #: parts that a GEMM's sum is cut into
 SPLITS: Final = (1, 2, 4, 8)
-#: rows of the tiles of experts with few rows
+#: rows of the tiles of experts with few rows, and of the smallest ones of a GEMM
 FEWEST_ROWS: Final = 16
 #: of what a benchmark goes round, the power of the part that fits into the cache that is found there: the rest pushes
 #: it out (of 1, 2 and 3 this is nearest to decode attention on all fitted devices)
@@ -239,20 +241,18 @@ def gemm_seconds(
     columns: Any = None,
     batch: Any = 1,
     resident: Any = 0,
-    few_rows: bool = False,
 ) -> Any:
     """A GEMM of `rows` rows by a weight of `columns` columns, or `batch` of them at once.
 
     columns: None where only its FLOPs are known, and the weight is taken to be square. resident: bytes of weights that
-    a benchmark goes round; 0 where all weights stream, as in a model. few_rows: its kernels have tiles of few rows too,
-    as those of packed weights have.
+    a benchmark goes round; 0 where all weights stream, as in a model.
     """
     if columns is None:
         columns = (flops / (2 * batch * rows)) ** 0.5
     per_row_and_column = flops / (rows * columns)  # 2 x depth x batch
     a_second = values["matmul"] * rates.peak / rates.processors
     compute: Any = None
-    for tile_rows, tile_columns in (*_tile_sides(int(values["tile"])), *(FEW_ROWS_TILES if few_rows else ())):
+    for tile_rows, tile_columns in _tile_sides(int(values["tile"]), int(values["least_rows"])):
         reached = _side(tile_rows, tile_columns, values) / _side(*LARGEST_TILE, values)
         tiles = batch * _tiles(rows, tile_rows) * _tiles(columns, tile_columns)
         a_tile = tile_rows * tile_columns * per_row_and_column / (batch * reached * a_second)
@@ -266,13 +266,16 @@ def gemm_seconds(
     return values["overhead_s"] + overlapped(compute, _from_memory(nbytes, resident, values, rates), values["overlap"])
 
 
-def _tile_sides(least: int) -> list[tuple[int, int]]:
+def _tile_sides(least: int, least_rows: int) -> list[tuple[int, int]]:
     """Rows and columns of the tiles that a GEMM may be cut into."""
     sides = [side for side in TILES if side >= least]
     return [
-        (rows, columns)
-        for rows, columns in product(sides, sides)
-        if rows <= 2 * columns and columns <= 2 * rows and rows * columns <= LARGEST_TILE[0] * LARGEST_TILE[1]
+        *((rows, columns) for rows, columns in FEW_ROWS_TILES if rows >= least_rows),
+        *(
+            (rows, columns)
+            for rows, columns in product(sides, sides)
+            if rows <= 2 * columns and columns <= 2 * rows and rows * columns <= LARGEST_TILE[0] * LARGEST_TILE[1]
+        ),
     ]
 
 

@@ -3,9 +3,10 @@
 A GEMM, or a block of experts, over packed weights is timed by the constants of its class on the device, with the peak
 of the type that it multiplies in and the packed bytes, and three factors beside (`packed_times.yaml`, written by
 benchmarks/timing/packed.py): the share of the peak and the share of the memory's rate that it reaches, times those
-that the class reaches in bfloat16, and seconds a kernel more; unpacking is in them. A device that has no rows of a type
-takes the median of those that have, with the errors that these make of one another; a type that nobody published rows
-of takes another's (`AS`). Of a decode step's attention the memory's share is that of as many bytes as in bfloat16.
+that the class reaches in bfloat16, and seconds a kernel more; unpacking is in them. Such a GEMM has tiles of few rows
+on every device, as kernels made for steps of a few sequences have. A device that has no rows of a type takes the median
+of those that have, with the errors that these make of one another; a type that nobody published rows of takes another's
+(`AS`). Of a decode step's attention the memory's share is that of as many bytes as in bfloat16.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
 from modelmeter import kernel_classes as classes
-from modelmeter.devices.kernel_time import CARRIED, FITTED, Errors
+from modelmeter.devices.kernel_time import CARRIED, FEWEST_ROWS, FITTED, Errors
 from modelmeter.documents import read_yaml
 
 #: types that are timed as another: nobody published rows of theirs
@@ -50,8 +51,10 @@ class PackedConstants(NamedTuple):
 
 
 def beside(kernel_class: str, values: Mapping[str, float], factors: Factors) -> dict[str, float]:
-    """The constants of a class in bfloat16, with factors: shares of no more than there is."""
+    """The constants of a class in bfloat16, with factors: shares of no more than there is, tiles of few rows."""
     found = {**values, "overhead_s": values["overhead_s"] + factors.overhead_s}
+    if kernel_class == classes.GEMM:
+        found["least_rows"] = FEWEST_ROWS
     most = {"matmul": 1.0, "bandwidth": 2.0 if kernel_class == classes.GENERATION_ATTENTION else 1.0}
     for name in most.keys() & values.keys():
         found[name] = min(found[name] * getattr(factors, name), most[name])

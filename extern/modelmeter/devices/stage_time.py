@@ -33,7 +33,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import hypot
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -261,13 +260,9 @@ class _Sums:
 # -- kernels to seconds ---------------------------------------------------------------------------------------------
 
 
-def _gemm(
-    values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array], *, few_rows: bool = False
-) -> Array:
+def _gemm(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     named = {name: np.maximum(sizes[name], 1) for name in ("rows", "columns", "batch")}
-    return kernel_time.gemm_seconds(
-        values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"], few_rows=few_rows, **named
-    )
+    return kernel_time.gemm_seconds(values, rates, flops=sizes["flops"], nbytes=sizes["nbytes"], **named)
 
 
 def _moe(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
@@ -582,10 +577,7 @@ class StageTimes:
         if kernels.kernel_class in OF_PACKED and packed:
             factors = packed_constants(kernels.kernel_class, packed, self.device.name).factors
             values = beside(kernels.kernel_class, values, factors)
-        law = SECONDS[kernels.kernel_class]
-        if kernels.kernel_class == classes.GEMM and packed:
-            law = partial(law, few_rows=True)
-        seconds = law(values, rates, kernels.sizes)
+        seconds = SECONDS[kernels.kernel_class](values, rates, kernels.sizes)
         if kernels.kernel_class in _WITH_A_WRITE and classes.COPY in self.device.kernels:
             write = _write(self.device.kernels[classes.COPY].values, rates, kernels.sizes)
             seconds = np.maximum(seconds - write, 0.0)

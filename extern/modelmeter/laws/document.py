@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel
 
 FORMAT: Final = "modelmeter laws"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 #: groups of the configuration that no walk depends on, beside what the workload's geometry says of it
 _NOT_WALKED: Final = ("checkpoint", "workload", "engine", "host", "client")
@@ -45,6 +45,7 @@ CONSTANTS: Final[Mapping[str, Any]] = {
     "pass_error": PASS_ERROR,
     "tiles": list(kernel_time.TILES),
     "largest_tile": list(kernel_time.LARGEST_TILE),
+    "few_rows_tiles": [list(tile) for tile in kernel_time.FEW_ROWS_TILES],
     "splits": list(kernel_time.SPLITS),
     "fewest_rows": kernel_time.FEWEST_ROWS,
     "held": kernel_time.HELD,

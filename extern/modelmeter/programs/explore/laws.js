@@ -189,20 +189,21 @@ const SECONDS = {
     const perSecond = (c.matmul * peak) / device.processors;
     const [mostRows, mostColumns] = k.largest_tile;
     const side = (high, wide) => (high * wide) / (high + wide) / ((high * wide) / (high + wide) + c.tile_half);
+    const sized = k.tiles.flatMap((high) => k.tiles.map((wide) => [high, wide])).filter(([high, wide]) => {
+      const even = Math.min(high, wide) >= c.tile && high <= 2 * wide && wide <= 2 * high;
+      return even && high * wide <= mostRows * mostColumns;
+    });
+    const few = k.few_rows_tiles.filter(([high]) => high >= c.least_rows);
     let least = Infinity;
-    for (const high of k.tiles) {
-      for (const wide of k.tiles) {
-        if (Math.min(high, wide) < c.tile || high > 2 * wide || wide > 2 * high) continue;
-        if (high * wide > mostRows * mostColumns) continue;
-        const reached = side(high, wide) / side(mostRows, mostColumns);
-        const tiles = batch * Math.ceil(rows / high) * Math.ceil(columns / wide);
-        const one = (high * wide * (sizes.flops / (rows * columns))) / (batch * reached * perSecond);
-        for (const parts of k.splits) {
-          const even = (tiles * parts) / device.processors;
-          let seconds = ((even + c.waves * (Math.ceil(even) - even)) * one) / parts;
-          if (parts > 1) seconds += c.split_s + (8 * parts * batch * rows * columns) / device.bandwidth;
-          least = Math.min(least, seconds);
-        }
+    for (const [high, wide] of [...few, ...sized]) {
+      const reached = side(high, wide) / side(mostRows, mostColumns);
+      const tiles = batch * Math.ceil(rows / high) * Math.ceil(columns / wide);
+      const one = (high * wide * (sizes.flops / (rows * columns))) / (batch * reached * perSecond);
+      for (const parts of k.splits) {
+        const even = (tiles * parts) / device.processors;
+        let seconds = ((even + c.waves * (Math.ceil(even) - even)) * one) / parts;
+        if (parts > 1) seconds += c.split_s + (8 * parts * batch * rows * columns) / device.bandwidth;
+        least = Math.min(least, seconds);
       }
     }
     return c.overhead_s + overlapped(least, sizes.nbytes / (c.bandwidth * device.bandwidth), c.overlap);
@@ -311,7 +312,7 @@ class Estimate {
 
 class Laws {
   constructor(content) {
-    if (content.format !== "modelmeter laws" || content.version !== 1) {
+    if (content.format !== "modelmeter laws" || content.version !== 2) {
       throw new Error(`laws: ${content.format} ${content.version} is no file that this reader knows`);
     }
     this.content = content;
