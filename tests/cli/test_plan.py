@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from modelmeter.cli.main import main
-from modelmeter.cli.run import KINDS, differences
+from modelmeter.cli.run import differences
+from modelmeter.cli.scenario import KINDS
 
 Capture = pytest.CaptureFixture[str]
 
@@ -132,6 +133,35 @@ def test_a_saved_plan_runs_again_to_the_same(capsys: Capture) -> None:
     out = printed(capsys, "run", "plan.yaml", status=1)
     assert "figures differ from plan.yaml" in out
     assert "prices.an_hour.H100-SXM: 2.5, now 5.0" in out
+
+
+def test_options_of_several_names_have_two(capsys: Capture) -> None:
+    """In the singular and the plural, on the command line and in files; help has one, a saved plan that of the help."""
+    asked = ("plan", "letter@150", "--output-tokens", "600", "--requests", "300", "--pages", "1/second")
+    plural = ("--devices", "L40S", "--engines", "vllm", "--precisions", "unquantised,awq")
+    singular = tuple(each[:-1] if each.startswith("--") else each for each in plural)
+    assert printed(capsys, *asked, *plural, "-o", "saved.yaml", "--json") == printed(
+        capsys, *asked, *singular, "--json"
+    )
+    options = yaml.safe_load(Path("saved.yaml").read_text())["options"]
+    assert {name: options[name] for name in ("device", "engine", "precision")} == {
+        "device": ["L40S"],
+        "engine": ["vllm"],
+        "precision": ["unquantised,awq"],
+    }
+    for command in ("plan", "compare", "fit"):
+        words = printed(capsys, command, "--help").split()
+        assert not {"--devices", "--engines", "--device,", "--precision,", "--precisions,"} & set(words)
+    known = next(
+        each["properties"]["options"]["properties"]
+        for each in json.loads(printed(capsys, "run", "--schema"))["oneOf"]
+        if each["properties"]["kind"]["const"] == "plan"
+    )
+    assert known["devices"] == known["device"] and known["engines"] == known["engine"]
+    scenario = {"kind": "plan", "inputs": ["letter@150"], "options": {"pages": "1/second", "requests": 300}}
+    scenario["options"] |= {"output-tokens": 600, "devices": ["L40S"], "engines": "vllm"}
+    Path("plural.yaml").write_text(yaml.safe_dump(scenario))
+    assert "answer   1 L40S" in printed(capsys, "run", "plural.yaml")
 
 
 def test_differences_name_rows_and_figures() -> None:

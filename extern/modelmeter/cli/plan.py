@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-from click.core import ParameterSource
 
 from modelmeter import models, quality
 from modelmeter.cli.arguments import (
@@ -32,7 +31,8 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import page_class_options
 from modelmeter.cli.page_kinds import AskedPages, asked_pages, tell_left_out
-from modelmeter.cli.several_models import asked_models, check_override, each_of, names_of, split_for
+from modelmeter.cli.scenario import scenario_text
+from modelmeter.cli.several_models import NamesOption, asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, write_whole
 
@@ -102,7 +102,9 @@ OUTPUTS: Final = ("output", "as_json", "explain")
 )
 @click.option(
     "--device",
+    "--devices",
     "device_names",
+    cls=NamesOption,
     multiple=True,
     metavar="DEVICE,...",
     shell_complete=each_of(complete_device),
@@ -110,7 +112,9 @@ OUTPUTS: Final = ("output", "as_json", "explain")
 )
 @click.option(
     "--engine",
+    "--engines",
     "engines",
+    cls=NamesOption,
     multiple=True,
     metavar="NAME,...",
     shell_complete=each_of(complete_engine),
@@ -118,7 +122,9 @@ OUTPUTS: Final = ("output", "as_json", "explain")
 )
 @click.option(
     "--precision",
+    "--precisions",
     "precisions",
+    cls=NamesOption,
     multiple=True,
     metavar="NAME,...",
     help="Schemes that pack the weights, as in precision=NAME, or all.  [default: as each checkpoint is]",
@@ -193,7 +199,7 @@ def command(output: str | None, as_json: bool, explain: bool, **asked: Any) -> i
     answer = answered(**asked)
     saved: list[str] = []
     if output is not None:
-        content = encodable(saved_text(click.get_current_context(), answer)).encode()
+        content = encodable(scenario_text(click.get_current_context(), OUTPUTS, answer.content)).encode()
         write_whole(Path(output), content)
         saved.append(f"{output}: {len(content):,} bytes; modelmeter run {output} answers it anew")
     if as_json:
@@ -510,31 +516,3 @@ def _commonest(figures: Sequence[Mapping[str, Quality]]) -> str | None:
     counts = {name: sum(name in each for each in figures) for name in quality.benchmarks()}
     most = max(counts, key=lambda name: counts[name])
     return most if counts[most] else None
-
-
-# -- saving it ------------------------------------------------------------------------------------------------------
-
-
-def saved_text(context: click.Context, answer: Answer) -> str:
-    """Question and answer as a scenario that `modelmeter run` reads."""
-    from datetime import date
-    from importlib.metadata import version
-
-    import yaml
-
-    options: dict[str, Any] = {}
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if isinstance(parameter, click.Option) and name not in OUTPUTS:
-            value = context.params.get(name)
-            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                options[max(parameter.opts, key=len).lstrip("-")] = list(value) if isinstance(value, tuple) else value
-    saved: dict[str, Any] = {
-        "kind": "plan",
-        "inputs": list(context.params["arguments"]),
-        "options": options,
-        "saved": {"date": date.today().isoformat(), "modelmeter": version("modelmeter")},
-        "result": answer.content,
-    }
-    text: str = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True, width=110)
-    return text
