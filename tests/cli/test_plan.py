@@ -43,7 +43,11 @@ def test_the_screen_answers_first(capsys: Capture) -> None:
     best = document["rows"][0]
     first = " ".join(out.split("pages  ")[0].split())
     assert first.startswith(f"answer {best['gpus']} {best['device']}, 1 of them spare (up to {best['gpus_slow']} ")
-    assert first.endswith(f"{best['money_a_month']:,.0f} money a month, around the clock")
+    thousand = best["money_a_month"] / 30_000
+    assert first.endswith(
+        f"{best['money_a_month']:,.0f} money a month, around the clock, {thousand:.3g} money for 1,000 pages"
+    )
+    assert best["money_for_1000_pages"] == pytest.approx(thousand)
     assert "30,000,000 pages a month: 11.41, at the peak 3 x: 34.22 requests/s" in out
     assert "T4 lists no matmul peak for bf16" in out
     assert "more than one GPU a replica" in out
@@ -162,6 +166,29 @@ def test_options_of_several_names_have_two(capsys: Capture) -> None:
     scenario["options"] |= {"output-tokens": 600, "devices": ["L40S"], "engines": "vllm"}
     Path("plural.yaml").write_text(yaml.safe_dump(scenario))
     assert "answer   1 L40S" in printed(capsys, "run", "plural.yaml")
+
+
+def test_the_tables_have_the_percentile_of_the_limits(capsys: Capture) -> None:
+    asked = (*PLAN[:-1], "L40S", "--pages", "5/second", "--max-latency", "60s", "--percentile", "90")
+    heads = printed(capsys, *asked)
+    assert [each for each in ("p50", "p90", "p95", "p99") if heads.count(f" {each} ") >= 2] == [
+        "p50",
+        "p90",
+        "p95",
+        "p99",
+    ]
+    (row,) = json.loads(printed(capsys, *asked, "--json"))["rows"]
+    assert row["latency_s_p50"] < row["latency_s_p90"] < row["latency_s_p95"]
+
+
+def test_what_does_not_fit_is_told_what_may(capsys: Capture) -> None:
+    """A card that is too small: packed weights, unless some were asked for; no other refusal says so."""
+    asked = (*PLAN[:-1], "RTX-3070,T4,L40S", "--pages", "1/second", "--json")
+    rows = {row["device"]: row for row in json.loads(printed(capsys, *asked))["rows"]}
+    assert {name: row["change"] for name, row in rows.items() if row["verdict"] == "refused"} == {
+        "RTX-3070": "--precision all says which packed weights fit",
+        "T4": "",
+    }
 
 
 def test_differences_name_rows_and_figures() -> None:

@@ -86,18 +86,23 @@ def _of_option(option: click.Option) -> dict[str, Any]:
 
 def _again(context: click.Context, scenario: Scenario, before: Mapping[str, Any]) -> int:
     """Answer a saved plan anew, and say what differs."""
-    from modelmeter.cli.plan import OUTPUTS, answered
+    from modelmeter.cli.plan import answered_in
 
-    answer = answered(**{name: value for name, value in context.params.items() if name not in OUTPUTS})
+    answer = answered_in(context)
     lines = list(differences(before, answer.content))
     more = [f"and {len(lines) - _TOLD} more"] if len(lines) > _TOLD else []
     told = (
-        [f"{len(lines)} figures differ from {scenario.of}:", *lines[:_TOLD], *more]
+        [f"{differ(len(lines))} from {scenario.of}:", *lines[:_TOLD], *more]
         if lines
         else [f"the same as {scenario.of}"]
     )
     write(rendered(*answer.screen(explain=False), "", *told))
     return 1 if lines or answer.plan.best is None else 0
+
+
+def differ(count: int) -> str:
+    """How many figures differ."""
+    return "1 figure differs" if count == 1 else f"{count} figures differ"
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,11 @@ _SCENARIO: Final = Record(
 )
 
 
+def is_scenario(name: str) -> bool:
+    """Whether an input is a scenario file by its name."""
+    return name.endswith((".yaml", ".yml")) and "=" not in name
+
+
 class Scenario(NamedTuple):
     """A file's words. saved: when a plan was answered and by which version. result: its answer; None: there is none."""
 
