@@ -851,9 +851,9 @@ MUTANTS = (
     Mutant(
         kind="comparison",
         what="a row that costs more for the same quality is efficient",
-        file="compare/choice.py",
-        old="cost <= own_cost and good >= own_good",
-        new="cost <= own_cost and good > own_good",
+        file="search.py",
+        old="all(one <= two for one, two in",
+        new="all(one < two for one, two in",
         test="tests/compare/test_choice.py::test_efficient_is_what_no_other_beats",
     ),
     Mutant(

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from modelmeter.cli.main import main
-from modelmeter.cli.run import KINDS, differences
+from modelmeter.cli.run import differences
+from modelmeter.cli.scenario import KINDS
 
 Capture = pytest.CaptureFixture[str]
 
@@ -42,7 +43,11 @@ def test_the_screen_answers_first(capsys: Capture) -> None:
     best = document["rows"][0]
     first = " ".join(out.split("pages  ")[0].split())
     assert first.startswith(f"answer {best['gpus']} {best['device']}, 1 of them spare (up to {best['gpus_slow']} ")
-    assert first.endswith(f"{best['money_a_month']:,.0f} money a month, around the clock")
+    thousand = best["money_a_month"] / 30_000
+    assert first.endswith(
+        f"{best['money_a_month']:,.0f} money a month, around the clock, {thousand:.3g} money for 1,000 pages"
+    )
+    assert best["money_for_1000_pages"] == pytest.approx(thousand)
     assert "30,000,000 pages a month: 11.41, at the peak 3 x: 34.22 requests/s" in out
     assert "T4 lists no matmul peak for bf16" in out
     assert "more than one GPU a replica" in out
@@ -132,6 +137,58 @@ def test_a_saved_plan_runs_again_to_the_same(capsys: Capture) -> None:
     out = printed(capsys, "run", "plan.yaml", status=1)
     assert "figures differ from plan.yaml" in out
     assert "prices.an_hour.H100-SXM: 2.5, now 5.0" in out
+
+
+def test_options_of_several_names_have_two(capsys: Capture) -> None:
+    """In the singular and the plural, on the command line and in files; help has one, a saved plan that of the help."""
+    asked = ("plan", "letter@150", "--output-tokens", "600", "--requests", "300", "--pages", "1/second")
+    plural = ("--devices", "L40S", "--engines", "vllm", "--precisions", "unquantised,awq")
+    singular = tuple(each[:-1] if each.startswith("--") else each for each in plural)
+    assert printed(capsys, *asked, *plural, "-o", "saved.yaml", "--json") == printed(
+        capsys, *asked, *singular, "--json"
+    )
+    options = yaml.safe_load(Path("saved.yaml").read_text())["options"]
+    assert {name: options[name] for name in ("device", "engine", "precision")} == {
+        "device": ["L40S"],
+        "engine": ["vllm"],
+        "precision": ["unquantised,awq"],
+    }
+    for command in ("plan", "compare", "fit"):
+        words = printed(capsys, command, "--help").split()
+        assert not {"--devices", "--engines", "--device,", "--precision,", "--precisions,"} & set(words)
+    known = next(
+        each["properties"]["options"]["properties"]
+        for each in json.loads(printed(capsys, "run", "--schema"))["oneOf"]
+        if each["properties"]["kind"]["const"] == "plan"
+    )
+    assert known["devices"] == known["device"] and known["engines"] == known["engine"]
+    scenario = {"kind": "plan", "inputs": ["letter@150"], "options": {"pages": "1/second", "requests": 300}}
+    scenario["options"] |= {"output-tokens": 600, "devices": ["L40S"], "engines": "vllm"}
+    Path("plural.yaml").write_text(yaml.safe_dump(scenario))
+    assert "answer   1 L40S" in printed(capsys, "run", "plural.yaml")
+
+
+def test_the_tables_have_the_percentile_of_the_limits(capsys: Capture) -> None:
+    asked = (*PLAN[:-1], "L40S", "--pages", "5/second", "--max-latency", "60s", "--percentile", "90")
+    heads = printed(capsys, *asked)
+    assert [each for each in ("p50", "p90", "p95", "p99") if heads.count(f" {each} ") >= 2] == [
+        "p50",
+        "p90",
+        "p95",
+        "p99",
+    ]
+    (row,) = json.loads(printed(capsys, *asked, "--json"))["rows"]
+    assert row["latency_s_p50"] < row["latency_s_p90"] < row["latency_s_p95"]
+
+
+def test_what_does_not_fit_is_told_what_may(capsys: Capture) -> None:
+    """A card that is too small: packed weights, unless some were asked for; no other refusal says so."""
+    asked = (*PLAN[:-1], "RTX-3070,T4,L40S", "--pages", "1/second", "--json")
+    rows = {row["device"]: row for row in json.loads(printed(capsys, *asked))["rows"]}
+    assert {name: row["change"] for name, row in rows.items() if row["verdict"] == "refused"} == {
+        "RTX-3070": "--precision all says which packed weights fit",
+        "T4": "",
+    }
 
 
 def test_differences_name_rows_and_figures() -> None:

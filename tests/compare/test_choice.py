@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelmeter import quality
-from modelmeter.compare.choice import choose, efficient
+from modelmeter.compare.choice import choose
 from modelmeter.errors import ModelMeterError
+from modelmeter.search import efficient
 from tests.compare.results import result
 
 
@@ -25,7 +26,7 @@ def marked(rows: Any) -> list[bool]:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=8))
 def test_efficient_is_what_no_other_beats(points: list[tuple[int, int]]) -> None:
     """Held against the front: the best of all that cost as much or less, at the least cost that has it."""
-    for (cost, good), found in zip(points, efficient([(float(c), float(q)) for c, q in points]), strict=True):
+    for (cost, good), found in zip(points, efficient([(c, -q) for c, q in points]), strict=True):
         best = max(other for price, other in points if price <= cost)
         cheapest = min(price for price, other in points if other >= good)
         assert found == (good == best and cost == cheapest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
 from types import SimpleNamespace
@@ -16,7 +16,8 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
 from modelmeter.plan import Candidate, Demand, Plan, Prices, Question, ServiceLevel, Way, compute
 from modelmeter.plan.verdict import verdict
-from modelmeter.plan.ways import STEADY, Serves, _Search
+from modelmeter.plan.ways import STEADY, Found, Serves, _Search
+from modelmeter.quality import Quality
 from modelmeter.simulation.load import FULL, SLOW, VALUE, Replica, Times
 
 SETTINGS = {"model": "a", "mode": "b", "engine": "c"}
@@ -105,6 +106,52 @@ def test_more_is_needed_for_less_time() -> None:
     assert numbers == sorted(numbers)
 
 
+def known(price: float, replicas: int, latency_s: float, quality: float | None) -> tuple[Way, float]:
+    """A way that was found, and the price of an hour of its device."""
+    times = {"latency_s": Times(mean=1, percentiles=dict.fromkeys((50, 90, 95, 99), latency_s))}
+    outcome = cast(Any, SimpleNamespace(times=lambda: times))
+    device = replace(H100, name=f"at {price:g}")
+    published = None if quality is None else replace(EDIT_DISTANCE, value=quality)
+    way = Way(settings=SETTINGS, device=device, quality=published, found=Found(replicas, outcome, []))
+    return replace(way, serves=Serves(1.0, 0.5, 2.0, "device", 1, 0.1, 1.0)), price
+
+
+#: of which lower is better
+EDIT_DISTANCE = Quality(
+    benchmark="b",
+    part="edit distance",
+    value=0.0,
+    better="lower",
+    checkpoint="c",
+    mode=None,
+    measured_by="vendor",
+    source="s",
+    date="2026-01-01",
+    doubt=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("ways", "marked"),
+    [
+        # 4, 6 and 8 of money; the second is as slow as the first and reads no better, the third is faster
+        ([(1.0, 4, 20.0, 0.2), (2.0, 3, 20.0, 0.2), (4.0, 2, 10.0, 0.2)], [True, False, True]),
+        # dearer and slower, but it reads better
+        ([(1.0, 4, 20.0, 0.2), (2.0, 3, 25.0, 0.1)], [True, True]),
+        # the cheapest and fastest has no published figure: it takes no part, and beats nobody
+        ([(1.0, 1, 1.0, None), (2.0, 3, 20.0, 0.2), (4.0, 2, 30.0, 0.3)], [False, True, False]),
+        # nobody has one: cost and latency alone
+        ([(1.0, 1, 9.0, None), (2.0, 3, 20.0, None), (4.0, 2, 5.0, None)], [True, False, True]),
+    ],
+)
+def test_efficient_ways_by_hand(ways: Sequence[tuple[float, int, float, float | None]], marked: list[bool]) -> None:
+    """No other costs as much or less, is as fast or faster, and reads as well or better."""
+    found, prices = zip(*(known(*each) for each in ways), strict=True)
+    an_hour = {way.device.name: price for way, price in zip(found, prices, strict=True)}
+    plan = Plan(question=Question(demand=per_second(1), prices=Prices(an_hour=an_hour)), ways=found)
+    assert [way in plan.efficient for way in found] == marked
+
+
 # -- with a model -----------------------------------------------------------------------------------------------------
 
 
@@ -150,6 +197,7 @@ def test_money_and_energy_by_hand() -> None:
     assert plan.gpus(way) == way.found.replicas + 1
     assert plan.money(way) == pytest.approx(plan.gpus(way) * 2.5 * 730.5)
     assert plan.energy_kwh(way) == pytest.approx(plan.gpus(way) * 0.7 * 730.5)
+    assert plan.money_for_1000(way) == pytest.approx(plan.gpus(way) * 2.5 / (20 * 3600 / 1000))
     assert plan.load(way) == pytest.approx(20 / (way.found.replicas * way.serves.capacity))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from modelmeter.cli.main import main
+from tests.report.seen import seen
 
 pytestmark = pytest.mark.slow
 
@@ -26,10 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_it_says_nothing_on_the_console_and_nothing_is_wider_than_the_page(
     driver: Any, report: str, width: int, scheme: str
 ) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    seen(driver, width, scheme)
     driver.get(report)
     assert driver.get_log("browser") == []
     assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0

@@ -16,11 +16,9 @@ import pytest
 
 from modelmeter.cli.main import main
 from modelmeter.pdf_pages import read_pdf_page_sizes
+from tests.report.seen import violations
 
 pytestmark = pytest.mark.slow
-
-#: the accessibility engine, as `make axe` fetches it
-AXE = Path(__file__).parents[2] / "outputs/axe-core/package/axe.min.js"
 
 
 @pytest.fixture(scope="module")
@@ -253,16 +251,4 @@ def test_headings_are_in_order(page: Any) -> None:
 
 @pytest.mark.parametrize("width, scheme", [(1200, "light"), (1200, "dark"), (390, "light")])
 def test_axe_finds_nothing(page: Any, width: int, scheme: str) -> None:
-    if not AXE.is_file():
-        pytest.skip(f"{AXE.name} is not there: make axe (npm) fetches it")
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    page.set_script_timeout(300)
-    page.execute_script(AXE.read_text(encoding="utf-8"))
-    found = page.execute_async_script(
-        "const done = arguments[0]; axe.run(document).then(each => done([each.passes.length, "
-        "each.violations.map(rule => [rule.id, rule.nodes.map(node => node.html.slice(0, 120))])]))"
-    )
-    assert found[0] > 20 and found[1] == []
+    assert violations(page, width, scheme) == []

@@ -44,7 +44,7 @@ from modelmeter.cli.page_class import (
     runaway_option,
 )
 from modelmeter.cli.report_file import report_format, report_text
-from modelmeter.cli.several_models import ALL, asked_models, check_override, each_of, names_of, split_for
+from modelmeter.cli.several_models import ALL, NamesOption, asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.process import tell
@@ -79,7 +79,9 @@ OWN: Final = "default"
 )
 @click.option(
     "--device",
+    "--devices",
     "device_names",
+    cls=NamesOption,
     multiple=True,
     metavar="DEVICE,...",
     shell_complete=each_of(complete_device),

@@ -20,7 +20,7 @@ from modelmeter.cli.arguments import (
     with_engine,
 )
 from modelmeter.cli.output import rendered, write
-from modelmeter.cli.several_models import asked_models, check_override, each_of, split_for
+from modelmeter.cli.several_models import NamesOption, asked_models, check_override, each_of, split_for
 from modelmeter.errors import ModelMeterError, near
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precisions",
+    "--precision",
+    cls=NamesOption,
     multiple=True,
     metavar="NAME,...",
     help="Schemes that are asked for, as in precision=NAME.  [default: all]",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-from click.core import ParameterSource
 
 from modelmeter import models, quality
 from modelmeter.cli.arguments import (
@@ -32,7 +31,9 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import page_class_options
 from modelmeter.cli.page_kinds import AskedPages, asked_pages, tell_left_out
-from modelmeter.cli.several_models import asked_models, check_override, each_of, names_of, split_for
+from modelmeter.cli.report_file import report_format, report_text
+from modelmeter.cli.scenario import scenario_text
+from modelmeter.cli.several_models import NamesOption, asked_models, check_override, each_of, names_of, split_for
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.files import check_output, encodable, write_whole
 
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 #: how rows may be sorted on the screen
 SORTS: Final = ("money", "gpus", "latency", "ttft", "energy", "quality")
+#: suffixes of a file that keeps question and answer; others are those of a report
+_SAVED: Final = (".yaml", ".yml")
 #: losing ways that are told in words
 _TOLD: Final = 12
 #: options that say where the answer goes, and are no part of the question
@@ -102,7 +105,9 @@ OUTPUTS: Final = ("output", "as_json", "explain")
 )
 @click.option(
     "--device",
+    "--devices",
     "device_names",
+    cls=NamesOption,
     multiple=True,
     metavar="DEVICE,...",
     shell_complete=each_of(complete_device),
@@ -110,7 +115,9 @@ OUTPUTS: Final = ("output", "as_json", "explain")
 )
 @click.option(
     "--engine",
+    "--engines",
     "engines",
+    cls=NamesOption,
     multiple=True,
     metavar="NAME,...",
     shell_complete=each_of(complete_engine),
@@ -118,7 +125,9 @@ OUTPUTS: Final = ("output", "as_json", "explain")
 )
 @click.option(
     "--precision",
+    "--precisions",
     "precisions",
+    cls=NamesOption,
     multiple=True,
     metavar="NAME,...",
     help="Schemes that pack the weights, as in precision=NAME, or all.  [default: as each checkpoint is]",
@@ -174,7 +183,8 @@ OUTPUTS: Final = ("output", "as_json", "explain")
     type=click.Path(),
     default=None,
     metavar="FILE",
-    help="Save question and answer as YAML, which modelmeter run answers anew and compares.",
+    help="Save question and answer as .yaml, which modelmeter run answers anew and compares, or write a report that "
+    "opens with the plan, as .html, .md or .json.",
 )
 @click.option("--explain", is_flag=True, help="Say what every label means.")
 @dpi_option
@@ -188,14 +198,25 @@ def command(output: str | None, as_json: bool, explain: bool, **asked: Any) -> i
     replicas, of one GPU each, as hold the limits. Prices are yours alone. Exit status 1: nothing holds the limits.
     docs/plan.md walks through a decision.
     """
-    if output is not None:
-        check_output("plan", Path(output), [*asked["arguments"], *asked["device_names"], asked["prices_file"] or ""])
+    path = None if output is None else Path(output)
+    written = None
+    if path is not None:
+        if path.suffix.lower() not in _SAVED:
+            written = report_format("plan", output, None, _SAVED)
+        check_output("plan", path, [*asked["arguments"], *asked["device_names"], asked["prices_file"] or ""])
     answer = answered(**asked)
     saved: list[str] = []
-    if output is not None:
-        content = encodable(saved_text(click.get_current_context(), answer)).encode()
-        write_whole(Path(output), content)
-        saved.append(f"{output}: {len(content):,} bytes; modelmeter run {output} answers it anew")
+    if path is not None:
+        if written is None:
+            text = scenario_text(click.get_current_context(), OUTPUTS, answer.content)
+            told = "modelmeter run answers it anew, modelmeter report makes a report of it"
+        else:
+            from modelmeter.cli.plan_report import planned
+
+            text, told = report_text(planned(answer).report, written), "the plan as a report"
+        content = encodable(text).encode()
+        write_whole(path, content)
+        saved.append(f"{path}: {len(content):,} bytes; {told}")
     if as_json:
         from modelmeter.report.json_document import json_text
 
@@ -208,15 +229,49 @@ def command(output: str | None, as_json: bool, explain: bool, **asked: Any) -> i
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A plan with what stands around it. subject: the pages in words. given: inputs and overrides, as written."""
+    """A plan with what stands around it. source: where its pages are from. read: every model by an engine.
+
+    overrides: as written, for all of them. benchmark: whose published figures are told.
+    """
 
     plan: Plan
+    source: Source
+    read: Sequence[Read]
+    overrides: Sequence[str]
     benchmark: str | None
-    subject: str
-    given: str
     sort: str | None
-    assumptions: Sequence[Assumption]
-    counted: Sequence[Counted]
+
+    @property
+    def subject(self) -> str:
+        """The pages in words."""
+        return subject_of(self.source.files)
+
+    @property
+    def counted(self) -> Sequence[Counted]:
+        """The corpora among the pages."""
+        return self.read[0].counted
+
+    @property
+    def assumptions(self) -> list[Assumption]:
+        """What the figures rest on, of all models."""
+        return list(dict.fromkeys(assumption for each in self.read for assumption in each.assumptions))
+
+    def read_of(self, way: Way) -> Read:
+        """What a way is of."""
+        return next(
+            each for each in self.read if {**each.candidate.settings, "device": way.device.name} == way.settings
+        )
+
+    def given(
+        self,
+        file: Callable[[str], str] = str,
+        override: Callable[[str], str] = str,
+        option: Callable[[str], str] = str,
+    ) -> str:
+        """Inputs, overrides and options about them as words of a command line, each as the functions write it."""
+        return shlex.join(
+            [*map(file, self.source.files), *map(override, self.overrides), *map(option, self.source.options)]
+        )
 
     @property
     def content(self) -> dict[str, Any]:
@@ -238,11 +293,11 @@ class Answer:
         ]
         if rows:
             parts += [plan_tables.plan_table(self.plan, rows, self.benchmark), ""]
-            parts += [plan_tables.why_lines(self.plan, rows), ""]
+            parts += [plan_tables.why_lines(self.plan, rows, self.benchmark), ""]
         if others:
             parts += ["Others:", plan_tables.losing_lines(self.plan, others, _TOLD), ""]
         parts.append(page_tables.label_lines(("not modelled", "; ".join(plan_tables.NOT_MODELLED))))
-        simulated = plan_tables.simulated_line(self.plan, self.given)
+        simulated = plan_tables.simulated_line(self.plan, self.given())
         if simulated:
             parts.append(page_tables.label_lines(("simulated", simulated)))
         parts.append("")
@@ -339,7 +394,7 @@ def answered(
     )
     if sort == "money" and not priced.an_hour:
         raise ModelMeterError("plan: --sort money needs prices; give --price DEVICE=2.5 (an hour) or --prices FILE.")
-    source = _Source(
+    source = Source(
         files=files,
         output_tokens=output_tokens,
         texts=(page_class, language, text_format, tokenizers),
@@ -360,16 +415,17 @@ def answered(
     shown = benchmark or _commonest([each.figures for each in read])
     candidates = [each.candidate._replace(quality=each.figures.get(shown or "")) for each in read]
     plan = compute(question, candidates, devices)
-    assumptions = list(dict.fromkeys(assumption for each in read for assumption in each.assumptions))
-    return Answer(
-        plan=plan,
-        benchmark=shown,
-        subject=", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else ""),
-        given=shlex.join([*files, *overrides, *source.options]),
-        sort=sort,
-        assumptions=assumptions,
-        counted=read[0].counted,
-    )
+    return Answer(plan=plan, source=source, read=read, overrides=overrides, benchmark=shown, sort=sort)
+
+
+def answered_in(context: click.Context) -> Answer:
+    """The plan that a command asks for. context: of `modelmeter plan`."""
+    return answered(**{name: value for name, value in context.params.items() if name not in OUTPUTS})
+
+
+def subject_of(files: Sequence[str]) -> str:
+    """Inputs in words."""
+    return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
 
 
 def _packed(names: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
@@ -412,9 +468,11 @@ def _no_device(text: str) -> str:
     raise ModelMeterError(f"plan: --price {text} is of no device; write DEVICE={text}, as in H100-SXM={text}.")
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """A model by an engine with its pages, and what stands behind them. figures: what was published, by benchmark."""
 
+    asked: Asked
+    overrides: Sequence[str]
     candidate: Candidate
     figures: Mapping[str, Quality]
     assumptions: Sequence[Assumption]
@@ -422,7 +480,7 @@ class _Read(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class Source:
     """Where pages come from and what they say."""
 
     files: Sequence[str]
@@ -442,7 +500,7 @@ class _Source:
         pairs = [*(("output-tokens", each) for each in self.output_tokens), *given.items()]
         return [word for name, value in pairs if value is not None for word in (f"--{name}", value)]
 
-    def read(self, asked: Asked, engine: str | None, given: Sequence[str]) -> _Read:
+    def read(self, asked: Asked, engine: str | None, given: Sequence[str]) -> Read:
         """The pages as a model has them, by an engine."""
         from modelmeter.devices.engine import timed_assumptions
         from modelmeter.models.common.engines import SERVED_BY, served
@@ -454,10 +512,14 @@ class _Source:
         overrides = with_engine("plan", engine, [*asked.overrides, *given])
         scheme = next((each.partition("=")[2] for each in given if each.startswith("precision=")), "-")
         settings = {"model": asked.name, "mode": "-", "precision": scheme, "engine": engine or SERVED_BY}
+
+        def refused(reason: str, counted: Sequence[Counted] = ()) -> Read:
+            return Read(asked, overrides, Candidate(settings, None, refused=reason), {}, (), counted)
+
         try:
             pages = self._pages(asked, overrides)
         except NoRateError as error:
-            return _Read(Candidate(settings, None, refused=str(error)), {}, (), ())
+            return refused(str(error))
         try:
             model = asked.package.load_cost_model(served(overrides, asked.package.EXECUTIONS))
             settings |= {
@@ -467,12 +529,14 @@ class _Source:
             }
             kinds, counted = pages.read(model)
         except ModelMeterError as error:
-            return _Read(Candidate(settings, None, refused=str(error)), {}, (), ())
+            return refused(str(error))
         if vars(model.workload).get(REGIONS) == ():
             reason = f"{asked.name} reads a page by its regions, in several passes, which are not simulated"
-            return _Read(Candidate(settings, None, refused=f"{reason}; leave it out."), {}, (), counted)
+            return refused(f"{reason}; leave it out.", counted)
         workers = any(each.partition("=")[0].strip() == "host.workers" for each in overrides)
-        return _Read(
+        return Read(
+            asked,
+            overrides,
             Candidate(settings, model, kinds, workers_given=workers),
             _published(model, own_mode=not any(each.startswith("workload") for each in given)),
             [*timed_assumptions(model), *pages.assumptions(counted)],
@@ -510,31 +574,3 @@ def _commonest(figures: Sequence[Mapping[str, Quality]]) -> str | None:
     counts = {name: sum(name in each for each in figures) for name in quality.benchmarks()}
     most = max(counts, key=lambda name: counts[name])
     return most if counts[most] else None
-
-
-# -- saving it ------------------------------------------------------------------------------------------------------
-
-
-def saved_text(context: click.Context, answer: Answer) -> str:
-    """Question and answer as a scenario that `modelmeter run` reads."""
-    from datetime import date
-    from importlib.metadata import version
-
-    import yaml
-
-    options: dict[str, Any] = {}
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if isinstance(parameter, click.Option) and name not in OUTPUTS:
-            value = context.params.get(name)
-            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                options[max(parameter.opts, key=len).lstrip("-")] = list(value) if isinstance(value, tuple) else value
-    saved: dict[str, Any] = {
-        "kind": "plan",
-        "inputs": list(context.params["arguments"]),
-        "options": options,
-        "saved": {"date": date.today().isoformat(), "modelmeter": version("modelmeter")},
-        "result": answer.content,
-    }
-    text: str = yaml.safe_dump(saved, sort_keys=False, allow_unicode=True, width=110)
-    return text

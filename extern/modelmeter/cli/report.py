@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from modelmeter.cli.arguments import (
+    Input,
     check_table_options,
     complete_device,
     debug_option,
@@ -32,6 +34,7 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.cli.page_class import page_class_options, parse_page_class
 from modelmeter.cli.report_file import FORMATS, SUFFIXES, report_format, report_text
+from modelmeter.cli.scenario import is_scenario
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.models import model_package
@@ -39,8 +42,11 @@ from modelmeter.page_sizes import PageSize
 from modelmeter.process import tell
 
 if TYPE_CHECKING:
+    from modelmeter.cli.page_class import Options
     from modelmeter.devices import Device
-    from modelmeter.models.common.contract import CostModel
+    from modelmeter.models.common.assumption import Assumption
+    from modelmeter.models.common.contract import CostModel, ModelPackage
+    from modelmeter.report.document import Report
     from modelmeter.report.layout_pages import ReportPage
 
 DEFAULT_DEVICE: Final = "H100-SXM"
@@ -126,55 +132,51 @@ def command(
     max_pixels: int,
     model: str | None,
     as_json: bool,
-) -> None:
-    """Write a report of pages into one file.
+) -> int:
+    """Write a report of pages, or of a plan, into one file.
 
     INPUT is an image file, a PDF, a size such as 1275x1650, or a corpus: a folder of images and PDFs, or a table of
     sizes (.csv, .tsv, .jsonl, .parquet). All pages are reported together. KEY=VALUE overrides the configuration, as in
-    workload=base. The HTML file loads nothing; how to read it is in docs/report.md.
+    workload=base. Or INPUT is one scenario of a plan (.yaml), as modelmeter plan -o saves it: the decision comes first,
+    then its pages by the best way. The HTML file loads nothing; how to read it is in docs/report.md.
     A file is written whole or not at all. --json is --format json -o -.
     """
     if as_json:
         if output not in (None, "-") or form not in (None, "json"):
             raise ModelMeterError("report: --json is --format json on standard output; leave -o and --format out.")
         output, form = "-", "json"
-    model, files, overrides = read_arguments(model, arguments)
-    overrides = with_engine("report", engine, overrides)
-    package = model_package(model)
     if output is not None and is_standard_output(Path(output)):
         output = "-"
     written = report_format("report", output, form)
-    corpora = [name for name in files if is_corpus(name)]
-    check_table_options("report", corpora, width=width, height=height, unit=unit, count=count)
-    others = [name for name in files if name not in corpora]
-    inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
     path = None if output == "-" else Path(output or f"report{_suffix(written)}")
-    if path is not None:
-        check_output("report", path, _input_files(others, corpora, name))
+    if any(map(is_scenario, arguments)):
+        from modelmeter.cli.plan_report import report_of_file
 
-    texts = (page_class, language, text_format, tokenizers)
-    classes = parse_page_class("report", texts, output_tokens, others, package, overrides)
-    steps = _steps(output_tokens or "0", others) if classes is None else classes.steps
+        planned = report_of_file(click.get_current_context(), arguments, path, title=title, by=by)
+        write_report(planned.report, written, path, planned.told)
+        return 0 if planned.holds else 1
+    model, files, overrides = read_arguments(model, arguments)
+    overrides = with_engine("report", engine, overrides)
+    package = model_package(model)
+    asked = AskedOfReport(
+        files=files,
+        output_tokens=output_tokens,
+        texts=(page_class, language, text_format, tokenizers),
+        table={"width": width, "height": height, "unit": unit, "count": count},
+        dpi=dpi,
+        max_pixels=max_pixels,
+    )
+    asked.check()
+    if path is not None:
+        check_output("report", path, asked.input_files(name))
 
     from modelmeter.devices import bundled_devices, load_device
-    from modelmeter.models.common.engines import served
     from modelmeter.report.content import TITLE, Request, build_report
-    from modelmeter.report.layout_pages import ReportPage
     from modelmeter.report.parts import BY
 
     device, devices = load_device(name or DEFAULT_DEVICE), bundled_devices()
-    device = replace(device, file=Path(device.file).name)
-    sent = SentNames(files)
-    pages = [ReportPage(sent.page(page), 1, steps) for each in inputs for page in each.pages if isinstance(steps, int)]
-    columns: dict[str, Any] = {"width": width, "height": height, "unit": unit, "dpi": dpi, "count": count}
-    columns["output_tokens"] = steps
-    columns["class_steps"] = () if classes is None else classes.class_steps
-    cost_model = package.load_cost_model(served(overrides, package.EXECUTIONS))
-    more, notes = _corpus_pages(corpora, cost_model, max_pixels, columns)
-    pages += [page._replace(size=sent.page(page.size)) for page in more]
-    if not pages:
-        raise ModelMeterError(f"report: there is no page in {', '.join(corpora)}; give tables that have rows.")
-    subject = _subject([sent.name(each) for each in files], pages)
+    pages, assumed, notes = asked.read(package, overrides)
+    subject = _subject([asked.sent.name(each) for each in files], pages)
     report = build_report(
         Request(
             model=model,
@@ -188,36 +190,98 @@ def command(
             prices=_prices(prices, device, devices),
             title=title or TITLE,
             by=by or BY,
-            assumed=() if classes is None else classes.assumptions(),
+            assumed=assumed,
         )
     )
+    write_report(report, written, path, notes)
+    return 0
+
+
+def write_report(report: Report, written: str, path: Path | None, notes: Iterable[str]) -> None:
+    """A report in a format to a file, or to standard output; and lines about its pages."""
     text = report_text(report, written)
     if path is None:
         write_document(text)
     else:
         content = encodable(text).encode()
         write_whole(path, content)
-        write(rendered(f"{path}: {subject}, {len(content):,} bytes"))
+        write(rendered(f"{path}: {report.subject}, {len(content):,} bytes"))
     for line in notes:
         tell(line)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskedOfReport:
+    """Pages as the options of a report say them. table: what the columns of tables mean."""
+
+    files: Sequence[str]
+    output_tokens: str | None
+    texts: Options
+    table: Mapping[str, str | None]
+    dpi: int
+    max_pixels: int
+
+    @cached_property
+    def corpora(self) -> list[str]:
+        """Folders and tables."""
+        return [name for name in self.files if is_corpus(name)]
+
+    @cached_property
+    def others(self) -> list[str]:
+        """Inputs that are none."""
+        return [name for name in self.files if name not in self.corpora]
+
+    @cached_property
+    def inputs(self) -> list[Input]:
+        """The pages of these."""
+        return read_inputs(self.others, self.dpi, self.max_pixels) if self.others or not self.corpora else []
+
+    @cached_property
+    def sent(self) -> SentNames:
+        """What inputs are called in the report."""
+        return SentNames(self.files)
+
+    def check(self) -> None:
+        """Refuse what does not go together, before anything is counted."""
+        check_table_options("report", self.corpora, **self.table)
+        _ = self.inputs
+
+    def input_files(self, device: str | None) -> Iterator[str]:
+        """What the report is made from, and must not be written over."""
+        yield from self.others
+        if device is not None:
+            yield device
+        if self.corpora:
+            try:
+                from modelmeter.corpus.sources import input_files
+            except ImportError:  # told where they are read
+                return
+            for source in self.corpora:
+                yield from input_files(source)
+
+    def read(
+        self, package: ModelPackage, overrides: Sequence[str]
+    ) -> tuple[list[ReportPage], Sequence[Assumption], list[str]]:
+        """(the pages, what is assumed of them, lines about what was not taken), as a model has them."""
+        from modelmeter.models.common.engines import served
+        from modelmeter.report.layout_pages import ReportPage
+
+        classes = parse_page_class("report", self.texts, self.output_tokens, self.others, package, overrides)
+        steps = _steps(self.output_tokens or "0", self.others) if classes is None else classes.steps
+        single = [page for each in self.inputs for page in each.pages]
+        pages = [ReportPage(self.sent.page(page), 1, steps) for page in single if isinstance(steps, int)]
+        columns: dict[str, Any] = {**self.table, "dpi": self.dpi, "output_tokens": steps}
+        columns["class_steps"] = () if classes is None else classes.class_steps
+        cost_model = package.load_cost_model(served(overrides, package.EXECUTIONS))
+        more, notes = _corpus_pages(self.corpora, cost_model, self.max_pixels, columns)
+        pages += [page._replace(size=self.sent.page(page.size)) for page in more]
+        if not pages:
+            raise ModelMeterError(f"report: there is no page in {', '.join(self.corpora)}; give tables that have rows.")
+        return pages, () if classes is None else classes.assumptions(), notes
+
+
 def _suffix(written: str) -> str:
     return next(suffix for suffix, each in SUFFIXES.items() if each == written)
-
-
-def _input_files(pages: Sequence[str], corpora: Sequence[str], device: str | None) -> Iterator[str]:
-    """What the report is made from, and must not be written over."""
-    yield from pages
-    if device is not None:
-        yield device
-    if corpora:
-        try:
-            from modelmeter.corpus.sources import input_files
-        except ImportError:  # told where they are read
-            return
-        for source in corpora:
-            yield from input_files(source)
 
 
 def _steps(text: str, pages: Sequence[str]) -> int | str:

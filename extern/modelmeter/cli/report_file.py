@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,8 +31,11 @@ def report_text(report: Report, written: str) -> str:
     return report_json(report)
 
 
-def report_format(who: str, output: str | None, form: str | None = None) -> str:
-    """The format that was asked for, or that the file's suffix says. who: the command that errors begin with."""
+def report_format(who: str, output: str | None, form: str | None = None, others: Sequence[str] = ()) -> str:
+    """The format that was asked for, or that the file's suffix says. who: the command that errors begin with.
+
+    others: suffixes that say something else there.
+    """
     if form is not None:
         return form
     if output is None or output == "-":
@@ -39,7 +43,7 @@ def report_format(who: str, output: str | None, form: str | None = None) -> str:
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         raise ModelMeterError(
-            f"{who}: the name {output} does not say the format; end it in one of {', '.join(SUFFIXES)}"
+            f"{who}: the name {output} does not say the format; end it in one of {', '.join((*others, *SUFFIXES))}"
             f"{', or give --format ' + ', '.join(FORMATS) if who == 'report' else ''}."
         )
     return SUFFIXES[suffix]

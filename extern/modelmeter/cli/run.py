@@ -11,26 +11,9 @@ import click
 
 from modelmeter.cli.arguments import debug_option
 from modelmeter.cli.output import rendered, write
-from modelmeter.documents import read_yaml
-from modelmeter.errors import ModelMeterError, near, shown
-from modelmeter.kinds import Choice, ListOf, Maybe, Record, Text
+from modelmeter.cli.scenario import KINDS, PLAN, Scenario, command_of, options_of, read_scenario
+from modelmeter.errors import ModelMeterError, shown
 
-#: commands that a scenario may be of
-KINDS: Final = ("page", "corpus", "compare", "plan")
-#: what stands in the way of a file alone saying what happens
-_NO_OPTIONS: Final = ("debug", "help")
-
-_MOST_BYTES: Final = 2**24
-_SCENARIO: Final = Record(
-    {
-        "kind": Choice(KINDS),
-        "inputs": ListOf(Text(4096, least=1), 1, 10_000),
-        "options": Maybe(Record({}, "the options", others=True)),
-        "saved": Maybe(Record({"date": Text(10), "modelmeter": Text(100)}, "what a saved plan is of")),
-        "result": Maybe(Record({}, "a saved result", others=True)),
-    },
-    "a scenario",
-)
 #: differences that are told
 _TOLD: Final = 20
 #: of a figure, below which it is the same
@@ -55,38 +38,11 @@ def command(context: click.Context, file: str | None, as_schema: bool) -> int:
         return 0
     if file is None:
         raise ModelMeterError("run: there is no file; give a scenario, as docs/plan.md has it, or --schema.")
-    who = f"scenario {file}"
-    content = read_yaml(who, file, _MOST_BYTES)
-    values = _SCENARIO.read(f"{who}: ", content)
-    options = content.get("options") or {}
-    kind = values["kind"]
-    asked = _command(context, kind)
-    words = (word for key, value in options.items() for word in _words(f"{who}: {kind}", asked, key, value))
-    arguments = [*values["inputs"], *words]
-    with asked.make_context(kind, arguments, parent=context) as inner:
-        if values["result"] is None:
-            return asked.invoke(inner) or 0
-        if kind != "plan":
-            raise ModelMeterError(f"{who}: a result is kept of a plan alone; leave result out.")
-        return _again(inner, file, content["result"], values["saved"] or {})
-
-
-def _command(context: click.Context, kind: str) -> click.Command:
-    """The command of a kind."""
-    group = context.find_root().command
-    assert isinstance(group, click.Group)
-    found = group.get_command(context, kind)
-    assert found is not None
-    return found
-
-
-def _options(asked: click.Command) -> dict[str, click.Option]:
-    """The options of a command by their long names."""
-    return {
-        max(each.opts, key=len).lstrip("-"): each
-        for each in asked.params
-        if isinstance(each, click.Option) and each.name not in _NO_OPTIONS
-    }
+    scenario = read_scenario(file)
+    with scenario.context(context) as inner:
+        if scenario.result is None:
+            return inner.command.invoke(inner) or 0
+        return _again(inner, scenario, scenario.result)
 
 
 def schema(context: click.Context) -> dict[str, Any]:
@@ -104,11 +60,11 @@ def schema(context: click.Context) -> dict[str, Any]:
                     "options": {
                         "type": "object",
                         "properties": {
-                            key: _of_option(each) for key, each in _options(_command(context, kind)).items()
+                            key: _of_option(each) for key, each in options_of(command_of(context, kind)).items()
                         },
                         "additionalProperties": False,
                     },
-                    **({"saved": {"type": "object"}, "result": {"type": "object"}} if kind == "plan" else {}),
+                    **({"saved": {"type": "object"}, "result": {"type": "object"}} if kind == PLAN else {}),
                 },
                 "additionalProperties": False,
             }
@@ -125,39 +81,28 @@ def _of_option(option: click.Option) -> dict[str, Any]:
     return one | {"description": " ".join((option.help or "").split())}
 
 
-def _words(who: str, asked: click.Command, key: str, value: object) -> list[str]:
-    """An option of a file as words of a command line."""
-    options = _options(asked)
-    if key not in options:
-        raise ModelMeterError(f"{who} has no option {key}, which options holds; {near(str(key), list(options))}")
-    option = options[key]
-    if option.is_flag:
-        if not isinstance(value, bool):
-            raise ModelMeterError(f"{who}: options.{key}={shown(value)} is neither true nor false.")
-        return [f"--{key}"] if value else []
-    if isinstance(value, list) and not option.multiple:
-        raise ModelMeterError(f"{who}: options.{key} takes one value, and there are {len(value)}.")
-    given = value if isinstance(value, list) else [value]
-    for each in given:
-        if isinstance(each, bool) or not isinstance(each, str | int | float):
-            raise ModelMeterError(f"{who}: options.{key}={shown(each)} is neither text nor a number.")
-    return [word for each in given for word in (f"--{key}", str(each))]
-
-
 # -- a saved plan ---------------------------------------------------------------------------------------------------
 
 
-def _again(context: click.Context, file: str, before: Mapping[str, Any], saved: Mapping[str, Any]) -> int:
+def _again(context: click.Context, scenario: Scenario, before: Mapping[str, Any]) -> int:
     """Answer a saved plan anew, and say what differs."""
-    from modelmeter.cli.plan import OUTPUTS, answered
+    from modelmeter.cli.plan import answered_in
 
-    answer = answered(**{name: value for name, value in context.params.items() if name not in OUTPUTS})
+    answer = answered_in(context)
     lines = list(differences(before, answer.content))
-    of = f"{file}, of {saved.get('date', 'an unknown day')} by ModelMeter {saved.get('modelmeter', '?')}"
     more = [f"and {len(lines) - _TOLD} more"] if len(lines) > _TOLD else []
-    told = [f"{len(lines)} figures differ from {of}:", *lines[:_TOLD], *more] if lines else [f"the same as {of}"]
+    told = (
+        [f"{differ(len(lines))} from {scenario.of}:", *lines[:_TOLD], *more]
+        if lines
+        else [f"the same as {scenario.of}"]
+    )
     write(rendered(*answer.screen(explain=False), "", *told))
     return 1 if lines or answer.plan.best is None else 0
+
+
+def differ(count: int) -> str:
+    """How many figures differ."""
+    return "1 figure differs" if count == 1 else f"{count} figures differ"
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

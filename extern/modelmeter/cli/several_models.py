@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 #: of an option of names: everything that there is
 ALL: Final = "all"
+
+
+class NamesOption(click.Option):
+    """An option of several names, called in the singular or the plural; its help has the first of the two."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Click's, of one of the two."""
+        shown = copy(self)
+        shown.opts = self.opts[:1]
+        return super(NamesOption, shown).get_help_record(ctx)
 
 
 def names_of(who: str, option: str, given: Sequence[str], everything: Collection[str] = ()) -> list[str]:

@@ -15,6 +15,7 @@ from modelmeter import quality
 from modelmeter.compare.rows import MODE, UNDECLARED, Result
 from modelmeter.errors import ModelMeterError, near
 from modelmeter.models.common.engines import BEST
+from modelmeter.search import efficient
 from modelmeter.sweep import DEVICE, MODEL, Point
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def choose(result: Result, benchmark: str | None = None) -> Choice:
     for device in dict.fromkeys(devices):
         beside = [number for number in numbers if devices[number] == device]
         points = [
-            (rows[each].figures[cost], (-1 if falls else 1) * rows[each].published[benchmark].value) for each in beside
+            (rows[each].figures[cost], (1 if falls else -1) * rows[each].published[benchmark].value) for each in beside
         ]
         chosen |= {number for number, best in zip(beside, efficient(points), strict=True) if best}
     rows = [replace(row, efficient=number in chosen) for number, row in enumerate(rows)]
@@ -133,15 +134,3 @@ def _aside(row: Point, *, bounds: bool) -> str | None:
 def takes_part(row: Row, benchmark: str, cost: str) -> bool:
     """Whether a row has both figures, and may be held against others."""
     return row.aside is None and row.refused is None and cost in row.figures and benchmark in row.published
-
-
-def efficient(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Of (cost, quality) those that no other beats: none costs less and is as good, or is better at the same cost.
-
-    >>> efficient([(1.0, 50.0), (2.0, 60.0), (2.0, 55.0), (3.0, 60.0)])
-    [True, True, False, False]
-    """
-    return [
-        not any(cost <= own_cost and good >= own_good and (cost, good) != (own_cost, own_good) for cost, good in points)
-        for own_cost, own_good in points
-    ]

@@ -69,6 +69,11 @@ class Demand:
         return cls(pages=Fraction(re.sub("[_,]", "", number)), period=period, peak_factor=peak_factor)
 
     @property
+    def words(self) -> str:
+        """As in 30,000,000 pages a month."""
+        return f"{float(self.pages):,.0f} pages a {self.period}"
+
+    @property
     def mean_rate(self) -> float:
         """Pages a second, spread evenly."""
         return float(self.pages / PERIODS[self.period])

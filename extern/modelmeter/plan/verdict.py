@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from math import isinf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from modelmeter.models.common.precision import UNQUANTISED
 from modelmeter.plan.demand import HOURS_A_MONTH, LIMITS
 from modelmeter.plan.ways import MONEY, Plan, Way
-from modelmeter.quantities import estimated
+from modelmeter.quantities import estimated, number
+
+BEST: Final = "best"
+DEARER: Final = "dearer"
+NOT_SEARCHED: Final = "not_searched"
+TOO_SLOW: Final = "too_slow"
+REFUSED: Final = "refused"
 
 
 class Verdict(NamedTuple):
-    """kind: best, dearer, not_searched, too_slow or refused. why: "" of the best. change: "" where `why` says it."""
+    """kind: one of the words above. why: "" of the best. change: "" where there is none, or where `why` says it."""
 
     kind: str
     why: str
@@ -21,14 +27,16 @@ class Verdict(NamedTuple):
 def verdict(plan: Plan, way: Way) -> Verdict:
     """Of one way of a plan."""
     if way.serves is None:
-        return Verdict("refused", str(way.refused), "")
+        unpacked = way.settings.get("precision", UNQUANTISED) == UNQUANTISED
+        change = "--precision all says which packed weights fit" if way.too_large and unpacked else ""
+        return Verdict(REFUSED, str(way.refused), change)
     if way.short:
         return _too_slow(plan, way)
     if way is plan.best:
-        return Verdict("best", "", "")
+        return Verdict(BEST, "", "")
     assert plan.best is not None  # a way that was not searched was not, since others are better
     least = "at least " if way.found is None else ""
-    kind = "dearer" if way.found is not None else "not_searched"
+    kind = DEARER if way.found is not None else NOT_SEARCHED
     gpus, fewest = plan.gpus(way), plan.gpus(plan.best)
     if plan.by != MONEY:
         if gpus == fewest:
@@ -39,7 +47,7 @@ def verdict(plan: Plan, way: Way) -> Verdict:
     assert money is not None and best is not None
     if money == best:
         return Verdict(kind, f"no cheaper{_slower(plan, way)}", "")
-    dearer = f"{least}{money - best:,.0f} {plan.question.prices.words} a month more ({(money / best - 1):+.0%})"
+    dearer = f"{least}{number(money - best)} {plan.question.prices.words} a month more ({(money / best - 1):+.0%})"
     price = f"below {best / gpus / HOURS_A_MONTH:.3g} an hour it would be as cheap"
     return Verdict(kind, dearer, f"{price}{' at most' if way.found is None else ''}")
 
@@ -75,7 +83,7 @@ def _too_slow(plan: Plan, way: Way) -> Verdict:
             f"{limit:g} s asked for"
         )
         relaxed.append(f"{option} {_above(seconds)}s")
-    return Verdict("too_slow", "; ".join(told), f"{' and '.join(relaxed)} lets it pass")
+    return Verdict(TOO_SLOW, "; ".join(told), f"{' and '.join(relaxed)} lets it pass")
 
 
 def _above(seconds: float) -> str:
@@ -87,10 +95,3 @@ def _above(seconds: float) -> str:
     rounded = float(f"{seconds:.3g}")
     step = 10.0 ** (len(f"{int(seconds)}") - 3 if seconds >= 1 else -3)
     return f"{rounded if rounded > seconds else rounded + step:.3g}"
-
-
-def up_to(plan: Plan, way: Way) -> str:
-    """GPUs at the slow end of the interval, in words."""
-    if way.slow_replicas is None:
-        return "-"
-    return "no number" if isinf(way.slow_replicas) else f"{way.slow_replicas + plan.question.spare:,.0f}"

@@ -14,16 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import ceil, floor, inf
+from math import ceil, floor, inf, isinf
 from typing import Any, Final, NamedTuple
 
 from modelmeter.devices import Device, PageKind
+from modelmeter.devices.page_memory import DoesNotFit
 from modelmeter.devices.pages import ServedModel
 from modelmeter.errors import ModelMeterError
 from modelmeter.plan.demand import HOURS_A_MONTH, Demand, ServiceLevel
 from modelmeter.plan.prices import Prices
 from modelmeter.quality import Quality
-from modelmeter.search import largest
+from modelmeter.search import efficient, largest
 from modelmeter.simulation.load import FAST, FULL, SLOW, VALUE, Outcome, Replica
 
 #: requests that a replica is simulated with
@@ -102,15 +103,16 @@ class Found(NamedTuple):
 class Way:
     """A candidate on a device.
 
-    serves: None where it is `refused`. fewest: replicas by capacity alone. found: as predicted; None where it was not
-    searched, or where `short` says what an idle replica takes, by limit. slow_replicas: at the slow end; None: not
-    searched, infinite: no number of them holds the limits there.
+    serves: None where it is `refused`; too_large: since a page does not fit the device. fewest: replicas by capacity
+    alone. found: as predicted; None where it was not searched, or where `short` says what an idle replica takes, by
+    limit. slow_replicas: at the slow end; None: not searched, infinite: no number of them holds the limits there.
     """
 
     settings: Mapping[str, str]
     device: Device
     quality: Quality | None
     refused: str | None = None
+    too_large: bool = False
     serves: Serves | None = None
     fewest: int = 0
     found: Found | None = None
@@ -140,14 +142,43 @@ class Plan:
         """What they are sorted by."""
         return _by(self.question, self.ways)
 
+    @cached_property
+    def efficient(self) -> list[Way]:
+        """Of the ways that hold the limits those that no other beats in cost, latency and published quality together.
+
+        Where some have a published figure, those without one take no part.
+        """
+        judged = any(way.quality is not None for way in self.holding)
+        ways = [way for way in self.holding if way.quality is not None or not judged]
+        key = _key(self.question, self.by)
+        points = [
+            (
+                key(way),
+                _tail(self.question, way),
+                0.0 if way.quality is None else way.quality.value * (-1 if way.quality.better == "higher" else 1),
+            )
+            for way in ways
+        ]
+        return [way for way, best in zip(ways, efficient(points), strict=True) if best]
+
     def gpus(self, way: Way) -> int:
         """Whole GPUs, the spare ones among them; the least of a way that was not searched."""
         return (way.fewest if way.found is None else way.found.replicas) + self.question.spare
+
+    def gpus_slow(self, way: Way) -> int | None:
+        """Whole GPUs at the slow end of the interval; None where no number of them holds the limits there."""
+        slow = way.slow_replicas
+        return None if slow is None or isinf(slow) else int(slow) + self.question.spare
 
     def money(self, way: Way, gpus: float | None = None) -> float | None:
         """A month of so many GPUs around the clock; None without a price."""
         price = self.question.prices.an_hour.get(way.device.name)
         return None if price is None else price * (self.gpus(way) if gpus is None else gpus) * HOURS_A_MONTH
+
+    def money_for_1000(self, way: Way) -> float | None:
+        """What 1,000 pages cost, all GPUs paid around the clock; None without a price."""
+        money = self.money(way)
+        return None if money is None else 1000 * money / self.question.demand.pages_a_month
 
     def load(self, way: Way) -> float:
         """Share of the replicas' capacity that the peak takes."""
@@ -235,7 +266,7 @@ def _opened(question: Question, candidate: Candidate, device: Device) -> tuple[W
     try:
         replica = _replica(question, candidate.model, candidate, device)
     except ModelMeterError as error:
-        return replace(way, refused=str(error)), None
+        return replace(way, refused=str(error), too_large=isinstance(error, DoesNotFit)), None
     value, fast, slow = (replica.rates[case] for case in (VALUE, FAST, SLOW))
     serves = Serves(
         capacity=value.pages_per_s,

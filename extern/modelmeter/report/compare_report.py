@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from modelmeter.compare.choice import Choice, Row
 from modelmeter.compare.rows import MODE
-from modelmeter.quality import VENDOR
+from modelmeter.quality import Quality
 from modelmeter.report.compare_tables import (
     COLUMNS,
     EFFICIENT,
@@ -16,6 +16,7 @@ from modelmeter.report.compare_tables import (
     facts,
     foot_lines,
     keys_of,
+    published_cell,
 )
 from modelmeter.report.document import Block, Cell, Column, Item, Pairs, Quantity, Report, Section, Table
 from modelmeter.report.quality_chart import quality_charts
@@ -33,7 +34,9 @@ def compare_report(choice: Choice, rows: Sequence[Row], subject: str, output: st
         sections.append(Section(key="chart", title="Quality against cost", blocks=charts))
     sections += [
         Section(key="models", title="Models", blocks=[_rows(choice, rows), _marks(choice), *_reasons(rows)]),
-        Section(key="published", title="Published quality", blocks=[_beside(choice), _published(choice)]),
+        Section(
+            key="published", title="Published quality", blocks=[_beside(choice), published_table(_published(choice))]
+        ),
         Section(key="assumptions", title="What the figures rest on", blocks=[_assumptions(choice)]),
     ]
     return Report(title="ModelMeter comparison", subject=subject, sections=sections)
@@ -92,8 +95,7 @@ def _beside(choice: Choice) -> Table:
 def _cell(choice: Choice, row: Row, name: str) -> Cell:
     """A figure, with its interval where it has one; a published one with who measured it where that is the vendor."""
     if name in choice.benchmarks:
-        figure = row.published.get(name)
-        return None if figure is None else Quantity(figure.value, "v" if figure.measured_by == VENDOR else "")
+        return published_cell(row.published.get(name))
     value, column = row.figures.get(name), COLUMNS[name]
     if value is None or isinstance(value, str):
         return value
@@ -119,11 +121,14 @@ def _reasons(rows: Sequence[Row]) -> list[Block]:
     ]
 
 
-def _published(choice: Choice) -> Table:
-    """Every figure that stands in a row, with its source."""
-    figures = {
-        (row.settings[MODEL], each.benchmark, each.mode): each for row in choice.rows for each in row.published.values()
-    }
+def _published(choice: Choice) -> Iterator[tuple[str, Quality]]:
+    """Every figure that stands in a row, with its model."""
+    for row in choice.rows:
+        yield from ((row.settings[MODEL], each) for each in row.published.values())
+
+
+def published_table(figures: Iterable[tuple[str, Quality]]) -> Table:
+    """(model, figure): each with its source."""
     return Table(
         key="published",
         title="Where each figure was published",
@@ -153,7 +158,7 @@ def _published(choice: Choice) -> Table:
                 each.date,
                 each.doubt,
             ]
-            for (model, _, _), each in figures.items()
+            for model, each in dict.fromkeys(figures)
         ],
     )
 

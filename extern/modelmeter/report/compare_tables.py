@@ -13,6 +13,7 @@ from modelmeter.models.common.engines import BEST
 from modelmeter.models.common.stage_cost import WITH_TOTAL
 from modelmeter.quality import VENDOR, Quality
 from modelmeter.quantities import estimated, number
+from modelmeter.report.document import Cell, Quantity
 from modelmeter.report.page_tables import label_lines
 from modelmeter.report.point_tables import Column, point_content, points_csv, points_table, sorted_points
 from modelmeter.report.sweep_tables import COLUMNS as OF_POINTS
@@ -173,6 +174,11 @@ def _marked(figure: Quality | float) -> str:
     if not isinstance(figure, Quality):
         return number(figure)
     return f"{figure.value:g}{'?' if figure.doubt else ''}{' v' if figure.measured_by == VENDOR else ''}"
+
+
+def published_cell(figure: Quality | None) -> Cell:
+    """A published figure, with who measured it where that is the vendor."""
+    return None if figure is None else Quantity(figure.value, "v" if figure.measured_by == VENDOR else "")
 
 
 def names_of(choice: Choice) -> list[str]:

@@ -825,7 +825,7 @@ class _Builder:
         steps = sorted({kind.output_tokens for kind in self.kinds})
         asked: dict[str, Cell] = {
             "model": self.request.model,
-            "overrides": " ".join(map(_sent_override, self.request.overrides)) or "none",
+            "overrides": " ".join(map(sent_override, self.request.overrides)) or "none",
             "decode steps": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
             **{key: _plain(value) for key, value in self.model.settings().items()},
             "device": f"{device.name}: {device.title}",
@@ -869,7 +869,8 @@ def sent(name: str) -> str:
     return path.name if path.is_absolute() else name
 
 
-def _sent_override(override: str) -> str:
+def sent_override(override: str) -> str:
+    """KEY=VALUE as it stands in a file that is sent on."""
     key, equals, value = override.partition("=")
     return f"{key}{equals}{sent(value)}"
 

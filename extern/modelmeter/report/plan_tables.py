@@ -1,26 +1,28 @@
-"""A plan on a terminal and as JSON: how many GPUs, what they cost, how long pages take, why the others lose."""
+"""A plan on a terminal and as JSON, and what its report shares: GPUs, money, times of pages, why the others lose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from math import isinf
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from modelmeter.devices.throughput import ESTIMATE
 from modelmeter.models.common.precision import UNQUANTISED
 from modelmeter.plan.demand import LIMITS
-from modelmeter.plan.verdict import up_to, verdict
-from modelmeter.plan.ways import Plan, Way
-from modelmeter.quantities import estimated
+from modelmeter.plan.verdict import NOT_SEARCHED, verdict
+from modelmeter.plan.ways import MONEY, Plan, Way
+from modelmeter.quantities import estimated, number
+from modelmeter.report.compare_tables import published_cell
+from modelmeter.report.document import SHARE, Cell, Quantity, cell_text
 from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table, label_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: percentiles of the tables, of both times
-SHOWN: Final = (50, 95, 99)
-TIMES: Final = ("latency_s", "ttft_s")
+#: percentiles of the tables, of both times, beside the one that limits are on
+_SHOWN: Final = (50, 95, 99)
+TIMES: Final = {"latency_s": "latency", "ttft_s": "ttft"}
 
 #: what ways are told apart by
 KEYS: Final = ("model", "precision", "device", "engine")
@@ -33,9 +35,24 @@ NOT_MODELLED: Final = (
     "the price of anything but GPU hours: storage, CPU cores, people, contracts",
 )
 
+#: where a figure of a way comes from, in a word and in a sentence
+SIMULATION: Final = "simulation"
+PRICE_GIVEN: Final = "price given"
+AT_MOST: Final = "at most: power limit"
+ORIGINS: Final = {
+    SIMULATION: "one replica with its share of the peak, request by request through the engine's scheduler, steps and "
+    "host as predicted; slow end: both at the slow end of their interval, which is meant to hold nine of ten measured",
+    ESTIMATE: "what a replica serves, device or host, the slower of the two: modelmeter throughput",
+    "80 % busy": "host workers, a CPU core each, so many that they are 80 % busy at what a replica serves, unless "
+    "host.workers says how many there are",
+    PRICE_GIVEN: "GPUs x the price of an hour x 730.5 hours: around the clock, at the mean rate too",
+    AT_MOST: "GPUs x the power limit of the device's file x 730.5 hours",
+    "published": "of the checkpoint in its mode, with its weights as they were published; nothing was measured here",
+}
+
 #: heads that a narrow terminal goes without, the first to go first
 _SPARE: Final = (
-    "kWh a month",
+    "kWh a month at most",
     "ttft s p99",
     "latency s p99",
     "ttft s p50",
@@ -43,71 +60,182 @@ _SPARE: Final = (
     "load",
     "quality",
     "decided by",
+    "*",
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class WayColumn:
+    """A figure of a way: its key, its head on a terminal, with the unit in it, and in a report, and its origin."""
+
+    key: str
+    head: str
+    title: str
+    origin: str
+    cell: Callable[[Way], Cell]
+
+
+def percentiles(plan: Plan) -> list[int]:
+    """Those that are told."""
+    return sorted({*_SHOWN, plan.question.level.percentile})
+
+
+def way_columns(plan: Plan, ways: Sequence[Way], benchmark: str | None) -> list[WayColumn]:
+    """What is told of ways that hold the limits."""
+    words = plan.question.prices.words
+    columns = [
+        WayColumn(key="gpus", head="GPUs", title="GPUs", origin=SIMULATION, cell=lambda way: Quantity(plan.gpus(way))),
+        WayColumn(
+            key="gpus_slow",
+            head="up to",
+            title="up to",
+            origin=f"{SIMULATION}, slow end",
+            cell=lambda way: _up_to(plan, way),
+        ),
+        WayColumn(
+            key="load",
+            head="load",
+            title="load at the peak",
+            origin=ESTIMATE,
+            cell=lambda way: Quantity(plan.load(way), SHARE, estimate=True),
+        ),
+        WayColumn(key="decided_by", head="decided\nby", title="decided by", origin=SIMULATION, cell=_decided_by),
+        *(
+            WayColumn(
+                key=f"{name}_p{each}",
+                head=f"{words} s\np{each}",
+                title=f"{words} p{each}",
+                origin=SIMULATION,
+                cell=_time(name, each),
+            )
+            for name, words in TIMES.items()
+            for each in percentiles(plan)
+        ),
+        WayColumn(key="cores", head="cores", title="CPU cores", origin="80 % busy", cell=_cores),
+        WayColumn(
+            key="money_a_month",
+            head=f"{words}\na month",
+            title=f"{words} a month",
+            origin=PRICE_GIVEN,
+            cell=lambda way: _figure(plan.money(way)),
+        ),
+        WayColumn(
+            key="money_for_1000_pages",
+            head=f"{words} for\n1,000 pages",
+            title=f"{words} for 1,000 pages",
+            origin=PRICE_GIVEN,
+            cell=lambda way: _figure(plan.money_for_1000(way), estimate=True),
+        ),
+        WayColumn(
+            key="energy_kwh_a_month",
+            head="kWh a month\nat most",
+            title="kWh a month",
+            origin=AT_MOST,
+            cell=lambda way: _figure(plan.energy_kwh(way)),
+        ),
+        WayColumn(
+            key="quality",
+            head="quality",
+            title="quality",
+            origin="published",
+            cell=lambda way: published_cell(way.quality),
+        ),
+    ]
+    absent = set() if benchmark else {"quality"}
+    if all(plan.money(way) is None for way in ways):
+        absent |= {"money_a_month", "money_for_1000_pages"}
+    return [column for column in columns if column.key not in absent]
+
+
+def _up_to(plan: Plan, way: Way) -> Cell:
+    gpus = plan.gpus_slow(way)
+    return "no number" if gpus is None else Quantity(gpus)
+
+
+def _decided_by(way: Way) -> str:
+    assert way.found is not None and way.serves is not None
+    return ", ".join(name.removesuffix("_s") for name in way.found.decided_by) or way.serves.limited_by
+
+
+def _time(name: str, percentile: int) -> Callable[[Way], Cell]:
+    def cell(way: Way) -> Cell:
+        assert way.found is not None
+        return Quantity(way.found.outcome.times()[name].percentiles[percentile], "s", estimate=True)
+
+    return cell
+
+
+def _cores(way: Way) -> Cell:
+    assert way.found is not None and way.serves is not None
+    return Quantity(way.found.replicas * way.serves.workers)
+
+
+def _figure(value: float | None, *, estimate: bool = False) -> Cell:
+    return None if value is None else Quantity(value, estimate=estimate)
+
+
 def plan_table(plan: Plan, ways: Sequence[Way], benchmark: str | None) -> Fitting:
-    """A row a way that holds the limits or was not searched."""
-    keys = _varied(plan)
-    heads = ["GPUs", "up to", "load", "decided\nby", *(f"latency s\np{each}" for each in SHOWN)]
-    heads += [*(f"ttft s\np{each}" for each in SHOWN), "cores"]
-    priced = any(plan.money(way) is not None for way in ways)
-    heads += [f"{plan.question.prices.words}\na month"] if priced else []
-    heads += ["kWh\na month", *(["quality"] if benchmark else []), "why"]
-    table = figures_table(*keys, *heads)
+    """A row a way that holds the limits, an asterisk at those that are efficient."""
+    keys, columns = varied(plan), way_columns(plan, ways, benchmark)
+    table = figures_table(*keys, "*", *(column.head for column in columns), "why")
     for place, _ in enumerate(keys):
         table.columns[place].justify = "left"
-    for number, way in enumerate(ways, start=1):
-        table.add_row(*(way.settings[key] for key in keys), *_cells(plan, way, priced, benchmark), f"[{number}]")
-    return Fitting(table=table, spare=_SPARE)
+    for place, way in enumerate(ways, start=1):
+        cells = (_terminal_text(column.cell(way)) for column in columns)
+        table.add_row(*(way.settings[key] for key in keys), mark(plan, way), *cells, f"[{place}]")
+    thousand = f"{plan.question.prices.words} for 1,000 pages"
+    return Fitting(table=table, spare=(thousand, *_SPARE))
 
 
-def _varied(plan: Plan) -> list[str]:
+def _terminal_text(cell: Cell) -> str:
+    """A cell where the head has the unit."""
+    return estimated(cell.value) if isinstance(cell, Quantity) and cell.unit == "s" else cell_text(cell)
+
+
+def varied(plan: Plan) -> list[str]:
     """What ways are told apart by."""
     several = [key for key in KEYS if len({way.settings.get(key, "-") for way in plan.ways} - {"-"}) > 1]
     return several or ["device"]
 
 
-def _cells(plan: Plan, way: Way, priced: bool, benchmark: str | None) -> Iterator[str]:
-    assert way.serves is not None
-    least = "≥ " if way.found is None else ""
-    yield f"{least}{plan.gpus(way):,}"
-    yield up_to(plan, way)
-    if way.found is None:
-        yield from ["-"] * (2 + 2 * len(SHOWN) + 1)
-    else:
-        yield f"{plan.load(way):.0%}"
-        yield ", ".join(name.removesuffix("_s") for name in way.found.decided_by) or way.serves.limited_by
-        times = way.found.outcome.times()
-        for name in TIMES:
-            yield from (estimated(times[name].percentiles[each]) for each in SHOWN)
-        yield f"{way.found.replicas * way.serves.workers:,}"
-    if priced:
-        money = plan.money(way)
-        yield "-" if money is None else f"{least}{money:,.0f}"
-    energy = plan.energy_kwh(way)
-    yield "-" if energy is None or way.found is None else f"≤ {energy:,.0f}"
-    if benchmark:
-        yield "-" if way.quality is None else f"{way.quality.value:g}"
+def mark(plan: Plan, way: Way) -> str:
+    """Whether a way is efficient."""
+    return "*" if way in plan.efficient else ""
 
 
-def why_lines(plan: Plan, ways: Sequence[Way]) -> Table:
-    """Why each row of the table does not win, and what would let it."""
-    return label_lines(*((f"[{number}]", _why(plan, way)) for number, way in enumerate(ways, start=1)))
+def marks_text(plan: Plan, benchmark: str | None) -> str:
+    """What the asterisk means."""
+    judged = any(way.quality is not None for way in plan.holding)
+    cost = f"costs as much or less ({plan.question.prices.words})" if plan.by == MONEY else "has as many GPUs or fewer"
+    reads = f" and reads as well or better ({benchmark})" if judged else ""
+    out = sum(way.quality is None for way in plan.holding) if judged else 0
+    aside = f"; {out} without a published figure take no part" if out else ""
+    pruned = sum(verdict(plan, way).kind == NOT_SEARCHED for way in plan.ways)
+    more = f"; {pruned} that were not searched are not among them: --all" if pruned else ""
+    return (
+        f"Pareto-efficient: no other row {cost}, is as fast or faster (latency p{plan.question.level.percentile})"
+        f"{reads}{aside}{more}"
+    )
+
+
+def why_lines(plan: Plan, ways: Sequence[Way], benchmark: str | None) -> Table:
+    """Why each row of the table does not win, and what would let it; and what the asterisk means."""
+    reasons = ((f"[{place}]", _why(plan, way)) for place, way in enumerate(ways, start=1))
+    return label_lines(*reasons, ("*", marks_text(plan, benchmark)))
 
 
 def _why(plan: Plan, way: Way) -> str:
     found = verdict(plan, way)
     if found.kind == "best":
         return "the best"
-    return "; ".join(filter(None, (found.why, found.change)))
+    return "; ".join(each.removesuffix(".") for each in (found.why, found.change) if each)
 
 
 def losing_lines(plan: Plan, ways: Sequence[Way], most: int) -> Table:
     """Ways that are no row: who they are, and why; those of one reason together, `most` lines of them."""
     reasons: dict[str, list[str]] = {}
     for way in ways:
-        name = " ".join(way.settings[key] for key in _varied(plan))
+        name = " ".join(way.settings[key] for key in varied(plan))
         reasons.setdefault(_why(plan, way), []).append(name)
     lines = [("-", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
     if len(lines) > most:
@@ -125,9 +253,13 @@ def answer_text(plan: Plan) -> str:
     assert best.found is not None
     spare = f", {plan.question.spare} of them spare" if plan.question.spare else ""
     many = plan.gpus(best)
-    most = f" (up to {up_to(plan, best)} where steps and host are slow)"
-    money = plan.money(best)
-    paid = "" if money is None else f": {money:,.0f} {plan.question.prices.words} a month, around the clock"
+    slow = plan.gpus_slow(best)
+    most = f" ({'no number holds' if slow is None else f'up to {slow:,}'} where steps and host are slow)"
+    money, thousand = plan.money(best), plan.money_for_1000(best)
+    paid = ""
+    if money is not None and thousand is not None:
+        words = plan.question.prices.words
+        paid = f": {number(money)} {words} a month, around the clock, {thousand:.3g} {words} for 1,000 pages"
     return f"{many:,} {best.device.name}{spare}{most}, {_model(best)}{paid}"
 
 
@@ -143,23 +275,23 @@ def _model(way: Way) -> str:
 
 def head_lines(plan: Plan, subject: str, benchmark: str | None) -> Table:
     """What was asked, what the answer is, and what it rests on."""
+    published = [("quality", f"{benchmark}, as published (modelmeter models NAME has sources)")] if benchmark else []
+    return label_lines(("answer", answer_text(plan)), *asked(plan, subject), *shares(plan), *published)
+
+
+def asked(plan: Plan, subject: str) -> list[tuple[str, str]]:
+    """(label, text) of what was asked."""
     question, demand = plan.question, plan.question.demand
     level = question.level
     limits = [f"{LIMITS[name]} {seconds:g} s" for name, seconds in level.limits.items()]
-    asked = f"{' and '.join(limits)} for {level.percentile} of 100 pages" if limits else "none: the rate alone decides"
+    within = f"{' and '.join(limits)} for {level.percentile} of 100 pages" if limits else "none: the rate alone decides"
     peak = f", at the peak {demand.peak_factor:g} x: {demand.rate:.4g}" if demand.peak_factor != 1 else ""
-    lines = [
-        ("answer", answer_text(plan)),
+    return [
         ("pages", subject),
-        ("rate", f"{float(demand.pages):,.0f} pages a {demand.period}: {demand.mean_rate:.4g}{peak} requests/s"),
-        ("limits", asked),
+        ("rate", f"{demand.words}: {demand.mean_rate:.4g}{peak} requests/s"),
+        ("limits", within),
         ("prices", _prices(plan)),
     ]
-    if plan.best is not None:
-        lines += _shares(plan, plan.best)
-    if benchmark:
-        lines.append(("quality", f"{benchmark}, as published (modelmeter models NAME has sources)"))
-    return label_lines(*lines)
 
 
 def _prices(plan: Plan) -> str:
@@ -170,8 +302,11 @@ def _prices(plan: Plan) -> str:
     return f"{prices.words} an hour{source}; sorted by {plan.by}"
 
 
-def _shares(plan: Plan, way: Way) -> list[tuple[str, str]]:
-    """What the host costs and what the engine, a page and at the peak."""
+def shares(plan: Plan) -> list[tuple[str, str]]:
+    """(label, text) of what the host costs by the best way, and what the engine, a page and at the peak."""
+    way = plan.best
+    if way is None:
+        return []
     assert way.serves is not None and way.found is not None
     serves, outcome = way.serves, way.found.outcome
     total, cores = serves.host_s + serves.device_s, serves.workers * way.found.replicas
@@ -247,18 +382,19 @@ def _row(plan: Plan, way: Way) -> dict[str, Any]:
     elif way.serves is not None:
         row["gpus" if way.found else "gpus_at_least"] = plan.gpus(way)
         row["money_a_month" if way.found else "money_a_month_at_least"] = plan.money(way)
+        row["money_for_1000_pages" if way.found else "money_for_1000_pages_at_least"] = plan.money_for_1000(way)
     if way.found is not None:
         times = way.found.outcome.times()
-        slow = way.slow_replicas
         row |= {
             "replicas": way.found.replicas,
-            "gpus_slow": None if slow is None or isinf(slow) else int(slow) + plan.question.spare,
+            "efficient": way in plan.efficient,
+            "gpus_slow": plan.gpus_slow(way),
             "load": plan.load(way),
             "decided_by": list(way.found.decided_by) or [way.serves.limited_by if way.serves else ""],
             "device_busy": way.found.outcome.busy,
             "host_busy": way.found.outcome.host_busy,
             "cores": way.found.replicas * (way.serves.workers if way.serves else 0),
             "energy_kwh_a_month_at_most": plan.energy_kwh(way),
-            **{f"{name}_p{each}": times[name].percentiles[each] for name in TIMES for each in SHOWN},
+            **{f"{name}_p{each}": times[name].percentiles[each] for name in TIMES for each in percentiles(plan)},
         }
     return row
