@@ -181,6 +181,31 @@ def test_the_tables_have_the_percentile_of_the_limits(capsys: Capture) -> None:
     assert row["latency_s_p50"] < row["latency_s_p90"] < row["latency_s_p95"]
 
 
+def test_pages_that_run_away(capsys: Capture) -> None:
+    """A share, or a published one by its name; kept, and in the line that simulates it."""
+    asked = (*PLAN[:-1], "H100-SXM", "--pages", "5/second", "--spare", "1")
+    out = printed(capsys, *asked, "--runaway-share", "old_prints", "-o", "saved.yaml")
+    assert "letter@150; 5.4 % repeat to the last position" in out and "runaway share old_prints (runaway_share)" in out
+    assert yaml.safe_load(Path("saved.yaml").read_text())["options"]["runaway-share"] == "old_prints"
+    assert "the same as saved.yaml" in printed(capsys, "run", "saved.yaml")
+    simulated = " ".join(out[out.index("modelmeter simulate") : out.index("\nlabels")].split())
+    again = json.loads(printed(capsys, *simulated.split()[1:], "--json"))
+    row = yaml.safe_load(Path("saved.yaml").read_text())["result"]["rows"][0]
+    assert again["runaway_share"] == pytest.approx(0.054, abs=5e-4)
+    assert again["figures"]["latency_s_p95"]["value"] == pytest.approx(row["latency_s_p95"], rel=1e-3)
+    simulated = printed(capsys, *simulated.split()[1:])
+    assert simulated.splitlines()[0].endswith("at random (Poisson); 5.4 % repeat to the last position")
+
+
+def test_a_pool_that_runs_full_is_said(capsys: Capture) -> None:
+    """One small card near its capacity puts requests back."""
+    asked = ("plan", "letter@150", "--output-tokens", "300:1,600:1,1000:1", "--device", "RTX-3060-12GB")
+    rates = [("0.9/second", True), ("0.5/second", False)]
+    for rate, full in rates:
+        out = printed(capsys, *asked, "--pages", rate, "--max-latency", "10min")
+        assert ("\npool     full at times: " in out) == full
+
+
 def test_what_does_not_fit_is_told_what_may(capsys: Capture) -> None:
     """A card that is too small: packed weights, unless some were asked for; no other refusal says so."""
     asked = (*PLAN[:-1], "RTX-3070,T4,L40S", "--pages", "1/second", "--json")
@@ -214,6 +239,9 @@ def test_the_documents_decision_is_real(capsys: Capture, monkeypatch: pytest.Mon
     first, others = document["rows"][0], {row["device"]: row for row in document["rows"]}
     assert (first["device"], first["gpus"], others["L40S"]["gpus"]) == ("H100-SXM", 5, 16)
     assert f"{first['money_a_month']:,.0f} USD" == "9,131 USD" and "9,131 USD a month" in DOCUMENT
+    document = json.loads(printed(capsys, *arguments.split(), "--runaway-share", "0.02", "--json"))
+    first = document["rows"][0]
+    assert (first["device"], first["gpus"]) == ("L40S", 13) and "thirteen L40S" in DOCUMENT
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from modelmeter.devices import PageKind, load_device
+from modelmeter.devices import PageKind, compute_throughput, load_device
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr import CostModel, load_cost_model
 from modelmeter.plan import Candidate, Demand, Plan, Prices, Question, ServiceLevel, Way, compute
@@ -213,6 +213,21 @@ def test_the_host_has_workers_enough_unless_it_is_said() -> None:
     model = served("host.workers=1")
     plan = compute(Question(demand=per_second(5)), [candidate(model, workers_given=True)], [H100])
     assert plan.ways[0].serves is not None and plan.ways[0].serves.limited_by == "host"
+
+
+def test_pages_that_run_away_take_a_replica_longer() -> None:
+    """It serves what throughput says of them, and of 1,000 requests some 20 run to the model's last position."""
+    model = served()
+    (way,) = planned(["H100-SXM"], runaway_share=0.02).ways
+    assert way.serves is not None and way.found is not None and way.found.outcome.served is not None
+    alone = compute_throughput(served(f"host.workers={way.serves.workers}"), H100, candidate(model).kinds)
+    with_them = compute_throughput(
+        served(f"host.workers={way.serves.workers}"), H100, candidate(model).kinds, runaway_share=0.02
+    )
+    assert way.serves.capacity == with_them.pages_per_s < alone.pages_per_s
+    ends = [each.prompt + each.outputs - 1 for each in way.found.outcome.served.requests]
+    assert set(ends) == {model.page(1275, 1650).seq_len + 600, model.max_position_embeddings}
+    assert ends.count(model.max_position_embeddings) == pytest.approx(20, abs=3 * 20**0.5)
 
 
 def test_the_cheaper_wins_and_the_others_say_why() -> None:

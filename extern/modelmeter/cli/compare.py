@@ -474,7 +474,9 @@ def _subject(files: Sequence[str], pages: Pages) -> str:
 
 def _said(output_tokens: Sequence[str], text: PageText | None, runaway: RunawayShare) -> str:
     """What the pages say, in words."""
-    more = f"; {100 * runaway.share:.3g} % repeat to the last position" if runaway.share else ""
+    from modelmeter.report.page_tables import runaway_words
+
+    more = runaway_words(runaway.share)
     if text is not None:
         whose = f"pages of class {text.said}" if text.column is None else f"pages by their class in column {text.said}"
         language = f" in {text.language}" if text.language else ""

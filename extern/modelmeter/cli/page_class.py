@@ -145,6 +145,10 @@ class RunawayShare:
     share: float
     published: Runaway | None = None
 
+    def __str__(self) -> str:
+        """As it is given to an option."""
+        return f"{self.share:g}" if self.published is None else self.published.name
+
     def assumptions(self) -> list[Assumption]:
         """Where it is from."""
         from modelmeter.models.common.assumption import Assumption

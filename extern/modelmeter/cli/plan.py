@@ -29,7 +29,7 @@ from modelmeter.cli.arguments import (
     with_engine,
 )
 from modelmeter.cli.output import rendered, write
-from modelmeter.cli.page_class import page_class_options
+from modelmeter.cli.page_class import RunawayShare, page_class_options, runaway_option
 from modelmeter.cli.page_kinds import AskedPages, asked_pages, tell_left_out
 from modelmeter.cli.report_file import report_format, report_text
 from modelmeter.cli.scenario import scenario_text
@@ -140,6 +140,7 @@ OUTPUTS: Final = ("output", "as_json", "explain")
     help="Decode steps of a page, as in modelmeter throughput.",
 )
 @page_class_options
+@runaway_option
 @by_option
 @table_options
 @price_option
@@ -346,6 +347,7 @@ def answered(
     language: str | None,
     text_format: str | None,
     tokenizers: str | None,
+    runaway_share: RunawayShare,
     by: str | None,
     width: str,
     height: str,
@@ -391,6 +393,7 @@ def answered(
         requests=requests,
         seed=seed,
         top=None if everything else top,
+        runaway_share=runaway_share.share,
     )
     if sort == "money" and not priced.an_hour:
         raise ModelMeterError("plan: --sort money needs prices; give --price DEVICE=2.5 (an hour) or --prices FILE.")
@@ -401,6 +404,7 @@ def answered(
         table={"by": by, "width": width, "height": height, "unit": unit, "count": count},
         dpi=dpi,
         max_pixels=max_pixels,
+        runaway=runaway_share,
     )
     served_by: list[str | None] = [*names_of("plan", "--engine", engines)]
     from modelmeter.models.common.precision import PRECISIONS
@@ -489,6 +493,7 @@ class Source:
     table: Mapping[str, str | None]
     dpi: int
     max_pixels: int
+    runaway: RunawayShare
 
     @property
     def options(self) -> list[str]:
@@ -498,6 +503,7 @@ class Source:
             name: value for name, value in self.table.items() if value != TABLE_DEFAULTS.get(name)
         }
         pairs = [*(("output-tokens", each) for each in self.output_tokens), *given.items()]
+        pairs += [("runaway-share", str(self.runaway))] if self.runaway.share else []
         return [word for name, value in pairs if value is not None for word in (f"--{name}", value)]
 
     def read(self, asked: Asked, engine: str | None, given: Sequence[str]) -> Read:
@@ -539,7 +545,7 @@ class Source:
             overrides,
             Candidate(settings, model, kinds, workers_given=workers),
             _published(model, own_mode=not any(each.startswith("workload") for each in given)),
-            [*timed_assumptions(model), *pages.assumptions(counted)],
+            [*timed_assumptions(model), *pages.assumptions(counted), *self.runaway.assumptions()],
             counted,
         )
 

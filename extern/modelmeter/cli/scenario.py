@@ -130,6 +130,13 @@ def given_options(context: click.Context) -> Iterator[tuple[click.Option, Any]]:
             yield parameter, context.params.get(str(parameter.name))
 
 
+def _plain(value: Any) -> Any:
+    """What an option was given, as YAML has it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value if isinstance(value, str | bool | int | float) else str(value)
+
+
 def scenario_text(context: click.Context, left_out: Sequence[str], result: Mapping[str, Any]) -> str:
     """Question and answer of a command as a scenario. left_out: options that are no part of the question."""
     from datetime import date
@@ -141,7 +148,7 @@ def scenario_text(context: click.Context, left_out: Sequence[str], result: Mappi
         "kind": context.info_name,
         "inputs": list(context.params["arguments"]),
         "options": {
-            names_of_option(option)[0]: list(value) if isinstance(value, tuple) else value
+            names_of_option(option)[0]: _plain(value)
             for option, value in given_options(context)
             if option.name not in left_out
         },

@@ -22,7 +22,7 @@ from modelmeter.cli.arguments import (
     with_engine,
 )
 from modelmeter.cli.output import rendered, write
-from modelmeter.cli.page_class import page_class_options
+from modelmeter.cli.page_class import RunawayShare, page_class_options, runaway_option
 from modelmeter.cli.page_kinds import asked_pages, tell_left_out
 from modelmeter.documents import read_regular
 from modelmeter.errors import ModelMeterError
@@ -72,6 +72,7 @@ MAX_REQUESTS: Final = 1_000_000
     help="Decode steps of a page, as in modelmeter throughput.",
 )
 @page_class_options
+@runaway_option
 @by_option
 @table_options
 @dpi_option
@@ -93,6 +94,7 @@ def command(
     language: str | None,
     text_format: str | None,
     tokenizers: str | None,
+    runaway_share: RunawayShare,
     by: str | None,
     width: str,
     height: str,
@@ -150,21 +152,24 @@ def command(
         arrivals=arrivals,
         requests=requests,
         seed=seed,
+        runaway_share=runaway_share.share,
     )
-    assumptions = [*timed_assumptions(cost_model), *asked.assumptions(counted)]
+    assumptions = [*timed_assumptions(cost_model), *asked.assumptions(counted), *runaway_share.assumptions()]
     if as_json:
         content: dict[str, Any] = cost_model.to_dict() | {
             "settings": dict(cost_model.for_times().settings()),
             "assumptions": [vars(each) for each in assumptions],
             "engine": cost_model.engine.name,
             "device": device.name,
+            "runaway_share": runaway_share.share,
         }
         write(json_text("simulate", content | simulation_tables.simulation_content(result)))
         tell_left_out(counted)
         return
     write(
         rendered(
-            f"{device.name}: {device.title}, {simulation_tables.load_words(result)}",
+            f"{device.name}: {device.title}, {simulation_tables.load_words(result)}"
+            f"{page_tables.runaway_words(runaway_share.share)}",
             page_tables.model_lines(
                 cost_model.for_times(),
                 overrides,

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Final
 
 from modelmeter.errors import ModelMeterError, near, shown
+from modelmeter.quantities import number
 from modelmeter.simulation.load import PERCENTILES
 
 #: seconds of a period; a year has 365.25 days, a month is the twelfth part of it: 730.5 hours
@@ -58,7 +59,7 @@ class Demand:
         """Of words such as 30e6/month.
 
         >>> Demand.parse("30e6/month").mean_rate
-        11.407711612975131
+        11.407711613050422
         """
         found = _PAGES.fullmatch(text.strip())
         if found is None:
@@ -70,8 +71,13 @@ class Demand:
 
     @property
     def words(self) -> str:
-        """As in 30,000,000 pages a month."""
-        return f"{float(self.pages):,.0f} pages a {self.period}"
+        """In words.
+
+        >>> Demand.parse("30e6/month").words, Demand.parse("1/second").words, Demand.parse("0.5/hour").words
+        ('30,000,000 pages a month', '1 page a second', '0.5 pages an hour')
+        """
+        page, a = "page" if self.pages == 1 else "pages", "an" if self.period == "hour" else "a"
+        return f"{number(float(self.pages))} {page} {a} {self.period}"
 
     @property
     def mean_rate(self) -> float:

@@ -56,7 +56,10 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked. spare: GPUs beside the replicas. top: ways that are found before dearer ones are pruned."""
+    """What is asked. spare: GPUs beside the replicas. top: ways that are found before dearer ones are pruned.
+
+    runaway_share: of pages whose output runs to the model's last position.
+    """
 
     demand: Demand
     level: ServiceLevel = field(default_factory=ServiceLevel)
@@ -65,6 +68,7 @@ class Question:
     requests: int = REQUESTS
     seed: int = 0
     top: int | None = 5
+    runaway_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("spare", 0), ("requests", 1)):
@@ -283,7 +287,7 @@ def _opened(question: Question, candidate: Candidate, device: Device) -> tuple[W
 
 def _replica(question: Question, model: ServedModel[Any], candidate: Candidate, device: Device) -> Replica:
     """With as many workers as keep the host below `HOST_BUSY`, unless somebody says how many there are."""
-    replica = Replica(model, device, candidate.kinds)
+    replica = Replica(model, device, candidate.kinds, runaway_share=question.runaway_share)
     rate = min(replica.rates[VALUE].device_pages_per_s, question.demand.rate)
     workers = ceil(rate * replica.host_s / HOST_BUSY)
     return replica if candidate.workers_given else replica.with_workers(max(1, workers))

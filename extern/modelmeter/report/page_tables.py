@@ -212,6 +212,15 @@ def _output(model: CostModel, output_tokens: int | None) -> str:
     return f"{model.steps_text(output_tokens)}, so {output_tokens + 1:,} tokens with the prefill's"
 
 
+def runaway_words(share: float) -> str:
+    """Pages that run away, behind what pages say.
+
+    >>> runaway_words(0.03), runaway_words(0)
+    ('; 3 % repeat to the last position', '')
+    """
+    return f"; {100 * share:.3g} % repeat to the last position" if share else ""
+
+
 def label_lines(*lines: tuple[str, str]) -> Table:
     """A label and a text a line."""
     grid = Table.grid(padding=(0, 2))

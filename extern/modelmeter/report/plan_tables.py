@@ -15,10 +15,12 @@ from modelmeter.quantities import estimated, number
 from modelmeter.report.compare_tables import published_cell
 from modelmeter.report.document import SHARE, Cell, Quantity, cell_text
 from modelmeter.report.fitting import Fitting
-from modelmeter.report.page_tables import figures_table, label_lines
+from modelmeter.report.page_tables import figures_table, label_lines, runaway_words
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from modelmeter.simulation.load import Outcome
 
 #: percentiles of the tables, of both times, beside the one that limits are on
 _SHOWN: Final = (50, 95, 99)
@@ -287,7 +289,7 @@ def asked(plan: Plan, subject: str) -> list[tuple[str, str]]:
     within = f"{' and '.join(limits)} for {level.percentile} of 100 pages" if limits else "none: the rate alone decides"
     peak = f", at the peak {demand.peak_factor:g} x: {demand.rate:.4g}" if demand.peak_factor != 1 else ""
     return [
-        ("pages", subject),
+        ("pages", subject + runaway_words(question.runaway_share)),
         ("rate", f"{demand.words}: {demand.mean_rate:.4g}{peak} requests/s"),
         ("limits", within),
         ("prices", _prices(plan)),
@@ -320,7 +322,22 @@ def shares(plan: Plan) -> list[tuple[str, str]]:
         f"{estimated(serves.capacity)} requests/s ({estimated(serves.slow)} to {estimated(serves.fast)}) and gets "
         f"{estimated(plan.question.demand.rate / way.found.replicas)}, {outcome.busy:.0%} of the time computing"
     )
-    return [("host", host), ("engine", engine)]
+    lines = [("host", host), ("engine", engine)]
+    back = _put_back(outcome)
+    if back:
+        lines.append(
+            (
+                "pool",
+                f"full at times: in {plan.question.requests:,} requests one is put back {back:,} times, and computed "
+                "again; a longer peak may tip over: take a GPU more, or a lower engine.max_num_seqs",
+            )
+        )
+    return lines
+
+
+def _put_back(outcome: Outcome) -> int:
+    """Times that requests lost their blocks."""
+    return 0 if outcome.served is None else outcome.served.preemptions
 
 
 def simulated_line(plan: Plan, subject: str) -> str:
@@ -353,6 +370,7 @@ def plan_content(plan: Plan) -> dict[str, Any]:
         "spare": question.spare,
         "requests": question.requests,
         "seed": question.seed,
+        "runaway_share": question.runaway_share,
         "prices": {
             "an_hour": dict(question.prices.an_hour),
             "currency": question.prices.currency,
@@ -393,6 +411,7 @@ def _row(plan: Plan, way: Way) -> dict[str, Any]:
             "decided_by": list(way.found.decided_by) or [way.serves.limited_by if way.serves else ""],
             "device_busy": way.found.outcome.busy,
             "host_busy": way.found.outcome.host_busy,
+            "preemptions": _put_back(way.found.outcome),
             "cores": way.found.replicas * (way.serves.workers if way.serves else 0),
             "energy_kwh_a_month_at_most": plan.energy_kwh(way),
             **{f"{name}_p{each}": times[name].percentiles[each] for name in TIMES for each in percentiles(plan)},

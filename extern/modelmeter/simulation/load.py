@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,7 @@ from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device
 from modelmeter.devices.engine import Pool
 from modelmeter.devices.page_memory import LONGEST, Memory
-from modelmeter.devices.pages import PageKind, Prepared, ServedModel, prepared
+from modelmeter.devices.pages import PageKind, Prepared, ServedModel, prepared, share_of
 from modelmeter.devices.service import Service
 from modelmeter.devices.throughput import Rates, compute_throughput, service_of, stage_times
 from modelmeter.errors import ModelMeterError
@@ -131,18 +130,20 @@ def simulate(
     arrivals: Sequence[float] | None = None,
     requests: int = REQUESTS,
     seed: int = 0,
+    runaway_share: float = 0.0,
 ) -> Simulation:
     """Serve `requests` pages of these kinds, drawn by their counts, on one replica of `model` on `device`.
 
     One of: rate, arrivals a second at random (Poisson); in_flight, a closed loop; arrivals, seconds of each request,
-    as many as there are. Raises `ModelMeterError` for an engine whose scheduler is not modelled, and for loads that are
+    as many as there are. runaway_share: of pages whose output runs to the model's last position. Raises
+    `ModelMeterError` for an engine whose scheduler is not modelled, and for loads that are
     none.
     """
     if sum(each is not None for each in (rate, in_flight, arrivals)) != 1:
         raise ModelMeterError("simulation: give one of a rate, a number of requests in flight, or a trace's arrivals.")
     if requests < 1:
         raise ModelMeterError(f"simulation: {requests} requests; give 1 or more.")
-    replica = Replica(model, device, kinds)
+    replica = Replica(model, device, kinds, runaway_share=runaway_share)
     count = requests if arrivals is None else len(arrivals)
 
     def outcome(case: int) -> Outcome:
@@ -167,7 +168,9 @@ class Replica:
     Raises `ModelMeterError` for an engine whose scheduler is not modelled, and for pages that do not fit.
     """
 
-    def __init__(self, model: ServedModel[Any], device: Device, kinds: Iterable[PageKind[Any]]) -> None:
+    def __init__(
+        self, model: ServedModel[Any], device: Device, kinds: Iterable[PageKind[Any]], *, runaway_share: float = 0.0
+    ) -> None:
         if model.engine.name not in SCHEDULERS:
             raise ModelMeterError(
                 f"simulation: the scheduler of engine={model.engine.name} is not modelled; that of "
@@ -178,10 +181,10 @@ class Replica:
                 "simulation: steps that yield several tokens (runtime.draft) are not simulated; leave it out."
             )
         given = tuple(kinds)
-        self._pages = prepared(given, model, Fraction(0))
+        self._pages = prepared(given, model, share_of("runaway_share", runaway_share))
         if len({each.number for each in self._pages}) < len(self._pages):
             raise ModelMeterError("simulation: pages of several passes (workload.regions) are not simulated.")
-        most = compute_throughput(model, device, given)
+        most = compute_throughput(model, device, given, runaway_share=runaway_share)
         self.workers = model.host.workers
         self.rates: Sequence[Rates] = (most, most.fast, most.slow)
         self.host_s = most.host_s
