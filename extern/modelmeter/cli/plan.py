@@ -133,6 +133,13 @@ OUTPUTS: Final = ("output", "as_json", "explain")
     help="Schemes that pack the weights, as in precision=NAME, or all.  [default: as each checkpoint is]",
 )
 @click.option(
+    "--tensor-parallel",
+    "splits",
+    multiple=True,
+    metavar="N,...",
+    help="GPUs of a replica, over which the model is split; several are ways of their own.  [default: 1]",
+)
+@click.option(
     "--output-tokens",
     "output_tokens",
     multiple=True,
@@ -342,6 +349,7 @@ def answered(
     device_names: Sequence[str],
     engines: Sequence[str],
     precisions: Sequence[str],
+    splits: Sequence[str],
     output_tokens: Sequence[str],
     page_class: str | None,
     language: str | None,
@@ -411,10 +419,11 @@ def answered(
 
     packed = _packed(names_of("plan", "--precision", precisions, PRECISIONS), overrides)
     read = [
-        source.read(each, engine, [*overrides, *scheme])
+        source.read(each, engine, [*overrides, *scheme, *split])
         for each in asked
         for engine in served_by or [None]
         for scheme in packed
+        for split in _split(names_of("plan", "--tensor-parallel", splits), overrides)
     ]
     shown = benchmark or _commonest([each.figures for each in read])
     candidates = [each.candidate._replace(quality=each.figures.get(shown or "")) for each in read]
@@ -440,6 +449,16 @@ def _packed(names: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
             f"plan: --precision {names[0]} and {named[0]} both say how weights are packed; leave one."
         )
     return [[f"precision={name}"] for name in names] or [[]]
+
+
+def _split(numbers: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each number of GPUs of a replica that is asked for."""
+    named = [each for each in overrides if each.partition("=")[0].strip() == "parallel.tensor"]
+    if numbers and named:
+        raise ModelMeterError(
+            f"plan: --tensor-parallel {numbers[0]} and {named[0]} both say how a model is split; leave one."
+        )
+    return [[f"parallel.tensor={number}"] for number in numbers] or [[]]
 
 
 def _devices(names: Sequence[str], given: Sequence[str], file: str | None) -> tuple[list[Device], Prices]:
@@ -514,10 +533,12 @@ class Source:
         from modelmeter.models.common.passes import REGIONS
         from modelmeter.output_tokens import NoRateError
         from modelmeter.plan import Candidate
+        from modelmeter.plan.ways import SPLIT
 
         overrides = with_engine("plan", engine, [*asked.overrides, *given])
         scheme = next((each.partition("=")[2] for each in given if each.startswith("precision=")), "-")
-        settings = {"model": asked.name, "mode": "-", "precision": scheme, "engine": engine or SERVED_BY}
+        split = next((each.partition("=")[2] for each in given if each.startswith("parallel.tensor=")), "1")
+        settings = {"model": asked.name, "mode": "-", "precision": scheme, "engine": engine or SERVED_BY, SPLIT: split}
 
         def refused(reason: str, counted: Sequence[Counted] = ()) -> Read:
             return Read(asked, overrides, Candidate(settings, None, refused=reason), {}, (), counted)

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import hypot
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final

@@ -66,9 +66,12 @@ def _slower(plan: Plan, way: Way) -> str:
 
 
 def _faster(plan: Plan, way: Way, gpus: int) -> str:
-    """How much more a replica would have to serve, so that as many as the best way's would do."""
+    """How much more a replica would have to serve, so that as many GPUs as the best way's would do."""
     assert way.serves is not None
-    rate = plan.question.demand.rate / (gpus - plan.question.spare)
+    replicas = (gpus - plan.question.spare) // way.devices
+    if not replicas:
+        return "a replica of it alone has more"
+    rate = plan.question.demand.rate / replicas
     return f"with {rate / way.serves.capacity:.3g} x its pages/s as few would do"
 
 

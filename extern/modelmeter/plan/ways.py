@@ -1,4 +1,4 @@
-"""Ways to serve a load: a model by an engine on replicas of one GPU each, and how many of these hold the limits.
+"""Ways to serve a load: a model by an engine on replicas of one GPU or several, and how many of these hold the limits.
 
 A way has the fewest replicas, the load spread evenly over them, whose simulation (`simulation.load`) holds every limit
 at the asked percentile, found between two bounds: fewer serve less than arrives, or so nearly that the tail never
@@ -38,6 +38,8 @@ HOST_BUSY: Final = 0.8
 #: what ways may be sorted by
 MONEY: Final = "money"
 GPUS: Final = "gpus"
+#: of a way's settings, the GPUs of a replica that its model is split over
+SPLIT: Final = "tensor_parallel"
 
 
 class Candidate(NamedTuple):
@@ -110,6 +112,7 @@ class Way:
     serves: None where it is `refused`; too_large: since a page does not fit the device. fewest: replicas by capacity
     alone. found: as predicted; None where it was not searched, or where `short` says what an idle replica takes, by
     limit. slow_replicas: at the slow end; None: not searched, infinite: no number of them holds the limits there.
+    devices: GPUs of a replica, over which the model is split.
     """
 
     settings: Mapping[str, str]
@@ -122,6 +125,7 @@ class Way:
     found: Found | None = None
     short: Mapping[str, float] = field(default_factory=dict)
     slow_replicas: float | None = None
+    devices: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,12 +171,12 @@ class Plan:
 
     def gpus(self, way: Way) -> int:
         """Whole GPUs, the spare ones among them; the least of a way that was not searched."""
-        return (way.fewest if way.found is None else way.found.replicas) + self.question.spare
+        return _gpus(self.question, way)
 
     def gpus_slow(self, way: Way) -> int | None:
         """Whole GPUs at the slow end of the interval; None where no number of them holds the limits there."""
         slow = way.slow_replicas
-        return None if slow is None or isinf(slow) else int(slow) + self.question.spare
+        return None if slow is None or isinf(slow) else int(slow) * way.devices + self.question.spare
 
     def money(self, way: Way, gpus: float | None = None) -> float | None:
         """A month of so many GPUs around the clock; None without a price."""
@@ -233,12 +237,16 @@ def _by(question: Question, ways: Sequence[Way]) -> str:
     return MONEY if priced else GPUS
 
 
+def _gpus(question: Question, way: Way) -> int:
+    """GPUs of all replicas, and the spare ones; the least of a way that was not searched."""
+    return (way.fewest if way.found is None else way.found.replicas) * way.devices + question.spare
+
+
 def _key(question: Question, by: str) -> Callable[[Way], float]:
     def key(way: Way) -> float:
         if way.serves is None:
             return inf
-        gpus = (way.fewest if way.found is None else way.found.replicas) + question.spare
-        return gpus * (question.prices.an_hour[way.device.name] if by == MONEY else 1)
+        return _gpus(question, way) * (question.prices.an_hour[way.device.name] if by == MONEY else 1)
 
     return key
 
@@ -264,6 +272,7 @@ def _opened(question: Question, candidate: Candidate, device: Device) -> tuple[W
         device=device,
         quality=candidate.quality,
         refused=candidate.refused,
+        devices=1 if candidate.model is None else candidate.model.devices,
     )
     if candidate.model is None:
         return way, None

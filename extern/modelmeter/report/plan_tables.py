@@ -10,7 +10,7 @@ from modelmeter.devices.throughput import ESTIMATE
 from modelmeter.models.common.precision import UNQUANTISED
 from modelmeter.plan.demand import LIMITS
 from modelmeter.plan.verdict import NOT_SEARCHED, verdict
-from modelmeter.plan.ways import MONEY, Plan, Way
+from modelmeter.plan.ways import MONEY, SPLIT, Plan, Way
 from modelmeter.quantities import estimated, number
 from modelmeter.report.compare_tables import published_cell
 from modelmeter.report.document import SHARE, Cell, Quantity, cell_text
@@ -27,11 +27,11 @@ _SHOWN: Final = (50, 95, 99)
 TIMES: Final = {"latency_s": "latency", "ttft_s": "ttft"}
 
 #: what ways are told apart by
-KEYS: Final = ("model", "precision", "device", "engine")
+KEYS: Final = ("model", "precision", "device", SPLIT, "engine")
 
 #: what no figure of a plan has in it
 NOT_MODELLED: Final = (
-    "more than one GPU a replica (tensor and expert parallel), the network, load balancers that do not spread evenly",
+    "more than one host a replica, the network, load balancers that do not spread evenly",
     "failures, restarts and retries beside the spare GPUs; prefix caches; several models on one GPU",
     "a rate that changes within the peak: requests come at random (Poisson), from an idle start",
     "the price of anything but GPU hours: storage, CPU cores, people, contracts",
@@ -262,11 +262,13 @@ def answer_text(plan: Plan) -> str:
     if money is not None and thousand is not None:
         words = plan.question.prices.words
         paid = f": {number(money)} {words} a month, around the clock, {thousand:.3g} {words} for 1,000 pages"
-    return f"{many:,} {best.device.name}{spare}{most}, {_model(best)}{paid}"
+    each = "" if best.devices == 1 else f", {best.devices} a replica"
+    return f"{many:,} {best.device.name}{each}{spare}{most}, {_model(best)}{paid}"
 
 
 def _who(way: Way) -> str:
-    return f"{_model(way)} on {way.device.name}"
+    several = "" if way.devices == 1 else f"{way.devices} "
+    return f"{_model(way)} on {several}{way.device.name}"
 
 
 def _model(way: Way) -> str:
@@ -317,8 +319,9 @@ def shares(plan: Plan) -> list[tuple[str, str]]:
         f"host.workers={serves.workers} a replica, {cores:,} core{'s' * (cores > 1)} in all, "
         f"{outcome.host_busy or 0.0:.0%} busy"
     )
+    gpu = "the GPU" if way.devices == 1 else f"its {way.devices} GPUs"
     engine = (
-        f"{serves.device_s:.3g} s of the GPU a page, {serves.device_s / total:.0%} of the work; a replica serves "
+        f"{serves.device_s:.3g} s of {gpu} a page, {serves.device_s / total:.0%} of the work; a replica serves "
         f"{estimated(serves.capacity)} requests/s ({estimated(serves.slow)} to {estimated(serves.fast)}) and gets "
         f"{estimated(plan.question.demand.rate / way.found.replicas)}, {outcome.busy:.0%} of the time computing"
     )
@@ -348,8 +351,9 @@ def simulated_line(plan: Plan, subject: str) -> str:
     settings = best.settings
     packed = settings.get("precision", UNQUANTISED)
     precision = "" if packed == UNQUANTISED or "precision=" in subject else f" precision={packed}"
+    split = "" if best.devices == 1 or "parallel.tensor=" in subject else f" parallel.tensor={best.devices}"
     return (
-        f"modelmeter simulate {subject}{precision} --model {settings['model']} --engine {settings['engine']} "
+        f"modelmeter simulate {subject}{precision}{split} --model {settings['model']} --engine {settings['engine']} "
         f"--device {best.device.name} --rate {question.demand.rate / best.found.replicas:.6g} "
         f"--requests {question.requests} --seed {question.seed} host.workers={best.serves.workers}"
     )
