@@ -243,8 +243,8 @@ def of_cells() -> Part:
         "",
         *said(
             f"Jina-OCR ({JINA[0].source}): DeepSeek-OCR's backbone and page of 903 image tokens, so simulated as "
-            f"that, on {JINA[0].device} (which edition was measured is not said). The host's seconds a page were fitted on the "
-            "first page's times to the first token; nothing else of these cells is in any constant.",
+            f"that, on {JINA[0].device} (which edition was measured is not said). The host's seconds a page were fitted "
+            "on the first page's times to the first token; nothing else of these cells is in any constant.",
         ),
         "",
         "| page | in flight | requests/s | between tokens, ms | first token, s |",
