@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.simulation import report, theory
+from benchmarks.simulation import cells, report, theory
 from benchmarks.simulation.traces import UNEVEN, Measured, Trace, between, ring
 from modelmeter.simulation.scheduler import Chunk, Decoding
 
@@ -74,3 +75,13 @@ def test_a_closed_loop_is_within_its_limits() -> None:
 @pytest.mark.slow
 def test_theorys_rows_stand_in_the_report() -> None:
     assert "\n".join(report.of_theory().lines) in (report.REPORTS / "simulation.md").read_text(encoding="utf-8")
+
+
+def test_cells_are_simulated_in_the_order_of_what_was_published() -> None:
+    """By workers, then by requests in flight; more of both serve no fewer."""
+    sweep = replace(cells.PADDLE[1], in_flight=(1, 8), workers=(1, 2), published=((1.0,),) * 4)
+    rates = [each.value.requests_per_s for each in sweep.simulated()]
+    assert rates[0] < rates[1] and rates[2] < rates[3] and rates[1] < rates[3]
+    assert rates[0] == pytest.approx(rates[2]) and rates[1] == pytest.approx(cells.PADDLE_CELLS[0][0], rel=0.02)
+    for each in (*cells.JINA, *cells.PADDLE):
+        assert len(each.published) == len(each.in_flight) * len(each.workers)

@@ -75,14 +75,13 @@ def test_rows_may_be_sorted(capsys: Capture, sort: str) -> None:
 
 def test_several_models_and_engines(capsys: Capture) -> None:
     """A row each; an engine whose scheduler is not simulated says so."""
-    models = ("--models", "deepseek_ocr,lighton_ocr", "--engine", "vllm,sglang")
+    models = ("--models", "deepseek_ocr,lighton_ocr", "--engine", "vllm,sglang,best")
     document = json.loads(printed(capsys, *PLAN[:-1], "H100-SXM", *LOAD, *models, "--json"))
     assert {(row["model"], row["engine"]) for row in document["rows"] if row["verdict"] != "refused"} == {
-        ("deepseek_ocr", "vllm"),
-        ("lighton_ocr", "vllm"),
+        (model, engine) for model in ("deepseek_ocr", "lighton_ocr") for engine in ("vllm", "sglang")
     }
     refused = [row["why"] for row in document["rows"] if row["verdict"] == "refused"]
-    assert refused and all("engine" in why or "sglang" in why for why in refused)
+    assert refused and all("engine=best is not modelled" in why for why in refused)
 
 
 def test_a_model_that_cannot_answer_keeps_its_row(capsys: Capture) -> None:

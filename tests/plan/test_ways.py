@@ -287,7 +287,7 @@ def test_nothing_holds_and_what_comes_nearest() -> None:
 def test_what_cannot_be_answered_at_all() -> None:
     with pytest.raises(ModelMeterError, match="T4 lists no matmul peak"):
         planned(["T4"])
-    with pytest.raises(ModelMeterError, match="the scheduler of engine=sglang is not modelled"):
-        compute(Question(demand=per_second(1)), [candidate(load_cost_model(["engine=sglang"]))], [H100])
+    with pytest.raises(ModelMeterError, match="the scheduler of engine=best is not modelled"):
+        compute(Question(demand=per_second(1)), [candidate(load_cost_model(["engine=best"]))], [H100])
     with pytest.raises(ModelMeterError, match="--spare -1 is too few"):
         planned(["H100-SXM"], spare=-1)

@@ -82,6 +82,25 @@ def planned(
     put_back = False
     place = 0
     pool = limits.blocks - sum(gone)
+    if limits.prompts_first:
+        for request in [each for each in running if each.number not in through]:
+            new = min(request.known - request.computed, budget)
+            needed = blocks(request.computed + new, limits.block_size)
+            if needed - held[request.number] <= pool - sum(held.values()):
+                held[request.number] = needed
+                plan.append((request, new))
+                budget -= new
+            else:
+                running.remove(request)
+                held.pop(request.number)
+                request.computed = 0
+                request.preemptions += 1
+                waiting.appendleft(request)
+                put_back = True
+        taken(limits, now, waiting, running, held, gone, plan, 0 if put_back else budget)
+        if plan:
+            return plan
+        put_back = True  # nobody is taken beside those that decode
     while place < len(running) and budget > 0:
         request = running[place]
         new = min(request.known - request.computed, budget)
@@ -100,8 +119,24 @@ def planned(
         plan.append((request, new))
         budget -= new
         place += 1
+    taken(limits, now, waiting, running, held, gone, plan, 0 if put_back else budget)
+    return plan
+
+
+def taken(
+    limits: Limits,
+    now: float,
+    waiting: deque[Request],
+    running: list[Request],
+    held: dict[int, int],
+    gone: list[int],
+    plan: list[tuple[Request, int]],
+    budget: int,
+) -> None:
+    """Those that wait, as far as the budget goes: into what runs and into the plan."""
+    pool = limits.blocks - sum(gone)
     most = encoder = limits.encoder_tokens or limits.max_num_batched_tokens
-    while waiting and not put_back and budget > 0 and len(running) + len(gone) < limits.max_num_seqs:
+    while waiting and budget > 0 and len(running) + len(gone) < limits.max_num_seqs:
         request = waiting[0]
         images = 0 if request.preemptions else request.images
         new = min(request.known, budget)
@@ -116,4 +151,3 @@ def planned(
         plan.append((request, new))
         budget -= new
         encoder -= images
-    return plan

@@ -100,7 +100,7 @@ def test_steps_are_those_of_the_service() -> None:
     [
         ((), {}, "give one of a rate"),
         ((), {"rate": 1.0, "in_flight": 2}, "give one of a rate"),
-        (("engine=sglang",), {"rate": 1.0}, "the scheduler of engine=sglang is not modelled; that of vllm is"),
+        (("engine=best",), {"rate": 1.0}, "the scheduler of engine=best is not modelled; that of vllm, sglang is"),
         ((), {"rate": 1.0, "requests": 0}, "0 requests; give 1 or more"),
         ((), {"arrivals": [0.0, 2.0, 1.0]}, "request 2 arrives at 1 s, and the one before it at 2 s"),
     ],

@@ -61,6 +61,7 @@ def scenario(seed: int) -> Scenario:
         block_size=block_size,
         encoder_tokens=source.choice((None, 30, 60)),
         async_scheduling=source.choice((False, True)),
+        prompts_first=source.choice((False, True)),
     )
     workers, way = source.randint(1, 3), source.randint(0, 2)
     if way == 0:
@@ -141,6 +142,16 @@ def test_a_step_is_planned_when_the_one_before_begins(
         limits = Limits(max_num_seqs=places, max_num_batched_tokens=64, blocks=100, async_scheduling=asynchronous)
         served = Engine(limits, times, Arrivals(jobs, arrivals)).serve().requests
         assert served[-1].first_token_s == second
+
+
+@pytest.mark.parametrize(("prompts_first", "done"), [(False, 5), (True, 6)])
+def test_prompts_go_beside_those_that_decode_or_before_them(prompts_first: bool, done: int) -> None:
+    """Steps of a second. The second request's prompt is in the second step, with the first request or without it."""
+    limits = Limits(max_num_seqs=2, max_num_batched_tokens=64, blocks=100, prompts_first=prompts_first)
+    times = Linear(launch=1.0, sequence=0.0, context=0.0, longest=0.0, token=0.0)
+    jobs = [Job(prompt=10, outputs=5), Job(prompt=10, outputs=1)]
+    first, second = Engine(limits, times, Arrivals(jobs, [0.0, 0.5])).serve().requests
+    assert second.first_token_s == 2 and first.done_s == done
 
 
 def test_what_no_engine_can_serve_is_refused() -> None:

@@ -28,10 +28,16 @@ class Scheduler(NamedTuple):
 
     rules: str
     async_scheduling: bool
+    prompts_first: bool
 
 
 #: engines whose scheduler is modelled
-SCHEDULERS: Final = {"vllm": Scheduler("vllm/v1/core/sched/scheduler.py, vLLM 0.19", async_scheduling=True)}
+SCHEDULERS: Final = {
+    "vllm": Scheduler("vllm/v1/core/sched/scheduler.py, vLLM 0.19", async_scheduling=True, prompts_first=False),
+    "sglang": Scheduler(
+        "python/sglang/srt/managers/scheduler.py, SGLang at 0003215c", async_scheduling=True, prompts_first=True
+    ),
+}
 
 #: the shares of requests whose time is told: the median, and the tails
 PERCENTILES: Final = (50, 90, 95, 99)
@@ -197,6 +203,7 @@ class Replica:
             block_size=pool.block_size,
             max_model_len=most.limits.max_model_len,
             async_scheduling=SCHEDULERS[model.engine.name].async_scheduling,
+            prompts_first=SCHEDULERS[model.engine.name].prompts_first,
         )
         self._service = service_of(model, stage_times(model, device, "fp32"), most.limits)
         self._decodes: dict[int, Any] = {}

@@ -1,6 +1,7 @@
 """Continuous batching of an inference engine, as a discrete-event simulation: who is in which step, and when it ends.
 
-The rules are those of vLLM's scheduler (vllm/v1/core/sched/scheduler.py, 0.19): in each step the running requests come
+The rules are those of vLLM's scheduler (vllm/v1/core/sched/scheduler.py, 0.19), or as far as it is said those of
+SGLang's. vLLM: in each step the running requests come
 first, in their order, one token each while they decode, then those that wait, first come first served, as far as the
 step's tokens, the sequences and the cache's blocks go; a prompt that is longer than what is left of the step is cut. If
 a running request finds no block, the last one gives all its blocks back, goes to the head of those that wait, and is
@@ -10,6 +11,11 @@ With asynchronous scheduling, the default since vLLM 0.14 (EngineCore.step_with_
 vllm/v1/core/sched/async_scheduler.py), a step is planned when the one before it begins. So what arrives during a step,
 and the place and blocks of a request that ends with it, are no part of the next step, but of the one after; an engine
 with nothing else to run plans at once.
+
+SGLang (python/sglang/srt/managers/scheduler.py at 0003215c: `get_next_batch_to_run`, `enable_mixed_chunk` off) gives a
+step to prompts alone as long as any can be taken, up to `chunked_prefill_size` tokens, and else to those that decode;
+its overlap (`event_loop_overlap`, on by default) plans as far ahead. Of its pool the room that it keeps for tokens to
+come (`new_token_ratio`) is not modelled, nor which request it retracts: blocks are given and taken as vLLM does.
 
 Between two events (an arrival, an end, a pool that is full) all steps are alike but for the context, which grows by one
 token a request: such a run of steps is one jump, whose seconds are a closed sum. So time is that of the events, and the
@@ -52,6 +58,10 @@ class Decoding(NamedTuple):
         return Decoding(self.requests, self.context + self.requests * steps, self.longest + steps)
 
 
+#: a step of prompts alone
+NOBODY: Final = Decoding(0, 0, 0)
+
+
 class StepTimes(Protocol):
     """Seconds of steps."""
 
@@ -69,7 +79,8 @@ class Limits:
     max_num_seqs: requests that run at once. max_num_batched_tokens: of a step. blocks: of the KV cache, of `block_size`
     tokens each. max_model_len: positions of a request. encoder_tokens: image tokens that are encoded in one step at
     most, where one picture alone is not more; None: as many as a step has tokens. async_scheduling: each step is
-    planned when the one before it begins.
+    planned when the one before it begins. prompts_first: a step has prompts alone as long as any can be taken, and
+    those that decode wait meanwhile.
     """
 
     max_num_seqs: int
@@ -79,6 +90,7 @@ class Limits:
     max_model_len: int | None = None
     encoder_tokens: int | None = None
     async_scheduling: bool = False
+    prompts_first: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "blocks", "block_size"):
@@ -290,11 +302,15 @@ class Engine:
     def _fits_another(self) -> bool:
         """Whether the head of those that wait has a place in the next step."""
         batch = len(self._decoding)
-        budget = self.limits.max_num_batched_tokens - batch
+        beside, blocks = (0, 0) if self.limits.prompts_first else (batch, self._phases[self._phase()])
+        budget = self.limits.max_num_batched_tokens - beside
         if not self.waiting or batch >= self.limits.max_num_seqs or budget < 1:
             return False
-        new = min(self.waiting[0].known, budget)
-        return self.limits.blocks_of(new) <= self._free - self._phases[-self._tick % self.limits.block_size]
+        return self.limits.blocks_of(min(self.waiting[0].known, budget)) <= self._free - blocks
+
+    def _phase(self) -> int:
+        """Of those that need a block in the next step."""
+        return -self._tick % self.limits.block_size
 
     def _blocks_of_steps(self, batch: int, steps: int) -> int:
         """Blocks that so many steps take from the pool."""
@@ -316,16 +332,17 @@ class Engine:
 
     def _step(self) -> None:
         """One step, as the scheduler fills it."""
-        chunks = self._plan()
-        if not chunks and not self._decoding:  # nothing ran that it had to be planned beside
+        chunks, decoding = self._plan()
+        if not chunks and not decoding.requests:  # nothing ran that it had to be planned beside
             self._learn()
-            chunks = self._plan()
+            chunks, decoding = self._plan()
         self._peak_blocks = max(self._peak_blocks, self.limits.blocks - self._free)
         self._learn()
         self._most_running = max(self._most_running, len(self._decoding) + len(chunks))
         parts = [Chunk(request.computed, new, request.kind) for request, new in chunks]
-        self._pass(self.times.step(parts, self._in_step()), 1)
-        self._decoded(1)
+        self._pass(self.times.step(parts, decoding), 1)
+        if decoding.requests:
+            self._decoded(1)
         for request, new in chunks:
             request.computed += new
             if request.computed < request.known:
@@ -340,14 +357,23 @@ class Engine:
             if request in self._decoding and request.computed == -shorter:
                 return Decoding(len(self._decoding), self._context, self._tick - shorter)
             heapq.heappop(self._contexts)
-        return Decoding(0, 0, 0)
+        return NOBODY
 
-    def _plan(self) -> list[tuple[Request, int]]:
-        """Blocks for the step of all that decode, and prompts beside them, each with its new positions."""
+    def _plan(self) -> tuple[list[tuple[Request, int]], Decoding]:
+        """Prompts of the next step, each with its new positions, and those that decode in it; all have their blocks."""
+        if self.limits.prompts_first:
+            chunks = self._prompts(self.limits.max_num_batched_tokens, others=True)
+            if chunks:
+                return chunks, NOBODY
         preempted = self._make_room()
-        batch = len(self._decoding)
-        self._free -= self._phases[-self._tick % self.limits.block_size]
-        budget = self.limits.max_num_batched_tokens - batch
+        decoding = self._in_step()
+        self._free -= self._phases[self._phase()]
+        if self.limits.prompts_first:
+            return [], decoding
+        return self._prompts(self.limits.max_num_batched_tokens - decoding.requests, others=not preempted), decoding
+
+    def _prompts(self, budget: int, *, others: bool) -> list[tuple[Request, int]]:
+        """The prompt that was cut, and `others` that wait, as far as the step's tokens go."""
         chunks: list[tuple[Request, int]] = []
         if self._cut is not None and budget > 0:
             request, self._cut = self._cut, None
@@ -357,16 +383,16 @@ class Engine:
                 budget -= new
             else:
                 self._put_back(request)
-                preempted = True
-        if not preempted:
-            self._schedule(budget, batch, chunks)
+                others = False
+        if others:
+            self._schedule(budget, chunks)
         return chunks
 
-    def _schedule(self, budget: int, batch: int, chunks: list[tuple[Request, int]]) -> None:
+    def _schedule(self, budget: int, chunks: list[tuple[Request, int]]) -> None:
         """Those that wait, first come first served, as far as the step goes."""
         most = self.limits.encoder_tokens or self.limits.max_num_batched_tokens
         encoder = most
-        places = self.limits.max_num_seqs - batch - self._ended
+        places = self.limits.max_num_seqs - len(self._decoding) - self._ended
         while self.waiting and budget > 0 and len(chunks) < places:
             request = self.waiting[0]
             images = 0 if request.preemptions else request.images  # what was encoded once is kept
@@ -381,7 +407,7 @@ class Engine:
 
     def _make_room(self) -> bool:
         """Put requests back until there are blocks for this step of all others; whether there were any."""
-        block, preempted = -self._tick % self.limits.block_size, False
+        block, preempted = self._phase(), False
         while self._phases[block] > self._free:
             if self._cut is not None:
                 request, self._cut = self._cut, None
