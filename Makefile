@@ -26,7 +26,7 @@ AXE := 4.14.1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots axe explore docs models-page snapshot published precision published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
+.PHONY: help setup demo screenshots axe explore docs models-page snapshot published precision engine-limits published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
 .PHONY: check-sweeps measured measured-changed mutants examples notebooks commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
@@ -72,6 +72,9 @@ published: $(STAMP) ## reports/published.md anew
 
 precision: $(STAMP) ## reports/precision.md anew
 	$(BIN)/python -m benchmarks.precision
+
+engine-limits: $(STAMP) ## reports/engine-limits.md anew
+	$(BIN)/python -m benchmarks.engine_limits
 
 published-check: $(PUBLISHED_VENV)/.installed ## DeepSeek's own files, which you have put into FOLDER, against execution=published, in an environment of their own below outputs/. They run: by saying it you agree to that
 	$(PUBLISHED_VENV)/bin/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_published \
