@@ -20,6 +20,7 @@ ASKED: Final = (
     ("throughput", "1275x1650", "--output-tokens", "1000", "--device", "H100-SXM", "--concurrency", "4"),
     ("compare", "1275x1650", "--page-class", "letter", "--models", "deepseek_ocr,glm_ocr", "--device", "H100-SXM"),
     ("fit", "1275x1650", "--output-tokens", "1000", "--device", "RTX-3060-12GB", "--precisions", "unquantised,awq"),
+    ("limits", "1275x1650", "--output-tokens", "1000", "--device", "L4"),
     ("simulate", "1275x1650", "--output-tokens", "100", "--device", "L40S", "--rate", "1", "--requests", "50"),
     ("plan", "1275x1650", "--output-tokens", "100", "--pages", "1e6/month", "--device", "L40S", "--requests", "50"),
     ("models",),

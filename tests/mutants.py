@@ -880,6 +880,38 @@ MUTANTS = (
         new='"frames": 1,',
         test="tests/laws/test_vectors.py::test_the_rule_of_every_mode_is_the_workloads[glm_ocr-page]",
     ),
+    Mutant(
+        kind="engine's limit",
+        what="keys and values of a pass count beside the pool that they lie in",
+        file="models/common/profile_run.py",
+        old="written += record.kv_bytes",
+        new="written += 0 * record.kv_bytes",
+        test="tests/models/common/test_profile_run.py::test_keys_and_values_are_in_the_pool",
+    ),
+    Mutant(
+        kind="engine's limit",
+        what="a profile run samples from as many logits as it has tokens",
+        file="models/common/profile_run.py",
+        old="+ requests * vocabulary * logit_bytes",
+        new="+ max_num_batched_tokens * vocabulary * logit_bytes",
+        test="tests/models/common/test_profile_run.py::test_the_parts_of_a_run_by_hand",
+    ),
+    Mutant(
+        kind="engine's limit",
+        what="pages are encoded beside an empty encoder cache",
+        file="devices/engine_limits.py",
+        old="beside = max(0, budget.tokens - count * tokens)",
+        new="beside = 0 * max(0, budget.tokens - count * tokens)",
+        test="tests/devices/test_engine_limits.py::test_pages_hold_more_than_the_images_that_were_profiled",
+    ),
+    Mutant(
+        kind="engine's limit",
+        what="the share that is advised forgets what pages hold beyond it",
+        file="devices/engine_limits.py",
+        old="self._set(settings).beyond_bytes + self.context_bytes)",
+        new="self.context_bytes)",
+        test="tests/devices/test_engine_limits.py::test_what_is_advised_holds_and_one_step_beyond_does_not[sglang-L4]",
+    ),
 )
 
 

@@ -13,6 +13,7 @@ import yaml
 from modelmeter.devices import Device, load_device
 from modelmeter.devices.stage_time import Estimate, EstimateArrays
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+from modelmeter.models.common.profile_run import ProfileRun
 from modelmeter.models.common.runs import StepRun
 from modelmeter.walk import Call, OperatorRecord, Walk
 
@@ -128,6 +129,17 @@ class TinyModel:
 
     def graphed(self, stage: str) -> bool:
         return stage in self.graphs
+
+    def profile_run(self, max_num_batched_tokens: int, max_num_seqs: int, sampler: str) -> ProfileRun:
+        """A run whose sampler holds a byte for each request."""
+        return ProfileRun(
+            layout=None,
+            budget=None,
+            requests=max_num_seqs,
+            vision_bytes=0,
+            decoder_bytes=0,
+            sampler_bytes=max_num_seqs,
+        )
 
     steps_by_context = True
 

@@ -24,7 +24,7 @@ from modelmeter.devices.stage_time import HOSTS_DIFFER, OPERATOR_S, StageTimes
 from modelmeter.devices.throughput import BOTH, CLIENT, DEVICE, HOST, ORIGINS
 from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
-from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema, defaults_of
+from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.vision_language import VisionLanguageModel
 from modelmeter.models.deepseek_ocr import load_cost_model
 from tests.devices.synthetic import Page, TinyModel, TinyTimes, slow_device
@@ -374,12 +374,11 @@ def test_what_an_engine_does_not_run_says_what_would(
 
 def test_published_capacities_of_vllm_within_half_a_percent() -> None:
     """KV tokens that vLLM 0.12 printed for DeepSeek-OCR at 0.9 of three cards (fgbelidji/llm-lab)."""
-    model = load_cost_model()
+    model = load_cost_model(["engine=vllm"])
     weights = model.page(1275, 1650).prefill.weight_bytes
-    engine = EngineSchema(**defaults_of("vllm")["engine"])
     for name, tokens in {"A100-80G": 1_115_616, "L40S": 567_488, "L4": 215_680}.items():
         device = load_device(name)
-        limits = limits_of(TinyModel(engine=engine), device)
+        limits = limits_of(model, device)
         pool = Pool.of(limits, device.memory_bytes, weights, 2 * 12 * 1280 * 2)
         assert pool.tokens == pytest.approx(tokens, rel=0.005)
 

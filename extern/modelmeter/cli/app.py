@@ -34,6 +34,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Time and money": {
         "throughput": "modelmeter.cli.throughput",
         "fit": "modelmeter.cli.fit",
+        "limits": "modelmeter.cli.limits",
         "simulate": "modelmeter.cli.simulate",
         "plan": "modelmeter.cli.plan",
         "run": "modelmeter.cli.run",

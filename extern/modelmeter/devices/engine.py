@@ -7,6 +7,7 @@ Rules that go by the device were read in the engines' code:
 
 - vLLM: `EngineArgs.get_batch_defaults` (vllm/engine/arg_utils.py), of its OpenAI server: 8192 tokens a pass and 1024
   sequences on devices of 70 GiB or more that are no A100, else 2048 and 256.
+  It reserves what its profile run holds (`models.common.profile_run`) and `engine.other_bytes`.
 - SGLang: `_handle_gpu_memory_settings` and `adjust_mem_fraction_for_vlm` (python/sglang/srt/server_args.py): by the
   memory's MiB, the tokens of a chunk and the largest batch that is captured as a CUDA graph; from these what is left
   free, at least 10 GiB from 60 GiB on; and 0.95 of the rest, since images are encoded beside it.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from modelmeter.models.common.assumption import Assumption
     from modelmeter.models.common.contract import CostModel
     from modelmeter.models.common.engines import EngineSchema
+    from modelmeter.models.common.profile_run import ProfileRun
 
 
 class DeviceDefaults(NamedTuple):
@@ -65,6 +67,10 @@ class Served(Protocol):
     @property
     def max_position_embeddings(self) -> int:
         """Positions that the model has."""
+        ...
+
+    def profile_run(self, max_num_batched_tokens: int, max_num_seqs: int, sampler: str) -> ProfileRun:
+        """What the engine's profile run holds at these settings."""
         ...
 
 
@@ -107,15 +113,27 @@ def limits_of(model: Served, device: Device) -> Limits:
     engine = model.engine
     rule = _BY_DEVICE.get(engine.name)
     sizes = None if rule is None else rule(device)
+    max_num_seqs = engine.max_num_seqs or (sizes and sizes.max_num_seqs)
+    max_num_batched_tokens = engine.max_num_batched_tokens or (sizes and sizes.max_num_batched_tokens)
+    run = None
+    if engine.sampler is not None and max_num_seqs is not None and max_num_batched_tokens is not None:
+        run = model.profile_run(max_num_batched_tokens, max_num_seqs, engine.sampler)
     return Limits(
         utilization=engine.gpu_memory_utilization or (sizes and sizes.utilization),
-        reserve_bytes=engine.reserve_bytes or 0,
+        reserve_bytes=reserve_bytes(engine, run),
         block_size=engine.block_size or 1,
-        max_num_seqs=engine.max_num_seqs or (sizes and sizes.max_num_seqs),
+        max_num_seqs=max_num_seqs,
         seqs_given=engine.max_num_seqs is not None,
-        max_num_batched_tokens=engine.max_num_batched_tokens or (sizes and sizes.max_num_batched_tokens),
+        max_num_batched_tokens=max_num_batched_tokens,
         max_model_len=min(engine.max_model_len or model.max_position_embeddings, model.max_position_embeddings),
     )
+
+
+def reserve_bytes(engine: EngineSchema, run: ProfileRun | None) -> int:
+    """What an engine keeps of its share for all that is neither weights nor cache. run: what it profiled, if it did."""
+    if engine.reserve_bytes is not None:
+        return engine.reserve_bytes
+    return 0 if run is None else run.peak_bytes + (engine.other_bytes or 0)
 
 
 #: what an engine with a memory policy of its own decides in place of `runtime`: told with its limits

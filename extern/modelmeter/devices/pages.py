@@ -18,6 +18,7 @@ from modelmeter.walk import Walk
 
 if TYPE_CHECKING:
     from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
+    from modelmeter.models.common.profile_run import ProfileRun
     from modelmeter.models.common.runs import StepRun
 
 
@@ -109,6 +110,10 @@ class ServedModel(Protocol[PageIn]):
     @property
     def engine(self) -> EngineSchema:
         """What serves it."""
+        ...
+
+    def profile_run(self, max_num_batched_tokens: int, max_num_seqs: int, sampler: str) -> ProfileRun:
+        """What the engine's profile run holds at these settings."""
         ...
 
     @property

@@ -75,8 +75,16 @@ TAKES: dict[str, list[Any]] = {
     "engine.version": [None, "x", "${oc.env:HOME}"],
     **{
         f"engine.{limit}": [None]
-        for limit in ("reserve_bytes", "block_size", "max_num_seqs", "max_num_batched_tokens", "max_model_len")
+        for limit in (
+            "reserve_bytes",
+            "other_bytes",
+            "block_size",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "max_model_len",
+        )
     },
+    "engine.sampler": [None],
     "engine.gpu_memory_utilization": [None],
     "host.ngram": [True],
     "precision.kv": [None],

@@ -243,7 +243,8 @@ class Configuration(Generic[Schema]):
     schema: its dataclass. kinds: what a value of its own groups may be, by key. module: the package of its YAML files.
     name: of the file that names the defaults. modes: the named workloads, of which each is a choice of `workload`.
     executions: the code that it can be walked as, of which each is a choice of `execution`. engine_keys: by engine,
-    what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value.
+    what it sets otherwise for this model (its processor's limits, what its recipe asks for), key and value. profiled:
+    by engine, what it takes in its profile run for the largest image of this model: the layout, of a workload.
     checkpoints: the choices of `checkpoint`, the default first; a file of that group states each. files: how the files
     of a user's own checkpoint are read. expands: by key, what makes of a value the overrides that it stands for, or
     None of one that stands for itself.
@@ -258,6 +259,7 @@ class Configuration(Generic[Schema]):
     checkpoints: Sequence[str]
     files: CheckpointFiles
     engine_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    profiled: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     expands: Mapping[str, Callable[[str], list[str] | None]] = field(default_factory=dict)
 
     @cached_property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from modelmeter.models.common.assumption import Assumption
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.page_source import Source
+from modelmeter.models.common.profile_run import ProfileRun
 from modelmeter.models.common.runs import StepRun
 from modelmeter.models.common.stage_cost import StageCost
 from modelmeter.models.common.vram import Vram
@@ -333,6 +334,16 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     @property
     def client(self) -> ClientSchema:
         """Who sends the pages."""
+
+    @property
+    def profiled_layout(self) -> Any | None:
+        """The layout of the images of the engine's profile run; None: it has none, or nobody has read which it is."""
+
+    def profile_run(self, max_num_batched_tokens: int, max_num_seqs: int, sampler: str) -> ProfileRun:
+        """What the engine's profile run holds at these settings."""
+
+    def text(self, prompt_tokens: int, output_tokens: int = 0) -> Any:
+        """The cost of a prompt without an image, as that of a page: .prefill .decode .total."""
 
     def engine_workload(self) -> Mapping[str, Any]:
         """Keys of the workload that the engine's own processor sets otherwise than the published one."""

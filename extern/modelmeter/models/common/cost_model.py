@@ -40,6 +40,7 @@ from modelmeter.models.common.page_source import Source, read_pages, read_sides
 from modelmeter.models.common.parallel import parallel_assumptions, parallel_of, parallel_settings
 from modelmeter.models.common.passes import LAYOUT, REGIONS, PagePass, PassTokens, pass_names, split
 from modelmeter.models.common.precision import UNQUANTISED, precision_assumptions, precision_of
+from modelmeter.models.common.profile_run import ProfileRun, profile_run
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
 from modelmeter.models.common.runs import StepRun, runs
@@ -288,6 +289,7 @@ class CostModel(Generic[Config, Work, Model]):
             self._speculate(self.speculation)
         self._laws = Laws()
         self.kernel_laws: dict[Hashable, tuple[Any, ...]] = {}
+        self._profile_runs: dict[tuple[int, int, str], ProfileRun] = {}
         self._hit: int | None = None
         self._learnt = False
         self._pages: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
@@ -333,7 +335,7 @@ class CostModel(Generic[Config, Work, Model]):
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not what was walked, which compiled functions hold, and not the tokenizer."""
-        walked = ("model", "_laws", "kernel_laws", "_hit", "_learnt", "_pages")
+        walked = ("model", "_laws", "kernel_laws", "_profile_runs", "_hit", "_learnt", "_pages")
         return {name: value for name, value in vars(self).items() if name not in walked}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -400,6 +402,19 @@ class CostModel(Generic[Config, Work, Model]):
     def devices(self) -> int:
         """Over how many devices it is split; every figure is one device's."""
         return self.code.parallel.ranks
+
+    @property
+    def profiled_layout(self) -> Any | None:
+        """The layout of the images of the engine's profile run; None: it has none, or nobody has read which it is."""
+        layout = self.configuration.profiled.get(self.engine.name)
+        return None if layout is None else layout(self.workload)
+
+    def profile_run(self, max_num_batched_tokens: int, max_num_seqs: int, sampler: str) -> ProfileRun:
+        """What the engine's profile run holds at these settings."""
+        settings = max_num_batched_tokens, max_num_seqs, sampler
+        if settings not in self._profile_runs:
+            self._profile_runs[settings] = profile_run(self, *settings)
+        return self._profile_runs[settings]
 
     @property
     def host(self) -> HostSchema:

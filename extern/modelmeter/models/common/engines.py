@@ -62,6 +62,8 @@ class EngineSchema:
     version: str | None = None
     gpu_memory_utilization: float | None = None
     reserve_bytes: int | None = None
+    other_bytes: int | None = None
+    sampler: str | None = None
     block_size: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
@@ -97,6 +99,11 @@ class ClientSchema:
     seconds_per_page: float = 0.0
 
 
+#: how a profile run draws tokens of logits: `models.common.profile_run` says what that holds
+SORT: Final = "sort"
+KERNEL: Final = "kernel"
+SAMPLERS: Final = (SORT, KERNEL)
+
 _SECONDS: Final = Real(Fraction(0), Fraction(3600))
 _SHARE: Final = Real(Fraction(1, 100), Fraction(1), "it is a share of the device's memory")
 
@@ -110,6 +117,13 @@ ENGINE_KINDS: Final[Mapping[str, Kind[Any]]] = MappingProxyType(
         ),
         "engine.reserve_bytes": Said(
             Maybe(Whole(0, 2**50)), "of that share, what is neither weights nor cache, bytes; null: the engine's rule"
+        ),
+        "engine.other_bytes": Said(
+            Maybe(Whole(0, 2**50)), "of that, what is beside the profile run's peak, bytes; null: there is no such run"
+        ),
+        "engine.sampler": Said(
+            Maybe(Choice(SAMPLERS)),
+            "how the profile run samples: sort (vLLM up to 0.16) or kernel (from 0.17 on); null: there is no such run",
         ),
         "engine.block_size": Said(Maybe(Whole(1, 2**12)), "tokens of a block of the KV cache; null: no blocks"),
         "engine.max_num_seqs": Said(

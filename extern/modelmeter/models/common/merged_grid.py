@@ -170,6 +170,19 @@ class MergedGridWorkload:
         resized = smart_resize(*scaled, self.token_side, self.min_pixels, self.max_pixels, self.frames)
         return MergedGrid(*(side // self.token_side for side in resized))
 
+    def largest(self) -> MergedGrid:
+        """The grid of most tokens that the limits allow, as near to a square as their number divides.
+
+        What vLLM profiles (`Qwen2VLProcessingInfo.get_image_size_with_most_features`, models/qwen2_vl.py), whatever
+        the published pipeline does to a page before.
+        """
+        tokens = self.max_pixels // (self.frames * self.token_side**2)
+        while True:
+            rows = next(side for side in range(math.isqrt(tokens), 0, -1) if tokens % side == 0)
+            if not too_long(tokens // rows, rows):
+                return MergedGrid(tokens // rows, rows)
+            tokens -= 1
+
     def layouts(self, widths: ArrayLike, heights: ArrayLike) -> Layouts:
         """The same for many pages at once: sides [pages] in pixels, of an integer type."""
         import numpy as np

@@ -148,6 +148,11 @@ class TextStage(BaseLayer):
         """What the code makes of vision's outputs behind each page's image tokens before it seeks placeholders."""
         return outputs
 
+    @property
+    def levels(self) -> int:
+        """How many of the decoder's layers features of image tokens are added after."""
+        return 0
+
     def deepstack(self, outputs: tuple[ShapeTensor, ...], mask: ShapeTensor, pages: int) -> Deepstack | None:
         """What is added in the decoder's first layers. outputs: what `beside` gives."""
         return None

@@ -24,7 +24,7 @@ from modelmeter.models.common.deep_encoder_config import (
 )
 from modelmeter.models.deepseek_ocr.checkpoint_files import FILES
 from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
-from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES
+from modelmeter.models.deepseek_ocr.vision_workload import MAX_CROPS, MODES, ViewLayout, VisionWorkload
 
 
 @dataclass
@@ -112,6 +112,13 @@ ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "sglang": {"workload.max_num": ENGINE_MAX_CROPS},
 }
 
+
+def _profiled(workload: VisionWorkload) -> ViewLayout:
+    """vLLM's largest image: `DeepseekOCRProcessingInfo.get_image_size_with_most_features`, models/deepseek_ocr.py."""
+    side = 2048 if (workload.image_size, workload.base_size) == (1024, 1280) else 1280
+    return workload.layout(side, side)
+
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("deepseek_ocr",)
 
@@ -123,6 +130,7 @@ CONFIGURATION: Final = Configuration(
     modes=MODES,
     executions=EXECUTIONS,
     engine_keys=ENGINE_KEYS,
+    profiled={"vllm": _profiled},
     checkpoints=CHECKPOINTS,
     files=FILES,
 )

@@ -20,10 +20,11 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.common.patches_grid import PatchesGrid
 from modelmeter.models.common.tiles import MAX_TILES
 from modelmeter.models.deepseek_ocr2.checkpoint_files import FILES
 from modelmeter.models.deepseek_ocr2.executions import EXECUTIONS
-from modelmeter.models.deepseek_ocr2.workload import MODES
+from modelmeter.models.deepseek_ocr2.workload import MODES, Workload
 
 
 @dataclass
@@ -90,6 +91,12 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.downsample_ratio": Said(SIZE, "patches a side that become one token"),
 }
 
+
+def _profiled(workload: Workload) -> PatchesGrid:
+    """vLLM's largest image: `DeepseekOCR2ProcessingInfo.get_image_size_with_most_features`, models/deepseek_ocr2.py."""
+    return workload.layout(1536, 1536)
+
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("deepseek_ocr2",)
 
@@ -100,6 +107,7 @@ CONFIGURATION: Final = Configuration(
     name="deepseek_ocr2",
     modes=MODES,
     executions=EXECUTIONS,
+    profiled={"vllm": _profiled},
     checkpoints=CHECKPOINTS,
     files=FILES,
 )

@@ -15,6 +15,7 @@ from modelmeter.models.common.configuration import (
     Configuration,
     RuntimeSchema,
 )
+from modelmeter.models.common.merged_grid import MergedGridWorkload
 from modelmeter.models.common.packed_pages_config import (
     DECODER_KINDS,
     WORKLOAD_KINDS,
@@ -111,6 +112,7 @@ CONFIGURATION: Final = Configuration(
     name="qwen2_5_vl",
     modes=MODES,
     executions=EXECUTIONS,
+    profiled={"vllm": MergedGridWorkload.largest},
     checkpoints=CHECKPOINTS,
     files=FILES,
 )

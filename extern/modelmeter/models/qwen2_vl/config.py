@@ -15,6 +15,7 @@ from modelmeter.models.common.configuration import (
     Configuration,
     RuntimeSchema,
 )
+from modelmeter.models.common.merged_grid import MergedGridWorkload
 from modelmeter.models.common.packed_pages_config import (
     DECODER_KINDS,
     WORKLOAD_KINDS,
@@ -121,6 +122,7 @@ CONFIGURATION: Final = Configuration(
     name="qwen2_vl",
     modes=MODES,
     executions=EXECUTIONS,
+    profiled={"vllm": MergedGridWorkload.largest},
     checkpoints=CHECKPOINTS,
     files=FILES,
     expands=REGIONS_EXPAND,

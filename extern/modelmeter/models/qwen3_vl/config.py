@@ -15,6 +15,7 @@ from modelmeter.models.common.configuration import (
     Configuration,
     RuntimeSchema,
 )
+from modelmeter.models.common.merged_grid import MergedGridWorkload
 from modelmeter.models.common.packed_pages_config import (
     AREA,
     DECODER_KINDS,
@@ -132,6 +133,7 @@ CONFIGURATION: Final = Configuration(
     name="qwen3_vl",
     modes=MODES,
     executions=EXECUTIONS,
+    profiled={"vllm": MergedGridWorkload.largest},
     checkpoints=CHECKPOINTS,
     files=FILES,
 )

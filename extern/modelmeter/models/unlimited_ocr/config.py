@@ -15,10 +15,11 @@ from modelmeter.models.common.deep_encoder_config import (
     MoeDecoderSchema,
     SamSchema,
 )
+from modelmeter.models.common.patches_grid import PatchesGrid
 from modelmeter.models.common.tiles import MAX_TILES
 from modelmeter.models.unlimited_ocr.checkpoint_files import FILES
 from modelmeter.models.unlimited_ocr.executions import EXECUTIONS
-from modelmeter.models.unlimited_ocr.workload import MODES
+from modelmeter.models.unlimited_ocr.workload import MODES, Workload
 
 
 @dataclass
@@ -79,6 +80,12 @@ ENGINE_KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "vllm": {"host.ngram": "true", "host.ngram_size": 35, "host.ngram_window": 128}
 }
 
+
+def _profiled(workload: Workload) -> PatchesGrid:
+    """vLLM's largest image: `UnlimitedOCRProcessingInfo.get_image_size_with_most_features`, models/unlimited_ocr.py."""
+    return workload.layout(2560, 5120)
+
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("unlimited_ocr",)
 
@@ -89,6 +96,7 @@ CONFIGURATION: Final = Configuration(
     name="unlimited_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    profiled={"vllm": _profiled},
     engine_keys=ENGINE_KEYS,
     checkpoints=CHECKPOINTS,
     files=FILES,
