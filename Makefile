@@ -26,7 +26,7 @@ AXE := 4.14.1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo screenshots axe explore docs models-page snapshot published precision simulation published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
+.PHONY: help setup demo screenshots axe explore docs models-page snapshot published precision collectives simulation published-check flops bytes bench lower-bounds wheel-check sweeps fuzz endurance
 .PHONY: check-sweeps measured measured-changed mutants examples notebooks commands gpu-wheels gpu test quick format
 .PHONY: lint types tests clean
 
@@ -75,6 +75,9 @@ precision: $(STAMP) ## reports/precision.md anew
 
 simulation: $(STAMP) ## reports/simulation.md and its figures anew; FOLDER: a checkout of casys-kaist/LLMServingSim
 	$(BIN)/python -m benchmarks.simulation.report $(FOLDER)
+
+collectives: $(STAMP) ## times of collectives anew, into the devices' files and reports/timing/collectives.md: TABLES=folder of published tables (not included)
+	$(BIN)/python -m benchmarks.timing.collectives $(TABLES)
 
 published-check: $(PUBLISHED_VENV)/.installed ## DeepSeek's own files, which you have put into FOLDER, against execution=published, in an environment of their own below outputs/. They run: by saying it you agree to that
 	$(PUBLISHED_VENV)/bin/python -m modelmeter.models.deepseek_ocr.scripts.verify.run_verify_published \

@@ -65,6 +65,7 @@ QWEN3 = "models/qwen3_vl"
 PADDLE, PADDLE_TESTS = "models/paddleocr_vl", "tests/models/paddleocr_vl"
 PACKED_SIGLIP = "layers/vision/packed_siglip.py"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
+COLLECTIVES, OF_COLLECTIVES = "devices/collectives.py", "tests/devices/test_collectives.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
 
@@ -627,9 +628,33 @@ MUTANTS = (
         kind="time",
         what="a time of kernels that come several times counts them once",
         file=TIMES,
-        old="each.count, self._seconds(each) * each.count",
-        new="each.count, self._seconds(each)",
+        old="each.count, seconds * each.count",
+        new="each.count, seconds",
         test=f"{STAGE_TIMES}::test_laws_are_walks",
+    ),
+    Mutant(
+        kind="time",
+        what="a device's own message passes its link too",
+        file=COLLECTIVES,
+        old="_ROUNDS[kernel_class] * (ranks - 1) * message_bytes",
+        new="_ROUNDS[kernel_class] * ranks * message_bytes",
+        test=f"{OF_COLLECTIVES}::test_an_all_reduce_by_hand",
+    ),
+    Mutant(
+        kind="time",
+        what="vLLM's own kernel sums messages of any size",
+        file=COLLECTIVES,
+        old="several * (message_bytes < OWN_BYTES) *",
+        new="several *",
+        test=f"{OF_COLLECTIVES}::test_an_all_reduce_by_hand",
+    ),
+    Mutant(
+        kind="time",
+        what="the interval of several devices over PCIe forgets the worst host",
+        file=TIMES,
+        old="(part + doubt) + doubt)",
+        new="part)",
+        test=f"{OF_COLLECTIVES}::test_the_interval_of_several_over_pcie_spans_the_worst_host",
     ),
     Mutant(
         kind="time",

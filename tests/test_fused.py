@@ -185,7 +185,7 @@ def test_a_chain_in_a_chain_is_part_of_it() -> None:
 def test_a_product_is_refused_and_the_tape_goes_on() -> None:
     tape = Tape()
     x, weight = tape.input((4, 3), "float32"), Parameter(2, 3, dtype="float32")
-    with pytest.raises(ModelMeterError, match=r"fused gate: aten.mm.default is a GEMM; GEMMs are kernels"):
+    with pytest.raises(ModelMeterError, match=r"fused gate: aten.mm.default is a GEMM; such are kernels"):
         fused("gate", lambda x: silu(linear(add(x), weight)), x)
     assert (tape.entries, tape.chain, tape.live_bytes, tape.peak_bytes) == ([], None, 0, 0)
     add(x)

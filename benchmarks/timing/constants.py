@@ -5,7 +5,7 @@
 TABLES holds published tables: kernels/SYSTEM as `modelmeter judge` reads them, vidur/ and llmservingsim/. The classes
 that nobody published rows of are fitted on our own measurements of one card, and judged on the other's. What nobody
 measured on a device is carried from the fitted ones (`modelmeter.calibration.kernel_carry`), with the errors that these
-have where they are left out one after another.
+have where they are left out one after another. Those of collectives stay as they are (`benchmarks.timing.collectives`).
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ def errors_left_out(devices: Mapping[str, Device], unseen: Mapping[str, Mapping[
     """By class, the errors on unseen rows of all fitted devices, each by what it would be given if it had no own."""
     found = {}
     for key in classes.CLASSES:
+        if not any(key in by_class for by_class in unseen.values()):
+            continue
         sizes = []
         for name, by_class in unseen.items():
             if key not in by_class:
@@ -117,12 +119,13 @@ def constants_of_all(tables: Path) -> dict[str, Kernels]:
     devices = {name: replace(device, kernels=fitted.get(name, {})) for name, device in devices.items()}
     errors = errors_left_out(devices, unseen)
     return {
-        name: {key: device.kernels.get(key) or _carried(key, device, devices, errors[key]) for key in classes.CLASSES}
+        name: {key: device.kernels.get(key) or carried_class(key, device, devices, errors[key]) for key in errors}
         for name, device in devices.items()
     }
 
 
-def _carried(key: str, target: Device, devices: Mapping[str, Device], errors: Errors) -> KernelConstants:
+def carried_class(key: str, target: Device, devices: Mapping[str, Device], errors: Errors) -> KernelConstants:
+    """A class's constants for a device that has none of its own."""
     every = list(devices.values())
     kin = ", ".join(device.name for device in kin_of(key, target, every))
     return KernelConstants(
@@ -156,11 +159,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(given) != 1:
         print(__doc__)
         return 2
-    files = {device.name: DEVICES / device.file for device in bundled_devices()}
+    devices = {device.name: device for device in bundled_devices()}
     for name, kernels in constants_of_all(Path(given[0])).items():
-        path = files[name]
-        path.write_text(written(path.read_text(encoding="utf-8"), kernels_text(kernels)), encoding="utf-8")
+        old = devices[name].kernels
+        write_kernels(devices[name], kernels | {key: old[key] for key in classes.COLLECTIVES if key in old})
     return 0
+
+
+def write_kernels(device: Device, kernels: Kernels) -> None:
+    """Put these constants into a bundled device's file."""
+    path = DEVICES / device.file
+    path.write_text(written(path.read_text(encoding="utf-8"), kernels_text(kernels)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ ELEMENTWISE: Final = "elementwise"  # pointwise operators, reductions, and chain
 COPY: Final = "copy"
 STRIDED: Final = "strided"  # element by element: a copy into another order, padding, an operand that is broadcast
 CONVOLUTION: Final = "convolution"
+ALL_REDUCE: Final = "all_reduce"  # over a link, of several devices
+ALL_GATHER: Final = "all_gather"
+#: classes whose kernels several devices run together
+COLLECTIVES: Final = (ALL_REDUCE, ALL_GATHER)
 
 CLASSES: Final = (
     GEMM,
@@ -38,6 +42,7 @@ CLASSES: Final = (
     COPY,
     STRIDED,
     CONVOLUTION,
+    *COLLECTIVES,
 )
 
 #: class of an operator by its name, where that says more than its kind
@@ -49,6 +54,8 @@ _OF_NAME: Final[Mapping[str, str]] = MappingProxyType(
         "conv3d": CONVOLUTION,
         "copy": STRIDED,
         "pad": STRIDED,
+        "all_reduce": ALL_REDUCE,
+        "all_gather": ALL_GATHER,
     }
 )
 #: class of an operator by its kind; attention's depends on its shapes too

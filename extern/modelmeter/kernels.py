@@ -24,7 +24,7 @@ from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
 #: and of those of a class. moe: bytes of weights read, and of activations that pass through memory; rows of all
 #: experts, bytes of one expert's weights, its width or a divisor of it, and how many such kernels are a block.
-#: convolution: input channels, and terms that one output sums
+#: convolution: input channels, and terms that one output sums. collectives: bytes of the result, and devices
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         classes.GEMM: ("rows", "columns", "batch"),
@@ -37,6 +37,8 @@ OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         classes.COPY: (),
         classes.STRIDED: ("elements",),
         classes.CONVOLUTION: ("channels", "depth"),
+        classes.ALL_REDUCE: ("message_bytes", "ranks"),
+        classes.ALL_GATHER: ("message_bytes", "ranks"),
     }
 )
 #: the grouped GEMMs that a block of experts has: up with its gate, and down
@@ -111,6 +113,11 @@ def _convolution(record: OperatorRecord) -> dict[str, Any]:
     return {"channels": channels, "depth": channels * prod(window)}
 
 
+def _collective(record: OperatorRecord) -> dict[str, Any]:
+    """What every device has in the end, and how many these are."""
+    return {"message_bytes": record.bytes_written, "ranks": record.ranks}
+
+
 def _attention(record: OperatorRecord) -> dict[str, Any]:
     """Of query [B, H, Q, d] and keys [B, H', K, d]."""
     batch, heads, length, head_dim = record.inputs[0]
@@ -135,6 +142,8 @@ _READ: Final[Mapping[str, Callable[[OperatorRecord], dict[str, Any]]]] = Mapping
         classes.MOE: _moe,
         classes.STRIDED: _strided,
         classes.CONVOLUTION: _convolution,
+        classes.ALL_REDUCE: _collective,
+        classes.ALL_GATHER: _collective,
         classes.CONTEXT_ATTENTION: _attention,
         classes.ENCODER_ATTENTION: _attention,
         classes.GENERATION_ATTENTION: _generation,

@@ -85,6 +85,8 @@ FLOPS_PER_ELEMENT: Final[Mapping[str, int]] = MappingProxyType(
         "pad": 0,
         "cat": 0,
         "gather": 0,
+        "all_reduce": 1,  # one sum, at least
+        "all_gather": 0,
         "quantise": 2,  # one comparison for the largest of a group, one multiplication
         "dequantise": 1,  # one multiplication
     }
@@ -170,6 +172,7 @@ def _record(
     shapes: tuple[Shape, ...] | None = None,
     packed: str = "",
     expert_bytes: int = 0,
+    ranks: int = 1,
 ) -> None:
     """Write one operator on the tape of its tensors and look at the peak; or note it in the kernel that it is part of.
 
@@ -180,8 +183,9 @@ def _record(
     if cuda_core_flops is None:
         cuda_core_flops = elements * FLOPS_PER_ELEMENT[name] if elements else 0
     if tape.chain is not None:
-        if kind in ("matmul", "attention"):
-            raise ModelMeterError(f"fused {tape.chain.name}: {aten} is a GEMM; GEMMs are kernels of their own.")
+        if kind in ("matmul", "attention", "collective"):
+            what = "a collective" if kind == "collective" else "a GEMM"
+            raise ModelMeterError(f"fused {tape.chain.name}: {aten} is {what}; such are kernels of their own.")
         _note(tape.chain, inputs, outputs, weights, delivered)
         tape.chain.elements += elements
         tape.chain.cuda_core_flops += cuda_core_flops
@@ -218,6 +222,7 @@ def _record(
             live - tape.base_bytes,
             packed,
             expert_bytes,
+            ranks,
         )
     )
     tape.reach(live, live + tape.given_bytes, tape.path, aten)
@@ -734,6 +739,32 @@ def zero(target: ShapeTensor) -> None:
 def copy_over(target: ShapeTensor, source: ShapeTensor) -> None:
     """What is in `source` written over the target, which is not read."""
     _record("copy", "aten.copy_.default", "copy", (source,), (target,), elements=target.numel)
+
+
+# -- collectives ----------------------------------------------------------------------------------------------------
+
+
+def all_reduce(x: ShapeTensor, ranks: int, *, in_place: bool = False) -> ShapeTensor:
+    """The sum of every device's x, on each of `ranks` devices.
+
+    Counted on one of them: its memory alone, x read and the sum written, in memory of its own unless `in_place`; what
+    passes over its link follows from `ranks` and the bytes written.
+    """
+    out = x if in_place else x.tape.new(x.shape, x.dtype)
+    aten = "_c10d_functional.all_reduce.default"
+    _record("all_reduce", aten, "collective", (x,), (out,), elements=out.numel, ranks=ranks)
+    return out
+
+
+def all_gather(x: ShapeTensor, ranks: int, width: int | None = None) -> ShapeTensor:
+    """Every device's x side by side in the last dimension, on each of `ranks` devices: [..., d] -> [..., ranks d].
+
+    width: of the result, where the last device's x ends before d. Counted as `all_reduce` is.
+    """
+    out = x.tape.new((*x.shape[:-1], width or ranks * x.shape[-1]), x.dtype)
+    aten = "_c10d_functional.all_gather_into_tensor.default"
+    _record("all_gather", aten, "collective", (x,), (out,), elements=out.numel, ranks=ranks)
+    return out
 
 
 # -- gathers and resampling -----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class OperatorRecord(NamedTuple):
     path: str  # module path, relative to the walk that holds the record
     name: str  # the operator of this library
     aten: str  # the PyTorch operator that it stands for; "fused.…" for a kernel that PyTorch has no operator for
-    kind: str  # matmul, elementwise, reduction, copy, gather, attention, fused
+    kind: str  # matmul, elementwise, reduction, copy, gather, attention, fused, collective
     dtype: str  # type of its first input, in which a GEMM runs; of its output where it has no input
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
@@ -44,6 +44,7 @@ class OperatorRecord(NamedTuple):
     )
     packed: str = ""  # how a kernel takes weights that a scheme packs, or the type of keys and values that is another
     expert_bytes: int = 0  # of an expert's weights, where a share of several is read
+    ranks: int = 1  # devices that take part in a collective
 
 
 class Walk(NamedTuple):

@@ -48,7 +48,8 @@ def test_known_peaks_stay_with_their_sources(tmp_path: Path) -> None:
     assert device.memory_bandwidth_bytes_per_s == known.memory_bandwidth_bytes_per_s
     assert float(device.matmul_rate("bf16")) == near(RATES["bf16"])
     assert float(device.efficiency["bandwidth"].factor) == near(BANDWIDTH / known.memory_bandwidth_bytes_per_s)
-    peaks = {"matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s"}
+    assert device.link == known.link is not None
+    peaks = {"matmul_flops_per_s", "vector_flops_per_s", "memory_bandwidth_bytes_per_s", "link"}
     kept = {each.document for each in known.sources if {name.partition(".")[0] for name in each.figures} & peaks}
     assert kept and kept < {source.document for source in device.sources}
     assert known.multiprocessors and device.multiprocessors is None

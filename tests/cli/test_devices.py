@@ -40,7 +40,8 @@ def test_the_list_has_every_device(capsys: Capture, monkeypatch: pytest.MonkeyPa
 def test_one_device_with_its_sources(capsys: Capture) -> None:
     lines = " ".join(printed(capsys, "l40s", "T4").split())
     memory = "memory 48,305,799,168 bytes: 46,068 MiB, 48.306 GB (44.99 GiB)"
-    assert f"L40S NVIDIA L40S kind gpu {memory} bandwidth 864,000,000,000 bytes/s" in lines
+    link = "link PCIe 4.0 x16, 32,000,000,000 bytes/s one way, through the host, from memory to memory"
+    assert f"L40S NVIDIA L40S kind gpu {memory} bandwidth 864,000,000,000 bytes/s {link} matmul bf16" in lines
     assert "efficiency matmul 1 (assumed)" in lines
     assert "kernel launch not known, counted as 0 price an hour not given source " in lines
     for device in (load_device("L40S"), load_device("T4")):
@@ -72,6 +73,9 @@ def test_json_has_every_figure_and_source(capsys: Capture) -> None:
     assert (shown["H100-SXM"]["kind"], shown["CPU-Xeon-8480"]["kind"]) == ("gpu", "cpu")
     assert shown["H100-SXM"]["matmul_flops_per_s"]["bf16"] == 989.5e12
     assert shown["H100-SXM"]["kernel_launch"] == {"seconds": None, "origin": "assumed"}
+    assert shown["M4-Max"]["link"] is None
+    fabric = {"name": "Infinity Fabric 4", "kind": "direct", "bandwidth_bytes_per_s": 64e9, "peers": 7}
+    assert shown["MI300X"]["link"] == fabric
     assert all(source["document"] and source["figures"] for each in shown.values() for source in each["sources"])
 
 

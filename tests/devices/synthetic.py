@@ -21,6 +21,8 @@ SOURCE = {
     "document": "made up",
     "where": "here",
 }
+#: between devices, 10 bytes a second one way
+LINK: dict[str, Any] = {"name": "Wire", "kind": "direct", "bandwidth_bytes_per_s": 10.0}
 CONTENT: dict[str, Any] = {
     "name": "Slow",
     "title": "A slow device",

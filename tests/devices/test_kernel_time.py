@@ -215,8 +215,11 @@ def test_times_grow_with_sizes_on_every_device_that_has_constants(device: Any) -
 FITTED_CLASSES = {
     "A100-80G": ["gemm", "moe", "context_attention", "generation_attention", "elementwise"],
     "H100-SXM": list(kernel_classes.CLASSES),
-    "H200": [name for name in kernel_classes.CLASSES if name != "elementwise"],
-    "L40S": ["gemm", "moe", "context_attention", "encoder_attention", "generation_attention"],
+    "H200": [name for name in kernel_classes.CLASSES if name not in ("elementwise", *kernel_classes.COLLECTIVES)],
+    "L40S": [
+        *("gemm", "moe", "context_attention", "encoder_attention", "generation_attention"),
+        *kernel_classes.COLLECTIVES,
+    ],
     "RTX-PRO-6000-Server": [
         *("gemm", "moe", "context_attention", "encoder_attention", "generation_attention", "elementwise"),
     ],
@@ -226,7 +229,8 @@ FITTED_CLASSES = {
 
 def test_every_gpu_has_every_class_and_says_from_where() -> None:
     for device in bundled_devices():
-        assert set(device.kernels) == set(() if device.kind == "cpu" else kernel_classes.CLASSES), device.name
+        classes = set(() if device.kind == "cpu" else kernel_classes.CLASSES)
+        assert set(device.kernels) == classes.difference(() if device.link else kernel_classes.COLLECTIVES), device.name
         fitted = [name for name, constants in device.kernels.items() if constants.origin == "fitted"]
         assert fitted == FITTED_CLASSES.get(device.name, []), device.name
         for name, constants in device.kernels.items():

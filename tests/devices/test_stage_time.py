@@ -28,7 +28,7 @@ from modelmeter.errors import ModelMeterError
 from modelmeter.kernels import kernel_of
 from modelmeter.models import model_package
 from modelmeter.walk import OperatorRecord
-from tests.devices.synthetic import SOURCE, slow_device, walk
+from tests.devices.synthetic import LINK, SOURCE, slow_device, walk
 from tests.toy_model import load_cost_model as load_toy
 from tests.toy_model.workload import Grid
 
@@ -40,6 +40,7 @@ ATTENTION = {
     **{"overhead_s": 1.0, "matmul": 0.5, "exponentials": 0.5, "bandwidth": 0.5, "overlap": 0.0, "chain": 0.0},
     **{"waves": 0.0, "tile_rows": 128, "tile_rows_wide": 64, "tile_keys": 64},
 }
+RING = {"overhead_s": 1.0, "hop_s": 0.25, "short_bandwidth": 0.25, "long_s": 1.0, "bandwidth": 0.5}
 VALUES: dict[str, dict[str, float]] = {
     classes.GEMM: {
         **COMMON,
@@ -57,6 +58,8 @@ VALUES: dict[str, dict[str, float]] = {
     classes.COPY: {"overhead_s": 0.75, "bandwidth": 0.25, "bytes_per_flop": 1.0},
     classes.STRIDED: {"overhead_s": 1.0, "bandwidth": 0.5, "elements_per_flop": 0.08},
     classes.CONVOLUTION: {"overhead_s": 0.25, "matmul": 0.5, "vector": 0.5, "depth_s": 0.01},
+    classes.ALL_REDUCE: {"own_s": 1.0, "stage_s": 0.5, "own_bandwidth": 0.5, **RING},
+    classes.ALL_GATHER: RING,
 }
 ERRORS = {"rows": 10, "median": 0.1, "p90": 0.3}
 
@@ -67,10 +70,10 @@ def constants(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def device_with(folder: Path, names: Iterable[str] = classes.CLASSES, **changes: Any) -> Device:
-    """The slow device with 10 multiprocessors and the constants of these classes."""
-    source = SOURCE | {"figures": [*SOURCE["figures"], "multiprocessors"]}
+    """The slow device with 10 multiprocessors, a link of 10 bytes a second and the constants of these classes."""
+    source = SOURCE | {"figures": [*SOURCE["figures"], "multiprocessors", "link"]}
     kernels = {name: constants(name, **changes) for name in names}
-    return slow_device(folder, kernels=kernels, multiprocessors=10, sources=[source])
+    return slow_device(folder, kernels=kernels, multiprocessors=10, link=LINK, sources=[source])
 
 
 @pytest.fixture
@@ -185,6 +188,13 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
     "convolution": (
         record("conv2d", "matmul", ((1, 8, 8, 8), (2, 8, 2, 3)), (1, 2, 2, 2), tensor_core_flops=2000),
         0.25 + 0.48 + 4,
+    ),
+    # of two devices by vLLM's own kernel: 40 bytes at half of the link's 10 a second
+    "all_reduce": (record("all_reduce", "collective", ((4, 5),), (4, 5), bytes_written=40, ranks=2), 1 + 8),
+    # of four devices 30 of 40 bytes pass, in 3 seconds at the link's full rate: twice that, begun later, is quicker
+    "all_gather": (
+        record("all_gather", "collective", ((4, 5),), (4, 20), bytes_written=40, ranks=4),
+        1 + 2 * 0.25 + min(3 / 0.25, 1 + 3 / 0.5),
     ),
 }
 

@@ -1,7 +1,7 @@
 """A fit as a device file: what `devices.load_device` reads, with the fit's residuals and its circumstances as comments.
 
-Measured figures are written with six digits. Where the peaks are another device file's, they are written as they stand
-there, with their sources.
+Measured figures are written with six digits. Where the peaks are another device file's, they and its link are written
+as they stand there, with their sources.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from modelmeter.calibration.fit import Fit, Peaks, Residual
 from modelmeter.calibration.kernel_file import completed, fit_tables, kernels_content
 from modelmeter.calibration.kernel_judgement import PEAK
 from modelmeter.calibration.kernel_rows import KernelTable
+from modelmeter.devices.collectives import link_content
 from modelmeter.devices.device import MEASURED, Device
 from modelmeter.devices.kernel_time import DeviceRates, KernelConstants
 from modelmeter.errors import ModelMeterError
@@ -87,7 +88,7 @@ def device_content(
         measured += PEAKS
     else:
         for source in known.sources:
-            figures = [figure for figure in source.figures if figure.partition(".")[0] in PEAKS]
+            figures = [figure for figure in source.figures if figure.partition(".")[0] in (*PEAKS, "link")]
             if figures:
                 entry = {"figures": figures, "document": source.document, "where": source.where}
                 sources.append(entry | ({"url": source.url} if source.url else {}))
@@ -101,6 +102,7 @@ def device_content(
         "vector_flops_per_s": rate(peaks.vector),
         "memory_bandwidth_bytes_per_s": rate(peaks.bandwidth),
         "memory_bytes": memory_bytes,
+        **({} if known is None or known.link is None else {"link": link_content(known.link)}),
         "efficiency": {
             part: {"factor": _rounded(share), "origin": MEASURED}
             for part, share in (("matmul", fit.matmul), ("vector", fit.vector), ("bandwidth", fit.bandwidth))

@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Final
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.collectives import DIRECT
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_time import CONSTANTS, FITTED
 from modelmeter.errors import ModelMeterError
@@ -48,7 +49,7 @@ def carried(kernel_class: str, target: Device, fitted: Sequence[Device]) -> dict
     kin = kin_of(kernel_class, target, fitted)
     found = {}
     for key, kind in CONSTANTS[kernel_class].items():
-        scale = _SCALED.get(key, _as_it_is)
+        scale = _as_it_is if kernel_class in classes.COLLECTIVES else _SCALED.get(key, _as_it_is)
         values = [device.kernels[kernel_class].values[key] / scale(device) for device in kin]
         if isinstance(kind, Whole):
             found[key] = float(median_low(values))  # of tiles one that exists
@@ -67,6 +68,8 @@ def kin_of(kernel_class: str, target: Device, fitted: Sequence[Device]) -> list[
     kin = _others(kernel_class, target, fitted)
     if not kin:
         raise ModelMeterError(f"carry: no other device than {target.name} has fitted constants of {kernel_class}.")
+    if kernel_class in classes.COLLECTIVES:
+        return _alike(kin, target, _linked_directly)
     kin = [device for device in kin if device.kernels[kernel_class].fitted_rows >= _ENOUGH_ROWS] or kin
     if "exponentials" in CONSTANTS[kernel_class]:
         kin = _alike(kin, target, _fed_by_warpgroups)
@@ -106,6 +109,10 @@ def _fed_by_warpgroups(device: Device) -> bool:
     return device.architecture in _WARPGROUPS
 
 
+def _linked_directly(device: Device) -> bool:
+    return device.linked().kind == DIRECT
+
+
 def _share_of_power(kernel_class: str, target: Device, others: Sequence[Device]) -> float:
     """The share of the peak that the power limit leaves; 1 where nothing is known of it."""
     reached = [
@@ -132,7 +139,7 @@ def _as_it_is(device: Device) -> float:
     return 1.0
 
 
-#: by constant, what its values go with from device to device
+#: by constant, what its values go with from device to device; a link's shares go with nothing
 _SCALED: Final[Mapping[str, Callable[[Device], float]]] = MappingProxyType(
     {
         "bandwidth": _beside_ecc,

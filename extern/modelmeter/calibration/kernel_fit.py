@@ -59,6 +59,12 @@ _START: Final[Mapping[str, float]] = {
     "elements_per_flop": 0.005,
     "vector": 0.3,
     "depth_s": 8e-9,
+    "own_s": 4e-6,
+    "stage_s": 3e-6,
+    "own_bandwidth": 0.6,
+    "hop_s": 1.5e-6,
+    "short_bandwidth": 0.3,
+    "long_s": 1.5e-5,
 }
 #: classes whose operands lie in the cache where they were just written
 _MOVING: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
@@ -169,7 +175,7 @@ def fit_rows(cold: KernelRows, rates: DeviceRates) -> Values:
 
 
 #: constants that are no share at 0
-_SHARES: Final = ("matmul", "bandwidth", "exponentials", "vector")
+_SHARES: Final = ("matmul", "bandwidth", "exponentials", "vector", "own_bandwidth", "short_bandwidth")
 
 
 def _rounded(key: str, value: float) -> float:

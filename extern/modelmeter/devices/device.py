@@ -22,6 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from modelmeter.devices.collectives import LINK, LINKS, Link, read_link
 from modelmeter.devices.kernel_time import KERNELS, DeviceRates, KernelConstants, check_processors, read_kernels
 from modelmeter.documents import read_yaml
 from modelmeter.errors import ModelMeterError, near, printable
@@ -50,8 +51,8 @@ ASSUMED: Final = "assumed"
 MEASURED: Final = "measured"
 
 _FIGURES: Final = ("vector_flops_per_s", "memory_bandwidth_bytes_per_s", "memory_bytes")
-#: what times of kernels need beside; a file may lack them
-_DETAILS: Final = ("multiprocessors", "l2_bytes", "power_watts")
+#: what times of kernels, and of several devices, need beside; a file may lack them
+_DETAILS: Final = ("multiprocessors", "l2_bytes", "power_watts", "link")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ class Device:
     matmul_flops_per_s: dense peak by type, GEMMs accumulated in float32 (in int32 for int8).
     vector_flops_per_s: float32 peak of the cores that are no matrix units.
     memory_bytes: as the device reports it: MiB as nvidia-smi prints them x 2**20, not the vendor's GB.
+    link: to others of its kind; None: not given, or it has none.
     kernel_launch_s: time of an operator before it computes or moves anything; None: not known, counted as 0.
     price_per_hour: in the user's own currency; None: not given.
     multiprocessors, l2_bytes, power_watts (its power limit): of the GPU; None: not given.
@@ -95,6 +97,7 @@ class Device:
     vector_flops_per_s: Fraction
     memory_bandwidth_bytes_per_s: Fraction
     memory_bytes: int
+    link: Link | None
     efficiency: Mapping[str, Efficiency]
     kernel_launch_s: Fraction | None
     kernel_launch_origin: str
@@ -140,7 +143,18 @@ class Device:
             vector=float(self.vector_flops_per_s),
             processors=self.multiprocessors or 0,
             l2_bytes=self.l2_bytes or 0,
+            link=self.link,
         )
+
+    def linked(self) -> Link:
+        """Its link to others of its kind; raises `NoLink` where there is none."""
+        if self.link is None:
+            raise NoLink(
+                f"device {self.name} lists no link to others of its kind, so a model that is split over several of "
+                f"them has no time; run it whole on each (parallel.tensor=1), or add link with its name, kind "
+                f"({', '.join(LINKS)}), bandwidth_bytes_per_s one way and source to {self.file}."
+            )
+        return self.link
 
     def assumptions(self) -> tuple[str, ...]:
         """What of this device is assumed, not measured, a sentence each."""
@@ -158,6 +172,10 @@ class Device:
 
 class NoPeak(ModelMeterError):
     """A device has no matrix units for a type."""
+
+
+class NoLink(ModelMeterError):
+    """A device has no link to others of its kind."""
 
 
 def device_names() -> list[str]:
@@ -225,6 +243,7 @@ _FILE: Final = Record(
         "matmul_flops_per_s": Some(PEAK_TYPES, _RATE, "a device file"),
         **dict.fromkeys(_FIGURES, _RATE),
         "memory_bytes": _BYTES,
+        "link": Maybe(LINK),
         "efficiency": Maybe(Record({part: Maybe(_EFFICIENCY) for part in RATES}, "a device file")),
         "kernel_launch": Maybe(
             Record({"seconds": Maybe(Number(Fraction(0), Fraction(3600))), "origin": Maybe(_ORIGIN)}, "a device file")
@@ -288,6 +307,7 @@ def _read(path: Path) -> Device:
         vector_flops_per_s=values["vector_flops_per_s"],
         memory_bandwidth_bytes_per_s=values["memory_bandwidth_bytes_per_s"],
         memory_bytes=int(memory_bytes),
+        link=read_link(values["link"]),
         efficiency=MappingProxyType(
             {
                 rate: Efficiency(**(efficiencies.get(rate) or {"factor": Fraction(1), "origin": ASSUMED}))

@@ -30,6 +30,7 @@ kernels of the class reach; `overlap` is the part of the shorter one that does n
   mostly written by the one before it, and lies in the cache.
 - strided: overhead and the longer of the first of these and of elements / (`elements_per_flop` of the vector peak).
   Where each element is looked up by its indices, as many are put a second whatever the memory is.
+- all_reduce, all_gather: over the link between devices (`collectives`).
 
 Sizes and times are numbers, or numpy arrays of the same length: the formulas hold for both. Peaks are the device's
 figures as published; no efficiency is applied twice.
@@ -45,6 +46,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelmeter import kernel_classes as classes
+from modelmeter.devices.arithmetic import larger_of, smaller_of
+from modelmeter.devices.collectives import Link, all_gather_seconds, all_reduce_seconds
 from modelmeter.errors import ModelMeterError
 from modelmeter.kinds import Choice, Kind, Maybe, Number, Record, Text, Whole
 
@@ -84,6 +87,13 @@ _PREFILL: Final[Mapping[str, Kind[Any]]] = {
     "tile_rows_wide": _TILE,
     "tile_keys": _TILE,
 }
+_RING: Final[Mapping[str, Kind[Any]]] = {
+    "overhead_s": _SECONDS,
+    "hop_s": _SECONDS,
+    "short_bandwidth": _SHARE,
+    "long_s": _SECONDS,
+    "bandwidth": _SHARE,
+}
 
 #: the constants of each class, by name
 CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
@@ -121,6 +131,8 @@ CONSTANTS: Final[Mapping[str, Mapping[str, Kind[Any]]]] = MappingProxyType(
         classes.COPY: _MOVING,
         classes.STRIDED: {"overhead_s": _SECONDS, "bandwidth": _SHARE, "elements_per_flop": _FACTOR},
         classes.CONVOLUTION: {"overhead_s": _SECONDS, "matmul": _SHARE, "vector": _SHARE, "depth_s": _SECONDS},
+        classes.ALL_REDUCE: {"own_s": _SECONDS, "stage_s": _SECONDS, "own_bandwidth": _SHARE, **_RING},
+        classes.ALL_GATHER: _RING,
     }
 )
 #: what a time needs of the device beside its peaks
@@ -184,7 +196,8 @@ class KernelConstants:
 class DeviceRates:
     """What of a device times need: FLOPs and bytes a second as published, multiprocessors, bytes of the L2 cache.
 
-    vector: FLOPs a second outside the matrix units. processors, l2_bytes: 0 where the device's file has none.
+    vector: FLOPs a second outside the matrix units. processors, l2_bytes: 0 where the device's file has none. link: to
+    others of its kind; only collectives need one.
     """
 
     peak: float
@@ -192,18 +205,11 @@ class DeviceRates:
     vector: float
     processors: int
     l2_bytes: int
+    link: Link | None = None
 
 
 # -- times ----------------------------------------------------------------------------------------------------------
 # Numbers or arrays: so the larger of two, a step and a rounding up are written in arithmetic.
-
-
-def _larger(left: Any, right: Any) -> Any:
-    return (left + right + abs(left - right)) / 2
-
-
-def _smaller(left: Any, right: Any) -> Any:
-    return (left + right - abs(left - right)) / 2
 
 
 def _tiles(size: Any, tile: float) -> Any:
@@ -213,12 +219,12 @@ def _tiles(size: Any, tile: float) -> Any:
 
 def overlapped(compute_s: Any, memory_s: Any, overlap: float) -> Any:
     """Seconds of two parts of which the shorter runs beside the longer one but for the part `overlap` of it."""
-    return _larger(compute_s, memory_s) + overlap * _smaller(compute_s, memory_s)
+    return larger_of(compute_s, memory_s) + overlap * smaller_of(compute_s, memory_s)
 
 
 def _from_memory(nbytes: Any, resident: Any, values: Mapping[str, float], rates: DeviceRates) -> Any:
     """Seconds to read `nbytes` of which a benchmark goes round `resident` bytes; 0: nothing lies in the cache."""
-    fits = _smaller(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0)
+    fits = smaller_of(values["l2_share"] * rates.l2_bytes / (resident + (resident == 0)), 1.0)
     held = fits**CROWDED * (resident > 0)
     return nbytes * (1 - held + held / values["l2_speed"]) / (values["bandwidth"] * rates.bandwidth)
 
@@ -256,7 +262,7 @@ def gemm_seconds(
             seconds = waves * a_tile / parts
             if parts > 1:  # each part of the sum is written and read in float32
                 seconds = seconds + values["split_s"] + 8 * parts * batch * rows * columns / rates.bandwidth
-            compute = seconds if compute is None else _smaller(compute, seconds)
+            compute = seconds if compute is None else smaller_of(compute, seconds)
     return values["overhead_s"] + overlapped(compute, _from_memory(nbytes, resident, values, rates), values["overlap"])
 
 
@@ -331,7 +337,7 @@ def prefill_attention_seconds(
         width = width + (head_dim > smaller) * (larger - smaller)
     query_tiles, key_tiles = _tiles(length, rows), _tiles(before + length, keys)
     blocks = batch * heads * query_tiles
-    seen = _smaller(before / keys + (query_tiles + 1) / 2 * rows / keys, key_tiles) if causal else key_tiles
+    seen = smaller_of(before / keys + (query_tiles + 1) / 2 * rows / keys, key_tiles) if causal else key_tiles
     filled = _tiles(blocks, rates.processors) * rates.processors / blocks - 1
     load = blocks * seen / rates.processors * (1 + values["waves"] * filled) + values["chain"] * key_tiles
     products = 4 * rows * keys * width * rates.processors / (values["matmul"] * rates.peak)
@@ -369,7 +375,7 @@ def bias_attention_seconds(values: Mapping[str, float], rates: DeviceRates, *, f
     """Attention whose scores have a matrix added; nbytes: with that matrix."""
     products = flops / (values["matmul"] * rates.peak)
     moved = nbytes / (values["bytes_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(products + moved, nbytes / rates.bandwidth)
+    return values["overhead_s"] + larger_of(products + moved, nbytes / rates.bandwidth)
 
 
 def convolution_seconds(
@@ -378,7 +384,7 @@ def convolution_seconds(
     """A convolution of `channels` input channels; depth: terms that one output sums, channels x window."""
     aligned = (channels % ALIGNED_CHANNELS == 0) * 1.0
     rate = aligned * values["matmul"] * rates.peak + (1 - aligned) * values["vector"] * rates.vector
-    work = _larger(flops / rate, nbytes / rates.bandwidth)
+    work = larger_of(flops / rate, nbytes / rates.bandwidth)
     return values["overhead_s"] + values["depth_s"] * depth + work
 
 
@@ -388,7 +394,7 @@ def moving_seconds(values: Mapping[str, float], rates: DeviceRates, *, nbytes: A
     cached: 0 where a benchmark reads every operand from memory, 1 where others have just written it, as in a pass.
     """
     within = nbytes / (values["bytes_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
+    return values["overhead_s"] + larger_of(_beyond_cache(nbytes, cached, values, rates), within)
 
 
 def strided_seconds(
@@ -399,12 +405,22 @@ def strided_seconds(
     cached: as of `moving_seconds`.
     """
     within = elements / (values["elements_per_flop"] * rates.vector)
-    return values["overhead_s"] + _larger(_beyond_cache(nbytes, cached, values, rates), within)
+    return values["overhead_s"] + larger_of(_beyond_cache(nbytes, cached, values, rates), within)
+
+
+def _over_link(law: Callable[..., Any]) -> Callable[..., Any]:
+    """The time of a collective, as of the other classes from a device's rates; its link must be known."""
+
+    def seconds(values: Mapping[str, float], rates: DeviceRates, **sizes: Any) -> Any:
+        assert rates.link is not None
+        return law(values, rates.link, **sizes)
+
+    return seconds
 
 
 def _beyond_cache(nbytes: Any, cached: Any, values: Mapping[str, float], rates: DeviceRates) -> Any:
     """Seconds of the bytes that do not lie in the L2 cache, of a kernel that reads what others have written."""
-    held = cached * _smaller(HELD * rates.l2_bytes, nbytes)
+    held = cached * smaller_of(HELD * rates.l2_bytes, nbytes)
     return (nbytes - held) / (values["bandwidth"] * rates.bandwidth)
 
 
@@ -476,5 +492,7 @@ SECONDS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
         classes.COPY: moving_seconds,
         classes.STRIDED: strided_seconds,
         classes.CONVOLUTION: convolution_seconds,
+        classes.ALL_REDUCE: _over_link(all_reduce_seconds),
+        classes.ALL_GATHER: _over_link(all_gather_seconds),
     }
 )

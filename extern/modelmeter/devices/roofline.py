@@ -2,7 +2,8 @@
 
 time of an operator = max(matmul FLOPs / peak, vector FLOPs / peak, bytes / bandwidth) + launch overhead, each peak
 times its efficiency. A stage is the sum over its operators, one after another; views are no operators and launch
-nothing. The bytes are those of `operators.py`: no cache between operators.
+nothing. The bytes are those of `operators.py`: no cache between operators. A collective takes no less than its link
+needs for what must pass it (`collectives.least_link_bytes`), at the published rate; that counts as memory.
 
 Which matmul peak: that of the operator's own type, so a float32 GEMM inside a bfloat16 model (a router's gate) runs
 at the fp32 peak. `Roofline(device, float32="tf32")` takes the tf32 peak instead, for code that allows it; PyTorch does
@@ -32,8 +33,10 @@ from itertools import pairwise
 from math import lcm
 from typing import Final, NamedTuple
 
+from modelmeter.devices.collectives import least_link_bytes
 from modelmeter.devices.device import PEAK_OF_DTYPE, Device
 from modelmeter.errors import ModelMeterError, near
+from modelmeter.kernel_classes import kernel_class
 from modelmeter.walk import Call, OperatorRecord, Walk
 
 COMPUTE: Final = "compute"
@@ -152,7 +155,10 @@ class Roofline:
         self.float32 = float32
         launch_s = device.kernel_launch_s or Fraction(0)
         rates = {peak: device.matmul_rate(peak) for peak in device.matmul_flops_per_s}
-        numerators = [rate.numerator for rate in (*rates.values(), device.vector_rate, device.bandwidth)]
+        every = [*rates.values(), device.vector_rate, device.bandwidth]
+        if device.link is not None:
+            every.append(device.link.bandwidth_bytes_per_s)
+        numerators = [rate.numerator for rate in every]
         self.ticks_per_s = lcm(launch_s.denominator, *numerators)
         self._matmul = {peak: self._ticks(1 / rate) for peak, rate in rates.items()}
         self._vector = self._ticks(1 / device.vector_rate)
@@ -173,8 +179,18 @@ class Roofline:
             if peak not in self._matmul:
                 self.device.matmul_rate(peak)  # says what is missing
             matmul = record.tensor_core_flops * self._matmul[peak]
-        nbytes = record.bytes_read + record.bytes_written
-        return _Parts(matmul, record.cuda_core_flops * self._vector, nbytes * self._byte)
+        memory = (record.bytes_read + record.bytes_written) * self._byte
+        if record.kind == "collective":
+            memory = max(memory, self._link(record))
+        return _Parts(matmul, record.cuda_core_flops * self._vector, memory)
+
+    def _link(self, record: OperatorRecord) -> int:
+        """Ticks that the link needs for the whole bytes of a collective."""
+        link = self.device.linked()
+        nbytes = int(
+            least_link_bytes(kernel_class(record), link, message_bytes=record.bytes_written, ranks=record.ranks)
+        )
+        return nbytes * self._ticks(1 / link.bandwidth_bytes_per_s)
 
     def stage(self, walk: Walk) -> StageTime:
         """The time of a walk; a walk within it that stands in several places is computed once."""

@@ -12,6 +12,8 @@ Classes that need a word:
 - attention over a cache: tables have timed the write of new keys and values with it. In a walk that is an operator of
   its own, so its time as a copy is taken off.
 - fused attention moves 2 bytes an element here, as in its tables, whatever its type is.
+- all_reduce, all_gather: how much more than two devices slow each other over PCIe is the host's (`collectives`): what
+  they take where they do so most is a width that all of them have in common.
 
 The interval, meant to hold nine of ten measured times. Errors have three parts. What all kernels of a class have in
 common (another engine's kernels, another driver) does not average out: its size is the median error of the class on
@@ -40,6 +42,7 @@ import numpy as np
 
 from modelmeter import kernel_classes as classes
 from modelmeter.devices import kernel_time
+from modelmeter.devices.collectives import CROWDING_MOST, least_link_bytes
 from modelmeter.devices.decode import yields_several
 from modelmeter.devices.device import Device
 from modelmeter.devices.kernel_laws import Kernels, evaluated, kernels_of, single
@@ -313,6 +316,13 @@ def _moving(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str,
     return kernel_time.moving_seconds(values, rates, nbytes=sizes["nbytes"])
 
 
+def _collective(
+    kernel_class: str, values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array], **crowding: float
+) -> Array:
+    named = {name: sizes[name] for name in ("message_bytes", "ranks")}
+    return kernel_time.SECONDS[kernel_class](values, rates, **named, **crowding)
+
+
 def _strided(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
     return kernel_time.strided_seconds(values, rates, nbytes=sizes["nbytes"], elements=sizes["elements"])
 
@@ -330,6 +340,7 @@ SECONDS: Final[Mapping[str, Callable[..., Array]]] = MappingProxyType(
         classes.COPY: _moving,
         classes.STRIDED: _strided,
         classes.CONVOLUTION: _convolution,
+        **{name: partial(_collective, name) for name in classes.COLLECTIVES},
     }
 )
 #: classes whose tables have timed, with the kernel, the write of new keys and values into the cache
@@ -343,7 +354,7 @@ def _write(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, 
 
 
 #: classes whose time does not depend on a peak of GEMMs
-_WITHOUT_PRODUCTS: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED)
+_WITHOUT_PRODUCTS: Final = (classes.ELEMENTWISE, classes.COPY, classes.STRIDED, *classes.COLLECTIVES)
 
 
 class StageTimes:
@@ -519,19 +530,23 @@ class StageTimes:
 
     def _add(self, sums: _Sums, pages: Array, kernels: Sequence[Kernels]) -> None:
         """Add all kernels of pages."""
-        classes_run: dict[str, list[tuple[str, Array, Array]]] = {}
+        classes_run: dict[str, list[tuple[str, Array, Array, Array]]] = {}
         for each in kernels:
-            part = _types(each)[1], each.count, self._seconds(each) * each.count
+            seconds = self._seconds(each)
+            part = _types(each)[1], each.count, seconds * each.count, self._doubt(each, seconds) * each.count
             classes_run.setdefault(each.kernel_class, []).append(part)
         for name, parts in classes_run.items():
-            seconds = sum(part.sum(axis=1) for _, _, part in parts)
-            launches = sum(count.sum(axis=1) for _, count, _ in parts)
+            seconds = sum(part.sum(axis=1) for _, _, part, _ in parts)
+            launches = sum(count.sum(axis=1) for _, count, _, _ in parts)
             sums.add(pages, name, seconds, launches)
-            judged = [] if self.bound else [(self._errors(name, packed), part) for packed, _, part in parts]
-            known = [(each, part) for each, part in judged if each is not None]
+            known = [
+                (errors, part, doubt)
+                for packed, _, part, doubt in ([] if self.bound else parts)
+                if (errors := self._errors(name, packed)) is not None
+            ]
             if known:
-                common = sum(each.median * part.sum(axis=1) for each, part in known)
-                squares = sum(each.p90**2 * (part**2).sum(axis=1) for each, part in known)
+                common = sum((errors.median * (part + doubt) + doubt).sum(axis=1) for errors, part, doubt in known)
+                squares = sum(errors.p90**2 * (part**2).sum(axis=1) for errors, part, _ in known)
                 sums.widen(pages, name, np.sqrt(common**2 + squares))
                 sums.widen(pages, PASS, PASS_ERROR * seconds)
 
@@ -553,6 +568,8 @@ class StageTimes:
         """Seconds of one of each of these kernels."""
         if self.bound:
             return self._bound(kernels)
+        if kernels.kernel_class in classes.COLLECTIVES:
+            self.device.linked()  # refused in words where there is no link
         constants = self.device.kernels.get(kernels.kernel_class)
         if constants is None:
             raise NoConstants(_lacking(self.device, kernels.kernel_class))
@@ -574,6 +591,15 @@ class StageTimes:
             seconds = np.maximum(seconds - write, 0.0)
         return seconds
 
+    def _doubt(self, kernels: Kernels, seconds: Array) -> Array:
+        """Of collectives, the seconds more that each takes where devices slow each other most; of others none."""
+        if self.bound or kernels.kernel_class not in classes.COLLECTIVES:
+            return 0.0
+        values = self.device.kernels[kernels.kernel_class].values
+        rates = self.device.rates(next(iter(self.device.matmul_flops_per_s)))
+        most = _collective(kernels.kernel_class, values, rates, kernels.sizes, crowding=CROWDING_MOST)
+        return most - seconds
+
     def _bound(self, kernels: Kernels) -> Array:
         """The roofline of each of these kernels, as `Roofline` has it."""
         device, sizes = self.device, kernels.sizes
@@ -583,13 +609,20 @@ class StageTimes:
         if sizes["flops"].any():
             rate = float(device.matmul_rate(peak_of(_types(kernels)[0], self.float32)))
             seconds = np.maximum(seconds, sizes["flops"] / rate)
+        if kernels.kernel_class in classes.COLLECTIVES:
+            link = device.linked()
+            named = {name: sizes[name] for name in ("message_bytes", "ranks")}
+            nbytes = least_link_bytes(kernels.kernel_class, link, **named)
+            seconds = np.maximum(seconds, nbytes / float(link.bandwidth_bytes_per_s))
         return seconds + float(device.kernel_launch_s or 0)
 
 
 def _lacking(device: Device, kernel_class: str) -> str:
     has = ", ".join(device.kernels) or "none"
+    collective = kernel_class in classes.COLLECTIVES
+    how = "as a device that is linked alike has it" if collective else "write them with modelmeter calibrate --from"
     return (
         f"device {device.name} has no constants of {kernel_class} kernels (it has {has}), so times on it cannot be "
-        f"estimated; add kernels.{kernel_class} to {device.file}, write them with modelmeter calibrate --from, or take "
-        "execution=serving, whose bound needs none."
+        f"estimated; add kernels.{kernel_class} to {device.file}, {how}, or take execution=serving, whose bound needs "
+        "none."
     )

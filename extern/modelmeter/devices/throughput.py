@@ -38,6 +38,7 @@ from modelmeter.devices.page_memory import LONGEST, MEAN, DoesNotFit, Memory, Me
 from modelmeter.devices.pages import Page, PageKind, Prepared, ServedModel, exact, prepared, share_of
 from modelmeter.devices.roofline import check_float32
 from modelmeter.errors import ModelMeterError
+from modelmeter.kernel_classes import COLLECTIVES
 from modelmeter.memory import amount
 
 if TYPE_CHECKING:
@@ -529,7 +530,13 @@ def compute_throughput(
         memory=memory.need(batch, device),
         prefill_classes=prefill.by_class,
         decode_classes={name: seconds / batch for name, seconds in steps.by_class.items()},
-        origins={} if times.bound else {name: each.origin for name, each in device.kernels.items()},
+        origins={}
+        if times.bound
+        else {
+            name: each.origin
+            for name, each in device.kernels.items()
+            if name not in COLLECTIVES or name in prefill.by_class  # of a model on one device none runs
+        },
         host_origin=_host_origin(model),
         regions_prepared=work.regions_prepared,
         ngram=model.host.ngram and not times.bound,

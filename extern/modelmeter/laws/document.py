@@ -21,6 +21,7 @@ from modelmeter.devices.device import PEAK_OF_DTYPE, Device
 from modelmeter.devices.engine import limits_of, timed_assumptions
 from modelmeter.devices.stage_time import HOSTS_DIFFER, OPERATOR_S, PASS_ERROR
 from modelmeter.errors import ModelMeterError
+from modelmeter.kernel_classes import COLLECTIVES
 from modelmeter.laws.law_set import Family, LawSet, layouts_of, written_figures
 from modelmeter.laws.tables import Shared, Tables
 from modelmeter.memory import RESERVE_BYTES, reserve_on
@@ -251,6 +252,7 @@ def _device(device: Device) -> dict[str, Any]:
                 "p90": None if each.errors is None else each.errors.p90,
             }
             for name, each in device.kernels.items()
+            if name not in COLLECTIVES  # laws are those of one device
         },
         "bound": {
             "peaks": {name: float(device.matmul_rate(name)) for name in device.matmul_flops_per_s},

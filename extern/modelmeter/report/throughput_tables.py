@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelmeter.devices import NOT_MODELLED, Device, Throughput
+from modelmeter.devices.collectives import DIRECT, HOST, PEER, Link, link_content
 from modelmeter.devices.device import PEAK_TYPES
 from modelmeter.devices.throughput import BOUND, ESTIMATE, Figure, KindTime
 from modelmeter.memory import MIB, amount
@@ -84,6 +85,7 @@ def device_lines(device: Device) -> Table:
         ("kind", device.kind),
         ("memory", f"{device.memory_bytes:,} bytes: {device.memory_bytes // MIB:,} MiB, {amount(device.memory_bytes)}"),
         ("bandwidth", f"{number(float(device.memory_bandwidth_bytes_per_s))} bytes/s"),
+        ("link", "not given" if device.link is None else _link_words(device.link)),
         *(
             (f"matmul {peak}", f"{number(float(rate))} FLOP/s, dense")
             for peak, rate in device.matmul_flops_per_s.items()
@@ -100,6 +102,20 @@ def device_lines(device: Device) -> Table:
             for source in device.sources
         ),
     )
+
+
+#: what the kinds of links are
+_OF_LINKS: Final[Mapping[str, str]] = {
+    DIRECT: "from device to device",
+    PEER: "through the host, from memory to memory",
+    HOST: "by way of the host's memory",
+}
+
+
+def _link_words(link: Link) -> str:
+    each = f" to each of {link.peers} others" if link.peers > 1 else ""
+    rate = number(float(link.bandwidth_bytes_per_s))
+    return f"{link.name}, {rate} bytes/s one way{each}, {_OF_LINKS[link.kind]}"
 
 
 #: how published runs compare, in a line, and of which model how many figures are; written with reports/published.md
@@ -291,6 +307,7 @@ def device_content(device: Device) -> dict[str, Any]:
         "vector_flops_per_s": float(device.vector_flops_per_s),
         "memory_bandwidth_bytes_per_s": float(device.memory_bandwidth_bytes_per_s),
         "memory_bytes": device.memory_bytes,
+        "link": None if device.link is None else link_content(device.link),
         "efficiency": {
             name: {"factor": float(efficiency.factor), "origin": efficiency.origin}
             for name, efficiency in device.efficiency.items()
