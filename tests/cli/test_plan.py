@@ -113,6 +113,29 @@ def test_precisions_are_ways_too(capsys: Capture) -> None:
     assert "(gundam, awq) by vllm" in out and "precision=awq --model" in out
 
 
+def test_replicas_of_several_gpus_are_ways_too(capsys: Capture) -> None:
+    """A row each, whose GPUs are its replicas times as many; what does not divide, and a card alone, say so."""
+    asked = ("plan", "letter@150", "--output-tokens", "600", "--requests", "300", "--pages", "6/second", "--all")
+    rows = json.loads(
+        printed(capsys, *asked, "--device", "L40S,RTX-3070,M2-Max", "--tensor-parallel", "1,2,4", "--json")
+    )["rows"]
+    found = {(row["device"], row["tensor_parallel"]): row for row in rows}
+    assert {key for key, row in found.items() if row["verdict"] != "refused"} == {
+        ("L40S", "1"),
+        ("L40S", "2"),
+        ("RTX-3070", "2"),
+    }
+    for (_, split), row in found.items():
+        if row["verdict"] != "refused":
+            assert row["gpus"] == int(split) * row["replicas"]
+    assert "num_attention_heads=10 does not divide by it" in found["L40S", "4"]["why"]
+    assert "link" in found["M2-Max", "2"]["why"]
+    out = printed(capsys, *asked, "--device", "RTX-3070", "--tensor-parallel", "2")
+    assert "RTX-3070, 2 a replica" in out and "parallel.tensor=2 --model" in out and "of its 2 GPUs a page" in out
+    words = "--tensor-parallel 2 and parallel.tensor=2 both say how a model is split"
+    assert words in refused(capsys, *asked, "--tensor-parallel", "2", "parallel.tensor=2")
+
+
 def test_a_saved_plan_runs_again_to_the_same(capsys: Capture) -> None:
     """And says which figures differ where they do."""
     Path("prices.yaml").write_text(
@@ -210,17 +233,17 @@ def test_what_does_not_fit_is_told_what_may(capsys: Capture) -> None:
     asked = (*PLAN[:-1], "RTX-3070,T4,L40S", "--pages", "1/second", "--json")
     rows = {row["device"]: row for row in json.loads(printed(capsys, *asked))["rows"]}
     assert {name: row["change"] for name, row in rows.items() if row["verdict"] == "refused"} == {
-        "RTX-3070": "--precision all says which packed weights fit",
+        "RTX-3070": "--precision all says which packed weights fit, --tensor-parallel 2 splits the model over 2",
         "T4": "",
     }
 
 
 def test_differences_name_rows_and_figures() -> None:
-    row = {"model": "m", "precision": "p", "device": "d", "engine": "e", "gpus": 2}
+    row = {"model": "m", "precision": "p", "device": "d", "tensor_parallel": "2", "engine": "e", "gpus": 2}
     before = {"rows": [row], "limits": {"ttft_s": 2.0}, "gone": 1}
     now = {"rows": [row | {"gpus": 3}], "limits": {"ttft_s": 2.0 * (1 + 1e-12)}, "new": "x"}
     assert list(differences(before, now)) == [
-        "rows[m p d e].gpus: 2, now 3 (+50.00%)",
+        "rows[m p d 2 e].gpus: 2, now 3 (+50.00%)",
         "gone: it was 1, now gone",
         "new: it was not there, now 'x'",
     ]

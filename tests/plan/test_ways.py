@@ -152,6 +152,18 @@ def test_efficient_ways_by_hand(ways: Sequence[tuple[float, int, float, float | 
     assert [way in plan.efficient for way in found] == marked
 
 
+def test_gpus_of_replicas_of_several() -> None:
+    """3 replicas of 2 and a spare one are 7, at 2 an hour; up to 4 of them 9."""
+    way, _ = known(2.0, 3, 20.0, None)
+    way = replace(way, devices=2, slow_replicas=4.0)
+    question = Question(demand=per_second(1), spare=1, prices=Prices(an_hour={way.device.name: 2.0}))
+    plan = Plan(question=question, ways=[way])
+    assert (plan.gpus(way), plan.gpus_slow(way)) == (7, 9)
+    assert plan.money(way) == pytest.approx(7 * 2.0 * 730.5)
+    assert plan.energy_kwh(way) == pytest.approx(7 * 0.7 * 730.5)
+    assert plan.load(way) == pytest.approx(1 / 3)  # of 1 request/s each
+
+
 # -- with a model -----------------------------------------------------------------------------------------------------
 
 

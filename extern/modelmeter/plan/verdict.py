@@ -27,9 +27,7 @@ class Verdict(NamedTuple):
 def verdict(plan: Plan, way: Way) -> Verdict:
     """Of one way of a plan."""
     if way.serves is None:
-        unpacked = way.settings.get("precision", UNQUANTISED) == UNQUANTISED
-        change = "--precision all says which packed weights fit" if way.too_large and unpacked else ""
-        return Verdict(REFUSED, str(way.refused), change)
+        return Verdict(REFUSED, str(way.refused), _smaller(way) if way.too_large else "")
     if way.short:
         return _too_slow(plan, way)
     if way is plan.best:
@@ -50,6 +48,16 @@ def verdict(plan: Plan, way: Way) -> Verdict:
     dearer = f"{least}{number(money - best)} {plan.question.prices.words} a month more ({(money / best - 1):+.0%})"
     price = f"below {best / gpus / HOURS_A_MONTH:.3g} an hour it would be as cheap"
     return Verdict(kind, dearer, f"{price}{' at most' if way.found is None else ''}")
+
+
+def _smaller(way: Way) -> str:
+    """What would let a page fit."""
+    ways = []
+    if way.settings.get("precision", UNQUANTISED) == UNQUANTISED:
+        ways.append("--precision all says which packed weights fit")
+    if way.device.link is not None:
+        ways.append(f"--tensor-parallel {2 * way.devices} splits the model over {2 * way.devices}")
+    return ", ".join(ways)
 
 
 def _slower(plan: Plan, way: Way) -> str:
