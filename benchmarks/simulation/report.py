@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.simulation import theory
 from benchmarks.simulation.cells import JINA, PADDLE
 from benchmarks.simulation.traces import (
-    OTHER_LINKS,
+    LATER,
     SMALL_S,
     TRACES,
     UNEVEN,
@@ -28,6 +28,7 @@ from benchmarks.simulation.traces import (
     beside,
     fitted_link,
     given_link,
+    predicted_link,
 )
 from modelmeter.files import write_whole
 from modelmeter.report.plotting import COLOURS, figure_file, house_style
@@ -160,12 +161,14 @@ def of_traces(folder: Path) -> Part:
     """Served requests."""
     one, two = TRACES
     given = given_link(folder, two)
+    whole = 2 * 2048 * two.hidden_size  # bytes of the largest step
     read = fitted_link(folder, two, FIRST)
     found = {one: beside(folder, one, None), two: beside(folder, two, given)}
     late = [Beside(each.name, each.ours[FIRST:], each.theirs[FIRST:]) for each in beside(folder, two, read)]
     rows = [row(f"{trace.name}, {trace.cards} x {trace.card}", each) for trace, all_ in found.items() for each in all_]
     without, less = (100 * beside(folder, one, None, uneven)[0].off(np.mean) for uneven in (0.0, 0.03))
-    others = [(link.name, each) for link in OTHER_LINKS for each in beside(folder, two, link)[:2]]
+    links = (predicted_link(), LATER)
+    others = [(link.name, each) for link in links for each in beside(folder, two, link)[:2]]
     lines = [
         "## Served requests",
         "",
@@ -196,10 +199,12 @@ def of_traces(folder: Path) -> Part:
         *said(
             "Two cards send an all-reduce after the embedding and two a layer, and gather the logits; the link is that "
             f"of the trace's own configuration in {given.source}, {given.name}. Where it comes from is not said, and "
-            "it decides. With others the same trace gives:",
+            f"it decides: an all-reduce of 2,048 tokens takes {1e6 * given.all_reduce_s(whole):,.0f} µs over it, and "
+            f"{' or '.join(f'{1e6 * link.all_reduce_s(whole):,.0f}' for link in links)} over these, with which the "
+            "same trace gives:",
             "- ",
         ),
-        *(line for link in OTHER_LINKS for line in said(f"{link.name}: {link.source}", "  - ")),
+        *(line for link in links for line in said(f"{link.name}: {link.source}", "  - ")),
         "",
         *HEADER,
         *(row(name, each) for name, each in others),
@@ -243,8 +248,8 @@ def of_cells() -> Part:
         "",
         *said(
             f"Jina-OCR ({JINA[0].source}): DeepSeek-OCR's backbone and page of 903 image tokens, so simulated as "
-            f"that, on {JINA[0].device} (which edition was measured is not said). The host's seconds a page were fitted "
-            "on the first page's times to the first token; nothing else of these cells is in any constant.",
+            f"that, on {JINA[0].device} (which edition was measured is not said). The host's seconds a page were "
+            "fitted on the first page's times to the first token; nothing else of these cells is in any constant.",
         ),
         "",
         "| page | in flight | requests/s | between tokens, ms | first token, s |",

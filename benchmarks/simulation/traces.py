@@ -18,6 +18,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from modelmeter.devices import load_device
+from modelmeter.devices.collectives import all_gather_seconds, all_reduce_seconds
+from modelmeter.kernel_classes import COLLECTIVES
 from modelmeter.memory import GIB
 from modelmeter.simulation.arrivals import Arrivals, Job
 from modelmeter.simulation.scheduler import Chunk, Decoding, Engine, Limits, Served
@@ -123,25 +126,32 @@ def given_link(folder: Path, trace: Trace) -> Link:
     return ring(words, "bench/examples", 1e-9 * config["link_latency"], config["link_bw"] * GIB)
 
 
-#: other laws for the same messages; what the trace's own link is worth is seen beside them
-OTHER_LINKS: Final = (
-    between(
-        "two L40S",
-        "NCCL 2.27.3 over PCIe 4 (ai-dynamo/aiconfigurator, Apache-2.0, 095f58a5)",
-        ((512, 7.7), (8192, 8.1), (131_072, 18.8), (2_097_152, 120.7), (33_554_432, 1689)),
-    ),
-    between(
-        "these cards later",
-        "NCCL in the same laboratory five months later, with ACS and IOMMU off (LLMServingSim 1b2cc02d, hardware.yaml)",
-        (
-            (4096, 12.7),
-            (65_536, 14.8),
-            (262_144, 21.7),
-            (1_048_576, 41.0),
-            (2_097_152, 67.3),
-            (8_388_608, 240.6),
-            (20_971_520, 587.1),
-        ),
+def predicted_link() -> Link:
+    """As ModelMeter predicts for the card, whose constants are carried from L40S's."""
+    device = load_device("RTX-PRO-6000-Server")
+    reduced, gathered = (device.kernels[name].values for name in COLLECTIVES)
+    link = device.linked()
+    return Link(
+        "ModelMeter",
+        f"its times for this card over {link.name}, carried from other cards (reports/timing/collectives.md)",
+        lambda size: float(all_reduce_seconds(reduced, link, message_bytes=size, ranks=2)),
+        lambda size: float(all_gather_seconds(gathered, link, message_bytes=2 * size, ranks=2)),
+    )
+
+
+#: what the same laboratory measured later: bytes and microseconds of an all-reduce
+LATER: Final = between(
+    "later",
+    "NCCL on two of these cards in the same laboratory five months later, with ACS and IOMMU off (LLMServingSim "
+    "1b2cc02d, hardware.yaml)",
+    (
+        (4096, 12.7),
+        (65_536, 14.8),
+        (262_144, 21.7),
+        (1_048_576, 41.0),
+        (2_097_152, 67.3),
+        (8_388_608, 240.6),
+        (20_971_520, 587.1),
     ),
 )
 
