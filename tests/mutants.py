@@ -68,6 +68,8 @@ TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.
 COLLECTIVES, OF_COLLECTIVES = "devices/collectives.py", "tests/devices/test_collectives.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
+PLAN, WAYS, FIT = "plan", "tests/plan/test_ways.py", "tests/cli/test_fit.py"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
@@ -855,6 +857,118 @@ MUTANTS = (
         old="all(one <= two for one, two in",
         new="all(one < two for one, two in",
         test="tests/compare/test_choice.py::test_efficient_is_what_no_other_beats",
+    ),
+    Mutant(
+        kind="plan",
+        what="replicas are rounded down",
+        file=f"{PLAN}/ways.py",
+        old="FULL) * capacity)) + 1",
+        new="FULL) * capacity)) or 1",
+        test=f"{WAYS}::test_it_is_the_first_of_all_numbers",
+    ),
+    Mutant(
+        kind="plan",
+        what="the slow end of the interval is the predicted value",
+        file=f"{PLAN}/ways.py",
+        old="slow, _ = self._replicas(SLOW)",
+        new="slow, _ = self._replicas(VALUE)",
+        test=f"{WAYS}::test_it_is_the_first_of_all_numbers",
+    ),
+    Mutant(
+        kind="plan",
+        what="what decides is looked for with as many replicas as there are",
+        file=f"{PLAN}/ways.py",
+        old="list(self._short(case, replicas - 1))",
+        new="list(self._short(case, replicas))",
+        test=f"{WAYS}::test_what_decides",
+    ),
+    Mutant(
+        kind="plan",
+        what="spare GPUs cost nothing",
+        file=f"{PLAN}/ways.py",
+        old="else way.found.replicas) + self.question.spare",
+        new="else way.found.replicas)",
+        test=f"{WAYS}::test_money_and_energy_by_hand",
+    ),
+    Mutant(
+        kind="plan",
+        what="a way is pruned by its bound beside the cheapest that was found, whatever that costs",
+        file=f"{PLAN}/ways.py",
+        old="if key(ways[number]) <= bound:",
+        new="if not costs or bound == inf:",
+        test=f"{WAYS}::test_what_is_cheaper_by_its_bound_alone_does_not_win",
+    ),
+    Mutant(
+        kind="plan",
+        what="a higher edit distance reads better",
+        file=f"{PLAN}/ways.py",
+        old='(-1 if way.quality.better == "higher" else 1)',
+        new="-1",
+        test=f"{WAYS}::test_efficient_ways_by_hand",
+    ),
+    Mutant(
+        kind="plan",
+        what="the price at which a loser is as cheap is told of the GPUs of the best",
+        file=f"{PLAN}/verdict.py",
+        old="{best / gpus / HOURS_A_MONTH:.3g} an hour",
+        new="{best / fewest / HOURS_A_MONTH:.3g} an hour",
+        test=f"{WAYS}::test_the_cheaper_wins_and_the_others_say_why",
+    ),
+    Mutant(
+        kind="plan",
+        what="a month has 30 days",
+        file=f"{PLAN}/demand.py",
+        old='"month": 2_629_800,',
+        new='"month": 2_592_000,',
+        test="tests/plan/test_demand.py::test_a_month_is_the_twelfth_part_of_a_year",
+    ),
+    Mutant(
+        kind="simulation",
+        what="a page waits for a worker that has long been idle",
+        file="simulation/arrivals.py",
+        old="begin = max(arrival_s, heapq.heappop(self._free_at))",
+        new="begin = arrival_s + heapq.heappop(self._free_at)",
+        test="tests/simulation/test_theory.py::test_one_in_flight_adds_host_and_device",
+    ),
+    Mutant(
+        kind="simulation",
+        what="the next request of a closed loop is sent when the one before it arrived",
+        file="simulation/arrivals.py",
+        old="self._send(request.done_s)",
+        new="self._send(request.arrival_s)",
+        test="tests/simulation/test_theory.py::test_one_in_flight_adds_host_and_device",
+    ),
+    Mutant(
+        kind="simulation",
+        what="pages that run away are as many as the others",
+        file="simulation/load.py",
+        old="drawn.weights.append(float(output.share))",
+        new="drawn.weights.append(1.0)",
+        test=f"{WAYS}::test_pages_that_run_away_take_a_replica_longer",
+    ),
+    Mutant(
+        kind="precision",
+        what="the last group of a row that is not full has no scale",
+        file="packing.py",
+        old="ceil_div(columns, self.columns or columns)",
+        new="(columns // (self.columns or columns))",
+        test="tests/test_packing.py::test_groups_that_do_not_divide_the_columns",
+    ),
+    Mutant(
+        kind="precision",
+        what="the best precision is the fastest",
+        file="devices/precision_fit.py",
+        old="key=lambda each: (each.bits or 0, each.pages_per_s.value if each.pages_per_s else 0),",
+        new="key=lambda each: each.pages_per_s.value if each.pages_per_s else 0,",
+        test=f"{FIT}::test_the_best_has_most_bits_and_the_fastest_most_pages",
+    ),
+    Mutant(
+        kind="precision",
+        what="a context longer than the model has positions fits",
+        file="devices/precision_fit.py",
+        old="else min(pool.tokens, limit)",
+        new="else pool.tokens",
+        test=f"{FIT}::test_what_is_left_beside_the_weights_by_hand",
     ),
     Mutant(
         kind="law as data",

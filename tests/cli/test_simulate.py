@@ -42,7 +42,9 @@ def test_a_rate_has_percentiles_with_both_ends(capsys: Capture) -> None:
 def test_a_queue_that_grows_is_said(capsys: Capture) -> None:
     """With the rate that the replica serves, and no times."""
     out = printed(capsys, "--rate", "50")
-    assert "so the queue grows by 44.6 requests/s" in " ".join(out.split())
+    told = " ".join(out.split())
+    assert "the replica serves 5.41 requests/s, so the queue grows by 44.6 requests/s" in told
+    assert "or to 10 replicas" in told  # 50 / 5.41 = 9.2
     assert "latency_s" not in out
 
 
@@ -71,7 +73,8 @@ def test_a_trace_and_a_corpus(capsys: Capture) -> None:
         (("--rate", "1", "--concurrency", "2"), "simulate: --rate and --concurrency; give one"),
         (("--rate", "0"), "0.0 requests a second is no rate"),
         (("--concurrency", "0"), "0 requests in flight"),
-        (("--trace", "back.csv"), "request 1 arrives at -1 s, and the one before it at 0 s"),
+        (("--trace", "back.csv"), "back.csv, line 3: arrival_s 4 is before the 5 of the line above; order the lines"),
+        (("--trace", "endless.csv"), "endless.csv, line 2: arrival_s 'inf' is no number of seconds"),
         (("--trace", "words.csv"), "words.csv, line 2: arrival_s 'soon' is no number of seconds"),
         (("--trace", "other.csv"), "other.csv has no column arrival_s"),
         (("--trace", "empty.csv"), "empty.csv has no request"),
@@ -80,6 +83,7 @@ def test_a_trace_and_a_corpus(capsys: Capture) -> None:
 )
 def test_what_is_refused(capsys: Capture, arguments: tuple[str, ...], said: str) -> None:
     Path("back.csv").write_text("arrival_s\n5\n4\n")
+    Path("endless.csv").write_text("arrival_s\ninf\n")
     Path("words.csv").write_text("arrival_s\nsoon\n")
     Path("other.csv").write_text("time\n5\n")
     Path("empty.csv").write_text("arrival_s\n")

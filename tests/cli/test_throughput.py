@@ -223,9 +223,9 @@ def test_prices(capsys: Capture) -> None:
     assert row(out, "L4")[-1] == f"{cost:.3g}"
     assert "is for one device; with several write DEVICE=2" in refused(capsys, *page, *devices, "--price", "2")
     assert 'L40S is not asked for; did you mean "L4"' in refused(capsys, *page, *devices, "--price", "L40S=2")
-    assert "--price L4=two is no number" in refused(capsys, *page, *devices, "--price", "L4=two")
+    assert "--price L4=two is no price of an hour" in refused(capsys, *page, *devices, "--price", "L4=two")
     assert "is a second price of A10" in refused(capsys, *page, *devices, "--price", "A10=2", "--price", "a10=2")
-    assert "price_per_hour=-1 is negative" in refused(capsys, *page, "--device", "A10", "--price", "-1")
+    assert "--price -1 is no price of an hour" in refused(capsys, *page, "--device", "A10", "--price", "-1")
 
 
 def test_a_corpus_of_several_inputs(capsys: Capture, write_pdf: Callable[..., Path]) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -193,8 +194,12 @@ def parse_prices(who: str, given: Sequence[str], devices: Sequence[Device]) -> d
             raise ModelMeterError(f"{who}: --price {text} is a second price of {device}; give it one.")
         try:
             prices[device] = float(price)
-        except ValueError as error:
-            raise ModelMeterError(f"{who}: --price {text} is no number.") from error
+        except ValueError:
+            prices[device] = nan
+        if not (prices[device] >= 0 and isfinite(prices[device])):
+            raise ModelMeterError(
+                f"{who}: --price {text} is no price of an hour; give a number, 0 or more, without currency."
+            )
     return prices
 
 

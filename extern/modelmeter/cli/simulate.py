@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -195,13 +196,19 @@ def read_trace(path: str) -> Sequence[float]:
         raise ModelMeterError(f"{who} has no column arrival_s; its first line names its columns.")
     times: list[float] = []
     for row in rows:
+        came = row["arrival_s"]
         try:
-            times.append(float(row["arrival_s"]))
-        except (TypeError, ValueError) as error:
-            came = row["arrival_s"]
+            time = float(came)
+        except (TypeError, ValueError):
+            time = nan
+        if not isfinite(time):
+            raise ModelMeterError(f"{who}, line {rows.line_num}: arrival_s {came!r} is no number of seconds.")
+        if times and time < times[-1]:
             raise ModelMeterError(
-                f"{who}, line {rows.line_num}: arrival_s {came!r} is no number of seconds."
-            ) from error
+                f"{who}, line {rows.line_num}: arrival_s {time:g} is before the {times[-1]:g} of the line above; order "
+                "the lines by their time."
+            )
+        times.append(time)
         if len(times) > MAX_REQUESTS:
             raise ModelMeterError(f"{who} has more than {MAX_REQUESTS:,} requests; give fewer.")
     if not times:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.quantities import estimated
 from modelmeter.report.fitting import Fitting
 from modelmeter.report.page_tables import figures_table
-from modelmeter.simulation.load import PERCENTILES
+from modelmeter.simulation.load import FULL, PERCENTILES
 
 if TYPE_CHECKING:
     from modelmeter.simulation.load import Outcome, Simulation
@@ -100,9 +101,11 @@ def served_lines(simulation: Simulation) -> list[str]:
         "tokens"
     ]
     if value.served is None:
+        assert simulation.rate is not None  # of a trace and a closed loop every request is served
         lines.append(
             f"the replica serves {value.capacity:.3g} requests/s, so the queue grows by {value.growth:.3g} requests/s "
-            "and no time settles: send fewer, or to more replicas"
+            f"and no time settles: send fewer, or to {floor(simulation.rate / (FULL * value.capacity)) + 1:,} replicas "
+            "(modelmeter plan finds how many hold a limit)"
         )
         return lines
     served = value.served
