@@ -26,8 +26,10 @@ from modelmeter.cli.arguments import (
     max_pixels_option,
     parse_prices,
     price_option,
+    system_prompt_option,
     table_options,
     with_engine,
+    with_system_prompt,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import page_class_options
@@ -130,6 +132,7 @@ OUTPUTS: Final = ("output", "as_json", "explain")
     metavar="[GROUP=]N|N:WEIGHT,...|COLUMN",
     help="Decode steps of a page, as in modelmeter throughput.",
 )
+@system_prompt_option
 @page_class_options
 @by_option
 @table_options
@@ -273,6 +276,7 @@ def sorted_ways(plan: Plan, sort: str | None) -> list[Way]:
 # -- what is asked --------------------------------------------------------------------------------------------------
 
 
+@with_system_prompt
 def answered(
     *,
     arguments: Sequence[str],
