@@ -106,8 +106,8 @@ MUTANTS = (
         kind="held tensor",
         what="transformers: the towers' features die before the decoder runs",
         file=STAGES,
-        old="pooled = outputs[: input_ids.shape[0]]\n",
-        new="pooled = outputs[: input_ids.shape[0]]\n            del outputs\n",
+        old="pooled = outputs[: self.items * input_ids.shape[0]]\n",
+        new="pooled = outputs[: self.items * input_ids.shape[0]]\n            del outputs\n",
         test=measured("runtime.prompt_tokens=900", "execution=transformers"),
     ),
     Mutant(

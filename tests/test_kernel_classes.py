@@ -6,6 +6,7 @@ import pytest
 
 from modelmeter.errors import ModelMeterError
 from modelmeter.kernel_classes import CLASSES, kernel_class
+from modelmeter.kernels import kernel_of
 from modelmeter.models.deepseek_ocr import load_cost_model
 from tests.devices.synthetic import operator
 
@@ -39,3 +40,21 @@ def test_an_operator_of_another_kind_is_refused() -> None:
         ModelMeterError, match=r"operator aten\.fft at model\.layers\.0 is of kind transform, which has"
     ):
         kernel_class(unknown)
+
+
+@pytest.mark.parametrize("execution", ["transformers", "vllm"])
+def test_a_prompt_over_a_cache_is_no_step(execution: str) -> None:
+    """Its attention is a prefill's, told how many keys came before; a law's kernels have the same sizes."""
+    model = load_cost_model([f"execution={execution}", "workload=tiny", "runtime.system_prompt_tokens=64"])
+    page = model.page(640, 640)
+    attention = {
+        cached: [
+            kernel_of(record)
+            for record in model.stage_walk("prefill", page=page, cached=cached).records()
+            if record.kind == "attention" and record.path.startswith("layers")
+        ]
+        for cached in (0, 48)
+    }
+    assert {kernel.kernel_class for kernels in attention.values() for kernel in kernels} == {"context_attention"}
+    assert {(kernel.sizes["length"], kernel.sizes.get("before")) for kernel in attention[0]} == {(page.seq_len, None)}
+    assert {(kernel.sizes["length"], kernel.sizes["before"]) for kernel in attention[48]} == {(page.seq_len - 48, 48)}

@@ -69,6 +69,8 @@ _OF_KIND: Final[Mapping[str, str]] = MappingProxyType(
         "gather": COPY,
     }
 )
+#: queries of a sequence in a decode step: a drafter proposes 32 tokens at most
+_MOST_OF_A_STEP: Final = 33
 #: what the paths of the decoder's operators begin with
 _DECODER: Final = "layers."
 
@@ -103,10 +105,12 @@ def in_decoder(path: str) -> bool:
 def _attention_class(record: OperatorRecord) -> str:
     """Of a decoder, by the number of queries; of an encoder, by whether a bias comes with query, keys and values.
 
-    Several queries whose number is fixed, over keys of more pieces than they made or than they are, are a step's too.
+    A few queries whose number is fixed, over keys of more pieces than they made or than they are, are a step's too;
+    more are a prompt that goes on with a cache.
     """
     if in_decoder(record.path):
         queries, keys = record.inputs[0][2], record.inputs[1][2]
-        step = queries == 1 or (isinstance(queries, int) and ((len(record.inputs) - 1) // 2 > 1 or queries != keys))
+        few = isinstance(queries, int) and queries <= _MOST_OF_A_STEP
+        step = queries == 1 or (few and ((len(record.inputs) - 1) // 2 > 1 or queries != keys))
         return GENERATION_ATTENTION if step else CONTEXT_ATTENTION
     return BIAS_ATTENTION if len(record.inputs) % 2 == 0 else ENCODER_ATTENTION

@@ -24,12 +24,13 @@ from modelmeter.walk import Call, OperatorRecord, Walk, join_path
 OF_ALL: Final = ("flops", "vector_flops", "nbytes")
 #: and of those of a class. moe: bytes of weights read, and of activations that pass through memory; rows of all
 #: experts, bytes of one expert's weights, its width or a divisor of it, and how many such kernels are a block.
-#: convolution: input channels, and terms that one output sums. collectives: bytes of the result, and devices
+#: context_attention: keys before those of the queries, where a prompt goes on with a cache. convolution: input
+#: channels, and terms that one output sums. collectives: bytes of the result, and devices
 OF_CLASS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         classes.GEMM: ("rows", "columns", "batch"),
         classes.MOE: ("weight_bytes", "activation_bytes", "rows", "expert_bytes", "width", "of_a_block"),
-        classes.CONTEXT_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
+        classes.CONTEXT_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim", "before"),
         classes.ENCODER_ATTENTION: ("batch", "heads", "kv_heads", "length", "head_dim"),
         classes.GENERATION_ATTENTION: ("batch", "heads", "kv_heads", "keys", "head_dim"),
         classes.BIAS_ATTENTION: (),
@@ -125,15 +126,27 @@ def _attention(record: OperatorRecord) -> dict[str, Any]:
     return {"batch": batch, "heads": heads, "kv_heads": kv_heads, "length": length, "head_dim": head_dim}
 
 
+def _context(record: OperatorRecord) -> dict[str, Any]:
+    """The same, and the keys that were there before, if any were."""
+    sizes = _attention(record)
+    before = _keys(record) - sizes["length"]
+    return sizes if isinstance(before, int) and not before else sizes | {"before": before}
+
+
+def _keys(record: OperatorRecord) -> Any:
+    """Keys of a sequence, in one piece or several, whose values come after all of them."""
+    pieces = (len(record.inputs) - 1) // 2
+    return sum(keys[2] for keys in record.inputs[1 : 1 + pieces])
+
+
 def _generation(record: OperatorRecord) -> dict[str, Any]:
-    """The same over keys in one piece or several, whose values come after all of them.
+    """The same over all keys.
 
     Several queries of a head read the same keys, as several heads of a group do.
     """
     sizes = _attention(record)
     sizes["heads"] *= sizes.pop("length")
-    pieces = (len(record.inputs) - 1) // 2
-    return sizes | {"keys": sum(keys[2] for keys in record.inputs[1 : 1 + pieces])}
+    return sizes | {"keys": _keys(record)}
 
 
 _READ: Final[Mapping[str, Callable[[OperatorRecord], dict[str, Any]]]] = MappingProxyType(
@@ -144,7 +157,7 @@ _READ: Final[Mapping[str, Callable[[OperatorRecord], dict[str, Any]]]] = Mapping
         classes.CONVOLUTION: _convolution,
         classes.ALL_REDUCE: _collective,
         classes.ALL_GATHER: _collective,
-        classes.CONTEXT_ATTENTION: _attention,
+        classes.CONTEXT_ATTENTION: _context,
         classes.ENCODER_ATTENTION: _attention,
         classes.GENERATION_ATTENTION: _generation,
     }

@@ -14,6 +14,7 @@ from modelmeter.devices import Device, load_device
 from modelmeter.devices.stage_time import Estimate, EstimateArrays
 from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
 from modelmeter.models.common.profile_run import ProfileRun
+from modelmeter.models.common.request import Request
 from modelmeter.models.common.runs import StepRun
 from modelmeter.walk import Call, OperatorRecord, Walk
 
@@ -115,6 +116,7 @@ class TinyModel:
         host: HostSchema | None = None,
         client: ClientSchema | None = None,
         graphs: Sequence[str] = ("prefill", "decode"),
+        request: Request | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.reserve_bytes = reserve_bytes
@@ -123,9 +125,10 @@ class TinyModel:
         self.host = host or HostSchema(seconds_per_page=0.0, spread=0.0)
         self.client = client or ClientSchema()
         self.graphs = graphs
+        self.request = request or Request()
 
     def batched(self, pages: int) -> TinyModel:
-        return TinyModel(pages, self.reserve_bytes, self.load_bytes, engine=self.engine)
+        return TinyModel(pages, self.reserve_bytes, self.load_bytes, engine=self.engine, request=self.request)
 
     def graphed(self, stage: str) -> bool:
         return stage in self.graphs
@@ -176,11 +179,11 @@ class TinyTimes:
             launches=np.full(len(values), self.launches),
         )
 
-    def stages(self, stage: str, layouts: Sequence[int]) -> EstimateArrays:
-        return self.of([layout if isinstance(layout, int) else 1 for layout in layouts], "gemm")
+    def stages(self, stage: str, layouts: Sequence[int], cached: int = 0) -> EstimateArrays:
+        return self.of([layout - cached if isinstance(layout, int) else 1 for layout in layouts], "gemm")
 
-    def prompt(self, tokens: int) -> Estimate:
-        return self.of([tokens / 2], "gemm").one(0)
+    def prompt(self, tokens: int, cached: int = 0) -> Estimate:
+        return self.of([(tokens - cached) / 2], "gemm").one(0)
 
     def decode_many(self, seq_lens: Any, steps: Any, *, batch: int | None = None) -> EstimateArrays:
         pairs = zip(seq_lens, steps, strict=True)

@@ -153,8 +153,19 @@ BY_HAND: dict[str, tuple[OperatorRecord, float]] = {
     # less a copy of 2 x 256 x 64 keys, and as many values, of 2 bytes read and written, at 5 bytes a second
     # 2 query tiles of 4 heads over 10 multiprocessors, each sees 1.5 of 2 times 2 key tiles
     "context_attention": (
-        record("attention", "attention", ((1, 4, 256, 64), (1, 2, 256, 64)), (1, 4, 256, 64), **DECODER),
+        record("attention", "attention", ((1, 4, 256, 64), *((1, 2, 256, 64),) * 2), (1, 4, 256, 64), **DECODER),
         1 + 8 * 3 / 10 * (4 * 128 * 64 * 64 / 50 + 128 * 64 / 2.5) - (0.75 + 4 * 2 * 2 * 256 * 64 / 5),
+    ),
+    # the same over 192 keys before, 3 key tiles that each query tile sees too
+    "context_attention, over a cache": (
+        record(
+            "attention",
+            "attention",
+            ((1, 4, 256, 64), (1, 2, 192, 64), (1, 2, 256, 64), (1, 2, 192, 64), (1, 2, 256, 64)),
+            (1, 4, 256, 64),
+            **DECODER,
+        ),
+        1 + 8 * 6 / 10 * (4 * 128 * 64 * 64 / 50 + 128 * 64 / 2.5) - (0.75 + 4 * 2 * 2 * 256 * 64 / 5),
     ),
     "encoder_attention": (
         record("attention", "attention", ((1, 4, 256, 64),) * 3, (1, 4, 256, 64)),

@@ -3,8 +3,9 @@
 An argument is an override if it has the form ``key=value`` and no file has that name; every other argument is a page.
 An argument that is both, the name of a file and an override of a configuration's group, is refused: ``./key=value`` is
 the file. A page is a size if it has the form of one, ``1275x1650`` or ``A4@200``, even where a file has that name
-(``./1275x1650`` is the file); else it is a file, a PDF if its first bytes or its name say so, an image otherwise. The
-name of a paper without its resolution, ``A4``, that is a file's too is refused.
+(``./1275x1650`` is the file), and a prompt without an image if it is ``text:`` and the number of its tokens; else it is
+a file, a PDF if its first bytes or its name say so, an image otherwise. The name of a paper without its resolution,
+``A4``, that is a file's too is refused.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 #: a page's size as several arguments, or with something else between its numbers than an x
 _NEARLY_A_SIZE: Final = re.compile(r"([0-9]{1,10}) ?[xX×*,;:/_ -] ?([0-9]{1,10})")
+
+#: the key that --system-prompt-tokens stands for
+_SYSTEM_PROMPT: Final = "runtime.system_prompt_tokens"
+
+#: a prompt without an image, by its tokens
+_PROMPT: Final = re.compile(r"text:([^/\\.]{0,20})", re.IGNORECASE)
 
 #: a table of sizes on standard input
 STDIN: Final = "-"
@@ -94,11 +102,15 @@ class Invocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One page argument. pages: one, or those of a PDF or a TIFF. dpi: the resolution of a PDF's pages, else None."""
+    """One page argument. pages: one, or those of a PDF or a TIFF. dpi: the resolution of a PDF's pages, else None.
+
+    prompt_tokens: of a prompt without an image, which has no page; else None.
+    """
 
     name: str
     pages: tuple[PageSize, ...]
     dpi: int | None = None
+    prompt_tokens: int | None = None
 
 
 def read_arguments(model: str | None, arguments: Sequence[str]) -> tuple[str, list[str], list[str]]:
@@ -147,14 +159,28 @@ def said_of(key: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return [each.removeprefix(f"{key}=") for each in said], [each for each in arguments if each not in said]
 
 
-def read_inputs(arguments: Sequence[str], dpi: int = DEFAULT_DPI, max_pixels: int = MAX_PIXELS) -> list[Input]:
-    """The pages of all page arguments; raises `ModelMeterError` with a line for each that is bad."""
+def read_inputs(
+    arguments: Sequence[str], dpi: int = DEFAULT_DPI, max_pixels: int = MAX_PIXELS, *, prompts: bool = False
+) -> list[Input]:
+    """The pages of all page arguments; raises `ModelMeterError` with a line for each that is bad.
+
+    prompts: whether prompts without an image, text:500, are taken too.
+    """
     _refuse_parts_of_a_size(arguments)
     inputs: list[Input] = []
     bad: list[str] = []
     for argument in arguments:
         try:
-            inputs.append(_read_input(argument, dpi, max_pixels))
+            tokens = _prompt_tokens(argument)
+            if tokens is None:
+                inputs.append(_read_input(argument, dpi, max_pixels))
+                continue
+            if not prompts:
+                raise ModelMeterError(
+                    f"{argument} is a prompt without an image, and here only pages are read; modelmeter page, "
+                    f"throughput, simulate and plan take it, and ./{argument} is the file."
+                )
+            inputs.append(Input(name=argument, pages=(), prompt_tokens=tokens))
         except ModelMeterError as error:
             bad.append(str(error))
     if bad:
@@ -220,6 +246,16 @@ def _read_input(argument: str, dpi: int, max_pixels: int) -> Input:
     if is_pdf(argument):
         return Input(name=argument, pages=tuple(read_pdf_page_sizes(argument, dpi)), dpi=dpi)
     return Input(name=argument, pages=tuple(read_page_sizes(argument, max_pixels=max_pixels)))
+
+
+def _prompt_tokens(argument: str) -> int | None:
+    """The tokens of a prompt without an image, as text:500 has them; None of another argument."""
+    found = _PROMPT.fullmatch(argument)
+    if found is None:
+        return None
+    if not found[1].isdecimal() or int(found[1]) == 0:
+        raise ModelMeterError(f"{argument} is no prompt; write its tokens, 1 or more, as in text:500.")
+    return int(found[1])
 
 
 def _refuse_parts_of_a_size(arguments: Sequence[str]) -> None:
@@ -314,6 +350,34 @@ def with_engine(who: str, engine: str | None, overrides: Sequence[str]) -> list[
         if override.partition("=")[0].strip() in ("engine", "engine.name"):
             raise ModelMeterError(f"{who}: --engine {engine} and {override} both name the engine; leave one out.")
     return [f"engine={engine}", *overrides]
+
+
+def with_system_prompt(function: Function) -> Function:
+    """What takes `arguments`, of a command with --system-prompt-tokens: the override that this stands for is one."""
+
+    @wraps(function)
+    def given(*, system_prompt_tokens: int | None, arguments: Sequence[str], **options: Any) -> Any:
+        if system_prompt_tokens is None:
+            return function(arguments=arguments, **options)
+        for each in arguments:
+            if each.partition("=")[0].strip() == _SYSTEM_PROMPT:
+                raise ModelMeterError(
+                    f"--system-prompt-tokens {system_prompt_tokens} and {each} both say how long the system prompt is; "
+                    "leave one out."
+                )
+        return function(arguments=(*arguments, f"{_SYSTEM_PROMPT}={system_prompt_tokens}"), **options)
+
+    return cast("Function", given)
+
+
+#: --system-prompt-tokens, for `with_system_prompt`
+system_prompt_option: Final = click.option(
+    "--system-prompt-tokens",
+    type=click.IntRange(0),
+    default=None,
+    metavar="N",
+    help=f"Positions before the first image that all requests share; {_SYSTEM_PROMPT}=N is the same.  [default: 0]",
+)
 
 
 def file_option(name: str, about: str) -> Callable[[Function], Function]:

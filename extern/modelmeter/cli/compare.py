@@ -30,8 +30,10 @@ from modelmeter.cli.arguments import (
     parse_prices,
     price_option,
     read_inputs,
+    system_prompt_option,
     table_options,
     with_engine,
+    with_system_prompt,
 )
 from modelmeter.cli.output import rendered, write, write_document
 from modelmeter.cli.output_tokens import parse_output_tokens
@@ -88,6 +90,7 @@ OWN: Final = "default"
     help="Add times on these devices, bundled ones or YAML files of your own.",
 )
 @engine_option("vllm with a device, else transformers")
+@system_prompt_option
 @click.option(
     "--output-tokens",
     "output_tokens",
@@ -130,6 +133,7 @@ OWN: Final = "default"
 @max_pixels_option
 @json_option
 @debug_option
+@with_system_prompt
 def command(
     arguments: tuple[str, ...],
     model_names: tuple[str, ...],

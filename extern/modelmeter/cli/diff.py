@@ -235,12 +235,11 @@ def _of_result(label: str, document: Mapping[str, Any]) -> Side:
     output_tokens, pages = document["output_tokens"], document["pages"]
     try:
         package, first = model_package(document["model"]), pages[0]
-        others = first["prefill_tokens"] - first["tokens"]["total"]
-        cost_model = package.restore_cost_model(document["configuration"], prompt_tokens=others)
-        layout = cost_model.workload.layout(first["width"], first["height"])
-        markers = cost_model.prompt_of(layout) - cost_model.prompt_tokens
-        if markers:  # they were not counted with the prompt
-            cost_model = package.restore_cost_model(document["configuration"], prompt_tokens=others - markers)
+        cost_model = package.restore_cost_model(document["configuration"], prompt_tokens=0)
+        if cost_model.config.runtime.prompt is not None:  # whose tokens are what is left of the prefill's
+            beside = cost_model.seq_len(cost_model.workload.layout(first["width"], first["height"]))
+            counted = first["prefill_tokens"] - beside
+            cost_model = package.restore_cost_model(document["configuration"], prompt_tokens=counted)
         same = all(
             written == made
             for page in pages

@@ -17,7 +17,9 @@ from modelmeter.cli.arguments import (
     json_option,
     max_pixels_option,
     read_inputs,
+    system_prompt_option,
     with_engine,
+    with_system_prompt,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.several_models import NamesOption, asked_models, check_override, each_of, split_for
@@ -72,10 +74,12 @@ if TYPE_CHECKING:
     help="Tokens that one sequence must have room for.",
 )
 @engine_option("vllm")
+@system_prompt_option
 @dpi_option
 @max_pixels_option
 @json_option
 @debug_option
+@with_system_prompt
 def command(
     arguments: tuple[str, ...],
     device_name: str,
@@ -158,7 +162,9 @@ def _of_model(
     chosen = served([*asked.overrides, *overrides], asked.package.EXECUTIONS)
 
     def load(precision: str) -> CostModel:
-        return asked.package.load_cost_model([*chosen, f"precision={precision}"]).lazy()
+        model = asked.package.load_cost_model([*chosen, f"precision={precision}"]).lazy()
+        model.request.check_one_page("fit")
+        return model
 
     def kinds(model: CostModel) -> list[PageKind[Any]]:
         return _kinds(model, inputs, output_tokens)

@@ -21,9 +21,12 @@ from modelmeter.cli.arguments import (
     read_inputs,
     said_of,
     same_sizes,
+    system_prompt_option,
     with_engine,
+    with_system_prompt,
 )
 from modelmeter.cli.output import rendered, write, write_document
+from modelmeter.cli.page_prompt import check_prompts, found_of, prompt_content, prompt_screen
 from modelmeter.errors import ModelMeterError
 from modelmeter.files import check_output, encodable, is_standard_output, write_whole
 from modelmeter.models import model_package
@@ -63,6 +66,7 @@ BY: Final = ("module", "operator", "kernel-class")
     help="Add times on a bundled device, or on one of a YAML file of your own.",
 )
 @engine_option("vllm with --device, else transformers")
+@system_prompt_option
 @click.option("--by", type=click.Choice(BY), default=None, help="The page's prefill and last decode step in parts.")
 @click.option("--memory", is_flag=True, help="The tensors that are alive at the page's peak.")
 @click.option(
@@ -75,6 +79,7 @@ BY: Final = ("module", "operator", "kernel-class")
 @file_option("csv", "Write every operator of the page, or every part that --by makes; - is standard output.")
 @file_option("trace", "Write the page's run on the device, estimated, as a trace for Perfetto; - is standard output.")
 @click.option("--explain", is_flag=True, help="Say what every figure and every label means, and all settings.")
+@with_system_prompt
 def command(
     arguments: tuple[str, ...],
     model: str | None,
@@ -111,9 +116,12 @@ def command(
     wanted.check(name)
     model, names, overrides = read_arguments(model, arguments)
     overrides = with_engine("page", engine, overrides)
-    inputs = read_inputs(names, dpi, max_pixels)
+    inputs = read_inputs(names, dpi, max_pixels, prompts=True)
     wanted.check_pages(inputs, [*names, *([] if name is None else [name])])
     pages = _pages(model, overrides, inputs, output_tokens, name)
+    if check_prompts(inputs, next((option for option, value in wanted.of_one_page.items() if value), None)):
+        write(_prompt(pages, wanted, exact=exact))
+        return
     files = _files(pages, wanted)
     if "-" in files:
         write_document(files["-"])
@@ -301,6 +309,9 @@ def _pages(
                 f"{model.batch_size}."
             )
         times = _times(model, device)
+    for each in inputs:
+        if len(each.pages) > 1:
+            model.request.check_one_page(f"page {each.name}")
     costs = {
         (size.width, size.height): _cost(model, size, output_tokens or 0, device)
         for each in inputs
@@ -386,15 +397,7 @@ def _json(pages: Pages, wanted: Wanted) -> str:
         ],
         "totals": [{"source": name} | each.as_dict() for name, each in pages.totals],
     }
-    if pages.device is not None:
-        from modelmeter.report.throughput_tables import throughput_content
-
-        found = pages.found
-        content["times"] = {"device": pages.device.name, "engine": pages.model.engine.name} | (
-            {"error": found}
-            if found is None or isinstance(found, str)
-            else {"alone": throughput_content(found.alone), "most": throughput_content(found.most)}
-        )
+    content |= _times_content(pages, pages.found)
     if wanted.by is not None:
         from modelmeter.report.parts import parts_content
 
@@ -404,6 +407,44 @@ def _json(pages: Pages, wanted: Wanted) -> str:
 
         content["peak_holders"] = holders_content(pages.holders)
     return json_text("page", content)
+
+
+def _times_content(pages: Pages, found: OnDevice | str | None) -> dict[str, object]:
+    """For JSON: what the device makes of it, where there is one."""
+    if pages.device is None:
+        return {}
+    from modelmeter.report.throughput_tables import throughput_content
+
+    return {
+        "times": {"device": pages.device.name, "engine": pages.model.engine.name}
+        | (
+            {"error": found}
+            if found is None or isinstance(found, str)
+            else {"alone": throughput_content(found.alone), "most": throughput_content(found.most)}
+        )
+    }
+
+
+def _prompt(pages: Pages, wanted: Wanted, *, exact: bool) -> str:
+    """The screen or the JSON of a prompt without an image."""
+    from modelmeter.report import page_screen, page_tables
+
+    asked = page_screen.Asked(
+        name=pages.name,
+        model=pages.model,
+        overrides=pages.overrides,
+        output_tokens=pages.output_tokens,
+        show=page_tables.exact_figure if exact else page_tables.readable_figure,
+    )
+    (given,) = pages.inputs
+    found = found_of(asked, given, pages.times)
+    if wanted.as_json:
+        from modelmeter.report.json_document import json_text
+
+        content = {"output_tokens": pages.steps, "prompts": [prompt_content(asked, given, pages.device)]}
+        return json_text("page", pages.model.to_dict() | content | _times_content(pages, found))
+    parts = prompt_screen(asked, given, pages.device, found)
+    return rendered(*parts, *(["", *page_screen.explained(asked, [], found)] if wanted.explain else []))
 
 
 # -- the screen -----------------------------------------------------------------------------------------------------

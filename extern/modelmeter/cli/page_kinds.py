@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from modelmeter.cli.arguments import STDIN, Input, check_table_options, is_corpus, read_inputs
 from modelmeter.cli.output_tokens import OutputTokens, Said, parse_output_tokens
@@ -49,7 +49,10 @@ class AskedPages:
         pages = iter(self.inputs)
         for index, name in enumerate(self.files):
             if not is_corpus(name):
-                kinds += _kinds(cost_model, next(pages), self.said.of_page(index, name))
+                said = self.said.of_page(index, name)
+                if self.classes is not None:
+                    said = _times(cost_model.request.pages, said)
+                kinds += _kinds(cost_model, next(pages), said)
                 continue
             column = self.said.of_inputs[index]
             columns = {**self.columns, "output_tokens": column if isinstance(column, str) else 0}
@@ -89,7 +92,13 @@ def asked_pages(
         raise ModelMeterError(f"{who}: standard input (-) is given twice, and can be read once.")
     check_table_options(who, corpora, **table)
     others = [name for name in files if name not in corpora]
-    inputs = read_inputs(others, dpi, max_pixels) if others or not corpora else []
+    inputs = read_inputs(others, dpi, max_pixels, prompts=True) if others or not corpora else []
+    for each in inputs:
+        if each.prompt_tokens is not None and texts[0] is not None:
+            raise ModelMeterError(
+                f"{who}: {each.name} is no page, and --page-class {texts[0]} says how much text pages have; give "
+                "--output-tokens for each input."
+            )
     classes = parse_page_class(who, texts, output_tokens, others, *model)
     if classes is None:
         said = parse_output_tokens(who, output_tokens, len(files), table["by"])
@@ -171,6 +180,9 @@ def _kinds(cost_model: CostModel, given: Input, said: OutputTokens) -> list[Page
     """The pages of one input, those of one size as one kind."""
     from modelmeter.devices import PageKind
 
+    if given.prompt_tokens is not None:
+        cost_model.request.check_one_page(f"prompt {given.name}")
+        return [PageKind(page=_text(cost_model, given), output_tokens=said, label=given.name)]
     sizes = Counter((page.width, page.height) for page in given.pages)
     kinds = []
     for (width, height), count in sizes.items():
@@ -181,3 +193,18 @@ def _kinds(cost_model: CostModel, given: Input, said: OutputTokens) -> list[Page
             raise ModelMeterError(f"page {label}: {error}") from error
         kinds.append(PageKind(page=page, output_tokens=said, count=count, label=label))
     return kinds
+
+
+def _text(cost_model: CostModel, given: Input) -> PageCost:
+    """A prompt without an image, among pages: what has no layout."""
+    try:
+        return cast("PageCost", cost_model.text(given.prompt_tokens or 0))
+    except ModelMeterError as error:
+        raise ModelMeterError(f"prompt {given.name}: {error}") from error
+
+
+def _times(pages: int, said: OutputTokens) -> OutputTokens:
+    """What so many pages say together that each say this."""
+    if isinstance(said, int):
+        return pages * said
+    return {pages * tokens: share for tokens, share in said.items()}

@@ -25,8 +25,10 @@ from modelmeter.cli.arguments import (
     max_pixels_option,
     parse_prices,
     price_option,
+    system_prompt_option,
     table_options,
     with_engine,
+    with_system_prompt,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import RunawayShare, page_class_options, runaway_option
@@ -146,6 +148,7 @@ OUTPUTS: Final = ("output", "as_json", "explain")
     metavar="[GROUP=]N|N:WEIGHT,...|COLUMN",
     help="Decode steps of a page, as in modelmeter throughput.",
 )
+@system_prompt_option
 @page_class_options
 @runaway_option
 @by_option
@@ -336,6 +339,7 @@ def sorted_ways(plan: Plan, sort: str | None) -> list[Way]:
 # -- what is asked --------------------------------------------------------------------------------------------------
 
 
+@with_system_prompt
 def answered(
     *,
     arguments: Sequence[str],

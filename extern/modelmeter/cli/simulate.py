@@ -19,8 +19,10 @@ from modelmeter.cli.arguments import (
     max_pixels_option,
     model_option,
     read_arguments,
+    system_prompt_option,
     table_options,
     with_engine,
+    with_system_prompt,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import RunawayShare, page_class_options, runaway_option
@@ -50,6 +52,7 @@ MAX_REQUESTS: Final = 1_000_000
     help="A bundled device, or the path of a YAML file of your own.",
 )
 @engine_option("vllm")
+@system_prompt_option
 @click.option("--rate", type=float, default=None, metavar="R", help="R requests a second, which arrive at random.")
 @click.option(
     "--concurrency", type=int, default=None, metavar="N", help="N requests in flight, a new one whenever one ends."
@@ -81,6 +84,7 @@ MAX_REQUESTS: Final = 1_000_000
 @model_option
 @json_option
 @debug_option
+@with_system_prompt
 def command(
     arguments: tuple[str, ...],
     name: str,

@@ -23,8 +23,10 @@ from modelmeter.cli.arguments import (
     parse_prices,
     price_option,
     read_arguments,
+    system_prompt_option,
     table_options,
     with_engine,
+    with_system_prompt,
 )
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import RunawayShare, page_class_options, runaway_option
@@ -71,6 +73,7 @@ ORDER: Final[Order[tuple[str, Throughput | str]]] = Order(
     help="A bundled device, or the path of a YAML file of your own; may be repeated.  [default: all bundled ones]",
 )
 @engine_option("vllm")
+@system_prompt_option
 @click.option(
     "--output-tokens",
     "output_tokens",
@@ -105,6 +108,7 @@ ORDER: Final[Order[tuple[str, Throughput | str]]] = Order(
 @model_option
 @json_option
 @debug_option
+@with_system_prompt
 def command(
     arguments: tuple[str, ...],
     names: tuple[str, ...],
@@ -196,6 +200,7 @@ def command(
             | {
                 "engine": cost_model.engine.name,
                 "pages": [asdict(size) | {"dpi": each.dpi} for each in asked.inputs for size in each.pages],
+                "prompts": [{"source": each.name} for each in asked.inputs if each.prompt_tokens is not None],
                 "corpora": [
                     {
                         "source": name,

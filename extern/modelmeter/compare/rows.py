@@ -154,9 +154,12 @@ def _loaded(comparison: Comparison, asked: Asked, mode: str | None, load: Load) 
         # regions are of the pages, as their sizes are: a model that reads pages whole does without them
         said = [each for each in said if each.partition("=")[0].strip() != REGIONS_KEY]
     overrides = [*asked.overrides, *([] if mode is None else [f"workload={mode}"]), *said]
-    if not comparison.devices:
-        return load(asked.package, overrides)
-    return load(asked.package, served(overrides, asked.package.EXECUTIONS)).for_times()
+    if comparison.devices:
+        model = load(asked.package, served(overrides, asked.package.EXECUTIONS)).for_times()
+    else:
+        model = load(asked.package, overrides)
+    model.request.check_one_page("compare")
+    return model
 
 
 def _takes_regions(asked: Asked) -> bool:

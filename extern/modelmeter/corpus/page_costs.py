@@ -128,6 +128,7 @@ def _page_costs(
         raise ModelMeterError(
             f"corpus: runtime.batch_size={model.batch_size}, and a corpus is counted page by page; leave it at 1."
         )
+    model.request.check_one_page("corpus")
     layout_columns = model.workload.layout_columns
     full = cost_schema(layout_columns)
     added = full if figures else layout_schema(layout_columns)

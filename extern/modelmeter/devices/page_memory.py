@@ -115,12 +115,18 @@ class Memory(Generic[Page]):
         left_alone = device.memory_bytes - int(limits.utilization * device.memory_bytes)
         return MemoryNeed(
             weight_bytes=self.weight_bytes,
-            cache_bytes=batch_size * pool.page_tokens(self.page_cache_bytes) * self.token_bytes,
+            cache_bytes=self._pool_tokens(batch_size, pool) * self.token_bytes,
             activation_bytes=0,
             reserve_bytes=limits.reserve_bytes + left_alone,
             load_bytes=self.model.load_bytes,
             pool=pool,
         )
+
+    def _pool_tokens(self, batch_size: int, pool: Pool) -> int:
+        """Tokens of a pool that so many requests take: those that find a prefix in it hold its blocks together."""
+        request = self.model.request
+        together = max(int(batch_size * request.hit_share) - 1, 0)
+        return batch_size * pool.page_tokens(self.page_cache_bytes) - together * request.cached_tokens
 
     def _walked(self, batch_size: int, device: Device) -> MemoryNeed:
         """By what passes hold."""
@@ -139,7 +145,7 @@ class Memory(Generic[Page]):
     def fits(self, batch_size: int, device: Device) -> bool:
         """Whether `device` holds `batch_size` pages at once."""
         need = self.need(batch_size, device)
-        if need.pool is not None and batch_size * need.pool.page_tokens(self.page_cache_bytes) > need.pool.tokens:
+        if need.pool is not None and self._pool_tokens(batch_size, need.pool) > need.pool.tokens:
             return False
         return need.total_bytes <= device.memory_bytes
 

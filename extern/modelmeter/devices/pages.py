@@ -19,6 +19,7 @@ from modelmeter.walk import Walk
 if TYPE_CHECKING:
     from modelmeter.models.common.engines import ClientSchema, EngineSchema, HostSchema
     from modelmeter.models.common.profile_run import ProfileRun
+    from modelmeter.models.common.request import Request
     from modelmeter.models.common.runs import StepRun
 
 
@@ -129,6 +130,11 @@ class ServedModel(Protocol[PageIn]):
     @property
     def client(self) -> ClientSchema:
         """Who sends the pages."""
+        ...
+
+    @property
+    def request(self) -> Request:
+        """What a request holds beside a page."""
         ...
 
     def graphed(self, stage: str) -> bool:

@@ -19,6 +19,7 @@ from modelmeter.devices.stage_time import HOSTS_DIFFER, OPERATOR_S, Estimate, Es
 
 if TYPE_CHECKING:
     from modelmeter.models.common.engines import HostSchema
+    from modelmeter.models.common.request import Request
     from modelmeter.models.common.runs import StepRun
 
 Array = Any
@@ -36,12 +37,12 @@ class Times(Protocol):
 
     bound: bool
 
-    def stages(self, stage: str, layouts: Sequence[Any]) -> EstimateArrays:
-        """Of "prefill" of pages of these layouts."""
+    def stages(self, stage: str, layouts: Sequence[Any], cached: int = 0) -> EstimateArrays:
+        """Of "prefill" of requests with pages of these layouts, over so many positions of a cache."""
         ...
 
-    def prompt(self, tokens: int) -> Estimate:
-        """Of the prefill of a prompt without an image."""
+    def prompt(self, tokens: int, cached: int = 0) -> Estimate:
+        """Of the prefill of a prompt without an image, over so many positions of a cache."""
         ...
 
     def decode_many(self, seq_lens: Array, steps: Array, *, batch: int | None = None) -> EstimateArrays:
@@ -56,6 +57,17 @@ class Seconds:
     cases: Array
     by_class: Mapping[str, Array]
 
+    def mixed(self, other: Seconds, share: float) -> Seconds:
+        """The mean of these and of others, which have this share."""
+
+        def both(one: Array, two: Array) -> Array:
+            return (1 - share) * one + share * two
+
+        classes = {**self.by_class, **other.by_class}
+        none = np.zeros(self.cases.shape[1])
+        by_class = {name: both(self.by_class.get(name, none), other.by_class.get(name, none)) for name in classes}
+        return Seconds(cases=both(self.cases, other.cases), by_class=by_class)
+
     def mean(self, shares: Sequence[float]) -> tuple[Array, dict[str, float]]:
         """Of the average page [3], and by class."""
         weights = np.asarray(shares)
@@ -66,7 +78,7 @@ class Service:
     """What pages take of an engine on a device.
 
     runs: those of the steps that so many tokens take. graphed: stages that are replayed as graphs; tokens_a_pass: at
-    most.
+    most. request: what requests hold, whose prefix a share of them finds in the cache.
     """
 
     def __init__(
@@ -77,30 +89,42 @@ class Service:
         runs: Callable[[int], Sequence[StepRun]],
         graphed: Sequence[str],
         tokens_a_pass: int | None,
+        request: Request,
     ) -> None:
         self.times = times
         self.runs = runs
         self.host = host
         self.graphed = graphed
         self.tokens_a_pass = tokens_a_pass
+        self.request = request
         spread = 0.0 if times.bound else host.spread
         self.spread = np.array([1, 1 / (1 + spread), 1 + spread])
 
     def page_s(self, images: float, texts: float) -> Array:
-        """Seconds of a worker for a page on average [3], which has so many images, or prompts without one."""
+        """Seconds of a worker for a request on average [3]: with images so many, without one so many."""
         host = self.host
-        return (images * host.seconds_per_page + texts * host.seconds_per_text) * self.spread
+        return (images * self.request.pages * host.seconds_per_page + texts * host.seconds_per_text) * self.spread
 
     def prefills(self, layouts: Sequence[Any], seq_lens: Sequence[int]) -> Seconds:
-        """Of the prefill of each page; a layout of None is a prompt without an image."""
+        """Of the prefill of each request; a layout of None is a prompt without an image.
+
+        The mean over those that find the prefix in the cache and those that do not.
+        """
+        missed = self._prefills(layouts, seq_lens, 0)
+        if not self.request.hit_share:
+            return missed
+        hit = self._prefills(layouts, seq_lens, self.request.cached_tokens)
+        return missed.mixed(hit, float(self.request.hit_share))
+
+    def _prefills(self, layouts: Sequence[Any], seq_lens: Sequence[int], cached: int) -> Seconds:
         pages = [number for number, layout in enumerate(layouts) if layout is not None]
         device = _Device(len(layouts))
         if pages:
-            device.put(pages, self.times.stages("prefill", [layouts[number] for number in pages]))
+            device.put(pages, self.times.stages("prefill", [layouts[number] for number in pages], cached))
         for number, layout in enumerate(layouts):
             if layout is None:
-                device.put([number], self.times.prompt(seq_lens[number]))
-        passes = 1 if self.tokens_a_pass is None else -(-np.asarray(seq_lens) // self.tokens_a_pass)
+                device.put([number], self.times.prompt(seq_lens[number], cached))
+        passes = 1 if self.tokens_a_pass is None else -(-(np.asarray(seq_lens) - cached) // self.tokens_a_pass)
         waits = np.broadcast_to(passes * self.host.seconds_per_prefill, (len(layouts),))
         return self._seconds("prefill", device, np.zeros(len(layouts)), waits)
 

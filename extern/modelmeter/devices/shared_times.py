@@ -31,18 +31,18 @@ class SharedTimes:
         self.bound = times.bound
         self._places = {pair: place for place, pair in enumerate(dict.fromkeys(decodes))}
         self._decoded: dict[int | None, EstimateArrays] = {}
-        self._stages: dict[tuple[str, tuple[Any, ...]], EstimateArrays] = {}
+        self._stages: dict[tuple[str, tuple[Any, ...], int], EstimateArrays] = {}
 
-    def stages(self, stage: str, layouts: Sequence[Any]) -> EstimateArrays:
-        """Of "prefill" of pages of these layouts."""
-        asked = stage, tuple(layouts)
+    def stages(self, stage: str, layouts: Sequence[Any], cached: int = 0) -> EstimateArrays:
+        """Of "prefill" of requests with pages of these layouts, over so many positions of a cache."""
+        asked = stage, tuple(layouts), cached
         if asked not in self._stages:
-            self._stages[asked] = self.times.stages(stage, layouts)
+            self._stages[asked] = self.times.stages(stage, layouts, cached)
         return self._stages[asked]
 
-    def prompt(self, tokens: int) -> Estimate:
-        """Of the prefill of a prompt without an image."""
-        return self.times.prompt(tokens)
+    def prompt(self, tokens: int, cached: int = 0) -> Estimate:
+        """Of the prefill of a prompt without an image, over so many positions of a cache."""
+        return self.times.prompt(tokens, cached)
 
     def decode_many(self, seq_lens: Array, steps: Array, *, batch: int | None = None) -> EstimateArrays:
         """Of so many steps after each prefill, of `batch` pages at once."""

@@ -283,7 +283,9 @@ def _moe(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Ar
 def _prefill_attention(causal: bool) -> Callable[..., Array]:
     def seconds(values: Mapping[str, float], rates: DeviceRates, sizes: Mapping[str, Array]) -> Array:
         named = {name: sizes[name] for name in ("batch", "heads", "kv_heads", "length", "head_dim")}
-        return kernel_time.prefill_attention_seconds(values, rates, causal=causal, **named)
+        return kernel_time.prefill_attention_seconds(
+            values, rates, causal=causal, before=sizes.get("before", 0), **named
+        )
 
     return seconds
 
@@ -385,17 +387,17 @@ class StageTimes:
         """Device seconds of "vision" or "prefill" (vision included) of pages of this layout, `batch_size` at once."""
         return self.stages(stage, [layout]).one(0)
 
-    def stages(self, stage: str, layouts: Sequence[Any]) -> EstimateArrays:
-        """The same of many layouts, without a walk of each."""
+    def stages(self, stage: str, layouts: Sequence[Any], cached: int = 0) -> EstimateArrays:
+        """The same of many layouts, without a walk of each. cached: positions of a prefill that a cache has already."""
         if stage not in PAGE_STAGES:
             raise ModelMeterError(f"StageTimes: stage {stage} is unknown; {near(stage, PAGE_STAGES)}")
         if stage == "vision":
             return self._times([self.model.vision_over(layout) for layout in layouts])
-        return self._times([self.model.prefill_over(self.model.seq_len(layout), layout) for layout in layouts])
+        return self._times([self.model.prefill_over(self.model.seq_len(layout), layout, cached) for layout in layouts])
 
-    def prompt(self, tokens: int) -> Estimate:
-        """Device seconds of the prefill of a prompt without an image."""
-        return self._times([self.model.prefill_over(tokens, None)]).one(0)
+    def prompt(self, tokens: int, cached: int = 0) -> Estimate:
+        """Device seconds of the prefill of a prompt without an image. cached: of its positions, as in `stages`."""
+        return self._times([self.model.prefill_over(tokens, None, cached)]).one(0)
 
     def step(self, context: int, *, batch: int | None = None, generated: int = 0) -> Estimate:
         """Device seconds of one decode step of `batch` pages with `context` tokens before it.

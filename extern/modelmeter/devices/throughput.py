@@ -67,7 +67,7 @@ NOT_MODELLED: Final = (
     "the arrival of requests: there is always a page waiting, or a fixed number in flight",
     "the beginning and the end of a run, when not all places are taken",
     "rendering of PDFs, the network, transfers between host and device",
-    "several processes on one device, a host between a step and its proposals, prefix caches",
+    "several processes on one device, a host between a step and its proposals, which prefixes a cache still has",
 )
 
 
@@ -109,7 +109,8 @@ class Rates:
     prefill_s: of its prefill; steps_s: of all its decode steps, `batch_size` pages in each; host_s: of a worker of
     `workers`; client_s: of a client that sends batches and waits for them, None of one that keeps pages in flight.
     alone: whether one page at a time was asked for, so that none waits while another is computed. devices: over which
-    the model is split; price_per_hour: of one of them.
+    the model is split; price_per_hour: of one of them. pages_per_request: with several, all seconds and the batch are of
+    requests, and so are the output tokens; rates of pages are of pages.
     """
 
     prefill_s: float
@@ -123,6 +124,7 @@ class Rates:
     pages: int
     price_per_hour: float | None
     devices: int
+    pages_per_request: int = 1
 
     @property
     def decode_s(self) -> float:
@@ -137,21 +139,26 @@ class Rates:
     @property
     def device_pages_per_s(self) -> float:
         """Pages a second that the device alone allows."""
-        return 1 / self.page_s
+        return self.pages_per_request / self.page_s
 
     @property
     def host_pages_per_s(self) -> float | None:
         """Pages a second that the host alone allows; None: a host that takes no time."""
-        return self.workers / self.host_s if self.host_s else None
+        return self.pages_per_request * self.workers / self.host_s if self.host_s else None
 
     @property
     def pages_per_s(self) -> float:
         """Pages a second: the slower of device and host, or all one after another where nothing overlaps."""
         if self.client_s is not None:
-            return self.batch_size / self.batch_s
+            return self.pages_per_request * self.batch_size / self.batch_s
         if self.alone:
-            return 1 / (self.host_s + self.page_s)
+            return self.pages_per_request / (self.host_s + self.page_s)
         return min(self.device_pages_per_s, self.host_pages_per_s or self.device_pages_per_s)
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests a second."""
+        return self.pages_per_s / self.pages_per_request
 
     @property
     def batch_s(self) -> float:
@@ -177,7 +184,7 @@ class Rates:
     @property
     def output_tokens_per_s(self) -> float:
         """Output tokens a second, of all pages together."""
-        return self.output_tokens * self.pages_per_s
+        return self.output_tokens * self.requests_per_s
 
     @property
     def ttft_s(self) -> float:
@@ -325,6 +332,7 @@ class Throughput(Rates):
         names = [
             ("pages_per_s", "pages/s"),
             *day,
+            *([("requests_per_s", "requests/s")] if self.pages_per_request > 1 else []),
             ("device_pages_per_s", "pages/s"),
             *([] if self.host_pages_per_s is None else [("host_pages_per_s", "pages/s")]),
             ("output_tokens_per_s", "tokens/s"),
@@ -344,7 +352,7 @@ class Throughput(Rates):
             ]
         rows += [
             *([Figure("devices", self.devices, "devices", GIVEN)] if self.devices > 1 else []),
-            Figure("batch_size", self.batch_size, "pages", GIVEN if self.batch_given else ANALYTIC),
+            Figure("batch_size", self.batch_size, f"{self._each}s", GIVEN if self.batch_given else ANALYTIC),
             Figure("weight_bytes", memory.weight_bytes, "bytes", ANALYTIC),
             Figure("cache_bytes", memory.cache_bytes, "bytes", ANALYTIC),
         ]
@@ -365,7 +373,7 @@ class Throughput(Rates):
             Figure(
                 "output_tokens",
                 self.output_tokens,
-                f"{'tokens' if self.yields_several else 'decode steps'}/page",
+                f"{'tokens' if self.yields_several else 'decode steps'}/{self._each}",
                 ASSUMED if self.outputs_assumed else GIVEN,
             ),
             Figure("runaway_share", float(self.runaway_share), "of pages", GIVEN),
@@ -375,7 +383,9 @@ class Throughput(Rates):
             rows.append(Figure("runaway_cost", slower, "of page_s", self.origin))
         if self.host_s:
             rows += [
-                Figure("host_s", self.host_s, "s/page", ASSUMED if self.regions_prepared else self.host_origin),
+                Figure(
+                    "host_s", self.host_s, f"s/{self._each}", ASSUMED if self.regions_prepared else self.host_origin
+                ),
                 Figure("host_workers", self.workers, "workers", self.host_origin),
             ]
         if self.bound:
@@ -388,6 +398,11 @@ class Throughput(Rates):
         if self.price_per_hour is not None:
             rows.append(Figure("price_per_hour", self.price_per_hour, "currency/hour", GIVEN))
         return tuple(rows)
+
+    @property
+    def _each(self) -> str:
+        """What seconds and the batch are of."""
+        return "page" if self.pages_per_request == 1 else "request"
 
     def _estimated(self, name: str, unit: str) -> Figure:
         value, low, high = self.interval(name)
@@ -419,7 +434,7 @@ class Throughput(Rates):
     @property
     def fills_batch(self) -> bool:
         """Whether there are as many pages as are in the batch, whose rate all of them are taken at."""
-        return self.pages >= self.batch_size
+        return self.pages >= self.batch_size * self.pages_per_request
 
     def _constants(self) -> list[str]:
         """Where the constants of the classes come from."""
@@ -510,11 +525,12 @@ def compute_throughput(
             "steps_s": float(steps.cases[case]),
             "host_s": float(work.host[case]),
             "workers": model.host.workers,
-            "client_s": model.client.seconds_per_page if serial else None,
+            "client_s": model.request.pages * model.client.seconds_per_page if serial else None,
             "batch_size": batch,
             "alone": batch_size == 1,
             "output_tokens": float(work.output_tokens),
             "pages": sum(kind.count for kind in given),
+            "pages_per_request": model.request.pages,
             "price_per_hour": None if price is None else float(price),
             "devices": model.devices,
         }
@@ -577,7 +593,9 @@ def service_of(model: ServedModel[Any], times: Times, limits: Limits) -> Service
 
     graphed = [stage for stage in ("prefill", "decode") if model.graphed(stage)]
     most = limits.max_num_batched_tokens
-    return Service(times, model.host, runs=model.decode_runs, graphed=graphed, tokens_a_pass=most)
+    return Service(
+        times, model.host, runs=model.decode_runs, graphed=graphed, tokens_a_pass=most, request=model.request
+    )
 
 
 def _host_origin(model: ServedModel[Any]) -> str:

@@ -96,6 +96,11 @@ class LawsFile:
                 f"laws: runtime.batch_size={cost_model.batch_size}; pages at once are a variable of the laws, so leave "
                 "it out, and say with --batch for which numbers prefills are wanted."
             )
+        cost_model.request.check_one_page("laws")
+        if cost_model.request.hit_share:
+            raise ModelMeterError(
+                "laws: runtime.prefix_cached is a mean of times, which the file's formulas do not take; leave it out."
+            )
         if cost_model.page_passes(examples[0]):
             raise ModelMeterError("laws: workload.regions makes several passes of a page; leave it out.")
         if cost_model.config.runtime.draft != "none":
@@ -158,7 +163,7 @@ class LawsFile:
                     for each in tokens
                 ],
             },
-            "prompt_tokens": model.prompt_tokens,
+            "prompt_tokens": model.text_len(model.prompt_tokens),
             "max_position_embeddings": model.max_position_embeddings,
             "parameters": str(model.parameters),
             "laws": laws,

@@ -296,6 +296,7 @@ def _opened(question: Question, candidate: Candidate, device: Device) -> tuple[W
 
 def _replica(question: Question, model: ServedModel[Any], candidate: Candidate, device: Device) -> Replica:
     """With as many workers as keep the host below `HOST_BUSY`, unless somebody says how many there are."""
+    model.request.check_one_page("plan")
     replica = Replica(model, device, candidate.kinds, runaway_share=question.runaway_share)
     rate = min(replica.rates[VALUE].device_pages_per_s, question.demand.rate)
     workers = ceil(rate * replica.host_s / HOST_BUSY)

@@ -148,6 +148,7 @@ class _Builder:
                 f"report: runtime.batch_size={self.model.batch_size} makes one pass of several pages; a report is of "
                 "pages one at a time, and finds the batch of each device itself."
             )
+        self.model.request.check_one_page("report")
         for each in request.by:
             if each not in BY:
                 raise ModelMeterError(f"report: costs are not broken down by {each}; {near(each, BY)}")

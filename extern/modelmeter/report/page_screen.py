@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from modelmeter.devices import Device
     from modelmeter.models.common.assumption import Assumption
-    from modelmeter.models.common.contract import CostModel, PageCost
+    from modelmeter.models.common.contract import CostModel, PageCost, TextCost
     from modelmeter.models.common.vram import Vram
     from modelmeter.report.page_rows import Row
     from modelmeter.report.page_times import OnDevice
@@ -101,11 +101,14 @@ def head_lines(asked: Asked, page: PageCost) -> Table:
     parts = f" ({by_view})" if len(tokens.by_view()) > 1 else ""
     passes = len(page.passes(0))
     each = f"{passes} x " if passes > 1 else ""
-    prompt = f"{each}{(page.seq_len - tokens.total) // passes} prompt ({asked.labels['prompt_tokens']})"
+    pages = asked.model.request.pages
+    images = f"{pages} x {tokens.total} image{parts}" if pages > 1 else f"{tokens.total} image{parts}"
+    prompt = f"{each}{(page.seq_len - pages * tokens.total) // passes} prompt ({asked.labels['prompt_tokens']})"
     return label_lines(
         *model_lines(asked),
         ("views", labelled(views_line(asked.model, page), asked.labels, "layout")),
-        ("tokens", f"{tokens.total} image{parts} + {prompt} = {page.seq_len} prefill"),
+        ("tokens", f"{images} + {prompt} = {page.seq_len} prefill"),
+        *_on_a_hit(asked, page),
         ("output", _output(asked, passes)),
     )
 
@@ -150,6 +153,44 @@ def result_lines(asked: Asked, page: PageCost, vram: Vram, found: Found) -> Tabl
     )
 
 
+def prompt_lines(asked: Asked, text: TextCost) -> Table:
+    """Which model, as what; the tokens of a prompt without an image."""
+    system = asked.model.request.system_tokens
+    shared = f" = {system:,} of the system prompt + {text.seq_len - system:,}" if system else ""
+    return label_lines(
+        *model_lines(asked),
+        ("tokens", f"{text.seq_len:,} prefill{shared}"),
+        *_on_a_hit(asked, text),
+        ("output", _output(asked, 1)),
+    )
+
+
+def prompt_result_lines(asked: Asked, text: TextCost, vram: Vram, found: Found) -> Table:
+    """The same of a prompt as `result_lines` of a page, without the components."""
+    return label_lines(
+        ("memory", _memory(vram, asked, found)),
+        ("peak", _peak(text, asked)),
+        *_time(asked, found),
+        _labels([each for each in asked.model.assumptions() if each.figure != "layout"]),
+    )
+
+
+def _on_a_hit(asked: Asked, page: TextCost) -> list[tuple[str, str]]:
+    """The prefill of a request whose prefix the engine has cached, where a share of them is declared."""
+    request = asked.model.request
+    if not request.hit_share:
+        return []
+    cost = asked.model.prefill_over_cache(page, request.cached_tokens)
+    return [
+        (
+            "prefix",
+            f"{request.cached_tokens:,} of these are cached for {100 * float(request.hit_share):g} % of requests "
+            f"(declared), whose prefill is {asked.show(cost.tensor_core_flops, '')} tensor-core FLOPs and "
+            f"{asked.show(cost.io_bytes, 'B')} of traffic; the table is of the others",
+        )
+    ]
+
+
 def _memory(vram: Vram, asked: Asked, found: Found) -> str:
     """The need, the largest part first, and whether the device holds it."""
     exactly = asked.show is exact_figure
@@ -176,7 +217,7 @@ def _fits(found: Found) -> str:
     return f"; {fits_text(found)}"
 
 
-def _peak(page: PageCost, asked: Asked) -> str:
+def _peak(page: TextCost, asked: Asked) -> str:
     """Where the largest activation peak is."""
     cost: StageCost = page.total
     return f"{asked.show(cost.activation_peak_bytes, 'B')} at {peak_place(cost)}"

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelmeter.models.common.assumption import Assumption
-from modelmeter.models.common.contract import CostModel, PageCost, Stages, Views, Workload
+from modelmeter.models.common.contract import CostModel, PageCost, Stages, TextCost, Views, Workload
 from modelmeter.models.common.page_text import FIGURES, labelled, labels_of, mode_words, plain
 from modelmeter.models.common.passes import REGIONS
 from modelmeter.models.common.stage_cost import WITH_TOTAL, StageCost
@@ -122,18 +122,22 @@ def settings_line(settings: Mapping[str, object], labels: Mapping[str, str]) -> 
 
 
 def stage_table(
-    page: Stages,
+    page: Stages | TextCost,
     assumptions: Sequence[Assumption],
     show: Show,
     figures: Mapping[str, str | None] | None = None,
 ) -> Table:
-    """A row a figure, a column a stage; figures: which of `FIGURES`, with their own words or None; by default all."""
+    """A row a figure, a column a stage, vision's where there is one.
+
+    figures: which of `FIGURES`, with their own words or None; by default all.
+    """
     labels = {assumption.figure: assumption.label for assumption in assumptions}
-    table = figures_table("prefill includes vision", *WITH_TOTAL)
+    stages = [stage for stage in WITH_TOTAL if hasattr(page, stage)]
+    table = figures_table("prefill includes vision" if stages == [*WITH_TOTAL] else "", *stages)
     for figure, words, unit in FIGURES:
         if figures is None or figure in figures:
             row = labelled((figures or {}).get(figure) or words, labels, figure)
-            table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in WITH_TOTAL))
+            table.add_row(row, *(show(getattr(getattr(page, stage), figure), unit) for stage in stages))
     return table
 
 

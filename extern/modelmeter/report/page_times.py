@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelmeter.devices import NOT_MODELLED, Device, PageKind, Throughput, compute_throughput
 from modelmeter.devices.throughput import BOTH
@@ -33,9 +33,15 @@ class OnDevice:
 
 def on_device(model: CostModel, times: StageTimes, rows: Sequence[Row], output_tokens: int) -> OnDevice:
     """Times of pages on the device of `times`."""
-    kinds = [
-        PageKind(page=row.page, output_tokens=output_tokens, count=row.count, label=row.size.source) for row in rows
-    ]
+    return kinds_on_device(
+        model,
+        times,
+        [PageKind(page=row.page, output_tokens=output_tokens, count=row.count, label=row.size.source) for row in rows],
+    )
+
+
+def kinds_on_device(model: CostModel, times: StageTimes, kinds: Sequence[PageKind[Any]]) -> OnDevice:
+    """The same of kinds of pages and prompts."""
     alone, most = (
         compute_throughput(model, times.device, kinds, batch_size=batch, float32=times.float32, times=times)
         for batch in (1, None)

@@ -32,7 +32,8 @@ KEYS: Final = ("model", "precision", "device", SPLIT, "engine")
 #: what no figure of a plan has in it
 NOT_MODELLED: Final = (
     "more than one host a replica, the network, load balancers that do not spread evenly",
-    "failures, restarts and retries beside the spare GPUs; prefix caches; several models on one GPU",
+    "failures, restarts and retries beside the spare GPUs; blocks of a prefix that requests share; several models on "
+    "one GPU",
     "a rate that changes within the peak: requests come at random (Poisson), from an idle start",
     "the price of anything but GPU hours: storage, CPU cores, people, contracts",
 )

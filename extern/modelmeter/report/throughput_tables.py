@@ -217,7 +217,11 @@ def kinds_table(result: Throughput) -> Fitting:
             sum(getattr(kind, measure) * kind.count for kind in kinds) / count
             for measure in ("prefill_s", "decode_s", "page_s")
         )
-        cells = (number(_as_number(tokens)), number(_as_number(said)), *map(estimated, (prefill, decode, 1 / page)))
+        cells = (
+            number(_as_number(tokens)),
+            number(_as_number(said)),
+            *map(estimated, (prefill, decode, result.pages_per_request / page)),
+        )
         table.add_row(label, f"{count:,}", *cells)
     return Fitting(table=table)
 

@@ -227,7 +227,7 @@ class Replica:
         seed: int = 0,
     ) -> Outcome:
         """What one load comes to in one case, with the arguments of `simulate`."""
-        capacity = self.rates[case].pages_per_s
+        capacity = self.rates[case].requests_per_s
         if rate is not None and rate >= FULL * capacity:
             return Outcome(capacity=capacity, growth=rate - capacity, served=None, host_busy=None)
         drawn = _jobs(self._service, self._pages, case)
@@ -257,7 +257,8 @@ def _jobs(service: Service, pages: Sequence[Prepared[Any]], case: int) -> _Drawn
     host_s = float(service.page_s(1, 0)[case]), float(service.page_s(0, 1)[case])
     drawn = _Drawn([], [])
     for kind, each in enumerate(pages):
-        images = each.page.tokens.total if getattr(each.page, "layout", None) is not None else 0
+        has_image = getattr(each.page, "layout", None) is not None
+        images = service.request.pages * each.page.tokens.total if has_image else 0
         for output in each.outputs:
             drawn.jobs.append(
                 Job(

@@ -171,7 +171,7 @@ class Decoder(BaseLayer):
                 position_ids = self.given_position_ids(tape, batch, tokens)
             else:
                 position_ids = add(arange(tape, tokens)).unsqueeze(0)
-            full, window = self.masks(tape, batch, tokens, past + tokens)  # both held to the end
+            full, window = self.masks(tape, batch, tokens, past)  # both held to the end
             mask = window if self.windowed else full
         hidden_states = inputs_embeds
         positions = self.positions(position_ids)
@@ -240,15 +240,16 @@ class Decoder(BaseLayer):
         """Positions that come with the tokens: [B, T], or [axes, B, T]."""
         return tape.input((batch, tokens) if self.axes == 1 else (self.axes, batch, tokens), "int64")
 
-    def masks(self, tape: Tape, batch: int, tokens: int, context: int) -> tuple[ShapeTensor | None, ShapeTensor | None]:
+    def masks(self, tape: Tape, batch: int, tokens: int, past: int) -> tuple[ShapeTensor | None, ShapeTensor | None]:
         """The mask of full attention, and that of a sliding window where it is made.
 
         A fused kernel takes none of a prompt, nor of a single query.
         """
         full = window = None
+        context = past + tokens
         if self.attention != "flash":
             full = additive(causal_mask(tape, batch, tokens, context), self.dtype)
-        elif isinstance(tokens, int) and 1 != tokens != context:  # queries over a cache: a kernel must be told what
+        elif (not isinstance(past, int) or past) and tokens != 1:  # queries over a cache: a kernel must be told what
             full = causal_mask(tape, batch, tokens, context)
         if self.window_mask:
             window = sliding_mask(tape, batch, tokens, context)

@@ -46,6 +46,7 @@ from modelmeter.models.common.precision import (
     PrecisionSchema,
     no_such_precision,
 )
+from modelmeter.models.common.request import REQUEST_KINDS
 from modelmeter.models.common.speculation import NONE, SPECULATION_KINDS
 from modelmeter.models.common.stage_cost import HEADS
 from modelmeter.units import MODEL_DTYPES
@@ -67,6 +68,9 @@ class RuntimeSchema:
     dtype: str = "bfloat16"
     batch_size: int = 1
     prompt_tokens: int | None = PROMPT_TOKENS
+    system_prompt_tokens: int = 0
+    pages_per_request: int = 1
+    prefix_cached: float = 0.0
     prompt: str | None = None
     tokenizer_path: str | None = None
     head: str | None = None
@@ -142,6 +146,7 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
         Maybe(Whole(0, POSITIONS.most)),
         "positions that are no image tokens; null: the prompt assumed for the model, and a page's markers of tiles",
     ),
+    **REQUEST_KINDS,
     "runtime.prompt": Said(_OF_USER, "the prompt itself, counted by the tokenizer in place of prompt_tokens"),
     "runtime.tokenizer_path": Said(_OF_USER, "folder with the tokenizer.json that counts runtime.prompt"),
     "runtime.head": Said(Maybe(Choice(HEADS)), "positions that the head computes; null: as the execution does"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from modelmeter.layers import Execution
     from modelmeter.models.common.configuration import Configuration
+    from modelmeter.models.common.request import Request
     from modelmeter.shape_tensor import Tape
     from modelmeter.sizes import Variables
 
@@ -147,27 +148,27 @@ class Stages(Protocol):
         """Prefill, then decode."""
 
 
-class PageCost(Stages, Protocol):
-    """What one page, or a batch of equal pages, costs."""
+class TextCost(Protocol):
+    """What a prompt costs, with pages among it or without one."""
 
     @property
-    def layout(self) -> Any:
-        """How the page is cut."""
+    def prefill(self) -> StageCost:
+        """Vision, if there are pages, then the decoder over the prompt."""
 
     @property
-    def tokens(self) -> Any:
-        """Image tokens of one page."""
+    def decode(self) -> StageCost:
+        """The output tokens' steps."""
 
     @property
-    def views(self) -> tuple[Views, ...]:
-        """The batches of views of one page."""
+    def total(self) -> StageCost:
+        """Prefill, then decode."""
 
     @property
     def seq_len(self) -> int:
-        """Positions of a page's prefill: image tokens and prompt; of several passes, of all of them."""
+        """Positions of a request's prefill: image tokens and prompt; of several passes, of all of them."""
 
-    def passes(self, output_tokens: int) -> Sequence[tuple[PageCost, int]]:
-        """The passes that a page goes through the model in, each as a page, with its share of the decode steps."""
+    def passes(self, output_tokens: int) -> Sequence[tuple[Self, int]]:
+        """The passes that it goes through the model in, with their shares of the decode steps."""
 
     @property
     def output_tokens(self) -> int:
@@ -190,6 +191,22 @@ class PageCost(Stages, Protocol):
         """A row for each "stage", "module" or "operator"; raises `ModelMeterError` without pandas."""
 
 
+class PageCost(TextCost, Stages, Protocol):
+    """What one page, or a batch of equal pages, costs."""
+
+    @property
+    def layout(self) -> Any:
+        """How the page is cut."""
+
+    @property
+    def tokens(self) -> Any:
+        """Image tokens of one page."""
+
+    @property
+    def views(self) -> tuple[Views, ...]:
+        """The batches of views of one page."""
+
+
 class CorpusModel(Protocol):
     """What corpora need: the cost of pages by their layouts."""
 
@@ -204,6 +221,10 @@ class CorpusModel(Protocol):
     @property
     def workload(self) -> Any:
         """A `Workload`."""
+
+    @property
+    def request(self) -> Request:
+        """What a request holds beside a page."""
 
     def layout_cost(self, layout: Layout, output_tokens: int = 0) -> PageCost:
         """The cost of a page of this layout; raises `ModelMeterError` where the model cannot run it."""
@@ -261,8 +282,15 @@ class TimedModel(Protocol):
     def vision_over(self, layout: Any) -> Varied:
         """The vision stage of a layout."""
 
-    def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
-        """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one."""
+    @property
+    def request(self) -> Request:
+        """What a request holds beside a page."""
+
+    def prefill_over(self, seq_len: int, layout: Any | None, cached: int = 0) -> Varied:
+        """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one.
+
+        cached: of them, from the first on, are in the cache that it is given.
+        """
 
     def step_over(self, seq_len: int, generated: int) -> Varied:
         """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
@@ -281,6 +309,19 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     @property
     def prompt_tokens(self) -> int:
         """Positions of the prompt's own text."""
+
+    def text_len(self, prompt_tokens: int) -> int:
+        """Positions of a prompt with so many of its own, the system prompt's among them."""
+
+    def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
+        """The cost of a prompt without an image."""
+
+    def prefill_over_cache(self, page: Any, cached: int) -> StageCost:
+        """The prefill of a page or a text whose first `cached` positions are in the cache that it is given."""
+
+    @property
+    def pages_at_once(self) -> int:
+        """Pages that go through vision together."""
 
     def prompt_of(self, layout: Any) -> int:
         """Positions of a prefill over this layout that are no image tokens."""
@@ -314,8 +355,13 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     def step(self, context: int, generated: int = 0) -> StageCost:
         """One decode step with `context` tokens before it, of which the last `generated` came from steps before it."""
 
-    def stage_walk(self, stage: str, *, page: Any = None, context: int = 0, generated: int = 0) -> Walk:
-        """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step as `step` takes it."""
+    def stage_walk(
+        self, stage: str, *, page: Any = None, context: int = 0, generated: int = 0, cached: int = 0
+    ) -> Walk:
+        """The operators of "vision" or "prefill" of a `PageCost`, or of one "decode" step as `step` takes it.
+
+        cached: of a prefill, as `prefill_over_cache` takes it.
+        """
 
     def peak_holders(self, stage: str, width: int, height: int, output_tokens: int = 0) -> Sequence[Allocation]:
         """What is alive at the resident peak of a page's "vision", "prefill" or last "decode" step, largest first."""

@@ -43,6 +43,7 @@ from modelmeter.models.common.precision import UNQUANTISED, precision_assumption
 from modelmeter.models.common.profile_run import ProfileRun, profile_run
 from modelmeter.models.common.prompt import count_prompt_tokens
 from modelmeter.models.common.records import record
+from modelmeter.models.common.request import Request
 from modelmeter.models.common.runs import StepRun, runs
 from modelmeter.models.common.speculation import MTP, NGRAM, Speculation
 from modelmeter.models.common.stage_cost import STAGES, SUMS, StageCost, together
@@ -216,6 +217,8 @@ class CostModel(Generic[Config, Work, Model]):
     executions: ClassVar[Mapping[str, Execution]]
     #: tokens of the prompt that is assumed for this model, where nobody declares another; None: it takes what all do
     assumed_prompt_tokens: ClassVar[int | None] = None
+    #: whether the processor makes one item of the views of all pages of a prompt; otherwise each page is an item
+    prompt_is_one_item: ClassVar[bool] = False
     #: what is known of the prompt that the assumption stands for
     assumed_prompt_note: ClassVar[str] = ""
 
@@ -233,6 +236,7 @@ class CostModel(Generic[Config, Work, Model]):
         parallel = parallel_of(self.config.parallel, execution, self.executions)
         self.code = replace(self.code, precision=precision, parallel=parallel)
         self.speculation = Speculation.of(runtime.draft, runtime.draft_tokens, runtime.accepted_tokens)
+        self.request = Request.of(runtime, execution, self.executions.values(), self.config.engine.block_size or 1)
         self._build()
         self.max_position_embeddings: int = self.config.decoder.max_position_embeddings
         self.head = runtime.head or self.code.execution.traits(StageTraits).head
@@ -287,6 +291,9 @@ class CostModel(Generic[Config, Work, Model]):
         self.model = self._made()
         if self.speculation is not None:
             self._speculate(self.speculation)
+        if self.request.hit_share:
+            self._check_over_cache("runtime", self.request.cached_tokens)
+        self.model.text.items = 1 if self.prompt_is_one_item else self.request.pages
         self._laws = Laws()
         self.kernel_laws: dict[Hashable, tuple[Any, ...]] = {}
         self._profile_runs: dict[tuple[int, int, str], ProfileRun] = {}
@@ -447,6 +454,7 @@ class CostModel(Generic[Config, Work, Model]):
             **self._precision_settings(),
             **parallel_settings(self.config.parallel),
             "runtime.batch_size": runtime.batch_size,
+            **dict(self.request.settings()),
             "runtime.head": self.head,
             **({} if self.model.decoder.routed is None else {"runtime.experts_hit": self.experts_declared}),
             **self._speculation_settings(),
@@ -472,6 +480,7 @@ class CostModel(Generic[Config, Work, Model]):
         paged = self.code.execution.traits(DecoderTraits).kv_paged
         return (
             self._prompt_assumption(),
+            *self.request.assumptions(),
             *(() if self.model.decoder.routed is None else (experts_assumption(self.experts_declared),)),
             Assumption(
                 figure="reserve_bytes",
@@ -512,14 +521,19 @@ class CostModel(Generic[Config, Work, Model]):
         """Tokens of text that the processor puts around the image tokens of this layout, beside the prompt's own."""
         return 0
 
+    def text_len(self, prompt_tokens: int) -> int:
+        """Positions of a prompt with so many of its own, the system prompt's among them."""
+        return self.request.system_tokens + prompt_tokens
+
     def prompt_of(self, layout: Any) -> int:
-        """Positions of a pass over this layout that are no image tokens; a number that is declared is all of them."""
-        return self.prompt_tokens + (self.markers(layout) if self.config.runtime.prompt_tokens is None else 0)
+        """Positions of a request for pages of this layout that are no image tokens; a declared number has markers."""
+        marked = self.request.pages * self.markers(layout) if self.config.runtime.prompt_tokens is None else 0
+        return self.text_len(self.prompt_tokens) + marked
 
     def seq_len(self, layout: Any) -> int:
         """Positions of the prompt of a pass over this layout: its image tokens, and those around them."""
         tokens: Tokens = self.workload.tokens(layout)
-        return tokens.total + self.prompt_of(layout)
+        return self.request.pages * tokens.total + self.prompt_of(layout)
 
     def page(self, width: int | Source, height: int | None = None, output_tokens: int = 0) -> PageCost:
         """The cost of a page of `width` x `height` pixels, and of `output_tokens` decode steps after its prefill.
@@ -558,7 +572,7 @@ class CostModel(Generic[Config, Work, Model]):
     def _with_output(self, figures: Mapping[str, Any], output_tokens: int) -> PageCost:
         """A page of one pass, with its decode steps."""
         seq_len = figures["seq_len"]
-        self._check_context(seq_len, output_tokens)
+        self._check_context(seq_len, output_tokens, figures["layout"])
         own: dict[str, Any] = {"output_tokens": output_tokens, "cost_model": self}
         if output_tokens:
             own["decode"] = self._decode(seq_len, output_tokens)
@@ -569,6 +583,11 @@ class CostModel(Generic[Config, Work, Model]):
         passes = self.page_passes(layout)
         if not passes:
             return self._page(layout)
+        if self.request.pages > 1:
+            raise ModelMeterError(
+                f"runtime: pages_per_request={self.request.pages}, but each pass of a page with workload.regions is a "
+                "request of its own; leave one of the two out."
+            )
         pages = [self._page(each.layout) for each in passes]
         views = tuple(
             replace(view, name=each.name, place=each.place)
@@ -595,9 +614,8 @@ class CostModel(Generic[Config, Work, Model]):
 
         Without the model: it keeps these, and a page keeps it, so both are freed as soon as nobody has the page.
         """
-        tokens = self.workload.tokens(layout)
-        seq_len = tokens.total + self.prompt_of(layout)
-        self._check_context(seq_len, 0)
+        seq_len = self.seq_len(layout)
+        self._check_context(seq_len, 0, layout)
         if not self._learnt:
             self._learnt = True
             self._learn()
@@ -605,7 +623,7 @@ class CostModel(Generic[Config, Work, Model]):
         return {
             "seq_len": seq_len,
             "layout": layout,
-            "tokens": tokens,
+            "tokens": self.workload.tokens(layout),
             "views": self.workload.views(layout),
             "vision": self._vision(layout),
             "prefill": prefill,
@@ -628,18 +646,20 @@ class CostModel(Generic[Config, Work, Model]):
                     self._vision(layout)
 
     def text(self, prompt_tokens: int, output_tokens: int = 0) -> TextCost:
-        """The cost of a prompt without an image: `prompt_tokens` positions, then `output_tokens` decode steps."""
+        """The cost of a prompt without an image: `prompt_tokens` positions, then `output_tokens` decode steps.
+
+        The positions of a system prompt (`runtime.system_prompt_tokens`) come before these.
+        """
         check_count("text", "prompt_tokens", prompt_tokens)
-        self._check_context(prompt_tokens, output_tokens)
         if prompt_tokens == 0:
             raise ModelMeterError("text: prompt_tokens=0 leaves nothing to prefill; give 1 or more.")
-        prefill = self._prefill(prompt_tokens, None)
-        decode = self._decode(prompt_tokens, output_tokens) if output_tokens else self._no_step(prefill)
-        return TextCost(
-            seq_len=prompt_tokens, output_tokens=output_tokens, prefill=prefill, decode=decode, cost_model=self
-        )
+        seq_len = self.text_len(prompt_tokens)
+        self._check_context(seq_len, output_tokens)
+        prefill = self._prefill(seq_len, None)
+        decode = self._decode(seq_len, output_tokens) if output_tokens else self._no_step(prefill)
+        return TextCost(seq_len=seq_len, output_tokens=output_tokens, prefill=prefill, decode=decode, cost_model=self)
 
-    def _check_context(self, seq_len: int, output_tokens: int) -> None:
+    def _check_context(self, seq_len: int, output_tokens: int, layout: Any | None = None) -> None:
         check_count("page", "output_tokens", output_tokens)
         if seq_len + output_tokens > self.max_position_embeddings:
             room = self.max_position_embeddings - seq_len
@@ -649,8 +669,48 @@ class CostModel(Generic[Config, Work, Model]):
                 + (
                     f"output_tokens may be up to {room}."
                     if room >= 0
-                    else "take a smaller page or mode, or a shorter prompt."
+                    else f"take a smaller page or mode, or a shorter prompt{self._pages_that_fit(layout)}."
                 )
+            )
+
+    def _pages_that_fit(self, layout: Any | None) -> str:
+        """How many pages of a layout a request has room for, as the end of a sentence; "" for one page."""
+        if layout is None or self.request.pages == 1:
+            return ""
+        each = (self.seq_len(layout) - self.text_len(self.prompt_tokens)) // self.request.pages
+        room = (self.max_position_embeddings - self.text_len(self.prompt_tokens)) // each
+        return f"; {max(room, 0)} of the {self.request.pages} pages of a request (runtime.pages_per_request) fit"
+
+    def prefill_over_cache(self, page: TextCost, cached: int) -> StageCost:
+        """The prefill of a page or a text whose first `cached` positions are in the cache that it is given.
+
+        Those are the system prompt's at most, and the others are computed. Of several passes together, as `page` is.
+        """
+        self._check_over_cache("prefill_over_cache", cached)
+        if isinstance(page, PageCost) and page.parts:
+            alone = [(name, self.prefill_over_cache(each, cached)) for name, each, _ in page.parts]
+            return _at_their_largest(alone)
+        return self._prefill(page.seq_len, page.layout if isinstance(page, PageCost) else None, cached)
+
+    def _check_over_cache(self, who: str, cached: int) -> None:
+        """Raise `ModelMeterError` unless a prefill can run over a cache of so many positions."""
+        check_count(who, "cached", cached)
+        if not cached:
+            return
+        if cached > self.request.system_tokens:
+            raise ModelMeterError(
+                f"{who}: {cached} positions cached, but requests share runtime.system_prompt_tokens="
+                f"{self.request.system_tokens}; give at most these."
+            )
+        if self.model.decoder.windowed:
+            raise ModelMeterError(
+                f"{who}: {cached} positions cached, but the decoder's window takes all positions behind its first pass "
+                "for generated ones, so no prompt goes on with a cache; leave runtime.prefix_cached=0."
+            )
+        if self.code.execution.traits(DecoderTraits).causal_mask_only:
+            raise ModelMeterError(
+                f"{who}: {cached} positions cached, but the code of execution={self.code.execution.name} masks a "
+                "prompt as if nothing came before it; take another execution."
             )
 
     # -- stages over variables: the sizes that differ from page to page ------------------------------------------------
@@ -671,18 +731,26 @@ class CostModel(Generic[Config, Work, Model]):
 
         return Varied(*self._law("vision", layout), walk)
 
-    def prefill_over(self, seq_len: int, layout: Any | None) -> Varied:
-        """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one."""
+    def prefill_over(self, seq_len: int, layout: Any | None, cached: int = 0) -> Varied:
+        """The prefill of a prompt of `seq_len` positions, with a page of this layout among them or without one.
+
+        cached: of them, from the first on, are in the cache that it is given, and not computed.
+        """
 
         def walk(tape: Tape) -> tuple[Walk, int, int]:
             sizes = _variables(tape)
             pages, tokens = self._varying_pages(sizes), sizes.size("seq_len")
             geometry = None if layout is None else self._varying(sizes, layout)
             hit = self.experts_hit(pages * tokens)
-            prefill, kv_bytes = self.model.prefill_walk(pages, tokens, geometry, hit, self.head, tape)
-            return prefill, 0, kv_bytes
+            given = sizes.size("cached") if cached else None
+            return self.model.prefill_walk(pages, tokens, geometry, hit, self.head, tape, given)
 
-        return Varied(*self._law("text" if layout is None else "prefill", layout, seq_len=seq_len), walk)
+        return Varied(*self._prefill_law(seq_len, layout, cached), walk)
+
+    def _prefill_law(self, seq_len: int, layout: Any | None, cached: int) -> tuple[Hashable, dict[str, int]]:
+        """As `_law`; of the positions those that are computed vary by themselves."""
+        stage = "text" if layout is None else "prefill"
+        return self._law(stage, layout, seq_len=seq_len - cached, **_positive(cached=cached))
 
     def step_over(self, seq_len: int, generated: int) -> Varied:
         """A decode step after a prefill of `seq_len` tokens and `generated` steps."""
@@ -708,9 +776,9 @@ class CostModel(Generic[Config, Work, Model]):
         known = self._laws.at(*self._law("vision", layout))
         return known or self._cost(self.vision_over(layout), self._vision_weight_bytes)
 
-    def _prefill(self, seq_len: int, layout: Any | None) -> StageCost:
-        known = self._laws.at(*self._law("text" if layout is None else "prefill", layout, seq_len=seq_len))
-        return known or self._cost(self.prefill_over(seq_len, layout), self._weight_bytes)
+    def _prefill(self, seq_len: int, layout: Any | None, cached: int = 0) -> StageCost:
+        known = self._laws.at(*self._prefill_law(seq_len, layout, cached))
+        return known or self._cost(self.prefill_over(seq_len, layout, cached), self._weight_bytes)
 
     def _cost(self, varied: Varied, weight_bytes: int) -> StageCost:
         """What a stage costs that no law is known for."""
@@ -825,7 +893,15 @@ class CostModel(Generic[Config, Work, Model]):
     def _varying(self, sizes: Variables, layout: Any) -> Any:
         """The geometry of a layout, as far as it varies."""
         varying = self.workload.with_sizes(layout, {name: sizes.size(name) for name in self.workload.sizes(layout)})
-        return self.workload.geometry(varying, self._varying_pages(sizes))
+        return self._given(varying, self._varying_pages(sizes))
+
+    def _given(self, layout: Any, requests: int) -> Any:
+        """What vision is given for so many requests with pages of this layout."""
+        pages = self.request.pages
+        if not self.prompt_is_one_item:
+            return self.workload.geometry(layout, pages * requests)
+        each = self.workload.geometry(layout, requests)
+        return each._replace(views=pages * each.views)
 
     def _law(self, stage: str, layout: Any | None, **values: int) -> tuple[Hashable, dict[str, int]]:
         """What may share a law with a stage, and the sizes that vary."""
@@ -837,18 +913,19 @@ class CostModel(Generic[Config, Work, Model]):
         return stage, None if layout is None else self.workload.kind(layout), *sizes
 
     def geometry(self, layout: Any) -> Any:
-        """What vision is given for `runtime.batch_size` pages of this layout."""
-        return self.workload.geometry(layout, self.config.runtime.batch_size)
+        """What vision is given for all pages of this layout that go through it at once."""
+        return self._given(layout, self.config.runtime.batch_size)
 
     # -- walks of one page's stages, operator by operator ------------------------------------------------------------
 
     def _vision_walk(self, layout: Any) -> Walk:
         return self.model.vision_walk(self.geometry(layout))
 
-    def _prefill_walk(self, seq_len: int, layout: Any | None) -> tuple[Walk, int]:
-        batch = self.config.runtime.batch_size
+    def _prefill_walk(self, seq_len: int, layout: Any | None, cached: int = 0) -> tuple[Walk, int, int]:
+        batch, computed = self.config.runtime.batch_size, seq_len - cached
         geometry = None if layout is None else self.geometry(layout)
-        return self.model.prefill_walk(batch, seq_len, geometry, self.experts_hit(batch * seq_len), self.head)
+        hit = self.experts_hit(batch * computed)
+        return self.model.prefill_walk(batch, computed, geometry, hit, self.head, cached=cached or None)
 
     def _step_walk(self, context: int, generated: int = 0) -> tuple[Walk, int, int]:
         batch = self.config.runtime.batch_size
@@ -864,6 +941,11 @@ class CostModel(Generic[Config, Work, Model]):
     def batch_size(self) -> int:
         """Pages of equal size that one `PageCost` is for."""
         return self.config.runtime.batch_size
+
+    @property
+    def pages_at_once(self) -> int:
+        """Pages that go through vision together: those of a request, of all requests of the batch."""
+        return self.config.runtime.batch_size * self.request.pages
 
     @property
     def reserve_bytes(self) -> int | None:
@@ -921,10 +1003,13 @@ class CostModel(Generic[Config, Work, Model]):
         """Whether no code runs all that is modelled, so that a time is a bound: the least that any could take."""
         return self.code.execution.traits(EngineTraits).at_its_best
 
-    def stage_walk(self, stage: str, *, page: TextCost | None = None, context: int = 0, generated: int = 0) -> Walk:
+    def stage_walk(
+        self, stage: str, *, page: TextCost | None = None, context: int = 0, generated: int = 0, cached: int = 0
+    ) -> Walk:
         """The operators of "vision" or "prefill" of a page (or text), or of one "decode" step after `context` tokens.
 
-        generated: how many of these came from steps, as `step` takes it.
+        generated: how many of these came from steps, as `step` takes it. cached: of a prefill, as `prefill_over_cache`
+        takes it.
 
         The walk is for `batch_size` pages like `page`, whatever batch `page` itself was asked for.
         """
@@ -938,10 +1023,12 @@ class CostModel(Generic[Config, Work, Model]):
         if page is None or (stage == "vision" and layout is None):
             raise ModelMeterError(f"stage_walk: the {stage} stage is that of a page; give page=cost_model.page(...).")
         if isinstance(page, PageCost) and page.parts:
-            return one_after_another([(name, self.stage_walk(stage, page=each)) for name, each, _ in page.parts])
+            parts = [(name, self.stage_walk(stage, page=each, cached=cached)) for name, each, _ in page.parts]
+            return one_after_another(parts)
         if stage == "vision" and layout is not None:
             return self._vision_walk(layout)
-        return self._prefill_walk(page.seq_len, layout)[0]
+        self._check_over_cache("stage_walk", cached)
+        return self._prefill_walk(page.seq_len, layout, cached)[0]
 
     def vision_layers(self, layout: Any) -> list[LayerCost]:
         """The layers of the vision stage, in order, and the operators between them."""
@@ -1017,7 +1104,7 @@ class CostModel(Generic[Config, Work, Model]):
 
     def prefill_layers(self, layout: Any) -> list[LayerCost]:
         """The layers of a page's prefill, in order, vision's first, and the operators between them."""
-        walk, _ = self._prefill_walk(self.seq_len(layout), layout)
+        walk, *_ = self._prefill_walk(self.seq_len(layout), layout)
         return list(self.model._iter_layers("prefill", walk))
 
     def step_layers(self, context: int, generated: int = 0) -> list[LayerCost]:
@@ -1057,7 +1144,11 @@ def _walked(varied: Varied, weight_bytes: int, sizes: Variables) -> StageCost:
 
 def _together(parts: Sequence[tuple[str, PageCost, int]], stage: str) -> StageCost:
     """A stage of all passes of a page, its peak told by the pass that has it."""
-    costs: list[tuple[str, StageCost]] = [(name, getattr(page, stage)) for name, page, _ in parts]
+    return _at_their_largest([(name, getattr(page, stage)) for name, page, _ in parts])
+
+
+def _at_their_largest(costs: Sequence[tuple[str, StageCost]]) -> StageCost:
+    """Costs of passes by their names, together, and whose peak it is."""
     return together([(replace(cost, peak_path=join_path(name, cost.peak_path)), 1) for name, cost in costs])
 
 

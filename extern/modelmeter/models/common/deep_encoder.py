@@ -428,7 +428,7 @@ class TiledTextStage(TextStage):
         self, input_ids: ShapeTensor, outputs: tuple[ShapeTensor, ...]
     ) -> tuple[ShapeTensor, Deepstack | None]:
         """The same of what vision gives, of which nothing but features is held."""
-        pages = input_ids.shape[0]
+        pages = self.items * input_ids.shape[0]
         return self.embed_around(input_ids, *outputs[:pages]), self.features_at_best(input_ids, *outputs[pages:])
 
     def features_at_best(self, input_ids: ShapeTensor, *features: ShapeTensor) -> Deepstack | None:
@@ -463,9 +463,10 @@ class TiledTextStage(TextStage):
 
 
 def put_rows(inputs_embeds: ShapeTensor, index: ShapeTensor, *pages: ShapeTensor) -> None:
-    """Each page's rows [n, D] put at [pages, n] of [pages, T, D]; n rows are written, whichever they are."""
+    """Each page's rows [n, D] put at [pages, n] of [B, T, D]; n rows are written, whichever they are."""
+    of_prompt = len(pages) // inputs_embeds.shape[0]
     for page, rows in enumerate(pages):
-        index_put(inputs_embeds.select(0, page).narrow(0, 0, rows.shape[0]), index.select(0, page), rows)
+        index_put(inputs_embeds.select(0, page // of_prompt).narrow(0, 0, rows.shape[0]), index.select(0, page), rows)
 
 
 class DeepEncoderModel(VisionLanguageModel):

@@ -156,8 +156,10 @@ def _tokens(page: TextCost, labels: Mapping[str, str]) -> str:
     layout, views = attrgetter("layout", "views")(page)
     count = sum(each.count for each in views)
     cut = labelled(f"{model.workload.layout_title} {model.workload.layout_text(layout)}", labels, "layout")
-    prompt = labelled(f"{page.seq_len - tokens.total:,} prompt", labels, "prompt_tokens")
-    sums = f"{tokens.total:,} image + {prompt} = {page.seq_len:,} tokens in prefill"
+    of_request = model.request.pages
+    prompt = labelled(f"{page.seq_len - of_request * tokens.total:,} prompt", labels, "prompt_tokens")
+    images = f"{of_request} x {tokens.total:,}" if of_request > 1 else f"{tokens.total:,}"
+    sums = f"{images} image + {prompt} = {page.seq_len:,} tokens in prefill"
     return f"{pages}{count} view{'s' * (count != 1)}, {cut}: {sums}, {_steps(page)}"
 
 

@@ -38,6 +38,8 @@ class StageTraits:
     """The logits are converted to float32 after the head."""
     last_gathered: str = "never"
     """Where the rows of the last positions are copied out by index: never, prompts, or always."""
+    one_image: bool = False
+    """The code takes one image with each prompt; otherwise as many as its placeholders are of."""
     token_dtype: str | None = None
     """The type of the next tokens, found on the device as the largest logits; otherwise logits are all that is made."""
 
@@ -59,6 +61,8 @@ class TextStage(BaseLayer):
     pages_joined: ClassVar[bool] = False
     #: whether the logits are divided by a number
     logits_divided: ClassVar[bool] = False
+    #: items of vision, pages as a rule, that each prompt has if it has any
+    items: int = 1
     #: whether the masks of placeholders are held by name while the decoder runs; otherwise they die before
     masks_held: ClassVar[bool] = True
 
@@ -131,7 +135,7 @@ class TextStage(BaseLayer):
         deepstack: Deepstack | None = None
         if images:
             outputs = self.vision.call_remembered("", *images)
-            pooled = outputs[: input_ids.shape[0]]
+            pooled = outputs[: self.items * input_ids.shape[0]]
             image_features = self.joined(pooled)
             beside = self.beside(outputs[len(pooled) :], len(pooled))
             masks = self.placeholder_masks(input_ids)
@@ -281,11 +285,17 @@ class VisionLanguageModel(BaseLayer):
         experts_hit: int | Fraction,
         head: str,
         tape: Tape | None = None,
-    ) -> tuple[Walk, int]:
-        """The prompt's pass, images included if there are any, and the bytes of the cache that it fills."""
+        cached: int | None = None,
+    ) -> tuple[Walk, int, int]:
+        """The prompt's pass, images included if there are any.
+
+        And the bytes of the cache it was given, of `cached` positions before these, and of the one it leaves.
+        """
         tape = tape or Tape()
-        states = self.run_prefill(tape, batch, seq_len, geometry, experts_hit, head)
-        return only_walk(tape), held_bytes(states)
+        states = None if cached is None else self.given_cache(tape, batch, cached, 0)
+        before = held_bytes(states or ())
+        states = self.run_prefill(tape, batch, seq_len, geometry, experts_hit, head, states)
+        return only_walk(tape), before, held_bytes(states)
 
     def run_prefill(
         self,
@@ -295,10 +305,12 @@ class VisionLanguageModel(BaseLayer):
         geometry: Any | None,
         experts_hit: int | Fraction,
         head: str,
+        states: tuple[State, ...] | None = None,
     ) -> tuple[State, ...]:
-        """The prompt's pass on a tape: the cache that it fills."""
+        """The prompt's pass on a tape: the cache that it fills, or that it goes on with, `states`."""
         images = () if geometry is None else self.images(tape, geometry)
-        states = self.decoder.empty_cache(self.further)
+        if states is None:
+            states = self.decoder.empty_cache(self.further)
         input_ids = tape.input((batch, seq_len), "int64")
         self.stage.call_remembered("", input_ids, images, states, experts_hit, head)
         return states

@@ -88,7 +88,7 @@ class CostModel(common.CostModel[ModelSchema, VisionWorkload, DeepseekOCRModel])
 
     def vision_config(self, layout: ViewLayout) -> VisionConfig:
         """Batch, img_size, seq_len and num_tokens of both branches."""
-        return build_vision_cfg_from_workload(self.workload, layout, self.config.runtime.batch_size)
+        return build_vision_cfg_from_workload(self.workload, layout, self.pages_at_once)
 
     def _more_crops(self) -> tuple[Assumption, ...]:
         """That pages are cut into more crops here than engines cut them into, where they are."""

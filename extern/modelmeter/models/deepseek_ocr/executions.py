@@ -52,7 +52,7 @@ PUBLISHED: Final = Execution(
             causal_mask_only=True,
         ),
         MoeTraits(experts_grouped=False),
-        StageTraits(head="all", logits_to_float32=True),
+        StageTraits(head="all", logits_to_float32=True, one_image=True),
         PageTraits(decoder_made_first=True, pages_looped=True),
     ),
 )

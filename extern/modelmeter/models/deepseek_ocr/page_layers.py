@@ -41,7 +41,7 @@ def page_layers(cost_model: CostModel, width: int, height: int) -> dict[str, dic
 
 def layout_layers(cost_model: CostModel, layout: ViewLayout) -> dict[str, dict[str, BaseLayer]]:
     """SAM, CLIP and projector at the sizes of one call, by branch: "global", and "crops" where there are any."""
-    vision = build_vision_cfg_from_workload(cost_model.workload, layout, cost_model.batch_size)
+    vision = build_vision_cfg_from_workload(cost_model.workload, layout, cost_model.pages_at_once)
     layers = {"global": branch_layers(cost_model, vision.global_branch)}
     if vision.crop_branch is not None:
         layers["crops"] = branch_layers(cost_model, vision.crop_branch)

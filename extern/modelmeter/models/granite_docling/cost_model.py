@@ -34,6 +34,7 @@ class CostModel(common.CostModel[ModelSchema, Workload, GraniteDoclingModel]):
 
     configuration = CONFIGURATION
     executions = EXECUTIONS
+    prompt_is_one_item = True
     assumed_prompt_tokens = 30
     assumed_prompt_note = MARKED_PROMPT_NOTE
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial, reduce
 from operator import add
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from omegaconf import DictConfig
 
@@ -47,6 +47,8 @@ from modelmeter.programs.verify.program import (
 )
 from modelmeter.reference.comparison import OTHER, Compared, Row, StageRow, flops_by_place, named_below, stage_row
 from modelmeter.reference.measurement import Measurement
+from modelmeter.reference.whole_page import Whole
+from modelmeter.reference.whole_request import WholeRequest
 
 #: the keys of this program beside the pages' and the cost model's
 OWN_KEYS: Final = {"output_tokens": 0, "first_step": 0}
@@ -94,7 +96,7 @@ class PageVerifier:
         self.cost_model = cost_model
         self.output_tokens = output_tokens
         self.first_step = first_step
-        self.whole = whole
+        self.whole = WholeRequest(cost_model, cast("Whole", whole))  # as every model's is
         self._measured = cache(self._measure)
 
     def _measure(self, layout: Any) -> MeasuredPage:
