@@ -109,8 +109,8 @@ class Rates:
     prefill_s: of its prefill; steps_s: of all its decode steps, `batch_size` pages in each; host_s: of a worker of
     `workers`; client_s: of a client that sends batches and waits for them, None of one that keeps pages in flight.
     alone: whether one page at a time was asked for, so that none waits while another is computed. devices: over which
-    the model is split; price_per_hour: of one of them. pages_per_request: with several, all seconds and the batch are of
-    requests, and so are the output tokens; rates of pages are of pages.
+    the model is split; price_per_hour: of one of them. pages_per_request: with several, all seconds, the batch and the
+    output tokens are of requests; rates of pages are of pages.
     """
 
     prefill_s: float

@@ -374,6 +374,10 @@ class CostModel(CorpusModel, TimedModel, Protocol):
         """What serves it, and how much of a device that takes."""
 
     @property
+    def devices(self) -> int:
+        """Over how many devices it is split; every figure is one device's."""
+
+    @property
     def host(self) -> HostSchema:
         """What the machine around the device does for a page."""
 
@@ -387,9 +391,6 @@ class CostModel(CorpusModel, TimedModel, Protocol):
 
     def profile_run(self, max_num_batched_tokens: int, max_num_seqs: int, sampler: str) -> ProfileRun:
         """What the engine's profile run holds at these settings."""
-
-    def text(self, prompt_tokens: int, output_tokens: int = 0) -> Any:
-        """The cost of a prompt without an image, as that of a page: .prefill .decode .total."""
 
     def engine_workload(self) -> Mapping[str, Any]:
         """Keys of the workload that the engine's own processor sets otherwise than the published one."""
