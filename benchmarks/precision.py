@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from modelmeter import load_cost_model
+from modelmeter.layers import Embedding, LMHead
+from modelmeter.layers.code import Code
+from modelmeter.layers.decoder.decoder import Decoder
+from modelmeter.layers.parallel import Parallel
 from modelmeter.layers.quantisation import SCHEMES
+from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 
 REPORT: Final = Path(__file__).parents[1] / "reports" / "precision.md"
 
@@ -125,6 +131,52 @@ def _agrees(published: Published, nbytes: int) -> str:
     return "within its rounding" if abs(off) <= published.rounding else f"{off / published.nbytes:+.2%}"
 
 
+#: GiB of a Qwen3 whose size is not said, on each of four GPUs: vllm#17469, vLLM 0.8.5, 2025-04-29
+LOADED_OF_FOUR: Final = 14.2474
+
+
+def qwen3_30b_a3b(ranks: int) -> int:
+    """Bytes of Qwen3-30B-A3B in bfloat16 on one of so many devices, from its published sizes."""
+    code = replace(Code(EXECUTIONS["vllm"]), parallel=Parallel(ranks))
+    decoder = Decoder(
+        hidden_size=2048,
+        intermediate_size=6144,
+        num_hidden_layers=48,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        max_position_embeddings=40_960,
+        n_routed_experts=128,
+        num_experts_per_tok=8,
+        n_shared_experts=0,
+        moe_intermediate_size=768,
+        head_dim=128,
+        qk_norm=True,
+        code=code,
+    )
+    parts = (decoder, Embedding(151_936, 2048, split=True, code=code), LMHead(2048, 151_936, code=code))
+    return sum(part.forward_memory_weight() for part in parts)
+
+
+def split_rows() -> list[str]:
+    """A line for each model on one of several devices."""
+    rows = []
+    for what, loaded, nbytes, source in (
+        ("Qwen3-30B-A3B, vLLM, one of 4", LOADED_OF_FOUR, qwen3_30b_a3b(4), "vllm#17469, vLLM 0.8.5, 2025-04-29"),
+        ("DeepSeek-OCR, vLLM, one of 2", None, _deepseek("vllm"), "by hand in docs/parallel.md"),
+        ("DeepSeek-OCR, SGLang, one of 2", None, _deepseek("sglang"), "by hand in docs/parallel.md"),
+    ):
+        off = "" if loaded is None else f"{nbytes / (loaded * GIB) - 1:+.2%}"
+        shown = "–" if loaded is None else f"{loaded} GiB"
+        rows.append(f"| {what} | {shown} | {nbytes:,} | {nbytes / GIB:.4f} | {off} | {source} |")
+    return rows
+
+
+def _deepseek(engine: str) -> int:
+    """Bytes of DeepSeek-OCR on one of two devices."""
+    model = load_cost_model([f"engine={engine}", "parallel.tensor=2"]).model
+    return int(model.forward_memory_weight())
+
+
 def scheme_rows(model: str) -> list[str]:
     """A line for each scheme: all weights of a model, and those of its decoder's layers, embedding and head."""
     rows = []
@@ -157,6 +209,15 @@ def text() -> str:
             "Header and tokenizer of LightOnOCR-2's files are not published; what both leave for them is the same",
             "6 MiB but for what the sizes are rounded to. The two loads are 0.26 and 0.04 % above the parameters:",
             "what else the engines hold is not published.",
+            "",
+            "## More than one GPU",
+            "",
+            "Weights of one device in bfloat16. The published load is of a Qwen3 whose size is not said; the sizes of",
+            "Qwen3-30B-A3B come near. Its table of the rotary embedding, 10 MiB, is in the load and not in ours.",
+            "",
+            "| what | published | ours, bytes | GiB | | source |",
+            "|---|---:|---:|---:|---|---|",
+            *split_rows(),
             "",
             "## DeepSeek-OCR by scheme",
             "",

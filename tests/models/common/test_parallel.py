@@ -2,18 +2,13 @@
 
 import re
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from benchmarks import precision as report
 from modelmeter import load_cost_model
 from modelmeter.errors import ModelMeterError
-from modelmeter.layers import Embedding, LMHead
-from modelmeter.layers.code import Code
-from modelmeter.layers.decoder.decoder import Decoder
-from modelmeter.layers.parallel import Parallel
-from modelmeter.models.deepseek_ocr.executions import EXECUTIONS
 from modelmeter.walk import OperatorRecord
 
 #: bytes of DeepSeek-OCR in bfloat16, and of one of two devices: all parameters; less half of CLIP's GEMMs, 24 layers of
@@ -84,29 +79,12 @@ def test_weights_of_one_of_four_devices_beside_a_published_load() -> None:
     48 layers of 128 experts of 768, hidden 2048, 32 heads of 128, 4 KV heads, vocabulary 151936. What a load has beside
     weights, tables of the rotary embedding among it (10 MiB), is not among ours.
     """
-    code = replace(Code(EXECUTIONS["vllm"]), parallel=Parallel(4))
-    decoder = Decoder(
-        hidden_size=2048,
-        intermediate_size=6144,
-        num_hidden_layers=48,
-        num_attention_heads=32,
-        num_key_value_heads=4,
-        max_position_embeddings=40_960,
-        n_routed_experts=128,
-        num_experts_per_tok=8,
-        n_shared_experts=0,
-        moe_intermediate_size=768,
-        head_dim=128,
-        qk_norm=True,
-        code=code,
-    )
-    parts = (decoder, Embedding(151_936, 2048, split=True, code=code), LMHead(2048, 151_936, code=code))
-    nbytes = sum(part.forward_memory_weight() for part in parts)
+    nbytes = report.qwen3_30b_a3b(4)
     attention = 2048 * (4096 + 2 * 512) + 4096 * 2048
     layer = attention + 3 * 128 * 768 * 2048
     whole = 128 * 2048 + 2 * 2048 + 2 * 128  # router and norms
     assert nbytes == 2 * (48 * (layer // 4 + whole) + 2048 + 2 * 151_936 // 4 * 2048)
-    assert nbytes / 2**30 == pytest.approx(14.2474, rel=1e-3)
+    assert nbytes / 2**30 == pytest.approx(report.LOADED_OF_FOUR, rel=1e-3)
 
 
 @pytest.mark.parametrize(
