@@ -452,7 +452,11 @@ class Configuration(Generic[Schema]):
             if key in self.groups and value not in self.group_options(key) and not (program and "," in value):
                 if key == PRECISION:
                     raise ModelMeterError(f"{key}={value}: there is no such {key}; {no_such_precision(value)}")
-                raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, self.group_options(key))}")
+                options = self.group_options(key)
+                if len(options) == 1:  # a group of keys, of which nobody has named others
+                    keys = ", ".join(each for each in self.keys if each.startswith(f"{key}."))
+                    raise ModelMeterError(f"{key}={value}: {key} is a group of keys; set one of {keys}.")
+                raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, options)}")
             if not program and not _PLAIN.fullmatch(value):
                 _check_single(named, override)
 
