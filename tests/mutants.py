@@ -65,6 +65,7 @@ QWEN3 = "models/qwen3_vl"
 PADDLE, PADDLE_TESTS = "models/paddleocr_vl", "tests/models/paddleocr_vl"
 PACKED_SIGLIP = "layers/vision/packed_siglip.py"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
+SCHEDULER, OF_SCHEDULER = "simulation/scheduler.py", "tests/simulation/test_scheduler.py"
 COLLECTIVES, OF_COLLECTIVES = "devices/collectives.py", "tests/devices/test_collectives.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
@@ -863,6 +864,38 @@ MUTANTS = (
         old='"frames": self.frames,',
         new='"frames": 1,',
         test="tests/laws/test_vectors.py::test_the_rule_of_every_mode_is_the_workloads[glm_ocr-page]",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="the place of a request that has just ended is free for a step that was planned before",
+        file=SCHEDULER,
+        old="places = self.limits.max_num_seqs - len(self._decoding) - self._ended",
+        new="places = self.limits.max_num_seqs - len(self._decoding)",
+        test=f"{OF_SCHEDULER}::test_a_step_is_planned_when_the_one_before_begins",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="what arrives during a step is in the next one, though that was planned before",
+        file=SCHEDULER,
+        old="if not self.limits.async_scheduling:\n                self._learn()",
+        new="if not self.limits.async_scheduling or self._arrived:\n                self._learn()",
+        test=f"{OF_SCHEDULER}::test_a_step_is_planned_when_the_one_before_begins",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="prompts that go first share their step with those that decode",
+        file=SCHEDULER,
+        old="return chunks, NOBODY",
+        new="return chunks, self._in_step()",
+        test=f"{OF_SCHEDULER}::test_prompts_go_beside_those_that_decode_or_before_them",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="the longest context is that of a request that has left",
+        file=SCHEDULER,
+        old="if request in self._decoding and request.computed == -shorter:",
+        new="if self._decoding:",
+        test=f"{OF_SCHEDULER}::test_jumps_are_the_plain_loop",
     ),
 )
 
