@@ -65,6 +65,7 @@ QWEN3 = "models/qwen3_vl"
 PADDLE, PADDLE_TESTS = "models/paddleocr_vl", "tests/models/paddleocr_vl"
 PACKED_SIGLIP = "layers/vision/packed_siglip.py"
 TIMES, KERNEL_LAWS, STAGE_TIMES = "devices/stage_time.py", "devices/kernel_laws.py", "tests/devices/test_stage_time.py"
+SCHEDULER, OF_SCHEDULER = "simulation/scheduler.py", "tests/simulation/test_scheduler.py"
 COLLECTIVES, OF_COLLECTIVES = "devices/collectives.py", "tests/devices/test_collectives.py"
 VISION_WORKLOAD, COSTS = f"{_MODEL_TESTS}/test_vision_workload.py", f"{_MODEL_TESTS}/test_cost_model.py"
 
@@ -1025,6 +1026,70 @@ MUTANTS = (
         old="self._set(settings).beyond_bytes + self.context_bytes)",
         new="self.context_bytes)",
         test="tests/devices/test_engine_limits.py::test_what_is_advised_holds_and_one_step_beyond_does_not[sglang-L4]",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="the place of a request that has just ended is free for a step that was planned before",
+        file=SCHEDULER,
+        old="places = self.limits.max_num_seqs - len(self._decoding) - self._ended",
+        new="places = self.limits.max_num_seqs - len(self._decoding)",
+        test=f"{OF_SCHEDULER}::test_a_step_is_planned_when_the_one_before_begins",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="what arrives during a step is in the next one, though that was planned before",
+        file=SCHEDULER,
+        old="if not self.limits.async_scheduling:\n                self._learn()",
+        new="if not self.limits.async_scheduling or self._arrived:\n                self._learn()",
+        test=f"{OF_SCHEDULER}::test_a_step_is_planned_when_the_one_before_begins",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="prompts that go first share their step with those that decode",
+        file=SCHEDULER,
+        old="return chunks, NOBODY",
+        new="return chunks, self._in_step()",
+        test=f"{OF_SCHEDULER}::test_prompts_go_beside_those_that_decode_or_before_them",
+    ),
+    Mutant(
+        kind="scheduler",
+        what="the longest context is that of a request that has left",
+        file=SCHEDULER,
+        old="if request in self._decoding and request.computed == -shorter:",
+        new="if self._decoding:",
+        test=f"{OF_SCHEDULER}::test_jumps_are_the_plain_loop",
+    ),
+    Mutant(
+        kind="parallel",
+        what="what devices make of their inputs is not summed",
+        file="layers/basic.py",
+        old="self.summed = summed and split == INPUTS",
+        new="self.summed = summed and split == OUTPUTS",
+        test="tests/models/common/test_parallel.py::test_collectives_of_a_step_and_of_a_page_by_hand",
+    ),
+    Mutant(
+        kind="parallel",
+        what="shared experts are summed by themselves too",
+        file="layers/decoder/moe.py",
+        old="summed=False, code=self.code",
+        new="summed=True, code=self.code",
+        test="tests/models/common/test_parallel.py::test_collectives_of_a_step_and_of_a_page_by_hand",
+    ),
+    Mutant(
+        kind="parallel",
+        what="each device has all KV heads where there are fewer than devices",
+        file="layers/parallel.py",
+        old="            return 1\n",
+        new="            return heads\n",
+        test="tests/models/common/test_parallel.py::test_fewer_kv_heads_than_devices_are_on_several",
+    ),
+    Mutant(
+        kind="parallel",
+        what="a part may end within a group of packed weights",
+        file="layers/quantisation.py",
+        old="if size % (group or 1):",
+        new="if size % (group or 1) > size:",
+        test="tests/models/common/test_parallel.py::test_what_is_refused",
     ),
 )
 
