@@ -341,8 +341,8 @@ MUTANTS = (
         kind="engines",
         what="the second product of the experts does not weight its rows",
         file=MOE,
-        old="down_bytes, order, top_k_weights)",
-        new="down_bytes, order)",
+        old="down_bytes, order, top_k_weights, self.parts)",
+        new="down_bytes, order, parts=self.parts)",
         test=f"{ENGINES}::test_a_step_by_hand",
     ),
     Mutant(
@@ -887,8 +887,8 @@ MUTANTS = (
         kind="plan",
         what="spare GPUs cost nothing",
         file=f"{PLAN}/ways.py",
-        old="else way.found.replicas) + self.question.spare",
-        new="else way.found.replicas)",
+        old="* way.devices + question.spare",
+        new="* way.devices",
         test=f"{WAYS}::test_money_and_energy_by_hand",
     ),
     Mutant(
