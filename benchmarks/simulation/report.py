@@ -266,9 +266,9 @@ def of_cells() -> Part:
     lines += [
         "",
         *said(
-            f"One request at a time decodes slower here than there: the times of products with one row are too long. "
-            f"Several are alike here ({last} tokens each), so they end together and their pages wait for one another "
-            "at the host; there lengths differ."
+            "One request at a time decodes slower here than there, and from the published means alone it cannot be "
+            f"said which kernels are faster. Several are alike here ({last} tokens each), so they end together and "
+            "their pages wait for one another at the host; there lengths differ."
         ),
         "",
         *said(
