@@ -117,7 +117,15 @@ def test_pages_of_a_table(capsys: Capture, tmp_path: Path) -> None:
     assert json.loads(capsys.readouterr().out)["longest_tokens"] == 283 + 2000
 
 
+def test_every_line_is_explained(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = screen(capsys, monkeypatch, "L4", "--explain")
+    for line in ("requests of max_model_len", "beyond the engine's share", "room for context and graphs", "decided by"):
+        assert out.count(line) >= 2
+    assert "by convention" in out
+
+
 REFUSED = {
+    ("--explain", "--json"): "--explain is of the screen",
     ("--engine", "transformers"): "engine=transformers allocates no pool",
     ("engine.max_model_len=10000",): "engine.max_model_len=10000 is more than the 8192 positions",
     ("engine.gpu_memory_utilization=0.3",): "give engine.gpu_memory_utilization=0.359 or more",

@@ -24,6 +24,7 @@ from modelmeter.cli.arguments import (
 from modelmeter.cli.output import rendered, write
 from modelmeter.cli.page_class import page_class_options
 from modelmeter.cli.page_kinds import asked_pages, tell_left_out
+from modelmeter.errors import ModelMeterError
 from modelmeter.models import model_package
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 @max_pixels_option
 @model_option
 @json_option
+@click.option("--explain", is_flag=True, help="Say what every line means, and what is assumed of the model.")
 @debug_option
 def command(
     arguments: tuple[str, ...],
@@ -76,12 +78,15 @@ def command(
     max_pixels: int,
     model: str | None,
     as_json: bool,
+    explain: bool,
 ) -> None:
     """What limits an engine on a device for these pages: its KV pool, pages at once, memory that it reserves.
 
     INPUT and KEY=VALUE are those of modelmeter throughput; engine.max_num_seqs=64 and its like set the engine. Beside
     what holds now stands what to set, and why, and whether pages need more memory than the engine's profile run.
     """
+    if as_json and explain:
+        raise ModelMeterError("limits: --explain is of the screen; --json says its assumptions; leave one out.")
     model, files, overrides = read_arguments(model, arguments)
     overrides = with_engine("limits", engine, overrides)
     package = model_package(model)
@@ -130,6 +135,9 @@ def command(
         "",
         page_tables.label_lines(*limits_tables.notes(answer)),
     ]
+    if explain:
+        parts += ["", page_tables.label_lines(*limits_tables.MEANINGS)]
+        assumptions = [*cost_model.assumptions(), *assumptions]
     if assumptions:
         parts += ["", page_tables.assumption_lines(assumptions)]
     write(rendered(*parts))

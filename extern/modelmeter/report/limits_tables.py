@@ -40,6 +40,22 @@ SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     ),
 }
 
+#: what the lines of the tables mean
+MEANINGS: Final = (
+    ("memory of the device", "what nvidia-smi tells; CUDA has 0.5 to 0.9 GiB less, which is in what is beside the run"),
+    ("profile run", "what vLLM's run at its start held at most, of images, decoder and sampler the largest"),
+    ("beside it", "memory that is not torch's, and the driver's: one figure, fitted on three printed pools"),
+    ("requests of max_model_len", 'what vLLM prints as "Maximum concurrency for N tokens per request"'),
+    ("longest pages in the pool", "of the page with most tokens, prompt and output, in whole blocks, to its end"),
+    ("decided by", "what allows the fewest pages at once: the pool, or max_num_seqs"),
+    ("images of a step", "as many as the encoder budget, or of SGLang a prefill's tokens, let run at once"),
+    ("these pages: vision", "encoding those, beside what the encoder cache holds of others"),
+    ("these pages: decoder", "a pass of max_num_batched_tokens with a full encoder cache, logits of all requests"),
+    ("beyond the engine's share", "what the larger of the two needs more than the engine reserved"),
+    ("room for context and graphs", "what is left alone of the memory, less that"),
+    ("encoder cache", "image embeddings that vLLM keeps for requests: its budget of tokens, their bytes, pages"),
+)
+
 
 def pool_table(answer: EngineLimits) -> Fitting:
     """How the pool comes about, line by line."""

@@ -92,6 +92,8 @@ LARGEST = {
     "mineru": ("mineru2_5", 1_605_632 // 28**2),
     "deepseek_ocr2": ("deepseek_ocr2", 256 + 4 * 144 + 1),
     "unlimited_ocr": ("unlimited_ocr", 16 * 17 + 80 * 41 + 1),
+    "glm_ocr": ("glm_ocr", 78 * 78),  # the square root of 9,633,792 / 2 pixels is 78.4 tokens of 28
+    "qianfan_ocr": ("qianfan_ocr", (12 + 1) * 256),
 }
 
 

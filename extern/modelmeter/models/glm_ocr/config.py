@@ -15,6 +15,7 @@ from modelmeter.models.common.configuration import (
     Configuration,
     RuntimeSchema,
 )
+from modelmeter.models.common.merged_grid import MergedGrid
 from modelmeter.models.common.packed_pages_config import (
     AREA,
     DECODER_KINDS,
@@ -27,7 +28,7 @@ from modelmeter.models.common.region_tables import REGIONS_EXPAND
 from modelmeter.models.common.regions import RegionsSchema
 from modelmeter.models.glm_ocr.checkpoint_files import FILES
 from modelmeter.models.glm_ocr.executions import EXECUTIONS
-from modelmeter.models.glm_ocr.workload import MODES
+from modelmeter.models.glm_ocr.workload import MODES, Workload
 
 #: of the chat template and the request for a page's text: assumed, as no tokenizer is at hand
 PROMPT_TOKENS: Final = 20
@@ -106,6 +107,12 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     **REGION_KINDS,
 }
 
+
+def _profiled(workload: Workload) -> MergedGrid:
+    """vLLM's largest image, any larger square: `Glm4vProcessingInfo.get_image_size_with_most_features`, glm4_1v.py."""
+    return workload.layout(9_999, 9_999)
+
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("glm_ocr",)
 
@@ -116,6 +123,7 @@ CONFIGURATION: Final = Configuration(
     name="glm_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    profiled={"vllm": _profiled},
     checkpoints=CHECKPOINTS,
     files=FILES,
     expands=REGIONS_EXPAND,

@@ -17,10 +17,11 @@ from modelmeter.models.common.configuration import (
     RuntimeSchema,
 )
 from modelmeter.models.common.packed_pages_config import DECODER_KINDS
+from modelmeter.models.common.patches_grid import PatchesGrid
 from modelmeter.models.common.tiles import MAX_TILES
 from modelmeter.models.qianfan_ocr.checkpoint_files import FILES
 from modelmeter.models.qianfan_ocr.executions import EXECUTIONS
-from modelmeter.models.qianfan_ocr.workload import MODES
+from modelmeter.models.qianfan_ocr.workload import MODES, Workload
 
 #: the chat template, a request, and the two markers around an image, however it is cut: assumed, as no tokenizer is
 #: at hand
@@ -97,6 +98,12 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     "workload.downsample_ratio": Said(Real(Fraction(1, 8), Fraction(1)), "share of a side that pixel shuffle leaves"),
 }
 
+
+def _profiled(workload: Workload) -> PatchesGrid:
+    """vLLM's largest image, of most tiles: `get_image_size_with_most_features` of InternVL, models/internvl.py."""
+    return workload.layout(workload.size * workload.max_patches, workload.size)
+
+
 #: the weights that it describes, the default first; configs/checkpoint/ has a file of each
 CHECKPOINTS: Final = ("qianfan_ocr",)
 
@@ -107,6 +114,7 @@ CONFIGURATION: Final = Configuration(
     name="qianfan_ocr",
     modes=MODES,
     executions=EXECUTIONS,
+    profiled={"vllm": _profiled},
     checkpoints=CHECKPOINTS,
     files=FILES,
 )
