@@ -59,6 +59,10 @@ SPECULATION = "tests/models/common/test_speculation.py"
 GRID, PACKED = f"{COMMON}/merged_grid.py", "layers/vision/packed.py"
 HUNYUAN, HUNYUAN_TESTS = "models/hunyuan_vl/layers/vision.py", "tests/models/hunyuan_vl"
 HUNYUAN_PAGES = measured("(12,", "4)", model="hunyuan_vl")
+REQUESTS, SERVED_REQUESTS = (
+    "tests/test_requests.py::test_a_request_is_what_the_modules_do",
+    "tests/devices/test_requests.py",
+)
 RESIZED = "tests/models/qwen2_5_vl/test_qwen2_5_vl_workload.py"
 REGIONS = "tests/models/qwen2_vl/test_qwen2_vl_regions.py"
 QWEN3 = "models/qwen3_vl"
@@ -1090,6 +1094,54 @@ MUTANTS = (
         old="if size % (group or 1):",
         new="if size % (group or 1) > size:",
         test="tests/models/common/test_parallel.py::test_what_is_refused",
+    ),
+    Mutant(
+        kind="request",
+        what="a prompt over a cache is masked by nothing",
+        file=f"{DECODER}/decoder.py",
+        old="elif (not isinstance(past, int) or past) and tokens != 1:",
+        new="elif isinstance(past, int) and past and tokens != 1:",
+        test=f"{REQUESTS}[deepseek_ocr pages_per_request=1]",
+    ),
+    Mutant(
+        kind="request",
+        what="the image tokens of one page alone are put into a prompt of several",
+        file=COST_MODEL,
+        old="self.model.text.items = 1 if self.prompt_is_one_item else self.request.pages",
+        new="self.model.text.items = 1",
+        test=f"{REQUESTS}[glm_ocr pages_per_request=3]",
+    ),
+    Mutant(
+        kind="request",
+        what="the tiles of a prompt's pages are samples of their own",
+        file=f"{MODEL.replace('deepseek_ocr', 'granite_docling')}/cost_model.py",
+        old="prompt_is_one_item = True",
+        new="prompt_is_one_item = False",
+        test=f"{REQUESTS}[granite_docling pages_per_request=3]",
+    ),
+    Mutant(
+        kind="request",
+        what="hits and misses have each other's share",
+        file="devices/service.py",
+        old="return (1 - share) * one + share * two",
+        new="return share * one + (1 - share) * two",
+        test=f"{SERVED_REQUESTS}::test_a_prefill_is_the_mean_over_hits_and_misses",
+    ),
+    Mutant(
+        kind="request",
+        what="requests that hit hold the prefix no time at all",
+        file="devices/page_memory.py",
+        old="together = max(int(batch_size * request.hit_share) - 1, 0)",
+        new="together = int(batch_size * request.hit_share)",
+        test=f"{SERVED_REQUESTS}::test_requests_that_hit_hold_the_prefix_once",
+    ),
+    Mutant(
+        kind="request",
+        what="attention of a prompt over a cache takes no longer than without",
+        file=TIMES,
+        old='before=sizes.get("before", 0)',
+        new="before=0",
+        test=f"{STAGE_TIMES}::test_an_operator_of_each_class_by_hand[context_attention, over a cache]",
     ),
 )
 

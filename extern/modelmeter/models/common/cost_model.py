@@ -142,7 +142,16 @@ class TextCost:
             "output_tokens": self.output_tokens,
             "stages": {name: cost.as_dict() for name, cost in self.stages().items()},
             "vram": self.vram(device_kind=device_kind).to_dict(),
+            **self._on_a_hit(),
         }
+
+    def _on_a_hit(self) -> dict[str, Any]:
+        """The prefill of a request that finds its prefix in the cache, where a share of them is declared."""
+        request = self.cost_model.request
+        if not request.hit_share:
+            return {}
+        prefill = self.cost_model.prefill_over_cache(self, request.cached_tokens)
+        return {"prefix_hit": {"cached_tokens": request.cached_tokens, "prefill": prefill.as_dict()}}
 
     def to_pandas(self, by: str = "stage") -> pd.DataFrame:
         """A `pandas.DataFrame` with a row for each stage, for each "module" of a stage or for each "operator" of one.
