@@ -195,6 +195,7 @@ def test_a_model_whose_rule_is_not_data_is_refused_by_name(toy: str) -> None:
             ["runtime.draft=ngram", "runtime.accepted_tokens=2", "runtime.draft_tokens=3"],
             r"laws: runtime\.draft=ngram: steps that",
         ),
+        ("deepseek_ocr", ["engine=vllm", "parallel.tensor=2"], r"laws: parallel\.tensor=2: the file's formulas say"),
         ("deepseek_ocr", ["runtime.batch_size=2"], r"laws: runtime\.batch_size=2; pages at once are a variable"),
     ],
 )

@@ -96,6 +96,11 @@ class LawsFile:
                 f"laws: runtime.batch_size={cost_model.batch_size}; pages at once are a variable of the laws, so leave "
                 "it out, and say with --batch for which numbers prefills are wanted."
             )
+        if cost_model.devices > 1:
+            raise ModelMeterError(
+                f"laws: parallel.tensor={cost_model.devices}: the file's formulas say nothing of collectives over a "
+                "link; leave it out."
+            )
         cost_model.request.check_one_page("laws")
         if cost_model.request.hit_share:
             raise ModelMeterError(
