@@ -114,6 +114,12 @@ def test_the_largest_of_several_pages_decides() -> None:
     assert answer.longest == 283 + 2000 and answer.prompt == 913
     assert answer.now.images.label == "letter"
     assert answer.advised.settings.max_model_len == 2288
+    # tokens before a step, on average over all steps, rounded up, then whole blocks after it
+    steps = (
+        [283 + step for step in range(2000)] + [913 + step for step in range(100)] + [703 + step for step in range(10)]
+    )
+    assert answer.now.mean_tokens == -(-(-(-sum(steps) // len(steps)) + 1) // 16) * 16
+    assert answer.now.mean_in_pool == answer.now.pool.tokens // answer.now.mean_tokens > answer.now.in_pool
 
 
 def test_a_kernel_that_sorts_nothing_leaves_more_to_the_pool() -> None:

@@ -16,15 +16,17 @@ room for what is not in it; every figure of `advised` is computed as those of `n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache, partial
 from math import floor
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from modelmeter.devices.device import Device, bundled_devices
 from modelmeter.devices.engine import Pool, limits_of, reserve_bytes
-from modelmeter.devices.page_memory import LONGEST, Memory
+from modelmeter.devices.page_memory import LONGEST, MEAN, Memory
 from modelmeter.devices.pages import PageKind, prepared
 from modelmeter.devices.throughput import Interval, compute_throughput
 from modelmeter.errors import ModelMeterError
@@ -43,8 +45,10 @@ from modelmeter.units import ceil_div
 if TYPE_CHECKING:
     from modelmeter.models.common.contract import CostModel
 
-#: engines whose steps hold prompts beside the tokens of requests that decode
-_MIXED: Final = frozenset({"vllm"})
+#: engines with a pool: whether their steps hold prompts beside the tokens of requests that decode
+_MIXED: Final[Mapping[str, bool]] = MappingProxyType({"vllm": True, "sglang": False})
+#: layouts of many that are walked: those of most tokens, and those whose images fill a step's budget most
+_WALKED: Final = 4
 #: tokens of a pass are advised in multiples of this
 _STEP_TOKENS: Final = 256
 
@@ -81,9 +85,10 @@ class Images:
 class Setting:
     """What holds at some settings.
 
-    share_bytes: of the device's memory, for weights, `reserve_bytes` and the pool. run: the engine's profile run; None:
-    it has none. images: of the pages, those that hold most. decoder_bytes: of a pass of `max_num_batched_tokens`, with
-    a full encoder cache. budget: of the encoder, tokens; None: the engine has none.
+    share_bytes: of the device's memory, for weights, `reserve_bytes` and the pool. page_tokens, mean_tokens: of the
+    pool, for the longest page at its end, and for the average page at its average moment. run: the engine's profile
+    run; None: it has none. images: of the pages, those that hold most. decoder_bytes: of a pass of
+    `max_num_batched_tokens`, with a full encoder cache. budget: of the encoder, tokens; None: the engine has none.
     """
 
     settings: Settings
@@ -93,6 +98,7 @@ class Setting:
     left_alone_bytes: int
     pool: Pool
     page_tokens: int
+    mean_tokens: int
     run: ProfileRun | None
     budget: EncoderBudget | None
     cache_bytes: int
@@ -114,6 +120,11 @@ class Setting:
     def in_pool(self) -> int:
         """The longest pages that the pool holds to their ends."""
         return self.pool.tokens // self.page_tokens
+
+    @property
+    def mean_in_pool(self) -> int:
+        """Average pages, each at its average moment, that the pool holds: some are preempted if all grow together."""
+        return self.pool.tokens // self.mean_tokens
 
     @property
     def at_once(self) -> int:
@@ -151,8 +162,9 @@ class EngineLimits:
     """The answer: what holds as the engine is set, and as it is advised.
 
     longest: positions of the longest page with its output. prompt: of the longest prompt. image_tokens: of the page
-    with most. reserve_given: whether the user said what the engine reserves. context_bytes: what stays free for context
-    and graphs, assumed. prefill: seconds of a page's, on average; None: they cannot be estimated.
+    with most. reserve_given: whether the user said what the engine reserves. mixed: whether its steps hold prompts
+    beside requests that decode. context_bytes: what stays free for context and graphs, assumed. prefill: seconds of a
+    page's, on average; None: they cannot be estimated.
     """
 
     device: Device
@@ -164,6 +176,7 @@ class EngineLimits:
     prompt: int
     image_tokens: int
     reserve_given: bool
+    mixed: bool
     context_bytes: int
     prefill: Interval | None
 
@@ -186,15 +199,18 @@ def engine_limits(model: CostModel, device: Device, kinds: Iterable[PageKind[Any
 class _Answer:
     def __init__(self, model: CostModel, device: Device, kinds: Sequence[PageKind[Any]]) -> None:
         self.model, self.device, self.kinds, self.engine = model, device, kinds, model.engine
-        if self.engine.name not in ("vllm", "sglang"):
+        if self.engine.name not in _MIXED:
             raise ModelMeterError(
-                f"limits: engine={self.engine.name} allocates no pool, it takes what its passes hold; take engine=vllm "
-                "or engine=sglang, or see what fits with modelmeter throughput."
+                f"limits: engine={self.engine.name} allocates no pool, it takes what its passes hold; take "
+                f"{' or '.join(f'engine={name}' for name in _MIXED)}, or see what fits with modelmeter throughput."
             )
-        self.mixed = self.engine.name in _MIXED
+        self.mixed = _MIXED[self.engine.name]
+        self.encoder_bytes = cache(partial(encoder_bytes, model))
+        self.decoder_bytes = cache(partial(decoder_bytes, model))
         self._check_length()
         self.pages = prepared(kinds, model, Fraction(0))
         self.memory = Memory(model, self.pages, LONGEST)
+        self.mean_cache_bytes = Memory(model, self.pages, MEAN).page_cache_bytes
         self.limits = limits_of(model, device)
         self.context_bytes = reserve_on(device.kind, model.reserve_bytes)
         self.prompt = max(each.page.seq_len for each in self.pages)
@@ -229,6 +245,7 @@ class _Answer:
             prompt=self.prompt,
             image_tokens=self.image_tokens,
             reserve_given=self.engine.reserve_bytes is not None,
+            mixed=self.mixed,
             context_bytes=self.context_bytes,
             prefill=self._prefill(),
         )
@@ -273,12 +290,13 @@ class _Answer:
             left_alone_bytes=self.device.memory_bytes - share,
             pool=pool,
             page_tokens=pool.page_tokens(self.memory.page_cache_bytes),
+            mean_tokens=pool.page_tokens(self.mean_cache_bytes),
             run=run,
             budget=budget,
             cache_bytes=cached * token_bytes(self.model),
             images=max(self._images(settings, budget), key=lambda each: each.bytes),
             decoder_bytes=cached * token_bytes(self.model)
-            + decoder_bytes(self.model, settings.max_num_batched_tokens, requests),
+            + self.decoder_bytes(settings.max_num_batched_tokens, requests),
             reserved_for_passes=max(0, limits.reserve_bytes - (self.engine.other_bytes or 0)),
         )
 
@@ -297,17 +315,27 @@ class _Answer:
         )
 
     def _images(self, settings: Settings, budget: EncoderBudget | None) -> Iterator[Images]:
-        """Of each layout, what a step encodes of it at most; without a budget, the prompts that a step holds."""
-        for layout, (label, tokens) in self.layouts.items():
+        """What a step encodes at most of the layouts that may hold most, images of one at a time."""
+        counts = {layout: self._count(settings, budget, layout) for layout in self.layouts}
+        by_tokens = sorted(counts, key=lambda layout: -self.layouts[layout][1])
+        by_step = sorted(counts, key=lambda layout: -self.layouts[layout][1] * counts[layout])
+        for layout in dict.fromkeys((*by_tokens[:_WALKED], *by_step[:_WALKED])):
+            (label, tokens), count = self.layouts[layout], counts[layout]
             beside = 0
-            if budget is None:
-                positions = tokens + self.model.prompt_of(layout)
-                count = max(1, min(settings.max_num_batched_tokens // positions, settings.max_num_seqs))
-            else:
-                count = max(1, min(budget.tokens // tokens, settings.max_num_seqs))
+            if budget is not None:
                 beside = max(0, budget.tokens - count * tokens) * token_bytes(self.model)
-            held = encoder_bytes(self.model, layout, count)
-            yield Images(label=label, layout=layout, tokens=tokens, count=count, bytes=held + beside)
+            held = self.encoder_bytes(layout, count) + beside
+            yield Images(label=label, layout=layout, tokens=tokens, count=count, bytes=held)
+
+    def _count(self, settings: Settings, budget: EncoderBudget | None, layout: Any) -> int:
+        """Images of a layout that a step encodes; without a budget, those of the prompts that it holds."""
+        tokens = self.layouts[layout][1]
+        most: int
+        if budget is None:
+            most = settings.max_num_batched_tokens // (tokens + self.model.prompt_of(layout))
+        else:
+            most = budget.tokens // tokens
+        return max(1, min(most, settings.max_num_seqs))
 
     # -- what cannot run -------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ MEANINGS: Final = (
     ("beside it", "memory that is not torch's, and the driver's: one figure, fitted on three printed pools"),
     ("requests of max_model_len", 'what vLLM prints as "Maximum concurrency for N tokens per request"'),
     ("longest pages in the pool", "of the page with most tokens, prompt and output, in whole blocks, to its end"),
+    ("average pages in the pool", "of the average page at its average moment: as many fit if some may be preempted"),
     ("decided by", "what allows the fewest pages at once: the pool, or max_num_seqs"),
     ("images of a step", "as many as the encoder budget, or of SGLang a prefill's tokens, let run at once"),
     ("these pages: vision", "encoding those, beside what the encoder cache holds of others"),
@@ -110,6 +111,7 @@ def _groups(answer: EngineLimits, setting: Setting) -> Iterator[list[tuple[str, 
         ("pool, tokens", exact(setting.pool.tokens)),
         ("requests of max_model_len", f"{setting.at_max_model_len:.2f}x"),
         (f"longest pages ({answer.longest:,} tokens) in the pool", exact(setting.in_pool)),
+        (f"average pages ({setting.mean_tokens:,} tokens) in the pool", exact(setting.mean_in_pool)),
         ("pages at once", exact(setting.at_once)),
         ("decided by", setting.binds),
     ]
@@ -180,13 +182,13 @@ def _reserved(answer: EngineLimits, model: CostModel) -> str:
 
 def _ways(answer: EngineLimits) -> str:
     smaller = f"engine.gpu_memory_utilization={answer.safe_share:g} leaves enough, or smaller pages"
-    return smaller if answer.engine != "vllm" else f"{smaller}, or fewer engine.max_num_batched_tokens"
+    return smaller if answer.now.run is None else f"{smaller}, or fewer engine.max_num_batched_tokens"
 
 
 def reasons(answer: EngineLimits) -> dict[str, str]:
     """Why each setting is advised."""
-    advised, mixed = answer.advised, answer.engine == "vllm"
-    beside = " beside a token of every other request" if mixed else ""
+    advised = answer.advised
+    beside = " beside a token of every other request" if answer.mixed else ""
     beyond = f" and {_bytes(advised.beyond_bytes)} beyond its share" if advised.beyond_bytes else ""
     waits = "all requests wait for longer steps"
     if answer.prefill is not None:
@@ -196,9 +198,9 @@ def reasons(answer: EngineLimits) -> dict[str, str]:
         "max_model_len": f"the longest page has {answer.longest:,} positions; less refuses it, more lets a page that "
         "never ends take as many",
         "max_num_seqs": f"the pool holds {advised.in_pool:,} such pages to their ends; with more some are preempted, "
-        "then computed again, with fewer it idles",
+        "then computed again; with fewer it idles where pages are as long",
         "max_num_batched_tokens": f"a step holds the longest prompt ({answer.prompt:,}) whole{beside}; with less it is "
-        f"cut, with more {waits}{', and more is reserved' if mixed else ''}",
+        f"cut, with more {waits}{', and more is reserved' if advised.run is not None else ''}",
         "gpu_memory_utilization": f"leaves {_bytes(advised.left_alone_bytes)}: {_bytes(answer.context_bytes)} for "
         f"context and graphs (assumed){beyond}; 0.01 more does not",
     }
@@ -275,6 +277,8 @@ def _content(setting: Setting) -> dict[str, Any]:
         "page_tokens": setting.page_tokens,
         "requests_of_max_model_len": setting.at_max_model_len,
         "pages_in_pool": setting.in_pool,
+        "mean_tokens": setting.mean_tokens,
+        "mean_pages_in_pool": setting.mean_in_pool,
         "pages_at_once": setting.at_once,
         "decided_by": "pool" if setting.binds == POOL else setting.binds,
         "images": {**asdict(setting.images), "layout": list(setting.images.layout)},
