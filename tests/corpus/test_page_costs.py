@@ -256,7 +256,7 @@ class Giant:
 
     stage: StageCost
     batch_size: int = 1
-    request: Request = Request()
+    request = Request()
 
     @property
     def workload(self) -> Any:
