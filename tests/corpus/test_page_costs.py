@@ -19,6 +19,7 @@ from modelmeter.corpus.page_costs import cost_schema, layout_schema
 from modelmeter.errors import ModelMeterError
 from modelmeter.models.common import StageCost
 from modelmeter.models.common.contract import Views
+from modelmeter.models.common.request import Request
 from modelmeter.models.deepseek_ocr import CostModel, VisionWorkload, load_cost_model
 from modelmeter.pdf_pages import pixels
 
@@ -255,6 +256,7 @@ class Giant:
 
     stage: StageCost
     batch_size: int = 1
+    request = Request()
 
     @property
     def workload(self) -> Any:

@@ -153,7 +153,8 @@ class ServedModel(Protocol[PageIn]):
 class PageKind(Generic[PageOut]):
     """Pages of one kind: the cost of one of them, how many there are, and what they say.
 
-    output_tokens: decode steps of each page, or several numbers with their weights, {800: 0.7, 1500: 0.3}.
+    page: a prompt without an image, too. output_tokens: decode steps of each page (of several in a request those of
+    all), or several numbers with their weights, {800: 0.7, 1500: 0.3}.
     label: the document type, where the user tells types apart.
     """
 

@@ -178,9 +178,10 @@ class TextCost:
 class PageCost(TextCost):
     """One page's layout, tokens and stages (or `runtime.batch_size` pages of the same size together).
 
-    Prefill includes vision; `seq_len` counts the image's tokens and the prompt's. views: the batches of equal views
-    that one page goes through vision as. parts: of a page of several passes, each as a page, by name, with its weight
-    in the decode steps; what the page has is theirs together (`passes`).
+    Of several pages a request (`runtime.pages_per_request`) layout, tokens and views are those of one page, stages and
+    `seq_len` the request's. Prefill includes vision; `seq_len` counts the images' tokens and the prompt's.
+    views: the batches of equal views that one page goes through vision as. parts: of a page of several passes, each as
+    a page, by name, with its weight in the decode steps; what the page has is theirs together (`passes`).
     """
 
     layout: Any
@@ -1111,9 +1112,13 @@ class CostModel(Generic[Config, Work, Model]):
 
         return largest(fits, len(page.passes(0)) * self.max_position_embeddings)
 
-    def prefill_layers(self, layout: Any) -> list[LayerCost]:
-        """The layers of a page's prefill, in order, vision's first, and the operators between them."""
-        walk, *_ = self._prefill_walk(self.seq_len(layout), layout)
+    def prefill_layers(self, layout: Any, cached: int = 0) -> list[LayerCost]:
+        """The layers of a page's prefill, in order, vision's first, and the operators between them.
+
+        cached: of its positions, as `prefill_over_cache` takes it.
+        """
+        self._check_over_cache("prefill_layers", cached)
+        walk, *_ = self._prefill_walk(self.seq_len(layout), layout, cached)
         return list(self.model._iter_layers("prefill", walk))
 
     def step_layers(self, context: int, generated: int = 0) -> list[LayerCost]:

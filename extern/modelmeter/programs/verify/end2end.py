@@ -6,7 +6,8 @@
 Each page's size goes through the workload's rule; the model's real modules run on the meta device, on the inputs that
 preprocessing makes of such a page, and are compared by stage (FLOPs, elements outside GEMMs by operator, traffic,
 weights, both peaks and where the peak is, KV cache, sequence length) and by module (FLOPs). Every decode step is
-compared for itself, and their sum; those before `first_step` are skipped, where a later one is what matters.
+compared for itself, and their sum; those before `first_step` are skipped, where a later one is what matters. With
+`cached` the prefill runs over a cache of so many positions, of those that requests share.
 `verify.json` lands in the run directory.
 Exit status 0: every difference is within `tolerance`; 1: one is not, or a page was bad; 2: nothing could be verified.
 """
@@ -51,7 +52,7 @@ from modelmeter.reference.whole_page import Whole
 from modelmeter.reference.whole_request import WholeRequest
 
 #: the keys of this program beside the pages' and the cost model's
-OWN_KEYS: Final = {"output_tokens": 0, "first_step": 0}
+OWN_KEYS: Final = {"output_tokens": 0, "first_step": 0, "cached": 0}
 
 #: a stage's modules, in the order in which they are shown
 VISION, DENSE, MOE = "vision", "layers (dense)", "layers (MoE)"
@@ -71,10 +72,13 @@ class MeasuredPage:
 class PageVerifier:
     """A cost model and the whole model of the same configuration; pages of equal layout are measured once.
 
-    output_tokens: decode steps; first_step: the first of them that is measured.
+    output_tokens: decode steps; first_step: the first of them that is measured. cached: positions of the prefill that
+    its cache holds already.
     """
 
-    def __init__(self, cost_model: AnyCostModel, whole: WholeModel, output_tokens: int, first_step: int = 0) -> None:
+    def __init__(
+        self, cost_model: AnyCostModel, whole: WholeModel, output_tokens: int, first_step: int = 0, cached: int = 0
+    ) -> None:
         check_count("verify", "output_tokens", output_tokens)
         check_count("verify", "first_step", first_step)
         if first_step and first_step >= output_tokens:
@@ -96,6 +100,7 @@ class PageVerifier:
         self.cost_model = cost_model
         self.output_tokens = output_tokens
         self.first_step = first_step
+        self.cached = cached
         self.whole = WholeRequest(cost_model, cast("Whole", whole))  # as every model's is
         self._measured = cache(self._measure)
 
@@ -104,8 +109,9 @@ class PageVerifier:
         pages, head = cost_model.batch_size, cost_model.head
         inputs = whole.inputs(layout)
         vision = whole.vision(inputs)
-        hit = self._experts_hit(pages * cost_model.seq_len(layout))
-        prefill, kv_cache = whole.prefill(inputs, experts_hit=hit, head=head)
+        hit = self._experts_hit(pages * (cost_model.seq_len(layout) - self.cached))
+        prompts = whole.inputs(layout, self.cached)
+        prefill, kv_cache = whole.prefill(prompts, experts_hit=hit, head=head, cached=self.cached)
         seq_lens = [whole.positions(kv_cache)]
         steps = []
         if self.first_step:
@@ -133,7 +139,8 @@ class PageVerifier:
         measured, place = self.measured(page), self._place(page)
         walk = partial(self.cost_model.stage_walk, page=page)
         steps = (walk("decode", context=page.seq_len + index, generated=index) for index in self._numbers())
-        prefill = stage_row("prefill", page.prefill, [walk("prefill")], [measured.prefill], place)
+        cost = self.cost_model.prefill_over_cache(page, self.cached)
+        prefill = stage_row("prefill", cost, [walk("prefill", cached=self.cached)], [measured.prefill], place)
         decode = stage_row("decode", self._decode(page), steps, measured.steps, place, measured.prefill)
         return [
             stage_row("vision", page.vision, [walk("vision")], [measured.vision], place),
@@ -168,7 +175,7 @@ class PageVerifier:
         steps = [cost_model.step_layers(page.seq_len + index, index) for index in self._numbers()]
         analytic = {
             "vision": [cost_model.vision_layers(page.layout)],
-            "prefill": [cost_model.prefill_layers(page.layout)],
+            "prefill": [cost_model.prefill_layers(page.layout, self.cached)],
             "decode": steps,
         }
         calls = {"vision": [measured.vision], "prefill": [measured.prefill], "decode": measured.steps}
@@ -292,7 +299,7 @@ def verify(package: ModelPackage, config: DictConfig) -> int:
     """Verify every page of a composed configuration, print the tables, write verify.json; the exit status."""
     cost_model = cost_model_of(package, config)
     whole = package.whole_model(cost_model)
-    verifier = PageVerifier(cost_model, whole, config.output_tokens, config.first_step)
+    verifier = PageVerifier(cost_model, whole, config.output_tokens, config.first_step, config.cached)
     return verify_pages(
         package, config, lambda size: verifier.result(size, config.tolerance), notes=verifier.whole.notes
     )

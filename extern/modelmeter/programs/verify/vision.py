@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,6 +37,8 @@ from modelmeter.programs.verify.program import (
 )
 from modelmeter.reference.comparison import DETAILS, Row, StageRow, part_rows, stage_row
 from modelmeter.reference.measurement import Measurement
+from modelmeter.reference.whole_page import Whole
+from modelmeter.reference.whole_request import WholeRequest
 
 #: the keys of this program beside the cost model's
 OWN_KEYS = {
@@ -50,7 +52,7 @@ class VisionVerifier:
 
     def __init__(self, cost_model: AnyCostModel, whole: WholeModel, reference: Mapping[str, Any]) -> None:
         self.cost_model = cost_model
-        self.whole = whole
+        self.whole = WholeRequest(cost_model, cast("Whole", whole))  # as every model's is
         self.parts = whole.parts(reference)
         #: whether the reference is the code whose traffic and peaks the cost model states
         self.same_code = self.parts is None or self.parts.same_code
