@@ -8,6 +8,7 @@ What changed is in `git diff`: read it before it is committed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -27,6 +28,9 @@ PAGES = tuple(
 #: the page whose first program writes the table that its examples read
 WITH_A_TABLE = PAGES[2]
 EXAMPLE = re.compile(r"(```console\n\$ modelmeter (.*?)\n)(.*?)(```)", flags=re.DOTALL)
+#: of the page about plans: its question with one option more, and the purchase that is the answer then
+WITH_CHANGES = PAGES[5]
+CHANGED = re.compile(r"^(\| `([^`]+)` )\| [\d,]+ \S+ \| [\d,]+ \|$", flags=re.MULTILINE)
 
 
 @contextlib.contextmanager
@@ -54,11 +58,21 @@ def run_anew(example: re.Match[str], folder: Path) -> str:
     return example[1] + (ran.stdout + ran.stderr).replace(str(ROOT), "/home/me/project") + example[4]
 
 
+def changed_anew(row: re.Match[str], question: str) -> str:
+    """A row with the purchase of today. question: the words of the page's plan."""
+    command = [sys.executable, "-m", "modelmeter", *shlex.split(question), *shlex.split(row[2]), "--json"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    best = json.loads(ran.stdout)["rows"][0]
+    return f"{row[1]}| {best['gpus']:,} {best['device']} | {best['money_a_month']:,.0f} |"
+
+
 def main() -> None:
     """Write the pages."""
     for page in PAGES:
         with folder_of(page) as folder:
             anew = EXAMPLE.sub(partial(run_anew, folder=folder), page.read_text(encoding="utf-8"))
+        if page == WITH_CHANGES and (asked := EXAMPLE.search(anew)):
+            anew = CHANGED.sub(partial(changed_anew, question=asked[2]), anew)
         page.write_text(anew, encoding="utf-8")
 
 

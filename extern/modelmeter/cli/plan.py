@@ -563,7 +563,7 @@ class Source:
             return refused(str(error))
         if vars(model.workload).get(REGIONS) == ():
             reason = f"{asked.name} reads a page by its regions, in several passes, which are not simulated"
-            return refused(f"{reason}; leave it out.", counted)
+            return refused(f"{reason}; modelmeter throughput has what a device makes of them.", counted)
         workers = any(each.partition("=")[0].strip() == "host.workers" for each in overrides)
         return Read(
             asked,
