@@ -845,8 +845,8 @@ MUTANTS = (
         kind="plan",
         what="spare GPUs cost nothing",
         file=f"{PLAN}/ways.py",
-        old="else way.found.replicas) + self.question.spare",
-        new="else way.found.replicas)",
+        old="return replicas + question.spare",
+        new="return replicas",
         test=f"{WAYS}::test_money_and_energy_by_hand",
     ),
     Mutant(

@@ -110,6 +110,10 @@ def test_precisions_are_ways_too(capsys: Capture) -> None:
         ("L40S", "awq"): False,
     }
     assert found["L40S", "awq"]["quality"] is None and found["L40S", "unquantised"]["quality"] is not None
+    unknown = "nothing was published of the best way"
+    for precision, told in (("awq", True), ("unquantised", False)):
+        asked_for = ("--device", "L40S", "--precision", precision, "--quality", "OmniDocBench v1.5")
+        assert (unknown in printed(capsys, *asked, *asked_for)) == told
     out = printed(capsys, *asked, "--device", "RTX-3070", "--precision", "awq")
     assert "(gundam, awq) by vllm" in out and "precision=awq --model" in out
 

@@ -27,8 +27,7 @@ class Verdict(NamedTuple):
 def verdict(plan: Plan, way: Way) -> Verdict:
     """Of one way of a plan."""
     if way.serves is None:
-        unpacked = way.settings.get("precision", UNQUANTISED) == UNQUANTISED
-        change = "--precision all says which packed weights fit" if way.too_large and unpacked else ""
+        change = "--precision all says which packed weights fit" if way.too_large and not _packed(plan, way) else ""
         return Verdict(REFUSED, str(way.refused), change)
     if way.short:
         return _too_slow(plan, way)
@@ -50,6 +49,12 @@ def verdict(plan: Plan, way: Way) -> Verdict:
     dearer = f"{least}{number(money - best)} {plan.question.prices.words} a month more ({(money / best - 1):+.0%})"
     price = f"below {best / gpus / HOURS_A_MONTH:.3g} an hour it would be as cheap"
     return Verdict(kind, dearer, f"{price}{' at most' if way.found is None else ''}")
+
+
+def _packed(plan: Plan, way: Way) -> bool:
+    """Whether weights that are packed are asked for of a model on a device."""
+    same = (each for each in plan.ways if all(each.settings[key] == way.settings[key] for key in ("model", "device")))
+    return any(each.settings.get("precision", UNQUANTISED) != UNQUANTISED for each in same)
 
 
 def _slower(plan: Plan, way: Way) -> str:

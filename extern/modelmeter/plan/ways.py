@@ -167,12 +167,12 @@ class Plan:
 
     def gpus(self, way: Way) -> int:
         """Whole GPUs, the spare ones among them; the least of a way that was not searched."""
-        return (way.fewest if way.found is None else way.found.replicas) + self.question.spare
+        return _gpus(self.question, way.fewest if way.found is None else way.found.replicas)
 
     def gpus_slow(self, way: Way) -> int | None:
         """Whole GPUs at the slow end of the interval; None where no number of them holds the limits there."""
         slow = way.slow_replicas
-        return None if slow is None or isinf(slow) else int(slow) + self.question.spare
+        return None if slow is None or isinf(slow) else _gpus(self.question, int(slow))
 
     def money(self, way: Way, gpus: float | None = None) -> float | None:
         """A month of so many GPUs around the clock; None without a price."""
@@ -237,10 +237,15 @@ def _key(question: Question, by: str) -> Callable[[Way], float]:
     def key(way: Way) -> float:
         if way.serves is None:
             return inf
-        gpus = (way.fewest if way.found is None else way.found.replicas) + question.spare
+        gpus = _gpus(question, way.fewest if way.found is None else way.found.replicas)
         return gpus * (question.prices.an_hour[way.device.name] if by == MONEY else 1)
 
     return key
+
+
+def _gpus(question: Question, replicas: int) -> int:
+    """Whole GPUs of so many replicas, one each, and the spare ones."""
+    return replicas + question.spare
 
 
 def _tail(question: Question, way: Way) -> float:
