@@ -109,6 +109,10 @@ def test_precisions_are_ways_too(capsys: Capture) -> None:
         ("L40S", "awq"): False,
     }
     assert found["L40S", "awq"]["quality"] is None and found["L40S", "unquantised"]["quality"] is not None
+    unknown = "nothing was published of the best way"
+    for precision, told in (("awq", True), ("unquantised", False)):
+        asked_for = ("--device", "L40S", "--precision", precision, "--quality", "OmniDocBench v1.5")
+        assert (unknown in printed(capsys, *asked, *asked_for)) == told
     out = printed(capsys, *asked, "--device", "RTX-3070", "--precision", "awq")
     assert "(gundam, awq) by vllm" in out and "precision=awq --model" in out
 
@@ -231,7 +235,7 @@ def test_what_does_not_fit_is_told_what_may(capsys: Capture) -> None:
     asked = (*PLAN[:-1], "RTX-3070,T4,L40S", "--pages", "1/second", "--json")
     rows = {row["device"]: row for row in json.loads(printed(capsys, *asked))["rows"]}
     assert {name: row["change"] for name, row in rows.items() if row["verdict"] == "refused"} == {
-        "RTX-3070": "--precision all says which packed weights fit, --tensor-parallel 2 splits the model over 2",
+        "RTX-3070": "--precision all says which packed weights fit, --tensor-parallel 2,4 splits the model over several",
         "T4": "",
     }
 

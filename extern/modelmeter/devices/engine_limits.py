@@ -216,6 +216,11 @@ class _Answer:
         self.prompt = max(each.page.seq_len for each in self.pages)
         self.longest = max(each.page.seq_len + output.output_tokens for each in self.pages for output in each.outputs)
         self.layouts = dict(self._layouts())
+        if not self.layouts:
+            raise ModelMeterError(
+                "limits: all prompts are text, and what images take is half of the answer; give a page among them, or "
+                "take modelmeter throughput."
+            )
         self.image_tokens = max(tokens for _, tokens in self.layouts.values())
 
     def _check_length(self) -> None:
@@ -227,9 +232,10 @@ class _Answer:
             )
 
     def _layouts(self) -> Iterator[tuple[Any, tuple[str, int]]]:
-        """The layouts of the pages, each with the first page that has it and its image tokens."""
+        """The layouts of the pages, each with the first page that has it and its image tokens; a text has none."""
         for each in reversed(self.pages):
-            yield each.page.layout, (each.kind.label, each.page.tokens.total)
+            if getattr(each.page, "layout", None) is not None:
+                yield each.page.layout, (each.kind.label, each.page.tokens.total)
 
     def answer(self) -> EngineLimits:
         """What holds now, and what is advised."""

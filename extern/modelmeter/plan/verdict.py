@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
 def verdict(plan: Plan, way: Way) -> Verdict:
     """Of one way of a plan."""
     if way.serves is None:
-        return Verdict(REFUSED, str(way.refused), _smaller(way) if way.too_large else "")
+        return Verdict(REFUSED, str(way.refused), _smaller(plan, way) if way.too_large else "")
     if way.short:
         return _too_slow(plan, way)
     if way is plan.best:
@@ -50,13 +50,14 @@ def verdict(plan: Plan, way: Way) -> Verdict:
     return Verdict(kind, dearer, f"{price}{' at most' if way.found is None else ''}")
 
 
-def _smaller(way: Way) -> str:
-    """What would let a page fit."""
+def _smaller(plan: Plan, way: Way) -> str:
+    """What would let a page fit: what was not asked for of the model on the device."""
     ways = []
-    if way.settings.get("precision", UNQUANTISED) == UNQUANTISED:
+    same = [each for each in plan.ways if all(each.settings[key] == way.settings[key] for key in ("model", "device"))]
+    if all(each.settings.get("precision", UNQUANTISED) == UNQUANTISED for each in same):
         ways.append("--precision all says which packed weights fit")
-    if way.device.link is not None:
-        ways.append(f"--tensor-parallel {2 * way.devices} splits the model over {2 * way.devices}")
+    if way.device.link is not None and all(each.devices == 1 for each in same):
+        ways.append("--tensor-parallel 2,4 splits the model over several")
     return ", ".join(ways)
 
 

@@ -171,12 +171,12 @@ class Plan:
 
     def gpus(self, way: Way) -> int:
         """Whole GPUs, the spare ones among them; the least of a way that was not searched."""
-        return _gpus(self.question, way)
+        return _gpus(self.question, way, way.fewest if way.found is None else way.found.replicas)
 
     def gpus_slow(self, way: Way) -> int | None:
         """Whole GPUs at the slow end of the interval; None where no number of them holds the limits there."""
         slow = way.slow_replicas
-        return None if slow is None or isinf(slow) else int(slow) * way.devices + self.question.spare
+        return None if slow is None or isinf(slow) else _gpus(self.question, way, int(slow))
 
     def money(self, way: Way, gpus: float | None = None) -> float | None:
         """A month of so many GPUs around the clock; None without a price."""
@@ -237,18 +237,19 @@ def _by(question: Question, ways: Sequence[Way]) -> str:
     return MONEY if priced else GPUS
 
 
-def _gpus(question: Question, way: Way) -> int:
-    """GPUs of all replicas, and the spare ones; the least of a way that was not searched."""
-    return (way.fewest if way.found is None else way.found.replicas) * way.devices + question.spare
-
-
 def _key(question: Question, by: str) -> Callable[[Way], float]:
     def key(way: Way) -> float:
         if way.serves is None:
             return inf
-        return _gpus(question, way) * (question.prices.an_hour[way.device.name] if by == MONEY else 1)
+        gpus = _gpus(question, way, way.fewest if way.found is None else way.found.replicas)
+        return gpus * (question.prices.an_hour[way.device.name] if by == MONEY else 1)
 
     return key
+
+
+def _gpus(question: Question, way: Way, replicas: int) -> int:
+    """Whole GPUs of so many replicas of a way, and the spare ones."""
+    return replicas * way.devices + question.spare
 
 
 def _tail(question: Question, way: Way) -> float:

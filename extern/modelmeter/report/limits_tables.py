@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from modelmeter.devices.engine_limits import EngineLimits, Setting
     from modelmeter.models.common.contract import CostModel
 
-#: how an engine's server is started, and what it calls our settings
-SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+#: how an engine's server is started, what it calls our settings, and how many devices the model is split over
+SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str], str]]] = {
     "vllm": (
         "vllm serve",
         {
@@ -28,6 +28,7 @@ SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
             "max_num_batched_tokens": "--max-num-batched-tokens",
             "gpu_memory_utilization": "--gpu-memory-utilization",
         },
+        "--tensor-parallel-size",
     ),
     "sglang": (
         "python -m sglang.launch_server --model-path",
@@ -37,6 +38,7 @@ SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
             "max_num_batched_tokens": "--chunked-prefill-size",
             "gpu_memory_utilization": "--mem-fraction-static",
         },
+        "--tp-size",
     ),
 }
 
@@ -219,10 +221,11 @@ def advice_lines(answer: EngineLimits, model: CostModel) -> Table:
 
 def server_command(answer: EngineLimits, model: CostModel) -> str:
     """The engine's server with the advised settings."""
-    start, flags = SERVERS[answer.engine]
+    start, flags, devices = SERVERS[answer.engine]
     settings = answer.advised.settings._asdict()
     source = str(model.config.checkpoint.source).split(",")[0].removeprefix("huggingface.co/")
-    return " ".join([start, source, *(f"{flag} {_setting(settings[name])}" for name, flag in flags.items())])
+    split = [f"{devices} {model.devices}"] if model.devices > 1 else []
+    return " ".join([start, source, *split, *(f"{flag} {_setting(settings[name])}" for name, flag in flags.items())])
 
 
 def _setting(value: float) -> str:

@@ -17,6 +17,7 @@ from modelmeter.report.plan_tables import (
     asked,
     mark,
     marks_text,
+    quality_lines,
     shares,
     simulated_line,
     varied,
@@ -28,7 +29,7 @@ TITLE: Final = "ModelMeter plan"
 #: of a verdict, in a table
 _WORDS: Final = {
     BEST: "the best",
-    DEARER: "holds the limits, costs more",
+    DEARER: "holds the limits",
     NOT_SEARCHED: "not searched",
     TOO_SLOW: "too slow",
     REFUSED: "cannot serve",
@@ -42,7 +43,8 @@ def plan_section(
     overrides as words of a command line. kept: what a saved plan says of this one; None: it was not saved.
     """
     answer = answer_text(plan)
-    facts = [Item(label, label, text) for label, text in asked(plan, subject)]
+    told = [*asked(plan, subject), *quality_lines(plan, benchmark if rows else None)]
+    facts = [Item(label, label, text) for label, text in told]
     blocks: list[Block] = [
         Text(text=f"{answer[0].upper()}{answer[1:]}.", lead=True),
         Pairs(key="asked", items=facts, layout=FACTS),
@@ -85,7 +87,7 @@ def _tiles(plan: Plan, rows: Sequence[Way], benchmark: str | None) -> Pairs:
     assert plan.best is not None
     own = (f"{name}_p{plan.question.level.percentile}" for name in TIMES)
     columns = {column.key: column for column in way_columns(plan, rows, benchmark)}
-    keys = ("gpus", "money_a_month", "money_for_1000_pages", *own, "load", "cores", "energy_kwh_a_month", "quality")
+    keys = ("gpus", "money_a_month", "money_for_1000_pages", *own, "load", "energy_kwh_a_month", "quality")
     shown = [columns[key] for key in keys if key in columns]
     items = [Item(column.key, column.title, column.cell(plan.best), column.origin) for column in shown]
     return Pairs(key="best", items=items, layout=TILES)

@@ -63,6 +63,9 @@ _SPARE: Final = (
     "load",
     "quality",
     "decided by",
+    "latency s p50",
+    "ttft s p95",
+    "up to",
     "*",
 )
 
@@ -280,8 +283,19 @@ def _model(way: Way) -> str:
 
 def head_lines(plan: Plan, subject: str, benchmark: str | None) -> Table:
     """What was asked, what the answer is, and what it rests on."""
-    published = [("quality", f"{benchmark}, as published (modelmeter models NAME has sources)")] if benchmark else []
-    return label_lines(("answer", answer_text(plan)), *asked(plan, subject), *shares(plan), *published)
+    return label_lines(
+        ("answer", answer_text(plan)), *asked(plan, subject), *shares(plan), *quality_lines(plan, benchmark)
+    )
+
+
+def quality_lines(plan: Plan, benchmark: str | None) -> list[tuple[str, str]]:
+    """(label, text) of what the published figures are, and whether the best way has one."""
+    if benchmark is None:
+        return []
+    told = f"{benchmark}, as published (modelmeter models NAME has sources)"
+    if plan.best is not None and plan.best.quality is None:
+        told += "; nothing was published of the best way, so hold what it reads against your pages before you decide"
+    return [("quality", told)]
 
 
 def asked(plan: Plan, subject: str) -> list[tuple[str, str]]:
