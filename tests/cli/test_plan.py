@@ -235,7 +235,8 @@ def test_what_does_not_fit_is_told_what_may(capsys: Capture) -> None:
     asked = (*PLAN[:-1], "RTX-3070,T4,L40S", "--pages", "1/second", "--json")
     rows = {row["device"]: row for row in json.loads(printed(capsys, *asked))["rows"]}
     assert {name: row["change"] for name, row in rows.items() if row["verdict"] == "refused"} == {
-        "RTX-3070": "--precision all says which packed weights fit, --tensor-parallel 2,4 splits the model over several",
+        "RTX-3070": "--precision all says which packed weights fit, "
+        "--tensor-parallel 2,4 splits the model over several",
         "T4": "",
     }
 

@@ -224,7 +224,10 @@ def server_command(answer: EngineLimits, model: CostModel) -> str:
     start, flags, devices = SERVERS[answer.engine]
     settings = answer.advised.settings._asdict()
     source = str(model.config.checkpoint.source).split(",")[0].removeprefix("huggingface.co/")
+    given = model.settings()
     split = [f"{devices} {model.devices}"] if model.devices > 1 else []
+    split += ["--enable-expert-parallel"] if given.get("parallel.expert") else []  # of vLLM alone
+    split += [f"--mm-encoder-tp-mode {given['parallel.encoder']}"] if "parallel.encoder" in given else []
     return " ".join([start, source, *split, *(f"{flag} {_setting(settings[name])}" for name, flag in flags.items())])
 
 
