@@ -185,7 +185,7 @@ BAD = {
     "a suffix": ([SMALL, "-o", "report.pdf"], "the name report.pdf does not say the format"),
     "a device": ([SMALL, "--device", "H10"], "device H10 is unknown"),
     "a device without the peak": ([SMALL, "--device", "T4"], "device T4 lists no matmul peak for bf16"),
-    "a price": ([SMALL, "--price", "none"], "report: --price H100-SXM=none is no number"),
+    "a price": ([SMALL, "--price", "none"], "report: --price H100-SXM=none is no price of an hour"),
     "a price of an unknown device": ([SMALL, "--price", "H10=2"], "--price H10=2: H10 is not asked for"),
     "a breakdown": ([SMALL, "--by", "kernel"], "report: costs are not broken down by kernel; "),
     "fewer than no tokens": (
