@@ -14,7 +14,7 @@ def test_it_writes_a_file_with_vectors(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["laws", "workload=layout", *arguments, "-o", str(file)]) == 0
     content = json.loads(file.read_text(encoding="utf-8"))
     (model,) = content["models"]
-    assert (content["format"], content["version"]) == ("modelmeter laws", 1)
+    assert (content["format"], content["version"]) == ("modelmeter laws", 2)
     assert (model["checkpoint"], model["mode"], model["engine"]) == ("mineru2_5", "layout", "vllm")
     assert (content["batches"], list(content["devices"]), len(content["vectors"])) == ([1, 3], ["L4"], 5)
     said = capsys.readouterr().out

@@ -297,9 +297,9 @@ def test_a_corpus_of_many_layouts_walks_no_more_than_a_few(monkeypatch: pytest.M
     for name in ("prefill_walk", "vision_walk", "decode_walk"):
         made = getattr(VisionLanguageModel, name)
 
-        def counted(self: Any, *arguments: Any, made: Any = made, name: str = name) -> Any:
+        def counted(self: Any, *arguments: Any, made: Any = made, name: str = name, **named: Any) -> Any:
             walks.append(name)
-            return made(self, *arguments)
+            return made(self, *arguments, **named)
 
         monkeypatch.setattr(VisionLanguageModel, name, counted)
     device = load_device("H100-SXM")

@@ -25,6 +25,7 @@ def test_the_files_state_what_the_schema_does() -> None:
         "host",
         "client",
         "precision",
+        "parallel",
         "checkpoint",
     )
     assert CONFIGURATION.group_options("execution") == ["serving", "transformers"]

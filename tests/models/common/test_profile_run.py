@@ -115,3 +115,21 @@ def test_an_image_that_nobody_has_read_is_not_guessed() -> None:
 def test_features_of_deeper_layers_are_kept_beside_an_image_token() -> None:
     model = model_package("qwen3_vl").load_cost_model(["engine=vllm"])
     assert token_bytes(model) == 4 * model.config.decoder.hidden_size * 2  # three layers take some
+
+
+@pytest.mark.parametrize("model", ["deepseek_ocr", "qwen2_5_vl_3b"])
+def test_a_run_is_that_of_its_settings_whatever_requests_hold(model: str) -> None:
+    """vLLM's dummies are single images and texts of their own: no system prompt, nor several pages."""
+
+    def of(*overrides: str) -> ProfileRun:
+        found: ProfileRun = load_cost_model(["engine=vllm", *overrides], model=model).profile_run(2048, 64, "sort")
+        return found
+
+    assert of("runtime.system_prompt_tokens=2000", "runtime.prefix_cached=0.9") == of()
+    assert of("runtime.pages_per_request=2") == of()
+
+
+def test_a_device_of_several_samples_from_all_logits() -> None:
+    """Each has gathered them: its part of the head is half, what it samples from is not."""
+    one, two = run([], 2048, 256), run(["parallel.tensor=2"], 2048, 256)
+    assert two.sampler_bytes == one.sampler_bytes

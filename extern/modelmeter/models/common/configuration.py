@@ -169,6 +169,9 @@ COMMON_KINDS: Final[Mapping[str, Kind[Any]]] = {
     **PARALLEL_KINDS,
 }
 
+#: the only choice of a group whose keys are set one by one
+DEFAULT: Final = "default"
+
 #: the group that says whose weights the sizes are, and whose keys nobody sets
 CHECKPOINT: Final = "checkpoint"
 
@@ -453,7 +456,7 @@ class Configuration(Generic[Schema]):
                 if key == PRECISION:
                     raise ModelMeterError(f"{key}={value}: there is no such {key}; {no_such_precision(value)}")
                 options = self.group_options(key)
-                if len(options) == 1:  # a group of keys, of which nobody has named others
+                if options == [DEFAULT]:  # a group of keys, which nobody has named choices of
                     keys = ", ".join(each for each in self.keys if each.startswith(f"{key}."))
                     raise ModelMeterError(f"{key}={value}: {key} is a group of keys; set one of {keys}.")
                 raise ModelMeterError(f"{key}={value}: there is no such {key}; {near(value, options)}")

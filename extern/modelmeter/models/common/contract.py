@@ -389,6 +389,9 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     def profiled_layout(self) -> Any | None:
         """The layout of the images of the engine's profile run; None: it has none, or nobody has read which it is."""
 
+    def of_lone_pages(self) -> Self:
+        """This model with one page a request and no system prompt."""
+
     def profile_run(self, max_num_batched_tokens: int, max_num_seqs: int, sampler: str) -> ProfileRun:
         """What the engine's profile run holds at these settings."""
 

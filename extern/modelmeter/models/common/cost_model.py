@@ -975,6 +975,15 @@ class CostModel(Generic[Config, Work, Model]):
         check_batch_size("batched", pages)
         return self._with(batch_size=pages).lazy()  # a number of pages is tried once
 
+    def of_lone_pages(self) -> Self:
+        """This model with one page a request and no system prompt; layers and walks are shared, laws not."""
+        if self.request == Request(block_size=self.request.block_size):
+            return self
+        other = self._with(pages_per_request=1, system_prompt_tokens=0, prefix_cached=0.0)
+        other.request = Request(block_size=self.request.block_size)
+        other._laws, other.kernel_laws = Laws(), {}
+        return other
+
     def lazy(self) -> Self:
         """This model for few pages: what they need is walked, not a layout of each kind with the first of them.
 

@@ -102,7 +102,7 @@ def profile_run(model: CostModel, max_num_batched_tokens: int, max_num_seqs: int
         vision_bytes = encoder_bytes(model, layout, budget.images)
         kept_bytes = budget.images * tokens * token_bytes(model)
     hidden_bytes = max_num_batched_tokens + 2 * requests  # those of all tokens, and twice the last of each request
-    vocabulary: int = model.model.embed_tokens.weight.shape[0]
+    vocabulary: int = model.model.lm_head.vocab_size  # all of it, where each device has a part of the head too
     return ProfileRun(
         layout=layout,
         budget=budget,
@@ -124,11 +124,12 @@ def logit_bytes(sampler: str, requests: int) -> int:
 
 def encoder_bytes(model: CostModel, layout: Any, images: int) -> int:
     """What the vision pass over `images` images of a layout holds at most, its results included."""
-    return model.batched(images).layout_cost(layout).vision.resident_peak_bytes
+    return model.of_lone_pages().batched(images).layout_cost(layout).vision.resident_peak_bytes
 
 
 def decoder_bytes(model: CostModel, tokens: int, requests: int) -> int:
     """What a pass over `tokens` positions holds at most beside the pool, of so many requests alike, rounded up."""
+    model = model.of_lone_pages()
     text = model.text(ceil_div(tokens, requests))
     return outside_pool_bytes(model.batched(requests).stage_walk("prefill", page=text))
 
