@@ -484,3 +484,16 @@ def test_weights_have_few_digits(weight: str, capsys: Capture) -> None:
     assert main(["throughput", "1275x1650", "--output-tokens", f"800:{weight},5:1", "--device", "H200"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "is neither a whole number nor numbers with weights" in captured.err
+
+
+def test_a_model_over_two_devices(capsys: Capture) -> None:
+    """Two cost twice as much an hour, and the title says that there are two; a card without a link is refused."""
+    page = ("1275x1650", "--output-tokens", "100", "engine=vllm", "parallel.tensor=2")
+    asked = (*page, "--device", "L40S", "--price", "0.5")
+    assert printed(capsys, *asked).startswith("2 x L40S: NVIDIA L40S\n")
+    (result,) = parsed(capsys, *asked)["results"]
+    figures = result["figures"]
+    assert (figures["devices"]["value"], figures["price_per_hour"]["value"]) == (2, 0.5)
+    cost = 2 * 0.5 * 1000 / figures["pages_per_s"]["value"] / 3600
+    assert figures["cost_per_1000_pages"]["value"] == pytest.approx(cost)
+    assert "device M2-Max lists no link" in refused(capsys, *page, "--device", "M2-Max")

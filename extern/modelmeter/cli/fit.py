@@ -126,7 +126,7 @@ def command(
         return
     from modelmeter.report import page_tables, precision_tables
 
-    parts: list[Any] = [f"{device.name}: {device.title}, {device.memory_bytes / 2**30:.2f} GiB"]
+    parts: list[Any] = [f"{device.titled(results[0][1].devices)}, {device.memory_bytes / 2**30:.2f} GiB"]
     for each, model, found in results:
         parts += [
             "",

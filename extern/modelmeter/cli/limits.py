@@ -120,7 +120,7 @@ def command(
         tell_left_out(counted)
         return
     parts: list[RenderableType | Fitting] = [
-        f"{device.name}: {device.title}, {amount(device.memory_bytes)}",
+        f"{device.titled(cost_model.devices)}, {amount(device.memory_bytes)}",
         page_tables.model_lines(
             cost_model,
             overrides,

@@ -173,7 +173,7 @@ def command(
         return
     write(
         rendered(
-            f"{device.name}: {device.title}, {simulation_tables.load_words(result)}"
+            f"{device.titled(cost_model.devices)}, {simulation_tables.load_words(result)}"
             f"{page_tables.runaway_words(runaway_share.share)}",
             page_tables.model_lines(
                 cost_model.for_times(),

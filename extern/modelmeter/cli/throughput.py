@@ -224,8 +224,7 @@ def command(
         tell_left_out(counted)
         return
     if len(results) == 1:
-        several = f"{first.devices} x " if first.devices > 1 else ""
-        head = f"{several}{first.device.name}: {first.device.title}"
+        head = first.device.titled(first.devices)
         tables: list[RenderableType | Fitting] = [
             throughput_tables.kinds_table(first),
             "",

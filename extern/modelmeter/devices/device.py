@@ -156,6 +156,14 @@ class Device:
             )
         return self.link
 
+    def named(self, devices: int = 1) -> str:
+        """Its name, and how many of them a model is split over."""
+        return self.name if devices == 1 else f"{devices} x {self.name}"
+
+    def titled(self, devices: int = 1) -> str:
+        """The same with its title."""
+        return f"{self.named(devices)}: {self.title}"
+
     def assumptions(self) -> tuple[str, ...]:
         """What of this device is assumed, not measured, a sentence each."""
         assumed = [name for name, efficiency in self.efficiency.items() if efficiency.origin == ASSUMED]

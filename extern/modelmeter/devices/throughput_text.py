@@ -56,8 +56,7 @@ def html(result: Throughput) -> str:
 def _head(result: Throughput) -> str:
     pages = "one page alone" if result.batch_size == 1 else f"{result.batch_size:,} pages at once"
     kind = "bounds: times at least, rates at most" if result.bound else "estimates (low to high)"
-    several = f"{result.devices} x " if result.devices > 1 else ""
-    return f"{several}{result.device.name}, engine={result.engine}, {pages}; {kind}"
+    return f"{result.device.named(result.devices)}, engine={result.engine}, {pages}; {kind}"
 
 
 def _rows(result: Throughput) -> Iterator[tuple[str, str, str]]:

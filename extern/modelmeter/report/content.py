@@ -348,7 +348,12 @@ class _Builder:
             Item("mode", "mode", mode_words(self.model)),
             Item("engine", "engine", f"{engine.name} {engine.version or ''}".strip(), execution + default),
             Item("dtype", "type", str(settings["runtime.dtype"])),
-            Item("device", "device", device.name, device.title if self.request.chosen else "none was named"),
+            Item(
+                "device",
+                "device",
+                device.named(self.model.devices),
+                device.title if self.request.chosen else "none was named",
+            ),
             Item("decode_steps", "decode steps", said, tokens),
         ]
 
@@ -829,7 +834,7 @@ class _Builder:
             "overrides": " ".join(map(sent_override, self.request.overrides)) or "none",
             "decode steps": Quantity(steps[0]) if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
             **{key: _plain(value) for key, value in self.model.settings().items()},
-            "device": f"{device.name}: {device.title}",
+            "device": device.titled(self.model.devices),
         }
         items = [Item(key.replace(" ", "_"), key, value) for key, value in asked.items()]
         items += [
