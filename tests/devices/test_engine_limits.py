@@ -55,6 +55,22 @@ def test_how_a_pool_comes_about() -> None:
     assert now.at_once == now.in_pool < now.settings.max_num_seqs and now.binds == "pool"
 
 
+def test_a_prefix_in_the_pool_is_held_once() -> None:
+    """Nine of ten requests find 2,000 positions, 125 blocks: as many at once as `modelmeter throughput` has."""
+    prefix = ("engine=vllm", "runtime.system_prompt_tokens=2000", "runtime.prefix_cached=0.9")
+    now = answered(*prefix).now
+    own = -(-(TOKENS + 2000) // 16)
+
+    def blocks(requests: int) -> int:
+        return requests * own - (requests * 9 // 10 - 1) * 125
+
+    assert blocks(now.in_pool) <= now.blocks < blocks(now.in_pool + 1)
+    model = load_cost_model(list(prefix))
+    kinds = [PageKind(page=model.page(*LETTER), output_tokens=1000)]
+    assert compute_throughput(model, load_device("L4"), kinds).batch_size == now.in_pool
+    assert now.mean_in_pool > now.in_pool
+
+
 ADVISED = {
     "vllm": ("engine=vllm",),
     "few": ("engine=vllm", "engine.max_num_seqs=8"),

@@ -86,9 +86,11 @@ class Setting:
     """What holds at some settings.
 
     share_bytes: of the device's memory, for weights, `reserve_bytes` and the pool. page_tokens, mean_tokens: of the
-    pool, for the longest page at its end, and for the average page at its average moment. run: the engine's profile
-    run; None: it has none. images: of the pages, those that hold most. decoder_bytes: of a pass of
-    `max_num_batched_tokens`, with a full encoder cache. budget: of the encoder, tokens; None: the engine has none.
+    pool, for the longest page at its end, and for the average page at its average moment. in_pool: the longest pages
+    that the pool holds to their ends. mean_in_pool: average ones, of which some are preempted if all grow together; in
+    both those that find the declared prefix hold its blocks together. run: the engine's profile run; None: it has none.
+    images: of the pages, those that hold most. decoder_bytes: of a pass of `max_num_batched_tokens`, with a full
+    encoder cache. budget: of the encoder, tokens; None: the engine has none.
     """
 
     settings: Settings
@@ -99,6 +101,8 @@ class Setting:
     pool: Pool
     page_tokens: int
     mean_tokens: int
+    in_pool: int
+    mean_in_pool: int
     run: ProfileRun | None
     budget: EncoderBudget | None
     cache_bytes: int
@@ -115,16 +119,6 @@ class Setting:
     def at_max_model_len(self) -> float:
         """Requests of `max_model_len` that the pool holds, as vLLM prints it."""
         return self.blocks / ceil_div(self.settings.max_model_len, self.pool.block_size)
-
-    @property
-    def in_pool(self) -> int:
-        """The longest pages that the pool holds to their ends."""
-        return self.pool.tokens // self.page_tokens
-
-    @property
-    def mean_in_pool(self) -> int:
-        """Average pages, each at its average moment, that the pool holds: some are preempted if all grow together."""
-        return self.pool.tokens // self.mean_tokens
 
     @property
     def at_once(self) -> int:
@@ -210,7 +204,7 @@ class _Answer:
         self._check_length()
         self.pages = prepared(kinds, model, Fraction(0))
         self.memory = Memory(model, self.pages, LONGEST)
-        self.mean_cache_bytes = Memory(model, self.pages, MEAN).page_cache_bytes
+        self.mean_memory = Memory(model, self.pages, MEAN)
         self.limits = limits_of(model, device)
         self.context_bytes = reserve_on(device.kind, model.reserve_bytes)
         self.prompt = max(each.page.seq_len for each in self.pages)
@@ -296,7 +290,9 @@ class _Answer:
             left_alone_bytes=self.device.memory_bytes - share,
             pool=pool,
             page_tokens=pool.page_tokens(self.memory.page_cache_bytes),
-            mean_tokens=pool.page_tokens(self.mean_cache_bytes),
+            mean_tokens=pool.page_tokens(self.mean_memory.page_cache_bytes),
+            in_pool=self.memory.in_pool(pool),
+            mean_in_pool=self.mean_memory.in_pool(pool),
             run=run,
             budget=budget,
             cache_bytes=cached * token_bytes(self.model),

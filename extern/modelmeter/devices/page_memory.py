@@ -128,6 +128,10 @@ class Memory(Generic[Page]):
         together = max(int(batch_size * request.hit_share) - 1, 0)
         return batch_size * pool.page_tokens(self.page_cache_bytes) - together * request.cached_tokens
 
+    def in_pool(self, pool: Pool) -> int:
+        """How many requests a pool holds."""
+        return largest(lambda batch_size: self._pool_tokens(batch_size, pool) <= pool.tokens)
+
     def _walked(self, batch_size: int, device: Device) -> MemoryNeed:
         """By what passes hold."""
         cache_bytes = batch_size * self.page_cache_bytes
