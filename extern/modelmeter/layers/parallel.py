@@ -65,6 +65,10 @@ class Parallel:
         """That of the vision encoders: the same, or one device's."""
         return self if traits.vision_split and not self.images else Parallel()
 
+    def own_images(self, images: int) -> int:
+        """Images that a device encodes of so many of one size: all, or where they are shared out a part, rounded up."""
+        return ceil_div(images, self.ranks) if self.images else images
+
     def share(self, what: str, size: int) -> int:
         """A device's part of `size`; raises `DoesNotDivide` where there is none."""
         if size % self.ranks:

@@ -149,6 +149,21 @@ def test_images_shared_out() -> None:
     assert prefill["all_gather", 2 * page.tokens.total * 2 * 2048, 2] == 1
 
 
+@pytest.mark.parametrize("key", ["runtime.pages_per_request", "runtime.batch_size"])
+@pytest.mark.parametrize("name", ["qwen3_vl_2b", "glm_ocr"])
+def test_pages_of_a_pass_are_shared_out(name: str, key: str) -> None:
+    """Of three pages the busier of two devices encodes two; both get all image tokens, padded to four pages'."""
+    split = ["engine=vllm", "parallel.tensor=2", "parallel.encoder=data"]
+    own = cost("engine=vllm", f"{key}=2", model=name).page(1275, 1650)
+    two = cost(*split, f"{key}=3", model=name)
+    page = two.page(1275, 1650)
+    assert page.vision.tensor_core_flops == own.vision.tensor_core_flops
+    gathered = [count for count in collectives(records(two, "vision", page=page)).items() if "gather" in count[0][0]]
+    text = two.model.text
+    width = two.config.decoder.hidden_size * (1 + text.levels)
+    assert gathered == [(("all_gather", 4 * own.tokens.total * width * 2, 2), 1)]
+
+
 def test_what_gathers_on_the_way() -> None:
     """Qwen2-VL's vLLM gathers query, key and value of all patches in every block, GLM-OCR's one GEMM of its merger."""
     qwen = cost("engine=vllm", "parallel.tensor=2", model="qwen2_vl")

@@ -15,7 +15,7 @@ from modelmeter.layers.vision.packed import Grid, PackedTower, PackedTraits, Pag
 from modelmeter.models.common import engine_traits
 from modelmeter.models.common.deep_encoder import FusionTraits, TiledTextStage
 from modelmeter.models.common.vision_language import TextStage, VisionLanguageModel
-from modelmeter.operators import Parameter, compare, floor_divide, mul, product, sum_all
+from modelmeter.operators import Parameter, all_gather, compare, floor_divide, mul, product, sum_all
 from modelmeter.shape_tensor import ShapeTensor, Tape
 
 #: what an engine at its best does of these networks
@@ -31,7 +31,11 @@ SGLANG_TOWER: Final = PackedTraits(
 
 
 class PackedVision(BaseLayer):
-    """Pages' patches to the image tokens of each page, and what the tower gives beside them."""
+    """Pages' patches to the image tokens of each page, and what the tower gives beside them.
+
+    Where devices share the pages out, `given` is of a device's own, and the image tokens of all are gathered at once.
+    Source: vLLM, `run_dp_sharded_mrope_vision_model`: as many rows from every device as the one with most has.
+    """
 
     def __init__(self, visual: PackedTower, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
@@ -45,7 +49,14 @@ class PackedVision(BaseLayer):
         if self.traits(PackedTraits).pages_looped:
             return tuple(self.visual.call_remembered("visual", page, grid._replace(pages=1))[1] for page in given)
         assert isinstance(given, PageTensors)
-        hidden_states, tokens, *features = self.visual.call_remembered("visual", given, grid)
+        parallel = self.code.parallel
+        own = grid._replace(pages=parallel.own_images(grid.pages))
+        hidden_states, tokens, *features = self.visual.call_remembered("visual", given, own)
+        if parallel.images:
+            tokens, *features = [
+                all_gather(each, parallel.ranks, 0).narrow(0, 0, each.shape[0] // own.pages * grid.pages)
+                for each in (tokens, *features)
+            ]
         if self.traits(FusionTraits).image_tokens_first or self.traits(FusionTraits).image_tokens_cached:
             return *of_pages(tokens, grid.pages), *features
         floor_divide(product(given.grid_thw))  # tokens of each page, on the host
@@ -91,7 +102,8 @@ class PackedPagesModel(VisionLanguageModel):
         if self.traits(PackedTraits).pages_looped:
             one = geometry._replace(pages=1)
             return tuple(self.visual.tensors(tape, one) for _ in range(geometry.pages)), geometry
-        return self.visual.tensors(tape, geometry), geometry
+        own = geometry._replace(pages=self.code.parallel.own_images(geometry.pages))
+        return self.visual.tensors(tape, own), geometry
 
     def parameters_as_converted(self) -> Iterator[Parameter]:
         """Every parameter in the order in which a conversion of the real model comes to them."""

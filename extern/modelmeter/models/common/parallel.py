@@ -104,6 +104,9 @@ def parallel_assumptions(parallel: Parallel) -> tuple[Assumption, ...]:
         text = "the choices of each token fall evenly to the devices; the busiest has more where routing is uneven"
         stated.append(Assumption(figure="tensor_core_flops", label="experts shared out", text=text))
     if parallel.images:
-        text = "vision is that of the device that encodes the page; of one page the others encode nothing meanwhile"
+        text = (
+            "vision is that of the device that encodes most of a pass's pages, an equal part, rounded up; of one "
+            "page the others encode nothing meanwhile"
+        )
         stated.append(Assumption(figure="tensor_core_flops", label="images shared out", text=text))
     return tuple(stated)

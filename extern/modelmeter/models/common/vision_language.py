@@ -20,7 +20,7 @@ from modelmeter.layers.decoder.deepstack import Deepstack
 from modelmeter.layers.decoder.multi_token import MultiTokenLayer
 from modelmeter.models.common.drafting import DraftedStage
 from modelmeter.models.common.stage_cost import STAGES
-from modelmeter.operators import all_gather, argmax, cat, compare, div, gather, masked_scatter, mul, sum_all, to
+from modelmeter.operators import argmax, cat, compare, div, gather, masked_scatter, mul, sum_all, to
 from modelmeter.shape_tensor import ShapeTensor, Tape
 from modelmeter.walk import Call, OperatorRecord, Walk
 
@@ -170,23 +170,6 @@ class TextStage(BaseLayer):
         return (placeholder_mask(input_ids),)
 
 
-class ImagesSharedOut(BaseLayer):
-    """A vision pass of which each device runs some images: the one of these pages, and the image tokens of all.
-
-    Source: vLLM, `run_dp_sharded_mrope_vision_model`: as many rows from every device as the one with most has.
-    """
-
-    def __init__(self, vision: BaseLayer, **settings: Unpack[Settings]) -> None:
-        super().__init__(**settings)
-        self.vision = vision
-
-    def forward(self, *args: Any) -> tuple[ShapeTensor, ...]:
-        """What the vision pass is given, to what it gives."""
-        ranks = self.code.parallel.ranks
-        outputs = self.vision.call_remembered("", *args)
-        return tuple([all_gather(each, ranks, 0).narrow(0, 0, each.shape[0]) for each in outputs])
-
-
 def placeholder_mask(input_ids: ShapeTensor) -> ShapeTensor:
     """Which positions are image tokens [B, T, 1]; their number is held against that of the features."""
     special_image_mask = compare("aten.eq.Scalar", input_ids)
@@ -221,7 +204,7 @@ class VisionLanguageModel(BaseLayer):
         width = decoder.norm.weight.shape[0]
         self.embed_tokens = Embedding(vocab_size, width, tied=tied_head, split=True, code=self.code)
         self.lm_head = LMHead(width, vocab_size, self.embed_tokens if tied_head else None, code=self.code)
-        self.vision = ImagesSharedOut(vision, code=self.code) if self.code.parallel.images else vision
+        self.vision = vision
         self.text = self.text_stage(self, code=self.code)
 
     def multi_token_layer(self) -> MultiTokenLayer | None:
