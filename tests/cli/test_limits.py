@@ -63,6 +63,12 @@ def test_the_server_is_started_with_what_is_advised(capsys: Capture) -> None:
         words = shlex.split(document["server"])
         assert document["server"].startswith(start)
         assert words[words.index(flag) + 1] == str(document["advised"]["settings"]["max_num_seqs"])
+        assert "--kv-cache-dtype" not in words
+
+
+@pytest.mark.parametrize(("engine", "kind"), [("vllm", "fp8"), ("sglang", "fp8_e4m3")])
+def test_the_server_keeps_the_cache_that_the_pool_is_of(capsys: Capture, engine: str, kind: str) -> None:
+    assert f" --kv-cache-dtype {kind} " in answered(capsys, "L4", "--engine", engine, "precision.kv=fp8")["server"]
 
 
 #: how the screen says it, by overrides on an RTX 3060

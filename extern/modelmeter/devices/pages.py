@@ -261,9 +261,10 @@ def prepared(
             outputs = [Share(passes[number][1], of_pages) for passes, of_pages in said]
             longest = max(each.output_tokens for each in outputs)
             if longest > room:
+                way = f"up to {room} fit" if room >= 0 else f"the prompt alone is {-room} longer"
                 raise ModelMeterError(
                     f"throughput: {kind.label or 'a page'} of {page.seq_len} positions has no room for "
-                    f"{longest} output tokens: {of} {limit} positions; up to {room} fit."
+                    f"{longest} output tokens: {of} {limit} positions; {way}."
                 )
             if runaway_share:
                 outputs.append(Share(room, share * runaway_share))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from modelmeter.devices.engine_limits import EngineLimits, Setting
     from modelmeter.models.common.contract import CostModel
 
-#: how an engine's server is started, what it calls our settings, and how many devices the model is split over
-SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str], str]]] = {
+#: how an engine's server is started, what it calls our settings, how many devices the model is split over, and a cache
+#: of precision.kv=fp8
+SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str], str, str]]] = {
     "vllm": (
         "vllm serve",
         {
@@ -29,6 +30,7 @@ SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str], str]]] = {
             "gpu_memory_utilization": "--gpu-memory-utilization",
         },
         "--tensor-parallel-size",
+        "--kv-cache-dtype fp8",
     ),
     "sglang": (
         "python -m sglang.launch_server --model-path",
@@ -39,6 +41,7 @@ SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str], str]]] = {
             "gpu_memory_utilization": "--mem-fraction-static",
         },
         "--tp-size",
+        "--kv-cache-dtype fp8_e4m3",
     ),
 }
 
@@ -221,14 +224,15 @@ def advice_lines(answer: EngineLimits, model: CostModel) -> Table:
 
 def server_command(answer: EngineLimits, model: CostModel) -> str:
     """The engine's server with the advised settings."""
-    start, flags, devices = SERVERS[answer.engine]
+    start, flags, devices, kv_in_fp8 = SERVERS[answer.engine]
     settings = answer.advised.settings._asdict()
     source = str(model.config.checkpoint.source).split(",")[0].removeprefix("huggingface.co/")
     given = model.settings()
-    split = [f"{devices} {model.devices}"] if model.devices > 1 else []
-    split += ["--enable-expert-parallel"] if given.get("parallel.expert") else []  # of vLLM alone
-    split += [f"--mm-encoder-tp-mode {given['parallel.encoder']}"] if "parallel.encoder" in given else []
-    return " ".join([start, source, *split, *(f"{flag} {_setting(settings[name])}" for name, flag in flags.items())])
+    beside = [f"{devices} {model.devices}"] if model.devices > 1 else []
+    beside += ["--enable-expert-parallel"] if given.get("parallel.expert") else []  # of vLLM alone
+    beside += [f"--mm-encoder-tp-mode {given['parallel.encoder']}"] if "parallel.encoder" in given else []
+    beside += [kv_in_fp8] if "precision.kv" in given else []
+    return " ".join([start, source, *beside, *(f"{flag} {_setting(settings[name])}" for name, flag in flags.items())])
 
 
 def _setting(value: float) -> str:
