@@ -71,6 +71,18 @@ def test_a_prefix_in_the_pool_is_held_once() -> None:
     assert now.mean_in_pool > now.in_pool
 
 
+def test_images_of_regions_are_of_one_region() -> None:
+    """Those of a step are encoded without the page's other regions, one of which is twice as large."""
+    small = (600, 200)
+    alone = load_cost_model(["engine=vllm"], model="mineru2_5")
+    images = answered("engine=vllm", "workload.regions=[[600,200],[600,400]]", model="mineru2_5").now.images
+    region = alone.workload.of_region.layout(*small)
+    assert (images.layout, images.tokens, images.count) == (region, 21 * 7, 2048 // (21 * 7))
+    vision = alone.batched(images.count).layout_cost(region).vision
+    cached = (2048 - images.count * images.tokens) * 2 * alone.config.decoder.hidden_size
+    assert images.bytes == vision.resident_peak_bytes + cached
+
+
 ADVISED = {
     "vllm": ("engine=vllm",),
     "few": ("engine=vllm", "engine.max_num_seqs=8"),

@@ -389,6 +389,9 @@ class CostModel(CorpusModel, TimedModel, Protocol):
     def profiled_layout(self) -> Any | None:
         """The layout of the images of the engine's profile run; None: it has none, or nobody has read which it is."""
 
+    def pass_vision(self, layout: Any) -> StageCost:
+        """The vision stage of one pass of a layout, of what goes through vision together; of no other of its page."""
+
     def of_lone_pages(self) -> Self:
         """This model with one page a request and no system prompt."""
 

@@ -579,6 +579,10 @@ class CostModel(Generic[Config, Work, Model]):
         own = {"parts": parts, "decode": _together(parts, "decode"), "output_tokens": output_tokens, "cost_model": self}
         return record(PageCost, figures | own)
 
+    def pass_vision(self, layout: Any) -> StageCost:
+        """The vision stage of one pass of a layout: of a page with regions, of none of its other passes."""
+        return self._vision(layout)
+
     def _with_output(self, figures: Mapping[str, Any], output_tokens: int) -> PageCost:
         """A page of one pass, with its decode steps."""
         seq_len = figures["seq_len"]

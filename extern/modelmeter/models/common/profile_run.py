@@ -124,7 +124,7 @@ def logit_bytes(sampler: str, requests: int) -> int:
 
 def encoder_bytes(model: CostModel, layout: Any, images: int) -> int:
     """What the vision pass over `images` images of a layout holds at most, its results included."""
-    return model.of_lone_pages().batched(images).layout_cost(layout).vision.resident_peak_bytes
+    return model.of_lone_pages().batched(images).pass_vision(layout).resident_peak_bytes
 
 
 def decoder_bytes(model: CostModel, tokens: int, requests: int) -> int:
