@@ -83,6 +83,14 @@ def test_images_of_regions_are_of_one_region() -> None:
     assert images.bytes == vision.resident_peak_bytes + cached
 
 
+def test_drafts_take_positions_of_a_step() -> None:
+    """A step has the longest prompt and, of every other request, a token and three drafts."""
+    drafts = ("runtime.draft=ngram", "runtime.draft_tokens=3", "runtime.accepted_tokens=2")
+    answer = answered("engine=vllm", *drafts, model="glm_ocr")
+    settings = answer.advised.settings
+    assert settings.max_num_batched_tokens == -(-(answer.prompt + 4 * (settings.max_num_seqs - 1)) // 256) * 256
+
+
 ADVISED = {
     "vllm": ("engine=vllm",),
     "few": ("engine=vllm", "engine.max_num_seqs=8"),

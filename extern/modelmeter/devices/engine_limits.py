@@ -157,8 +157,8 @@ class EngineLimits:
 
     longest: positions of the longest page with its output. prompt: of the longest prompt. image_tokens: of the page
     with most. reserve_given: whether the user said what the engine reserves. mixed: whether its steps hold prompts
-    beside requests that decode. context_bytes: what stays free for context and graphs, assumed. prefill: seconds of a
-    page's, on average; None: they cannot be estimated.
+    beside requests that decode. step_rows: positions of each of these, drafts among them. context_bytes: what stays
+    free for context and graphs, assumed. prefill: seconds of a page's, on average; None: they cannot be estimated.
     """
 
     device: Device
@@ -171,6 +171,7 @@ class EngineLimits:
     image_tokens: int
     reserve_given: bool
     mixed: bool
+    step_rows: int
     context_bytes: int
     prefill: Interval | None
 
@@ -199,6 +200,7 @@ class _Answer:
                 f"{' or '.join(f'engine={name}' for name in _MIXED)}, or see what fits with modelmeter throughput."
             )
         self.mixed = _MIXED[self.engine.name]
+        self.step_rows: int = model.model.rows
         self.encoder_bytes = cache(partial(encoder_bytes, model))
         self.decoder_bytes = cache(partial(decoder_bytes, model))
         self._check_length()
@@ -246,6 +248,7 @@ class _Answer:
             image_tokens=self.image_tokens,
             reserve_given=self.engine.reserve_bytes is not None,
             mixed=self.mixed,
+            step_rows=self.step_rows,
             context_bytes=self.context_bytes,
             prefill=self._prefill(),
         )
@@ -392,13 +395,13 @@ class _Answer:
     def _for(self, sequences: int) -> Settings:
         """The settings for so many requests at once.
 
-        Room for the longest page and its output. A step that holds the longest prompt whole, beside a token of every
-        other request where prompts run beside them. The largest share, in hundredths, that leaves room for context and
-        graphs, and for what is beyond it.
+        Room for the longest page and its output. A step that holds the longest prompt whole, beside what every other
+        request decodes where prompts run beside them: a token, and what is drafted. The largest share, in hundredths,
+        that leaves room for context and graphs, and for what is beyond it.
         """
         block = self.limits.block_size
         length = min(ceil_div(self.longest, block) * block, self.model.max_position_embeddings)
-        step = self.prompt + (sequences - 1 if self.mixed else 0)
+        step = self.prompt + (self.step_rows * (sequences - 1) if self.mixed else 0)
         tokens = ceil_div(step, _STEP_TOKENS) * _STEP_TOKENS
         settings = Settings(length, sequences, tokens, 1.0)
         share = _safe_share(self.device.memory_bytes, self._set(settings).beyond_bytes + self.context_bytes)

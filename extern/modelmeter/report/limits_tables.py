@@ -193,7 +193,8 @@ def _ways(answer: EngineLimits) -> str:
 def reasons(answer: EngineLimits) -> dict[str, str]:
     """Why each setting is advised."""
     advised = answer.advised
-    beside = " beside a token of every other request" if answer.mixed else ""
+    rows = "a token" if answer.step_rows == 1 else f"{answer.step_rows} positions (drafts among them)"
+    beside = f" beside {rows} of every other request" if answer.mixed else ""
     beyond = f" and {_bytes(advised.beyond_bytes)} beyond its share" if advised.beyond_bytes else ""
     waits = "all requests wait for longer steps"
     if answer.prefill is not None:
