@@ -66,6 +66,12 @@ def test_the_server_is_started_with_what_is_advised(capsys: Capture) -> None:
         assert "--kv-cache-dtype" not in words
 
 
+def test_requests_of_several_pages_are_told_as_such(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = screen(capsys, monkeypatch, "L4", "runtime.pages_per_request=4")
+    assert "longest requests (4,622 tokens) in the pool" in told and "requests at once" in told
+    assert "pages at once" not in told and "page's prefill" not in told
+
+
 @pytest.mark.parametrize(("engine", "kind"), [("vllm", "fp8"), ("sglang", "fp8_e4m3")])
 def test_the_server_keeps_the_cache_that_the_pool_is_of(capsys: Capture, engine: str, kind: str) -> None:
     assert f" --kv-cache-dtype {kind} " in answered(capsys, "L4", "--engine", engine, "precision.kv=fp8")["server"]

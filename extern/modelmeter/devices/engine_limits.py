@@ -155,15 +155,17 @@ class Setting:
 class EngineLimits:
     """The answer: what holds as the engine is set, and as it is advised.
 
-    longest: positions of the longest page with its output. prompt: of the longest prompt. image_tokens: of the page
-    with most. reserve_given: whether the user said what the engine reserves. mixed: whether its steps hold prompts
-    beside requests that decode. step_rows: positions of each of these, drafts among them. context_bytes: what stays
-    free for context and graphs, assumed. prefill: seconds of a page's, on average; None: they cannot be estimated.
+    unit: of what runs at once: "page", or "request" of several. longest: positions of the longest with its output.
+    prompt: of the longest prompt. image_tokens: of the page with most. reserve_given: whether the user said what the
+    engine reserves. mixed: whether its steps hold prompts beside requests that decode. step_rows: positions of each of
+    these, drafts among them. context_bytes: what stays free for context and graphs, assumed. prefill: seconds of a
+    page's, on average; None: they cannot be estimated.
     """
 
     device: Device
     engine: str
     version: str | None
+    unit: str
     now: Setting
     advised: Setting
     longest: int
@@ -241,6 +243,7 @@ class _Answer:
             device=self.device,
             engine=self.engine.name,
             version=self.engine.version,
+            unit="page" if self.model.request.pages == 1 else "request",
             now=now,
             advised=self._advised(),
             longest=self.longest,

@@ -115,9 +115,9 @@ def _groups(answer: EngineLimits, setting: Setting) -> Iterator[list[tuple[str, 
     yield [
         ("pool, tokens", exact(setting.pool.tokens)),
         ("requests of max_model_len", f"{setting.at_max_model_len:.2f}x"),
-        (f"longest pages ({answer.longest:,} tokens) in the pool", exact(setting.in_pool)),
-        (f"average pages ({setting.mean_tokens:,} tokens) in the pool", exact(setting.mean_in_pool)),
-        ("pages at once", exact(setting.at_once)),
+        (f"longest {answer.unit}s ({answer.longest:,} tokens) in the pool", exact(setting.in_pool)),
+        (f"average {answer.unit}s ({setting.mean_tokens:,} tokens) in the pool", exact(setting.mean_in_pool)),
+        (f"{answer.unit}s at once", exact(setting.at_once)),
         ("decided by", setting.binds),
     ]
     if run is not None and run.budget is not None:
@@ -199,12 +199,12 @@ def reasons(answer: EngineLimits) -> dict[str, str]:
     waits = "all requests wait for longer steps"
     if answer.prefill is not None:
         low, high = (estimated(1000 * each) for each in (answer.prefill.low, answer.prefill.high))
-        waits += f" (a page's prefill: {estimated(1000 * answer.prefill.value)} ms, {low} to {high})"
+        waits += f" (a {answer.unit}'s prefill: {estimated(1000 * answer.prefill.value)} ms, {low} to {high})"
     return {
-        "max_model_len": f"the longest page has {answer.longest:,} positions; less refuses it, more lets a page that "
-        "never ends take as many",
-        "max_num_seqs": f"the pool holds {advised.in_pool:,} such pages to their ends; with more some are preempted, "
-        "then computed again; with fewer it idles where pages are as long",
+        "max_model_len": f"the longest {answer.unit} has {answer.longest:,} positions; less refuses it, more lets "
+        f"a {answer.unit} that never ends take as many",
+        "max_num_seqs": f"the pool holds {advised.in_pool:,} such {answer.unit}s to their ends; with more some are "
+        f"preempted, then computed again; with fewer it idles where {answer.unit}s are as long",
         "max_num_batched_tokens": f"a step holds the longest prompt ({answer.prompt:,}) whole{beside}; with less it is "
         f"cut, with more {waits}{', and more is reserved' if advised.run is not None else ''}",
         "gpu_memory_utilization": f"leaves {_bytes(advised.left_alone_bytes)}: {_bytes(answer.context_bytes)} for "
