@@ -138,6 +138,17 @@ def test_replicas_of_several_gpus_are_ways_too(capsys: Capture) -> None:
     assert "RTX-3070, 2 a replica" in out and "parallel.tensor=2 --model" in out and "of its 2 GPUs a page" in out
 
 
+def test_how_several_gpus_split_says_nothing_of_one(capsys: Capture) -> None:
+    """Beside 2 GPUs 1 is a way without whole experts; asked for alone it is refused, as everywhere."""
+    asked = ("plan", "letter@150", "--output-tokens", "600", "--requests", "100", "--pages", "1/second", "--all")
+    split = (*asked, "--device", "L40S", "parallel.expert=true", "--json", "--tensor-parallel")
+    rows = json.loads(printed(capsys, *split, "1,2"))["rows"]
+    assert {row["tensor_parallel"]: row["gpus"] for row in rows} == {"1": 1, "2": 2}
+    assert all(row["verdict"] != "refused" for row in rows)
+    assert main([*split, "1"]) == 2
+    assert "parallel.tensor=1 is one device" in capsys.readouterr().err
+
+
 def test_a_saved_plan_runs_again_to_the_same(capsys: Capture) -> None:
     """And says which figures differ where they do."""
     Path("prices.yaml").write_text(

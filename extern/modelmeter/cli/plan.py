@@ -423,11 +423,11 @@ def answered(
 
     packed = _packed(names_of("plan", "--precision", precisions, PRECISIONS), overrides)
     read = [
-        source.read(each, engine, [*overrides, *scheme, *split])
+        source.read(each, engine, [*own, *scheme, *split])
         for each in asked
         for engine in served_by or [None]
         for scheme in packed
-        for split in _split(names_of("plan", "--tensor-parallel", splits), overrides)
+        for own, split in _split(names_of("plan", "--tensor-parallel", splits), overrides)
     ]
     shown = benchmark or _commonest([each.figures for each in read])
     candidates = [each.candidate._replace(quality=each.figures.get(shown or "")) for each in read]
@@ -455,14 +455,21 @@ def _packed(names: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
     return [[f"precision={name}"] for name in names] or [[]]
 
 
-def _split(numbers: Sequence[str], overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each number of GPUs of a replica that is asked for."""
+def _split(numbers: Sequence[str], overrides: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+    """The overrides of each number of GPUs of a replica that is asked for: those given, and its own.
+
+    Of several numbers, 1 is without what says how the others split.
+    """
     named = [each for each in overrides if each.partition("=")[0].strip() == "parallel.tensor"]
     if numbers and named:
         raise ModelMeterError(
             f"plan: --tensor-parallel {numbers[0]} and {named[0]} both say how a model is split; leave one."
         )
-    return [[f"parallel.tensor={number}"] for number in numbers] or [[]]
+    whole = [each for each in overrides if not each.strip().startswith(("parallel.expert", "parallel.encoder"))]
+    return [
+        (whole if number == "1" and len(numbers) > 1 else [*overrides], [f"parallel.tensor={number}"])
+        for number in numbers
+    ] or [([*overrides], [])]
 
 
 def _devices(names: Sequence[str], given: Sequence[str], file: str | None) -> tuple[list[Device], Prices]:
