@@ -79,6 +79,7 @@ def test_a_trace_and_a_corpus(capsys: Capture) -> None:
         (("--trace", "other.csv"), "other.csv has no column arrival_s"),
         (("--trace", "empty.csv"), "empty.csv has no request"),
         (("--trace", "nowhere.csv"), "nowhere.csv does not exist"),
+        (("--rate", "1", "client=serial_batches"), "client=serial_batches sends no requests one by one"),
     ],
 )
 def test_what_is_refused(capsys: Capture, arguments: tuple[str, ...], said: str) -> None:

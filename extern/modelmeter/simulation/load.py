@@ -18,6 +18,7 @@ from modelmeter.devices.pages import PageKind, Prepared, ServedModel, prepared, 
 from modelmeter.devices.service import Service
 from modelmeter.devices.throughput import Rates, compute_throughput, service_of, stage_times
 from modelmeter.errors import ModelMeterError
+from modelmeter.models.common.engines import OVERLAPPED
 from modelmeter.simulation.arrivals import Arrivals, ClosedLoop, Job, poisson
 from modelmeter.simulation.scheduler import Engine, Limits, Served
 from modelmeter.simulation.steps import ModelSteps
@@ -185,6 +186,11 @@ class Replica:
         if yields_several(model):
             raise ModelMeterError(
                 "simulation: steps that yield several tokens (runtime.draft) are not simulated; leave it out."
+            )
+        if model.client.name != OVERLAPPED:
+            raise ModelMeterError(
+                f"simulation: client={model.client.name} sends no requests one by one, and only these are simulated; "
+                "leave it out."
             )
         given = tuple(kinds)
         self._pages = prepared(given, model, share_of("runaway_share", runaway_share))
