@@ -193,7 +193,10 @@ def test_what_gathers_on_the_way() -> None:
             ["engine=sglang", "parallel.tensor=2", "parallel.expert=true"],
             "execution=sglang gives no device whole experts of this model; take execution=vllm",
         ),
-        (["engine=vllm", "parallel.tensor=2", "parallel.encoder=data"], "does not share out the images of this model"),
+        (
+            ["engine=vllm", "parallel.tensor=2", "parallel.encoder=data"],
+            "shares out no images of this model as far as it is modelled",
+        ),
         (["engine=sglang", "parallel.tensor=2", "parallel.encoder=weights"], "has the vision encoder whole on each"),
         (
             ["engine=vllm", "parallel.tensor=2", "precision=awq"],

@@ -72,7 +72,12 @@ def parallel_of(config: ParallelSchema, execution: Execution, executions: Mappin
     if config.expert:
         check("expert", "true", "gives no device whole experts of this model", lambda traits: traits.whole_experts)
     if config.encoder == DATA:
-        check("encoder", DATA, "does not share out the images of this model", lambda traits: traits.images_shared_out)
+        check(
+            "encoder",
+            DATA,
+            "shares out no images of this model as far as it is modelled (docs/parallel.md)",
+            lambda traits: traits.images_shared_out,
+        )
     if config.encoder == WEIGHTS:
         check("encoder", WEIGHTS, "has the vision encoder whole on each device", lambda traits: traits.vision_split)
     return Parallel(config.tensor, experts=config.expert, images=config.encoder == DATA)
