@@ -211,6 +211,13 @@ def test_what_is_refused(overrides: list[str], words: str) -> None:
         load_cost_model(overrides)
 
 
+@pytest.mark.parametrize("model", ["lighton_ocr", "qwen3_vl", "paddleocr_vl", "glm_ocr"])
+@pytest.mark.parametrize("engine", ["vllm", "best"])
+def test_a_dense_decoder_has_no_experts_to_give(engine: str, model: str) -> None:
+    with pytest.raises(ModelMeterError, match=r"the decoder is dense and has no experts; leave parallel\.expert out"):
+        load_cost_model([f"engine={engine}", "parallel.tensor=2", "parallel.expert=true"], model=model)
+
+
 def test_what_packs_whole_experts_only() -> None:
     """Groups of 128 do not fit half of an expert's 896, but whole experts."""
     assert cost(

@@ -255,6 +255,10 @@ class CostModel(Generic[Config, Work, Model]):
         self._vision_weight_bytes = self.model.vision_weight_bytes()
         self.load_bytes = load_bytes(runtime.load, self.model.parameters_as_converted())
         self.experts_hit(1)
+        if self.code.parallel.experts and self.model.decoder.routed is None:
+            raise ModelMeterError(
+                "parallel: expert=true, but the decoder is dense and has no experts; leave parallel.expert out."
+            )
 
     @classmethod
     def load(cls, overrides: Sequence[str] = ()) -> Self:

@@ -37,7 +37,7 @@ BEST: Final[tuple[object, ...]] = (
 )
 
 #: how vLLM splits a model whose images it can share out
-VLLM_IMAGES: Final = ParallelTraits(decoder_split=True, vision_split=True, images_shared_out=True)
+VLLM_IMAGES: Final = ParallelTraits(decoder_split=True, vision_split=True, images_shared_out=True, whole_experts=True)
 
 #: the decoder's kernels are fused, its steps run as CUDA graphs
 _COMPILED: Final = EngineTraits(

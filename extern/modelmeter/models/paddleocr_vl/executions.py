@@ -36,7 +36,7 @@ VLLM: Final = Execution(
         replace(_TOWER, copied="together"),
         replace(_RESAMPLED, turned_in_float32=True),
         ProjectorTraits(counted=False, joined=False),
-        ParallelTraits(decoder_split=True, vision_split=True, vision_qkv_gathered=True),
+        ParallelTraits(decoder_split=True, vision_split=True, vision_qkv_gathered=True, whole_experts=True),
     ),
     (eager_vision(),),
 )
